@@ -1,0 +1,68 @@
+"""The exception tree; every error a user can cause or meet is one sentence, never a traceback.
+
+EmpslurmError
+├── UsageError            exit 2: what was asked for cannot be meant
+│   ├── ManifestError     every problem of a YAML file at once, each with file, line and fix
+│   └── UnknownCellError  no cell, or several, answer to a name
+├── DataError             exit 1: a raw file is missing, altered or has the wrong columns
+├── StoreError            exit 1: the runs root cannot be read or written
+│   ├── DamagedError      a file does not match its checksum or its identity
+│   └── ClaimLostError    another process took the cell over; this one must stop
+├── BackboneError         exit 1: the pretrained model cannot be had or does not fit
+├── TrainingError         exit 1: a cell failed
+└── SchedulerError        exit 1: Slurm refused, or does not answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EmpslurmError(Exception):
+    """Base of all errors that are shown as a sentence. `exit_code`: 1 work failed, 2 wrong use."""
+
+    exit_code = 1
+
+
+class UsageError(EmpslurmError):
+    exit_code = 2
+
+
+class ManifestError(UsageError):
+    """All problems of one YAML file; `problems` keeps them apart, each a whole sentence."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UnknownCellError(UsageError):
+    pass
+
+
+class DataError(EmpslurmError):
+    pass
+
+
+class StoreError(EmpslurmError):
+    pass
+
+
+class DamagedError(StoreError):
+    pass
+
+
+class ClaimLostError(StoreError):
+    pass
+
+
+class BackboneError(EmpslurmError):
+    pass
+
+
+class TrainingError(EmpslurmError):
+    pass
+
+
+class SchedulerError(EmpslurmError):
+    pass
