@@ -1,0 +1,90 @@
+"""What a dataset, a task and an example are: the types every dataset module fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["classification", "regression"]
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One prediction task of a dataset."""
+
+    id: str
+    title: str  # as the paper prints it
+    dataset: str
+    kind: Kind
+    labels: tuple[str, ...] = ()  # classification: names in index order
+    low: float | None = None  # regression: the scale's ends, in the task's own unit
+    high: float | None = None
+    data_source: str  # e.g. "Reddit", "MTurk"
+    language_setting: str  # e.g. "social media", "conversation", "essay"
+
+    @property
+    def metric(self) -> str:
+        """The metric that model selection and the paper's tables use."""
+        return "f1_macro" if self.kind == "classification" else "pearson"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """One file as distributed. `sha256` is None where no copy could be pinned yet."""
+
+    name: str  # relative to the dataset's folder; the last part is what is searched for
+    sha256: str | None = None
+    n_bytes: int | None = None
+    url: str | None = None  # public source at a pinned commit, when it may be downloaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One row of a dataset, shared by its tasks."""
+
+    id: str  # unique within the dataset
+    group: str  # examples of one group never cross a split: dialogue, article, seeker post
+    context: tuple[str, ...]  # earlier posts or turns, oldest first; () where there are none
+    text: str
+    labels: Mapping[str, str | float]  # task id -> label name or value; a task may lack one
+    manual: bool = True  # labelled by a person (False: by a classifier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A row that cannot be used; never its text."""
+
+    file: str
+    row: int  # 1-based record number in the file, the header not counted
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One distributed layout of a dataset: which files, and how they are read."""
+
+    name: str
+    files: tuple[RawFile, ...]
+    read: Callable[[Mapping[str, Path]], Iterator[Example | Reject]]  # file name -> verified path
+    n_examples: int | None = None  # recorded on the pinned files: a drift alarm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset with everything a person must know to use it honestly."""
+
+    id: str
+    title: str
+    family: str  # datasets of one family share groups, and so one split
+    tasks: tuple[Task, ...]
+    forms: tuple[Form, ...]  # the first whose files are there is used; the first of all is the pinned default
+    citation: str
+    licence: str
+    obtain: str  # the steps a person takes
+    notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
+    salt: int = 0  # of the family's split, see splits.py
+    published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...
