@@ -86,5 +86,4 @@ class Dataset:
     licence: str
     obtain: str  # the steps a person takes
     notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
-    salt: int = 0  # of the family's split, see splits.py
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...
