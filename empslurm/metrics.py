@@ -1,0 +1,95 @@
+"""Scores of one task's predictions, on arrays; undefined is NaN with a flag, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.tasks.schema import Kind
+
+CLASSIFICATION = ("f1_macro", "f1_micro", "f1_weighted", "accuracy")
+REGRESSION = ("pearson", "spearman", "mae")
+
+
+def confusion(gold: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> NDArray[np.int64]:
+    """Counts, shape (n_labels, n_labels): rows are gold labels, columns predictions."""
+    return np.bincount(gold * n_labels + predicted, minlength=n_labels * n_labels).reshape(n_labels, n_labels)
+
+
+def classification(gold: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> dict[str, float]:
+    """F1 over the labels that occur in gold or prediction (the set that scikit-learn averages over), and accuracy.
+
+    `gold`, `predicted`: label indices, shape (n_examples,). Micro F1 equals accuracy where every example has one label.
+    """
+    if len(gold) == 0:
+        return dict.fromkeys(CLASSIFICATION, float("nan"))
+    counts = confusion(gold, predicted, n_labels)
+    hits, golds, guesses = np.diag(counts), counts.sum(1), counts.sum(0)
+    there = (golds + guesses) > 0
+    f1 = 2 * hits[there] / (golds + guesses)[there]
+    accuracy = float(hits.sum() / len(gold))
+    weighted = float((f1 * golds[there]).sum() / len(gold))
+    return {"f1_macro": float(f1.mean()), "f1_micro": accuracy, "f1_weighted": weighted, "accuracy": accuracy}
+
+
+def pearson(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    """Pearson's r; NaN where either side is constant or not finite. Shapes (n_examples,)."""
+    if len(gold) < 2 or not (np.isfinite(gold).all() and np.isfinite(predicted).all()):
+        return float("nan")
+    one, two = gold - gold.mean(), predicted - predicted.mean()
+    # A side is constant when its spread is rounding noise beside its size; dividing by it would invent a correlation.
+    for centred, raw in ((one, gold), (two, predicted)):
+        if np.abs(centred).max() <= 1e-7 * max(1e-12, float(np.abs(raw).max())):
+            return float("nan")
+    return float(np.clip((one @ two) / np.sqrt((one @ one) * (two @ two)), -1.0, 1.0))
+
+
+def regression(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
+    """Pearson's r, Spearman's rank correlation (r of average ranks) and mean absolute error in the task's unit."""
+    from scipy.stats import rankdata
+
+    finite = bool(np.isfinite(predicted).all()) and len(gold) > 0
+    r = pearson(gold, predicted)
+    spearman = pearson(rankdata(gold), rankdata(predicted)) if np.isfinite(r) else float("nan")
+    mae = float(np.abs(gold - predicted).mean()) if finite else float("nan")
+    return {"pearson": r, "spearman": spearman, "mae": mae}
+
+
+def score(kind: Kind, n_labels: int, gold: NDArray[Any], outputs: NDArray[np.float64]) -> dict[str, float]:
+    """All metrics of a task.
+
+    `outputs`: classification logits (n_examples, n_labels), or regression values (n_examples,) on the task's scale.
+    """
+    if kind == "regression":
+        return regression(gold.astype(np.float64), outputs.reshape(-1))
+    if not np.isfinite(outputs).all():
+        return dict.fromkeys(CLASSIFICATION, float("nan"))
+    return classification(gold.astype(np.int64), outputs.argmax(1).astype(np.int64), n_labels)
+
+
+def flags(kind: Kind, outputs: NDArray[np.float64]) -> tuple[str, ...]:
+    """`diverged` where an output is not finite, `constant` where every example gets one answer."""
+    if not np.isfinite(outputs).all():
+        return ("diverged",)
+    if kind == "classification":
+        return ("constant",) if len(outputs) > 1 and len(np.unique(outputs.argmax(1))) == 1 else ()
+    spread = np.ptp(outputs) if len(outputs) else 0.0
+    return ("constant",) if len(outputs) > 1 and spread <= 1e-7 * max(1e-12, float(np.abs(outputs).max())) else ()
+
+
+def from_json(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Metrics as stored: JSON has no NaN, so null stands for it."""
+    return {name: float("nan") if value is None else float(value) for name, value in values.items()}
+
+
+def to_json(values: Mapping[str, float]) -> dict[str, float | None]:
+    """NaN as null."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
+
+
+def names(kinds: Sequence[Kind]) -> tuple[str, ...]:
+    """The metrics that tasks of these kinds have, main metric first."""
+    return (*(CLASSIFICATION if "classification" in kinds else ()), *(REGRESSION if "regression" in kinds else ()))

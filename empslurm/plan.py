@@ -1,0 +1,192 @@
+"""From a manifest to cells, packs and waves, and from their states to decisions; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from empslurm import ids
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import LabelUse
+from empslurm.manifest import Manifest
+from empslurm.store import CellState
+from empslurm.tasks.splits import split_name
+
+Action = Literal["run", "reuse", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a plan needs to know of the world: digests, and whether the files are here."""
+
+    raw: Mapping[str, str | None]  # dataset id -> digest of its raw files (pinned, or of those found)
+    missing: Mapping[str, str]  # dataset id -> how to obtain it, for the ones that are not here
+    notes: Mapping[str, str]  # dataset id -> what a reader of the plan must know (altered, sample)
+    backbone_digest: str | None
+    backbone_problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """The cells that one process trains: one target, seed and data fraction. `wave` 0 is baselines, 1 transfers."""
+
+    cells: tuple[Cell, ...]
+    wave: int
+
+    @cached_property
+    def id(self) -> str:
+        """A readable prefix and 12 hex digits over the cells' ids: the same cells are the same pack."""
+        first = self.cells[0]
+        part = "" if first.data.fraction == 1.0 else f"-f{first.data.fraction * 100:g}"
+        kind = "pack" if len(self.cells) > 1 else first.kind
+        return f"{kind}-{first.target}-s{first.seed}{part}-{ids.digest([cell.id for cell in self.cells], 12)}"
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Ids of the cells whose adapters this pack starts from."""
+        return tuple(sorted({cell.parent for cell in self.cells if cell.parent is not None}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Every cell of a manifest, parents before children."""
+
+    manifest: Manifest
+    inputs: Inputs
+    cells: tuple[Cell, ...]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Cell]:
+        """Cells by id."""
+        return {cell.id: cell for cell in self.cells}
+
+    def is_provisional(self, cell: Cell) -> bool:
+        """True when a cell's id will move once missing data or backbone is there, its own or its parent's."""
+        return cell.provisional or (cell.parent is not None and self.by_id[cell.parent].provisional)
+
+
+def expand(manifest: Manifest, inputs: Inputs) -> Plan:
+    """All cells of a manifest: baselines of every task, sources where they are not baselines, transfers of every pair."""
+    cells: dict[str, Cell] = {}
+
+    def add(cell: Cell) -> Cell:
+        return cells.setdefault(cell.id, cell)
+
+    seeds = tuple(dict.fromkeys((*manifest.seeds, *manifest.baseline_seeds)))
+    for fraction in manifest.fractions:
+        for task in manifest.tasks:
+            for seed in seeds:
+                add(_baseline(manifest, inputs, task, seed, fraction, "all"))
+    sources: dict[tuple[str, int], Cell] = {}
+    for source in dict.fromkeys(source for source, _ in manifest.pairs):
+        for seed in manifest.seeds:
+            labels = _source_labels(manifest, source)
+            sources[source, seed] = add(_baseline(manifest, inputs, source, seed, 1.0, labels))
+    for fraction in manifest.fractions:
+        for seed in manifest.seeds:
+            for source, target in manifest.pairs:
+                parent = sources[source, seed]
+                baseline = _baseline(manifest, inputs, target, seed, fraction, "all")
+                add(replace(baseline, kind="transfer", source=source, source_use=manifest.source, parent=parent.id))
+    return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))
+
+
+def _source_labels(manifest: Manifest, source: str) -> LabelUse:
+    """`manual` only where a dataset has automatic labels to leave out; elsewhere a source is the baseline."""
+    return manifest.source.labels if manifest.registry.dataset_of(source).automatic_labels else "all"
+
+
+def _baseline(
+    manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse
+) -> Cell:
+    dataset = manifest.registry.dataset_of(task)
+    use = manifest.data[dataset.id]
+    return Cell(
+        kind="baseline",
+        target=task,
+        seed=seed,
+        data=DataIdentity(
+            dataset=dataset.id,
+            raw=inputs.raw[dataset.id],
+            split=split_name(dataset, use.splits),
+            use=use,
+            labels=labels,
+            fraction=fraction,
+        ),
+        backbone=manifest.backbone,
+        backbone_digest=inputs.backbone_digest,
+        adapter=manifest.adapter,
+        training=manifest.training[task],
+    )
+
+
+def packs(cells: Iterable[Cell], pack_size: int | None = None) -> tuple[Pack, ...]:
+    """Group cells by (kind, target, seed, fraction, settings), at most `pack_size` each; baselines before transfers."""
+    groups: dict[object, list[Cell]] = {}
+    for cell in cells:
+        key = (cell.kind, cell.target, cell.seed, cell.data, cell.backbone, cell.adapter, cell.training)
+        groups.setdefault(key, []).append(cell)
+    made = []
+    for members in groups.values():
+        size = pack_size or len(members)
+        for start in range(0, len(members), size):
+            part = tuple(members[start : start + size])
+            made.append(Pack(cells=part, wave=0 if part[0].parent is None else 1))
+    return tuple(sorted(made, key=lambda pack: pack.wave))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What submitting would do with one cell, and why."""
+
+    cell: Cell
+    action: Action
+    why: str
+
+
+def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
+    """One decision per cell, in the plan's order; a cell whose parent cannot come to be is skipped."""
+    made: dict[str, Decision] = {}
+    for cell in plan.cells:
+        made[cell.id] = _decide_one(plan, cell, states[cell.id], made, rerun_failed)
+    return tuple(made.values())
+
+
+def _decide_one(
+    plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Decision], rerun_failed: bool
+) -> Decision:
+    def decision(action: Action, why: str) -> Decision:
+        return Decision(cell=cell, action=action, why=why)
+
+    if state.state == "done":
+        return decision("reuse", "a verified result is there")
+    if state.state == "running":
+        return decision("skip", f"is running: {state.why}")
+    if state.state == "failed" and not rerun_failed:
+        return decision("skip", f"failed, and waits for `resume`: {state.why}")
+    lacking = obstacle(plan, cell)
+    if lacking:
+        return decision("skip", lacking)
+    parent = made.get(cell.parent) if cell.parent is not None else None
+    if parent is not None and parent.action == "skip" and not parent.why.startswith("is running"):
+        return decision("skip", f"its source {parent.cell.id} will not be there: it {parent.why}")
+    if state.state == "pending":
+        return decision("run", "never started")
+    return decision("run", f"{state.state}: {state.why}")
+
+
+def obstacle(plan: Plan, cell: Cell) -> str:
+    """Why a cell cannot run on this machine yet: data or backbone missing. Empty when it can."""
+    if plan.inputs.backbone_problem:
+        return plan.inputs.backbone_problem
+    return plan.inputs.missing.get(cell.data.dataset, "")
+
+
+def counts(values: Sequence[str]) -> dict[str, int]:
+    """How often each value occurs, most frequent first."""
+    tally: dict[str, int] = {}
+    for value in values:
+        tally[value] = tally.get(value, 0) + 1
+    return dict(sorted(tally.items(), key=lambda item: -item[1]))
