@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from empslurm import ids
 from empslurm.config import Adapter, Backbone, DataUse, LabelUse, SourceUse, Training
+from empslurm.errors import DamagedError
 
 CellKind = Literal["baseline", "transfer"]
 
@@ -79,3 +80,22 @@ def differences(first: dict[str, object], second: dict[str, object], prefix: str
         elif one != two:
             found.append((f"{prefix}{key}", one, two))
     return found
+
+
+def from_identity(value: dict[str, Any]) -> Cell:
+    """The cell whose `identity()` is `value`. Raises DamagedError where a field is missing, unknown or impossible."""
+    try:
+        data = dict(value["data"])
+        cell = Cell(
+            **{
+                **value,
+                "data": DataIdentity(**{**data, "use": DataUse(**data["use"])}),
+                "backbone": Backbone(**value["backbone"]),
+                "adapter": Adapter(**value["adapter"]),
+                "training": Training(**value["training"]),
+                "source_use": SourceUse(**value["source_use"]) if value.get("source_use") else None,
+            }
+        )
+        return cell if cell.id else cell
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"a stored cell must hold the fields of this version, but does not: {error}") from error

@@ -76,6 +76,11 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def to_line(value: Any) -> str:
+    """Compact JSON for one line of a JSONL file."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` atomically by JSON."""
     write_bytes(path, to_json(value))

@@ -1,0 +1,1 @@
+"""From decisions to running processes: here on this machine, or as Slurm arrays."""

@@ -1,0 +1,45 @@
+"""Outputs of a model on rows of a table, batched by tokens, on the task's own scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from empslurm.train.data import TaskData
+
+TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
+
+
+def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH) -> list[NDArray[np.int64]]:
+    """Indices into `lengths` (n_rows,), longest first, so many per batch that rows x longest stays in bounds."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, max_tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def predict(model: Any, data: TaskData, rows: NDArray[np.int64], accelerator: Any) -> NDArray[np.float64]:
+    """Classification logits (n_rows, n_labels) or regression values (n_rows,), in the order of `rows`.
+
+    With several processes each takes every n-th batch, and all of them get the whole.
+    """
+    model.eval()
+    n_outputs = len(data.task.labels) if data.task.kind == "classification" else 1
+    outputs = torch.zeros(len(rows), n_outputs, dtype=torch.float32, device=accelerator.device)
+    world, rank = accelerator.num_processes, accelerator.process_index
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
+            inputs = data.tokens.batch(rows[batch], accelerator.device)
+            outputs[torch.from_numpy(batch).to(outputs.device)] = model(**inputs).logits.float()
+    if world > 1:
+        outputs = accelerator.reduce(outputs, "sum")
+    values = outputs.cpu().numpy().astype(np.float64)
+    if data.task.kind == "regression":
+        return values[:, 0] * data.scale + data.centre
+    return values

@@ -1,0 +1,53 @@
+"""Pure functions of (seed, epoch, step): batch order, random streams, learning rate. Resuming is an index, not a replay."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.config import Training
+
+MEGABATCH = 50  # batches that are sorted by length together: short padding, still a new mix every epoch
+
+
+def stream(*key: object) -> int:
+    """A 63-bit seed that is a function of the key alone, the same on every machine."""
+    text = ":".join(map(str, key))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def epoch_batches(
+    lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training
+) -> list[NDArray[np.int64]]:
+    """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
+
+    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, the batches shuffled again.
+    """
+    rng = np.random.Generator(np.random.Philox(stream("order", seed, epoch)))
+    rows = rng.permutation(len(lengths)).astype(np.int64)
+    size = training.batch_size
+    if training.batch_order == "length_grouped":
+        mega = size * MEGABATCH
+        parts = [rows[start : start + mega] for start in range(0, len(rows), mega)]
+        rows = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if training.batch_order == "length_grouped":
+        batches = [batches[place] for place in rng.permutation(len(batches))]
+    return batches
+
+
+def n_batches(n_rows: int, batch_size: int) -> int:
+    """Optimiser steps of one epoch."""
+    return -(-n_rows // batch_size)
+
+
+def lr_at(step: int, n_steps: int, training: Training) -> float:
+    """Learning rate of step `step` (0-based) of `n_steps`: linear warm-up, then constant or linear to 0."""
+    n_warmup = round(training.warmup_fraction * n_steps)
+    if step < n_warmup:
+        return training.lr * (step + 1) / n_warmup
+    if training.schedule == "constant":
+        return training.lr
+    return training.lr * (n_steps - step) / max(1, n_steps - n_warmup)

@@ -1,0 +1,131 @@
+"""Tokenise a task's texts once, keep them memory-mapped, and cut batches from them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from empslurm import files, ids
+from empslurm.tasks.prepare import TaskTable
+
+TOKEN_VERSION = 1  # raised when the rule below changes; cells' recipe moves with it
+CHUNK = 2_000  # examples tokenised at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids of every example of a table, in its order; arrays are memory-mapped.
+
+    flat: (n_tokens,) int32; starts: (n_examples + 1,) int64; text_starts: (n_examples,) int32, where the text's
+    segment begins inside an example (0: there is no context segment).
+    """
+
+    flat: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    text_starts: NDArray[np.int32]
+    n_truncated: int  # examples of which something was cut
+    pad_id: int
+    segments: bool  # the backbone tells two segments apart (BERT yes, RoBERTa no)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n_examples,) tokens, specials included."""
+        return np.diff(self.starts)
+
+    def batch(self, rows: Sequence[int], device: torch.device) -> dict[str, torch.Tensor]:
+        """Pad to the longest of `rows`. Each tensor: (n_rows, longest)."""
+        lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
+        longest = max(lengths)
+        input_ids = np.full((len(rows), longest), self.pad_id, np.int64)
+        types = np.zeros((len(rows), longest), np.int64)
+        mask = np.zeros((len(rows), longest), np.int64)
+        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            input_ids[place, :length] = self.flat[self.starts[row] : self.starts[row + 1]]
+            mask[place, :length] = 1
+            if self.segments and self.text_starts[row]:
+                types[place, self.text_starts[row] : length] = 1
+        made = {"input_ids": input_ids, "attention_mask": mask}
+        if self.segments:
+            made["token_type_ids"] = types
+        return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in made.items()}
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, contexts: Sequence[Sequence[str]], texts: Sequence[str], max_length: int
+) -> Iterator[tuple[list[int], int, bool]]:
+    """Per example: token ids, where the text's segment starts, whether something was cut.
+
+    The text keeps its head, the context its tail: the oldest turn is cut first. Turns are joined by the separator token.
+    """
+    joined = [f" {tokenizer.sep_token} ".join(turns) for turns in contexts]
+    encode: Any = lambda batch: tokenizer(  # noqa: E731
+        list(batch), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
+    )["input_ids"]
+    n_pair, n_single = tokenizer.num_special_tokens_to_add(pair=True), tokenizer.num_special_tokens_to_add(pair=False)
+    for context, text in zip(encode(joined), encode(texts), strict=True):
+        room = max_length - (n_pair if context else n_single)
+        kept_text = text[:room]
+        space = room - len(kept_text)
+        kept = context[len(context) - space :] if len(context) > space else context
+        cut = len(kept_text) < len(text) or len(kept) < len(context)
+        if kept:
+            whole = tokenizer.build_inputs_with_special_tokens(kept, kept_text)
+            start = len(whole) - len(kept_text) - 1
+        else:
+            whole, start = tokenizer.build_inputs_with_special_tokens(kept_text), 0
+        yield whole, start, cut
+
+
+def tokenise(
+    table: TaskTable, tokenizer: PreTrainedTokenizerBase, backbone_digest: str, max_length: int, cache_root: Path
+) -> Tokens:
+    """Tokens of a table, made once per (examples, context rule, backbone, length) and memory-mapped after that."""
+    key = ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
+    folder = cache_root / "tokens" / key
+    if not (folder / "done.json").exists():
+        _write(folder, table, tokenizer, max_length)
+    meta = files.read_object(folder / "done.json")
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    return Tokens(**arrays, n_truncated=meta["n_truncated"], pad_id=meta["pad_id"], segments=meta["segments"])
+
+
+_ARRAYS = ("flat", "starts", "text_starts")
+
+
+def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    """Build beside and rename: of two processes at once, one folder stays and both are equal."""
+    flat: list[NDArray[np.int32]] = []
+    lengths: list[int] = []
+    text_starts: list[int] = []
+    n_truncated = 0
+    for first in range(0, len(table.texts), CHUNK):
+        part = slice(first, first + CHUNK)
+        for whole, start, cut in _encode(tokenizer, table.contexts[part], table.texts[part], max_length):
+            flat.append(np.asarray(whole, np.int32))
+            lengths.append(len(whole))
+            text_starts.append(start)
+            n_truncated += cut
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
+    beside.mkdir(parents=True)
+    np.save(beside / "flat.npy", np.concatenate(flat) if flat else np.zeros(0, np.int32))
+    np.save(beside / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    np.save(beside / "text_starts.npy", np.asarray(text_starts, np.int32))
+    segments = "token_type_ids" in tokenizer.model_input_names
+    meta = {"n_truncated": n_truncated, "pad_id": tokenizer.pad_token_id, "segments": segments}
+    files.write_json(beside / "done.json", meta)
+    try:
+        os.rename(beside, folder)
+    except OSError:
+        shutil.rmtree(beside)
+        if not (folder / "done.json").exists():
+            raise

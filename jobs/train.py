@@ -1,0 +1,54 @@
+"""What a node executes: train packs of a submission. Started through `accelerate launch`.
+
+    accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from empslurm.errors import EmpslurmError
+from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import liveness
+from empslurm.launch.local import EXIT_INTERRUPTED, job_identity
+from empslurm.store import RunsRoot
+from empslurm.tasks import registry
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: everything done or held by others; 1: some cell failed; 75: interrupted, to be resumed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--submission", type=Path, required=True)
+    parser.add_argument("--pack", type=int, action="append", help="position in the submission; default: all")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
+    given = parser.parse_args(arguments)
+
+    from empslurm.train.loop import Settings
+    from empslurm.train.node import run_packs
+
+    try:
+        submitted = submissions.load(given.submission)
+        chosen = submitted.packs if given.pack is None else [submitted.packs[place] for place in given.pack]
+        tally = run_packs(
+            chosen,
+            root=RunsRoot(given.runs),
+            data_root=submitted.data_root,
+            registry=registry(submitted.cards),
+            settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60),
+            alive=liveness(),
+            **job_identity(),
+            say=lambda line: print(line, flush=True),
+        )
+    except EmpslurmError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    if tally.interrupted:
+        return EXIT_INTERRUPTED
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
