@@ -20,11 +20,15 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "train.py"
 
 
+LOG_VARIABLE = "EMPSLURM_LOG"
+
+
 def job_identity() -> dict[str, Any]:
-    """Job id and restart count as Slurm tells them; nothing outside a job."""
+    """Job id and restart count as Slurm tells them (nothing outside a job), and the log file as the launcher does."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job_id = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-    return {"job_id": job_id, "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0)}
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0)
+    return {"job_id": job_id, "restart_count": restarts, "log": os.environ.get(LOG_VARIABLE)}
 
 
 def launch_command(precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None) -> list[str]:
@@ -73,7 +77,11 @@ def run(
         command = launch_command(precision, n_processes, job_arguments(root, submission, places, checkpoint_minutes))
         with open(log, "ab") as stream:
             process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, env=offline_environment(),
+                command,
+                stdout=stream,
+                stderr=stream,
+                stdin=subprocess.DEVNULL,
+                env={**offline_environment(), LOG_VARIABLE: str(log.resolve())},
                 start_new_session=True,
             )
             try:

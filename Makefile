@@ -1,0 +1,65 @@
+# empslurm: `make` prints the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MANIFEST ?= demo
+PROFILE ?=
+DEMO ?= demo
+EMPSLURM := $(BIN)/python -m empslurm
+profile_flag := $(if $(PROFILE),--profile $(PROFILE))
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format submit status resume gather debug doctor clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "empslurm needs Python 3.11 or 3.12, found %d.%d; set PYTHON=" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip check
+	touch $@
+
+install: $(VENV)/.installed ## make .venv with the tested set of packages
+
+demo: install ## an invented corpus, a small grid on it, and its tables
+	rm -rf $(DEMO)
+	$(EMPSLURM) --data $(DEMO)/data data sample
+	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs submit manifests/demo.yaml --profile local
+	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs gather manifests/demo.yaml
+
+test: install check ## check, and all tests
+	$(BIN)/python -m pytest
+
+check: install ## ruff, mypy (strict), import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## let ruff format and mend the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+submit: install ## run what is missing: MANIFEST=name [PROFILE=name]
+	$(EMPSLURM) submit $(MANIFEST) $(profile_flag)
+
+status: install ## cells by state: MANIFEST=name
+	$(EMPSLURM) status $(MANIFEST)
+
+resume: install ## as submit, and failed cells too: MANIFEST=name [PROFILE=name]
+	$(EMPSLURM) resume $(MANIFEST) $(profile_flag)
+
+gather: install ## the tables so far: MANIFEST=name
+	$(EMPSLURM) gather $(MANIFEST)
+
+debug: install ## one cell in this process, few steps: MANIFEST=name
+	$(EMPSLURM) debug $(MANIFEST)
+
+doctor: install ## look for problems of this machine
+	$(EMPSLURM) doctor
+
+clean: ## remove the environment and the demo
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,81 @@
+"""The verbs. The only part that prints and exits: 0 done, 1 work failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import empslurm
+from empslurm.cli.output import Output
+from empslurm.errors import EmpslurmError, ManifestError
+
+# verb -> (module of empslurm.cli, one line for --help); a module is imported when its verb is called
+VERBS: dict[str, tuple[str, str]] = {
+    "data": ("data", "the datasets: status, sample, stats"),
+    "plan": ("plan", "the dry run: every cell with its decision, waves and packs"),
+    "prepare": ("prepare", "everything that needs network or is shared, once, on the login node"),
+    "submit": ("submit", "run what is missing; failed cells stay failed"),
+    "resume": ("submit", "as submit, and failed cells too"),
+    "status": ("status", "cells by state and target, running ones, failures"),
+    "logs": ("cell", "what the process of a cell said"),
+    "show": ("cell", "everything about one cell"),
+    "explain": ("cell", "which fields of two cells' identities differ"),
+    "debug": ("debug", "one cell in this process for a few steps; changes nothing"),
+    "gather": ("gather", "the tables so far, and plainly what is missing"),
+    "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
+}
+
+Handler = Callable[[argparse.Namespace, Output], int]
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """The whole parser; only the called verb's own arguments are built."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--runs", type=Path, default=argparse.SUPPRESS, help="runs root (EMPSLURM_RUNS, else runs/)")
+    common.add_argument("--data", type=Path, default=argparse.SUPPRESS, help="raw data (EMPSLURM_DATA, else data/)")
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
+    parser = argparse.ArgumentParser(prog="empslurm", description=empslurm.__doc__, parents=[common])
+    parser.add_argument("--version", action="version", version=f"empslurm {empslurm.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, line) in VERBS.items():
+        added = verbs.add_parser(name, help=line, description=line, parents=[common])
+        if name == verb:
+            importlib.import_module(f"empslurm.cli.{module}").arguments(added, name, common)
+    return parser
+
+
+def _verb(arguments: Sequence[str]) -> str | None:
+    """The verb among the arguments, before argparse sees them: the first word that is one."""
+    return next((word for word in arguments if word in VERBS), None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status. A user's error is one sentence on stderr, never a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = _verb(words)
+    given = _parser(verb).parse_args(words)
+    given.runs = getattr(given, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
+    given.data = getattr(given, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
+    out = Output(json=getattr(given, "json", False))
+    try:
+        handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[given.verb][0]}").run
+        return handler(given, out)
+    except EmpslurmError as error:
+        problems = list(error.problems) if isinstance(error, ManifestError) else [str(error)]
+        out.fail(type(error).__name__, problems)
+        return error.exit_code
+    except KeyboardInterrupt:
+        out.say("stopped")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""`show`, `logs`, `explain`: one cell."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from empslurm.cells import differences
+from empslurm.cli.output import Output
+from empslurm.errors import StoreError, UnknownCellError
+from empslurm.launch.find import find_cell
+from empslurm.launch.liveness import liveness
+from empslurm.store import CellDir, RunsRoot
+
+FOLLOW_S = 0.5
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    text = "a cell's id, an unambiguous beginning of it, or a Slurm id like 1234_7"
+    parser.add_argument("cell", metavar="CELL", help=text)
+    if verb == "explain":
+        parser.add_argument("other", metavar="CELL", help="the other one")
+    if verb == "logs":
+        parser.add_argument("-f", "--follow", action="store_true", help="go on printing what is added")
+
+
+def describe(folder: CellDir) -> dict[str, Any]:
+    """Everything the folder says."""
+    state = folder.state(liveness())
+    value: dict[str, Any] = {"id": folder.id, "folder": str(folder.path), "state": state.state, "why": state.why}
+    value["identity"] = folder.identity()
+    value["claims"] = [vars(claim) for claim in folder.claims()]
+    value["progress"] = folder.progress()
+    if state.state == "done":
+        result = folder.result()
+        assert result is not None
+        value["result"] = {key: item for key, item in result.items() if key != "files"}
+        value["files"] = sorted(str(folder.path / str(result["output"]) / name) for name in result["files"])
+    value["error"] = folder.error()
+    return value
+
+
+def _show(folder: CellDir, out: Output) -> int:
+    value = describe(folder)
+    out.document(value)
+    out.line(f"{value['id']}: {value['state']}{' (' + value['why'] + ')' if value['why'] else ''}", style="bold")
+    result = value.get("result")
+    if result:
+        parts = ("validation", "test")
+        rows = [(name, *(result[part][name] for part in parts)) for name in result["test"]]
+        out.table(f"best epoch {result['best_epoch']}", ("metric", *parts), rows)
+    if value["error"]:
+        out.line(f"last failure: {value['error'].get('class')}: {value['error'].get('message')}", style="red")
+    flat = [(key, one) for key, one, _ in differences(value["identity"], {})]
+    flat = [pair for key, one in flat for pair in _flatten(key, one)]
+    out.table("identity", ("field", "value"), flat)
+    out.line(f"folder: {value['folder']}")
+    return 0
+
+
+def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _flatten(f"{prefix}.{key}", item)]
+    return [(prefix, str(value))]
+
+
+def _logs(folder: CellDir, out: Output, *, follow: bool) -> int:
+    """Print the log of the newest attempt; when following, move on to the next attempt's file."""
+    path = _log(folder)
+    if path is None:
+        raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
+    position = 0
+    text: list[str] = []
+    while True:
+        fresh = path.read_bytes()[position:] if path.is_file() else b""
+        position += len(fresh)
+        shown = fresh.decode(errors="replace")
+        text.append(shown)
+        if shown:
+            out.line(shown.rstrip("\n"))
+        if not follow or folder.state(liveness()).state not in ("running", "lost", "pending"):
+            break
+        time.sleep(FOLLOW_S)
+        newest = _log(folder)
+        if newest is not None and newest != path:
+            path, position = newest, 0
+    out.document({"id": folder.id, "file": str(path), "text": "".join(text)})
+    return 0
+
+
+def _log(folder: CellDir) -> Path | None:
+    claim = folder.claim()
+    return Path(claim.log) if claim is not None and claim.log else None
+
+
+def _explain(one: CellDir, two: CellDir, out: Output) -> int:
+    found = differences(one.identity(), two.identity())
+    out.document(
+        {"cells": [one.id, two.id], "differences": [{"field": key, "first": a, "second": b} for key, a, b in found]}
+    )
+    if found:
+        out.table("", ("field", one.id, two.id), [(key, str(a), str(b)) for key, a, b in found])
+    else:
+        out.line("the same cell")
+    return 0
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    root = RunsRoot(given.runs)
+    folder = find_cell(root, given.cell)
+    try:
+        if given.verb == "show":
+            return _show(folder, out)
+        if given.verb == "logs":
+            return _logs(folder, out, follow=given.follow)
+        return _explain(folder, find_cell(root, given.other), out)
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

@@ -1,0 +1,65 @@
+"""What several verbs need: the manifest by name, the plan with the world's facts, the cells' states."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from empslurm.backbones import resolve
+from empslurm.errors import UsageError
+from empslurm.launch.liveness import liveness
+from empslurm.manifest import Manifest, load_manifest
+from empslurm.plan import Inputs, Plan, expand
+from empslurm.store import CellState, RunsRoot
+from empslurm.tasks.raw import locate
+
+MANIFESTS = Path("manifests")
+
+
+def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """The MANIFEST argument."""
+    text = "a file, or the name of one in manifests/"
+    parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
+
+
+def find_manifest(name: str) -> Path:
+    """A path as given, or manifests/NAME.yaml. Raises UsageError with the names there are."""
+    for path in (Path(name), MANIFESTS / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in MANIFESTS.glob("*.yaml"))) or "none here"
+    raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
+
+
+def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
+    """Digests of the data and the backbone as they are on this machine, pinned ones where nothing is here."""
+    raw: dict[str, str | None] = {}
+    missing: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    for dataset_id in manifest.data:
+        found = locate(manifest.registry.datasets[dataset_id], data_root, root.prepared)
+        raw[dataset_id] = found.raw_digest
+        if found.state == "missing":
+            missing[dataset_id] = found.problem
+        elif found.state != "found":
+            notes[dataset_id] = found.problem or f"{dataset_id} is {found.state} data"
+    backbone = resolve(manifest.backbone)
+    return Inputs(
+        raw=raw, missing=missing, notes=notes, backbone_digest=backbone.digest, backbone_problem=backbone.problem
+    )
+
+
+def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
+    """The plan of the manifest that was asked for."""
+    root = RunsRoot(given.runs)
+    manifest = load_manifest(find_manifest(given.manifest))
+    return expand(manifest, inputs(manifest, given.data, root)), root
+
+
+def states(plan: Plan, root: RunsRoot) -> Mapping[str, CellState]:
+    """The computed state of every planned cell."""
+    there = {cell.id for cell in root.cells()}
+    alive = liveness()
+    pending = CellState(state="pending")
+    return {cell.id: root.cell(cell.id).state(alive) if cell.id in there else pending for cell in plan.cells}

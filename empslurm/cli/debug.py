@@ -1,0 +1,91 @@
+"""`debug`: one cell in this very process, few steps; tracebacks and breakpoint() work, the runs root stays as it is."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from empslurm.cells import Cell
+from empslurm.cli import common
+from empslurm.cli.output import Output
+from empslurm.errors import UnknownCellError
+from empslurm.plan import Plan, obstacle
+from empslurm.store import RunsRoot, local_liveness
+
+EVAL_EXAMPLES = 64
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    common.manifest_argument(parser)
+    parser.add_argument("--cell", metavar="ID", help="which one (default: the first that can run)")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimiser steps (default 20)")
+
+
+def choose(plan: Plan, name: str | None) -> Cell:
+    """The cell asked for, by the beginning of its id. Raises UnknownCellError."""
+    if name is None:
+        ready = [cell for cell in plan.cells if not obstacle(plan, cell)]
+        if not ready:
+            raise UnknownCellError(f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}")
+        return ready[0]
+    found = [cell for cell in plan.cells if cell.id.startswith(name)]
+    if len(found) != 1:
+        raise UnknownCellError(f"--cell must name one cell of {plan.manifest.name}, but {len(found)} start with {name!r}")
+    return found[0]
+
+
+def shorten(cell: Cell, n_steps: int) -> Cell:
+    """The same cell with so little data that one epoch is `n_steps` steps: another identity, in a folder thrown away."""
+    training = replace(
+        cell.training,
+        epochs=1,
+        max_train_examples=n_steps * cell.training.batch_size,
+        max_eval_examples=EVAL_EXAMPLES,
+    )
+    return replace(cell, training=training)
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(given)
+    cell = choose(plan, given.cell)
+    with tempfile.TemporaryDirectory(prefix="empslurm-debug-") as scratch_name:
+        scratch = RunsRoot(Path(scratch_name))
+        _borrow(root.prepared, scratch.prepared)
+        wanted = [shorten(cell, given.steps)]
+        if cell.parent is not None:
+            parent = shorten(plan.by_id[cell.parent], given.steps)
+            wanted = [parent, replace(wanted[0], parent=parent.id)]
+        results = _train(plan, wanted, scratch, given.data, out)
+    out.document({"cell": cell.id, "steps": given.steps, "results": results})
+    out.line(f"{cell.id}: {given.steps} steps went through; nothing was kept")
+    return 0
+
+
+def _borrow(prepared: Path, scratch: Path) -> None:
+    """Use what is prepared already by links; whatever has to be made is made in the scratch folder."""
+    scratch.mkdir(parents=True)
+    for entry in prepared.iterdir() if prepared.is_dir() else ():
+        if entry.name != "tokens" and not entry.name.startswith("."):
+            (scratch / entry.name).symlink_to(entry.resolve())
+
+
+def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: Output) -> list[dict[str, object]]:
+    from accelerate import Accelerator
+
+    from empslurm.train.loop import Settings
+    from empslurm.train.node import Node, train_cell
+
+    precision = "bf16" if cells[-1].training.precision == "bf16" else "no"
+    node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=precision))
+    results = []
+    for cell in cells:
+        folder = root.cell(cell.id)
+        folder.create(cell)
+        claim = folder.take(local_liveness)
+        assert claim is not None
+        train_cell(cell, folder, claim, node, Settings(checkpoint_every_s=float("inf")), out.say)
+        result = folder.result() or {}
+        results.append({key: result[key] for key in ("kind", "source", "target", "history", "test", "flags")})
+    return results

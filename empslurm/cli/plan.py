@@ -1,0 +1,88 @@
+"""`plan`: the dry run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from empslurm.cli import common
+from empslurm.cli.output import Output
+from empslurm.plan import Decision, Plan, counts, decide, packs
+from empslurm.tasks.splits import leaks
+
+SHOWN = 40  # decisions printed for people without --all
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    common.manifest_argument(parser)
+    parser.add_argument("--all", action="store_true", help=f"print every cell, not only the first {SHOWN}")
+
+
+def warnings(plan: Plan) -> list[str]:
+    """What a reader of the plan must know before anything runs."""
+    found = [f"data: {text}" for text in (*plan.inputs.missing.values(), *plan.inputs.notes.values())]
+    if plan.inputs.backbone_problem:
+        found.append(plan.inputs.backbone_problem)
+    for dataset_id, use in plan.manifest.data.items():
+        text = leaks(plan.manifest.registry.datasets[dataset_id], use.splits)
+        if text:
+            found.append(text)
+    n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
+    if n_provisional:
+        found.append(f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is")
+    return found
+
+
+def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
+    """One cell's decision as a program reads it."""
+    cell = decision.cell
+    return {
+        "id": cell.id,
+        "kind": cell.kind,
+        "source": cell.source,
+        "target": cell.target,
+        "seed": cell.seed,
+        "fraction": cell.data.fraction,
+        "parent": cell.parent,
+        "provisional": plan.is_provisional(cell),
+        "action": decision.action,
+        "why": decision.why,
+    }
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(given)
+    decisions = decide(plan, common.states(plan, root))
+    grouped = packs(plan.cells)
+    waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
+    kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
+    told = warnings(plan)
+    if out.json:
+        out.document(
+            {
+                "manifest": plan.manifest.name,
+                "n_cells": len(plan.cells),
+                "kinds": kinds,
+                "actions": actions,
+                "n_packs_by_wave": waves,
+                "warnings": told,
+                "packs": [{"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped],
+                "cells": [describe(plan, decision) for decision in decisions],
+            }
+        )
+        return 0
+    shown = decisions if given.all else decisions[:SHOWN]
+    rows = [
+        (f"{decision.cell.id}{'?' if plan.is_provisional(decision.cell) else ''}", decision.action, decision.why)
+        for decision in shown
+    ]
+    out.table("", ("cell", "decision", "why"), rows)
+    if len(shown) < len(decisions):
+        out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
+    sizes = ", ".join(f"{count} {kind}s" for kind, count in kinds.items())
+    out.line(f"{plan.manifest.name}: {len(plan.cells):,} training cells ({sizes})", style="bold")
+    out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
+    out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
+    for text in told:
+        out.line(f"! {text}", style="yellow")
+    return 0

@@ -1,0 +1,54 @@
+"""Scores against scikit-learn and scipy, and what is undefined stays undefined."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
+
+from empslurm import metrics
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classification_equals_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    gold, predicted = rng.integers(0, 6, 200), rng.integers(0, 7, 200)
+    gold[gold == 4] = 0  # a label that only occurs as a prediction
+    scores = metrics.classification(gold, predicted, 9)
+    for average in ("macro", "micro", "weighted"):
+        assert scores[f"f1_{average}"] == pytest.approx(f1_score(gold, predicted, average=average, zero_division=0))
+    assert scores["accuracy"] == accuracy_score(gold, predicted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_regression_equals_scipy(seed):
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(1, 6, 100).astype(float)
+    predicted = gold + rng.normal(size=100)
+    scores = metrics.regression(gold, predicted)
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic)
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(gold, predicted).statistic)
+    assert scores["mae"] == pytest.approx(np.abs(gold - predicted).mean())
+
+
+def test_constant_predictions_are_undefined_and_flagged_never_zero():
+    gold = np.array([1.0, 2.0, 3.0])
+    almost = np.full(3, 3.3) + np.array([0, 1e-12, -1e-12])
+    assert math.isnan(metrics.regression(gold, almost)["pearson"])
+    assert metrics.flags("regression", almost) == ("constant",)
+    logits = np.tile([0.1, 0.9], (3, 1))
+    assert metrics.flags("classification", logits) == ("constant",)
+    assert metrics.flags("classification", np.eye(2)) == ()
+
+
+def test_outputs_that_are_not_numbers_are_flagged_as_diverged():
+    logits = np.array([[0.0, np.nan], [1.0, 0.0]])
+    assert metrics.flags("classification", logits) == ("diverged",)
+    assert all(math.isnan(value) for value in metrics.score("classification", 2, np.array([0, 1]), logits).values())
+    assert math.isnan(metrics.regression(np.array([1.0, 2.0]), np.array([1.0, np.inf]))["mae"])
+
+
+def test_json_keeps_the_undefined():
+    assert metrics.to_json({"pearson": float("nan"), "mae": 0.5}) == {"pearson": None, "mae": 0.5}
+    assert math.isnan(metrics.from_json({"pearson": None})["pearson"])
