@@ -1,0 +1,73 @@
+"""What a value of a typed section must satisfy beyond its type; declared once, beside the field, as `Annotated`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Bounds of a number. `low` and `high` are allowed themselves, `above` is not."""
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies within the bounds."""
+        return (
+            (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+        )
+
+    def __str__(self) -> str:
+        """The bounds in words, such as `above 0 and at most 1`."""
+        parts = (("at least", self.low), ("above", self.above), ("at most", self.high))
+        return " and ".join(f"{words} {bound:.15g}" for words, bound in parts if bound is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """A string that the whole of `regex` must match; `words` says so to a person."""
+
+    regex: str
+    words: str
+
+    def holds(self, value: str) -> bool:
+        """Whether the whole string matches."""
+        return re.fullmatch(self.regex, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A list's least length, and whether an item may occur twice."""
+
+    at_least: int = 1
+    unique: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partial:
+    """A mapping that holds any of the fields of `section`, laid over values from elsewhere."""
+
+    section: type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duration:
+    """Whole minutes, or Slurm's `HH:MM:SS` and `D-HH:MM:SS`, rounded up to minutes."""
+
+    regex: str = r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)"
+
+    def minutes(self, text: str) -> int | None:
+        """The minutes of Slurm's form, None where the text is not one."""
+        found = re.fullmatch(self.regex, text, re.ASCII)
+        if found is None:
+            return None
+        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        return (days * 24 + hours) * 60 + minutes + (seconds > 0)
