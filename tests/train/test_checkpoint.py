@@ -1,0 +1,58 @@
+"""A checkpoint is whole or it is passed over."""
+
+import pytest
+import torch
+
+from empslurm.errors import DamagedError, StoreError
+from empslurm.train.checkpoint import Checkpoint, decode, encode, read_newest, write
+
+
+def made(step, cell="cell-1"):
+    tensors = {"weight": torch.full((4, 4), float(step)), "empty": torch.zeros(0), "count": torch.tensor(step)}
+    return Checkpoint(state={"id": cell, "step": step, "history": [{"loss": 0.1}]}, tensors=tensors)
+
+
+def test_goes_to_bytes_and_back_and_equal_states_are_equal_bytes():
+    data = encode(made(3))
+    assert data == encode(made(3))
+    back = decode(data, "x")
+    assert back.state == made(3).state
+    assert torch.equal(back.tensors["weight"], made(3).tensors["weight"])
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:10], lambda d: b"", lambda d: d[:-9] + b"\x00" * 9])
+def test_damage_is_noticed(damage):
+    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+        decode(damage(encode(made(3))), "x")
+
+
+def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
+    for step in (1, 2, 3):
+        write(tmp_path, made(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002.ckpt", "step-000000003.ckpt"]
+    newest = tmp_path / "step-000000003.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-5])
+    found, passed = read_newest(tmp_path, "cell-1")
+    assert found.state["step"] == 2
+    assert len(passed) == 1
+    assert "step-000000003.ckpt" in passed[0]
+
+
+def test_a_foreign_checkpoint_is_passed_over(tmp_path):
+    write(tmp_path, made(1, cell="cell-2"))
+    found, passed = read_newest(tmp_path, "cell-1")
+    assert found is None
+    assert "must belong to cell-1" in passed[0]
+
+
+def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+    write(tmp_path, made(1))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write(tmp_path, made(2))
+    found, passed = read_newest(tmp_path, "cell-1")
+    assert (found.state["step"], passed) == (1, [])
