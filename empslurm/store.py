@@ -48,6 +48,7 @@ class Claim:
     started: float  # Unix time
     job_id: str | None = None  # as squeue prints it, e.g. "1234_7"
     restart_count: int = 0
+    log: str | None = None  # the file that the process writes what it says to
 
     @property
     def who(self) -> str:
@@ -122,7 +123,9 @@ class CellDir:
         held = self.claims()
         return held[-1] if held else None
 
-    def take(self, alive: Liveness, job_id: str | None = None, restart_count: int = 0) -> Claim | None:
+    def take(
+        self, alive: Liveness, *, job_id: str | None = None, restart_count: int = 0, log: str | None = None
+    ) -> Claim | None:
         """Claim the cell for this process, or return None when a living process holds it.
 
         The next number is created exclusively: of several processes that find the same dead claim, one wins.
@@ -140,6 +143,7 @@ class CellDir:
             started=time.time(),
             job_id=job_id,
             restart_count=restart_count,
+            log=log,
         )
         path = self.path / "claims" / f"{claim.number:04d}.json"
         return claim if files.create_exclusive(path, files.to_json(asdict(claim))) else None

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             registry=registry(submitted.cards),
             settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60),
             alive=liveness(),
-            **job_identity(),
+            identity=job_identity(),
             say=lambda line: print(line, flush=True),
         )
     except EmpslurmError as error:

@@ -74,14 +74,14 @@ class Trainer:
         self.n_steps = self.steps_per_epoch * training.epochs
         self.run = Run()
         self.notes: list[str] = []
-        self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0, "tokens": 0.0}
+        self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0}
 
     # ---- the loop -----------------------------------------------------------------------------------------------
 
     def train(self) -> None:
         """All epochs that are left, from the newest sound checkpoint on."""
         self.restore()
-        self._marks["tokens"] = float(self.run.n_tokens)
+        self._marks |= {"tokens": float(self.run.n_tokens), "steps": float(self.run.step)}
         while len(self.run.history) < self.cell.training.epochs:
             epoch = len(self.run.history)
             lengths = self.data.tokens.lengths[self.train_rows]
@@ -189,9 +189,9 @@ class Trainer:
     def _write_progress(self, now: float) -> None:
         elapsed = now - self._marks["start"]
         rate = (self.run.n_tokens - self._marks["tokens"]) / max(elapsed, 1e-9)
-        done = self.run.step / max(1, self.n_steps)
+        steps = (self.run.step - self._marks["steps"]) / max(elapsed, 1e-9)
         note = {"step": self.run.step, "n_steps": self.n_steps, "epoch": len(self.run.history) + 1}
-        note |= {"epochs": self.cell.training.epochs, "tokens_per_s": rate, "done": done}
+        note |= {"epochs": self.cell.training.epochs, "tokens_per_s": rate, "steps_per_s": steps}
         self.folder.write_progress(note)
         self._marks["progress"] = now
 

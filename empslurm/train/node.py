@@ -6,7 +6,7 @@ import resource
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -110,11 +110,13 @@ def run_packs(
     registry: Registry,
     settings: Settings,
     alive: Liveness,
-    job_id: str | None = None,
-    restart_count: int = 0,
+    identity: Mapping[str, Any],
     say: Callable[[str], None] = lambda _: None,
 ) -> Tally:
-    """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json."""
+    """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
+
+    `identity`: job id, restart count and log file of this process, as claims hold them.
+    """
     precision = {cell.training.precision for pack in packs for cell in pack.cells}
     if len(precision) > 1:
         raise DataError("one process must run packs of one precision, but got several; launch them apart")
@@ -127,12 +129,12 @@ def run_packs(
             tally.interrupted = True
             break
         folder = root.cell(cell.id)
-        claim = _claim(cell, folder, accelerator, alive, job_id, restart_count, say)
+        claim = _claim(cell, folder, accelerator, alive, identity, say)
         if claim is None:
             tally.skipped.append(cell.id)
             continue
         try:
-            train_cell(cell, folder, claim, node, settings, say)
+            train_within_memory(cell, folder, claim, node, settings, say)
             tally.done.append(cell.id)
         except Interrupted:
             tally.interrupted = True
@@ -154,8 +156,7 @@ def _claim(
     folder: CellDir,
     accelerator: Accelerator,
     alive: Liveness,
-    job_id: str | None,
-    restart_count: int,
+    identity: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> Claim | None:
     """The main process claims for all of them; None when there is nothing to do here."""
@@ -163,7 +164,7 @@ def _claim(
     if accelerator.is_main_process:
         folder.create(cell)
         if folder.result() is None:
-            box[0] = folder.take(alive, job_id, restart_count)
+            box[0] = folder.take(alive, **identity)
             if box[0] is None:
                 say(f"{cell.id} is left alone: another process runs it")
     if accelerator.num_processes > 1:
@@ -183,6 +184,26 @@ def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
         raise StoreError(f"{cell.id} must start from the finished cell {cell.parent}, but that has no result; run it first")
     name = "adapter" if cell.source_use.epoch == "best" else "last/adapter"
     return parent.verify(result) / name
+
+
+def train_within_memory(
+    cell: Cell, folder: CellDir, claim: Claim, node: Node, settings: Settings, say: Callable[[str], None]
+) -> None:
+    """Train a cell; when the device's memory does not hold a batch, go on from the checkpoint in smaller pieces of it.
+
+    The batch that the optimiser sees stays the same; the piece's size is in the provenance.
+    """
+    size = settings.micro_batch or cell.training.batch_size
+    while True:
+        try:
+            return train_cell(cell, folder, claim, node, replace(settings, micro_batch=size), say)
+        except Exception as error:
+            if failure_class(error) != "device memory" or size == 1:
+                raise
+            size = max(1, size // 2)
+            say(f"{cell.id} does not fit the device's memory; it goes on in pieces of {size} examples")
+        node.forget_model()
+        torch.cuda.empty_cache()
 
 
 def train_cell(
@@ -246,6 +267,7 @@ def _provenance(trainer: Trainer) -> dict[str, Any]:
         "gpu": gpu,
         "n_processes": trainer.accelerator.num_processes,
         "n_threads": torch.get_num_threads(),
+        "micro_batch": trainer.settings.micro_batch,
         "peak_host_memory_bytes": peak,
         "wall_s": trainer.run.wall_s,
     }
