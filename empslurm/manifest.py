@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import permutations, product
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
-from empslurm.tasks import Registry
+from empslurm import yamlfile
+from empslurm.backbones import is_local
+from empslurm.config import Adapter, Backbone, DataUse, PositiveShare, SourceUse, Training
+from empslurm.errors import EmpslurmError, ManifestError
+from empslurm.limits import Listed, Partial, Pattern, Range
+from empslurm.presets import PRESETS
+from empslurm.tasks import Registry, registry
+from empslurm.typed import Reader, json_schema, shown, unknown
+
+NAME = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?-]{0,99}"
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+PACKAGED = ("minilm", "tiny")
+
+TaskName = Annotated[str, Pattern(regex=NAME, words="a task id, a pattern such as epitome_*, or all")]
+DatasetName = Annotated[str, Pattern(regex=NAME, words="a dataset id or a pattern of ids")]
+Seed = Annotated[int, Range(low=0, high=2**32 - 1)]
+FilePath = Annotated[str, Pattern(regex=r"(?s:.{1,1000})", words="a path of at most 1000 characters")]
+ArrowPair = Annotated[
+    str, Pattern(regex=rf" *{NAME} +-> +{NAME} *", words="a pair such as `epitome_er -> news_empathy`")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +53,281 @@ class Manifest:
     registry: Registry
 
 
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Every source with every target, a task with itself left out."""
+
+    source: TaskName | Annotated[tuple[TaskName, ...], Listed()]
+    target: TaskName | Annotated[tuple[TaskName, ...], Listed()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingForm(Training):
+    """The `training` section: fields for all tasks over a preset's, and `per_task` over both."""
+
+    preset: Literal["paper"] | None = None  # paper: epochs, batch_size and lr of Table 4, per task
+    per_task: Mapping[TaskName, Annotated[Mapping[str, Any], Partial(section=Training)]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataForm(DataUse):
+    """The `data` section: fields for all datasets, and `per_dataset` over them."""
+
+    per_dataset: Mapping[DatasetName, Annotated[Mapping[str, Any], Partial(section=DataUse)]] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestForm:
+    """A manifest as it is written."""
+
+    name: Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")]
+    kind: Literal["grid"] = "grid"
+    tasks: TaskName | Annotated[tuple[TaskName, ...], Listed()]  # ids and patterns of ids
+    pairs: Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed()] = "all_ordered"
+    exclude: tuple[ArrowPair | Product, ...] = ()  # taken away from `pairs`
+    seeds: Annotated[tuple[Seed, ...], Listed()] = (1,)  # of transfers, and of the baselines they start from
+    baseline_seeds: Annotated[tuple[Seed, ...], Listed()] | None = None  # default: seeds. May hold more
+    fractions: Annotated[tuple[PositiveShare, ...], Listed()] = (1.0,)  # of a target's training part
+    backbone: FilePath | Backbone = "minilm"  # a hub id needs {name, revision}
+    adapter: Adapter = field(default_factory=Adapter)
+    training: Annotated[Mapping[str, Any], Partial(section=TrainingForm)] = field(default_factory=dict)
+    source: SourceUse = field(default_factory=SourceUse)
+    data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
+    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets
+
+
 def load_manifest(path: Path) -> Manifest:
     """Read and resolve a manifest. Raises ManifestError with all of its problems."""
-    raise NotImplementedError
+    reader = Reader(str(path))
+    given = reader.section(ManifestForm, yamlfile.load(path))
+    form = ManifestForm(**{"name": "", "tasks": (), **given})
+    cards = _cards(reader, form.cards, path)
+    known = _registry(reader, cards)
+    tasks = _tasks(reader, form, known)
+    datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
+    if form.baseline_seeds is not None and not set(form.seeds) <= set(form.baseline_seeds):
+        lacking = ", ".join(str(seed) for seed in form.seeds if seed not in form.baseline_seeds)
+        reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
+    manifest = Manifest(
+        name=form.name,
+        path=path,
+        tasks=tasks,
+        pairs=_pairs(reader, form, tasks, known),
+        seeds=form.seeds,
+        baseline_seeds=form.baseline_seeds or form.seeds,
+        fractions=form.fractions,
+        backbone=_backbone(reader, form.backbone, path),
+        adapter=form.adapter,
+        training=_training(reader, form.training, tasks),
+        source=form.source,
+        data=_data(reader, form.data, datasets),
+        cards=cards,
+        registry=known,
+    )
+    reader.finish()
+    return manifest
+
+
+def manifest_json_schema() -> dict[str, Any]:
+    """The JSON Schema of manifests, for editors; `manifests/manifest.schema.json` is this."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "empslurm manifest",
+        **json_schema(ManifestForm),
+    }
+
+
+def _inside(reader: Reader, where: str, text: str, manifest: Path) -> Path | None:
+    """A relative path seen from the manifest's folder; it must stay in that folder's parent, the project."""
+    try:
+        folder = manifest.absolute().parent.resolve()
+        found = (folder / text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reader.problem(where, f"be a path, but cannot be one ({type(error).__name__})", "correct it")
+        return None
+    if Path(text).is_absolute() or not found.is_relative_to(folder.parent):
+        must = f"stay in the project {folder.parent} (the parent of the manifest's folder), but {shown(text)} leaves it"
+        reader.problem(where, must, "move the file into the project and write its path relative to the manifest")
+        return None
+    return found
+
+
+def _cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Path, ...]:
+    """The card files. Notes what leaves the project or is not there."""
+    cards = []
+    for index, text in enumerate(texts):
+        where = f"cards[{index}]"
+        path = _inside(reader, where, text, manifest)
+        if path is None:
+            continue
+        if _is_file(path):
+            cards.append(path)
+        else:
+            reader.problem(where, f"be a file, but {shown(text)} is none", "check it; it is relative to the manifest")
+    return tuple(cards)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def _registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
+    """The built-in tasks and those of the cards; without the cards where one is wrong, to find other problems too."""
+    try:
+        return registry(cards)
+    except EmpslurmError as error:
+        reader.adopt("cards", error.problems if isinstance(error, ManifestError) else [str(error)])
+        return registry(())
+
+
+def _matches(text: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that an id, a pattern or `all` stands for."""
+    return tuple(name for name in names if text == "all" or fnmatchcase(name, text))
+
+
+def _is_pattern(text: str) -> bool:
+    return text == "all" or "*" in text or "?" in text
+
+
+def _select(reader: Reader, where: str, text: str, among: Collection[str], what: str) -> tuple[str, ...]:
+    """As `_matches`; notes a name that stands for none."""
+    found = _matches(text, among)
+    if not found and _is_pattern(text):
+        reader.problem(where, f"match a {what}, but {shown(text)} matches none", f"known: {', '.join(among) or 'none'}")
+    elif not found:
+        reader.problem(where, *unknown(text, among, what))
+    return found
+
+
+def _tasks(reader: Reader, form: ManifestForm, known: Registry) -> tuple[str, ...]:
+    """Task ids in the registry's order."""
+    if isinstance(form.tasks, str):
+        chosen = set(_select(reader, "tasks", form.tasks, known.tasks, "task"))
+    else:
+        named = [_select(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in enumerate(form.tasks)]
+        chosen = {task for names in named for task in names}
+    return tuple(task for task in known.tasks if task in chosen)
+
+
+def _pairs(reader: Reader, form: ManifestForm, tasks: tuple[str, ...], known: Registry) -> tuple[tuple[str, str], ...]:
+    """(source, target) in the order of the tasks, exclusions taken away."""
+    every = tuple(permutations(tasks, 2))
+    if not tasks or form.pairs == "none":
+        return ()
+    select = _pair_selector(reader, tasks, known)
+    chosen = set(every)
+    if not isinstance(form.pairs, str):
+        chosen = {pair for index, item in enumerate(form.pairs) for pair in select(f"pairs[{index}]", item)}
+    without: set[tuple[str, str]] = set()
+    for index, item in enumerate(form.exclude):
+        taken = set(select(f"exclude[{index}]", item))
+        if taken and not taken & chosen:
+            reader.problem(f"exclude[{index}]", "take a pair away, but none of its pairs is in pairs", "remove it")
+        without |= taken
+    return tuple(pair for pair in every if pair in chosen and pair not in without)
+
+
+def _pair_selector(
+    reader: Reader, tasks: tuple[str, ...], known: Registry
+) -> Callable[[str, str | Product], list[tuple[str, str]]]:
+    """A function from an item of `pairs` or `exclude`, with its place, to the pairs it stands for."""
+
+    def side(where: str, text: str) -> tuple[str, ...]:
+        if text in known.tasks and text not in tasks:
+            reader.problem(where, f"name tasks of this manifest, but {text} is not among them", "add it to tasks")
+            return ()
+        return _select(reader, where, text, tasks, "task")
+
+    def sides(where: str, value: str | tuple[str, ...]) -> list[str]:
+        if isinstance(value, str):
+            return list(side(where, value))
+        return [task for index, text in enumerate(value) for task in side(f"{where}[{index}]", text)]
+
+    def select(where: str, item: str | Product) -> list[tuple[str, str]]:
+        if isinstance(item, str):
+            first, second = item.split("->")
+            sources, targets = sides(where, first.strip()), sides(where, second.strip())
+        else:
+            sources, targets = sides(f"{where}.source", item.source), sides(f"{where}.target", item.target)
+        made = [(source, target) for source, target in product(sources, targets) if source != target]
+        if sources and targets and not made:
+            reader.problem(where, "pair two different tasks, but pairs one with itself", "name another")
+        return made
+
+    return select
+
+
+def _backbone(reader: Reader, given: str | Backbone, manifest: Path) -> Backbone:
+    """The backbone; a hub id is pinned by its commit, a folder named absolutely or within the project.
+
+    A folder outside is admitted by its absolute path only: its config and weights are read, and nothing in it is run.
+    """
+    backbone = Backbone(name=given) if isinstance(given, str) else given
+    where = "backbone" if isinstance(given, str) else "backbone.name"
+    if backbone.name not in PACKAGED and not is_local(backbone.name):
+        return _hub_backbone(reader, where, backbone)
+    if backbone.revision is not None:
+        must = f"be given for hub ids only, but {shown(backbone.name)} is none"
+        reader.problem("backbone.revision", must, "remove the revision")
+    if backbone.name in PACKAGED:
+        return Backbone(name=backbone.name)
+    try:
+        outside = Path(backbone.name).expanduser()
+    except RuntimeError:  # no home of that name
+        outside = Path(backbone.name)
+    if outside.is_absolute():
+        return Backbone(name=str(outside))
+    return Backbone(name=str(_inside(reader, where, backbone.name, manifest) or backbone.name))
+
+
+def _hub_backbone(reader: Reader, where: str, backbone: Backbone) -> Backbone:
+    name = backbone.name
+    if not HUB_ID.fullmatch(name):
+        must = f"be a hub id, minilm, tiny or a path that starts with ./ ../ or /, but is {shown(name)}"
+        reader.problem(where, must, "correct it")
+    elif backbone.revision is None:
+        must = f"pin a hub id by its revision, but {shown(name)} has none"
+        reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
+    elif not COMMIT.fullmatch(backbone.revision):
+        must = f"be the 40 hex digits of a commit, but is {shown(backbone.revision)}"
+        reader.problem("backbone.revision", must, "copy it from the model's history on the hub")
+    return backbone
+
+
+def _layers(
+    reader: Reader, where: str, given: Mapping[str, Mapping[str, Any]], names: tuple[str, ...], what: str
+) -> dict[str, dict[str, Any]]:
+    """Name -> fields of the patterns that match it in the file's order, those of its own id last."""
+    made: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for text in sorted(given, key=lambda text: not _is_pattern(text)):
+        for name in _select(reader, f"{where}.{shown(text)}", text, names, what) if names else ():
+            made[name] |= given[text]
+    return made
+
+
+def _training(reader: Reader, given: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Training]:
+    """Training by task: defaults, under the preset, under the section's own fields, under `per_task`."""
+    fields = {key: value for key, value in given.items() if key not in ("preset", "per_task")}
+    preset = PRESETS[given["preset"]] if given.get("preset") else {}
+    layers = _layers(reader, "training.per_task", given.get("per_task", {}), tasks, "task of this manifest")
+    made = {}
+    for task in tasks:
+        lacking = [key for key in ("epochs", "batch_size", "lr") if key not in {**fields, **layers[task]}]
+        if preset and task not in preset and lacking:
+            must = f"cover every task, but has no row for {task}"
+            reader.problem("training.preset", must, f"give training.per_task.{task} {', '.join(lacking)}")
+        made[task] = Training(**{**preset.get(task, {}), **fields, **layers[task]})
+    return made
+
+
+def _data(reader: Reader, given: Mapping[str, Any], datasets: tuple[str, ...]) -> dict[str, DataUse]:
+    """Data use by dataset: defaults, under the section's own fields, under `per_dataset`."""
+    fields = {key: value for key, value in given.items() if key != "per_dataset"}
+    what = "dataset of this manifest"
+    layers = _layers(reader, "data.per_dataset", given.get("per_dataset", {}), datasets, what)
+    return {dataset: DataUse(**{**fields, **layers[dataset]}) for dataset in datasets}

@@ -214,7 +214,7 @@ def wanted(hint: Any) -> str:
     kind, marks = unwrap(hint)
     words = "".join(f" {mark}" for mark in marks if isinstance(mark, Range))
     if any(isinstance(mark, Duration) for mark in marks):
-        return f"minutes{words}, HH:MM:SS or D-HH:MM:SS"
+        return f"minutes ({words.strip()}), HH:MM:SS or D-HH:MM:SS"
     if kind is float or kind is int:
         return f"{'a number' if kind is float else 'an integer'}{words}"
     if kind is str:
@@ -240,6 +240,8 @@ def suggestion(arms: Sequence[Any], node: Node) -> str:
     text = str(node.value).strip()
     if bool in kinds and text.lower() in SWITCHES:
         return f"write {SWITCHES[text.lower()]}"
+    if any(isinstance(mark, Duration) for arm in arms for mark in unwrap(arm)[1]):
+        return "write all of hours, minutes and seconds, such as 01:30:00"
     if isinstance(node.value, str) and (float in kinds or int in kinds):
         return _number_fix(text, whole=float not in kinds)
     if int in kinds and isinstance(node.value, float) and node.value.is_integer():
