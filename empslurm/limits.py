@@ -25,7 +25,7 @@ class Range:
     def __str__(self) -> str:
         """The bounds in words, such as `above 0 and at most 1`."""
         parts = (("at least", self.low), ("above", self.above), ("at most", self.high))
-        return " and ".join(f"{words} {bound:.15g}" for words, bound in parts if bound is not None)
+        return " and ".join(f"{words} {bound:,.15g}" for words, bound in parts if bound is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.limits import Listed, Partial, Pattern, Range
 from empslurm.presets import PRESETS
 from empslurm.tasks import Registry, registry
-from empslurm.typed import Reader, json_schema, shown, unknown
+from empslurm.typed import FAILED, Reader, json_schema, shown, unknown
 
 NAME = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?-]{0,99}"
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?", re.ASCII)
@@ -108,7 +108,7 @@ def load_manifest(path: Path) -> Manifest:
     tasks = _tasks(reader, form, known)
     datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
     if form.baseline_seeds is not None and not set(form.seeds) <= set(form.baseline_seeds):
-        lacking = ", ".join(str(seed) for seed in form.seeds if seed not in form.baseline_seeds)
+        lacking = ", ".join(str(seed) for _, seed in _read(form.seeds) if seed not in form.baseline_seeds)
         reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
     manifest = Manifest(
         name=form.name,
@@ -154,10 +154,15 @@ def _inside(reader: Reader, where: str, text: str, manifest: Path) -> Path | Non
     return found
 
 
+def _read(items: Iterable[Any]) -> Iterable[tuple[int, Any]]:
+    """Index and item of those that could be read."""
+    return ((index, item) for index, item in enumerate(items) if item is not FAILED)
+
+
 def _cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Path, ...]:
     """The card files. Notes what leaves the project or is not there."""
     cards = []
-    for index, text in enumerate(texts):
+    for index, text in _read(texts):
         where = f"cards[{index}]"
         path = _inside(reader, where, text, manifest)
         if path is None:
@@ -209,7 +214,7 @@ def _tasks(reader: Reader, form: ManifestForm, known: Registry) -> tuple[str, ..
     if isinstance(form.tasks, str):
         chosen = set(_select(reader, "tasks", form.tasks, known.tasks, "task"))
     else:
-        named = [_select(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in enumerate(form.tasks)]
+        named = [_select(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in _read(form.tasks)]
         chosen = {task for names in named for task in names}
     return tuple(task for task in known.tasks if task in chosen)
 
@@ -222,9 +227,9 @@ def _pairs(reader: Reader, form: ManifestForm, tasks: tuple[str, ...], known: Re
     select = _pair_selector(reader, tasks, known)
     chosen = set(every)
     if not isinstance(form.pairs, str):
-        chosen = {pair for index, item in enumerate(form.pairs) for pair in select(f"pairs[{index}]", item)}
+        chosen = {pair for index, item in _read(form.pairs) for pair in select(f"pairs[{index}]", item)}
     without: set[tuple[str, str]] = set()
-    for index, item in enumerate(form.exclude):
+    for index, item in _read(form.exclude):
         taken = set(select(f"exclude[{index}]", item))
         if taken and not taken & chosen:
             reader.problem(f"exclude[{index}]", "take a pair away, but none of its pairs is in pairs", "remove it")
@@ -246,7 +251,7 @@ def _pair_selector(
     def sides(where: str, value: str | tuple[str, ...]) -> list[str]:
         if isinstance(value, str):
             return list(side(where, value))
-        return [task for index, text in enumerate(value) for task in side(f"{where}[{index}]", text)]
+        return [task for index, text in _read(value) for task in side(f"{where}[{index}]", text)]
 
     def select(where: str, item: str | Product) -> list[tuple[str, str]]:
         if isinstance(item, str):

@@ -102,13 +102,12 @@ class Reader:
         return FAILED
 
     def _list(self, hint: Any, marks: Sequence[Any], node: Items, where: str) -> Any:
+        """A tuple; an item whose problem is noted stays as FAILED, so that the others can still be looked at."""
         values = []
         for index, child in enumerate(node.items):
             place = f"{where}[{index}]"
             self._lines[place] = child.line
             values.append(self.value(get_args(hint)[0], child, place))
-        if any(value is FAILED for value in values):
-            return FAILED
         listed = next((mark for mark in marks if isinstance(mark, Listed)), None)
         if listed and len(values) < listed.at_least:
             self.problem(where, f"hold at least {listed.at_least}, but holds {len(values)}", "add one")
@@ -116,7 +115,7 @@ class Reader:
         if listed and listed.unique:
             seen = set()
             for index, value in enumerate(values):
-                if value in seen:
+                if value in seen and value is not FAILED:
                     self.problem(f"{where}[{index}]", f"occur once, but {shown(value)} is a repetition", "remove it")
                 seen.add(value)
         return tuple(values)
