@@ -21,7 +21,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, int | float]]] = {
         "empdial_ei": _row(11, 44, 0.00073),
         "empdial_emo": _row(9, 18, 0.00069),
         "empdial_role": _row(11, 12, 0.00086),
-        "empathy_hope": _row(7, 47, 0.00064),
+        "hope": _row(7, 47, 0.00064),
         "epitome_er": _row(7, 42, 0.00041),
         "epitome_ex": _row(10, 34, 0.00090),
         "epitome_ip": _row(9, 22, 0.00078),
