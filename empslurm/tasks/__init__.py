@@ -1,0 +1,41 @@
+"""The datasets and their tasks: one module per dataset, all of them in the literal list below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from empslurm.tasks import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
+from empslurm.tasks.schema import Dataset, Task
+
+DATASETS: tuple[Dataset, ...] = (
+    condolence.DATASET,
+    conv.DATASET,
+    empdial_ei.DATASET,
+    empdial.DATASET,
+    hope.DATASET,
+    epitome.DATASET,
+    eqt.DATASET,
+    mi.DATASET,
+    news.DATASET,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """All datasets and tasks, in the order of the paper's tables."""
+
+    datasets: Mapping[str, Dataset]
+    tasks: Mapping[str, Task]
+
+    def dataset_of(self, task: str) -> Dataset:
+        """The dataset of a task."""
+        return self.datasets[self.tasks[task].dataset]
+
+
+def registry(cards: Sequence[Path] = ()) -> Registry:
+    """The built-in datasets and those of the YAML cards."""
+    datasets = {dataset.id: dataset for dataset in DATASETS}
+    tasks = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
+    return Registry(datasets=datasets, tasks=tasks)

@@ -1,0 +1,101 @@
+"""`data status`, `data sample`, `data stats`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from empslurm.cli.output import Output
+from empslurm.errors import UsageError
+from empslurm.store import RunsRoot
+from empslurm.tasks import Registry, registry
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Dataset
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    status = actions.add_parser("status", help="found, missing or altered, and how to obtain it", parents=[common_options])
+    stats = actions.add_parser("stats", help="sizes and label shares, per split", parents=[common_options])
+    for parser_ in (status, stats):
+        parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
+    sample = actions.add_parser("sample", help="write a small invented corpus in the raw formats", parents=[common_options])
+    sample.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default 1)")
+
+
+def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
+    """The datasets named, or all of them. Raises UsageError."""
+    names = tuple(names) or tuple(known.datasets)
+    unknown = [name for name in names if name not in known.datasets]
+    if unknown:
+        raise UsageError(f"a dataset must be one of {', '.join(known.datasets)}; but {unknown[0]!r} is not")
+    return [known.datasets[name] for name in names]
+
+
+def _status(given: argparse.Namespace, out: Output) -> int:
+    root = RunsRoot(given.runs)
+    found: list[dict[str, Any]] = []
+    for dataset in chosen(given.datasets, registry()):
+        located = locate(dataset, given.data, root.prepared)
+        found.append(
+            {
+                "dataset": dataset.id,
+                "state": located.state,
+                "form": located.form.name if located.form else None,
+                "files": {name: str(path) for name, path in located.paths.items()},
+                "digest": located.raw_digest,
+                "problem": located.problem,
+                "obtain": dataset.obtain,
+                "licence": dataset.licence,
+                "citation": dataset.citation,
+                "tasks": [task.id for task in dataset.tasks],
+            }
+        )
+    out.document({"data_root": str(given.data), "datasets": found})
+    rows = [(item["dataset"], item["state"], item["form"], item["licence"]) for item in found]
+    out.table(f"data in {given.data}", ("dataset", "state", "form", "licence"), rows)
+    for item in found:
+        if item["state"] == "missing":
+            out.line(f"{item['dataset']}: {item['obtain']}")
+        elif item["problem"]:
+            out.line(f"! {item['problem']}", style="yellow")
+    return 0
+
+
+def _sample(given: argparse.Namespace, out: Output) -> int:
+    from empslurm.tasks.sample import write_sample
+
+    written = write_sample(given.data, seed=given.seed)
+    out.document({"data_root": str(given.data), "files": [str(path) for path in written]})
+    out.line(f"an invented corpus of {len(written)} files is in {given.data}; it is no data of anyone's")
+    return 0
+
+
+def _stats(given: argparse.Namespace, out: Output) -> int:
+    from empslurm.tasks.stats import dataset_stats
+
+    root, known = RunsRoot(given.runs), registry()
+    stats, missing = {}, {}
+    for dataset in chosen(given.datasets, known):
+        located = locate(dataset, given.data, root.prepared)
+        if located.state == "missing":
+            missing[dataset.id] = located.problem
+            continue
+        stats[dataset.id] = dataset_stats(dataset, given.data, root.prepared)
+    out.document({"datasets": stats, "missing": missing})
+    rows = [
+        (item["title"], item["n_examples"], item["published"].get("n_examples"), item["n_rejects"], item["state"])
+        for item in stats.values()
+    ]
+    out.table("examples", ("dataset", "here", "paper", "rejected rows", "state"), rows)
+    for item in stats.values():
+        for task, value in item["tasks"].items():
+            out.table(task, ("", *value["columns"]), value["rows"])
+    for problem in missing.values():
+        out.line(f"missing: {problem}")
+    return 0
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    return {"status": _status, "sample": _sample, "stats": _stats}[given.action](given, out)
