@@ -116,7 +116,7 @@ class Reader:
             seen = set()
             for index, value in enumerate(values):
                 if value in seen and value is not FAILED:
-                    self.problem(f"{where}[{index}]", f"occur once, but {shown(value)} is a repetition", "remove it")
+                    self.problem(f"{where}[{index}]", "occur once, but is a repetition", "remove it")
                 seen.add(value)
         return tuple(values)
 

@@ -102,7 +102,7 @@ def test_the_sentence_of_the_house_style(tmp_path):
         ("mode: fsat", "one of fast, slow, but is the string 'fsat'; did you mean fast?"),
         ("seeds: []", "seeds must hold at least 1, but holds 0"),
         ("seeds: 1", "seeds must be a list, but is 1"),
-        ("seeds: [1, 2, 1]", "seeds[2] must occur once, but 1 is a repetition"),
+        ("seeds: [1, 2, 1]", "seeds[2] must occur once, but is a repetition"),
         ("seeds: [1, x]", "seeds[1] must be an integer, but is the string 'x'"),
         ("by_name: {a: {ln: 1}}", "by_name.a.ln must be a known key, but is not; did you mean n? known: lr, n"),
         ("some: {lr: 2}", "some.lr must be a number above 0"),
