@@ -1,0 +1,136 @@
+"""How much a source improves a target: the paper's percent of the baseline, and the plain difference beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOT_POSITIVE = "the baseline is not positive: a percentage of it means nothing"
+UNDEFINED = "a score is undefined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improvement:
+    """One pair. Scores and differences are in the metric's unit, `percent` and its ends in percent of the baseline."""
+
+    baseline: float  # mean over seeds
+    transfer: float
+    difference: float  # transfer - baseline
+    percent: float  # 100 x difference / baseline; NaN with a flag where that means nothing
+    low: float  # 95 % interval of `percent`; NaN without a variance, infinite where the baseline may be zero
+    high: float
+    flag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImprovementMatrix:
+    """Figures 6 and 7: sources as rows, targets as columns; NaN where a score is missing, and on the diagonal."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    scores: NDArray[np.float64]  # (n_sources, n_targets); the diagonal holds the baselines
+    percent: NDArray[np.float64]  # (n_sources, n_targets)
+    difference: NDArray[np.float64]  # (n_sources, n_targets)
+
+
+def improvement(
+    baseline: float,
+    transfer: float,
+    *,
+    baseline_variance: float = float("nan"),
+    transfer_variance: float = float("nan"),
+    covariance: float = 0.0,
+    degrees_of_freedom: float = float("inf"),
+) -> Improvement:
+    """Percent improvement of two seed means with Fieller's interval of their ratio.
+
+    The variances and the covariance are those of the two means (a standard error squared, not the spread over seeds),
+    so that the interval leaves out 0 exactly when the t interval of the difference does. Fieller (1954), "Some problems in
+    interval estimation", J. R. Stat. Soc. B 16.
+    """
+    difference = transfer - baseline
+    if not np.isfinite(difference):
+        percent, low, high, flag = float("nan"), float("nan"), float("nan"), UNDEFINED
+    elif baseline <= 0:
+        percent, low, high, flag = float("nan"), float("nan"), float("nan"), NOT_POSITIVE
+    else:
+        percent, flag = 100 * difference / baseline, ""
+        low, high = _fieller(baseline, transfer, baseline_variance, transfer_variance, covariance, degrees_of_freedom)
+    return Improvement(
+        baseline=baseline,
+        transfer=transfer,
+        difference=difference,
+        percent=percent,
+        low=low,
+        high=high,
+        flag=flag,
+    )
+
+
+def improvement_of_seeds(baseline: Sequence[float], transfer: Sequence[float]) -> Improvement:
+    """Percent improvement from the scores per seed alone, as two independent samples with Welch's degrees of freedom.
+
+    The default verdict's variances (`analysis.verdicts`) are better where predictions are at hand.
+    """
+    base, moved = _mean_and_variance(baseline), _mean_and_variance(transfer)
+    total = base[1] + moved[1]
+    parts = base[1] ** 2 / max(1, len(baseline) - 1) + moved[1] ** 2 / max(1, len(transfer) - 1)
+    return improvement(
+        base[0],
+        moved[0],
+        baseline_variance=base[1],
+        transfer_variance=moved[1],
+        degrees_of_freedom=total**2 / parts if parts > 0 else float("nan"),
+    )
+
+
+def _mean_and_variance(scores: Sequence[float]) -> tuple[float, float]:
+    """Mean, and the variance of that mean; NaN where there are too few scores."""
+    values = np.asarray(scores, dtype=np.float64)
+    mean = float(values.mean()) if len(values) else float("nan")
+    return mean, float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("nan")
+
+
+def _fieller(
+    baseline: float,
+    transfer: float,
+    baseline_variance: float,
+    transfer_variance: float,
+    covariance: float,
+    degrees_of_freedom: float,
+) -> tuple[float, float]:
+    """Ends of the interval of 100 x (transfer / baseline - 1): the ratios q with |transfer - q baseline| <= t se."""
+    from scipy.stats import t as student
+
+    square = float(student.ppf(0.975, degrees_of_freedom)) ** 2
+    a = baseline**2 - square * baseline_variance
+    b = baseline * transfer - square * covariance
+    c = transfer**2 - square * transfer_variance
+    if np.isnan([a, b, c]).any():
+        return float("nan"), float("nan")
+    if a <= 0:  # the baseline itself may be zero
+        return float("-inf"), float("inf")
+    root = np.sqrt(max(0.0, b**2 - a * c))
+    return 100 * ((b - root) / a - 1), 100 * ((b + root) / a - 1)
+
+
+def improvement_matrix(scores: Mapping[tuple[str, str], float], order: Sequence[str]) -> ImprovementMatrix:
+    """The matrix of Figures 6 and 7 from scores by (source, target); a target's baseline is (target, target).
+
+    `order`: task ids, of which the targets with any score become columns and all become rows.
+    """
+    targets = tuple(task for task in order if any(target == task for _, target in scores))
+    table = np.array([[scores.get((source, target), float("nan")) for target in targets] for source in order])
+    table = table.reshape(len(order), len(targets))
+    baselines = np.array([scores.get((target, target), float("nan")) for target in targets])
+    difference = table - baselines
+    for row, source in enumerate(order):
+        if source in targets:
+            difference[row, targets.index(source)] = float("nan")
+    percent = 100 * difference / np.where(baselines > 0, baselines, float("nan"))
+    return ImprovementMatrix(
+        sources=tuple(order), targets=targets, scores=table, percent=percent, difference=difference
+    )
