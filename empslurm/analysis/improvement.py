@@ -48,8 +48,8 @@ def improvement(
     """Percent improvement of two seed means with Fieller's interval of their ratio.
 
     The variances and the covariance are those of the two means (a standard error squared, not the spread over seeds),
-    so that the interval leaves out 0 exactly when the t interval of the difference does. Fieller (1954), "Some problems in
-    interval estimation", J. R. Stat. Soc. B 16.
+    so that the interval leaves out 0 exactly when the t interval of the difference does. Fieller (1954), "Some problems
+    in interval estimation", J. R. Stat. Soc. B 16.
     """
     difference = transfer - baseline
     if not np.isfinite(difference):

@@ -1,0 +1,182 @@
+"""Scores of many models on the same resampled test examples, fast: one count matrix serves all models of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.errors import UsageError
+
+Metric = Literal["f1_macro", "pearson"]
+COUNTS_PER_CHUNK = 2_000_000  # entries of the count matrix held at once: bounds memory, and keeps it near the cache
+MULTINOMIAL_PAYS = 20  # a binomial draw costs about as much as drawing and counting this many single examples
+CONSTANT = 1e-7  # spread beside size below which values count as constant: rounding noise is no correlation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A target's test examples, without any model's answers."""
+
+    gold: NDArray[Any]  # (n_examples,): label indices, or ratings
+    metric: Metric
+    n_labels: int = 0  # classification only
+    groups: NDArray[np.int64] | None = None  # (n_examples,): dialogue, post, ...; None: examples are independent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampled:
+    """Scores of every model on the test set and on each resample of it."""
+
+    observed: NDArray[np.float64]  # (n_models,); NaN where undefined
+    scores: NDArray[np.float64]  # (n_models, n_resamples); a resample of examples is the same for all models
+    n_units: int  # examples, or groups where those were resampled
+
+
+def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng: np.random.Generator) -> Resampled:
+    """Macro F1 or Pearson's r of every model under the bootstrap over examples or groups (Efron and Tibshirani 1993).
+
+    `outputs`: (n_models, n_examples), label indices or values. A label of -1 or a value that is not finite marks a
+    model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or prediction.
+    """
+    outputs = np.atleast_2d(np.asarray(outputs))
+    _check(examples, outputs)
+    score = _LabelScores(examples, outputs) if examples.metric == "f1_macro" else _ValueScores(examples, outputs)
+    scores = np.empty((len(outputs), n_resamples))
+    for start, counts in _count_chunks(score.multiplicity, n_resamples, rng):
+        scores[:, start : start + len(counts)] = score.of(counts)
+    observed = score.of(score.multiplicity[None, :].astype(np.float64))[:, 0]
+    undefined = _undefined(examples, outputs)
+    observed[undefined] = float("nan")
+    scores[undefined] = float("nan")
+    return Resampled(observed=observed, scores=scores, n_units=int(score.multiplicity.sum()))
+
+
+def _check(examples: Examples, outputs: NDArray[Any]) -> None:
+    n_examples = len(examples.gold)
+    shapes = [outputs.shape[1]] + ([] if examples.groups is None else [len(examples.groups)])
+    if n_examples == 0 or any(length != n_examples for length in shapes):
+        raise UsageError(
+            f"every model and the groups must have one value per example, but {n_examples} gold labels meet "
+            f"{', '.join(map(str, shapes))} values; align them by example id"
+        )
+    if examples.metric == "f1_macro":
+        low, high = int(min(examples.gold.min(), outputs.min())), int(max(examples.gold.max(), outputs.max()))
+        if examples.gold.min() < 0 or low < -1 or high >= examples.n_labels:
+            raise UsageError(
+                f"label indices must lie in 0 to {examples.n_labels - 1}, but reach from {low} to {high}; "
+                "give the task's number of labels"
+            )
+    elif not np.isfinite(examples.gold).all():
+        raise UsageError("gold ratings must be finite numbers, but some are not; drop those examples")
+
+
+def _undefined(examples: Examples, outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Models without a score: no answer, or, for a correlation, the same answer everywhere."""
+    if examples.metric == "f1_macro":
+        return np.asarray((outputs < 0).any(1))
+    finite = np.isfinite(outputs).all(1)
+    values = np.where(finite[:, None], outputs, 0.0)
+    return np.asarray(~finite | _constant(values) | bool(_constant(examples.gold[None, :].astype(np.float64))[0]))
+
+
+def _constant(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows of (n_rows, n_examples) whose spread is rounding noise beside their size."""
+    return np.asarray(np.ptp(values, axis=1) <= CONSTANT * np.maximum(1e-12, np.abs(values).max(1)))
+
+
+def _count_chunks(
+    multiplicity: NDArray[np.int64], n_resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """How often each distinct unit is drawn: (first resample, counts (n_in_chunk, n_distinct)) until all are done.
+
+    Drawing as many units as there are, with replacement, is one multinomial draw over the distinct ones.
+    """
+    n_units, n_distinct = int(multiplicity.sum()), len(multiplicity)
+    size = max(1, min(n_resamples, COUNTS_PER_CHUNK // n_units))
+    distinct = np.repeat(np.arange(n_distinct), multiplicity)
+    for start in range(0, n_resamples, size):
+        n_rows = min(size, n_resamples - start)
+        if n_distinct * MULTINOMIAL_PAYS <= n_units:
+            counts = rng.multinomial(n_units, multiplicity / n_units, size=n_rows)
+        else:
+            drawn = rng.integers(0, n_units, size=(n_rows, n_units))
+            if n_distinct < n_units:
+                drawn = distinct[drawn]
+            drawn += np.arange(n_rows)[:, None] * n_distinct
+            counts = np.bincount(drawn.ravel(), minlength=n_rows * n_distinct).reshape(n_rows, n_distinct)
+        yield start, counts.astype(np.float32)
+
+
+class _LabelScores:
+    """Macro F1 of all models from counts of units.
+
+    A unit contributes one entry per model and example: (predicted label, right or wrong); so the sums are a product
+    with a sparse matrix of 0, 1, 2, ..., exact in single precision below 2^24 examples.
+    """
+
+    def __init__(self, examples: Examples, outputs: NDArray[np.int64]) -> None:
+        from scipy import sparse
+
+        self.n_models, self.n_labels = len(outputs), examples.n_labels
+        gold, outputs = examples.gold.astype(np.int64), np.maximum(outputs, 0).astype(np.int64)
+        if examples.groups is None:
+            rows, unit, self.multiplicity = np.unique(
+                np.vstack([gold, outputs]).T, axis=0, return_inverse=True, return_counts=True
+            )
+            gold, outputs, unit = rows[:, 0], rows[:, 1:].T, np.arange(len(rows))
+        else:
+            units, unit = np.unique(examples.groups, return_inverse=True)
+            self.multiplicity = np.ones(len(units), dtype=np.int64)
+        n_labels = self.n_labels
+        first = n_labels * (1 + 2 * np.arange(self.n_models))[:, None]
+        columns = np.vstack([gold[None, :], first + outputs + n_labels * (outputs != gold)])
+        entries = (np.ones(columns.size, dtype=np.float32), (columns.ravel(), np.tile(unit, len(columns))))
+        shape = (n_labels * (1 + 2 * self.n_models), len(self.multiplicity))
+        self.per_unit = sparse.csr_matrix(entries, shape=shape)
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (n_models, n_resamples) for `counts` (n_resamples, n_distinct)."""
+        sums = self.per_unit @ np.ascontiguousarray(counts.T, dtype=np.float32)  # (n_columns, n_resamples)
+        gold = sums[: self.n_labels]
+        right, wrong = np.moveaxis(sums[self.n_labels :].reshape(self.n_models, 2, self.n_labels, -1), 1, 0)
+        total = gold + right + wrong  # (n_models, n_labels, n_resamples): gold plus predicted
+        f1 = 2 * right / np.maximum(total, 1)
+        return np.asarray(f1.sum(1, dtype=np.float64) / (total > 0).sum(1))
+
+
+class _ValueScores:
+    """Pearson's r of all models from counts of units times moments; centred first, so that sums keep their digits."""
+
+    def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        gold = examples.gold.astype(np.float64)
+        finite = np.isfinite(outputs).all(1)
+        outputs = np.where(finite[:, None], outputs, 0.0).astype(np.float64)
+        y, x = _standardised(gold[None, :]).ravel(), _standardised(outputs)
+        moments = np.vstack([np.ones_like(y), y, y * y, x, x * x, x * y]).T  # (n_examples, 3 + 3 n_models)
+        if examples.groups is not None:
+            units, unit = np.unique(examples.groups, return_inverse=True)
+            per_unit = np.zeros((len(units), moments.shape[1]))
+            np.add.at(per_unit, unit, moments)
+            moments = per_unit
+        self.moments = moments
+        self.multiplicity = np.ones(len(moments), dtype=np.int64)
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (n_models, n_resamples) for `counts` (n_resamples, n_units); NaN where a side is constant."""
+        sums = (counts.astype(np.float64) @ self.moments).T
+        n, y, yy = sums[:3]
+        x, xx, xy = sums[3:].reshape(3, -1, len(n))
+        x_spread, y_spread = xx - x * x / n, yy - y * y / n
+        x_spread = np.where(x_spread > 1e-12 * n, x_spread, float("nan"))
+        y_spread = np.where(y_spread > 1e-12 * n, y_spread, float("nan"))
+        return np.asarray(np.clip((xy - x * y / n) / np.sqrt(x_spread * y_spread), -1.0, 1.0))
+
+
+def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows with mean 0 and standard deviation 1; constant rows become 0."""
+    spread = values.std(1, keepdims=True)
+    return np.asarray((values - values.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1.0))

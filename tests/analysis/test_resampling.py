@@ -1,0 +1,122 @@
+"""Resampled scores against scikit-learn and scipy on the very same resamples, and the shapes of units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from empslurm import metrics
+from empslurm.analysis import resampling
+from empslurm.analysis.resampling import Examples, resample
+from empslurm.errors import UsageError
+
+
+def labels(rng: np.random.Generator, n_examples: int, n_labels: int, n_models: int = 3):  # type: ignore[no-untyped-def]
+    gold = rng.integers(0, n_labels, n_examples)
+    outputs = np.where(rng.random((n_models, n_examples)) < 0.4, rng.integers(0, n_labels, n_examples), gold)
+    return gold, outputs
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_macro_f1_of_given_counts_equals_scikit_learns(grouped: bool) -> None:
+    rng = np.random.default_rng(1)
+    gold, outputs = labels(rng, 40, 6)
+    groups = np.arange(40) // 3 if grouped else None
+    score = resampling._LabelScores(Examples(gold=gold, metric="f1_macro", n_labels=6, groups=groups), outputs)
+    chunk = next(resampling._count_chunks(score.multiplicity, 20, rng))[1]
+    found = score.of(chunk)
+    unit = groups if grouped else np.unique(np.vstack([gold, outputs]).T, axis=0, return_inverse=True)[1]
+    rows = [np.flatnonzero(unit == index) for index in range(len(score.multiplicity))]
+    for at, counts in enumerate(chunk.astype(int)):
+        if grouped:
+            drawn = np.concatenate([np.tile(rows[u], c) for u, c in enumerate(counts)])
+        else:
+            drawn = np.concatenate([np.repeat(rows[u][:1], c) for u, c in enumerate(counts)])
+        expected = [f1_score(gold[drawn], model[drawn], average="macro") for model in outputs]
+        np.testing.assert_allclose(found[:, at], expected, atol=1e-6)
+
+
+def test_observed_scores_are_those_of_the_metrics_module() -> None:
+    rng = np.random.default_rng(2)
+    gold, outputs = labels(rng, 200, 5)
+    found = resample(Examples(gold=gold, metric="f1_macro", n_labels=9), outputs, n_resamples=5, rng=rng)
+    expected = [metrics.classification(gold, model, 9)["f1_macro"] for model in outputs]
+    np.testing.assert_allclose(found.observed, expected, atol=1e-6)
+    ratings, values = rng.normal(size=80), rng.normal(3, 2, size=(4, 80))
+    found = resample(Examples(gold=ratings, metric="pearson"), values, n_resamples=5, rng=rng)
+    np.testing.assert_allclose(found.observed, [metrics.pearson(ratings, model) for model in values])
+
+
+def test_pearson_of_given_counts() -> None:
+    rng = np.random.default_rng(3)
+    gold, values = rng.normal(100, 1, 30), rng.normal(-5, 0.01, (2, 30))
+    score = resampling._ValueScores(Examples(gold=gold, metric="pearson"), values)
+    counts = rng.multinomial(30, np.ones(30) / 30, size=4).astype(np.float32)
+    for at, found in enumerate(score.of(counts).T):
+        drawn = np.repeat(np.arange(30), counts[at].astype(int))
+        np.testing.assert_allclose(found, [np.corrcoef(gold[drawn], model[drawn])[0, 1] for model in values])
+
+
+def test_one_draw_over_distinct_rows_has_the_same_distribution() -> None:
+    """Few distinct rows take the multinomial path, many the counting one; their spreads agree."""
+    rng = np.random.default_rng(4)
+    gold = np.repeat([0, 1], 60)
+    output = gold.copy()
+    output[:30] = 1
+    few = resample(Examples(gold=gold, metric="f1_macro", n_labels=2), output, n_resamples=4000, rng=rng)
+    tags = Examples(gold=gold, metric="f1_macro", n_labels=2, groups=np.arange(120))
+    many = resample(tags, output, n_resamples=4000, rng=rng)
+    assert few.n_units == many.n_units == 120
+    assert few.scores.std() == pytest.approx(many.scores.std(), rel=0.06)
+    assert few.scores.mean() == pytest.approx(many.scores.mean(), abs=0.003)
+
+
+def test_counts_sum_to_the_units_in_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "COUNTS_PER_CHUNK", 100)
+    rng = np.random.default_rng(5)
+    for multiplicity in (np.array([1] * 30), np.array([25, 5]), np.array([600, 400])):
+        chunks = list(resampling._count_chunks(multiplicity, 11, rng))
+        assert sum(len(counts) for _, counts in chunks) == 11
+        assert all((counts.sum(1) == multiplicity.sum()).all() for _, counts in chunks)
+
+
+def test_groups_that_repeat_examples_widen_the_spread() -> None:
+    rng = np.random.default_rng(6)
+    gold, outputs = labels(rng, 100, 2, 1)
+    gold, outputs = np.repeat(gold, 4), np.repeat(outputs, 4, axis=1)
+    kinds = {"metric": "f1_macro", "n_labels": 2}
+    rows = resample(Examples(gold=gold, **kinds), outputs, n_resamples=2000, rng=rng)  # type: ignore[arg-type]
+    grouped = Examples(gold=gold, groups=np.repeat(np.arange(100), 4), **kinds)  # type: ignore[arg-type]
+    whole = resample(grouped, outputs, n_resamples=2000, rng=rng)
+    assert whole.scores.std() == pytest.approx(2 * rows.scores.std(), rel=0.1)
+
+
+def test_undefined_models_are_nan_and_leave_the_others_alone() -> None:
+    rng = np.random.default_rng(7)
+    gold = rng.normal(size=20)
+    values = np.vstack([gold, np.full(20, 0.1 + 0.2), np.where(np.arange(20) == 3, np.nan, gold)])
+    found = resample(Examples(gold=gold, metric="pearson"), values, n_resamples=50, rng=rng)
+    assert found.observed[0] == pytest.approx(1.0)
+    assert np.isnan(found.observed[1:]).all()
+    assert np.isnan(found.scores[1:]).all()
+    flat = resample(Examples(gold=np.ones(20), metric="pearson"), values, n_resamples=5, rng=rng)
+    assert np.isnan(flat.observed).all()
+    answered = np.vstack([np.zeros(4, dtype=int), np.array([0, 1, -1, 0])])
+    some = resample(
+        Examples(gold=np.array([0, 1, 1, 0]), metric="f1_macro", n_labels=2), answered, n_resamples=5, rng=rng
+    )
+    assert some.observed[0] == pytest.approx(1 / 3)  # constant answers have a macro F1: (2/3 + 0) / 2
+    assert np.isnan(some.observed[1])
+
+
+def test_wrong_shapes_and_labels_are_sentences() -> None:
+    rng = np.random.default_rng(8)
+    with pytest.raises(UsageError, match="align them"):
+        resample(Examples(gold=np.zeros(3), metric="pearson"), np.zeros((1, 4)), n_resamples=1, rng=rng)
+    with pytest.raises(UsageError, match="0 to 1"):
+        resample(
+            Examples(gold=np.array([0, 2]), metric="f1_macro", n_labels=2), np.zeros((1, 2)), n_resamples=1, rng=rng
+        )
+    with pytest.raises(UsageError, match="finite"):
+        resample(Examples(gold=np.array([0, np.nan]), metric="pearson"), np.zeros((1, 2)), n_resamples=1, rng=rng)
