@@ -40,7 +40,8 @@ def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng
     """Macro F1 or Pearson's r of every model under the bootstrap over examples or groups (Efron and Tibshirani 1993).
 
     `outputs`: (n_models, n_examples), label indices or values. A label of -1 or a value that is not finite marks a
-    model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or prediction.
+    model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or
+    prediction.
     """
     outputs = np.atleast_2d(np.asarray(outputs))
     _check(examples, outputs)
@@ -153,7 +154,7 @@ class _ValueScores:
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
         gold = examples.gold.astype(np.float64)
-        finite = np.isfinite(outputs).all(1)
+        finite = np.asarray(np.isfinite(outputs).all(1))
         outputs = np.where(finite[:, None], outputs, 0.0).astype(np.float64)
         y, x = _standardised(gold[None, :]).ravel(), _standardised(outputs)
         moments = np.vstack([np.ones_like(y), y, y * y, x, x * x, x * y]).T  # (n_examples, 3 + 3 n_models)

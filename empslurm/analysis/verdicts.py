@@ -1,0 +1,443 @@
+"""The default verdict: does the source help, judged over seeds and test examples together?
+
+One target at a time; its baseline and transfers (its *cells*) share seeds and test examples. A run scores
+
+    score[cell, k] = mean[cell] + seed[k] + noise[cell, k] + example error[cell]
+
+- `seed`: what equal seeds have in common (order, masks, initial weights: common random numbers); it cancels where
+  source and baseline ran with the same seeds (an additive layout of cells and seeds: Grubbs 1948).
+- `noise`: has a variance per transfer, which two degrees of freedom estimate badly, so that it is shrunk towards the
+  other transfers' (the moderated t: Smyth 2004, doi 10.2202/1544-6115.1027). The baseline is another kind of model and
+  stands in every comparison: it takes its own variance or the shrunk one, whichever is larger, lest one that is small
+  by chance be wrong in every comparison at once. More seeds for the baseline are the cheapest power there is.
+- `example error`: what another test set would change whatever the seed: the covariance *between* seeds under the
+  bootstrap over examples, as in multi-reader multi-case studies (Obuchowski and Rockette 1995; Hillis 2007).
+
+`benchmarks/verdict_simulation.py` holds the false-positive rates and power on which this choice rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.errors import UsageError
+
+Outcome = Literal["improvement", "harm", "no difference", "undecided"]
+LEVEL = 0.05
+ROUNDING = 1e-12  # of scores near 1: equal runs must not differ by it
+POWER = 0.8
+FEW_SOURCES = 3  # below this many, equal seeds cannot be told from chance
+ONE_SEED = "one seed only: what another seed would change is unknown"
+UNDEFINED = "a run has no defined score"
+MISSING = "no run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScores:
+    """One target's scores. Row 0 is the baseline, the other rows are the sources' transfers: the cells."""
+
+    target: str
+    sources: tuple[str, ...]
+    scores: NDArray[np.float64]  # (1 + n_sources, n_seeds), a column per seed; NaN where there is no score
+    undefined: NDArray[np.bool_] | None = None  # same shape: runs that ended without a defined score
+    example_covariance: NDArray[np.float64] | None = None  # (1 + n_sources, 1 + n_sources); None: predictions unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One target's comparisons before any correction; arrays have shape (n_sources,) unless said otherwise."""
+
+    target: str
+    sources: tuple[str, ...]
+    baseline: float  # mean over seeds
+    transfer: NDArray[np.float64]
+    difference: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    degrees_of_freedom: NDArray[np.float64]
+    p_value: NDArray[np.float64]  # two-sided; NaN where undecided
+    low: NDArray[np.float64]  # 95 % interval of the difference, not corrected for many pairs
+    high: NDArray[np.float64]
+    smallest_detectable: NDArray[np.float64]  # |difference| seen with probability .8 at level .05, uncorrected
+    covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
+    mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
+    prior_degrees_of_freedom: float  # how much each cell's seed variance borrows; infinite: one variance for all
+    n_seeds: tuple[int, ...]  # per cell, the baseline first
+    reasons: tuple[str, ...]  # per source, why undecided; "" where decided
+    with_examples: bool  # False: the errors hold seed noise only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One pair. Scores and differences are in the target's metric."""
+
+    source: str
+    target: str
+    verdict: Outcome  # by `p_bh` at level .05
+    reason: str  # why undecided, else ""
+    baseline: float
+    transfer: float
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    degrees_of_freedom: float
+    p_value: float
+    p_bh: float  # Benjamini-Hochberg over all tested pairs of all targets
+    p_holm: float  # Holm within the target
+    smallest_detectable: float
+    n_seeds_baseline: int
+    n_seeds_transfer: int
+    n_tested: int  # the family of `p_bh`
+    with_examples: bool
+
+
+def shared_example_covariance(
+    scores: NDArray[np.float64], cells: NDArray[np.int64], seeds: NDArray[np.int64], n_cells: int
+) -> NDArray[np.float64]:
+    """Covariance of the cells' scores over test sets that all seeds share, shape (n_cells, n_cells).
+
+    `scores`: (n_models, n_resamples) of the same resamples (`resampling.resample`), every seed's model of every cell;
+    `cells`, `seeds`: (n_models,). Only models of different seeds are compared: what examples and one seed do together
+    is seed noise already. Where two cells have a single seed, that seed's covariance stands in. Undefined models are
+    left out; resamples where a model is undefined take its mean.
+    """
+    defined = np.asarray(~np.isnan(scores).all(1))
+    means = np.nanmean(np.where(defined[:, None], scores, 0.0), axis=1, keepdims=True)
+    centred = np.where(np.isnan(scores), 0.0, scores - means)
+    covariance = centred @ centred.T / max(1, scores.shape[1] - 1)
+    member = (cells == np.arange(n_cells)[:, None]) & defined  # (n_cells, n_models)
+    other_seed = seeds[:, None] != seeds[None, :]
+    counts, all_counts = _sums(member, other_seed), _sums(member, np.ones_like(other_seed))
+    across = _sums(member, covariance * other_seed) / np.maximum(counts, 1)
+    within = _sums(member, covariance) / np.maximum(all_counts, 1)
+    return _nearest_covariance(np.where(counts > 0, across, within))
+
+
+def _sums(member: NDArray[np.bool_], values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+    weights = member.astype(np.float64)
+    return np.asarray(weights @ values.astype(np.float64) @ weights.T)
+
+
+def _nearest_covariance(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Negative eigenvalues are estimation error of a quantity that cannot be negative: they become 0."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moderated:
+    """Variances that borrow from one another; shapes (n_cells,)."""
+
+    variance: NDArray[np.float64]
+    degrees_of_freedom: NDArray[np.float64]
+    centre: float  # the variance they are drawn to
+    prior_degrees_of_freedom: float  # the weight of `centre`; 0: nothing to borrow from, infinite: one variance for all
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """Variance components of one target's layout of cells and seeds."""
+
+    variance: NDArray[np.float64]  # (n_cells,) noise variance of a single run, the baseline's first
+    degrees_of_freedom: NDArray[np.float64]  # (n_cells,) of `variance`
+    total_degrees_of_freedom: float
+    prior_degrees_of_freedom: float
+    seed_variance: float  # of what equal seeds have in common
+    seed_degrees_of_freedom: float
+
+
+def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
+    """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and moderate what is left.
+
+    A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
+    than three sources nothing does, and the layout is that of Welch's test.
+    """
+    there = ~np.isnan(scores)
+    cells, seeds = np.nonzero(there)
+    n_cells = len(scores)
+    shared = np.flatnonzero(there.sum(0) >= 2) if n_cells > FEW_SOURCES else np.empty(0, dtype=np.int64)
+    design = np.hstack([np.eye(n_cells)[cells], _seed_columns(shared, seeds)])
+    inverse = np.linalg.pinv(design)
+    observed = scores[cells, seeds]
+    effects = inverse @ observed
+    residuals = observed - design @ effects
+    residuals[np.abs(residuals) < ROUNDING] = 0.0
+    free = np.maximum(0.0, 1.0 - np.einsum("ij,ji->i", design, inverse))  # what the fit leaves free of each score
+    freedom = np.bincount(cells, free, n_cells).astype(np.float64)
+    squares = np.bincount(cells, residuals**2, n_cells).astype(np.float64)
+    transfers = moderate(squares[1:], freedom[1:])
+    own, own_freedom = _baseline(squares[0], freedom[0], transfers, float(freedom[1:].sum()))
+    common = np.append(effects[n_cells:], -effects[n_cells:].sum())  # one value, 0, where seeds have no columns
+    spread = float(common.var(ddof=1)) if len(common) > 1 else 0.0
+    per_seed = float(there.sum(0)[shared].mean()) if len(shared) else 1.0
+    return SeedNoise(
+        variance=np.append(own, transfers.variance),
+        degrees_of_freedom=np.append(own_freedom, transfers.degrees_of_freedom),
+        total_degrees_of_freedom=float(freedom.sum()),
+        prior_degrees_of_freedom=transfers.prior_degrees_of_freedom,
+        seed_variance=max(0.0, spread - transfers.centre / per_seed) if spread > 0 else 0.0,
+        seed_degrees_of_freedom=max(1.0, len(common) - 1.0),
+    )
+
+
+def _baseline(squares: float, freedom: float, transfers: Moderated, limit: float) -> tuple[float, float]:
+    """The baseline's variance and its degrees of freedom: its own or the moderated one, whichever is larger."""
+    if freedom <= 0:
+        return float("nan"), 0.0
+    own, prior = squares / freedom, min(transfers.prior_degrees_of_freedom, limit)
+    if not prior > 0 or own >= transfers.centre:
+        return own, freedom
+    return (prior * transfers.centre + squares) / (prior + freedom), prior + freedom
+
+
+def _seed_columns(shared: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum-to-zero columns of the shared seeds' effects, shape (n_scores, n_shared - 1); other seeds have none."""
+    if len(shared) < 2:
+        return np.zeros((len(seeds), 0))
+    codes = np.vstack([np.eye(len(shared) - 1), -np.ones(len(shared) - 1)])
+    columns = np.zeros((len(seeds), len(shared) - 1))
+    for code, seed in zip(codes, shared, strict=True):
+        columns[seeds == seed] = code
+    return columns
+
+
+def moderate(squares: NDArray[np.float64], freedom: NDArray[np.float64]) -> Moderated:
+    """Empirical-Bayes variances (Smyth 2004, section 6.2).
+
+    `squares`: sums of squared residuals; `freedom`: their degrees of freedom, shapes (n_cells,). By as much as the
+    logarithms of the variances scatter beyond chance, the true variances differ; the less they differ, the more each
+    borrows. No variance gets more degrees of freedom than all cells have together.
+    """
+    from scipy.special import digamma, polygamma
+
+    total, known = float(freedom.sum()), freedom > 0
+    raw = np.divide(squares, freedom, out=np.full(len(freedom), np.nan), where=known)
+    pooled = float(squares.sum()) / total if total > 0 else float("nan")
+    if known.sum() < 2:
+        return Moderated(variance=raw, degrees_of_freedom=freedom, centre=pooled, prior_degrees_of_freedom=0.0)
+    excess = -1.0
+    if pooled > 0:
+        half = freedom[known] / 2
+        floor = 1e-5 * float(np.median(raw[squares > 0]))  # equal scores would have an infinite logarithm
+        logs = np.log(np.maximum(raw[known], floor)) - digamma(half) + np.log(half)
+        excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    if excess <= 0:
+        same = np.full(len(freedom), pooled)
+        everything = np.full(len(freedom), total)
+        return Moderated(
+            variance=same, degrees_of_freedom=everything, centre=pooled, prior_degrees_of_freedom=float("inf")
+        )
+    prior = 2 * _trigamma_inverse(excess)
+    centre = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+    return Moderated(
+        variance=(prior * centre + squares) / (prior + freedom),
+        degrees_of_freedom=np.minimum(prior + freedom, total),
+        centre=centre,
+        prior_degrees_of_freedom=prior,
+    )
+
+
+def _trigamma_inverse(value: float) -> float:
+    """x with trigamma(x) = value, by Newton's method (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
+    if value < 1e-6:
+        return 1 / value
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        step = float(polygamma(1, x) * (1 - polygamma(1, x) / value) / polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x
+
+
+def compare(given: TargetScores) -> Comparison:
+    """Every source of one target against its baseline, with seed noise and example error in each error."""
+    _check(given)
+    reasons = _reasons(given)
+    n_seeds = (~np.isnan(given.scores)).sum(1)
+    usable: NDArray[np.bool_] = np.array(
+        [True, *(reason not in (UNDEFINED, MISSING) for reason in reasons)], dtype=bool
+    )
+    noise = seed_noise(np.where(usable[:, None], given.scores, np.nan))
+    means = np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in given.scores])
+    decided = np.array([reason == "" for reason in reasons], dtype=bool)
+    parts = _variance_parts(given, noise, n_seeds)
+    return _tested(given, reasons, decided, means, n_seeds, noise, parts)
+
+
+def _check(given: TargetScores) -> None:
+    rows = 1 + len(given.sources)
+    for name, array, shape in (
+        ("scores", given.scores, (rows, given.scores.shape[-1])),
+        ("undefined", given.undefined, given.scores.shape),
+        ("example_covariance", given.example_covariance, (rows, rows)),
+    ):
+        if array is not None and array.shape != shape:
+            raise UsageError(
+                f"{name} of {given.target} must have shape {shape}, but has {array.shape}; "
+                "row 0 is the baseline, then one row per source"
+            )
+
+
+def _reasons(given: TargetScores) -> tuple[str, ...]:
+    """Why each source cannot be judged; "" where it can."""
+    undefined = np.zeros(given.scores.shape, dtype=bool) if given.undefined is None else given.undefined
+    n_seeds = (~np.isnan(given.scores)).sum(1)
+    found = []
+    for row in range(1, len(given.scores)):
+        if undefined[row].any() or undefined[0].any():
+            found.append(UNDEFINED)
+        elif n_seeds[row] == 0 or n_seeds[0] == 0:
+            found.append(MISSING)
+        else:
+            found.append(ONE_SEED if min(n_seeds[row], n_seeds[0]) == 1 else "")
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Covariances of the cells' means, by where they come from; shapes (n_cells, n_cells)."""
+
+    noise: NDArray[np.float64]
+    seed: NDArray[np.float64]
+    examples: NDArray[np.float64]
+
+
+def _variance_parts(given: TargetScores, noise: SeedNoise, n_seeds: NDArray[np.int64]) -> _Parts:
+    there = np.asarray(~np.isnan(given.scores), dtype=np.float64)
+    n_runs = np.maximum(n_seeds, 1).astype(np.float64)
+    shared = there @ there.T / np.outer(n_runs, n_runs)
+    examples = given.example_covariance
+    return _Parts(
+        noise=np.diag(noise.variance / n_runs),
+        seed=noise.seed_variance * shared,
+        examples=np.zeros_like(shared) if examples is None else examples,
+    )
+
+
+def _contrast(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance of the differences to cell 0, shape (n_sources, n_sources)."""
+    return np.asarray(covariance[1:, 1:] - covariance[1:, :1] - covariance[:1, 1:] + covariance[0, 0])
+
+
+def _tested(
+    given: TargetScores,
+    reasons: tuple[str, ...],
+    decided: NDArray[np.bool_],
+    means: NDArray[np.float64],
+    n_seeds: NDArray[np.int64],
+    noise: SeedNoise,
+    parts: _Parts,
+) -> Comparison:
+    from scipy.stats import t as student
+
+    total = parts.noise + parts.seed + parts.examples
+    covariance = _contrast(total)
+    difference = means[1:] - means[0]
+    difference[np.abs(difference) < ROUNDING] = 0.0
+    with np.errstate(invalid="ignore"):
+        standard_error = np.where(decided, np.sqrt(np.diag(covariance)), np.nan)
+    freedom = np.where(decided, _satterthwaite(noise, parts, np.diag(covariance)), np.nan)
+    ratio = np.full(len(difference), np.nan)
+    exact = decided & (standard_error <= 0)
+    np.divide(np.abs(difference), standard_error, out=ratio, where=decided & ~exact)
+    ratio[exact] = np.where(difference[exact] == 0, 0.0, np.inf)
+    margin = student.ppf(1 - LEVEL / 2, freedom) * standard_error
+    return Comparison(
+        target=given.target,
+        sources=given.sources,
+        baseline=float(means[0]),
+        transfer=means[1:],
+        difference=difference,
+        standard_error=standard_error,
+        degrees_of_freedom=freedom,
+        p_value=2 * student.sf(ratio, freedom),
+        low=difference - margin,
+        high=difference + margin,
+        smallest_detectable=margin + student.ppf(POWER, freedom) * standard_error,
+        covariance=np.where(np.outer(decided, decided), covariance, np.nan),
+        mean_covariance=total,
+        prior_degrees_of_freedom=noise.prior_degrees_of_freedom,
+        n_seeds=tuple(int(n) for n in n_seeds),
+        reasons=reasons,
+        with_examples=given.example_covariance is not None,
+    )
+
+
+def _satterthwaite(noise: SeedNoise, parts: _Parts, total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Degrees of freedom of each comparison's variance; the example part counts as known (Hillis 2007)."""
+    own, base = np.diag(parts.noise)[1:], parts.noise[0, 0]
+    seed = np.diag(_contrast(parts.seed))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = (
+            own**2 / noise.degrees_of_freedom[1:]
+            + base**2 / noise.degrees_of_freedom[0]
+            + seed**2 / noise.seed_degrees_of_freedom
+        )
+        freedom = np.where(spread > 0, total**2 / spread, noise.total_degrees_of_freedom)
+        # Without example error no comparison knows more than all residuals of the target together; example error, taken
+        # as known, loosens that bound by its share.
+        seeds_only = own + base + seed
+        bound = noise.total_degrees_of_freedom * np.where(seeds_only > 0, (total / seeds_only) ** 2, 1.0)
+    return np.asarray(np.minimum(freedom, bound))
+
+
+def decide(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
+    """Verdicts of all pairs: Benjamini-Hochberg over every tested pair (the family), Holm within each target."""
+    p_values = np.concatenate([comparison.p_value for comparison in comparisons] or [np.empty(0)])
+    bh = _adjusted(p_values, "fdr_bh")
+    n_tested = int((~np.isnan(p_values)).sum())
+    found, start = [], 0
+    for comparison in comparisons:
+        holm = _adjusted(comparison.p_value, "holm")
+        for at in range(len(comparison.sources)):
+            found.append(_verdict(comparison, at, float(bh[start + at]), float(holm[at]), n_tested))
+        start += len(comparison.sources)
+    return tuple(found)
+
+
+def _adjusted(p_values: NDArray[np.float64], method: str) -> NDArray[np.float64]:
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.full(len(p_values), np.nan)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        adjusted[tested] = multipletests(p_values[tested], method=method)[1]
+    return adjusted
+
+
+def _verdict(comparison: Comparison, at: int, p_bh: float, p_holm: float, n_tested: int) -> Verdict:
+    difference = float(comparison.difference[at])
+    outcome: Outcome = "no difference"
+    if np.isnan(p_bh):
+        outcome = "undecided"
+    elif p_bh < LEVEL:
+        outcome = "improvement" if difference > 0 else "harm"
+    return Verdict(
+        source=comparison.sources[at],
+        target=comparison.target,
+        verdict=outcome,
+        reason=comparison.reasons[at],
+        baseline=comparison.baseline,
+        transfer=float(comparison.transfer[at]),
+        difference=difference,
+        low=float(comparison.low[at]),
+        high=float(comparison.high[at]),
+        standard_error=float(comparison.standard_error[at]),
+        degrees_of_freedom=float(comparison.degrees_of_freedom[at]),
+        p_value=float(comparison.p_value[at]),
+        p_bh=p_bh,
+        p_holm=p_holm,
+        smallest_detectable=float(comparison.smallest_detectable[at]),
+        n_seeds_baseline=comparison.n_seeds[0],
+        n_seeds_transfer=comparison.n_seeds[1 + at],
+        n_tested=n_tested,
+        with_examples=comparison.with_examples,
+    )
