@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from empslurm.errors import UsageError
 
 Metric = Literal["f1_macro", "pearson"]
-COUNTS_PER_CHUNK = 2_000_000  # entries of the count matrix held at once: bounds memory, and keeps it near the cache
+COUNTS_PER_CHUNK = 300_000  # entries of the count matrix held at once: bounds memory, and fits the cache
 MULTINOMIAL_PAYS = 20  # a binomial draw costs about as much as drawing and counting this many single examples
 CONSTANT = 1e-7  # spread beside size below which values count as constant: rounding noise is no correlation
 

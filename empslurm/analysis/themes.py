@@ -1,0 +1,115 @@
+"""Transfer by theme (Figure 3): counts and rates of gains and harms, and means that carry shared baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.errors import UsageError
+
+Panel = Literal["improvement", "harm", "not harmed"]
+THEMES = ("direct", "abstract", "adjacent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThemeCell:
+    """Pairs of one source theme and one target theme."""
+
+    source_theme: str
+    target_theme: str
+    n: int  # pairs with the outcome
+    n_pairs: int  # pairs with a decided verdict: the rate's denominator
+    n_undecided: int
+    rate: float  # n / n_pairs; NaN without pairs
+    low: float  # Wilson's 95 % interval of the rate; it takes pairs as independent
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanEffect:
+    """Mean difference to the baseline over a group of pairs, with what the pairs share in its error."""
+
+    name: str
+    n_pairs: int
+    mean: float
+    standard_error: float
+    low: float  # 95 % interval, normal
+    high: float
+
+
+def theme_table(
+    pairs: Sequence[tuple[str, str]],
+    verdicts: Sequence[str],
+    themes: Mapping[str, str],
+    panel: Panel,
+    order: Sequence[str] = THEMES,
+) -> tuple[ThemeCell, ...]:
+    """One panel of Figure 3, source themes by target themes in `order`.
+
+    `pairs`: (source, target); `verdicts`: improvement, harm, no difference or undecided, one per pair; `themes`:
+    task -> theme. Top of the figure: `improvement` and `harm`; bottom (half the target's data against the full-data baseline):
+    `not harmed`, which counts improvements and pairs without a difference, and `harm`.
+    """
+    if len(pairs) != len(verdicts):
+        raise UsageError(f"every pair must have one verdict, but {len(pairs)} pairs have {len(verdicts)}; align them")
+    missing = sorted({task for pair in pairs for task in pair} - set(themes))
+    if missing:
+        raise UsageError(f"every task must have a theme, but {', '.join(missing)} has none; add it to the themes")
+    wanted = {"improvement": ("improvement",), "harm": ("harm",), "not harmed": ("improvement", "no difference")}[panel]
+    cells = []
+    for source_theme in order:
+        for target_theme in order:
+            own = [
+                verdict
+                for (source, target), verdict in zip(pairs, verdicts, strict=True)
+                if (themes[source], themes[target]) == (source_theme, target_theme)
+            ]
+            n = sum(verdict in wanted for verdict in own)
+            n_undecided = own.count("undecided")
+            low, high = _wilson(n, len(own) - n_undecided)
+            cells.append(
+                ThemeCell(
+                    source_theme=source_theme,
+                    target_theme=target_theme,
+                    n=n,
+                    n_pairs=len(own) - n_undecided,
+                    n_undecided=n_undecided,
+                    rate=n / (len(own) - n_undecided) if len(own) > n_undecided else float("nan"),
+                    low=low,
+                    high=high,
+                )
+            )
+    return tuple(cells)
+
+
+def _wilson(n: int, n_pairs: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    if n_pairs == 0:
+        return float("nan"), float("nan")
+    low, high = proportion_confint(n, n_pairs, alpha=0.05, method="wilson")
+    return float(low), float(high)
+
+
+def mean_effect(name: str, differences: NDArray[np.float64], covariance: NDArray[np.float64]) -> MeanEffect:
+    """Mean over pairs whose errors are correlated, e.g. by a shared baseline.
+
+    `differences`: (n_pairs,), `covariance`: (n_pairs, n_pairs) of their errors (`Comparison.covariance`; pairs of
+    different targets have 0). Pairs with an undefined difference or error are left out and not counted.
+    """
+    there = np.isfinite(differences) & np.isfinite(np.diag(covariance))
+    n_pairs = int(there.sum())
+    mean = float(differences[there].mean()) if n_pairs else float("nan")
+    error = float(np.sqrt(covariance[np.ix_(there, there)].sum())) / n_pairs if n_pairs else float("nan")
+    return MeanEffect(
+        name=name,
+        n_pairs=n_pairs,
+        mean=mean,
+        standard_error=error,
+        low=mean - 1.959964 * error,
+        high=mean + 1.959964 * error,
+    )
