@@ -51,8 +51,8 @@ def theme_table(
     """One panel of Figure 3, source themes by target themes in `order`.
 
     `pairs`: (source, target); `verdicts`: improvement, harm, no difference or undecided, one per pair; `themes`:
-    task -> theme. Top of the figure: `improvement` and `harm`; bottom (half the target's data against the full-data baseline):
-    `not harmed`, which counts improvements and pairs without a difference, and `harm`.
+    task -> theme. Top of the figure: `improvement` and `harm`; bottom (half the target's data against the full-data
+    baseline): `not harmed`, which counts improvements and pairs without a difference, and `harm`.
     """
     if len(pairs) != len(verdicts):
         raise UsageError(f"every pair must have one verdict, but {len(pairs)} pairs have {len(verdicts)}; align them")

@@ -1,0 +1,298 @@
+"""What the importances are worth: does the model predict, for new tasks too, beyond chance, at any setting?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.analysis.features import RATINGS, PairFeatures
+from empslurm.analysis.importance import (
+    Importances,
+    Regression,
+    Settings,
+    drop_in_r2,
+    importances,
+    pairs_of,
+    r2,
+    random_splits,
+    rows_of,
+)
+
+ABOUT_ZERO = 0.1  # a held-out R^2 below this predicts next to nothing
+LEVEL = 0.05
+C_VALUES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+EPSILON_VALUES = (0.01, 0.1, 1.0)
+TEST_SHARE = 0.2
+# Fewer splits and permutations than the table has: they are run hundreds of times, and enter observed and null alike.
+NULL_SPLITS = 5
+STABILITY_SPLITS = 10
+FEW_PERMUTATIONS = 5
+N_EXTREMES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureAudit:
+    """One feature under the permutation null, and over all settings of the regression."""
+
+    feature: str
+    importance: float  # at the default settings
+    spread: float
+    p_value: float  # all features permuted over the tasks: is there more than chance?
+    p_ratings: float  # the ratings alone permuted, the other features in place; NaN for other features
+    best_rank: int  # 1 = most important; over the settings of the stability study
+    worst_rank: int
+    lowest: float  # importance over the settings
+    highest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityRow:
+    """One setting of the regression."""
+
+    settings: Settings
+    held_out_r2: float  # mean over splits
+    importances: tuple[float, ...]  # in the features' order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything a caption of Table 6 must say."""
+
+    importances: Importances
+    held_out_r2: float  # mean over the splits of the very models behind the importances
+    held_out_r2_spread: float
+    noise_ceiling: (
+        float  # share of the variance between pairs that is not seed noise: no R^2 can exceed it; NaN: one seed
+    )
+    leave_target_out_r2: float  # whole targets left out; against the mean of the rest
+    leave_source_out_r2: float
+    p_r2: float  # of the held-out R^2 under the permutation null
+    r2_without_extremes: float  # held-out R^2 without the `n_extremes` pairs of largest |outcome|
+    n_extremes: int
+    features: tuple[FeatureAudit, ...]
+    stability: tuple[StabilityRow, ...]
+    n_null: int  # permutations of the tasks
+    interpretable: bool
+    sentence: str  # why, for the caption
+
+
+def noise_ceiling(outcomes: NDArray[np.float64]) -> float:
+    """Share of the variance between pairs' seed means that seeds do not explain; NaN with fewer than two seeds.
+
+    `outcomes`: (n_seeds, n_tasks, n_tasks) percent improvement per seed, NaN where missing. Pairs with fewer than two
+    seeds are left out.
+    """
+    values = outcomes.reshape(len(outcomes), -1)
+    counts = np.isfinite(values).sum(0)
+    values, counts = values[:, counts >= 2], counts[counts >= 2]
+    if values.shape[1] < 2:
+        return float("nan")
+    between = float(np.nanmean(values, axis=0).var(ddof=1))
+    noise = float((np.nanvar(values, axis=0, ddof=1) / counts).mean())
+    return max(0.0, 1 - noise / between) if between > 0 else float("nan")
+
+
+def leave_out_r2(features: PairFeatures, outcome: NDArray[np.float64], settings: Settings, *, targets: bool) -> float:
+    """R^2 over all pairs when each target's (or source's) pairs are predicted from the others alone.
+
+    Its zero is the mean of the pairs that the model saw, which is all that one knows of a new task without features.
+    """
+    columns, values = rows_of(features.columns, outcome)
+    left_out = pairs_of(outcome)[1 if targets else 0]
+    predicted, centre = np.empty(len(values)), np.empty(len(values))
+    for task in np.unique(left_out):
+        test = left_out == task
+        predicted[test] = Regression(columns[~test], values[~test], settings).predict(columns[test])
+        centre[test] = values[~test].mean()
+    return r2(values - centre, predicted - centre, centre=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Null:
+    """p-values from permuting tasks."""
+
+    features: NDArray[np.float64]  # (n_features,)
+    r2: float
+
+
+def _null(
+    features: PairFeatures,
+    outcome: NDArray[np.float64],
+    settings: Settings,
+    permuted: tuple[int, ...],
+    n_null: int,
+    rng: np.random.Generator,
+) -> _Null:
+    """Quadratic-assignment permutation: the `permuted` features of task pi(i) and pi(j) stand in for those of i and j.
+
+    Pairs share tasks, so that 306 shuffled labels would be no null; permuting the tasks keeps what rows and columns
+    have in common (Hubert and Schultz 1976; Krackhardt 1988). The observed value goes through the same splits.
+    """
+    values = rows_of(features.columns, outcome)[1]
+    sources, targets = pairs_of(outcome)
+    splits = random_splits(len(values), NULL_SPLITS, TEST_SHARE, rng)
+    own = np.isin(features.owner, permuted)
+
+    def statistic(order: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+        columns = features.columns[sources, targets].copy()
+        columns[:, own] = features.columns[order[sources], order[targets]][:, own]
+        found, drops = drop_in_r2(
+            columns,
+            values,
+            features.owner,
+            settings=settings,
+            splits=splits,
+            n_permutations=FEW_PERMUTATIONS,
+            rng=rng,
+            only=permuted,
+        )
+        return float(found.mean()), drops.mean((0, 2))
+
+    n_tasks = len(features.tasks)
+    observed_r2, observed = statistic(np.arange(n_tasks))
+    as_large, r2_as_large = np.zeros(len(permuted)), 0
+    for _ in range(n_null):
+        null_r2, null = statistic(rng.permutation(n_tasks))
+        as_large += null >= observed
+        r2_as_large += null_r2 >= observed_r2
+    p_values = np.full(len(features.names), np.nan)
+    p_values[list(permuted)] = (1 + as_large) / (1 + n_null)
+    return _Null(features=p_values, r2=(1 + r2_as_large) / (1 + n_null))
+
+
+def stability(
+    features: Sequence[PairFeatures], outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
+) -> tuple[StabilityRow, ...]:
+    """Importances over C, epsilon, scaling and the encodings in `features`, all on the same splits."""
+    n_pairs = len(pairs_of(outcome)[0])
+    splits = random_splits(n_pairs, STABILITY_SPLITS, TEST_SHARE, rng)
+    rows = []
+    for encoded, c, epsilon, scaled in product(features, C_VALUES, EPSILON_VALUES, (True, False)):
+        varied = replace(settings, c=c, epsilon=epsilon, scaled=scaled, encoding=encoded.encoding)
+        columns, values = rows_of(encoded.columns, outcome)
+        found, drops = drop_in_r2(
+            columns,
+            values,
+            encoded.owner,
+            settings=varied,
+            splits=splits,
+            n_permutations=FEW_PERMUTATIONS,
+            rng=rng,
+        )
+        means = tuple(float(value) for value in drops.mean((0, 2)))
+        rows.append(StabilityRow(settings=varied, held_out_r2=float(found.mean()), importances=means))
+    return tuple(rows)
+
+
+def audit(
+    features: PairFeatures,
+    outcome: NDArray[np.float64],
+    *,
+    rng: np.random.Generator,
+    settings: Settings | None = None,
+    other_encodings: Sequence[PairFeatures] = (),
+    seed_outcomes: NDArray[np.float64] | None = None,
+    n_null: int = 199,
+) -> Audit:
+    """The importances at `settings` with everything that says whether to believe them.
+
+    `outcome`: (n_tasks, n_tasks) percent improvement, source by target; `other_encodings`: the same features encoded in
+    other ways, for the stability study; `seed_outcomes`: (n_seeds, n_tasks, n_tasks), for the ceiling.
+    """
+    settings = settings or Settings(encoding=features.encoding)
+    table = importances(features, outcome, rng=rng, settings=settings)
+    everything = tuple(range(len(features.names)))
+    ratings = tuple(at for at in everything if features.names[at] in RATINGS)
+    nothing = _Null(features=np.full(len(everything), np.nan), r2=float("nan"))
+    whole = _null(features, outcome, settings, everything, n_null, rng)
+    only_ratings = _null(features, outcome, settings, ratings, n_null, rng) if ratings else nothing
+    rows = stability((features, *other_encodings), outcome, settings, rng)
+    found = {
+        "held_out_r2": float(np.mean(table.held_out_r2)),
+        "leave_target_out_r2": leave_out_r2(features, outcome, settings, targets=True),
+        "leave_source_out_r2": leave_out_r2(features, outcome, settings, targets=False),
+        "p_r2": whole.r2,
+    }
+    doubts = _doubts(**found)
+    return Audit(
+        importances=table,
+        **found,
+        held_out_r2_spread=float(np.std(table.held_out_r2)),
+        noise_ceiling=float("nan") if seed_outcomes is None else noise_ceiling(seed_outcomes),
+        r2_without_extremes=_without_extremes(features, outcome, settings, rng),
+        n_extremes=N_EXTREMES,
+        features=_feature_rows(table, whole, only_ratings, rows),
+        stability=rows,
+        n_null=n_null,
+        interpretable=not doubts,
+        sentence=_sentence(found["held_out_r2"], doubts),
+    )
+
+
+def _without_extremes(
+    features: PairFeatures, outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
+) -> float:
+    """Held-out R^2 when a few runs cannot carry it: collapsed runs are the largest outcomes by far."""
+    columns, values = rows_of(features.columns, outcome)
+    kept = np.argsort(np.abs(values))[:-N_EXTREMES]
+    splits = random_splits(len(kept), STABILITY_SPLITS, TEST_SHARE, rng)
+    scores = [
+        r2(
+            values[kept][test],
+            Regression(columns[kept][train], values[kept][train], settings).predict(columns[kept][test]),
+        )
+        for train, test in splits
+    ]
+    return float(np.mean(scores))
+
+
+def _feature_rows(
+    table: Importances, whole: _Null, ratings: _Null, rows: tuple[StabilityRow, ...]
+) -> tuple[FeatureAudit, ...]:
+    values = np.array([row.importances for row in rows])  # (n_settings, n_features)
+    ranks = 1 + (-values).argsort(1).argsort(1)
+    return tuple(
+        FeatureAudit(
+            feature=row.feature,
+            importance=row.importance,
+            spread=row.spread,
+            p_value=float(whole.features[at]),
+            p_ratings=float(ratings.features[at]),
+            best_rank=int(ranks[:, at].min()),
+            worst_rank=int(ranks[:, at].max()),
+            lowest=float(values[:, at].min()),
+            highest=float(values[:, at].max()),
+        )
+        for at, row in enumerate(table.rows)
+    )
+
+
+def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2: float, p_r2: float) -> tuple[str, ...]:
+    """Each reason not to read the importances; written so that an undefined value is a reason too."""
+    found = []
+    if not held_out_r2 >= ABOUT_ZERO:
+        found.append(f"its held-out R^2 is {held_out_r2:.2f}")
+    if not p_r2 <= LEVEL:
+        found.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
+    if not leave_target_out_r2 > 0:
+        found.append(
+            f"it predicts a target that it has not seen worse than the mean does (R^2 {leave_target_out_r2:.2f})"
+        )
+    if not leave_source_out_r2 > 0:
+        found.append(
+            f"it predicts a source that it has not seen worse than the mean does (R^2 {leave_source_out_r2:.2f})"
+        )
+    return tuple(found)
+
+
+def _sentence(held_out_r2: float, doubts: tuple[str, ...]) -> str:
+    if not doubts:
+        return (
+            f"The model predicts pairs, targets and sources that it has not seen (held-out R^2 {held_out_r2:.2f}), "
+            "beyond chance: its importances can be read, within their spread."
+        )
+    return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}."
