@@ -55,6 +55,7 @@ class StabilityRow:
 
     settings: Settings
     held_out_r2: float  # mean over splits
+    leave_target_out_r2: float
     importances: tuple[float, ...]  # in the features' order
 
 
@@ -183,8 +184,14 @@ def stability(
             n_permutations=FEW_PERMUTATIONS,
             rng=rng,
         )
-        means = tuple(float(value) for value in drops.mean((0, 2)))
-        rows.append(StabilityRow(settings=varied, held_out_r2=float(found.mean()), importances=means))
+        rows.append(
+            StabilityRow(
+                settings=varied,
+                held_out_r2=float(found.mean()),
+                leave_target_out_r2=leave_out_r2(encoded, outcome, varied, targets=True),
+                importances=tuple(float(value) for value in drops.mean((0, 2))),
+            )
+        )
     return tuple(rows)
 
 
@@ -229,7 +236,7 @@ def audit(
         stability=rows,
         n_null=n_null,
         interpretable=not doubts,
-        sentence=_sentence(found["held_out_r2"], doubts),
+        sentence=_sentence(found["held_out_r2"], doubts, rows),
     )
 
 
@@ -289,10 +296,12 @@ def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2:
     return tuple(found)
 
 
-def _sentence(held_out_r2: float, doubts: tuple[str, ...]) -> str:
+def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[StabilityRow, ...]) -> str:
+    best = max(row.leave_target_out_r2 for row in rows)
+    reach = f"over {len(rows)} settings of the regression, R^2 for unseen targets reaches {best:.2f} at most"
     if not doubts:
         return (
             f"The model predicts pairs, targets and sources that it has not seen (held-out R^2 {held_out_r2:.2f}), "
-            "beyond chance: its importances can be read, within their spread."
+            f"beyond chance: its importances can be read, within their spread ({reach})."
         )
-    return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}."
+    return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}; {reach}."

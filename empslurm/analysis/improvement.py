@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from empslurm.analysis.verdicts import Comparison
+
 NOT_POSITIVE = "the baseline is not positive: a percentage of it means nothing"
 UNDEFINED = "a score is undefined"
 
@@ -73,7 +75,7 @@ def improvement(
 def improvement_of_seeds(baseline: Sequence[float], transfer: Sequence[float]) -> Improvement:
     """Percent improvement from the scores per seed alone, as two independent samples with Welch's degrees of freedom.
 
-    The default verdict's variances (`analysis.verdicts`) are better where predictions are at hand.
+    The default verdict's variances (`improvements`) are better: they borrow from the target's other cells.
     """
     base, moved = _mean_and_variance(baseline), _mean_and_variance(transfer)
     total = base[1] + moved[1]
@@ -84,6 +86,22 @@ def improvement_of_seeds(baseline: Sequence[float], transfer: Sequence[float]) -
         baseline_variance=base[1],
         transfer_variance=moved[1],
         degrees_of_freedom=total**2 / parts if parts > 0 else float("nan"),
+    )
+
+
+def improvements(comparison: Comparison) -> tuple[Improvement, ...]:
+    """Percent improvement of every source of a target, with the variances on which the default verdict rests."""
+    variance = comparison.mean_covariance
+    return tuple(
+        improvement(
+            comparison.baseline,
+            float(comparison.transfer[at]),
+            baseline_variance=float(variance[0, 0]),
+            transfer_variance=float(variance[1 + at, 1 + at]),
+            covariance=float(variance[0, 1 + at]),
+            degrees_of_freedom=float(comparison.degrees_of_freedom[at]),
+        )
+        for at in range(len(comparison.sources))
     )
 
 

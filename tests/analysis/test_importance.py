@@ -119,7 +119,8 @@ def small_audit(outcome: NDArray[np.float64], **more: object) -> Audit:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("empslurm.analysis.audit.C_VALUES", (1.0, 10.0))
         patch.setattr("empslurm.analysis.audit.EPSILON_VALUES", (0.1,))
-        patch.setattr("empslurm.analysis.audit.STABILITY_SPLITS", 3)
+        for name in ("STABILITY_SPLITS", "NULL_SPLITS", "FEW_PERMUTATIONS"):
+            patch.setattr(f"empslurm.analysis.audit.{name}", 2)
         patch.setattr("empslurm.analysis.audit.importances", partial(importances, n_permutations=3))
         return audit(FEATURES, outcome, rng=np.random.default_rng(6), n_null=19, **more)  # type: ignore[arg-type]
 

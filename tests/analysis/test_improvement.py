@@ -15,7 +15,9 @@ from empslurm.analysis.improvement import (
     improvement,
     improvement_matrix,
     improvement_of_seeds,
+    improvements,
 )
+from empslurm.analysis.verdicts import TargetScores, compare
 
 
 def test_cells_of_the_published_matrices() -> None:
@@ -65,6 +67,22 @@ def test_the_interval_leaves_out_zero_as_the_difference_does() -> None:
         assert (found.low > 0) == (0.05 - margin > 0)
         assert found.low < found.percent < found.high
     assert improvement(0.5, 0.55, baseline_variance=1.0, transfer_variance=0.1).high == math.inf
+
+
+def test_the_percentage_agrees_with_the_default_verdict() -> None:
+    rng = np.random.default_rng(0)
+    scores = 0.7 + 0.01 * rng.normal(size=(18, 3)) + np.linspace(0, 0.05, 18)[:, None]
+    given = TargetScores(
+        target="t", sources=tuple("abcdefghijklmnopq"), scores=scores, example_covariance=1e-5 * np.eye(18)
+    )
+    comparison = compare(given)
+    found = improvements(comparison)
+    assert [row.low > 0 for row in found] == (comparison.low > 0).tolist()
+    assert 0 < sum(row.low > 0 for row in found) < 17
+    np.testing.assert_allclose([row.percent for row in found], 100 * comparison.difference / comparison.baseline)
+    one_seed = improvements(compare(TargetScores(target="t", sources=("a",), scores=scores[:2, :1])))
+    assert math.isnan(one_seed[0].low)
+    assert math.isfinite(one_seed[0].percent)
 
 
 def test_seeds_give_welchs_interval() -> None:
