@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from empslurm.analysis.verdicts import TargetScores, compare, moderate, shared_example_covariance
+from empslurm.analysis.resampling import Examples, resample
+from empslurm.analysis.seed_noise import moderate
+from empslurm.analysis.significance import example_test
+from empslurm.analysis.verdicts import TargetScores, compare, shared_example_covariance
 
 OUT = Path(__file__).parent / "results" / "verdict_simulation.json"
 LEVEL = 0.05
@@ -132,6 +135,40 @@ def verdict(scores: NDArray[np.float64], covariance: NDArray[np.float64] | None)
     ).p_value
 
 
+def answers(effect: float, rng: np.random.Generator) -> tuple[TargetScores, NDArray[np.float64]]:
+    """A grid of labelled answers, macro F1 and the real bootstrap: (the verdict's input, the paper's p per source).
+
+    Examples differ in difficulty, runs in ability (standard deviation .3 logits), sources in which examples suit them.
+    """
+    n_cells, n_seeds, n_examples, n_labels = 18, 3, 300, 4
+    gold = rng.integers(0, n_labels, n_examples)
+    ability = 1.0 + 0.3 * rng.normal(size=(n_cells, n_seeds, 1)) + effect * (np.arange(n_cells) > 0)[:, None, None]
+    logits = ability + 1.5 * rng.normal(size=n_examples) + 0.7 * rng.normal(size=(n_cells, 1, n_examples))
+    right = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    outputs = np.where(right, gold, (gold + rng.integers(1, n_labels, logits.shape)) % n_labels)
+    examples = Examples(gold=gold, metric="f1_macro", n_labels=n_labels)
+    found = resample(examples, outputs.reshape(-1, n_examples), n_resamples=400, rng=rng)
+    cells, seeds = np.repeat(np.arange(n_cells), n_seeds), np.tile(np.arange(n_seeds), n_cells)
+    given = TargetScores(
+        target="simulated",
+        sources=tuple(str(at) for at in range(1, n_cells)),
+        scores=found.observed.reshape(n_cells, n_seeds),
+        example_covariance=shared_example_covariance(found.scores, cells, seeds, n_cells),
+    )
+    paper = example_test(examples, outputs[0, 0], outputs[1:, 0], rng=rng, n_resamples=999)
+    return given, paper.p_value
+
+
+def rates_of_answers(effect: float, n_grids: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Share of rejections of (the paper's test, Welch, the verdict) per grid, shape (n_grids, 3)."""
+    found = []
+    for _ in range(n_grids):
+        given, paper = answers(effect, rng)
+        welch = stats.ttest_ind(given.scores[1:], given.scores[0], axis=1, equal_var=False).pvalue
+        found.append([(p < LEVEL).mean() for p in (paper, welch, compare(given).p_value)])
+    return np.array(found)
+
+
 def rates(scenario: Scenario, effect: float, n_grids: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Share of rejections per grid and method, shape (n_grids, n_methods)."""
     return np.array([(p_values(scenario, *draw(scenario, effect, rng)) < LEVEL).mean(1) for _ in range(n_grids)])
@@ -164,6 +201,19 @@ def main() -> None:
                 "power": dict(zip(METHODS, power.mean(0).round(4).tolist(), strict=True)),
             }
         )
+    n_grids = max(10, given.grids // 3)
+    null, power = (rates_of_answers(effect, n_grids, rng) for effect in (0.0, 0.7))
+    names = (METHODS[0], METHODS[1], METHODS[-1])
+    rows.append(
+        {
+            "name": "answers, macro F1 and the real bootstrap",
+            "settings": {"n_sources": 17, "n_seeds": 3, "n_examples": 300, "n_labels": 4, "n_grids": n_grids},
+            "false_positive_rate": dict(zip(names, null.mean(0).round(4).tolist(), strict=True)),
+            "standard_error": dict(zip(names, (null.std(0) / np.sqrt(n_grids)).round(4).tolist(), strict=True)),
+            "power": dict(zip(names, power.mean(0).round(4).tolist(), strict=True)),
+        }
+    )
+    print(json.dumps(rows[-1]))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"grids": given.grids, "effect": given.effect, "level": LEVEL, "rows": rows}, indent=1))
     above = [row["name"] for row in rows if row["false_positive_rate"]["verdict"] > LIMIT]

@@ -1,0 +1,140 @@
+"""How much a target's scores vary with the seed: a variance per cell, which borrows from the target's other cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDING = 1e-12  # of scores near 1: equal runs must not differ by it
+FEW_SOURCES = 3  # below this many, equal seeds cannot be told from chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moderated:
+    """Variances that borrow from one another; shapes (n_cells,)."""
+
+    variance: NDArray[np.float64]
+    degrees_of_freedom: NDArray[np.float64]
+    centre: float  # the variance they are drawn to
+    prior_degrees_of_freedom: float  # the weight of `centre`; 0: nothing to borrow from, infinite: one variance for all
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """Variance components of one target's layout of cells and seeds."""
+
+    variance: NDArray[np.float64]  # (n_cells,) noise variance of a single run, the baseline's first
+    degrees_of_freedom: NDArray[np.float64]  # (n_cells,) of `variance`
+    total_degrees_of_freedom: float
+    prior_degrees_of_freedom: float
+    seed_variance: float  # of what equal seeds have in common
+    seed_degrees_of_freedom: float
+
+
+def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
+    """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and moderate what is left.
+
+    A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
+    than three sources nothing does, and the layout is that of Welch's test.
+    """
+    there = ~np.isnan(scores)
+    cells, seeds = np.nonzero(there)
+    n_cells = len(scores)
+    shared = np.flatnonzero(there.sum(0) >= 2) if n_cells > FEW_SOURCES else np.empty(0, dtype=np.int64)
+    design = np.hstack([np.eye(n_cells)[cells], _seed_columns(shared, seeds)])
+    inverse = np.linalg.pinv(design)
+    observed = scores[cells, seeds]
+    effects = inverse @ observed
+    residuals = observed - design @ effects
+    residuals[np.abs(residuals) < ROUNDING] = 0.0
+    free = 1.0 - np.einsum("ij,ji->i", design, inverse)  # what the fit leaves free of each score
+    free[free < 1e-9] = 0.0  # rounding: a score that the fit must hit says nothing
+    freedom = np.bincount(cells, free, n_cells).astype(np.float64)
+    squares = np.bincount(cells, residuals**2, n_cells).astype(np.float64)
+    transfers = moderate(squares[1:], freedom[1:])
+    own, own_freedom = _baseline(squares[0], freedom[0], transfers, float(freedom[1:].sum()))
+    common = np.append(effects[n_cells:], -effects[n_cells:].sum())  # one value, 0, where seeds have no columns
+    spread = float(common.var(ddof=1)) if len(common) > 1 else 0.0
+    per_seed = float(there.sum(0)[shared].mean()) if len(shared) else 1.0
+    return SeedNoise(
+        variance=np.append(own, transfers.variance),
+        degrees_of_freedom=np.append(own_freedom, transfers.degrees_of_freedom),
+        total_degrees_of_freedom=float(freedom.sum()),
+        prior_degrees_of_freedom=transfers.prior_degrees_of_freedom,
+        seed_variance=max(0.0, spread - transfers.centre / per_seed) if spread > 0 else 0.0,
+        seed_degrees_of_freedom=max(1.0, len(common) - 1.0),
+    )
+
+
+def _baseline(squares: float, freedom: float, transfers: Moderated, limit: float) -> tuple[float, float]:
+    """The baseline's variance and its degrees of freedom: its own or the moderated one, whichever is larger."""
+    if freedom <= 0:
+        return float("nan"), 0.0
+    own, prior = squares / freedom, min(transfers.prior_degrees_of_freedom, limit)
+    if not prior > 0 or own >= transfers.centre:
+        return own, freedom
+    return (prior * transfers.centre + squares) / (prior + freedom), prior + freedom
+
+
+def _seed_columns(shared: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum-to-zero columns of the shared seeds' effects, shape (n_scores, n_shared - 1); other seeds have none."""
+    if len(shared) < 2:
+        return np.zeros((len(seeds), 0))
+    codes = np.vstack([np.eye(len(shared) - 1), -np.ones(len(shared) - 1)])
+    columns = np.zeros((len(seeds), len(shared) - 1))
+    for code, seed in zip(codes, shared, strict=True):
+        columns[seeds == seed] = code
+    return columns
+
+
+def moderate(squares: NDArray[np.float64], freedom: NDArray[np.float64]) -> Moderated:
+    """Empirical-Bayes variances (Smyth 2004, section 6.2).
+
+    `squares`: sums of squared residuals; `freedom`: their degrees of freedom, shapes (n_cells,). By as much as the
+    logarithms of the variances scatter beyond chance, the true variances differ; the less they differ, the more each
+    borrows. No variance gets more degrees of freedom than all cells have together.
+    """
+    from scipy.special import digamma, polygamma
+
+    total, known = float(freedom.sum()), freedom > 0
+    raw = np.divide(squares, freedom, out=np.full(len(freedom), np.nan), where=known)
+    pooled = float(squares.sum()) / total if total > 0 else float("nan")
+    if known.sum() < 2:
+        return Moderated(variance=raw, degrees_of_freedom=freedom, centre=pooled, prior_degrees_of_freedom=0.0)
+    excess = -1.0
+    if pooled > 0:
+        half = freedom[known] / 2
+        floor = 1e-5 * float(np.median(raw[squares > 0]))  # equal scores would have an infinite logarithm
+        logs = np.log(np.maximum(raw[known], floor)) - digamma(half) + np.log(half)
+        excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    if excess <= 0:
+        same = np.full(len(freedom), pooled)
+        everything = np.full(len(freedom), total)
+        return Moderated(
+            variance=same, degrees_of_freedom=everything, centre=pooled, prior_degrees_of_freedom=float("inf")
+        )
+    prior = 2 * _trigamma_inverse(excess)
+    centre = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+    return Moderated(
+        variance=(prior * centre + squares) / (prior + freedom),
+        degrees_of_freedom=np.minimum(prior + freedom, total),
+        centre=centre,
+        prior_degrees_of_freedom=prior,
+    )
+
+
+def _trigamma_inverse(value: float) -> float:
+    """x with trigamma(x) = value, by Newton's method (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
+    if value < 1e-6:
+        return 1 / value
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        step = float(polygamma(1, x) * (1 - polygamma(1, x) / value) / polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x
