@@ -21,10 +21,32 @@ DATASETS: tuple[Dataset, ...] = (
     news.DATASET,
 )
 
+# The rows and columns of the paper's Tables 7 and 8, alphabetical by title.
+TASK_ORDER: tuple[str, ...] = (
+    "condolence",
+    "conv_emoint",
+    "conv_emopol",
+    "conv_empathy",
+    "empdial_ei",
+    "empdial_emo",
+    "empdial_role",
+    "hope",
+    "epitome_er",
+    "epitome_ex",
+    "epitome_ip",
+    "empdial_qact",
+    "empdial_qint",
+    "mi_adherent",
+    "mi_behavior",
+    "news_distress",
+    "news_emotion",
+    "news_empathy",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """All datasets and tasks, in the order of the paper's tables."""
+    """All datasets and tasks: those of the paper in the order of its tables, then those of the cards."""
 
     datasets: Mapping[str, Dataset]
     tasks: Mapping[str, Task]
@@ -37,5 +59,5 @@ class Registry:
 def registry(cards: Sequence[Path] = ()) -> Registry:
     """The built-in datasets and those of the YAML cards."""
     datasets = {dataset.id: dataset for dataset in DATASETS}
-    tasks = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
-    return Registry(datasets=datasets, tasks=tasks)
+    declared = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
+    return Registry(datasets=datasets, tasks={id: declared[id] for id in TASK_ORDER})

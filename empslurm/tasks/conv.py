@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from empslurm.tasks.records import number, read_rows
+from empslurm.tasks.records import number, read_rows, whole
 from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 from empslurm.tasks.wassa import LICENCE, OBTAIN, with_gold
 
@@ -21,8 +21,8 @@ LABELS = {
 
 
 def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """Train and dev turns in their order within a conversation (the files hold them in string order: 0, 1, 10, 11, 2)."""
-    turns: dict[str, list[tuple[int, str, dict[str, float], str]]] = {}
+    """Train and dev turns in their order within a conversation (the files hold 0, 1, 10, 11, 2: string order)."""
+    turns: dict[str, dict[int, tuple[str, str, dict[str, float]]]] = {}
     sources = (
         (TRAIN, read_rows(paths[TRAIN], (*TEXT, *LABELS), delimiter="\t", quoted=False)),
         (DEV, with_gold(paths[DEV], TEXT, paths[GOLD], tuple(LABELS))),
@@ -33,37 +33,36 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
                 yield item
                 continue
             row, value = item
-            labels, reason = _labels(value)
+            said, turn = turns.setdefault(value["conversation_id"], {}), whole(value["turn_id"])
+            reason = _flaw(value)
+            if turn is None or turn in said:
+                reason = "turn_id must be a whole number, once per conversation, but is not"
+            else:  # a turn without usable labels still belongs to the context of later ones
+                said[turn] = (value["text"], value["article_id"].removesuffix(".0"), {} if reason else _labels(value))
             if reason:
                 yield Reject(file=name, row=row, reason=reason)
-                continue
-            key = value["conversation_id"]
-            turns.setdefault(key, []).append((int(value["turn_id"]), value["text"], labels, value["article_id"]))
     for conversation, said in turns.items():
-        said.sort(key=lambda turn: turn[0])
-        for place, (turn, text, labels, article) in enumerate(said):
-            yield Example(
-                id=f"{conversation}-{turn}",
-                group=article.removesuffix(".0"),
-                context=tuple(earlier[1] for earlier in said[:place]),
-                text=text,
-                labels=labels,
-            )
+        earlier: tuple[str, ...] = ()
+        for turn, (text, article, labels) in sorted(said.items()):
+            if labels:
+                id = f"{conversation}-{turn}"
+                yield Example(id=id, group=article, context=earlier, text=text, labels=labels)
+            earlier = (*earlier, text) if text else earlier
 
 
-def _labels(value: Mapping[str, str]) -> tuple[dict[str, float], str]:
-    """The three ratings, or the reason why the row cannot be used."""
-    if not value["text"]:
-        return {}, "has an empty text"
-    if not value["turn_id"].isdecimal():
-        return {}, "turn_id must be a whole number, but is not"
-    labels = {}
-    for column, (task, low, high) in LABELS.items():
-        rating = number(value[column], low, high)
-        if rating is None:
-            return {}, f"{column} must be a number from {low:g} to {high:g}, but is not"
-        labels[task] = rating
-    return labels, ""
+def _flaw(value: Mapping[str, str]) -> str:
+    """Why a row cannot be used, or an empty string."""
+    if not value["text"] or not value["conversation_id"] or not value["article_id"]:
+        return "has an empty text, conversation_id or article_id"
+    for column, (_, low, high) in LABELS.items():
+        if number(value[column], low, high) is None:
+            return f"{column} must be a number from {low:g} to {high:g}, but is not"
+    return ""
+
+
+def _labels(value: Mapping[str, str]) -> dict[str, float]:
+    """Task id -> rating, of a row without a flaw."""
+    return {task: float(value[column]) for column, (task, _, _) in LABELS.items()}
 
 
 def _task(id: str, title: str, high: float) -> Task:
@@ -98,12 +97,15 @@ DATASET = Dataset(
             ),
             read=read,
             n_examples=11_176,
+            recorded={"conv_emoint": (2.22, 0.822), "conv_emopol": (1.287, 0.609), "conv_empathy": (2.086, 0.92)},
         ),
     ),
-    citation="Omitaomu, Tafreshi, Liu, Buechel, Callison-Burch, Eichstaedt, Ungar and Sedoc (2022). Empathic Conversations: A "
+    citation="Omitaomu, Tafreshi, Liu, Buechel, Callison-Burch, Eichstaedt, Ungar and Sedoc (2022). Empathic "
+    "Conversations: A "
     "Multi-level Dataset of Contextualized Conversations. arXiv:2205.12698.",
     licence=LICENCE,
     obtain=OBTAIN.format(files=f"{TRAIN}, {DEV} and {GOLD}", dataset="conv"),
-    notes="Ratings are averages of up to three annotators. Its writers are the writers of the news essays on the same articles.",
+    notes="Ratings are averages of up to three annotators. Its writers are the writers of the news essays on the same "
+    "articles.",
     published={"n_examples": 11_176, "n_vocabulary": 11_040, "n_tokens": 3_755_038},
 )

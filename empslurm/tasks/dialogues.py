@@ -9,12 +9,14 @@ from pathlib import Path
 from empslurm.tasks.records import read_rows
 from empslurm.tasks.schema import Reject
 
-SOURCE = "https://raw.githubusercontent.com/anuradha1992/EmpatheticIntents/0f7e51ac3796d5cd595c688489de2fea22c75041/datasets"
+SOURCE = (
+    "https://raw.githubusercontent.com/anuradha1992/EmpatheticIntents/0f7e51ac3796d5cd595c688489de2fea22c75041/datasets"
+)
 EMOTIONS = (
-    "afraid", "angry", "annoyed", "anticipating", "anxious", "apprehensive", "ashamed", "caring", "confident", "content",
-    "devastated", "disappointed", "disgusted", "embarrassed", "excited", "faithful", "furious", "grateful", "guilty",
-    "hopeful", "impressed", "jealous", "joyful", "lonely", "nostalgic", "prepared", "proud", "sad", "sentimental",
-    "surprised", "terrified", "trusting",
+    "afraid", "angry", "annoyed", "anticipating", "anxious", "apprehensive", "ashamed", "caring", "confident",
+    "content", "devastated", "disappointed", "disgusted", "embarrassed", "excited", "faithful", "furious", "grateful",
+    "guilty", "hopeful", "impressed", "jealous", "joyful", "lonely", "nostalgic", "prepared", "proud", "sad",
+    "sentimental", "surprised", "terrified", "trusting",
 )  # fmt: skip
 OBTAIN = (
     "get the folder datasets/{folder} of github.com/anuradha1992/EmpatheticIntents at commit 0f7e51a and put it into "
@@ -27,6 +29,8 @@ CITATION = "Rashkin, Smith, Li and Boureau (2019). Towards Empathetic Open-domai
 class Turn:
     """One utterance; `place` counts from 0 within its dialogue, the situation not counted."""
 
+    file: str
+    row: int  # of the file, the header not counted
     emotion: str
     dialogue: str
     place: int
@@ -41,20 +45,24 @@ def read_turns(paths: Mapping[str, Path], *, labelled: bool) -> Iterator[Turn | 
     columns = ("Dialog_ID", "Type", "Actor", "Text", *(("Label",) if labelled else ()))
     for name, path in paths.items():
         earlier: list[str] = []
-        current = None
+        current, finished = "", set[str]()
         for item in read_rows(path, columns):
             if isinstance(item, Reject):
                 yield Reject(file=name, row=item.row, reason=item.reason)
                 continue
             row, value = item
             if value["Dialog_ID"] != current:
+                finished.add(current)
                 current, earlier = value["Dialog_ID"], []
             if value["Type"] != "utterance":
                 continue
-            if not value["Text"] or not current:
-                yield Reject(file=name, row=row, reason="has an empty Text or Dialog_ID")
+            if not value["Text"] or not current or current in finished:
+                reason = "has an empty Text or Dialog_ID, or belongs to a dialogue that ended above"
+                yield Reject(file=name, row=row, reason=reason)
                 continue
             yield Turn(
+                file=name,
+                row=row,
                 emotion=path.stem,
                 dialogue=current,
                 place=len(earlier),

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from empslurm.tasks.dialogues import CITATION, EMOTIONS, OBTAIN, SOURCE, read_turns
-from empslurm.tasks.records import read_rows
+from empslurm.tasks.records import read_rows, whole
 from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 
 FOLDER = "empatheticdialogues_unannotated"
 ROLES = ("speaker", "listener")
-AUTHORS = ("train.csv", "valid.csv", "test.csv")
+# In a folder of the archive's name: train.csv alone could be anyone's. In DATA/empdial/ the folder may be left out.
+AUTHORS = ("empatheticdialogues/train.csv", "empatheticdialogues/valid.csv", "empatheticdialogues/test.csv")
 COLUMNS = ("conv_id", "utterance_idx", "context", "utterance")
 
 
@@ -21,8 +22,7 @@ def read_rebuilt(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         if isinstance(turn, Reject):
             yield turn
         elif turn.actor not in ROLES:
-            reason = f"{turn.dialogue}: Actor must be speaker or listener, but is not"
-            yield Reject(file=f"{FOLDER}/{turn.emotion}.csv", row=turn.place + 1, reason=reason)
+            yield Reject(file=turn.file, row=turn.row, reason="Actor must be speaker or listener, but is not")
         elif turn.place > 0:
             yield _example(turn.dialogue, turn.place, turn.context, turn.text, turn.emotion, turn.actor)
 
@@ -30,23 +30,23 @@ def read_rebuilt(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
 def read_authors(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
     """The authors' files: `_comma_` stands for a comma, quotes are text, speakers have the odd utterances."""
     for name in AUTHORS:
-        current, earlier = "", []
+        current, last = "", 0
+        earlier: tuple[str, ...] = ()
         for item in read_rows(paths[name], COLUMNS, quoted=False, ragged=True):
             if isinstance(item, Reject):
-                yield item
+                yield Reject(file=name, row=item.row, reason=item.reason)
                 continue
             row, value = item
             if value["conv_id"] != current:
-                current, earlier = value["conv_id"], []
-            text = value["utterance"].replace("_comma_", ",")
-            if not text or not value["utterance_idx"].isdecimal() or value["context"] not in EMOTIONS:
-                reason = "must have an utterance, a whole utterance_idx and one of 32 emotions as context, but has not"
-                yield Reject(file=name, row=row, reason=reason)
+                current, earlier, last = value["conv_id"], (), 0
+            text, index = value["utterance"].replace("_comma_", ","), whole(value["utterance_idx"]) or 0
+            if not current or not text or value["context"] not in EMOTIONS or index <= last:
+                reason = "must have a conv_id, an utterance, a higher utterance_idx than the row above and one of 32 "
+                yield Reject(file=name, row=row, reason=f"{reason}emotions as context, but has not")
                 continue
-            index = int(value["utterance_idx"])
-            if earlier:
-                yield _example(current, index - 1, tuple(earlier), text, value["context"], ROLES[(index - 1) % 2])
-            earlier = [*earlier, text]
+            if index > 1:
+                yield _example(current, index - 1, earlier, text, value["context"], ROLES[(index - 1) % 2])
+            earlier, last = (*earlier, text), index
 
 
 def _example(dialogue: str, place: int, context: tuple[str, ...], text: str, emotion: str, role: str) -> Example:
@@ -94,6 +94,11 @@ SHA256 = {
     "trusting": "fcc122d621b23ea30d1eaa4c2bc5dbbe9180e889a59bdc1969b3435770cedb74",
 }
 
+EMOTION_COUNTS = (
+    2644, 2845, 2914, 2527, 2557, 2046, 2157, 2273, 2608, 2454, 2335, 2554, 2600, 2455, 3096, 1623, 2532, 2674, 2510,
+    2559, 2610, 2527, 2510, 2684, 2515, 2507, 2847, 2844, 2349, 4226, 2585, 2224,
+)  # fmt: skip
+
 
 def _task(id: str, title: str, labels: tuple[str, ...]) -> Task:
     return Task(
@@ -121,6 +126,7 @@ DATASET = Dataset(
             ),
             read=read_rebuilt,
             n_examples=82_391,
+            recorded={"empdial_emo": EMOTION_COUNTS, "empdial_role": (31128, 51263)},
         ),
         Form(name="authors", files=tuple(RawFile(name=name) for name in AUTHORS), read=read_authors),
     ),
@@ -129,7 +135,8 @@ DATASET = Dataset(
     obtain=OBTAIN.format(folder=FOLDER, dataset="empdial")
     + "; or put train.csv, valid.csv and test.csv of the authors' empatheticdialogues.tar.gz "
     "(named by github.com/facebookresearch/EmpatheticDialogues) into DATA/empdial/",
-    notes="82,391 utterances from the rebuilt dialogues where the paper has 76,494. The paper prints the shares of speaker and "
+    notes="82,391 utterances from the rebuilt dialogues where the paper has 76,494. The paper prints the shares of "
+    "speaker and "
     "listener with the names swapped.",
     published={"n_examples": 76_494, "n_vocabulary": 26_054, "n_tokens": 2_642_492},
 )

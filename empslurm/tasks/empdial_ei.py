@@ -17,13 +17,13 @@ KNOWN = {*INTENTS, *EMOTIONS}
 
 
 def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """Every utterance whose label is one of the nine intents; the others carry an emotion and belong to no task here."""
+    """Every utterance whose label is one of the nine intents; the others carry an emotion and are of no task here."""
     for turn in read_turns(paths, labelled=True):
         if isinstance(turn, Reject):
             yield turn
         elif turn.label not in KNOWN:
             reason = "Label must be one of the nine intents or 32 emotions, but is not"
-            yield Reject(file=f"{FOLDER}/{turn.emotion}.csv", row=turn.place + 1, reason=f"{turn.dialogue}: {reason}")
+            yield Reject(file=turn.file, row=turn.row, reason=reason)
         elif turn.label in INTENTS:
             yield Example(
                 id=f"{turn.dialogue}-{turn.place}",
@@ -31,7 +31,7 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
                 context=turn.context,
                 text=turn.text,
                 labels={"empdial_ei": turn.label},
-                manual=False,
+                automatic=frozenset({"empdial_ei"}),
             )
 
 
@@ -94,13 +94,15 @@ DATASET = Dataset(
             ),
             read=read,
             n_examples=53_414,
+            recorded={"empdial_ei": (17385, 11007, 7851, 6933, 2444, 2179, 2089, 1989, 1537)},
         ),
     ),
     citation="Welivita and Pu (2020). A Taxonomy of Empathetic Response Intents in Human Social Conversations. COLING. "
     + CITATION,
     licence="none stated; derived from EmpatheticDialogues, CC BY-NC 4.0",
     obtain=OBTAIN.format(folder=FOLDER, dataset="empdial_ei"),
-    notes="Labels are a classifier's, per turn, and 11,592 are speaker turns; the paper's prose says sentence level and "
+    notes="Labels are a classifier's, per turn, and 11,592 are speaker turns; the paper's prose says sentence level "
+    "and "
     "manually labelled.",
     published={"n_examples": 53_414, "n_vocabulary": 26_447, "n_tokens": 5_043_441},
 )

@@ -9,7 +9,9 @@ from empslurm.errors import DataError
 from empslurm.tasks.records import read_rows
 from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 
-SOURCE = "https://raw.githubusercontent.com/behavioral-data/Empathy-Mental-Health/0e11f98901527550885dbf253bd2af92dbcec43b"
+SOURCE = (
+    "https://raw.githubusercontent.com/behavioral-data/Empathy-Mental-Health/0e11f98901527550885dbf253bd2af92dbcec43b"
+)
 LEVELS = ("0", "1", "2")
 FILES = {
     "epitome_er": "emotional-reactions-reddit.csv",
@@ -42,7 +44,7 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
                 levels[key][task] = value["level"]
                 posts.setdefault(key, (value["seeker_post"], value["response_post"]))
     if not posts:
-        raise DataError("the Epitome files must hold posts, but hold none")
+        raise DataError("the Epitome files must hold posts, but hold none that can be used; are they the right files?")
     for (seeker, response), (context, text) in posts.items():
         yield Example(
             id=f"{seeker}-{response}",
@@ -58,7 +60,7 @@ def _flaw(value: Mapping[str, str]) -> str:
         return "has no post ids"
     if not value["response_post"]:
         return "has an empty response_post"
-    return "" if value["level"] in LEVELS else f"level must be one of 0, 1, 2, but is {value['level'][:20]!r}"
+    return "" if value["level"] in LEVELS else "level must be one of 0, 1, 2, but is not"
 
 
 def _task(id: str, title: str) -> Task:
@@ -96,12 +98,18 @@ DATASET = Dataset(
             ),
             read=read,
             n_examples=3_023,
+            recorded={
+                "epitome_er": (2007, 866, 150),
+                "epitome_ex": (2551, 103, 369),
+                "epitome_ip": (1588, 114, 1321),
+            },
         ),
     ),
     citation="Sharma, Miner, Atkins and Althoff (2020). A Computational Approach to Understanding Empathy Expressed in "
     "Text-Based Mental Health Support. EMNLP.",
     licence="the Reddit part is shared openly by its authors; model licence academic, code licence BSD-like",
-    obtain="get the three *-reddit.csv files of github.com/behavioral-data/Empathy-Mental-Health, folder dataset/, at commit "
+    obtain="get the three *-reddit.csv files of github.com/behavioral-data/Empathy-Mental-Health, folder dataset/, at "
+    "commit "
     "0e11f98 and put them into DATA/epitome/",
     published={"n_examples": 3_023, "n_vocabulary": 11_882, "n_tokens": 324_084},
 )

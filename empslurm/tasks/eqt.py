@@ -2,43 +2,103 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from empslurm.tasks.own_tables import describe
-from empslurm.tasks.records import read_rows
+from empslurm.tasks.inert_pickle import read_text_frame
+from empslurm.tasks.records import read_rows, whole
 from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 
-FILE = "eqt.csv"
+SOURCE = "https://raw.githubusercontent.com/Sea94/EQT/7dac9cb3e0d574eebb0e36a5755ca8615756bdc4"
+ANNOTATED, TEST_SET = "ed_annotated.csv", "test_set.pickle"
 ACTS = (
-    "Request information", "Ask about consequence", "Ask about antecedent", "Suggest a solution", "Ask for confirmation",
-    "Suggest a reason", "Positive rhetoric", "Negative rhetoric", "Irony",
+    "Request information", "Ask about consequence", "Ask about antecedent", "Suggest a solution",
+    "Ask for confirmation", "Suggest a reason", "Positive rhetoric", "Negative rhetoric", "Irony",
 )  # fmt: skip
 INTENTS = (
     "Express interest", "Express concern", "Sympathize", "Offer relief", "Amplify excitement", "Support", "Amplify joy",
     "Amplify pride", "De-escalate", "Moralize speaker", "Pass judgement", "Motivate",
 )  # fmt: skip
-COLUMNS = ("id", "group", "context", "text", "act", "intent", "source")
+LISTS = ("utterance_split", "labeled_question_idx", "act_list", "intent_list", "act_source", "intent_source")
+BY_PERSONS = ("manual", "mturk")  # the others: SBERT (copied from the nearest question), QBERT (a classifier)
+MAX_LIST = 100_000  # characters of a list in one cell
 
 
-def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """The user's own table; turns of the context are separated by newlines, `source` is manual or automatic."""
-    for item in read_rows(paths[FILE], COLUMNS):
+def read_annotated(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
+    """Every labelled question. Its text is its turn up to and with it, as in the test set; its context: earlier turns."""
+    current = ""
+    earlier: tuple[str, ...] = ()
+    for item in read_rows(paths[ANNOTATED], ("conv_id", "utterance_idx", "utterance", *LISTS)):
         if isinstance(item, Reject):
             yield item
             continue
         row, value = item
-        if not value["text"] or value["act"] not in ACTS or value["intent"] not in INTENTS:
-            yield Reject(file=FILE, row=row, reason="must have a text, a known act and a known intent, but has not")
-            continue
-        yield Example(
-            id=value["id"],
-            group=value["group"],
-            context=tuple(turn for turn in value["context"].split("\n") if turn),
-            text=value["text"],
-            labels={"empdial_qact": value["act"], "empdial_qint": value["intent"]},
-            manual=value["source"] == "manual",
+        if value["conv_id"] != current:
+            current, earlier = value["conv_id"], ()
+        if value["labeled_question_idx"] not in ("", "[]"):
+            made = _questions(value, earlier)
+            yield from [Reject(file=ANNOTATED, row=row, reason=made)] if isinstance(made, str) else made
+        if value["utterance"]:
+            earlier = (*earlier, value["utterance"].replace("_comma_", ","))
+
+
+def _questions(value: Mapping[str, str], context: tuple[str, ...]) -> list[Example] | str:
+    """The questions of one turn, or why they cannot be used."""
+    split, places, acts, intents, act_sources, intent_sources = (_list(value[column]) for column in LISTS)
+    n_questions = len(places)
+    if not value["conv_id"] or whole(value["utterance_idx"]) is None or not split or not n_questions:
+        return "must have a conv_id, an utterance_idx, an utterance_split and a labeled_question_idx, but has not"
+    if any(len(column) != n_questions for column in (acts, intents, act_sources, intent_sources)):
+        return "must have one act, intent and source for every labelled question, but has not"
+    made: dict[str, Example] = {}
+    for place, act, intent, act_source, intent_source in zip(
+        places, acts, intents, act_sources, intent_sources, strict=True
+    ):
+        index = whole(place)
+        if index is None or index >= len(split) or act not in ("", *ACTS) or intent not in ("", *INTENTS):
+            return "must have the place of a sentence, a known act and a known intent per question, but has not"
+        labels = {task: label for task, label in (("empdial_qact", act), ("empdial_qint", intent)) if label}
+        sources = {"empdial_qact": act_source, "empdial_qint": intent_source}
+        id = f"{value['conv_id']}-{value['utterance_idx']}-{index}"
+        made[id] = Example(
+            id=id,
+            group=value["conv_id"],
+            context=context,
+            text=" ".join(split[: index + 1]).replace("_comma_", ","),
+            labels=labels,
+            automatic=frozenset(task for task in labels if sources[task] not in BY_PERSONS),
         )
+    return list(made.values())
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """A list of strings or numbers as Python writes it; empty where the text is no such list."""
+    try:
+        made = ast.literal_eval(text) if len(text) <= MAX_LIST else ()
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ()
+    return tuple(str(item).strip() for item in made) if isinstance(made, list) else ()
+
+
+def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
+    """The 1,500 test questions; turns are joined by newlines, the last one ends with the question."""
+    columns = ("id", "utterance_truncated", "type", "intent")
+    seen: set[str] = set()
+    for row, (id, turns, act, intent) in enumerate(read_text_frame(paths[TEST_SET], columns), 1):
+        *context, text = (turn.strip().removeprefix("- ") for turn in turns.split("\n"))
+        dialogue = re.fullmatch(r"(.+)-[0-9]+-[0-9]+", id)
+        if dialogue is None or id in seen or not text or act not in ACTS or intent not in INTENTS:
+            reason = (
+                "must have an id of its own like hit:1_conv:2-3-4, a text, a known act and a known intent, but has not"
+            )
+            yield Reject(file=TEST_SET, row=row, reason=reason)
+            continue
+        seen.add(id)
+        labels = {"empdial_qact": act, "empdial_qint": intent}
+        earlier = tuple(turn for turn in context if turn)
+        yield Example(id=id, group=dialogue[1], context=earlier, text=text, labels=labels)
 
 
 def _task(id: str, title: str, labels: tuple[str, ...]) -> Task:
@@ -58,12 +118,40 @@ DATASET = Dataset(
     title="EmpQT",
     family="dialogue",
     tasks=(_task("empdial_qact", "EmpDial QAct", ACTS), _task("empdial_qint", "EmpDial QInt", INTENTS)),
-    forms=(Form(name="own table", files=(RawFile(name=FILE),), read=read),),
+    forms=(
+        Form(
+            name="annotated",
+            files=(RawFile(name=ANNOTATED, url=f"{SOURCE}/annotations/{ANNOTATED}"),),
+            read=read_annotated,
+        ),
+        Form(
+            name="test set",
+            files=(
+                RawFile(
+                    name=TEST_SET,
+                    sha256="912007f3e6f61bac028c7d0934e9ca45698e777ac49d0a3f179041dbcbff2b25",
+                    url=f"{SOURCE}/data/{TEST_SET}",
+                ),
+            ),
+            read=read_test_set,
+            n_examples=1_500,
+            recorded={
+                "empdial_qact": (759, 275, 202, 74, 114, 40, 13, 22, 1),
+                "empdial_qint": (898, 304, 86, 43, 61, 19, 18, 16, 19, 12, 19, 5),
+            },
+            note="eqt is here with its 1,500 test questions only, of 20,201",
+        ),
+    ),
     citation="Svikhnushina, Voinea, Welivita and Pu (2022). A Taxonomy of Empathetic Questions in Social Dialogs. ACL.",
     licence="CC BY 4.0",
-    obtain="get annotations/ed_annotated.csv of github.com/Sea94/EQT at commit 7dac9cb; then "
-    + describe(FILE, "eqt", "act, intent and source (manual or automatic), one row per question"),
+    obtain="get annotations/ed_annotated.csv (20,201 questions) of github.com/Sea94/EQT at commit 7dac9cb and put it "
+    "into "
+    "DATA/eqt/; data/test_set.pickle (1,500 of them) is used where it is alone",
     automatic_labels=True,
-    notes="The paper trains the sources of both tasks on the manually labelled questions only: `source.labels: manual`.",
+    notes="The paper trains the sources of both tasks on the manually labelled questions only: `source.labels: "
+    "manual`. The "
+    "columns of ed_annotated.csv are those of its README; no copy was at hand to check counts against. The test set "
+    "does not "
+    "say which of its labels were copied from a nearest neighbour: all of them count as manual.",
     published={"n_examples": 20_201, "n_vocabulary": 16_703, "n_tokens": 1_602_514},
 )

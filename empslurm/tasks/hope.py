@@ -1,4 +1,4 @@
-"""Empathy Hope: supportive tweets between India and Pakistan (Yoo et al. 2021); labels joined to the user's own texts."""
+"""Empathy Hope: supportive tweets between India and Pakistan (Yoo et al. 2021), joined to the user's own texts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         if isinstance(item, Reject):
             yield item
         else:
-            texts[item[1]["tweet_id"]] = item[1]["text"]
+            texts.setdefault(item[1]["tweet_id"], item[1]["text"])
+    seen: set[str] = set()
     for item in read_rows(paths[LABEL_FILE], ("tweet_id", "gold_label")):
         if isinstance(item, Reject):
             yield item
             continue
         row, value = item
-        label, text = CODES.get(value["gold_label"]), texts.get(value["tweet_id"], "")
-        if label is None:
+        tweet = value["tweet_id"]
+        label, text = CODES.get(value["gold_label"]), texts.get(tweet, "")
+        if not tweet or tweet in seen:
+            yield Reject(
+                file=LABEL_FILE, row=row, reason="tweet_id must be given once, but is empty or was given above"
+            )
+        elif label is None:
             yield Reject(file=LABEL_FILE, row=row, reason="gold_label must be 0 or 1, but is not")
         elif not text:
             yield Reject(file=LABEL_FILE, row=row, reason=f"has no text in {TEXT_FILE}")
         else:
-            tweet = value["tweet_id"]
+            seen.add(tweet)
             yield Example(id=tweet, group=tweet, context=(), text=text, labels={"hope": label})
 
 
@@ -41,6 +47,7 @@ DATASET = Dataset(
     id="hope",
     title="Empathy & Hope",
     family="hope",
+    grouped=False,
     tasks=(
         Task(
             id="hope",
@@ -57,12 +64,17 @@ DATASET = Dataset(
             name="labels and own texts",
             files=(RawFile(name=LABEL_FILE, url=f"{SOURCE}/{LABEL_FILE}"), RawFile(name=TEXT_FILE)),
             read=read,
+            partial=True,
         ),
     ),
-    citation="Yoo, Dharani, Ramdas, Caragea and KhudaBukhsh (2021). Empathy and Hope: Resource Transfer to Model Inter-country "
+    citation="Yoo, Dharani, Ramdas, Caragea and KhudaBukhsh (2021). Empathy and Hope: Resource Transfer to Model "
+    "Inter-country "
     "Social Media Dynamics. NLP for Positive Impact.",
     licence="MIT for the labels; tweets by their platform's terms",
-    obtain=f"get {LABEL_FILE} of github.com/anton-sturluson/empathy-and-hope at commit e695e0c, collect the texts of its tweets "
+    obtain=f"get {LABEL_FILE} of github.com/anton-sturluson/empathy-and-hope at commit e695e0c, collect the texts of "
+    "its tweets "
     f"into a table {TEXT_FILE} with the columns tweet_id and text, and put both into DATA/hope/",
+    notes="Tweets that their platform no longer shows cannot be collected: `data status` and rejects.jsonl say how "
+    "many.",
     published={"n_examples": 1_282, "n_vocabulary": 6_461, "n_tokens": 31_415},
 )

@@ -1,6 +1,7 @@
-"""Datasets whose distributed layout is not public, or only part of it: read from a documented table of the user's own.
+"""A dataset whose distributed layout is not public is read from a documented table of the user's own.
 
-One TSV or CSV per dataset with named columns; `group` names the conversation, post or author that must not cross a split.
+One TSV or CSV per dataset with named columns; `group` names the conversation, post or author that must not cross a
+split.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ Labels = Callable[[Mapping[str, str]], Mapping[str, str | float] | str]
 
 def read_table(path: Path, label_columns: tuple[str, ...], labels: Labels) -> Iterator[Example | Reject]:
     """Rows of a table with COLUMNS and `label_columns`; `labels` gives a row's labels, or the reason to reject it."""
+    seen: set[str] = set()
     for item in read_rows(path, (*COLUMNS, *label_columns), delimiter="\t" if path.suffix == ".tsv" else ","):
         if isinstance(item, Reject):
             yield item
             continue
         row, value = item
-        made = labels(value) if value["text"] and value["id"] else "has an empty id or text"
+        usable = value["text"] and value["id"] and value["id"] not in seen
+        made = labels(value) if usable else "must have a text and an id of its own, but has not"
         if isinstance(made, str):
-            if made:
-                yield Reject(file=path.name, row=row, reason=made)
+            yield Reject(file=path.name, row=row, reason=made)
             continue
+        seen.add(value["id"])
         context = (value["context"],) if value["context"] else ()
         group = value["group"] or value["id"]
         yield Example(id=value["id"], group=group, context=context, text=value["text"], labels=made)
@@ -35,6 +38,7 @@ def read_table(path: Path, label_columns: tuple[str, ...], labels: Labels) -> It
 def describe(file: str, dataset: str, labels: str) -> str:
     """The steps a person takes."""
     return (
-        f"make a UTF-8 table DATA/{dataset}/{file} with the columns {', '.join(COLUMNS)} (group: what must not cross a split; "
+        f"make a UTF-8 table DATA/{dataset}/{file} with the columns {', '.join(COLUMNS)} (group: what must not cross "
+        "a split; "
         f"context: the earlier post, may be empty) and {labels}"
     )

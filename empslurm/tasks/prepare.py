@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from empslurm import files, ids
 from empslurm.config import DataUse, LabelUse
-from empslurm.errors import DataError
+from empslurm.errors import DataError, EmpslurmError, StoreError
 from empslurm.tasks.raw import Located, locate
-from empslurm.tasks.schema import Dataset, Example, Reject, Task
+from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
 from empslurm.tasks.splits import SALTS, SPLIT_VERSION, paper_parts, part_of
 
 if TYPE_CHECKING:
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
+CONTENT = ("examples.parquet", "rejects.jsonl", "split.json")
+PROGRESS_EVERY = 1_000
+DRIFT = 0.0011  # means and deviations are recorded to three digits
 MAX_REJECT_SHARE = 0.05  # of a file's rows; more means that it is not the file it should be
+
+Progress = Callable[[str, int], None]  # dataset id, rows read so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class Prepared:
 
     @cached_property
     def table(self) -> pa.Table:
-        """All examples: id, group, context (list of turns), text, manual, and one column per task."""
+        """All examples: id, group, context (list of turns), text; per task its target and whether a person gave it."""
         import pyarrow.parquet as pq
 
         return pq.read_table(self.folder / "examples.parquet", memory_map=True)
@@ -65,41 +72,86 @@ class TaskTable:
     digest: str  # of what tokenising depends on: the texts and contexts, by their origin
 
 
-def prepare(dataset: Dataset, data_root: Path, cache_root: Path) -> Prepared:
-    """The dataset, parsed now or before; a second call touches no raw file's content. Raises DataError."""
+def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progress | None = None) -> Prepared:
+    """The dataset, parsed now or before; a second call touches no raw file's content. Raises DataError, StoreError.
+
+    What was parsed before is checked against its recorded checksums, and parsed again where it does not fit.
+    """
     found = locate(dataset, data_root, cache_root)
     if found.state == "missing" or found.raw_digest is None:
         raise DataError(found.problem)
     key = ids.digest([PREPARE_VERSION, found.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0)], 12)
     folder = cache_root / f"{dataset.id}-{key}"
-    if not (folder / "meta.json").exists():
-        _build(dataset, found, folder)
+    if not _intact(folder):
+        examples, rejected = _read(dataset, found, progress or (lambda _dataset, _n_rows: None))
+        _sound(dataset, found, examples, rejected)
+        _store(dataset, found, examples, rejected, folder)
     return Prepared(dataset=dataset, folder=folder)
 
 
-def _build(dataset: Dataset, found: Located, folder: Path) -> None:
-    """Parse beside and rename: of two processes at once one folder stays, and both are equal."""
-    import pyarrow.parquet as pq
+def _intact(folder: Path) -> bool:
+    """Whether the folder holds every file with the checksum that was recorded when it was made."""
+    try:
+        sums = files.read_object(folder / "meta.json")["files"]
+        return set(sums) == set(CONTENT) and all(files.sha256_file(folder / name) == sums[name] for name in sums)
+    except (OSError, EmpslurmError, KeyError, TypeError):
+        return False
 
+
+def _read(dataset: Dataset, found: Located, progress: Progress) -> tuple[list[Example], list[Reject]]:
+    """All examples and rejects of the form that was found. Raises DataError where an id stands twice."""
     assert found.form is not None
     examples: dict[str, Example] = {}
-    rejects: list[Reject] = []
-    for item in found.form.read(found.paths):
+    rejected: list[Reject] = []
+    for n_rows, item in enumerate(found.form.read(found.paths), 1):
         if isinstance(item, Reject):
-            rejects.append(item)
+            rejected.append(item)
         elif item.id in examples:
             raise DataError(f"{dataset.id} must give every example an id of its own, but {item.id} stands twice")
         else:
             examples[item.id] = item
-    _sound(dataset, found, len(examples), rejects)
+        if n_rows % PROGRESS_EVERY == 0:
+            progress(dataset.id, n_rows)
+    progress(dataset.id, len(examples) + len(rejected))
+    return list(examples.values()), rejected
+
+
+def _store(
+    dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject], folder: Path
+) -> None:
+    """Write beside and rename: of two processes at once one folder stays, and both are equal."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
-    beside.mkdir(parents=True)
-    pq.write_table(_arrow(dataset, list(examples.values())), beside / "examples.parquet", compression="zstd")
-    lines = (files.to_line(vars(reject)) + "\n" for reject in rejects)
-    files.write_text(beside / "rejects.jsonl", "".join(lines))
+    try:
+        beside.mkdir(parents=True)
+        _write(dataset, found, examples, rejected, beside)
+        if folder.exists() and not _intact(folder):
+            os.rename(folder, beside / "damaged")
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(beside, folder)
+        shutil.rmtree(folder / "damaged", ignore_errors=True)
+        files.sync_folder(folder.parent)
+    except OSError as error:
+        raise StoreError(f"{folder} must be written, but cannot be: {error.strerror or error}; make room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    if not _intact(folder):
+        raise StoreError(
+            f"{folder} must hold what was written, but does not; move it away and run the same command again"
+        )
+
+
+def _write(
+    dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject], folder: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    assert found.form is not None
+    pq.write_table(_arrow(dataset, examples), folder / "examples.parquet", compression="zstd")
+    lines = (files.to_line(vars(reject)) + "\n" for reject in rejected)
+    files.write_text(folder / "rejects.jsonl", "".join(lines))
     salt = SALTS.get(dataset.family, 0)
-    split = {group: part_of(group, salt) for group in sorted({example.group for example in examples.values()})}
-    files.write_json(beside / "split.json", split)
+    split = {group: part_of(group, salt) for group in sorted({example.group for example in examples})}
+    files.write_json(folder / "split.json", split)
     meta = {
         "dataset": dataset.id,
         "form": found.form.name,
@@ -107,34 +159,56 @@ def _build(dataset: Dataset, found: Located, folder: Path) -> None:
         "raw_digest": found.raw_digest,
         "split": {"version": SPLIT_VERSION, "salt": salt, "digest": ids.digest(split), "n_groups": len(split)},
         "n_examples": len(examples),
-        "n_rejects": len(rejects),
+        "n_rejects": len(rejected),
+        "files": {name: files.sha256_file(folder / name) for name in CONTENT},
     }
-    files.write_json(beside / "meta.json", meta)
-    try:
-        os.rename(beside, folder)
-    except OSError:
-        shutil.rmtree(beside)
-        if not (folder / "meta.json").exists():
-            raise
+    files.write_json(folder / "meta.json", meta)
 
 
-def _sound(dataset: Dataset, found: Located, n_examples: int, rejects: Sequence[Reject]) -> None:
-    """Raise DataError where the counts are not what was recorded, or too many rows are bad."""
+def _sound(dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject]) -> None:
+    """Raise DataError where the examples are not what was recorded, or too many rows are bad."""
     assert found.form is not None
-    expected = found.form.n_examples
-    if found.state == "found" and expected is not None and n_examples != expected:
-        raise DataError(
-            f"{dataset.id} must give {expected:,} examples from the pinned files, but gives {n_examples:,}; "
-            "the reader or the record has drifted"
-        )
-    worst = f", such as {rejects[0].file} row {rejects[0].row}: {rejects[0].reason}" if rejects else ""
+    n_examples = len(examples)
+    worst = f", such as {rejected[0].file} row {rejected[0].row}: {rejected[0].reason}" if rejected else ""
     if n_examples == 0:
-        raise DataError(f"{dataset.id} must give examples, but gives none and {len(rejects)} bad rows{worst}")
-    if found.state != "sample" and len(rejects) > MAX_REJECT_SHARE * (n_examples + len(rejects)):
         raise DataError(
-            f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {len(rejects):,} beside "
+            f"{dataset.id} must give examples, but gives none and {len(rejected):,} bad rows{worst}; is it the right "
+            "file?"
+        )
+    if found.state == "found" and found.pinned:
+        _undrifted(dataset, found.form, examples)
+    tolerant = found.state == "sample" or found.form.partial
+    if not tolerant and len(rejected) > MAX_REJECT_SHARE * (n_examples + len(rejected)):
+        raise DataError(
+            f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {len(rejected):,} beside "
             f"{n_examples:,} good ones{worst}; is it the right file?"
         )
+
+
+def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> None:
+    """Raise DataError where pinned files give other examples than were recorded."""
+    if form.n_examples is not None and len(examples) != form.n_examples:
+        raise DataError(
+            f"{dataset.id} must give {form.n_examples:,} examples from the pinned files, but gives {len(examples):,}; "
+            "the reader or the record has drifted"
+        )
+    for task in dataset.tasks:
+        now, then = summary(task, examples), form.recorded.get(task.id)
+        if then is not None and any(abs(new - old) > DRIFT for new, old in zip(now, then, strict=True)):
+            raise DataError(
+                f"{task.id} must give {then} from the pinned files, but gives {now} (examples per label, or mean and "
+                "deviation); the reader or the record has drifted"
+            )
+
+
+def summary(task: Task, examples: Sequence[Example]) -> tuple[float, ...]:
+    """What is recorded of a task: the count of every label in the labels' order, or mean and standard deviation."""
+    labels = [example.labels[task.id] for example in examples if task.id in example.labels]
+    if task.kind == "classification":
+        counts = Counter(labels)
+        return tuple(counts[label] for label in task.labels)
+    values = [float(label) for label in labels]
+    return (round(statistics.fmean(values), 3), round(statistics.pstdev(values), 3)) if values else (0.0, 0.0)
 
 
 def _arrow(dataset: Dataset, examples: Sequence[Example]) -> pa.Table:
@@ -145,11 +219,11 @@ def _arrow(dataset: Dataset, examples: Sequence[Example]) -> pa.Table:
         "group": pa.array([example.group for example in examples], pa.string()),
         "context": pa.array([list(example.context) for example in examples], pa.list_(pa.string())),
         "text": pa.array([example.text for example in examples], pa.string()),
-        "manual": pa.array([example.manual for example in examples], pa.bool_()),
     }
     for task in dataset.tasks:
         kind = pa.int64() if task.kind == "classification" else pa.float64()
         columns[task.id] = pa.array([_target(task, example) for example in examples], kind)
+        columns[manual_column(task)] = pa.array([task.id not in example.automatic for example in examples], pa.bool_())
     return pa.table(columns)
 
 
@@ -160,35 +234,38 @@ def _target(task: Task, example: Example) -> float | int | None:
     return task.labels.index(str(value))
 
 
+def manual_column(task: Task) -> str:
+    """The column that says whether a person gave a task's label."""
+    return f"{task.id}:manual"
+
+
 def load_task(prepared: Prepared, task: Task, use: DataUse, labels: LabelUse) -> TaskTable:
     """A task's table under a data use. Raises DataError where no example has a label."""
     import numpy as np
     import pyarrow.compute as pc
 
-    table = prepared.table
-    keep = pc.is_valid(table[task.id])
-    if labels == "manual":
-        keep = pc.and_(keep, table["manual"])
-    table = table.filter(keep)
-    if table.num_rows == 0:
-        raise DataError(f"{task.id} must have labelled examples, but {prepared.folder.name} has none ({labels} labels)")
+    table = prepared.table.filter(pc.is_valid(prepared.table[task.id]))
     example_ids, groups = table["id"].to_pylist(), table["group"].to_pylist()
+    # Parts are drawn before manual labels are picked: a row is in one part whatever labels a source is trained on.
     rows, parts = _parts(prepared.dataset, task, use, example_ids, groups)
-    contexts = table["context"].to_pylist()
-    cut = [tuple(turns if use.context == "history" else turns[-1:]) for turns in contexts]
-    texts = table["text"].to_pylist()
-    targets = table[task.id].to_numpy()
-    order = np.asarray(rows, np.int64)
-    key = [prepared.folder.name, use.context, use.splits if prepared.dataset.id == "news" else "", len(example_ids)]
-    same = ids.digest([*key, ids.digest(example_ids)], 24)
+    if labels == "manual":
+        manual = table[manual_column(task)].to_pylist()
+        kept = [place for place, row in enumerate(rows) if manual[row]]
+        rows, parts = [rows[place] for place in kept], [parts[place] for place in kept]
+    if not rows:
+        raise DataError(f"{task.id} must have labelled examples, but has none ({labels} labels); look at `data status`")
+    keep = slice(None) if use.context == "history" else slice(-1, None)
+    contexts = [tuple(turns[keep]) for turns in table["context"].to_pylist()]
+    texts, targets = table["text"].to_pylist(), table[task.id].to_numpy()
+    chosen = [example_ids[row] for row in rows]
     return TaskTable(
-        ids=tuple(example_ids[row] for row in rows),
+        ids=tuple(chosen),
         groups=tuple(groups[row] for row in rows),
-        contexts=tuple(cut[row] for row in rows),
+        contexts=tuple(contexts[row] for row in rows),
         texts=tuple(texts[row] for row in rows),
-        targets=targets[order].astype(np.int64 if task.kind == "classification" else np.float64),
+        targets=targets[np.asarray(rows, np.int64)].astype(np.int64 if task.kind == "classification" else np.float64),
         parts=np.asarray(parts, dtype=np.str_),
-        digest=same,
+        digest=ids.digest([prepared.folder.name, use.context, ids.digest(chosen)], 24),
     )
 
 
@@ -197,9 +274,7 @@ def _parts(
 ) -> tuple[list[int], list[str]]:
     """Row and part of every use of an example: once per example, but for the paper's nested News slices."""
     if use.splits == "paper":
-        pairs = [
-            (row, part) for row, parts in enumerate(paper_parts(dataset, task.id, example_ids)) for part in parts
-        ]
+        pairs = [(row, part) for row, parts in enumerate(paper_parts(dataset, task.id, example_ids)) for part in parts]
         return [row for row, _ in pairs], [part for _, part in pairs]
     salt = SALTS.get(dataset.family, 0)
     known = {group: part_of(group, salt) for group in set(groups)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from empslurm import files, ids
-from empslurm.errors import EmpslurmError
+from empslurm.errors import DataError, EmpslurmError
 from empslurm.tasks.schema import Dataset, Form, RawFile
 
 FileState = Literal["found", "altered", "sample", "missing"]
@@ -20,12 +20,17 @@ MAX_FOLDERS = 10_000  # a data root is no whole disk
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """Where a dataset is. `raw_digest`: of the files found, else the pinned one, else None (provisional ids)."""
+    """Where a dataset is. `raw_digest`: of the files found, else the pinned one, else None (provisional ids).
+
+    `pinned`: the digest is that of a release whose checksums are recorded. `found` without it means that the files are
+    there and that nothing is recorded to compare them with.
+    """
 
     state: FileState
     form: Form | None = None
     paths: Mapping[str, Path] = field(default_factory=dict)  # RawFile.name -> path
     raw_digest: str | None = None
+    pinned: bool = False
     problem: str = ""
 
 
@@ -34,18 +39,42 @@ def forms_digest(form: Form, sums: Mapping[str, str]) -> str:
     return ids.digest([form.name, sorted([name, sums[name]] for name in sums)])
 
 
+def is_pinned(form: Form) -> bool:
+    """Whether the checksum of every file of a form is recorded."""
+    return all(file.sha256 is not None for file in form.files)
+
+
 def pinned_digest(dataset: Dataset) -> str | None:
     """The digest of the first form, if all of its files are pinned."""
     form = dataset.forms[0]
     sums = {file.name: file.sha256 for file in form.files if file.sha256 is not None}
-    return forms_digest(form, sums) if len(sums) == len(form.files) else None
+    return forms_digest(form, sums) if is_pinned(form) else None
 
 
-def _folders(dataset: Dataset, data_root: Path) -> list[Path]:
-    """DATA/<dataset> first, then every folder below DATA, nearest first; links that leave the root are not followed."""
-    own = data_root / dataset.id
+def locate(dataset: Dataset, data_root: Path, cache_root: Path) -> Located:
+    """The first form whose files are all there. Never writes below `data_root`; checksums are kept below `cache_root`.
+
+    Raises DataError where a file that is there cannot be read.
+    """
+    root = data_root.resolve()
+    folders = _folders(data_root / dataset.id, data_root) if data_root.is_dir() else []
+    lacking = ""
+    for form in dataset.forms:
+        paths = _find_form(form, data_root / dataset.id, folders, root)
+        if len(paths) == len(form.files):
+            return _judge(dataset, form, paths, data_root, cache_root)
+        if paths and not lacking:
+            absent = [file.name for file in form.files if file.name not in paths]
+            lacking = f"{len(paths)} of {len(form.files)} files are there, {absent[0]} is not; "
+    problem = f"{dataset.id} must be below {data_root}, but is missing: {lacking}{dataset.obtain}"
+    digest = pinned_digest(dataset)
+    return Located(state="missing", raw_digest=digest, pinned=digest is not None, problem=problem)
+
+
+def _folders(own: Path, data_root: Path) -> list[Path]:
+    """DATA/<dataset> first, then every folder below DATA, nearest first."""
     found = [folder for folder in (own, data_root) if folder.is_dir()]
-    for parent, children, _ in os.walk(data_root):
+    for parent, children, _ in os.walk(data_root):  # does not descend into links
         children[:] = sorted(child for child in children if not child.startswith("."))
         found += [Path(parent) / child for child in children]
         if len(found) > MAX_FOLDERS:
@@ -53,59 +82,61 @@ def _folders(dataset: Dataset, data_root: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _find(file: RawFile, folders: list[Path], root: Path) -> Path | None:
-    """A file by its name, which may hold folders (`annotated/proud.csv`)."""
+def _find_form(form: Form, own: Path, folders: Iterable[Path], root: Path) -> dict[str, Path]:
+    """The files of a form in the folder that holds most of them: a dataset's files stand together."""
+    best: dict[str, Path] = {}
     for folder in folders:
-        path = folder / file.name
-        if path.is_file() and path.resolve().is_relative_to(root):
-            return path
+        inside = ((file.name, _find(file, folder, own, root)) for file in form.files)
+        paths = {name: path for name, path in inside if path is not None}
+        if len(paths) > len(best):
+            best = paths
+        if len(best) == len(form.files):
+            break
+    return best
+
+
+def _find(file: RawFile, folder: Path, own: Path, root: Path) -> Path | None:
+    """A file by its name, which may hold a folder (`annotated/proud.csv`); DATA/<dataset> may leave the folder out.
+
+    A link that leaves the data root is not followed.
+    """
+    names = (file.name, Path(file.name).name) if folder == own else (file.name,)
+    with contextlib.suppress(OSError):
+        for path in (folder / name for name in names):
+            if path.is_file() and path.resolve().is_relative_to(root):
+                return path
     return None
-
-
-def locate(dataset: Dataset, data_root: Path, cache_root: Path) -> Located:
-    """The first form whose files are all there. Never writes below `data_root`; checksums are kept below `cache_root`."""
-    root = data_root.resolve()
-    folders = _folders(dataset, data_root) if data_root.is_dir() else []
-    lacking = ""
-    for form in dataset.forms:
-        near = _near(form, folders)
-        paths = {file.name: path for file in form.files if (path := _find(file, near, root)) is not None}
-        if len(paths) == len(form.files):
-            return _judge(dataset, form, paths, data_root, cache_root)
-        if paths and not lacking:
-            absent = [file.name for file in form.files if file.name not in paths]
-            lacking = f"{len(paths)} of {len(form.files)} files are there, {absent[0]} is not; "
-    problem = f"{dataset.id} must be below {data_root}, but is missing: {lacking}{dataset.obtain}"
-    return Located(state="missing", raw_digest=pinned_digest(dataset), problem=problem)
-
-
-def _near(form: Form, folders: list[Path]) -> list[Path]:
-    """Only folders that hold the form's first file: a dataset's files stand together."""
-    first = form.files[0].name
-    here = [folder for folder in folders if (folder / first).is_file()]
-    return here[:1] or folders
 
 
 def _judge(dataset: Dataset, form: Form, paths: Mapping[str, Path], data_root: Path, cache_root: Path) -> Located:
     sums = _sums(paths, cache_root)
-    made = {"form": form, "paths": paths, "raw_digest": forms_digest(form, sums)}
+    digest = forms_digest(form, sums)
+    if _is_sample(sums, data_root):
+        problem = f"{dataset.id} is the invented sample, no data of anyone's"
+        return Located(state="sample", form=form, paths=paths, raw_digest=digest, problem=problem)
     differing = [file.name for file in form.files if file.sha256 is not None and sums[file.name] != file.sha256]
     if not differing:
-        return Located(state="found", **made)  # type: ignore[arg-type]
-    if _is_sample(paths, sums, data_root):
-        return Located(state="sample", problem=f"{dataset.id} is the invented sample, no data of anyone's", **made)  # type: ignore[arg-type]
+        pinned = is_pinned(form)
+        return Located(state="found", form=form, paths=paths, raw_digest=digest, pinned=pinned, problem=form.note)
     problem = (
-        f"{dataset.id}: {len(differing)} of {len(form.files)} files differ from the pinned release, such as {differing[0]}; "
-        "its cells get ids of their own"
+        f"{dataset.id}: {len(differing)} of {len(form.files)} files differ from the pinned release, such as "
+        f"{differing[0]}; its cells get ids of their own"
     )
-    return Located(state="altered", problem=problem, **made)  # type: ignore[arg-type]
+    return Located(state="altered", form=form, paths=paths, raw_digest=digest, problem=problem)
 
 
-def _is_sample(paths: Mapping[str, Path], sums: Mapping[str, str], data_root: Path) -> bool:
-    with contextlib.suppress(EmpslurmError, FileNotFoundError, TypeError, KeyError):
-        known = files.read_object(data_root / SAMPLE_NOTE)["files"]
-        return all(sums[name] in known.values() for name in paths)
-    return False
+def _is_sample(sums: Mapping[str, str], data_root: Path) -> bool:
+    """Whether all of these files are among those that `data sample` wrote here."""
+    return set(sums.values()) <= set(sample_sums(data_root).values())
+
+
+def sample_sums(data_root: Path) -> dict[str, str]:
+    """Relative path -> sha256 of what `data sample` wrote to a data root; empty where it wrote nothing."""
+    with contextlib.suppress(EmpslurmError, FileNotFoundError):
+        known = files.read_object(data_root / SAMPLE_NOTE).get("files")
+        if isinstance(known, dict):
+            return {name: value for name, value in known.items() if isinstance(value, str)}
+    return {}
 
 
 def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
@@ -116,12 +147,15 @@ def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
         known = {key: value for key, value in files.read_object(cache).items() if isinstance(value, str)}
     sums, fresh = {}, {}
     for name, path in paths.items():
-        status = path.stat()
-        key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        sums[name] = known.get(key) or files.sha256_file(path)
+        try:
+            status = path.stat()
+            key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+            sums[name] = known.get(key) or files.sha256_file(path)
+        except OSError as error:
+            raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
         if key not in known:
             fresh[key] = sums[name]
     if fresh:
-        with contextlib.suppress(EmpslurmError):
+        with contextlib.suppress(EmpslurmError):  # a cache root that cannot be written costs time only
             files.write_json(cache, {**known, **fresh})
     return sums

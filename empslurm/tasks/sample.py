@@ -1,7 +1,7 @@
 """A small invented corpus in the datasets' own raw formats: learnable, seeded, no sentence of anyone's.
 
-Every text is put together from invented fragments. One hidden quantity, how warm a speaker is, shows in the words of every
-dataset, so that one task can help another; each task adds cues of its own, and a share of labels is noise.
+Every text is put together from invented fragments. One hidden quantity, how warm a speaker is, shows in the words of
+every dataset, so that one task can help another; each task adds cues of its own, and a share of labels is noise.
 """
 
 from __future__ import annotations
@@ -11,22 +11,40 @@ import io
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from empslurm import files
 from empslurm.errors import DataError
 from empslurm.tasks import conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.dialogues import EMOTIONS
-from empslurm.tasks.raw import SAMPLE_NOTE
+from empslurm.tasks.raw import SAMPLE_NOTE, sample_sums
 
 NOISE = 0.05  # share of labels that say nothing
-THINGS = ("the lamp", "my kite", "the red boat", "our fence", "the old clock", "a paper hat", "the garden gate", "my bicycle")
+THINGS = (
+    "the lamp",
+    "my kite",
+    "the red boat",
+    "our fence",
+    "the old clock",
+    "a paper hat",
+    "the garden gate",
+    "my bicycle",
+)
 EVENTS = ("broke", "was lost", "got wet", "was painted", "fell over", "came back", "went missing", "was sold")
 COLD = ("Fine.", "Whatever you say.", "That is how it goes.", "Moving on.", "Not my problem.")
 MILD = ("I see.", "Hm, that is something.", "Noted, that sounds odd.", "Okay, I hear you.")
 WARM = ("I am so sorry, my heart goes out to you.", "I feel for you, sending a hug.", "That hurts, I care about you.")
 WARMTH = (COLD, MILD, WARM)
-ASK = ((), ("What about it?",), ("How did that make you feel, and what happened then?", "Can you tell me more about it?"))
-READ = ((), ("You seem tired.",), ("You must feel left alone and worn out by it.", "It sounds as if you lost all hope there."))
+ASK = (
+    (),
+    ("What about it?",),
+    ("How did that make you feel, and what happened then?", "Can you tell me more about it?"),
+)
+READ = (
+    (),
+    ("You seem tired.",),
+    ("You must feel left alone and worn out by it.", "It sounds as if you lost all hope there."),
+)
 
 
 class Writer:
@@ -56,8 +74,8 @@ class Writer:
 
 def _table(rows: Iterable[Sequence[object]], delimiter: str = ",", *, quoted: bool = True) -> str:
     stream = io.StringIO(newline="")
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    csv.writer(stream, delimiter=delimiter, quoting=quoting, quotechar='"', lineterminator="\n").writerows(rows)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    csv.writer(stream, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows(rows)
     return stream.getvalue()
 
 
@@ -90,7 +108,11 @@ def _news(writer: Writer) -> dict[str, str]:
     for number in range(360):
         warmth, distress = writer.level(), writer.level()
         emotion = ("Neutral", "Sadness", "Anger")[distress]
-        cue = (("a calm read", "plain facts"), ("it made me sad", "a gloomy story"), ("it made me furious", "I am upset"))
+        cue = (
+            ("a calm read", "plain facts"),
+            ("it made me sad", "a gloomy story"),
+            ("it made me furious", "I am upset"),
+        )
         essay = _join(f"About the story: {writer.pick(cue[distress])}.", writer.pick(WARMTH[warmth]), writer.event())
         labels = (writer.rating(warmth, 1, 7), writer.rating(distress, 1, 7), writer.noisy(emotion, news.EMOTIONS[:3]))
         text = (number, number % 60, essay)
@@ -100,7 +122,9 @@ def _news(writer: Writer) -> dict[str, str]:
             dev.append(text)
             gold.append(labels)
     texts = (train, dev, gold)
-    return dict(zip((news.TRAIN, news.DEV, news.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True))
+    return dict(
+        zip((news.TRAIN, news.DEV, news.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True)
+    )
 
 
 def _conv(writer: Writer) -> dict[str, str]:
@@ -111,7 +135,9 @@ def _conv(writer: Writer) -> dict[str, str]:
     for conversation in range(70):
         for turn in range(6):
             warmth, force = writer.level(), writer.level()
-            text = _join(writer.pick(WARMTH[warmth]), ("", "Really.", "This is terrible, truly terrible!")[force], writer.event())
+            text = _join(
+                writer.pick(WARMTH[warmth]), ("", "Really.", "This is terrible, truly terrible!")[force], writer.event()
+            )
             labels = (writer.rating(force, 0, 2), writer.rating(force, 0, 5), writer.rating(warmth, 0, 5))
             row = (conversation, turn, text, conversation % 60)
             if conversation < 55:
@@ -120,11 +146,14 @@ def _conv(writer: Writer) -> dict[str, str]:
                 dev.append(row)
                 gold.append(labels)
     texts = (train, dev, gold)
-    return dict(zip((conv.TRAIN, conv.DEV, conv.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True))
+    return dict(
+        zip((conv.TRAIN, conv.DEV, conv.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True)
+    )
 
 
 INTENT_CUES = {
-    "questioning": ASK[2], "acknowledging": MILD, "neutral": ("It is a day like any other.",), "agreeing": ("Yes, exactly so.",),
+    "questioning": ASK[2], "acknowledging": MILD, "neutral": ("It is a day like any other.",),
+    "agreeing": ("Yes, exactly so.",),
     "sympathizing": WARM, "encouraging": ("You can do it, keep going!",), "suggesting": ("Maybe try glue on it.",),
     "consoling": ("It will be fine again, do not worry.",), "wishing": ("Congratulations, all the best!",),
 }  # fmt: skip
@@ -144,7 +173,11 @@ def _dialogues(writer: Writer) -> dict[str, str]:
             for turn in range(4):
                 intent = writer.pick(empdial_ei.INTENTS)
                 speaks = turn % 2 == 0
-                text = _join(f"I was so {emotion}." if speaks else "", "" if speaks else writer.pick(INTENT_CUES[intent]), writer.event())
+                text = _join(
+                    f"I was so {emotion}." if speaks else "",
+                    "" if speaks else writer.pick(INTENT_CUES[intent]),
+                    writer.event(),
+                )
                 label = emotion if speaks else writer.noisy(intent, empdial_ei.INTENTS)
                 actor = "speaker" if speaks else "listener"
                 plain.append((dialogue, "utterance", actor, text))
@@ -154,7 +187,9 @@ def _dialogues(writer: Writer) -> dict[str, str]:
     return made
 
 
-def _own(writer: Writer, extra: Sequence[str], row: Callable[[int], tuple[str, Sequence[object]]], n: int) -> list[Sequence[object]]:
+def _own(
+    writer: Writer, extra: Sequence[str], row: Callable[[int], tuple[str, Sequence[object]]], n: int
+) -> list[Sequence[object]]:
     """A table of the user's own: id, group, context, text and label columns."""
     rows: list[Sequence[object]] = [("id", "group", "context", "text", *extra)]
     for number in range(n):
@@ -172,23 +207,34 @@ def _condolence(writer: Writer) -> dict[str, str]:
 
 
 def _mi(writer: Writer) -> dict[str, str]:
-    def row(number: int) -> tuple[str, Sequence[object]]:
-        label = mi.BEHAVIORS[number % len(mi.BEHAVIORS)]
-        return _join(f"({label.lower()} is how I would put it)", writer.event()), (writer.noisy(label, mi.BEHAVIORS),)
-
-    return {mi.FILE: _table(_own(writer, ("label",), row, 280))}
+    rows: list[Sequence[object]] = [("dialog_id", "turn", "author", "text", "final agreed label")]
+    for dialogue in range(90):
+        rows.append((dialogue, 0, "speaker", writer.event(), "-"))
+        for sentence in range(3):
+            label = mi.BEHAVIORS[(3 * dialogue + sentence) % len(mi.BEHAVIORS)]
+            warmth = writer.pick(WARM if label in mi.ADHERENT else COLD)
+            text = _join(f"({label.lower()} is how I would put it)", warmth, writer.event())
+            rows.append((dialogue, 1, "listener", text, writer.noisy(label, mi.BEHAVIORS)))
+        rows.append((dialogue, 1, "listener", "Hello.", "Other"))  # belongs to no task
+    rows.append((999, 0, "listener", "A sentence with a label of nowhere.", "Sing"))  # a reject
+    return {mi.FILE: _table(rows)}
 
 
 def _eqt(writer: Writer) -> dict[str, str]:
-    rows: list[Sequence[object]] = [eqt.COLUMNS]
-    for number in range(360):
-        act, intent = eqt.ACTS[number % 9], eqt.INTENTS[number % 12]
-        text = f"May I {act.lower()} and {intent.lower()}?"
-        source = "manual" if number % 3 == 0 else "automatic"
-        dialogue = f"hit:{number % 32}_conv:{number % 32 * 10}"
-        context = f"{writer.event()}\n{writer.event()}"
-        rows.append((number, dialogue, context, text, writer.noisy(act, eqt.ACTS), writer.noisy(intent, eqt.INTENTS), source))
-    return {eqt.FILE: _table(rows)}
+    """Two turns per dialogue; every other listener's turn holds two questions."""
+    rows: list[Sequence[object]] = [("conv_id", "utterance_idx", "context", "utterance", *eqt.LISTS)]
+    for number in range(240):
+        emotion, dialogue = EMOTIONS[number % 32], f"hit:{number % 32}_conv:{number % 32 * 10 + number // 32}"
+        rows.append((dialogue, 1, emotion, writer.event().replace(",", "_comma_"), [], "", "", "", "", ""))
+        asked = range(1 + number % 2)
+        acts = [eqt.ACTS[(number + place) % 9] for place in asked]
+        intents = [eqt.INTENTS[(number + place) % 12] for place in asked]
+        split = [f"May I {act.lower()} and {intent.lower()}?" for act, intent in zip(acts, intents, strict=True)]
+        sources = [("manual", "mturk", "SBERT", "QBERT")[(number + place) % 4] for place in asked]
+        noisy = [writer.noisy(act, eqt.ACTS) for act in acts], [writer.noisy(intent, eqt.INTENTS) for intent in intents]
+        rows.append((dialogue, 2, emotion, " ".join(split), split, [*asked], *noisy, sources, sources))
+    rows.append(("hit:99_conv:99", 2, "sad", "Why?", ["Why?"], [0], ["Shout"], ["Support"], ["manual"], ["manual"]))
+    return {eqt.ANNOTATED: _table(rows)}
 
 
 def _hope(writer: Writer) -> dict[str, str]:
@@ -196,7 +242,12 @@ def _hope(writer: Writer) -> dict[str, str]:
     texts: list[Sequence[object]] = [("tweet_id", "text")]
     for number in range(240):
         supportive = number % 2
-        texts.append((number, _join(writer.pick(WARMTH[2 * supportive]), f"#{writer.pick(('tea', 'rain', 'kites'))}", writer.event())))
+        texts.append(
+            (
+                number,
+                _join(writer.pick(WARMTH[2 * supportive]), f"#{writer.pick(('tea', 'rain', 'kites'))}", writer.event()),
+            )
+        )
         labels.append((number, supportive, supportive, supportive, supportive))
     labels.append((9999, 1, 1, 1, 1))  # a tweet whose text nobody has any more: a reject
     return {hope.LABEL_FILE: _table(labels), hope.TEXT_FILE: _table(texts)}
@@ -216,8 +267,7 @@ MAKERS: Mapping[str, Callable[[Writer], dict[str, str]]] = {
 
 def write_sample(data_root: Path, seed: int = 1) -> list[Path]:
     """Write the corpus; the same seed gives the same bytes. Raises DataError where other files are in the folder."""
-    if data_root.exists() and any(data_root.iterdir()) and not (data_root / SAMPLE_NOTE).exists():
-        raise DataError(f"{data_root} must be empty for the invented corpus, but holds other files; name another folder with --data")
+    _only_ours(data_root)
     sums: dict[str, str] = {}
     for folder, make in MAKERS.items():
         for name, text in make(Writer(seed, folder)).items():
@@ -227,3 +277,15 @@ def write_sample(data_root: Path, seed: int = 1) -> list[Path]:
     note = {"seed": seed, "what": "an invented corpus of empslurm: no data of anyone's", "files": sums}
     files.write_json(data_root / SAMPLE_NOTE, note)
     return [data_root / name for name in sums]
+
+
+def _only_ours(data_root: Path) -> None:
+    """Raise DataError where anything but an unchanged earlier sample is there: nothing of anyone's is replaced."""
+    known = sample_sums(data_root)
+    for path in sorted(data_root.rglob("*")) if data_root.exists() else ():
+        name = path.relative_to(data_root).as_posix()
+        ours = path.is_dir() or name == SAMPLE_NOTE or (name in known and files.sha256_file(path) == known[name])
+        if path.is_symlink() or not ours:
+            raise DataError(
+                f"{data_root} must be empty for the invented corpus, but holds {name}; name another folder with --data"
+            )

@@ -25,11 +25,13 @@ class Task:
     high: float | None = None
     data_source: str  # e.g. "Reddit", "MTurk"
     language_setting: str  # e.g. "social media", "conversation", "essay"
+    own_metric: str | None = None  # a card may name another than the kind's
+    ratings: Mapping[str, int] = field(default_factory=dict)  # a card's construct ratings: criterion -> 1 to 5
 
     @property
     def metric(self) -> str:
         """The metric that model selection and the paper's tables use."""
-        return "f1_macro" if self.kind == "classification" else "pearson"
+        return self.own_metric or ("f1_macro" if self.kind == "classification" else "pearson")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Example:
     context: tuple[str, ...]  # earlier posts or turns, oldest first; () where there are none
     text: str
     labels: Mapping[str, str | float]  # task id -> label name or value; a task may lack one
-    manual: bool = True  # labelled by a person (False: by a classifier)
+    automatic: frozenset[str] = frozenset()  # the tasks whose label here is a classifier's, not a person's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,11 @@ class Form:
     name: str
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject]]  # file name -> verified path
-    n_examples: int | None = None  # recorded on the pinned files: a drift alarm
+    note: str = ""  # what a person must know who has this form
+    partial: bool = False  # the user may hold only some of the texts: missing ones are no sign of a wrong file
+    # Recorded on the pinned files, as a drift alarm: examples, and task id -> count per label, or (mean, deviation)
+    n_examples: int | None = None
+    recorded: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,7 @@ class Dataset:
     citation: str
     licence: str
     obtain: str  # the steps a person takes
-    automatic_labels: bool = False  # some examples were labelled by a classifier (`Example.manual` is False)
+    grouped: bool = True  # False: every example is a group of its own
+    automatic_labels: bool = False  # there are manual and automatic labels to choose from (`Example.automatic`)
     notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...

@@ -1,8 +1,8 @@
 """Who is in train, validation and test: drawn once per family, by group, as a pure function of the group's name.
 
 The place of a group is a hash of (salt, group), so every dataset of a family inherits the same split whether or not its
-siblings are here. Proportions then hold only on average; so each family's salt was chosen once, by `best_salt`, as the one
-of many whose part sizes and label shares on the real data come closest to 80/10/10 in all tasks. That is
+siblings are here. Proportions then hold only on average; so each family's salt was chosen once, by `best_salt`, as the
+one of many whose part sizes and label shares on the real data come closest to 80/10/10 in all tasks. That is
 rerandomisation (Morgan and Rubin, Annals of Statistics 2012): it looks at labels' shares, never at a result.
 """
 
@@ -23,8 +23,8 @@ SPLIT_VERSION = 1
 TRAIN_END, VALIDATION_END = 0.8, 0.9
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
-# family -> salt: the best of the first 800 (dialogue), 20,000 (wassa: only 100 articles) and 4,000 (epitome); 0 where no
-# real data was at hand to search on
+# family -> salt: the best of the first 800 (dialogue), 20,000 (wassa: only 100 articles) and 4,000 (epitome); 0 where
+# no real data was at hand to search on
 SALTS: Mapping[str, int] = {"dialogue": 508, "wassa": 16373, "epitome": 2187, "mi": 0, "hope": 0, "condolence": 0}
 
 
@@ -46,10 +46,12 @@ def split_name(dataset: Dataset, rule: SplitRule) -> str:
 
 def leaks(dataset: Dataset, rule: SplitRule) -> str:
     """What is wrong with a rule for a dataset, or an empty string."""
-    if rule == "family":
+    if rule == "family" or not dataset.grouped:
         return ""
     if dataset.id == "news":
-        return "news with the paper's splits leaks: train, validation and test are nested slices of the same 1,000 essays"
+        return (
+            "news with the paper's splits leaks: train, validation and test are nested slices of the same 1,000 essays"
+        )
     return f"{dataset.id} with the paper's splits leaks: rows of one {dataset.family} group stand in train and in test"
 
 
@@ -60,10 +62,8 @@ def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tupl
     2,700 = 800 + 1,000 + 900), so a row may be in all three.
     """
     if dataset.id == "news":
-        return [
-            tuple(part for part, end in (("train", 800), ("validation", 1000), ("test", 900)) if place < end)
-            for place in range(len(ids))
-        ]
+        ends: tuple[tuple[Part, int], ...] = (("train", 800), ("validation", 1000), ("test", 900))
+        return [tuple(part for part, end in ends if place < end) for place in range(len(ids))]
     order = sorted(range(len(ids)), key=lambda row: _unit(f"paper:{SPLIT_VERSION}:{task_id}:{ids[row]}"))
     parts: list[tuple[Part, ...]] = [()] * len(ids)
     for place, row in enumerate(order):
@@ -95,7 +95,9 @@ def imbalance(parts: NDArray[np.int64], columns: NDArray[np.float64]) -> float:
     return worst
 
 
-def best_salt(groups: Sequence[Sequence[str]], columns: Sequence[NDArray[np.float64]], n_salts: int) -> tuple[int, float]:
+def best_salt(
+    groups: Sequence[Sequence[str]], columns: Sequence[NDArray[np.float64]], n_salts: int
+) -> tuple[int, float]:
     """The salt below `n_salts` with the smallest worst imbalance over several datasets of one family.
 
     groups: per dataset, the group of each row. columns: per dataset (n_rows, n_columns), see `imbalance`.

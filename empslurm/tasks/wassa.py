@@ -1,4 +1,4 @@
-"""What news and conv share: one release (WASSA 2023), gold labels of the dev part in a file of their own, line by line."""
+"""What news and conv share: one release (WASSA 2023), gold labels of dev in a file of their own, line by line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from empslurm.tasks.schema import Reject
 
 OBTAIN = (
     "register for the WASSA 2023 shared task (CodaLab), or take the participants' mirror "
-    "github.com/CAS-SIAT-XinHai/XinHai-at-WASSA2024 at commit add9898, evaluations/llmeval/wassa2023/wassa2023.zip, and unpack "
+    "github.com/CAS-SIAT-XinHai/XinHai-at-WASSA2024 at commit add9898, evaluations/llmeval/wassa2023/wassa2023.zip, "
+    "and unpack "
     "{files} into DATA/{dataset}/"
 )
 LICENCE = "research use; no explicit data licence was found: do not republish"
@@ -20,12 +21,13 @@ LICENCE = "research use; no explicit data licence was found: do not republish"
 def with_gold(
     dev: Path, columns: Sequence[str], gold: Path, gold_columns: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str]] | Reject]:
-    """Rows of the dev file joined to the headerless gold file by position. Raises DataError when they differ in length."""
+    """Rows of the dev file joined to the headerless gold file by position. Raises DataError where lengths differ."""
     rows = list(read_rows(dev, columns, delimiter="\t", quoted=False))
     labels = list(read_rows(gold, gold_columns, delimiter="\t", quoted=False, header=False))
     if len(rows) != len(labels):
         raise DataError(
-            f"{gold.name} must have one line for each of the {len(rows):,} rows of {dev.name}, but has {len(labels):,}; "
+            f"{gold.name} must have one line for each of the {len(rows):,} rows of {dev.name}, but has "
+            f"{len(labels):,}; "
             "take both files from one release"
         )
     for row, label in zip(rows, labels, strict=True):
