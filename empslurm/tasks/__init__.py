@@ -57,7 +57,14 @@ class Registry:
 
 
 def registry(cards: Sequence[Path] = ()) -> Registry:
-    """The built-in datasets and those of the YAML cards."""
+    """The built-in datasets and those of YAML cards (files, or folders of them). Raises ManifestError."""
     datasets = {dataset.id: dataset for dataset in DATASETS}
     declared = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
-    return Registry(datasets=datasets, tasks={id: declared[id] for id in TASK_ORDER})
+    tasks = {id: declared[id] for id in TASK_ORDER}
+    if cards:
+        from empslurm.tasks.cards import read_cards  # reading YAML is for those who have cards
+
+        for dataset in read_cards(cards, taken={*datasets, *tasks}):
+            datasets[dataset.id] = dataset
+            tasks.update((task.id, task) for task in dataset.tasks)
+    return Registry(datasets=datasets, tasks=tasks)

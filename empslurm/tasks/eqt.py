@@ -27,7 +27,7 @@ MAX_LIST = 100_000  # characters of a list in one cell
 
 
 def read_annotated(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """Every labelled question. Its text is its turn up to and with it, as in the test set; its context: earlier turns."""
+    """Every labelled question. Its text is its turn up to and with it, as in the test set; context: earlier turns."""
     current = ""
     earlier: tuple[str, ...] = ()
     for item in read_rows(paths[ANNOTATED], ("conv_id", "utterance_idx", "utterance", *LISTS)):

@@ -26,7 +26,7 @@ class Task:
     data_source: str  # e.g. "Reddit", "MTurk"
     language_setting: str  # e.g. "social media", "conversation", "essay"
     own_metric: str | None = None  # a card may name another than the kind's
-    ratings: Mapping[str, int] = field(default_factory=dict)  # a card's construct ratings: criterion -> 1 to 5
+    ratings: Mapping[str, float] = field(default_factory=dict, hash=False)  # a card's: aspect -> 1 to 5
 
     @property
     def metric(self) -> str:

@@ -23,8 +23,8 @@ SPLIT_VERSION = 1
 TRAIN_END, VALIDATION_END = 0.8, 0.9
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
-# family -> salt: the best of the first 800 (dialogue), 20,000 (wassa: only 100 articles) and 4,000 (epitome); 0 where
-# no real data was at hand to search on
+# family -> salt: the best of the first 800 (dialogue: empdial, empdial_ei), 20,000 (wassa: only 100 articles) and 4,000
+# (epitome) on `balance_columns`; 0 where no real data was at hand to search on
 SALTS: Mapping[str, int] = {"dialogue": 508, "wassa": 16373, "epitome": 2187, "mi": 0, "hope": 0, "condolence": 0}
 
 
@@ -76,6 +76,23 @@ def train_subset(ids: Sequence[str], fraction: float, seed: int) -> tuple[str, .
     """The first share of the training examples in the seed's order: the half of a seed is contained in its whole."""
     order = sorted(ids, key=lambda example: hashlib.sha256(f"subset:{seed}:{example}".encode()).digest())
     return tuple(order[: max(1, round(fraction * len(order)))] if order else ())
+
+
+def balance_columns(targets: Sequence[NDArray[np.int64] | NDArray[np.float64]], n_rows: int) -> NDArray[np.float64]:
+    """What a split should share out evenly: the rows, the rows of every label, and the lower and upper third of ratings.
+
+    targets: per task (n_rows,), label indices or values. Returns (n_rows, n_columns) of ones and zeros.
+    """
+    import numpy as np
+
+    columns = [np.ones(n_rows)]
+    for values in targets:
+        if values.dtype.kind == "i":
+            columns += [(values == label).astype(float) for label in range(int(values.max(initial=-1)) + 1)]
+        else:
+            low, high = np.quantile(values, [1 / 3, 2 / 3])
+            columns += [(values <= low).astype(float), (values > high).astype(float)]
+    return np.stack(columns, axis=1)
 
 
 def imbalance(parts: NDArray[np.int64], columns: NDArray[np.float64]) -> float:
