@@ -151,7 +151,7 @@ def dataset_of(card: Card) -> Dataset:
         data_source=card.data_source,
         language_setting=card.language_setting,
         own_metric=card.metric,
-        ratings=dict(card.ratings),
+        ratings={str(aspect): value for aspect, value in card.ratings.items()},
     )
     names = (card.file,) if isinstance(card.file, str) else card.file
     # How the file is read changes the examples, so it must change the identity of the cells: it enters the form's name.

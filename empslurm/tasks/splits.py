@@ -79,7 +79,7 @@ def train_subset(ids: Sequence[str], fraction: float, seed: int) -> tuple[str, .
 
 
 def balance_columns(targets: Sequence[NDArray[np.int64] | NDArray[np.float64]], n_rows: int) -> NDArray[np.float64]:
-    """What a split should share out evenly: the rows, the rows of every label, and the lower and upper third of ratings.
+    """What a split should share out evenly: the rows, the rows of each label, and the lower and upper third of ratings.
 
     targets: per task (n_rows,), label indices or values. Returns (n_rows, n_columns) of ones and zeros.
     """

@@ -1,0 +1,139 @@
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from empslurm import files
+from empslurm.errors import DataError
+from empslurm.tasks import raw, registry
+from empslurm.tasks.raw import locate, pinned_digest
+from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject
+
+SUMS = {name: files.sha256_bytes(name.encode()) for name in ("one.csv", "two.csv")}
+
+
+def no_rows(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
+    return iter(())
+
+
+FORM = Form(name="both", files=tuple(RawFile(name=f"part/{name}", sha256=SUMS[name]) for name in SUMS), read=no_rows)
+KITES = Dataset(
+    id="kites", title="Kites", family="kites", tasks=(), forms=(FORM,), citation="", licence="", obtain="fly one"
+)
+
+
+def write(folder: Path, **changes: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SUMS:
+        (folder / name).write_text(changes.get(name.removesuffix(".csv"), name))
+
+
+@pytest.mark.parametrize("folder", ["kites", "kites/part", "any/where/part", "part"])
+def test_found_in_its_own_folder_or_as_distributed(tmp_path: Path, folder: str) -> None:
+    write(tmp_path / "data" / folder)
+    found = locate(KITES, tmp_path / "data", tmp_path / "cache")
+    assert (found.state, found.pinned, found.problem) == ("found", True, "")
+    assert found.raw_digest == pinned_digest(KITES)
+    assert set(found.paths) == {"part/one.csv", "part/two.csv"}
+
+
+def test_missing_keeps_the_pinned_digest_and_says_what_to_do(tmp_path: Path) -> None:
+    found = locate(KITES, tmp_path / "absent", tmp_path / "cache")
+    assert (found.state, found.raw_digest) == ("missing", pinned_digest(KITES))
+    assert found.problem.endswith("is missing: fly one")
+    write(tmp_path / "data" / "part")
+    (tmp_path / "data" / "part" / "two.csv").unlink()
+    half = locate(KITES, tmp_path / "data", tmp_path / "cache")
+    assert (half.state, "1 of 2 files are there, part/two.csv is not" in half.problem) == ("missing", True)
+    unpinned = replace(KITES, forms=(replace(FORM, files=(RawFile(name="x.csv"),)),))
+    assert locate(unpinned, tmp_path, tmp_path / "cache").raw_digest is None
+
+
+def test_other_bytes_are_altered_and_have_a_digest_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "part", two="changed")
+    found = locate(KITES, tmp_path, tmp_path / "cache")
+    assert (found.state, found.pinned) == ("altered", False)
+    assert found.raw_digest not in (None, pinned_digest(KITES))
+    assert "1 of 2 files differ" in found.problem
+
+
+def test_files_of_one_form_stand_together(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "part")
+    (tmp_path / "a" / "part" / "two.csv").unlink()
+    write(tmp_path / "b" / "part")
+    found = locate(KITES, tmp_path, tmp_path / "cache")
+    assert {path.parents[1].name for path in found.paths.values()} == {"b"}
+
+
+def test_links_out_of_the_root_are_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "outside" / "part")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "part").symlink_to(tmp_path / "outside" / "part")
+    (tmp_path / "data" / "kites").symlink_to(tmp_path / "outside")
+    assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "missing"
+    upward = replace(KITES, forms=(replace(FORM, files=(RawFile(name="../outside/part/one.csv"),)),))
+    assert locate(upward, tmp_path / "data", tmp_path / "cache").state == "missing"
+
+
+def test_checksums_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "data" / "part")
+    hashed: list[str] = []
+    honest = files.sha256_file
+    monkeypatch.setattr(raw.files, "sha256_file", lambda path: hashed.append(path.name) or honest(path))
+    for _ in range(2):
+        assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "found"
+    assert hashed == ["one.csv", "two.csv"]
+    write(tmp_path / "data" / "part", one="changed")
+    assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "altered"
+    (tmp_path / "cache" / "checksums.json").write_text("[1]")
+    assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "altered"
+
+
+def test_a_cache_that_cannot_be_written_and_a_data_root_that_is_not_touched(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "part")
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "found"
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "cache"])
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "part")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(raw.files, "sha256_file", refuse)
+    with pytest.raises(DataError, match="must be readable, but is not: Permission denied"):
+        locate(KITES, tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", '{"files": ["x"]}', '{"files": {"a": 1}}', "no json"])
+def test_a_damaged_sample_note_makes_no_sample(tmp_path: Path, note: str) -> None:
+    write(tmp_path / "part", one="x")
+    (tmp_path / "sample.json").write_text(note)
+    assert locate(KITES, tmp_path, tmp_path / "cache").state == "altered"
+    (tmp_path / "sample.json").write_text(
+        json.dumps({"files": {name: files.sha256_file(tmp_path / "part" / name) for name in SUMS}})
+    )
+    assert locate(KITES, tmp_path, tmp_path / "cache").state == "sample"
+
+
+def test_datasets_with_equal_file_names_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    known = registry().datasets
+    for name in ("empdial", "empdial_ei"):
+        form = known[name].forms[0]
+        for file in form.files:
+            path = tmp_path / "release" / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+    for name in ("empdial", "empdial_ei"):
+        found = locate(known[name], tmp_path, tmp_path / "cache")
+        assert {path.read_text() for path in found.paths.values()} == {name}
+    (tmp_path / "others").mkdir()
+    for part in ("train", "valid", "test"):
+        (tmp_path / "others" / f"{part}.csv").write_text("of nobody we know")
+    (tmp_path / "release").rename(tmp_path / ".hidden")
+    assert locate(known["empdial"], tmp_path, tmp_path / "cache").state == "missing"
