@@ -231,7 +231,8 @@ up() {
     done
     write_config "$n" "$STATE/etc.new"
     if ! diff -rq "$STATE/etc" "$STATE/etc.new" > /dev/null; then
-        stop_all
+        stop_slurm
+        cmp -s "$STATE/etc/slurmdbd.conf" "$STATE/etc.new/slurmdbd.conf" || stop_accounting
         rm -rf "${STATE:?}/etc"
         cp -r --preserve=mode "$STATE/etc.new" "$STATE/etc"
     fi
@@ -246,7 +247,7 @@ up() {
 }
 lock() { exec 9> "$STATE/.lock"; flock 9; }
 no_jobs() { [ -z "$(squeue -h)" ]; }
-stop_all() {
+stop_slurm() {
     local node
     # A stopped slurmctld is started again, else its jobs would come back with the next `up`.
     if alive munged && (start_slurmctld) && ! no_jobs; then
@@ -261,8 +262,11 @@ stop_all() {
     done
     [ ! -d "$CGROUPS" ] || no_cgroup "$CGROUPS"
     stop slurmctld 15
-    stop slurmdbd 15
-    stop mariadbd 30
+}
+stop_accounting() { stop slurmdbd 15; stop mariadbd 30; }
+stop_all() {
+    stop_slurm
+    stop_accounting
     stop munged 5
     rm -f "$STATE"/run/*
 }

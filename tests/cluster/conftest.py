@@ -1,0 +1,168 @@
+"""The fixture `cluster`: the throw-away Slurm cluster of slurm/testcluster, or a skip where it does not answer."""
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "slurm" / "testcluster" / "cluster.sh"
+MARKER = ".empslurm-testcluster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What tests ask of the cluster and do to it; `state` is its state folder."""
+
+    state: Path
+
+    def run(self, *command: str | Path) -> str:
+        """Standard output of a command that must succeed."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode == 0, f"{shlex.join(map(str, command))}: {done.stderr}"
+        return done.stdout.strip()
+
+    def refused(self, *command: str | Path) -> str:
+        """Standard error of a command that must fail."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode != 0, f"{shlex.join(map(str, command))} succeeded: {done.stdout}"
+        return done.stderr.strip()
+
+    def _control(self, *arguments: str, **settings: str) -> None:
+        names = {"STATE": str(self.state), **settings}
+        variables = (f"EMPSLURM_CLUSTER_{name}={value}" for name, value in names.items())
+        self.run("env", *variables, SCRIPT, *arguments)
+
+    @staticmethod
+    def wait(what: str, holds: Callable[[], bool], limit_s: float = 30.0) -> None:
+        """Returns as soon as `holds()`; fails with `what` after `limit_s`."""
+        end = time.monotonic() + limit_s
+        while not holds():
+            assert time.monotonic() < end, f"not within {limit_s:g} s: {what}"
+            time.sleep(0.05)
+
+    # What is asked.
+
+    @property
+    def accounting(self) -> bool:
+        """Whether slurmdbd is there, so that sacct answers."""
+        return self.setting("AccountingStorageType") == "accounting_storage/slurmdbd"
+
+    def setting(self, name: str) -> str:
+        """A value of `scontrol show config`."""
+        lines = self.run("scontrol", "show", "config").splitlines()
+        return next(line.partition("=")[2].strip() for line in lines if line.split()[:1] == [name])
+
+    def nodes(self) -> dict[str, str]:
+        """Node name -> state, as sinfo writes it."""
+        return dict(line.split() for line in self.run("sinfo", "-h", "-N", "-p", "batch", "-o", "%N %T").splitlines())
+
+    def jobs(self, job: str = "") -> dict[str, str]:
+        """Job or array element (`7`, `8_0`) -> state, of all that is queued; or those of the job or array `job`."""
+        lines = (line.split() for line in self.run("squeue", "-h", "-r", "-o", "%i %F %T").splitlines())
+        return {name: state for name, array, state in lines if job in ("", array, name)}
+
+    def node_of(self, job: str) -> str:
+        """The node where `job` runs."""
+        return self.run("squeue", "-h", "-j", job, "-o", "%N")
+
+    # What jobs do.
+
+    def submit(self, script: str, *options: str) -> str:
+        """The id of a batch job whose bash script is `script`."""
+        return self.run("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={script}")
+
+    def wait_running(self, job: str, limit_s: float = 30.0) -> None:
+        self.wait(f"job {job} runs", lambda: "RUNNING" in self.jobs(job).values(), limit_s)
+
+    def wait_ended(self, job: str, limit_s: float = 60.0) -> None:
+        """Until the queue no longer knows `job`: requeued jobs end only with their last run."""
+        self.wait(f"job {job} ends", lambda: not self.jobs(job), limit_s)
+
+    def requeue(self, job: str) -> None:
+        """Ended and queued again by hand; it starts 6 s later."""
+        self.run("scontrol", "requeue", job)
+
+    def signal(self, job: str, name: str = "USR2") -> None:
+        """To every step of the job, as Slurm itself does before the time limit; the batch shell gets none."""
+        self.run("scancel", f"--signal={name}", job)
+
+    def preempt(self, node: str) -> str:
+        """All of `node` is taken by a job of 1 s in `urgent`; returns its id once it has started."""
+        urgent = self.submit("sleep 1", "--partition=urgent", f"--nodelist={node}", "--exclusive")
+        self.wait(f"urgent job {urgent} starts", lambda: self.jobs(urgent).get(urgent) != "PENDING", 30)
+        return urgent
+
+    def clear(self) -> None:
+        """Nothing is queued and every node is up."""
+        for job in {name.partition("_")[0] for name in self.jobs()}:
+            self.run("scancel", job)
+        for node, state in self.nodes().items():
+            if state.startswith(("down", "drain", "unk")):
+                self.node_start(node)
+        self.wait("the queue is empty", lambda: not self.jobs())
+
+    # What happens to machines and daemons.
+
+    def node_kill(self, node: str, *, told: bool = True) -> None:
+        """As by a power failure. `told`: slurmctld hears of it at once, else it notices after 13 s."""
+        self._control("node-kill", node)
+        if told:
+            self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+
+    def node_start(self, node: str) -> None:
+        self._control("node-start", node)
+
+    def slurmd_kill(self, node: str) -> None:
+        """Only the daemon; what runs on the node runs on."""
+        self._control("slurmd-kill", node)
+
+    def slurmd_start(self, node: str) -> None:
+        self._control("slurmd-start", node)
+
+    def controller_stop(self) -> None:
+        self._control("ctld-stop")
+
+    def controller_start(self) -> None:
+        self._control("ctld-start")
+
+    @contextmanager
+    def configured(self, *, accounting: bool = True, max_array: int = 1001, max_submit: int = -1) -> Iterator[None]:
+        """The cluster with other settings; everything queued is lost on entry and at the end."""
+        n_nodes = str(len(self.nodes()))
+        before = {"ACCOUNTING": str(int(self.accounting)), "MAX_ARRAY": self.setting("MaxArraySize")}
+        wanted = {"ACCOUNTING": str(int(accounting)), "MAX_ARRAY": str(max_array), "MAX_SUBMIT": str(max_submit)}
+        self._control("up", n_nodes, **wanted)
+        try:
+            yield
+        finally:
+            self._control("up", n_nodes, **before)
+
+
+def _answers(conf: Path) -> bool:
+    # Only the throw-away cluster: nobody's real one is to have its nodes killed.
+    if not conf.is_file() or not (conf.parent.parent / MARKER).exists():
+        return False
+    ping = ["env", f"SLURM_CONF={conf}", "scontrol", "ping"]
+    return "is UP" in subprocess.run(ping, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    exports = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, check=True).stdout
+    default = shlex.split(exports)[1].removeprefix("SLURM_CONF=")
+    candidates = (Path(os.environ.get("SLURM_CONF", default)), Path(default))
+    conf = next((conf for conf in candidates if _answers(conf)), None)
+    if conf is None:
+        pytest.skip("no Slurm cluster answers: run `make cluster-up`")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(conf))
+        found = Cluster(state=conf.parent.parent)
+        found.clear()
+        yield found
+        found.clear()

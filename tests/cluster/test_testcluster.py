@@ -1,0 +1,99 @@
+"""The throw-away Slurm cluster does what the tests of launching rely on."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+
+pytestmark = pytest.mark.cluster
+
+# Says where it runs and for which time; stays there in its first run only.
+RUNS = 'echo $(hostname) ${SLURM_RESTART_COUNT:-0} >> %s; [ -n "$SLURM_RESTART_COUNT" ] || sleep 60'
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_all_nodes_are_idle_in_every_partition(cluster: Cluster) -> None:
+    assert set(cluster.nodes().values()) == {"idle"}
+    assert len(cluster.nodes()) == 4
+    assert cluster.run("sinfo", "-h", "-o", "%P %D").split("\n") == ["batch* 4", "scavenge 4", "urgent 4"]
+
+
+def test_an_array_runs_on_all_nodes_with_a_gpu_each(cluster: Cluster, tmp_path: Path) -> None:
+    script = f"echo $(hostname) $CUDA_VISIBLE_DEVICES > {tmp_path}/$SLURM_ARRAY_TASK_ID; sleep 2"
+    array = cluster.submit(script, "--array=0-7", "--gres=gpu:1")
+    cluster.wait("every element has started", lambda: sum(bool(lines(file)) for file in tmp_path.iterdir()) == 8)
+    seen = {tuple(lines(file)[0].split()) for file in tmp_path.iterdir()}
+    assert seen == {(node, gpu) for node in cluster.nodes() for gpu in ("0", "1")}
+    cluster.wait_ended(array)
+
+
+def test_jobs_of_a_killed_node_and_requeued_jobs_start_again(cluster: Cluster, tmp_path: Path) -> None:
+    killed, requeued = (cluster.submit(RUNS % (tmp_path / name)) for name in ("killed", "requeued"))
+    cluster.wait("both run", lambda: all(lines(tmp_path / name) for name in ("killed", "requeued")))
+    node = cluster.node_of(killed)
+    cluster.requeue(requeued)
+    cluster.node_kill(node)
+    assert cluster.nodes()[node].startswith("down")
+    cluster.wait_ended(killed)
+    cluster.wait_ended(requeued)
+    first, again = lines(tmp_path / "killed")
+    assert first == f"{node} 0"
+    assert again.endswith(" 1")
+    assert not again.startswith(node)
+    assert [line.split()[1] for line in lines(tmp_path / "requeued")] == ["0", "1"]
+    cluster.node_start(node)
+    cluster.wait("the node is back", lambda: cluster.nodes()[node] == "idle")
+
+
+@pytest.mark.parametrize("partition", ["batch", "scavenge"])
+def test_a_preempted_job_is_warned_and_queued_again(cluster: Cluster, tmp_path: Path, partition: str) -> None:
+    seen = tmp_path / "seen"
+    # A job that merely ends in its grace time is not queued again: it asks for that itself.
+    script = (
+        f"trap 'echo warned >> {seen}; scontrol requeue $SLURM_JOB_ID' USR2; echo started >> {seen}; sleep 60 & wait"
+    )
+    job = cluster.submit(script, f"--partition={partition}", "--signal=B:USR2@10", "--nodelist=node3")
+    cluster.wait("it runs", lambda: lines(seen) == ["started"])
+    cluster.wait_ended(cluster.preempt("node3"))
+    assert cluster.jobs(job) == {job: "PENDING"}
+    if partition == "batch":  # Without a grace time the end may come before the trap.
+        assert lines(seen)[1:] == ["warned"]
+    cluster.run("scancel", job)
+    cluster.wait_ended(job)
+
+
+def test_a_job_outlives_its_daemons(cluster: Cluster, tmp_path: Path) -> None:
+    job = cluster.submit(f"echo started > {tmp_path}/seen; sleep 4; echo ended >> {tmp_path}/seen")
+    cluster.wait("it runs", lambda: lines(tmp_path / "seen") == ["started"])
+    node = cluster.node_of(job)
+    cluster.slurmd_kill(node)
+    cluster.controller_stop()
+    cluster.controller_start()
+    cluster.slurmd_start(node)
+    cluster.wait_ended(job)
+    assert lines(tmp_path / "seen") == ["started", "ended"]
+
+
+def test_limits_refuse_with_known_words(cluster: Cluster) -> None:
+    with cluster.configured(max_array=11, max_submit=5):
+        sbatch = ("sbatch", "--wrap=sleep 60")
+        assert "Invalid job array specification" in cluster.refused(*sbatch, "--array=0-11")
+        assert "AssocMaxSubmitJobLimit" in cluster.refused(*sbatch, "--array=0-5")
+        assert cluster.jobs() == {}
+        cluster.run(*sbatch, "--array=0-4", "--output=/dev/null")
+        assert "Job violates accounting/QOS policy" in cluster.refused(*sbatch)
+    assert cluster.jobs() == {}
+
+
+def test_sacct_answers_with_accounting_only(cluster: Cluster) -> None:
+    with cluster.configured(accounting=True):
+        assert cluster.accounting
+        cluster.run("sacct", "-X", "-n")
+    with cluster.configured(accounting=False):
+        assert not cluster.accounting
+        assert cluster.refused("sacct", "-X", "-n") == "Slurm accounting storage is disabled"
+        cluster.wait_ended(cluster.submit("true"))
