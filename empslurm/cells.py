@@ -70,7 +70,9 @@ class Cell:
         return value
 
 
-def differences(first: dict[str, object], second: dict[str, object], prefix: str = "") -> list[tuple[str, object, object]]:
+def differences(
+    first: dict[str, object], second: dict[str, object], prefix: str = ""
+) -> list[tuple[str, object, object]]:
     """Dotted field, value in the first and in the second, wherever two identities differ."""
     found: list[tuple[str, object, object]] = []
     for key in sorted({*first, *second}):
@@ -86,7 +88,7 @@ def from_identity(value: dict[str, Any]) -> Cell:
     """The cell whose `identity()` is `value`. Raises DamagedError where a field is missing, unknown or impossible."""
     try:
         data = dict(value["data"])
-        cell = Cell(
+        return Cell(
             **{
                 **value,
                 "data": DataIdentity(**{**data, "use": DataUse(**data["use"])}),
@@ -96,6 +98,5 @@ def from_identity(value: dict[str, Any]) -> Cell:
                 "source_use": SourceUse(**value["source_use"]) if value.get("source_use") else None,
             }
         )
-        return cell if cell.id else cell
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"a stored cell must hold the fields of this version, but does not: {error}") from error

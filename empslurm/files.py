@@ -119,7 +119,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """The bytes of a regular file of bounded size. Raises FileNotFoundError when absent, DamagedError when too large."""
+    """The bytes of a regular file of bounded size. Raises FileNotFoundError when absent, DamagedError if too large."""
     try:
         if not path.is_file() and path.exists():
             raise DamagedError(f"{path} must be a regular file, but is not; move it away")

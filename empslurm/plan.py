@@ -68,7 +68,7 @@ class Plan:
 
 
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
-    """All cells of a manifest: baselines of every task, sources where they are not baselines, transfers of every pair."""
+    """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair."""
     cells: dict[str, Cell] = {}
 
     def add(cell: Cell) -> Cell:
@@ -98,9 +98,7 @@ def _source_labels(manifest: Manifest, source: str) -> LabelUse:
     return manifest.source.labels if manifest.registry.dataset_of(source).automatic_labels else "all"
 
 
-def _baseline(
-    manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse
-) -> Cell:
+def _baseline(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
     dataset = manifest.registry.dataset_of(task)
     use = manifest.data[dataset.id]
     return Cell(
@@ -154,9 +152,7 @@ def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = 
     return tuple(made.values())
 
 
-def _decide_one(
-    plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Decision], rerun_failed: bool
-) -> Decision:
+def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Decision], rerun_failed: bool) -> Decision:
     def decision(action: Action, why: str) -> Decision:
         return Decision(cell=cell, action=action, why=why)
 

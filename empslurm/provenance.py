@@ -14,7 +14,17 @@ from typing import Any
 
 import empslurm
 
-PACKAGES = ("empslurm", "torch", "adapters", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "submitit")
+PACKAGES = (
+    "empslurm",
+    "torch",
+    "adapters",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "submitit",
+)
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",

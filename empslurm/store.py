@@ -102,7 +102,9 @@ class CellDir:
         """The stored identity, checked against the folder's name. Raises FileNotFoundError, DamagedError."""
         value = files.read_object(self.path / "cell.json")
         if not self.id.endswith("-" + ids.digest(value, 12)):
-            raise DamagedError(f"{self.path / 'cell.json'} must hold the identity of {self.id}, but does not; move it away")
+            raise DamagedError(
+                f"{self.path / 'cell.json'} must hold the identity of {self.id}, but does not; move it away"
+            )
         return value
 
     # ---- claims -------------------------------------------------------------------------------------------------
@@ -170,7 +172,9 @@ class CellDir:
         held = self.claim()
         if held is None or held.nonce != claim.nonce:
             who = held.who if held else "nobody"
-            raise ClaimLostError(f"{self.id} must be held by {claim.who} to be written, but is held by {who}; it stops here")
+            raise ClaimLostError(
+                f"{self.id} must be held by {claim.who} to be written, but is held by {who}; it stops here"
+            )
 
     # ---- progress -----------------------------------------------------------------------------------------------
 
@@ -216,7 +220,9 @@ class CellDir:
             return None
         unsealed = {key: item for key, item in value.items() if key != "seal"}
         if value.get("id") != self.id or value.get("seal") != ids.digest(unsealed):
-            raise DamagedError(f"{path} must be the sealed result of {self.id}, but does not match; move the folder away")
+            raise DamagedError(
+                f"{path} must be the sealed result of {self.id}, but does not match; move the folder away"
+            )
         return value
 
     def verify(self, result: Mapping[str, Any]) -> Path:
@@ -225,7 +231,9 @@ class CellDir:
         for name, expected in result["files"].items():
             path = folder / name
             if not path.resolve().is_relative_to(self.path.resolve()) or not path.is_file():
-                raise DamagedError(f"{path} must be part of the result of {self.id}, but is missing; run the cell again")
+                raise DamagedError(
+                    f"{path} must be part of the result of {self.id}, but is missing; run the cell again"
+                )
             if files.sha256_file(path) != expected:
                 raise DamagedError(f"{path} must match its checksum in result.json, but does not; move the folder away")
         return folder
@@ -246,7 +254,7 @@ class CellDir:
             return {"class": "damaged", "message": str(damaged)}
 
     def state(self, alive: Liveness) -> CellState:
-        """Result -> done; living claim -> running; error of the last claim -> failed; dead claim -> lost; else pending."""
+        """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
         try:
             if self.result() is not None:
                 return CellState(state="done")
@@ -257,9 +265,9 @@ class CellDir:
             return CellState(state="pending")
         if not self._released(claim) and self.holder_lives(claim, alive):
             return CellState(state="running", why=claim.who, claim=claim)
-        error = self.error()
-        if error is not None and error.get("claim") == claim.number:
-            return CellState(state="failed", why=f"{error.get('class')}: {error.get('message')}", claim=claim)
+        failure = self.error()
+        if failure is not None and failure.get("claim") == claim.number:
+            return CellState(state="failed", why=f"{failure.get('class')}: {failure.get('message')}", claim=claim)
         return CellState(state="lost", why=f"{claim.who} ended without a result", claim=claim)
 
 
@@ -311,7 +319,9 @@ class RunsRoot:
         if len(exact) == 1 or len(found) == 1:
             return (exact or found)[0]
         if not found:
-            raise UnknownCellError(f"{name!r} must be the id of a cell in {self.path}, but none starts so; see `status`")
+            raise UnknownCellError(
+                f"{name!r} must be the id of a cell in {self.path}, but none starts so; see `status`"
+            )
         raise UnknownCellError(
             f"{name!r} must name one cell, but {len(found)} start so: {', '.join(cell.id for cell in found[:5])}, ..."
         )

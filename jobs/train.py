@@ -1,6 +1,6 @@
 """What a node executes: train packs of a submission. Started through `accelerate launch`.
 
-    accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...]
+accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...]
 """
 
 from __future__ import annotations

@@ -130,7 +130,9 @@ def test_two_results_never_mix(folder, monkeypatch):
     assert (folder.verify(result) / "adapter" / "adapter.safetensors").read_bytes() == b"second"
 
 
-@pytest.mark.parametrize("change", [{"test": {"f1_macro": 0.9}}, {"id": "epitome_er-s2-0123456789ab"}, {"seal": "0" * 64}])
+@pytest.mark.parametrize(
+    "change", [{"test": {"f1_macro": 0.9}}, {"id": "epitome_er-s2-0123456789ab"}, {"seal": "0" * 64}]
+)
 def test_an_altered_result_is_refused_by_name(folder, change):
     claim = folder.take(local_liveness)
     finish(folder, claim)

@@ -16,11 +16,15 @@ from empslurm.tasks.schema import Dataset
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    status = actions.add_parser("status", help="found, missing or altered, and how to obtain it", parents=[common_options])
+    status = actions.add_parser(
+        "status", help="found, missing or altered, and how to obtain it", parents=[common_options]
+    )
     stats = actions.add_parser("stats", help="sizes and label shares, per split", parents=[common_options])
     for parser_ in (status, stats):
         parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
-    sample = actions.add_parser("sample", help="write a small invented corpus in the raw formats", parents=[common_options])
+    sample = actions.add_parser(
+        "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
+    )
     sample.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default 1)")
 
 

@@ -28,16 +28,20 @@ def choose(plan: Plan, name: str | None) -> Cell:
     if name is None:
         ready = [cell for cell in plan.cells if not obstacle(plan, cell)]
         if not ready:
-            raise UnknownCellError(f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}")
+            raise UnknownCellError(
+                f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}"
+            )
         return ready[0]
     found = [cell for cell in plan.cells if cell.id.startswith(name)]
     if len(found) != 1:
-        raise UnknownCellError(f"--cell must name one cell of {plan.manifest.name}, but {len(found)} start with {name!r}")
+        raise UnknownCellError(
+            f"--cell must name one cell of {plan.manifest.name}, but {len(found)} start with {name!r}"
+        )
     return found[0]
 
 
 def shorten(cell: Cell, n_steps: int) -> Cell:
-    """The same cell with so little data that one epoch is `n_steps` steps: another identity, in a folder thrown away."""
+    """The same cell with so little data that an epoch is `n_steps` steps: another identity, in a folder thrown away."""
     training = replace(
         cell.training,
         epochs=1,

@@ -93,7 +93,9 @@ def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
     for dataset in registry().datasets.values():
         found = locate(dataset, data_root, root.prepared)
         if found.state == "missing":
-            yield Check(what=f"data: {dataset.id}", ok=None, found="missing", fix=f"`empslurm data status` says how to obtain it")
+            yield Check(
+                what=f"data: {dataset.id}", ok=None, found="missing", fix="`empslurm data status` says how to obtain it"
+            )
         else:
             good = found.state == "found" or found.state == "sample"
             yield Check(what=f"data: {dataset.id}", ok=good, found=found.state, fix="" if good else found.problem)
@@ -102,7 +104,9 @@ def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
 def _backbone() -> Iterator[Check]:
     for name in ("minilm",):
         resolved = resolve(Backbone(name=name))
-        yield Check(what=f"backbone: {name}", ok=resolved.path is not None, found=str(resolved.path), fix=resolved.problem)
+        yield Check(
+            what=f"backbone: {name}", ok=resolved.path is not None, found=str(resolved.path), fix=resolved.problem
+        )
 
 
 def _disk(root: RunsRoot) -> Iterator[Check]:

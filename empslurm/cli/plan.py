@@ -29,7 +29,9 @@ def warnings(plan: Plan) -> list[str]:
             found.append(text)
     n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
     if n_provisional:
-        found.append(f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is")
+        found.append(
+            f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
+        )
     return found
 
 
@@ -66,7 +68,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
                 "actions": actions,
                 "n_packs_by_wave": waves,
                 "warnings": told,
-                "packs": [{"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped],
+                "packs": [
+                    {"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped
+                ],
                 "cells": [describe(plan, decision) for decision in decisions],
             }
         )

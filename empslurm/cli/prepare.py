@@ -44,7 +44,9 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
             progress.update(bar, description=f"tokenising {task}")
             dataset = manifest.registry.dataset_of(task)
             for labels in dict.fromkeys(cell.data.labels for cell in plan.cells if cell.target == task):
-                table = load_task(prepared[dataset.id], manifest.registry.tasks[task], manifest.data[dataset.id], labels)
+                table = load_task(
+                    prepared[dataset.id], manifest.registry.tasks[task], manifest.data[dataset.id], labels
+                )
                 length = manifest.training[task].max_length
                 tokens = tokenise(table, tokenizer, str(plan.inputs.backbone_digest), length, root.prepared)
                 counts[task] = {"n_examples": len(table.ids), "n_tokens": int(tokens.starts[-1])}

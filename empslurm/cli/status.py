@@ -35,7 +35,13 @@ def summary(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict
         elif state.state == "failed":
             failed.append({"id": cell.id, "why": state.why})
     totals = {name: sum(row[name] for row in by_target.values()) for name in STATES}
-    return {"manifest": plan.manifest.name, "totals": totals, "targets": by_target, "running": running, "failed": failed}
+    return {
+        "manifest": plan.manifest.name,
+        "totals": totals,
+        "targets": by_target,
+        "running": running,
+        "failed": failed,
+    }
 
 
 def eta_s(note: Mapping[str, Any]) -> float | None:

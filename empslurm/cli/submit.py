@@ -51,8 +51,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     provisional = [cell.id for cell in wanted if plan.is_provisional(cell)]
     if provisional:
         raise UsageError(
-            f"every id must be final before anything runs, but {len(provisional)} are provisional (such as {provisional[0]}); "
-            "put the data in place, see `empslurm data status`"
+            f"every id must be final before anything runs, but {len(provisional)} are provisional (such as "
+            f"{provisional[0]}); put the data in place, see `empslurm data status`"
         )
     tally = counts([decision.action for decision in decisions])
     out.say(f"{plan.manifest.name}: " + ", ".join(f"{count} {action}" for action, count in tally.items()))
@@ -95,7 +95,9 @@ def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_r
     return 0 if set(tally) == {"done"} else 1
 
 
-def _watcher(root: RunsRoot, made: submission.Submission, out: Output) -> Callable[[subprocess.Popen[bytes], Path], None]:
+def _watcher(
+    root: RunsRoot, made: submission.Submission, out: Output
+) -> Callable[[subprocess.Popen[bytes], Path], None]:
     """Show a bar of finished cells while the process runs."""
 
     def watch(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -34,7 +34,9 @@ def job_identity() -> dict[str, Any]:
 def launch_command(precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None) -> list[str]:
     """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read."""
     if not JOB.is_file():
-        raise UsageError(f"{JOB} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)")
+        raise UsageError(
+            f"{JOB} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
+        )
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
@@ -43,7 +45,9 @@ def launch_command(precision: str, n_processes: int, arguments: Sequence[str], p
     return [*command, str(JOB), *arguments]
 
 
-def job_arguments(root: RunsRoot, submission: Submission, places: Sequence[int], checkpoint_minutes: float) -> list[str]:
+def job_arguments(
+    root: RunsRoot, submission: Submission, places: Sequence[int], checkpoint_minutes: float
+) -> list[str]:
     """The arguments of jobs/train.py for the packs at `places`."""
     arguments = ["--runs", str(root.path.resolve()), "--submission", str(submission.path(root).resolve())]
     for place in places:

@@ -50,7 +50,9 @@ def create(root: RunsRoot, manifest: str, data_root: Path, cards: Sequence[Path]
         "manifest": manifest,
         "data_root": str(made.data_root),
         "cards": [str(card) for card in made.cards],
-        "packs": [{"id": pack.id, "wave": pack.wave, "cells": [cell.identity() for cell in pack.cells]} for pack in packs],
+        "packs": [
+            {"id": pack.id, "wave": pack.wave, "cells": [cell.identity() for cell in pack.cells]} for pack in packs
+        ],
         "code": provenance.code(),
     }
     files.write_bytes(made.path(root), (files.to_line(value) + "\n").encode())

@@ -55,8 +55,8 @@ def load_model(backbone: Backbone, training: Training) -> Any:
             )
         except (OSError, ValueError) as error:
             raise BackboneError(
-                f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does not: "
-                f"{str(error).splitlines()[0]}"
+                f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does "
+                f"not: {str(error).splitlines()[0]}"
             ) from error
     if model.config.model_type not in FAMILIES:
         raise BackboneError(

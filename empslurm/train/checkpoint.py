@@ -31,7 +31,9 @@ class Checkpoint:
 
 def encode(checkpoint: Checkpoint) -> bytes:
     """Header line and tensors. Equal checkpoints give equal bytes."""
-    body = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()})
+    body: bytes = save_tensors(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    )
     header = {"sha256": files.sha256_bytes(body), "state": checkpoint.state}
     return json.dumps(header, sort_keys=True, allow_nan=False).encode() + b"\n" + body
 

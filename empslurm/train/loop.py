@@ -27,7 +27,7 @@ from empslurm.train.order import epoch_batches, lr_at, n_batches, stream
 PROGRESS_EVERY_S = 5.0
 
 
-class Interrupted(Exception):  # noqa: N818 (no error: the run is saved and goes on later)
+class Interrupted(Exception):
     """The process was asked to stop; the checkpoint is written."""
 
 
@@ -58,7 +58,14 @@ class Trainer:
     """Trains one installed cell. `model` has the cell's adapter and head in place and free."""
 
     def __init__(
-        self, cell: Cell, data: TaskData, model: Any, accelerator: Any, folder: CellDir, claim: Claim, settings: Settings
+        self,
+        cell: Cell,
+        data: TaskData,
+        model: Any,
+        accelerator: Any,
+        folder: CellDir,
+        claim: Claim,
+        settings: Settings,
     ) -> None:
         self.cell, self.data, self.folder, self.claim, self.settings = cell, data, folder, claim, settings
         self.accelerator, self.bare = accelerator, model
@@ -190,7 +197,7 @@ class Trainer:
         elapsed = now - self._marks["start"]
         rate = (self.run.n_tokens - self._marks["tokens"]) / max(elapsed, 1e-9)
         steps = (self.run.step - self._marks["steps"]) / max(elapsed, 1e-9)
-        note = {"step": self.run.step, "n_steps": self.n_steps, "epoch": len(self.run.history) + 1}
+        note: dict[str, float] = {"step": self.run.step, "n_steps": self.n_steps, "epoch": len(self.run.history) + 1}
         note |= {"epochs": self.cell.training.epochs, "tokens_per_s": rate, "steps_per_s": steps}
         self.folder.write_progress(note)
         self._marks["progress"] = now

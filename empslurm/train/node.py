@@ -181,7 +181,9 @@ def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
     parent = root.cell(cell.parent)
     result = parent.result()
     if result is None:
-        raise StoreError(f"{cell.id} must start from the finished cell {cell.parent}, but that has no result; run it first")
+        raise StoreError(
+            f"{cell.id} must start from the finished cell {cell.parent}, but that has no result; run it first"
+        )
     name = "adapter" if cell.source_use.epoch == "best" else "last/adapter"
     return parent.verify(result) / name
 
@@ -230,7 +232,9 @@ def train_cell(
     outputs = {part: predict(trainer.model, data, data.rows[part], node.accelerator) for part in ("validation", "test")}
     if main:
         models.save(model, data.task, output, tuned_source=tuned)
-        predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
+        predictions.write(
+            output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs}
+        )
         files.write_json(output / "provenance.json", _provenance(trainer))
         if not folder.commit(claim, outcome(trainer, outputs)):
             say(f"{cell.id} was finished by another process first; its result stands")

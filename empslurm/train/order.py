@@ -1,4 +1,4 @@
-"""Pure functions of (seed, epoch, step): batch order, random streams, learning rate. Resuming is an index, not a replay."""
+"""Pure functions of (seed, epoch, step): batch order, random streams, learning rate. Resuming is an index."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def stream(*key: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def epoch_batches(
-    lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training
-) -> list[NDArray[np.int64]]:
+def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training) -> list[NDArray[np.int64]]:
     """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
 
     `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, the batches shuffled again.

@@ -42,7 +42,7 @@ class Tokens:
         """(n_examples,) tokens, specials included."""
         return np.diff(self.starts)
 
-    def batch(self, rows: Sequence[int], device: torch.device) -> dict[str, torch.Tensor]:
+    def batch(self, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> dict[str, torch.Tensor]:
         """Pad to the longest of `rows`. Each tensor: (n_rows, longest)."""
         lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
         longest = max(lengths)
@@ -65,7 +65,7 @@ def _encode(
 ) -> Iterator[tuple[list[int], int, bool]]:
     """Per example: token ids, where the text's segment starts, whether something was cut.
 
-    The text keeps its head, the context its tail: the oldest turn is cut first. Turns are joined by the separator token.
+    The text keeps its head, the context its tail: the oldest turn is cut first. The separator token joins turns.
     """
     joined = [f" {tokenizer.sep_token} ".join(turns) for turns in contexts]
     encode: Any = lambda batch: tokenizer(  # noqa: E731

@@ -48,8 +48,7 @@ class Cluster:
 
     # What is asked.
 
-    @property
-    def accounting(self) -> bool:
+    def has_accounting(self) -> bool:
         """Whether slurmdbd is there, so that sacct answers."""
         return self.setting("AccountingStorageType") == "accounting_storage/slurmdbd"
 
@@ -135,7 +134,7 @@ class Cluster:
     def configured(self, *, accounting: bool = True, max_array: int = 1001, max_submit: int = -1) -> Iterator[None]:
         """The cluster with other settings; everything queued is lost on entry and at the end."""
         n_nodes = str(len(self.nodes()))
-        before = {"ACCOUNTING": str(int(self.accounting)), "MAX_ARRAY": self.setting("MaxArraySize")}
+        before = {"ACCOUNTING": str(int(self.has_accounting())), "MAX_ARRAY": self.setting("MaxArraySize")}
         wanted = {"ACCOUNTING": str(int(accounting)), "MAX_ARRAY": str(max_array), "MAX_SUBMIT": str(max_submit)}
         self._control("up", n_nodes, **wanted)
         try:

@@ -1,0 +1,177 @@
+from pathlib import Path
+
+import pytest
+
+from empslurm.config import DataUse
+from empslurm.errors import DataError, ManifestError
+from empslurm.tasks import TASK_ORDER, registry
+from empslurm.tasks.prepare import load_task, prepare, rejects
+from empslurm.tasks.raw import locate
+
+CARD = """\
+id: kite_mood
+title: Kite Mood
+file: kites.csv
+format: csv
+columns: {text: said, context: before, label: mood, id: row, group: thread}
+kind: classification
+labels: [up, down]
+data_source: Twitter
+language_setting: social media
+citation: Nobody (2026). Kites of invention.
+licence: CC BY 4.0
+"""
+REGRESSION = CARD.replace("kind: classification\nlabels: [up, down]", "kind: regression\nlow: 1.0\nhigh: 5.0")
+
+
+def write(folder: Path, text: str, name: str = "card.yaml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def problems(path: Path, text: str) -> tuple[str, ...]:
+    with pytest.raises(ManifestError) as caught:
+        registry((write(path, text),))
+    return caught.value.problems
+
+
+def test_a_card_is_a_full_citizen(tmp_path: Path) -> None:
+    card = write(tmp_path, CARD + "ratings: {definition: 4, link: 2.5}\nmetric: accuracy\n")
+    known = registry((card,))
+    assert tuple(known.tasks) == (*TASK_ORDER, "kite_mood")
+    task, dataset = known.tasks["kite_mood"], known.dataset_of("kite_mood")
+    assert (task.metric, task.labels, task.ratings) == ("accuracy", ("up", "down"), {"definition": 4.0, "link": 2.5})
+    assert "put kites.csv into DATA/kite_mood/" in locate(dataset, tmp_path / "data", tmp_path / "cache").problem
+    rows = "row,thread,before,said,mood\n1,t1,,one,up\n2,t1,one,two,down\n2,t2,,again,up\n3,t2,,three,sideways\n"
+    write(tmp_path / "data" / "anywhere", rows + "".join(f"{n},t{n},,kite,up\n" for n in range(10, 60)), "kites.csv")
+    made = prepare(dataset, tmp_path / "data", tmp_path / "cache")
+    table = load_task(made, task, DataUse(), "all")
+    assert (table.ids[:2], table.groups[:2], table.contexts[:2]) == (("1", "2"), ("t1", "t1"), ((), ("one",)))
+    assert table.targets[:3].tolist() == [0, 1, 0]
+    assert [(reject.file, reject.row) for reject in rejects(made)] == [("kites.csv", 3), ("kites.csv", 4)]
+
+
+def test_how_a_table_is_read_is_part_of_its_identity(tmp_path: Path) -> None:
+    write(tmp_path / "data", "row,thread,before,said,mood\n1,t,x,y,up\n", "kites.csv")
+    digests = set()
+    for text in (CARD, CARD.replace("context: before, ", ""), CARD.replace("[up, down]", "[down, up]")):
+        dataset = registry((write(tmp_path, text),)).datasets["kite_mood"]
+        digests.add(locate(dataset, tmp_path / "data", tmp_path / "cache").raw_digest)
+    titled = registry((write(tmp_path, CARD.replace("Kite Mood", "Mood")),)).datasets["kite_mood"]
+    assert len(digests) == 3
+    assert locate(titled, tmp_path / "data", tmp_path / "cache").raw_digest in digests
+
+
+def test_regression_without_ids_and_groups_over_two_files(tmp_path: Path) -> None:
+    text = REGRESSION.replace(", id: row, group: thread", "").replace("file: kites.csv", "file: [one.tsv, two.tsv]")
+    dataset = registry((write(tmp_path, text.replace("format: csv", "format: tsv")),)).datasets["kite_mood"]
+    assert not dataset.grouped
+    for name in ("one.tsv", "two.tsv"):
+        write(tmp_path / "data" / "kite_mood", "said\tbefore\tmood\nhello\t\t2.5\n", name)
+    made = prepare(dataset, tmp_path / "data", tmp_path / "cache")
+    table = load_task(made, dataset.tasks[0], DataUse(), "all")
+    assert (table.ids, table.targets.tolist()) == (("one.tsv-1", "two.tsv-1"), [2.5, 2.5])
+    assert dataset.tasks[0].metric == "pearson"
+
+
+def test_jsonl_with_lists_numbers_and_broken_lines(tmp_path: Path) -> None:
+    text = CARD.replace("format: csv", "format: jsonl").replace("[up, down]", "['1', '0']").replace(", id: row", "")
+    dataset = registry((write(tmp_path, text.replace("kites.csv", "kites.jsonl")),)).datasets["kite_mood"]
+    good = '{"said": "a", "before": ["x", "", "y"], "mood": 1, "thread": 7}\n\n'
+    good += '{"said": "b", "before": null, "mood": 0.0, "thread": 8}\n'
+    lines = good * 40 + '{"said": \n[1]\n' + '{"said": {}, "mood": 1, "thread": 9}\n'
+    write(tmp_path / "data", lines, "kites.jsonl")
+    made = prepare(dataset, tmp_path / "data", tmp_path / "cache")
+    table = load_task(made, dataset.tasks[0], DataUse(), "all")
+    assert (table.contexts[:2], table.groups[:2], table.targets[:2].tolist()) == ((("x", "y"), ()), ("7", "8"), [0, 1])
+    assert [reject.row for reject in rejects(made)] == [81, 82, 83]
+    write(tmp_path / "data", '{"text": "a"}\n', "kites.jsonl")
+    with pytest.raises(DataError, match="must have the columns said, mood, thread, before; but has text"):
+        prepare(dataset, tmp_path / "data", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_columnar_files_as_the_datasets_library_saves_them(tmp_path: Path, format: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = f"kites.{format}"
+    text = CARD.replace("format: csv", f"format: {format}").replace("kites.csv", name)
+    dataset = registry((write(tmp_path, text),)).datasets["kite_mood"]
+    table = pa.table(
+        {"said": ["a", "b"], "before": [["x"], []], "mood": ["up", "down"], "row": [1, 2], "thread": ["s", "t"]}
+    )
+    (tmp_path / "data").mkdir()
+    if format == "parquet":
+        pq.write_table(table, tmp_path / "data" / name)
+    else:
+        with pa.OSFile(str(tmp_path / "data" / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    made = load_task(prepare(dataset, tmp_path / "data", tmp_path / "cache"), dataset.tasks[0], DataUse(), "all")
+    assert (made.ids, made.contexts, made.texts) == (("1", "2"), (("x",), ()), ("a", "b"))
+    (tmp_path / "data" / name).write_bytes(b"no table")
+    with pytest.raises(DataError, match=f"must be a table in the {format} format"):
+        prepare(dataset, tmp_path / "data", tmp_path / "cache")
+
+
+def test_a_hub_dataset_says_the_command_that_saves_it(tmp_path: Path) -> None:
+    hub = "hub: {name: nobody/kites, revision: abc123, config: small}\n"
+    text = CARD.replace("format: csv", "format: parquet").replace("kites.csv", "kites.parquet")
+    obtain = registry((write(tmp_path, text + hub),)).datasets["kite_mood"].obtain
+    assert "load_dataset('nobody/kites', 'small', split='train', revision='abc123').to_parquet(" in obtain
+    assert "DATA/kite_mood/kites.parquet" in obtain
+    assert any("hub" in problem for problem in problems(tmp_path, CARD + hub))
+
+
+def test_every_problem_at_once_each_with_its_line(tmp_path: Path) -> None:
+    text = CARD.replace("id: kite_mood", "id: News").replace("format: csv", "format: xls").replace("licence", "license")
+    found = problems(tmp_path, text)
+    assert [problem.rsplit(":", 1)[1] for problem in found] == ["1)", "1)", "4)", "11)"]
+    assert "format must be one of csv, tsv, jsonl, parquet, arrow, but is the string 'xls'" in found[2]
+    assert "did you mean licence?" in found[3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word", "line"),
+    [
+        ("id: kite_mood", "id: news", "news exists already", 1),
+        ("id: kite_mood", "id: news_empathy", "news_empathy exists already", 1),
+        ("file: kites.csv", "file: ../kites.csv", "a relative path below the data root", 3),
+        ("file: kites.csv", "file: /etc/passwd", "a relative path below the data root", 3),
+        ("file: kites.csv", "file: a/../../b", "a relative path below the data root", 3),
+        ("labels: [up, down]", "", "come with labels", 6),
+        ("labels: [up, down]", "labels: [up]", "at least 2", 7),
+        ("labels: [up, down]", "labels: [up, down]\nlow: 1.0", "belong to a regression", 8),
+        ("labels: [up, down]", "labels: [up, down]\nmetric: pearson", "must be one of f1_macro", 8),
+        ("labels: [up, down]", "labels: [up, down]\nratings: {link: 6}", "at most 5", 8),
+        ("labels: [up, down]", "labels: [up, down]\nratings: {warmth: 1}", "warmth", 8),
+        ("labels: [up, down]", "labels: [up, down]\nfamily: dialog", "did you mean dialogue?", 8),
+        ("kind: classification", "kind: regression", "belong to a classification", 7),
+    ],
+)
+def test_what_a_card_may_not_say(tmp_path: Path, old: str, new: str, word: str, line: int) -> None:
+    (found,) = problems(tmp_path, CARD.replace(old, new))
+    assert word in found
+    assert found.endswith(f"card.yaml:{line})")
+
+
+def test_a_scale_upside_down(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, REGRESSION.replace("low: 1.0", "low: 6.0"))
+    assert "low must be below high" in found
+
+
+def test_a_folder_of_cards_and_two_with_one_id(tmp_path: Path) -> None:
+    write(tmp_path, CARD, "a.yaml")
+    write(tmp_path, CARD.replace("kite_mood", "kite_wind"), "b.yaml")
+    assert set(registry((tmp_path,)).tasks) == {*TASK_ORDER, "kite_mood", "kite_wind"}
+    write(tmp_path, CARD, "c.yaml")
+    with pytest.raises(ManifestError, match=r"kite_mood exists already.*c\.yaml:1"):
+        registry((tmp_path,))
+
+
+def test_a_card_of_a_known_family_inherits_its_split(tmp_path: Path) -> None:
+    from empslurm.tasks.splits import split_name
+
+    known = registry((write(tmp_path, CARD + "family: dialogue\n"),)).datasets
+    assert split_name(known["kite_mood"], "family") == split_name(known["empdial"], "family")
