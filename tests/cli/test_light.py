@@ -1,0 +1,16 @@
+"""What must answer at once imports nothing heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "adapters", "datasets", "sklearn", "pandas", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "full_grid"], ["plan", "--help"], ["data", "status"]])
+def test_light_verbs_import_no_heavy_library(words: list[str]) -> None:
+    code = "import sys; from empslurm.cli import main\ntry: status = main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code += f"print('heavy:', *sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "heavy:"), done.stderr

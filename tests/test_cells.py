@@ -1,0 +1,103 @@
+"""A cell's id moves with everything that can change its number, and with nothing else."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from empslurm.cells import Cell, DataIdentity, differences, from_identity
+from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.errors import DamagedError
+from empslurm.manifest import load_manifest
+from empslurm.plan import Inputs, expand
+from empslurm.store import CELL_ID
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden" / "ids.json"
+DATA = DataIdentity(dataset="news", raw="raw-1", split="family-1-9", use=DataUse(), labels="all", fraction=0.5)
+CELL = Cell(
+    kind="transfer",
+    target="news_empathy",
+    source="epitome_er",
+    seed=3,
+    data=DATA,
+    backbone=Backbone(),
+    backbone_digest="sha256-1",
+    adapter=Adapter(),
+    training=Training(),
+    source_use=SourceUse(),
+    parent="epitome_er-s3-0123456789ab",
+)
+OTHER = {"epochs": 11, "lr": 0.1, "kind": "baseline", "source_use": None, "name": "tiny", "revision": "0" * 40}
+
+
+def other(value: object) -> object:
+    """A value that differs from the one given, of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value / 2 + 1
+    return "other"
+
+
+def changed() -> list[tuple[str, Cell]]:
+    """The cell with one field changed, for every field of it and of its sections."""
+    made = []
+    for field in dataclasses.fields(Cell):
+        value = getattr(CELL, field.name)
+        if dataclasses.is_dataclass(value):
+            for inner in dataclasses.fields(value):
+                if dataclasses.is_dataclass(getattr(value, inner.name)):
+                    continue
+                section = dataclasses.replace(value, **{inner.name: other(getattr(value, inner.name))})
+                made.append((f"{field.name}.{inner.name}", dataclasses.replace(CELL, **{field.name: section})))
+        else:
+            made.append((field.name, dataclasses.replace(CELL, **{field.name: other(value)})))
+    use = dataclasses.replace(DATA, use=DataUse(context="previous"))
+    return [*made, ("data.use.context", dataclasses.replace(CELL, data=use))]
+
+
+@pytest.mark.parametrize(("name", "cell"), changed(), ids=[name for name, _ in changed()])
+def test_every_field_moves_the_id_and_explain_names_it(name: str, cell: Cell) -> None:
+    assert cell.id != CELL.id
+    assert [found[0] for found in differences(CELL.identity(), cell.identity())] == [name]
+
+
+def test_an_id_is_readable_and_the_same_on_every_day() -> None:
+    assert CELL.id.startswith("epitome_er--news_empathy-s3-f50-")
+    assert CELL_ID.fullmatch(CELL.id)
+    assert dataclasses.replace(CELL).id == CELL.id
+    assert differences(CELL.identity(), CELL.identity()) == []
+
+
+def test_a_cell_is_read_back_from_json() -> None:
+    assert from_identity(json.loads(json.dumps(CELL.identity()))) == CELL
+
+
+@pytest.mark.parametrize("damage", [{"data": None}, {"seeds": 3}, {"training": {"epoch": 3}}, {"backbone": []}])
+def test_a_foreign_identity_is_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(DamagedError, match="must hold the fields of this version"):
+        from_identity({**CELL.identity(), **damage})
+
+
+def test_an_id_is_provisional_while_a_digest_is_unknown() -> None:
+    assert not CELL.provisional
+    assert dataclasses.replace(CELL, backbone_digest=None).provisional
+    assert dataclasses.replace(CELL, data=dataclasses.replace(DATA, raw=None)).provisional
+
+
+def golden_ids() -> dict[str, str]:
+    """Readable prefix -> id of some cells of the shipped manifests, with invented digests of data and backbone."""
+    found = {}
+    for name in ("full_study", "demo"):
+        manifest = load_manifest(ROOT / "manifests" / f"{name}.yaml")
+        inputs = Inputs(raw=dict.fromkeys(manifest.data, "raw"), missing={}, notes={}, backbone_digest="weights")
+        cells = expand(manifest, inputs).cells
+        found |= {f"{name}: {cell.prefix}": cell.id for cell in cells[:: len(cells) // 10]}
+    return found
+
+
+def test_ids_are_the_recorded_ones() -> None:
+    """A move needs a line in CHANGELOG marked **ids**: every result in every runs root must be made again."""
+    assert golden_ids() == json.loads(GOLDEN.read_text())

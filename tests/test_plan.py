@@ -1,0 +1,111 @@
+"""A plan holds every cell once, parents first, and decides from states alone."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from empslurm.manifest import Manifest, load_manifest
+from empslurm.plan import Inputs, Plan, decide, expand, packs
+from empslurm.store import CellState
+
+ROOT = Path(__file__).parents[1]
+PENDING, DONE = CellState(state="pending"), CellState(state="done")
+FAILED = CellState(state="failed", why="data: a sentence")
+RUNNING = CellState(state="running", why="job 7")
+
+
+def plan_of(manifest: Manifest, **changes: object) -> Plan:
+    given = {"raw": dict.fromkeys(manifest.data, "raw"), "missing": {}, "notes": {}, "backbone_digest": "weights"}
+    return expand(manifest, Inputs(**{**given, **changes}))
+
+
+@pytest.fixture
+def demo() -> Plan:
+    return plan_of(load_manifest(ROOT / "manifests/demo.yaml"))
+
+
+def test_the_papers_grid_has_324_training_cells() -> None:
+    plan = plan_of(load_manifest(ROOT / "manifests/full_grid.yaml"))
+    assert Counter(cell.kind for cell in plan.cells) == {"baseline": 18, "transfer": 306}
+    by_wave = Counter(pack.wave for pack in packs(plan.cells))
+    assert by_wave == {0: 18, 1: 18}
+    assert {len(pack.cells) for pack in packs(plan.cells) if pack.wave == 1} == {17}
+
+
+def test_the_study_shares_the_grids_cells_and_trains_sources_on_all_data() -> None:
+    grid = plan_of(load_manifest(ROOT / "manifests/full_grid.yaml"))
+    study = plan_of(load_manifest(ROOT / "manifests/full_study.yaml"))
+    assert set(grid.by_id) < set(study.by_id)
+    assert Counter(cell.kind for cell in study.cells) == {"baseline": 108, "transfer": 1836}
+    assert {study.by_id[cell.parent].data.fraction for cell in study.cells if cell.parent} == {1.0}
+
+
+def test_manual_labels_make_sources_that_are_no_baselines() -> None:
+    manifest = load_manifest(ROOT / "manifests/full_grid.yaml")
+    plan = plan_of(replace(manifest, source=replace(manifest.source, labels="manual")))
+    manual = [cell.target for cell in plan.cells if cell.data.labels == "manual"]
+    assert manual == ["empdial_qact", "empdial_qint"]
+    assert len(plan.cells) == 326
+
+
+def test_parents_stand_before_children_and_move_them(demo: Plan) -> None:
+    seen: set[str] = set()
+    for cell in demo.cells:
+        assert cell.parent is None or cell.parent in seen
+        seen.add(cell.id)
+    manifest = demo.manifest
+    longer = {**manifest.training, "epitome_er": replace(manifest.training["epitome_er"], epochs=9)}
+    moved = plan_of(replace(manifest, training=longer))
+    kept = {cell.id for cell in demo.cells} & {cell.id for cell in moved.cells}
+    assert {cell.target for cell in demo.cells if cell.id in kept} == {"empdial_ei", "conv_emopol", "news_empathy"}
+    assert all(cell.source != "epitome_er" for cell in demo.cells if cell.id in kept)
+
+
+def test_packs_hold_one_target_and_seed_and_every_cell_once(demo: Plan) -> None:
+    for size in (None, 2):
+        grouped = packs(demo.cells, size)
+        assert sorted(cell.id for pack in grouped for cell in pack.cells) == sorted(demo.by_id)
+        assert all(len({(cell.target, cell.seed, cell.kind) for cell in pack.cells}) == 1 for pack in grouped)
+        assert [pack.wave for pack in grouped] == sorted(pack.wave for pack in grouped)
+    assert len(packs(demo.cells)) == 16
+    assert len(packs(demo.cells, 2)) == 24
+    assert len({pack.id for pack in packs(demo.cells, 2)}) == 24
+
+
+def actions(plan: Plan, states: dict[str, CellState], *, rerun_failed: bool = False) -> dict[str, str]:
+    given = {**dict.fromkeys(plan.by_id, PENDING), **states}
+    return {made.cell.id: made.action for made in decide(plan, given, rerun_failed=rerun_failed)}
+
+
+def test_what_is_done_is_reused_and_what_is_missing_runs(demo: Plan) -> None:
+    first, last = demo.cells[0].id, demo.cells[-1].id
+    decided = actions(demo, {first: DONE, last: CellState(state="lost", why="job 7 ended without a result")})
+    assert decided.pop(first) == "reuse"
+    assert set(decided.values()) == {"run"}
+
+
+def test_a_failed_source_holds_its_children_until_resume(demo: Plan) -> None:
+    source = demo.cells[0]
+    children = {cell.id for cell in demo.cells if cell.parent == source.id}
+    decided = actions(demo, {source.id: FAILED})
+    assert {cell for cell, action in decided.items() if action == "skip"} == {source.id, *children}
+    assert set(actions(demo, {source.id: FAILED}, rerun_failed=True).values()) == {"run"}
+
+
+def test_a_running_source_does_not_hold_its_children(demo: Plan) -> None:
+    decided = actions(demo, {demo.cells[0].id: RUNNING})
+    assert Counter(decided.values()) == {"run": len(demo.cells) - 1, "skip": 1}
+
+
+def test_cells_without_data_are_skipped_with_the_way_to_get_it(demo: Plan) -> None:
+    plan = plan_of(
+        demo.manifest, missing={"news": "news must be below data; ask"}, raw={**demo.inputs.raw, "news": None}
+    )
+    decided = decide(plan, dict.fromkeys(plan.by_id, PENDING))
+    skipped = [made for made in decided if made.action == "skip"]
+    assert {made.cell.target for made in skipped if made.cell.source != "news_empathy"} == {"news_empathy"}
+    assert all("news must be below data; ask" in made.why for made in skipped)
+    provisional = {cell.id for cell in plan.cells if plan.is_provisional(cell)}
+    assert provisional == {made.cell.id for made in skipped}
