@@ -15,6 +15,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+# What sentence-transformers needs beyond it: which layers, how they are pooled.
+ENCODER_PATTERNS = ("modules.json", "*/config.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,9 @@ def _local(backbone: Backbone) -> ResolvedBackbone:
             f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; save it so"
         )
         return ResolvedBackbone(backbone=backbone, digest=None, path=None, problem=problem)
-    named = {file for pattern in SNAPSHOT_PATTERNS for file in path.glob(pattern) if file.is_file()}
+    named = {
+        file for pattern in (*SNAPSHOT_PATTERNS, *ENCODER_PATTERNS) for file in path.glob(pattern) if file.is_file()
+    }
     sums = [[file.name, files.sha256_file(file)] for file in sorted(named)]
     return ResolvedBackbone(backbone=backbone, digest=f"sha256-{ids.digest(sums, 16)}", path=path)
 
@@ -85,7 +89,7 @@ def _snapshot(backbone: Backbone, *, offline: bool) -> Path:
         found = snapshot_download(
             backbone.name,
             revision=backbone.revision,
-            allow_patterns=list(SNAPSHOT_PATTERNS),
+            allow_patterns=[*SNAPSHOT_PATTERNS, *ENCODER_PATTERNS],
             local_files_only=offline,
         )
     except Exception as error:

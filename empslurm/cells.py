@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from empslurm import ids
-from empslurm.config import Adapter, Backbone, DataUse, LabelUse, SourceUse, Training
+from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, SourceUse, Training
 from empslurm.errors import DamagedError
 
-CellKind = Literal["baseline", "transfer"]
+CellKind = Literal["baseline", "transfer", "fisher", "embed"]
+TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
 
 # Raised by hand when a change of the code changes results; every id moves with it.
 RECIPE = 1
@@ -30,7 +31,11 @@ class DataIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Fully resolved identity of one training run. `parent` is the id of the cell whose adapter it starts from."""
+    """Fully resolved identity of one run; a section that the kind does not use is None.
+
+    baseline: an adapter trained on `target`. transfer: the same, stacked on the adapter of `parent`. fisher: the task
+    embedding of the baseline `parent`. embed: the dataset embedding of the texts of `target`, by `backbone` as encoder.
+    """
 
     kind: CellKind
     target: str
@@ -39,9 +44,11 @@ class Cell:
     data: DataIdentity
     backbone: Backbone
     backbone_digest: str | None  # of a local folder's files or of the pinned revision; None: provisional
-    adapter: Adapter
-    training: Training
+    adapter: Adapter | None = None
+    training: Training | None = None
     source_use: SourceUse | None = None
+    fisher: Fisher | None = None
+    embed: Embed | None = None
     parent: str | None = None
     recipe: int = field(default=RECIPE)
 
@@ -56,7 +63,15 @@ class Cell:
         tasks = self.target if self.source is None else f"{self.source}--{self.target}"
         part = "" if self.data.fraction == 1.0 else f"-f{self.data.fraction * 100:g}"
         manual = "-manual" if self.data.labels == "manual" else ""
-        return f"{tasks}-s{self.seed}{part}{manual}"
+        kind = "" if self.kind in TRAINED else f"-{self.kind}"
+        return f"{tasks}-s{self.seed}{part}{manual}{kind}"
+
+    @property
+    def hyper_parameters(self) -> Training:
+        """How a cell's adapter, or that of a fisher cell's baseline, is trained. Raises TypeError for others."""
+        if self.training is None:
+            raise TypeError(f"a cell of kind {self.kind} is not trained")
+        return self.training
 
     @property
     def provisional(self) -> bool:
@@ -84,6 +99,13 @@ def differences(
     return found
 
 
+SECTIONS = {"adapter": Adapter, "training": Training, "source_use": SourceUse, "fisher": Fisher}
+
+
+def _embed(value: dict[str, Any] | None) -> Embed | None:
+    return Embed(**{**value, "encoder": Backbone(**value["encoder"])}) if value else None
+
+
 def from_identity(value: dict[str, Any]) -> Cell:
     """The cell whose `identity()` is `value`. Raises DamagedError where a field is missing, unknown or impossible."""
     try:
@@ -93,9 +115,8 @@ def from_identity(value: dict[str, Any]) -> Cell:
                 **value,
                 "data": DataIdentity(**{**data, "use": DataUse(**data["use"])}),
                 "backbone": Backbone(**value["backbone"]),
-                "adapter": Adapter(**value["adapter"]),
-                "training": Training(**value["training"]),
-                "source_use": SourceUse(**value["source_use"]) if value.get("source_use") else None,
+                "embed": _embed(value["embed"]),
+                **{name: value[name] and section(**value[name]) for name, section in SECTIONS.items()},
             }
         )
     except (KeyError, TypeError, ValueError) as error:

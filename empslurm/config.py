@@ -27,6 +27,10 @@ class Backbone:
     revision: str | None = None  # hub ids only: the commit, so that the weights cannot change under the results
 
 
+# The encoder of the paper's dataset embeddings (section 4.3, Figure 9).
+ENCODER = Backbone(name="sentence-transformers/all-mpnet-base-v2", revision="e8c3b32edf5434bc2275fc9bab85f82640a19130")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """The adapter in each layer. Defaults: sequential bottleneck of Pfeiffer et al. (2020), as in the paper."""
@@ -63,6 +67,25 @@ class SourceUse:
     mode: Literal["frozen", "tuned"] = "frozen"  # Pfeiffer et al. (2020) stack on a frozen adapter
     epoch: Literal["best", "last"] = "best"  # the epoch that the source's own baseline reports
     labels: LabelUse = "all"  # what a source is trained on where a dataset has manual and automatic labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fisher:
+    """A task embedding: the Fisher information of a baseline's components (Vu et al. 2020), averaged over examples."""
+
+    max_examples: Count | None = 5_000  # of the training part, the first of the seed's order: a mean needs no more
+    n_draws: Count = 1  # labels drawn per example for the sampled-label kind; the examples average over them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """A dataset embedding: the mean sentence embedding of its texts (Poth et al. 2021), contexts left out.
+
+    A long context would push the text itself past the encoder's length.
+    """
+
+    encoder: Backbone = ENCODER
+    max_examples: Count | None = None  # the first by a hash of their ids. None: all, as in the paper
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal
 
 from empslurm import yamlfile
 from empslurm.backbones import is_local
-from empslurm.config import Adapter, Backbone, DataUse, PositiveShare, SourceUse, Training
+from empslurm.config import (
+    ENCODER,
+    Adapter,
+    Backbone,
+    Count,
+    DataUse,
+    Embed,
+    Fisher,
+    PositiveShare,
+    SourceUse,
+    Training,
+)
 from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.limits import Listed, Partial, Pattern, Range
 from empslurm.presets import PRESETS
@@ -48,6 +59,8 @@ class Manifest:
     adapter: Adapter
     training: Mapping[str, Training]  # by task id
     source: SourceUse
+    fisher: Fisher | None  # task embeddings of the baselines that are sources; None: not wanted
+    embed: Embed | None  # dataset embeddings of the tasks; None: not wanted
     data: Mapping[str, DataUse]  # by id of the datasets that the tasks need
     cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, absolute
     registry: Registry
@@ -79,6 +92,14 @@ class DataForm(DataUse):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbedForm:
+    """The `embed` section; see `config.Embed`."""
+
+    encoder: FilePath | Backbone = ENCODER  # a sentence-transformers model; a hub id needs {name, revision}
+    max_examples: Count | None = None  # of each task. null: all
+
+
+@dataclass(frozen=True, kw_only=True)
 class ManifestForm:
     """A manifest as it is written."""
 
@@ -94,6 +115,8 @@ class ManifestForm:
     adapter: Adapter = field(default_factory=Adapter)
     training: Annotated[Mapping[str, Any], Partial(section=TrainingForm)] = field(default_factory=dict)
     source: SourceUse = field(default_factory=SourceUse)
+    fisher: Fisher | None = None  # `{}`: task embeddings of the baselines, with the defaults
+    embed: Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None = None  # `{}`: dataset embeddings
     data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
     cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets
 
@@ -118,10 +141,12 @@ def load_manifest(path: Path) -> Manifest:
         seeds=form.seeds,
         baseline_seeds=form.baseline_seeds or form.seeds,
         fractions=form.fractions,
-        backbone=_backbone(reader, form.backbone, path),
+        backbone=_backbone(reader, form.backbone, path, "backbone"),
         adapter=form.adapter,
         training=_training(reader, form.training, tasks),
         source=form.source,
+        fisher=form.fisher,
+        embed=_embed(reader, form.embed, path),
         data=_data(reader, form.data, datasets),
         cards=cards,
         registry=known,
@@ -267,18 +292,27 @@ def _pair_selector(
     return select
 
 
-def _backbone(reader: Reader, given: str | Backbone, manifest: Path) -> Backbone:
-    """The backbone; a hub id is pinned by its commit, a folder named absolutely or within the project.
+def _embed(reader: Reader, given: Mapping[str, Any] | None, manifest: Path) -> Embed | None:
+    """The `embed` section with its encoder resolved."""
+    if given is None:
+        return None
+    form = EmbedForm(**given)
+    encoder = _backbone(reader, form.encoder, manifest, "embed.encoder")
+    return Embed(encoder=encoder, max_examples=form.max_examples)
+
+
+def _backbone(reader: Reader, given: str | Backbone, manifest: Path, place: str) -> Backbone:
+    """The backbone or encoder; a hub id is pinned by its commit, a folder named absolutely or within the project.
 
     A folder outside is admitted by its absolute path only: its config and weights are read, and nothing in it is run.
     """
     backbone = Backbone(name=given) if isinstance(given, str) else given
-    where = "backbone" if isinstance(given, str) else "backbone.name"
+    where = place if isinstance(given, str) else f"{place}.name"
     if backbone.name not in PACKAGED and not is_local(backbone.name):
-        return _hub_backbone(reader, where, backbone)
+        return _hub_backbone(reader, where, backbone, place)
     if backbone.revision is not None:
         must = f"be given for hub ids only, but {shown(backbone.name)} is none"
-        reader.problem("backbone.revision", must, "remove the revision")
+        reader.problem(f"{place}.revision", must, "remove the revision")
     if backbone.name in PACKAGED:
         return Backbone(name=backbone.name)
     try:
@@ -290,7 +324,7 @@ def _backbone(reader: Reader, given: str | Backbone, manifest: Path) -> Backbone
     return Backbone(name=str(_inside(reader, where, backbone.name, manifest) or backbone.name))
 
 
-def _hub_backbone(reader: Reader, where: str, backbone: Backbone) -> Backbone:
+def _hub_backbone(reader: Reader, where: str, backbone: Backbone, place: str) -> Backbone:
     name = backbone.name
     if not HUB_ID.fullmatch(name):
         must = f"be a hub id, minilm, tiny or a path that starts with ./ ../ or /, but is {shown(name)}"
@@ -300,7 +334,7 @@ def _hub_backbone(reader: Reader, where: str, backbone: Backbone) -> Backbone:
         reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
     elif not COMMIT.fullmatch(backbone.revision):
         must = f"be the 40 hex digits of a commit, but is {shown(backbone.revision)}"
-        reader.problem("backbone.revision", must, "copy it from the model's history on the hub")
+        reader.problem(f"{place}.revision", must, "copy it from the model's history on the hub")
     return backbone
 
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Literal
 
 from empslurm import ids
-from empslurm.cells import Cell, DataIdentity
-from empslurm.config import LabelUse
+from empslurm.cells import TRAINED, Cell, DataIdentity
+from empslurm.config import Embed, LabelUse
 from empslurm.manifest import Manifest
 from empslurm.store import CellState
 from empslurm.tasks.splits import split_name
@@ -26,11 +26,16 @@ class Inputs:
     notes: Mapping[str, str]  # dataset id -> what a reader of the plan must know (altered, sample)
     backbone_digest: str | None
     backbone_problem: str = ""
+    encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
+    encoder_problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """The cells that one process trains: one target, seed and data fraction. `wave` 0 is baselines, 1 transfers."""
+    """The cells that one process runs: of transfers and baselines one target, seed and data fraction.
+
+    `wave` 0 waits for nothing; wave 1 starts from adapters of wave 0.
+    """
 
     cells: tuple[Cell, ...]
     wave: int
@@ -40,8 +45,9 @@ class Pack:
         """A readable prefix and 12 hex digits over the cells' ids: the same cells are the same pack."""
         first = self.cells[0]
         part = "" if first.data.fraction == 1.0 else f"-f{first.data.fraction * 100:g}"
-        kind = "pack" if len(self.cells) > 1 else first.kind
-        return f"{kind}-{first.target}-s{first.seed}{part}-{ids.digest([cell.id for cell in self.cells], 12)}"
+        kind = "pack" if len(self.cells) > 1 and first.kind in TRAINED else first.kind
+        target = first.target if len({cell.target for cell in self.cells}) == 1 else "all"
+        return f"{kind}-{target}-s{first.seed}{part}-{ids.digest([cell.id for cell in self.cells], 12)}"
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -90,7 +96,28 @@ def expand(manifest: Manifest, inputs: Inputs) -> Plan:
                 parent = sources[source, seed]
                 baseline = _baseline(manifest, inputs, target, seed, fraction, "all")
                 add(replace(baseline, kind="transfer", source=source, source_use=manifest.source, parent=parent.id))
+    for task in manifest.tasks:
+        baselines = [_baseline(manifest, inputs, task, seed, 1.0, "all") for seed in manifest.seeds]
+        if manifest.fisher:
+            for baseline in baselines:
+                add(replace(add(baseline), kind="fisher", fisher=manifest.fisher, parent=baseline.id))
+        if manifest.embed:
+            add(_embed(inputs, manifest.embed, baselines[0]))
     return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))
+
+
+def _embed(inputs: Inputs, embed: Embed, baseline: Cell) -> Cell:
+    """The dataset embedding of a baseline's examples: neither seed, adapter nor training matters to it."""
+    return replace(
+        baseline,
+        kind="embed",
+        seed=0,
+        backbone=embed.encoder,
+        backbone_digest=inputs.encoder_digest,
+        adapter=None,
+        training=None,
+        embed=embed,
+    )
 
 
 def _source_labels(manifest: Manifest, source: str) -> LabelUse:
@@ -121,10 +148,11 @@ def _baseline(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction
 
 
 def packs(cells: Iterable[Cell], pack_size: int | None = None) -> tuple[Pack, ...]:
-    """Group cells by (kind, target, seed, fraction, settings), at most `pack_size` each; baselines before transfers."""
-    groups: dict[object, list[Cell]] = {}
+    """Group cells by what a process of theirs shares, at most `pack_size` each; what waits for nothing comes first."""
+    groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.kind, cell.target, cell.seed, cell.data, cell.backbone, cell.adapter, cell.training)
+        shared = (cell.target, cell.data, cell.adapter, cell.training) if cell.kind in TRAINED else ()
+        key = (cell.kind, cell.seed, cell.backbone, *shared)
         groups.setdefault(key, []).append(cell)
     made = []
     for members in groups.values():
@@ -175,8 +203,9 @@ def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Dec
 
 def obstacle(plan: Plan, cell: Cell) -> str:
     """Why a cell cannot run on this machine yet: data or backbone missing. Empty when it can."""
-    if plan.inputs.backbone_problem:
-        return plan.inputs.backbone_problem
+    problem = plan.inputs.encoder_problem if cell.kind == "embed" else plan.inputs.backbone_problem
+    if problem:
+        return problem
     return plan.inputs.missing.get(cell.data.dataset, "")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cells import Cell, DataIdentity, differences, from_identity
-from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, SourceUse, Training
 from empslurm.errors import DamagedError
 from empslurm.manifest import load_manifest
 from empslurm.plan import Inputs, expand
@@ -29,7 +29,9 @@ CELL = Cell(
     source_use=SourceUse(),
     parent="epitome_er-s3-0123456789ab",
 )
-OTHER = {"epochs": 11, "lr": 0.1, "kind": "baseline", "source_use": None, "name": "tiny", "revision": "0" * 40}
+
+
+EMBED = {"kind": "embed", "embed": Embed(), "adapter": None, "training": None, "source_use": None}
 
 
 def other(value: object) -> object:
@@ -46,7 +48,10 @@ def changed() -> list[tuple[str, Cell]]:
     made = []
     for field in dataclasses.fields(Cell):
         value = getattr(CELL, field.name)
-        if dataclasses.is_dataclass(value):
+        if value is None and field.name in ("fisher", "embed"):
+            section = {"fisher": Fisher(), "embed": Embed()}[field.name]
+            made.append((field.name, dataclasses.replace(CELL, **{field.name: section})))
+        elif dataclasses.is_dataclass(value):
             for inner in dataclasses.fields(value):
                 if dataclasses.is_dataclass(getattr(value, inner.name)):
                     continue
@@ -71,8 +76,10 @@ def test_an_id_is_readable_and_the_same_on_every_day() -> None:
     assert differences(CELL.identity(), CELL.identity()) == []
 
 
-def test_a_cell_is_read_back_from_json() -> None:
-    assert from_identity(json.loads(json.dumps(CELL.identity()))) == CELL
+@pytest.mark.parametrize("changes", [{}, {"kind": "fisher", "fisher": Fisher()}, EMBED], ids=["", "fisher", "embed"])
+def test_a_cell_is_read_back_from_json(changes: dict[str, object]) -> None:
+    cell = dataclasses.replace(CELL, **changes)
+    assert from_identity(json.loads(json.dumps(cell.identity()))) == cell
 
 
 @pytest.mark.parametrize("damage", [{"data": None}, {"seeds": 3}, {"training": {"epoch": 3}}, {"backbone": []}])
@@ -92,7 +99,8 @@ def golden_ids() -> dict[str, str]:
     found = {}
     for name in ("full_study", "demo"):
         manifest = load_manifest(ROOT / "manifests" / f"{name}.yaml")
-        inputs = Inputs(raw=dict.fromkeys(manifest.data, "raw"), missing={}, notes={}, backbone_digest="weights")
+        raw = dict.fromkeys(manifest.data, "raw")
+        inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
         cells = expand(manifest, inputs).cells
         found |= {f"{name}: {cell.prefix}": cell.id for cell in cells[:: len(cells) // 10]}
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from empslurm.config import Backbone, DataUse, SourceUse
+from empslurm.config import Backbone, DataUse, Embed, Fisher, SourceUse
 from empslurm.errors import ManifestError
 from empslurm.manifest import Manifest, ManifestForm, load_manifest, manifest_json_schema
 from empslurm.presets import PRESETS
@@ -268,3 +268,13 @@ def test_any_bytes_give_a_manifest_or_sentences(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_bytes(data)
     hostile.gives_value_or_sentences(lambda: load_manifest(path), Manifest)
+
+
+def test_embeddings_are_asked_for_and_their_encoder_is_pinned(write):
+    assert write(FOUR).embed is write(FOUR).fisher is None
+    wanted = write(FOUR + "fisher: {}\nembed: {}\n")
+    assert wanted.fisher == Fisher()
+    assert wanted.embed == Embed()
+    assert write(FOUR + "embed: {encoder: minilm, max_examples: 9}\n").embed.encoder == Backbone(name="minilm")
+    (problem,) = problems(write, FOUR + "embed: {encoder: nobody/encoder}\n")
+    assert problem.startswith("embed.encoder must pin a hub id by its revision")

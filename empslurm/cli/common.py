@@ -45,8 +45,15 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
         elif found.state != "found":
             notes[dataset_id] = found.problem or f"{dataset_id} is {found.state} data"
     backbone = resolve(manifest.backbone)
+    encoder = resolve(manifest.embed.encoder) if manifest.embed else None
     return Inputs(
-        raw=raw, missing=missing, notes=notes, backbone_digest=backbone.digest, backbone_problem=backbone.problem
+        raw=raw,
+        missing=missing,
+        notes=notes,
+        backbone_digest=backbone.digest,
+        backbone_problem=backbone.problem,
+        encoder_digest=encoder.digest if encoder else None,
+        encoder_problem=encoder.problem if encoder else "",
     )
 
 

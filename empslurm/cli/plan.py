@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from empslurm.cells import TRAINED
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.plan import Decision, Plan, counts, decide, packs
@@ -21,8 +22,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 def warnings(plan: Plan) -> list[str]:
     """What a reader of the plan must know before anything runs."""
     found = [f"data: {text}" for text in (*plan.inputs.missing.values(), *plan.inputs.notes.values())]
-    if plan.inputs.backbone_problem:
-        found.append(plan.inputs.backbone_problem)
+    found += filter(None, (plan.inputs.backbone_problem, plan.inputs.encoder_problem))
     for dataset_id, use in plan.manifest.data.items():
         text = leaks(plan.manifest.registry.datasets[dataset_id], use.splits)
         if text:
@@ -57,6 +57,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     decisions = decide(plan, common.states(plan, root))
     grouped = packs(plan.cells)
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
+    n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
     told = warnings(plan)
     if out.json:
@@ -64,6 +65,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
             {
                 "manifest": plan.manifest.name,
                 "n_cells": len(plan.cells),
+                "n_training_cells": n_trained,
                 "kinds": kinds,
                 "actions": actions,
                 "n_packs_by_wave": waves,
@@ -83,8 +85,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
     out.table("", ("cell", "decision", "why"), rows)
     if len(shown) < len(decisions):
         out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
-    sizes = ", ".join(f"{count} {kind}s" for kind, count in kinds.items())
-    out.line(f"{plan.manifest.name}: {len(plan.cells):,} training cells ({sizes})", style="bold")
+    trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in TRAINED)
+    apart = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind not in TRAINED)
+    text = f"{plan.manifest.name}: {n_trained:,} training cells ({trained})" + (f", and {apart}" if apart else "")
+    out.line(text, style="bold")
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
     for text in told:

@@ -1,0 +1,45 @@
+"""Dataset embeddings: the mean sentence embedding of a task's texts (Poth et al. 2021; Reimers and Gurevych 2019)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.errors import BackboneError
+from empslurm.tasks.prepare import TaskTable
+
+CHUNK = 4_096  # texts encoded at a time, so that memory stays flat
+
+
+def load_encoder(folder: Path, device: Any) -> Any:
+    """A sentence-transformers model from local files. Raises BackboneError."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(str(folder), device=str(device), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(
+            f"{folder} must hold a sentence-transformers model, but does not load: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def chosen(table: TaskTable, max_examples: int | None) -> list[int]:
+    """Rows of the examples that are embedded, each example once: all, or the first by a hash of their ids."""
+    rows = list({example: row for row, example in enumerate(table.ids)}.values())
+    if max_examples is None or max_examples >= len(rows):
+        return rows
+    return sorted(rows, key=lambda row: hashlib.sha256(f"embed:{table.ids[row]}".encode()).digest())[:max_examples]
+
+
+def mean_embedding(encoder: Any, table: TaskTable, max_examples: int | None) -> NDArray[np.float32]:
+    """(n_dimensions,): the mean over texts of their unit-length embeddings."""
+    rows = chosen(table, max_examples)
+    total = np.zeros(encoder.get_sentence_embedding_dimension(), np.float64)
+    for start in range(0, len(rows), CHUNK):
+        texts = [table.texts[row] for row in rows[start : start + CHUNK]]
+        total += encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False).sum(0, dtype=np.float64)
+    return (total / len(rows)).astype(np.float32)
