@@ -1,0 +1,144 @@
+"""Verified results, remembered in one compact file below runs/gathered, so that a second gather reads none again."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING
+
+from empslurm import files
+from empslurm.errors import StoreError
+from empslurm.gather.verify import SCORES, Row, fingerprint, verify
+from empslurm.store import CellDir, RunsRoot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "verified-1.parquet"  # raise the number when a row's meaning changes
+CHUNK = 100  # results per task of the process pool
+WORTH_A_POOL = 400  # fewer new results are verified in this process: starting others takes over a second
+TEXT = ("id", "kind", "source", "target", "parent", "labels", "setting", "metric", "flags", "seal")
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(TEXT, "string"),
+    "seed": "int64",
+    "fraction": "float64",
+    **dict.fromkeys(("best_epoch", "n_steps", "n_tokens", "n_train"), "float64"),
+    **dict.fromkeys(("n_validation", "n_validation_groups", "n_test", "n_test_groups"), "float64"),
+    **dict.fromkeys(("wall_s", "energy_j"), "float64"),
+    **dict.fromkeys(("device", "commit", "finished"), "string"),
+    **dict.fromkeys(SCORES, "float64"),
+    **dict.fromkeys(("output", "files", "fingerprint"), "string"),
+}
+
+
+def verified(
+    root: RunsRoot, wanted: Sequence[str], advance: Callable[[int], None]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row per finished cell of `wanted`, and cell id -> why a result was refused.
+
+    `advance(n)` is called as results are done with. Cells without a result are in neither.
+    """
+    import pandas as pd
+
+    known = _read(root)
+    good = _unchanged(root, known, set(wanted))
+    advance(len(good))
+    rows, refused = _verify_all(root, [cell for cell in wanted if cell not in good], advance)
+    kept: pd.DataFrame = known.loc[[cell for cell in known.index if cell not in rows]]
+    if rows:
+        kept = pd.concat([kept, _frame(list(rows.values()))])
+        _write(root, kept)
+    there = [cell for cell in wanted if cell in good or cell in rows]
+    found: pd.DataFrame = kept.loc[there]
+    return found, refused
+
+
+def _frame(rows: Sequence[Row]) -> pd.DataFrame:
+    import pandas as pd
+
+    made: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return made.set_index("id", drop=False).rename_axis(None)
+
+
+def _read(root: RunsRoot) -> pd.DataFrame:
+    """The remembered rows; none where the file is absent or not ours: it is derived and can be made again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with contextlib.suppress(OSError, StoreError, pa.ArrowException, ValueError, KeyError, TypeError):
+        data = files.read_bytes(root.gathered / NAME)
+        made: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
+        return made[list(COLUMNS)].astype(COLUMNS).set_index("id", drop=False).rename_axis(None)
+    return _frame([])
+
+
+def _write(root: RunsRoot, rows: pd.DataFrame) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), sink, compression="zstd")
+    files.write_bytes(root.gathered / NAME, sink.getvalue().to_pybytes())
+
+
+def _unchanged(root: RunsRoot, known: pd.DataFrame, wanted: set[str]) -> set[str]:
+    """The remembered cells whose files are still the ones that were verified."""
+    cells = str(root.path / "cells")
+    good = set()
+    for cell, names, before in zip(known["id"], known["files"], known["fingerprint"], strict=True):
+        if cell in wanted and _fingerprint(f"{cells}/{cell}", names) == before:
+            good.add(cell)
+    return good
+
+
+def _fingerprint(folder: str, names: str) -> str:
+    from pathlib import Path
+
+    return fingerprint(CellDir(Path(folder)), tuple(names.split("\n")))
+
+
+def _verify_all(
+    root: RunsRoot, cells: Sequence[str], advance: Callable[[int], None]
+) -> tuple[dict[str, Row], dict[str, str]]:
+    rows: dict[str, Row] = {}
+    refused: dict[str, str] = {}
+    for made in _chunks(root, cells):
+        for cell, outcome in made:
+            if isinstance(outcome, str):
+                refused[cell] = outcome
+            elif outcome is not None:
+                rows[cell] = outcome
+        advance(len(made))
+    return rows, refused
+
+
+Outcome = Row | str | None  # verified, refused and why, or no result
+
+
+def _chunks(root: RunsRoot, cells: Sequence[str]) -> Iterator[list[tuple[str, Outcome]]]:
+    tasks = [(root, cells[start : start + CHUNK]) for start in range(0, len(cells), CHUNK)]
+    n_workers = len(os.sched_getaffinity(0))
+    there = sum((root.cell(cell).path / "result.json").exists() for cell in cells)
+    if there < WORTH_A_POOL or n_workers < 2:
+        yield from map(_verify_chunk, tasks)
+        return
+    with ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_verify_chunk, tasks)
+
+
+def _verify_chunk(task: tuple[RunsRoot, Sequence[str]]) -> list[tuple[str, Outcome]]:
+    root, cells = task
+    return [(cell, _verify_one(root.cell(cell))) for cell in cells]
+
+
+def _verify_one(folder: CellDir) -> Outcome:
+    try:
+        return verify(folder)
+    except StoreError as error:
+        return str(error)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        path = folder.path / "result.json"
+        return f"{path} must be a result of this version, but is not ({type(error).__name__}: {error}); move it away"

@@ -1,0 +1,224 @@
+"""From a runs root to verified rows, grouped into what may stand in one table, and a list of what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from empslurm import ids, metrics
+from empslurm.gather import cache
+from empslurm.gather.groups import Place, describe, groups
+from empslurm.gather.verify import PARTS, column
+from empslurm.launch.liveness import liveness
+from empslurm.plan import Plan
+from empslurm.store import RunsRoot
+from empslurm.tasks import Registry
+from empslurm.tasks.raw import forms_digest, is_pinned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFUSED = "refused"
+NOT_PINNED = "not a pinned release: invented, altered, or never recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A cell without a usable result: planned and not there, begun and not finished, or refused."""
+
+    id: str
+    kind: str
+    source: str | None
+    target: str
+    seed: int
+    fraction: float
+    state: str  # a cell's state, or `refused`: its result does not verify
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Cells that may stand in one table."""
+
+    name: str  # of its folder; "" where there is one group only
+    setting: Mapping[str, Any]  # what its cells have in common
+    runs: pd.DataFrame  # a row per finished cell, columns as in `cache.COLUMNS`, and `data`
+    missing: tuple[Missing, ...]
+    notes: Mapping[str, str]  # task -> what every table must say of its data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """Everything verified, and everything that is not there."""
+
+    name: str  # of the manifest, or `all`
+    groups: tuple[Group, ...]
+    missing: tuple[Missing, ...]
+    n_planned: int | None  # None without a manifest
+    registry: Registry
+
+    @property
+    def n_done(self) -> int:
+        """Cells with a verified result."""
+        return len({cell for group in self.groups for cell in group.runs["id"]})
+
+    def long(self) -> pd.DataFrame:
+        """One row per cell, part and metric."""
+        import pandas as pd
+
+        made = [long_table(group) for group in self.groups]
+        return pd.concat(made, ignore_index=True) if made else long_table(None)
+
+
+LONG = (
+    "group",
+    "id",
+    "kind",
+    "source",
+    "target",
+    "seed",
+    "fraction",
+    "labels",
+    "part",
+    "metric",
+    "value",
+    "main",
+    "flags",
+    "n_examples",
+    "n_groups",
+    "data",
+)
+
+
+def long_table(group: Group | None) -> pd.DataFrame:
+    """A group's scores, one row per cell, part and metric of its task; NaN where a score is undefined."""
+    import pandas as pd
+
+    if group is None or group.runs.empty:
+        return pd.DataFrame({name: [] for name in LONG})
+    blocks = []
+    for part in PARTS:
+        for names in (metrics.CLASSIFICATION, metrics.REGRESSION):
+            own = group.runs[group.runs["metric"].isin(names)]
+            for metric in names:
+                block = own[["id", "kind", "source", "target", "seed", "fraction", "labels", "flags", "data"]].copy()
+                block["value"], block["main"] = own[column(part, metric)], own["metric"] == metric
+                block["n_examples"], block["n_groups"] = own[f"n_{part}"], own[f"n_{part}_groups"]
+                blocks.append(block.assign(group=group.name, part=part, metric=metric))
+    made = pd.concat(blocks)[list(LONG)]
+    return made.sort_values(["id", "part", "metric"], kind="stable").reset_index(drop=True)
+
+
+def gather(
+    root: RunsRoot,
+    plan: Plan | None,
+    registry: Registry,
+    *,
+    sample_digests: frozenset[str] = frozenset(),
+    advance: Callable[[int], None] = lambda n: None,
+) -> Gathered:
+    """Verify and collect the cells of a plan, or all cells of the runs root.
+
+    `sample_digests`: raw-data digests that are known to be of the invented sample. `advance(n)`: n cells are done with.
+    """
+    there = {cell.id for cell in root.cells()}
+    wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells]
+    runs, refused = cache.verified(root, [cell for cell in wanted if cell in there], advance)
+    absent = [cell for cell in wanted if cell not in runs.index]
+    missing = _missing(root, plan, absent, refused, there)
+    return Gathered(
+        name="all" if plan is None else plan.manifest.name,
+        groups=_groups(runs, missing, registry, sample_digests, one=plan is not None),
+        missing=missing,
+        n_planned=None if plan is None else len(plan.cells),
+        registry=registry,
+    )
+
+
+def _missing(
+    root: RunsRoot, plan: Plan | None, absent: Sequence[str], refused: Mapping[str, str], there: set[str]
+) -> tuple[Missing, ...]:
+    alive = liveness()
+    found = []
+    for cell in absent:
+        state, why = "pending", "never started"
+        if cell in refused:
+            state, why = REFUSED, refused[cell]
+        elif cell in there:
+            computed = root.cell(cell).state(alive)
+            state, why = computed.state, computed.why or "never started"
+        found.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why))
+    return tuple(found)
+
+
+def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
+    """Where an absent cell would stand; as far as can be known without a plan."""
+    if plan is not None:
+        cell = plan.by_id[cell_id]
+        return {
+            "kind": cell.kind,
+            "source": cell.source,
+            "target": cell.target,
+            "seed": cell.seed,
+            "fraction": cell.data.fraction,
+        }
+    try:
+        identity = root.cell(cell_id).identity()
+        known = {name: identity[name] for name in ("kind", "source", "target", "seed")}
+        return {**known, "fraction": float(identity["data"]["fraction"])}
+    except Exception:  # the id alone says enough to find the folder; what is wrong with it stands in `why`
+        return {"kind": "?", "source": None, "target": cell_id.split("-")[0], "seed": 0, "fraction": 1.0}
+
+
+def _groups(
+    runs: pd.DataFrame, missing: Sequence[Missing], registry: Registry, samples: frozenset[str], *, one: bool
+) -> tuple[Group, ...]:
+    """A manifest is one group by its making; a whole runs root may hold several."""
+    places = _places(runs)
+    parts = [tuple(places)] if one and places else groups(places)
+    made = []
+    for part in parts:
+        own = runs.loc[[place.id for place in part]].copy()
+        notes = _data_notes(part, registry, samples)
+        own["data"] = [notes.get(target, "pinned") for target in own["target"]]
+        setting = describe(part)
+        name = "" if len(parts) == 1 else _name(setting, part)
+        made.append(
+            Group(name=name, setting=setting, runs=own, missing=tuple(missing) if len(parts) == 1 else (), notes=notes)
+        )
+    return tuple(sorted(made, key=lambda group: group.name))
+
+
+def _places(runs: pd.DataFrame) -> list[Place]:
+    names = ["id", "kind", "source", "target", "seed", "fraction", "parent", "setting"]
+    columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
+    return [Place(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+
+
+def _name(setting: Mapping[str, Any], places: Sequence[Place]) -> str:
+    """A readable folder name that cannot collide: the backbone, and a digest of all that the cells have in common."""
+    backbone = str(setting["backbone"]).rstrip("/").rsplit("/", 1)[-1]
+    distinct = sorted({place.setting for place in places})
+    return f"{backbone}-{ids.digest(distinct, 6)}"
+
+
+def _data_notes(places: Sequence[Place], registry: Registry, samples: frozenset[str]) -> dict[str, str]:
+    """Tasks whose numbers rest on something other than a pinned release."""
+    notes = {}
+    for place in places:
+        if place.target in notes:
+            continue
+        data = place.parts["data"]
+        if data["raw"] in samples:
+            notes[place.target] = "sample"
+        elif data["raw"] not in _pinned(registry, str(data["dataset"])):
+            notes[place.target] = NOT_PINNED
+    return notes
+
+
+def _pinned(registry: Registry, dataset: str) -> set[str]:
+    if dataset not in registry.datasets:
+        return set()
+    forms = [form for form in registry.datasets[dataset].forms if is_pinned(form)]
+    return {forms_digest(form, {file.name: str(file.sha256) for file in form.files}) for form in forms}

@@ -1,0 +1,134 @@
+"""Which cells may stand in one table: those that differ in nothing but source, target, seed and data fraction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from empslurm import ids
+
+BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One cell's place in a grid and everything else that made its number."""
+
+    id: str
+    kind: str
+    source: str | None
+    target: str
+    seed: int
+    fraction: float
+    parent: str | None
+    setting: str  # canonical JSON
+
+    @cached_property
+    def parts(self) -> Mapping[str, Any]:
+        """The setting, parsed."""
+        value: Mapping[str, Any] = json.loads(self.setting)
+        return value
+
+
+Key = Callable[[Place], object]
+
+
+def _training(place: Place) -> object:
+    return sorted((name, value) for name, value in place.parts["training"].items() if name not in BY_TASK)
+
+
+# From coarse to fine; a finer one is used only where a coarser one leaves two cells for one place.
+KEYS: tuple[Key, ...] = (
+    lambda place: {name: place.parts.get(name) for name in ("backbone", "backbone_digest", "adapter", "recipe")},
+    _training,
+    lambda place: place.parts["data"]["use"],
+    lambda place: place.parts["training"],
+    lambda place: (place.parts["training"], place.parts["data"]["raw"], place.parts["data"]["split"]),
+)
+
+
+def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
+    """The fewest groups in which no target has two settings and no place two cells; baselines may be in several.
+
+    Transfers that use their sources in different ways stand apart, each with the baselines they share.
+    """
+    settled = [group for start in _split(places, KEYS[0]) for group in _settle(start, KEYS[1:])]
+    return tuple(part for group in settled for part in _by_source_use(group))
+
+
+def _split(places: Sequence[Place], key: Key) -> list[tuple[Place, ...]]:
+    found: dict[str, list[Place]] = {}
+    memo: dict[str, str] = {}
+    for place in places:
+        if place.setting not in memo:
+            memo[place.setting] = ids.canonical_json(key(place))
+        found.setdefault(memo[place.setting], []).append(place)
+    return [tuple(members) for members in found.values()]
+
+
+def _settle(places: tuple[Place, ...], keys: Sequence[Key]) -> list[tuple[Place, ...]]:
+    if not keys or not _mixed(places):
+        return [places]
+    return [group for part in _split(places, keys[0]) for group in _settle(part, keys[1:])]
+
+
+def _mixed(places: Sequence[Place]) -> bool:
+    """Whether some target has cells of two settings (how a source is used is looked at later)."""
+    seen: dict[str, str] = {}
+    memo: dict[str, str] = {}
+    for place in places:
+        if place.setting not in memo:
+            data = {name: value for name, value in place.parts["data"].items() if name != "labels"}
+            memo[place.setting] = ids.canonical_json([data, place.parts["training"]])
+        if seen.setdefault(place.target, memo[place.setting]) != memo[place.setting]:
+            return True
+    return False
+
+
+def _by_source_use(places: tuple[Place, ...]) -> list[tuple[Place, ...]]:
+    """Apart by how sources are used, and by how a source was trained where it was trained in several ways."""
+    rest = tuple(place for place in places if place.kind != "transfer")
+    transfers = [place for place in places if place.kind == "transfer"]
+    if not transfers:
+        return [places]
+    found = []
+    for part in _split(transfers, lambda place: place.parts.get("source_use")):
+        found += [(*rest, *layer) for layer in _layers(part, {place.id: place.setting for place in rest})]
+    return found
+
+
+def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tuple[Place, ...]]:
+    """One layer where every source was trained in one way; else the n-th layer holds each source's n-th way."""
+    ways: dict[str | None, set[str]] = {}
+    for place in transfers:
+        ways.setdefault(place.source, set()).add(settings.get(place.parent or "", ""))
+    layers: dict[int, list[Place]] = {}
+    for place in transfers:
+        way = sorted(ways[place.source]).index(settings.get(place.parent or "", ""))
+        layers.setdefault(way, []).append(place)
+    return [tuple(layers[way]) for way in sorted(layers)]
+
+
+def describe(places: Sequence[Place]) -> dict[str, Any]:
+    """What a group's cells have in common, for captions and folder names."""
+    first = places[0].parts
+    use = next((place.parts["source_use"] for place in places if place.parts.get("source_use")), None)
+    raw = sorted(
+        {f"{place.parts['data']['use']['context']}/{place.parts['data']['use']['splits']}" for place in places}
+    )
+    training = [place.parts["training"] for place in places]
+    same = {name: value for name, value in training[0].items() if all(one[name] == value for one in training)}
+    varies = sorted(set(training[0]) - set(same))
+    return {
+        "backbone": first["backbone"]["name"],
+        "revision": first["backbone"].get("revision"),
+        "adapter": first["adapter"],
+        "training": same,
+        "training_by_task": varies,
+        "context_and_splits": raw,
+        "source_use": use,
+        "recipe": first["recipe"],
+    }

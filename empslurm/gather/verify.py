@@ -1,0 +1,136 @@
+"""One result, verified: its seal, every checksum, and every metric computed again from the kept predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from empslurm import files, ids, metrics, predictions
+from empslurm.errors import DamagedError, StoreError
+from empslurm.predictions import Predictions
+from empslurm.store import CellDir
+from empslurm.tasks.schema import Kind
+
+PARTS = ("validation", "test")
+TOLERANCE = 1e-9  # the same code on the same predictions: only the order of a sum may differ between machines
+PLACE = ("kind", "source", "target", "seed", "parent")  # of a cell in its grid; the rest of its identity is its setting
+
+Row = dict[str, Any]
+
+
+def column(part: str, metric: str) -> str:
+    """The name of a score's column."""
+    return f"{part}.{metric}"
+
+
+SCORES = tuple(column(part, metric) for part in PARTS for metric in (*metrics.CLASSIFICATION, *metrics.REGRESSION))
+
+
+def fingerprint(folder: CellDir, names: tuple[str, ...]) -> str:
+    """Size, time and inode of a result's files: while they stay, a verified result is not read again. "" when gone."""
+    try:
+        stats = [os.stat(f"{folder.path}/{name}") for name in names]
+    except OSError:
+        return ""
+    return ";".join(f"{stat.st_size},{stat.st_mtime_ns},{stat.st_ino}" for stat in stats)
+
+
+def verify(folder: CellDir) -> Row | None:
+    """A finished cell as a flat row; None without a result. Raises DamagedError or StoreError naming the file."""
+    result = folder.result()
+    if result is None:
+        return None
+    identity = _identity(folder, result)
+    output = folder.verify(result)
+    names = ("cell.json", "result.json", *(f"{output.name}/{name}" for name in sorted(result["files"])))
+    before = fingerprint(folder, names)
+    row: Row = {"id": folder.id, **{name: identity.get(name) for name in PLACE}}
+    row["fraction"], row["labels"] = float(identity["data"]["fraction"]), str(identity["data"]["labels"])
+    row["setting"] = ids.canonical_json(_setting(identity))
+    row |= {"metric": result.get("metric"), "flags": ",".join(result.get("flags", ())), "seal": result["seal"]}
+    row |= {name: result.get(name) for name in ("best_epoch", "n_steps", "n_tokens", "n_train")}
+    row |= _provenance(output)
+    row |= dict.fromkeys(SCORES, float("nan"))
+    if identity["kind"] in ("baseline", "transfer"):
+        row |= _scores(folder, output / predictions.NAME, result)
+    row |= {"output": output.name, "files": "\n".join(names), "fingerprint": before}
+    return row
+
+
+def _identity(folder: CellDir, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell's identity, with which the result must agree."""
+    try:
+        identity = folder.identity()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{folder.path / 'cell.json'} must be beside its result, but is missing") from error
+    for name in ("kind", "source", "target", "seed"):
+        if identity.get(name) != result.get(name):
+            raise DamagedError(
+                f"{folder.path / 'result.json'} must be of {name} {identity.get(name)!r}, as cell.json says, but is of "
+                f"{result.get(name)!r}; move the folder away"
+            )
+    return identity
+
+
+def _setting(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell has in common with the same run of another seed or fraction."""
+    setting = {name: value for name, value in identity.items() if name not in PLACE}
+    return {**setting, "data": {name: value for name, value in identity["data"].items() if name != "fraction"}}
+
+
+def _provenance(output: Path) -> Row:
+    """What the run cost and where it ran; nothing of it decides a number."""
+    try:
+        note = files.read_object(output / "provenance.json")
+    except (FileNotFoundError, StoreError):
+        note = {}
+    gpu = note.get("gpu") or {}
+    return {
+        "wall_s": note.get("wall_s"),
+        "energy_j": note.get("energy_j"),
+        "device": gpu.get("name") or note.get("device"),
+        "commit": (note.get("code") or {}).get("commit"),
+        "finished": note.get("time"),
+    }
+
+
+def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
+    """Every score from the predictions, each equal to the stored one. Raises DamagedError where one is not."""
+    parts = predictions.read(path)
+    kind: Kind = "regression" if set(metrics.REGRESSION) & set(result["test"]) else "classification"
+    row: Row = {}
+    for part in PARTS:
+        if part not in parts:
+            raise DamagedError(f"{path} must hold the {part} part, but does not; move the folder away")
+        made = parts[part]
+        n_labels = made.outputs.shape[1] if made.outputs.ndim == 2 else 0
+        found = metrics.score(kind, n_labels, made.gold, made.outputs)
+        _compare(folder, path, part, metrics.from_json(result[part]), found)
+        row |= {column(part, name): value for name, value in found.items()}
+        row[f"n_{part}"], row[f"n_{part}_groups"] = len(made.ids), len(set(made.groups))
+    _compare_flags(path, kind, parts, result)
+    return row
+
+
+def _compare(folder: CellDir, path: Path, part: str, stored: Mapping[str, float], found: Mapping[str, float]) -> None:
+    for name, value in found.items():
+        said = stored.get(name, float("inf"))
+        if not np.isclose(said, value, rtol=0, atol=TOLERANCE, equal_nan=True):
+            raise DamagedError(
+                f"{path} must give the {part} {name} of {folder.path / 'result.json'}, {said:.6f}, but gives "
+                f"{value:.6f}; it enters no table; move the folder away and run the cell again"
+            )
+
+
+def _compare_flags(path: Path, kind: Kind, parts: Mapping[str, Predictions], result: Mapping[str, Any]) -> None:
+    every = np.concatenate([parts[part].outputs for part in reversed(PARTS)])
+    hidden = set(metrics.flags(kind, every)) - set(result.get("flags", ()))
+    if hidden:
+        raise DamagedError(
+            f"{path} holds {' and '.join(sorted(hidden))} predictions, which result.json must flag, but does not; "
+            "move the folder away"
+        )

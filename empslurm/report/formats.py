@@ -1,0 +1,155 @@
+"""A rectangular table as CSV, Markdown and LaTeX; what a cell looks like is decided once, by its marks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MISSING = "—"
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    MISSING: "---",
+    "†": r"\textsuperscript{\textdagger}",
+    "‡": r"\textsuperscript{\textdaggerdbl}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "α": r"$\alpha$",
+    "²": r"\textsuperscript{2}",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "…": r"\dots{}",
+    "→": r"$\rightarrow$",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One cell of a table: what is shown, and how."""
+
+    text: str
+    bold: bool = False
+    underlined: bool = False
+    raw: object = None  # the number at full precision, for CSV; None: the text
+
+    @property
+    def plain(self) -> object:
+        """For CSV: full precision, empty where missing."""
+        if self.raw is not None:
+            return "" if self.raw != self.raw else self.raw
+        return "" if self.text == MISSING else self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table as it is printed. `head`: one or two header lines; equal neighbours of the first are merged."""
+
+    name: str  # of its files
+    title: str
+    caption: str  # sentences: metric, seeds, examples, marks
+    head: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...]  # plain names, for CSV
+    rows: tuple[tuple[Entry, ...], ...]
+    n_labels: int = 1  # leading columns that are text
+    number: str = ""  # in the paper, e.g. "Table 7"
+
+
+def text(value: object) -> Entry:
+    """A cell of words."""
+    return Entry(text=MISSING if value is None or value == "" else str(value))
+
+
+def number(value: float, digits: int = 3, *, short: bool = False, signed: bool = False) -> Entry:
+    """A cell with a number; NaN is shown as missing. `short`: no zero before the point, as the paper prints."""
+    return Entry(text=shown(value, digits, short=short, signed=signed), raw=float(value))
+
+
+def shown(value: float, digits: int = 3, *, short: bool = False, signed: bool = False) -> str:
+    """A number as printed."""
+    if value != value:
+        return MISSING
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "−∞"
+    printed = f"{abs(value):.{digits}f}"
+    negative = value < 0 and float(printed) != 0
+    if short and printed.startswith("0."):
+        printed = printed[1:]
+    return ("−" if negative else "+" if signed and float(printed or 0) != 0 else "") + printed
+
+
+def to_csv(table: Table) -> str:
+    """RFC 4180, numbers at full precision; a missing value is empty."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([entry.plain for entry in row] for row in table.rows)
+    return stream.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub's tables: bold as **, underlined as <u>."""
+    head = [_markdown(Entry(text=" ".join(filter(None, parts)))) for parts in _columns_of(table.head)]
+    rule = ["---" if at < table.n_labels else "--:" for at in range(len(head))]
+    lines = [head, rule, *([_markdown(entry) for entry in row] for row in table.rows)]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+
+
+def _columns_of(head: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Header lines as columns, a two-line head without repeating itself."""
+    return list(zip(*head, strict=True))
+
+
+def _markdown(entry: Entry) -> str:
+    made = entry.text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    made = made.replace("*", "\\*").replace("_", "\\_")
+    if entry.underlined:
+        made = f"<u>{made}</u>"
+    return f"**{made}**" if entry.bold else made
+
+
+def latex(value: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in value)
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table that stands alone."""
+    spec = "l" * table.n_labels + "r" * (len(table.columns) - table.n_labels)
+    lines = [r"\begin{table*}", r"\centering", r"\small", rf"\begin{{tabular}}{{{spec}}}", r"\toprule"]
+    lines += [_latex_head(line, merge=at < len(table.head) - 1) for at, line in enumerate(table.head)]
+    lines.append(r"\midrule")
+    lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in table.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{\textbf{{{latex(table.title)}.}} {latex(table.caption)}}}"]
+    lines += [rf"\label{{tab:{table.name}}}", r"\end{table*}"]
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(lines) + "\n"
+
+
+def _latex_entry(entry: Entry) -> str:
+    made = latex(entry.text)
+    if entry.underlined:
+        made = rf"\underline{{{made}}}"
+    return rf"\textbf{{{made}}}" if entry.bold else made
+
+
+def _latex_head(line: Sequence[str], *, merge: bool) -> str:
+    if not merge:
+        return " & ".join(latex(name) for name in line) + r" \\"
+    parts: list[tuple[str, int]] = []
+    for name in line:
+        if parts and name and parts[-1][0] == name:
+            parts[-1] = (name, parts[-1][1] + 1)
+        else:
+            parts.append((name, 1))
+    made = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
+    return " & ".join(made) + r" \\"

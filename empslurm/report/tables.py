@@ -1,0 +1,275 @@
+"""The paper's Tables 7 and 8, percent improvements and the long table, as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from empslurm import files
+from empslurm.analysis.improvement import ImprovementMatrix, improvement_matrix
+from empslurm.gather import Gathered, Group, Missing
+from empslurm.report.formats import MISSING, Entry, Table, shown, text, to_csv, to_latex, to_markdown
+from empslurm.report.scores import Score, ScoreTable, score_tables
+from empslurm.tasks import Registry
+
+FLAGGED, SAMPLE, UNPINNED, UNDEFINED = "†", "‡", "§", "undef."
+METRIC_TITLES = {"f1_macro": "macro F1", "pearson": "Pearson r", "accuracy": "accuracy", "spearman": "Spearman's r"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was made: the tables to show, and every file."""
+
+    folder: Path
+    tables: tuple[Table, ...]
+    files: tuple[Path, ...]
+
+
+def title_of(task: str, registry: Registry) -> str:
+    """A task as the paper prints it."""
+    return registry.tasks[task].title if task in registry.tasks else task
+
+
+def suffix(table: ScoreTable) -> str:
+    """What tells a table's files from those of another fraction or metric."""
+    part = "" if table.fraction == 1.0 else f"-f{table.fraction * 100:g}"
+    metric = "" if table.metric in ("f1_macro", "pearson") else f"-{table.metric}"
+    return f"{part}{metric}"
+
+
+def column_heads(targets: Sequence[str], registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Two header lines, as in Table 7: the first word over the rest; a title of one word stands below."""
+    words = [title_of(task, registry).split(" ", 1) for task in targets]
+    return tuple(word[0] if len(word) > 1 else "" for word in words), tuple(word[-1] for word in words)
+
+
+def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
+    """Table 7 or 8 in the paper's form."""
+    top, below = column_heads(table.targets, registry)
+    rows = []
+    for source in table.sources:
+        entries = [score_entry(table, table.scores.get((source, target))) for target in table.targets]
+        rows.append((text(title_of(source, registry)), *entries))
+    return Table(
+        name=f"table{table.number}{suffix(table)}",
+        title=f"{METRIC_TITLES.get(table.metric, table.metric)} for each target task (columns)" + _data_part(table),
+        caption=caption(table),
+        head=(("", *top), ("source", *below)),
+        columns=("source", *table.targets),
+        rows=tuple(rows),
+        number=f"Table {table.number}",
+    )
+
+
+def _data_part(table: ScoreTable) -> str:
+    return "" if table.fraction == 1.0 else f", {table.fraction * 100:g} % of the target's training data"
+
+
+def score_entry(table: ScoreTable, score: Score | None) -> Entry:
+    """One score as printed: two digits, baseline underlined, best bold, marked where it must not be read alone."""
+    if score is None:
+        return Entry(text="")
+    baseline = score.source == score.target
+    if score.state == "missing":
+        return Entry(text=MISSING, underlined=baseline)
+    marks = (FLAGGED if score.flags else "") + (SAMPLE if score.sample else UNPINNED if not score.pinned else "")
+    n_seeds = len(score.seeds) + score.n_missing
+    partial = f" ({len(score.seeds)}/{n_seeds})" if score.n_missing else ""
+    if score.state == "undefined":
+        return Entry(text=UNDEFINED + marks + partial, underlined=baseline, raw=float("nan"))
+    best = bool(np.isclose(score.value, table.best(score.target), rtol=0, atol=1e-12))
+    printed = shown(score.value, 2, short=True) + marks + partial
+    return Entry(text=printed, underlined=baseline, bold=best, raw=score.value)
+
+
+def caption(table: ScoreTable) -> str:
+    """Metric, seeds and test sizes, and what the marks mean: only those that occur."""
+    scores = table.scores.values()
+    sizes = [score.n_examples for score in scores if score.n_examples]
+    counts = sorted({len(score.seeds) for score in scores if score.seeds})
+    said = [
+        "Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column is bold."
+    ]
+    if counts:
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        said.append(f"Means over {seeds} seed{'' if counts[-1] == 1 else 's'}.")
+    if sizes:
+        span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+        said.append(f"{span} test examples per target.")
+    missing = sum(score.state == "missing" for score in scores)
+    marks = (
+        (missing, f"{MISSING}: no result yet ({missing} of {len(scores)})."),
+        (any(score.flags for score in scores), f"{FLAGGED} a run gave one answer to every example, or diverged."),
+        (any(score.state == "undefined" for score in scores), f"{UNDEFINED} no defined score."),
+        (any(score.n_missing and score.seeds for score in scores), "(n/m) n of m seeds are there."),
+        (any(score.sample for score in scores), f"{SAMPLE} PROVISIONAL: invented sample data, no result of anything."),
+        (
+            any(not score.pinned and not score.sample for score in scores),
+            f"{UNPINNED} the data are no recorded release: altered, or never recorded.",
+        ),
+    )
+    return " ".join([*said, *(sentence for there, sentence in marks if there)])
+
+
+def improvements(table: ScoreTable) -> ImprovementMatrix:
+    """Percent improvement of every pair over its target's baseline (Figures 6 and 7)."""
+    values = {place: score.value for place, score in table.scores.items()}
+    tasks = tuple(dict.fromkeys((*table.sources, *table.targets)))
+    return improvement_matrix(values, tasks)
+
+
+def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
+    """Percent improvement per pair, the numbers of Figure 6 or 7."""
+    matrix = improvements(table)
+    top, below = column_heads(matrix.targets, registry)
+    rows = []
+    for row, source in enumerate(matrix.sources):
+        entries = [
+            _percent_entry(table, source, target, float(matrix.percent[row, at]))
+            for at, target in enumerate(matrix.targets)
+        ]
+        rows.append((text(title_of(source, registry)), *entries))
+    figure = 6 if table.kind == "classification" else 7
+    return Table(
+        name=f"figure{figure}{suffix(table)}",
+        title="Percent improvement over the baseline" + _data_part(table),
+        caption=f"100 x (transfer - baseline) / baseline, {METRIC_TITLES.get(table.metric, table.metric)}. "
+        f"{MISSING}: a score is missing or undefined, or the baseline is not positive. "
+        + caption(table).split(". ", 2)[2],
+        head=(("", *top), ("source", *below)),
+        columns=("source", *matrix.targets),
+        rows=tuple(rows),
+        number=f"Figure {figure}",
+    )
+
+
+def _percent_entry(table: ScoreTable, source: str, target: str, value: float) -> Entry:
+    if source == target or (source, target) not in table.scores:
+        return Entry(text="")
+    flagged = any(table.scores[place].flags for place in ((source, target), (target, target)) if place in table.scores)
+    return Entry(text=shown(value, 1, signed=True) + (FLAGGED if flagged else ""), raw=value)
+
+
+PAIR_COLUMNS = (
+    "source",
+    "target",
+    "fraction",
+    "metric",
+    "baseline",
+    "transfer",
+    "difference",
+    "percent",
+    "n_seeds_baseline",
+    "n_seeds_transfer",
+    "flags",
+    "state",
+    "data",
+    "ids_baseline",
+    "ids_transfer",
+)
+
+
+def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
+    """One row per pair and fraction, with the ids of the cells behind its numbers."""
+    rows: list[dict[str, object]] = []
+    for table in tables:
+        for (source, target), score in sorted(table.scores.items()):
+            if source == target:
+                continue
+            base = table.scores.get((target, target))
+            before = float("nan") if base is None else base.value
+            difference = score.value - before
+            flags = sorted({*score.flags, *(base.flags if base else ())})
+            row = {
+                "source": source,
+                "target": target,
+                "fraction": table.fraction,
+                "metric": table.metric,
+                "baseline": before,
+                "transfer": score.value,
+                "difference": difference,
+                "percent": 100 * difference / before if before > 0 else float("nan"),
+                "n_seeds_baseline": len(base.seeds) if base else 0,
+                "n_seeds_transfer": len(score.seeds),
+                "flags": " ".join(flags),
+                "state": score.state,
+                "data": "sample" if score.sample else "pinned" if score.pinned else "unpinned",
+                "ids_baseline": " ".join(base.ids) if base else "",
+                "ids_transfer": " ".join(score.ids),
+            }
+            rows.append(row)
+    return rows
+
+
+def to_rows_csv(columns: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
+    """CSV of dictionaries; NaN is empty."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = (row.get(name) for name in columns)
+        writer.writerow(["" if value is None or value != value else value for value in values])
+    return stream.getvalue()
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """One table as CSV, Markdown and LaTeX."""
+    made = []
+    for ending, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
+        path = folder / f"{table.name}.{ending}"
+        files.write_text(path, render(table))
+        made.append(path)
+    return made
+
+
+def write(gathered: Gathered, folder: Path) -> Written:
+    """All tables of all groups. Raises StoreError where `folder` cannot be written."""
+    tables: list[Table] = []
+    paths = _write_long(gathered, folder)
+    for group in gathered.groups:
+        made, names = _write_group(gathered, group, folder / group.name)
+        tables += made
+        paths += names
+    paths.append(_write_missing(gathered.missing, folder))
+    return Written(folder=folder, tables=tuple(tables), files=tuple(paths))
+
+
+def _write_long(gathered: Gathered, folder: Path) -> list[Path]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    long = gathered.long()
+    paths = [folder / "long.csv", folder / "long.parquet"]
+    files.write_text(paths[0], long.to_csv(index=False, lineterminator="\n"))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(long, preserve_index=False), sink, compression="zstd")
+    files.write_bytes(paths[1], sink.getvalue().to_pybytes())
+    return paths
+
+
+def _write_group(gathered: Gathered, group: Group, folder: Path) -> tuple[list[Table], list[Path]]:
+    found = score_tables(gathered, group)
+    tables = [made for table in found for made in _printed(table, gathered.registry)]
+    paths = [path for table in tables for path in write_table(table, folder)]
+    files.write_text(folder / "pairs.csv", to_rows_csv(PAIR_COLUMNS, pair_rows(found)))
+    files.write_json(folder / "setting.json", {"setting": group.setting, "data": dict(group.notes)})
+    return tables, [*paths, folder / "pairs.csv", folder / "setting.json"]
+
+
+def _printed(table: ScoreTable, registry: Registry) -> tuple[Table, ...]:
+    transfers = any(source != target for source, target in table.scores)
+    scores = table_of_scores(table, registry)
+    return (scores, table_of_improvements(table, registry)) if transfers else (scores,)
+
+
+def _write_missing(missing: Sequence[Missing], folder: Path) -> Path:
+    columns = ("id", "kind", "source", "target", "seed", "fraction", "state", "why")
+    path = folder / "missing.csv"
+    rows = [{name: getattr(cell, name) for name in columns} for cell in missing]
+    files.write_text(path, to_rows_csv(columns, rows))
+    return path

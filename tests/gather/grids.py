@@ -1,0 +1,114 @@
+"""Small grids of finished cells, made through the store as training makes them; predictions are invented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from empslurm import files, metrics, predictions
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.store import RunsRoot, local_liveness
+from empslurm.tasks import registry
+
+TASKS = registry().tasks
+N_EXAMPLES = {"validation": 20, "test": 30}
+
+
+def baseline(target: str, seed: int = 1, *, fraction: float = 1.0, lr: float = 5e-4, backbone: str = "tiny") -> Cell:
+    """A planned baseline."""
+    data = DataIdentity(
+        dataset=TASKS[target].dataset, raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=fraction
+    )
+    return Cell(
+        kind="baseline",
+        target=target,
+        seed=seed,
+        data=data,
+        backbone=Backbone(name=backbone),
+        backbone_digest="tiny-1",
+        adapter=Adapter(),
+        training=Training(lr=lr),
+    )
+
+
+def transfer(source: Cell, target: Cell, **changes: object) -> Cell:
+    """A planned transfer to the target's setting from a source's cell."""
+    made = replace(target, kind="transfer", source=source.target, source_use=SourceUse(), parent=source.id)
+    return replace(made, **changes)
+
+
+def grid(
+    tasks: Sequence[str], seeds: Sequence[int] = (1,), fractions: Sequence[float] = (1.0,), **changes
+) -> list[Cell]:
+    """All baselines and transfers."""
+    cells = {}
+    for fraction in fractions:
+        for seed in seeds:
+            bases = {task: baseline(task, seed, fraction=fraction, **changes) for task in tasks}
+            sources = {task: baseline(task, seed, **changes) for task in tasks}
+            made = [*sources.values(), *bases.values()]
+            made += [transfer(sources[one], bases[two]) for one in tasks for two in tasks if one != two]
+            cells |= {cell.id: cell for cell in made}
+    return list(cells.values())
+
+
+def outputs(cell: Cell, part: str, *, skill: float, rng: np.random.Generator) -> predictions.Predictions:
+    """Predictions that are right about `skill` of the time (a correlation of about that for ratings)."""
+    task, n = TASKS[cell.target], N_EXAMPLES[part]
+    shared = np.random.default_rng([len(cell.target), n])  # gold does not depend on the cell
+    if task.kind == "regression":
+        gold = shared.normal(3, 1, n)
+        values = skill * (gold - 3) + np.sqrt(1 - skill**2) * rng.normal(size=n) + 3
+    else:
+        gold = shared.integers(0, len(task.labels), n).astype(float)
+        said = np.where(rng.random(n) < skill, gold, rng.integers(0, len(task.labels), n)).astype(int)
+        values = np.eye(len(task.labels))[said] * 2.0
+    return predictions.Predictions(
+        ids=tuple(f"{part}-{at}" for at in range(n)),
+        groups=tuple(f"{part}-{at // 3}" for at in range(n)),
+        gold=gold,
+        outputs=values,
+    )
+
+
+def finish(root: RunsRoot, cell: Cell, *, skill: float = 0.7, constant: bool = False) -> Path:
+    """Give a cell a result, as training does; returns its folder."""
+    folder = root.cell(cell.id)
+    folder.create(cell)
+    claim = folder.take(local_liveness)
+    assert claim is not None
+    rng = np.random.default_rng(int(cell.id[-8:], 16))
+    parts = {part: outputs(cell, part, skill=skill, rng=rng) for part in ("validation", "test")}
+    if constant:
+        parts = {part: replace(made, outputs=np.ones_like(made.outputs)) for part, made in parts.items()}
+    task = TASKS[cell.target]
+    every = np.concatenate([parts["test"].outputs, parts["validation"].outputs])
+    output = folder.output(claim)
+    files.write_bytes(output / "adapter" / "adapter.safetensors", cell.id.encode())
+    predictions.write(output / predictions.NAME, parts)
+    files.write_json(output / "provenance.json", {"wall_s": 2.5, "device": "cpu", "gpu": None})
+    result = {
+        "kind": cell.kind,
+        "target": cell.target,
+        "source": cell.source,
+        "seed": cell.seed,
+        "fraction": cell.data.fraction,
+        "metric": task.metric,
+        **{
+            part: metrics.to_json(metrics.score(task.kind, len(task.labels), made.gold, made.outputs))
+            for part, made in parts.items()
+        },
+        "flags": list(metrics.flags(task.kind, every)),
+        "best_epoch": 1,
+        "history": [],
+        "n_steps": 10,
+        "n_tokens": 1000,
+        "n_train": 100,
+    }
+    assert folder.commit(claim, result)
+    folder.release(claim)
+    return folder.path

@@ -1,0 +1,226 @@
+"""Gathering: only what verifies enters, what is missing is named, a second time nothing is read again."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from empslurm.gather import cache, gather
+from empslurm.gather import verify as verify_module
+from empslurm.store import RunsRoot, local_liveness
+from empslurm.tasks import registry
+from tests.gather.grids import baseline, finish, grid, transfer
+
+TASKS = ("epitome_er", "news_empathy", "conv_emopol")
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = RunsRoot(tmp_path)
+    for cell in grid(TASKS, seeds=(1, 2)):
+        finish(root, cell)
+    return root
+
+
+def test_every_score_of_every_cell_is_in_the_long_table(root):
+    gathered = gather(root, None, registry())
+    assert (gathered.n_done, gathered.missing, len(gathered.groups)) == (18, (), 1)
+    long = gathered.long()
+    # three baselines and six transfers of two seeds; a third are classification (4 metrics), the rest have 3
+    assert len(long) == 2 * 2 * (3 * 4 + 6 * 3)
+    cell = grid(TASKS, seeds=(1,))[0]
+    stored = root.cell(cell.id).result()["test"]
+    own = long[(long["id"] == cell.id) & (long["part"] == "test")].set_index("metric")["value"]
+    assert dict(own) == pytest.approx(stored)
+    assert set(long.loc[long["main"], "metric"]) == {"f1_macro", "pearson"}
+    assert set(long["n_examples"]) == {20, 30}
+    assert set(long["n_groups"]) == {7, 10}
+
+
+def test_a_second_gather_reads_no_result_again(root, monkeypatch):
+    first = gather(root, None, registry())
+    monkeypatch.setattr(cache, "verify", lambda folder: pytest.fail(f"{folder.id} was read again"))
+    second = gather(root, None, registry())
+    assert second.long().equals(first.long())
+
+
+def test_only_new_results_are_read(root, monkeypatch):
+    gather(root, None, registry())
+    new = baseline("epitome_ex")
+    finish(root, new)
+    seen = []
+    monkeypatch.setattr(cache, "verify", lambda folder: seen.append(folder.id) or verify_module.verify(folder))
+    assert gather(root, None, registry()).n_done == 19
+    assert seen == [new.id]
+    assert gather(root, None, registry()).n_done == 19
+    assert seen == [new.id]
+
+
+def test_a_lost_or_broken_memory_costs_time_only(root):
+    expected = gather(root, None, registry()).long()
+    (root.gathered / cache.NAME).write_bytes(b"not parquet")
+    assert gather(root, None, registry()).long().equals(expected)
+    shutil.rmtree(root.gathered)
+    assert gather(root, None, registry()).long().equals(expected)
+
+
+def _reseal(path, **changes):
+    """A forger who knows how seals are made."""
+    from empslurm import ids
+
+    value = {key: item for key, item in json.loads(path.read_text()).items() if key != "seal"} | changes
+    path.write_text(json.dumps({**value, "seal": ids.digest(value)}))
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before the first gather", "after a gather"])
+def test_a_score_that_its_predictions_do_not_give_is_refused_by_name(root, first):
+    if not first:
+        gather(root, None, registry())
+    cell = grid(TASKS)[0]
+    path = root.cell(cell.id).path / "result.json"
+    stored = json.loads(path.read_text())["test"]
+    _reseal(path, test={**stored, "f1_macro": 0.99})
+    gathered = gather(root, None, registry())
+    (refused,) = gathered.missing
+    assert (refused.id, refused.state) == (cell.id, "refused")
+    assert "result.json" in refused.why
+    assert "predictions.parquet" in refused.why
+    assert "f1_macro" in refused.why
+    assert cell.id not in set(gathered.long()["id"])
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "adapter/adapter.safetensors", "provenance.json"])
+def test_an_altered_file_is_refused_by_name(root, name):
+    gather(root, None, registry())
+    cell = grid(TASKS)[1]
+    path = root.cell(cell.id).path / "output-0001" / name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    (refused,) = gather(root, None, registry()).missing
+    assert refused.state == "refused"
+    assert str(path) in refused.why
+
+
+def test_a_hidden_flag_is_refused(root):
+    cell = baseline("epitome_ip")
+    path = finish(root, cell, constant=True) / "result.json"
+    _reseal(path, flags=[])
+    (refused,) = gather(root, None, registry()).missing
+    assert "constant" in refused.why
+
+
+def test_a_result_under_another_cells_name_is_refused(root):
+    one, two = baseline("epitome_er", 1), baseline("epitome_er", 2)
+    result = json.loads((root.cell(two.id).path / "result.json").read_text())
+    _reseal(root.cell(one.id).path / "result.json", **{**result, "id": one.id})
+    (refused,) = gather(root, None, registry()).missing
+    assert refused.id == one.id
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"id": 3}', b"\xff\xfe", b"[" * 100_000])
+def test_a_hostile_result_is_refused_in_a_sentence(root, content):
+    cell = grid(TASKS)[0]
+    (root.cell(cell.id).path / "result.json").write_bytes(content)
+    (refused,) = gather(root, None, registry()).missing
+    assert refused.id == cell.id
+    assert "result.json" in refused.why
+
+
+def test_an_output_that_points_outside_is_refused(root, tmp_path):
+    cell = grid(TASKS)[0]
+    path = root.cell(cell.id).path / "result.json"
+    (tmp_path / "secret").write_text("x")
+    _reseal(path, output="../../..", files={"secret": "0" * 64})
+    (refused,) = gather(root, None, registry()).missing
+    assert "must be part of the result" in refused.why
+
+
+def test_undefined_scores_stay_undefined_and_flagged(root):
+    cell = baseline("news_distress")
+    finish(root, cell, constant=True)
+    long = gather(root, None, registry()).long()
+    own = long[(long["id"] == cell.id) & (long["metric"] == "pearson") & (long["part"] == "test")]
+    assert np.isnan(own["value"].iloc[0])
+    assert own["flags"].iloc[0] == "constant"
+
+
+def test_unfinished_and_failed_cells_are_missing_with_their_reason(root):
+    begun, failed = baseline("hope"), baseline("mi_adherent")
+    for cell in (begun, failed):
+        folder = root.cell(cell.id)
+        folder.create(cell)
+        claim = folder.take(local_liveness)
+        if cell is failed:
+            folder.fail(claim, kind="data", message="no rows")
+            folder.release(claim)
+    found = {cell.target: cell for cell in gather(root, None, registry()).missing}
+    assert found["hope"].state == "running"
+    assert (found["mi_adherent"].state, found["mi_adherent"].why) == ("failed", "data: no rows")
+
+
+def test_many_results_go_through_several_processes(tmp_path, monkeypatch):
+    root = RunsRoot(tmp_path)
+    cells = grid(TASKS)
+    for cell in cells:
+        finish(root, cell)
+    monkeypatch.setattr(cache, "WORTH_A_POOL", 1)
+    monkeypatch.setattr(cache, "CHUNK", 4)
+    done = []
+    assert gather(root, None, registry(), advance=done.append).n_done == len(cells)
+    assert sum(done) == len(cells)
+
+
+def test_settings_that_differ_never_share_a_table(tmp_path):
+    root = RunsRoot(tmp_path)
+    for cell in (*grid(TASKS, seeds=(1,)), *grid(TASKS, seeds=(1,), lr=1e-3), *grid(TASKS, backbone="minilm")):
+        finish(root, cell)
+    gathered = gather(root, None, registry())
+    assert [len(group.runs) for group in gathered.groups] == [9, 9, 9]
+    assert len({group.name for group in gathered.groups}) == 3
+    for group in gathered.groups:
+        assert group.runs.duplicated(["kind", "source", "target", "seed", "fraction"]).sum() == 0
+
+
+def test_hyper_parameters_by_task_are_one_setting(tmp_path):
+    root = RunsRoot(tmp_path)
+    one, two = baseline("epitome_er", lr=1e-3), baseline("news_empathy", lr=2e-3)
+    for cell in (one, two, transfer(one, two), transfer(two, one)):
+        finish(root, cell)
+    (group,) = gather(root, None, registry()).groups
+    assert group.setting["training_by_task"] == ["lr"]
+
+
+def test_ways_to_use_a_source_share_their_baselines(tmp_path):
+    from empslurm.config import SourceUse
+
+    root = RunsRoot(tmp_path)
+    one, two = baseline("epitome_er"), baseline("news_empathy")
+    tuned = transfer(one, two, source_use=SourceUse(mode="tuned"))
+    for cell in (one, two, transfer(one, two), tuned):
+        finish(root, cell)
+    gathered = gather(root, None, registry())
+    assert [len(group.runs) for group in gathered.groups] == [3, 3]
+    assert {group.setting["source_use"]["mode"] for group in gathered.groups} == {"frozen", "tuned"}
+
+
+def test_a_source_trained_in_two_ways_gives_two_tables(tmp_path):
+    root = RunsRoot(tmp_path)
+    target = baseline("news_empathy")
+    slow, fast = baseline("epitome_er"), baseline("epitome_er", lr=1e-3)
+    for cell in (target, slow, fast, transfer(slow, target), transfer(fast, target)):
+        finish(root, cell)
+    for group in gather(root, None, registry()).groups:
+        assert group.runs.duplicated(["kind", "source", "target", "seed", "fraction"]).sum() == 0
+
+
+def test_data_that_are_no_release_are_named(root):
+    (group,) = gather(root, None, registry()).groups
+    assert set(group.notes) == set(TASKS)
+    (group,) = gather(root, None, registry(), sample_digests=frozenset({"0" * 64})).groups
+    assert set(group.notes.values()) == {"sample"}
+
+
+def test_an_empty_runs_root_is_no_error(tmp_path):
+    gathered = gather(RunsRoot(tmp_path / "none"), None, registry())
+    assert (gathered.groups, gathered.missing, gathered.n_done) == ((), (), 0)
+    assert len(gathered.long()) == 0
