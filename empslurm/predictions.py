@@ -54,25 +54,31 @@ def write(path: Path, parts: Mapping[str, Predictions]) -> None:
 
 def read(path: Path) -> dict[str, Predictions]:
     """All parts of a file. Raises DamagedError."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=list(COLUMNS))
+        # From memory, in this thread: a gather reads thousands of small files, and starting threads costs more than they
+        # save.
+        source = pa.BufferReader(files.read_bytes(path))
+        table = pq.ParquetFile(source, read_dictionary=["part", "group"]).read(columns=list(COLUMNS), use_threads=False)
         width = table.schema.field("output").type.list_size
         flat: NDArray[Any] = table["output"].combine_chunks().flatten().to_numpy()
         outputs = flat.reshape(-1, width)
         gold = table["gold"].to_numpy()
-        part = np.asarray(table["part"].to_pylist(), dtype=object)
-        example, group = table["id"].to_pylist(), table["group"].to_pylist()
+        part = table["part"].combine_chunks()
+        names, codes = part.dictionary.to_pylist(), part.indices.to_numpy(zero_copy_only=False)
+        # NumPy makes the strings at once, pyarrow's to_pylist one Python object at a time.
+        example, group = table["id"].to_numpy(), table["group"].cast(pa.string()).to_numpy()
+        made = {}
+        for code in dict.fromkeys(codes.tolist()):
+            rows = np.flatnonzero(codes == code)
+            made[str(names[code])] = Predictions(
+                ids=tuple(example[rows].tolist()),
+                groups=tuple(group[rows].tolist()),
+                gold=gold[rows],
+                outputs=outputs[rows] if width > 1 else outputs[rows, 0],
+            )
     except Exception as error:
         raise DamagedError(f"{path} must hold predictions as written by a cell, but does not: {error}") from error
-    made = {}
-    for name in dict.fromkeys(part.tolist()):
-        rows = np.flatnonzero(part == name)
-        made[str(name)] = Predictions(
-            ids=tuple(example[row] for row in rows),
-            groups=tuple(group[row] for row in rows),
-            gold=gold[rows],
-            outputs=outputs[rows] if width > 1 else outputs[rows, 0],
-        )
     return made

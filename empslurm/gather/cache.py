@@ -87,17 +87,12 @@ def _write(root: RunsRoot, rows: pd.DataFrame) -> None:
 def _unchanged(root: RunsRoot, known: pd.DataFrame, wanted: set[str]) -> set[str]:
     """The remembered cells whose files are still the ones that were verified."""
     cells = str(root.path / "cells")
-    good = set()
-    for cell, names, before in zip(known["id"], known["files"], known["fingerprint"], strict=True):
-        if cell in wanted and _fingerprint(f"{cells}/{cell}", names) == before:
-            good.add(cell)
-    return good
-
-
-def _fingerprint(folder: str, names: str) -> str:
-    from pathlib import Path
-
-    return fingerprint(CellDir(Path(folder)), tuple(names.split("\n")))
+    remembered = zip(known["id"].tolist(), known["files"].tolist(), known["fingerprint"].tolist(), strict=True)
+    return {
+        cell
+        for cell, names, before in remembered
+        if cell in wanted and fingerprint(f"{cells}/{cell}", names.split("\n")) == before
+    }
 
 
 def _verify_all(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 from empslurm import ids
 
 BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
+
+
+@cache
+def _parsed(setting: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = json.loads(setting)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +32,10 @@ class Place:
     parent: str | None
     setting: str  # canonical JSON
 
-    @cached_property
+    @property
     def parts(self) -> Mapping[str, Any]:
         """The setting, parsed."""
-        value: Mapping[str, Any] = json.loads(self.setting)
-        return value
+        return _parsed(self.setting)
 
 
 Key = Callable[[Place], object]
@@ -114,12 +119,10 @@ def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tup
 
 def describe(places: Sequence[Place]) -> dict[str, Any]:
     """What a group's cells have in common, for captions and folder names."""
-    first = places[0].parts
-    use = next((place.parts["source_use"] for place in places if place.parts.get("source_use")), None)
-    raw = sorted(
-        {f"{place.parts['data']['use']['context']}/{place.parts['data']['use']['splits']}" for place in places}
-    )
-    training = [place.parts["training"] for place in places]
+    settings = [_parsed(text) for text in dict.fromkeys(place.setting for place in places)]
+    first, training = settings[0], [parts["training"] for parts in settings]
+    use = next((parts["source_use"] for parts in settings if parts.get("source_use")), None)
+    raw = sorted({f"{parts['data']['use']['context']}/{parts['data']['use']['splits']}" for parts in settings})
     same = {name: value for name, value in training[0].items() if all(one[name] == value for one in training)}
     varies = sorted(set(training[0]) - set(same))
     return {

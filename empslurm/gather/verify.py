@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ def column(part: str, metric: str) -> str:
 SCORES = tuple(column(part, metric) for part in PARTS for metric in (*metrics.CLASSIFICATION, *metrics.REGRESSION))
 
 
-def fingerprint(folder: CellDir, names: tuple[str, ...]) -> str:
+def fingerprint(folder: str, names: Iterable[str]) -> str:
     """Size, time and inode of a result's files: while they stay, a verified result is not read again. "" when gone."""
     try:
-        stats = [os.stat(f"{folder.path}/{name}") for name in names]
+        stats = [os.stat(f"{folder}/{name}") for name in names]
     except OSError:
         return ""
-    return ";".join(f"{stat.st_size},{stat.st_mtime_ns},{stat.st_ino}" for stat in stats)
+    return ";".join([f"{stat.st_size},{stat.st_mtime_ns},{stat.st_ino}" for stat in stats])
 
 
 def verify(folder: CellDir) -> Row | None:
@@ -47,7 +47,7 @@ def verify(folder: CellDir) -> Row | None:
     identity = _identity(folder, result)
     output = folder.verify(result)
     names = ("cell.json", "result.json", *(f"{output.name}/{name}" for name in sorted(result["files"])))
-    before = fingerprint(folder, names)
+    before = fingerprint(str(folder.path), names)
     row: Row = {"id": folder.id, **{name: identity.get(name) for name in PLACE}}
     row["fraction"], row["labels"] = float(identity["data"]["fraction"]), str(identity["data"]["labels"])
     row["setting"] = ids.canonical_json(_setting(identity))
@@ -119,7 +119,8 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
 def _compare(folder: CellDir, path: Path, part: str, stored: Mapping[str, float], found: Mapping[str, float]) -> None:
     for name, value in found.items():
         said = stored.get(name, float("inf"))
-        if not np.isclose(said, value, rtol=0, atol=TOLERANCE, equal_nan=True):
+        undefined = said != said and value != value
+        if not (undefined or abs(said - value) <= TOLERANCE):
             raise DamagedError(
                 f"{path} must give the {part} {name} of {folder.path / 'result.json'}, {said:.6f}, but gives "
                 f"{value:.6f}; it enters no table; move the folder away and run the cell again"

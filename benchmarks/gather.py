@@ -1,0 +1,172 @@
+"""Time of a first and of a second gather over a synthetic runs root.
+
+    python benchmarks/gather.py [--results N] [--examples N] [--keep DIR]
+
+Every result has invented predictions for N test examples and as many validation examples of one of the eighteen tasks,
+an adapter file, provenance, a seal and checksums; all of it is verified the first time. The tree is many copies of a
+few hundred distinct cells' contents under identities of their own. Writes benchmarks/results/gather.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from empslurm import ids, metrics, predictions
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.files import sha256_bytes, to_json
+from empslurm.gather import gather
+from empslurm.store import RunsRoot
+from empslurm.tasks import Registry, registry
+
+OUT = Path(__file__).parent / "results" / "gather.json"
+N_VARIANTS = 5  # distinct predictions per task
+ADAPTER_BYTES = 4096
+
+
+def cells(known: Registry, n_results: int) -> list[Cell]:
+    """Baselines and transfers of all tasks, seed after seed, until there are enough."""
+    found: list[Cell] = []
+    for seed in range(1, n_results):
+        bases = {task: _baseline(known, task, seed) for task in known.tasks}
+        found += bases.values()
+        for source, first in bases.items():
+            moved = (second for target, second in bases.items() if target != source)
+            found += [
+                replace(cell, kind="transfer", source=source, source_use=SourceUse(), parent=first.id) for cell in moved
+            ]
+        if len(found) >= n_results:
+            break
+    return found[:n_results]
+
+
+def _baseline(known: Registry, task: str, seed: int) -> Cell:
+    data = DataIdentity(
+        dataset=known.tasks[task].dataset, raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0
+    )
+    return Cell(
+        kind="baseline",
+        target=task,
+        seed=seed,
+        data=data,
+        backbone=Backbone(name="tiny"),
+        backbone_digest="tiny-1",
+        adapter=Adapter(),
+        training=Training(),
+    )
+
+
+def content(known: Registry, task: str, variant: int, n_examples: int, folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """Bytes of a predictions file, and the scores that it gives."""
+    own, rng = known.tasks[task], np.random.default_rng([variant, len(task), n_examples])
+    parts = {}
+    for part in ("validation", "test"):
+        if own.kind == "regression":
+            gold, outputs = rng.normal(size=n_examples), rng.normal(size=n_examples)
+        else:
+            gold = rng.integers(0, len(own.labels), n_examples).astype(np.float64)
+            outputs = rng.normal(size=(n_examples, len(own.labels)))
+        parts[part] = predictions.Predictions(
+            ids=tuple(f"{task}-{part}-{at}" for at in range(n_examples)),
+            groups=tuple(f"{at // 4}" for at in range(n_examples)),
+            gold=gold,
+            outputs=outputs,
+        )
+    path = folder / "predictions.parquet"
+    predictions.write(path, parts)
+    scores = {
+        part: metrics.to_json(metrics.score(own.kind, len(own.labels), made.gold, made.outputs))
+        for part, made in parts.items()
+    }
+    return path.read_bytes(), {**scores, "metric": own.metric, "flags": []}
+
+
+def plant(root: RunsRoot, known: Registry, n_results: int, n_examples: int) -> None:
+    """Write the tree as the store would have, without its flushes to disk (they are not what is measured)."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = {
+            (task, variant): content(known, task, variant, n_examples, Path(folder))
+            for task in known.tasks
+            for variant in range(N_VARIANTS)
+        }
+    provenance = to_json({"wall_s": 60.0, "device": "cpu", "gpu": None, "code": {"commit": "0" * 40}})
+    adapter = os.urandom(ADAPTER_BYTES)
+    for at, cell in enumerate(cells(known, n_results)):
+        data, scores = made[cell.target, at % N_VARIANTS]
+        _plant_one(root, cell, {"predictions.parquet": data, "provenance.json": provenance, "adapter": adapter}, scores)
+
+
+def _plant_one(root: RunsRoot, cell: Cell, contents: dict[str, bytes], scores: dict[str, Any]) -> None:
+    folder = root.cell(cell.id).path
+    output = folder / "output-0001"
+    output.mkdir(parents=True)
+    for name, data in contents.items():
+        (output / name).write_bytes(data)
+    history = [{"epoch": epoch, "loss": 1.0 / epoch, "validation": scores["validation"]} for epoch in range(1, 11)]
+    result = {
+        **scores,
+        **{name: getattr(cell, name) for name in ("id", "kind", "source", "target", "seed")},
+        "fraction": 1.0,
+        "history": history,
+        "best_epoch": 3,
+        "n_steps": 1000,
+        "n_tokens": 100_000,
+        "n_train": 8000,
+        "claim": 1,
+        "output": output.name,
+        "files": {name: sha256_bytes(data) for name, data in contents.items()},
+    }
+    (folder / "cell.json").write_bytes(to_json(cell.identity()))
+    (folder / "result.json").write_bytes(to_json({**result, "seal": ids.digest(result)}))
+
+
+def timed(root: RunsRoot, known: Registry) -> tuple[float, int]:
+    """Seconds of one gather with its long table, and how many cells it found."""
+    start = time.perf_counter()
+    gathered = gather(root, None, known)
+    assert not gathered.missing, gathered.missing[0].why
+    n_rows = len(gathered.long())
+    assert n_rows > gathered.n_done
+    return time.perf_counter() - start, gathered.n_done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=int, default=30_000)
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--keep", type=Path, help="where to leave the tree; default: a temporary folder")
+    given = parser.parse_args()
+    known = registry()
+    folder = given.keep or Path(tempfile.mkdtemp())
+    root = RunsRoot(folder)
+    if not (folder / "cells").exists():
+        plant(root, known, given.results, given.examples)
+    shutil.rmtree(root.gathered, ignore_errors=True)
+    first, n_done = timed(root, known)
+    second, _ = timed(root, known)
+    found = {
+        "n_results": n_done,
+        "n_examples": given.examples,
+        "n_cores": len(os.sched_getaffinity(0)),
+        "first_s": round(first, 2),
+        "second_s": round(second, 2),
+        "memory_bytes": (root.gathered / "verified-1.parquet").stat().st_size,
+    }
+    OUT.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    if given.keep is None:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
