@@ -58,8 +58,7 @@ def read(path: Path) -> dict[str, Predictions]:
     import pyarrow.parquet as pq
 
     try:
-        # From memory, in this thread: a gather reads thousands of small files, and starting threads costs more than they
-        # save.
+        # From memory, in this thread: a gather reads thousands of small files, where threads cost more than they save.
         source = pa.BufferReader(files.read_bytes(path))
         table = pq.ParquetFile(source, read_dictionary=["part", "group"]).read(columns=list(COLUMNS), use_threads=False)
         width = table.schema.field("output").type.list_size
