@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,13 @@ def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
     """targets: (n_examples,)."""
     import numpy as np
 
-    measures = {"min": np.min, "median": np.median, "max": np.max, "mean": np.mean, "std": np.std}
+    measures: Mapping[str, Callable[..., Any]] = {
+        "min": np.min,
+        "median": np.median,
+        "max": np.max,
+        "mean": np.mean,
+        "std": np.std,
+    }
     return {name: float(measure(targets)) if len(targets) else None for name, measure in measures.items()}
 
 
@@ -111,7 +117,7 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
     """Everything `data stats` says of a dataset, as JSON values. Raises DataError, StoreError."""
     use = use or DataUse()
     prepared = prepare(dataset, data_root, cache_root)
-    tasks = {}
+    tasks: dict[str, dict[str, Any]] = {}
     for task in dataset.tasks:
         try:
             lines = task_stats(task, load_task(prepared, task, use, "all"))
