@@ -1,0 +1,1 @@
+"""From gathered rows to the paper's tables and figures, and one page."""
