@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from empslurm.cli import data_stats
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
@@ -22,6 +24,10 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     stats = actions.add_parser("stats", help="sizes and label shares, per split", parents=[common_options])
     for parser_ in (status, stats):
         parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
+        parser_.add_argument(
+            "--cards", type=Path, nargs="+", default=(), metavar="PATH", help="cards of your own, or folders of them"
+        )
+    data_stats.arguments(stats)
     sample = actions.add_parser(
         "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
     )
@@ -37,10 +43,10 @@ def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     return [known.datasets[name] for name in names]
 
 
-def _status(given: argparse.Namespace, out: Output) -> int:
+def _status(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     root = RunsRoot(given.runs)
     found: list[dict[str, Any]] = []
-    for dataset in chosen(given.datasets, registry()):
+    for dataset in datasets:
         located = locate(dataset, given.data, root.prepared)
         found.append(
             {
@@ -76,30 +82,11 @@ def _sample(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _stats(given: argparse.Namespace, out: Output) -> int:
-    from empslurm.tasks.stats import dataset_stats
-
-    root, known = RunsRoot(given.runs), registry()
-    stats, missing = {}, {}
-    for dataset in chosen(given.datasets, known):
-        located = locate(dataset, given.data, root.prepared)
-        if located.state == "missing":
-            missing[dataset.id] = located.problem
-            continue
-        stats[dataset.id] = dataset_stats(dataset, given.data, root.prepared)
-    out.document({"datasets": stats, "missing": missing})
-    rows = [
-        (item["title"], item["n_examples"], item["published"].get("n_examples"), item["n_rejects"], item["state"])
-        for item in stats.values()
-    ]
-    out.table("examples", ("dataset", "here", "paper", "rejected rows", "state"), rows)
-    for item in stats.values():
-        for task, value in item["tasks"].items():
-            out.table(task, ("", *value["columns"]), value["rows"])
-    for problem in missing.values():
-        out.line(f"missing: {problem}")
-    return 0
-
-
 def run(given: argparse.Namespace, out: Output) -> int:
-    return {"status": _status, "sample": _sample, "stats": _stats}[given.action](given, out)
+    if given.action == "sample":
+        return _sample(given, out)
+    known = registry(given.cards)
+    datasets = chosen(given.datasets, known)
+    if given.action == "status":
+        return _status(given, out, datasets)
+    return data_stats.run(given, out, datasets, known)

@@ -108,10 +108,13 @@ def read_cards(paths: Iterable[Path], taken: Collection[str]) -> list[Dataset]:
 
 def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     reader = Reader(str(path))
-    given = reader.section(Card, yamlfile.load(path))
+    node = yamlfile.load(path)
+    given = reader.section(Card, node)
+    written = {key for key, _, _ in node.entries} if isinstance(node, yamlfile.Table) else set()
     if given.get("id") in taken:
         reader.problem("id", f"be an id of its own, but {given['id']} exists already", "choose another")
-    _check_kind(reader, given)
+    _check_kind(reader, given, written)
+    _check_hub(reader, given)
     if given.get("family") not in (None, *SALTS):
         reader.problem("family", *unknown(given["family"], SALTS, "family"))
     reader.finish()
@@ -119,11 +122,11 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     return dataset_of(Card(**given))
 
 
-def _check_kind(reader: Reader, given: Mapping[str, Any]) -> None:
-    """What must be there or must not for a kind of task."""
+def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """What must be there or must not for a kind of task; `written`: all keys, those with a noted problem too."""
     kind, low, high = str(given.get("kind")), given.get("low"), given.get("high")
     if kind == "classification":
-        if "labels" not in given:
+        if "labels" not in written:
             reader.problem("kind", "come with labels, but there are none", "add `labels: [one, another]`")
         for name in ("low", "high"):
             if given.get(name) is not None:
@@ -136,6 +139,16 @@ def _check_kind(reader: Reader, given: Mapping[str, Any]) -> None:
     metric = given.get("metric")
     if kind in METRICS and metric is not None and metric not in METRICS[kind]:
         reader.problem("metric", f"be one of {', '.join(METRICS[kind])} for a {kind}, but is {metric}", "choose one")
+
+
+def _check_hub(reader: Reader, given: Mapping[str, Any]) -> None:
+    """A hub's dataset is saved as one Parquet file."""
+    if given.get("hub") is None:
+        return
+    if given.get("format", "parquet") != "parquet":
+        reader.problem("hub", f"be saved as parquet, but format is {given['format']}", "write `format: parquet`")
+    if not isinstance(given.get("file", ""), str):
+        reader.problem("hub", "be saved as one file, but there are several", "name one file and one split")
 
 
 def dataset_of(card: Card) -> Dataset:

@@ -113,9 +113,9 @@ def imbalance(parts: NDArray[np.int64], columns: NDArray[np.float64]) -> float:
 
 
 def best_salt(
-    groups: Sequence[Sequence[str]], columns: Sequence[NDArray[np.float64]], n_salts: int
+    groups: Sequence[Sequence[str]], columns: Sequence[NDArray[np.float64]], n_salts: int, *, first: int = 0
 ) -> tuple[int, float]:
-    """The salt below `n_salts` with the smallest worst imbalance over several datasets of one family.
+    """The salt from `first` to below `n_salts` with the smallest worst imbalance over datasets of one family.
 
     groups: per dataset, the group of each row. columns: per dataset (n_rows, n_columns), see `imbalance`.
     """
@@ -130,8 +130,8 @@ def best_salt(
         summed = np.zeros((len(names), weights.shape[1]))
         np.add.at(summed, index, weights)
         sums.append(summed)
-    best = (0, float("inf"))
-    for salt in range(n_salts):
+    best = (first, float("inf"))
+    for salt in range(first, n_salts):
         parts = np.asarray([PARTS.index(part_of(name, salt)) for name in names])
         worst = max(imbalance(parts, summed) for summed in sums)
         if worst < best[1]:

@@ -1,0 +1,104 @@
+"""`data stats`: sizes and label distributions beside the paper's, and every difference."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from empslurm.cli.output import Output
+from empslurm.config import DataUse, SplitRule
+from empslurm.errors import DataError
+from empslurm.store import RunsRoot
+from empslurm.tasks import Registry
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Dataset
+
+if TYPE_CHECKING:
+    from empslurm.report.datasets import Compared
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--splits", choices=get_args(SplitRule), default="family", help="the split rule")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write tables (default: RUNS/gathered/data)")
+
+
+def _measure(
+    datasets: Sequence[Dataset], given: argparse.Namespace, out: Output
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], dict[str, str]]:
+    """Statistics, missing datasets with how to obtain them, and datasets that cannot be read with the reason."""
+    from rich.progress import Progress
+
+    from empslurm.tasks.stats import dataset_stats
+
+    root, use = RunsRoot(given.runs), DataUse(splits=given.splits)
+    stats: dict[str, dict[str, Any]] = {}
+    missing: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    with Progress(console=out.console(error=True), transient=True) as progress:
+        bar = progress.add_task("counting", total=len(datasets))
+        for dataset in datasets:
+            progress.update(bar, description=f"counting {dataset.id}")
+            found = locate(dataset, given.data, root.prepared)
+            if found.state == "missing":
+                missing[dataset.id] = found.problem
+            else:
+                try:
+                    stats[dataset.id] = dataset_stats(dataset, given.data, root.prepared, use)
+                except DataError as error:  # the others can still be counted
+                    broken[dataset.id] = str(error)
+            progress.advance(bar)
+    return stats, missing, broken
+
+
+def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], known: Registry) -> int:
+    from empslurm.report.datasets import compare, summary, write
+
+    stats, missing, broken = _measure(datasets, given, out)
+    ids = {name for dataset in datasets for name in (dataset.id, *(task.id for task in dataset.tasks))}
+    rows = [row for row in compare(stats) if row.name in ids]
+    written = write(rows, known, given.out or RunsRoot(given.runs).gathered / "data")
+    out.document(
+        {
+            "splits": given.splits,
+            "datasets": stats,
+            "missing": missing,
+            "broken": broken,
+            "compared": [{**asdict(row), "difference": row.difference} for row in rows],
+            "summary": summary(rows),
+            "files": [str(path) for path in written],
+        }
+    )
+    if not out.json:
+        _show(stats, rows, out)
+        out.line(f"tables are in {written[0].parent}")
+    for problem in missing.values():
+        out.line(f"missing: {problem}")
+    for problem in broken.values():
+        out.say(f"empslurm: {problem}", style="red")
+    return 1 if broken else 0
+
+
+def _show(stats: dict[str, dict[str, Any]], rows: Sequence[Compared], out: Output) -> None:
+    from empslurm.report.datasets import differences, summary
+
+    columns = ("dataset", "examples", "vocabulary", "tokens", "with previous turn", "groups", "rejected rows", "state")
+    names = ("title", "n_examples", "n_vocabulary", "n_tokens", "n_tokens_previous", "n_groups", "n_rejects", "state")
+    out.table("sizes", columns, [[one[name] for name in names] for one in stats.values()])
+    for one in stats.values():
+        for task, value in one["tasks"].items():
+            out.table(task, ("", *value["columns"]), value["rows"])
+    counts = summary(rows)
+    kinds = sorted({kind for table in counts.values() for kind in table})
+    lines = [(f"Table {table}", *(found.get(kind, 0) for kind in kinds)) for table, found in counts.items()]
+    out.table("numbers beside the paper's", ("", *kinds), lines)
+    shown = [
+        (row.table, f"{row.name}: {row.measure}", row.here, row.published, row.difference, row.verdict)
+        for row in differences(rows)
+    ]
+    out.table("whole datasets that differ", ("table", "what", "here", "paper", "difference", "why"), shown)
+    for one in stats.values():
+        if one["leaks"]:
+            out.line(f"! {one['leaks']}", style="yellow")

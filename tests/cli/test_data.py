@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from empslurm.cli import main
+
+
+@pytest.fixture
+def sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The roots of an invented corpus, as arguments."""
+    roots = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert main([*roots, "data", "sample"]) == 0
+    capsys.readouterr()
+    return roots
+
+
+def test_stats_is_one_document_and_files_beside_the_paper(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([*sample, "data", "stats", "epitome", "conv", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert set(value["datasets"]) == {"epitome", "conv"}
+    assert {row["name"] for row in value["compared"]} == {
+        *("epitome", "epitome_er", "epitome_ex", "epitome_ip"),
+        *("conv", "conv_emoint", "conv_emopol", "conv_empathy"),
+    }
+    assert all(Path(path).is_file() for path in value["files"])
+    assert (tmp_path / "runs" / "gathered" / "data" / "table9.tex").is_file()
+
+
+def test_stats_names_what_is_missing_and_goes_on(sample: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path(sample[1], "news", "goldstandard_dev.tsv").unlink()
+    assert main([*sample, "data", "stats", "news", "hope"]) == 0
+    shown = capsys.readouterr()
+    assert "goldstandard_dev.tsv is not" in shown.out
+    assert "not supportive" in shown.out
+
+
+def test_stats_says_what_cannot_be_read_and_counts_the_rest(
+    sample: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(sample[1], "hope", "tweets.csv").write_bytes(b"\xff\xfe\x00broken")
+    assert main([*sample, "data", "stats", "news", "hope", "--splits", "paper", "--json"]) == 1
+    shown = capsys.readouterr()
+    value = json.loads(shown.out)
+    assert set(value["datasets"]) == {"news"}
+    assert "tweets.csv must be UTF-8" in value["broken"]["hope"]
+    assert "nested slices" in value["datasets"]["news"]["leaks"]
+
+
+def test_an_unknown_dataset_is_wrong_use(sample: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*sample, "data", "stats", "epitom"]) == 2
+    assert "'epitom' is not" in capsys.readouterr().err
+
+
+CARD = """\
+id: kite_mood
+title: Kite Mood
+file: kites.csv
+format: csv
+columns: {text: said, label: mood}
+kind: classification
+labels: [up, down]
+data_source: Twitter
+language_setting: social media
+citation: Nobody (2026). Kites of invention.
+licence: CC BY 4.0
+"""
+
+
+def test_a_card_of_ones_own_is_counted_too(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "kite.yaml").write_text(CARD)
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "kites.csv").write_text("said,mood\n" + "".join(f"kite {n},{('up', 'down')[n % 2]}\n" for n in range(40)))
+    roots = ["--data", str(more), *sample[2:]]
+    assert main([*roots, "data", "stats", "kite_mood", "--cards", str(tmp_path / "cards"), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]
+    assert value["n_examples"] == 40
+    assert value["tasks"]["kite_mood"]["rows"][2][:2] == ["up", 50.0]
