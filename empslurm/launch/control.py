@@ -48,20 +48,19 @@ def max_array_size() -> int:
     return max(1, int(found.group(1))) if found else DEFAULT_MAX_ARRAY
 
 
-def requeue(job_id: str, *, exclude: Sequence[str] = (), delay_s: int = 0) -> bool:
-    """Queue this process's own job again, elsewhere or later if asked for; ends with this process being killed.
+def requeue(job_id: str, *, exclude: Sequence[str] = (), delay_s: int = 0) -> str:
+    """Queue this process's own job again, elsewhere or later if asked for; what Slurm objects, empty when it is done.
 
     Only a pending job can be changed. It is that from the requeue on, while its processes get their time to end.
     """
     good, said = patiently("scontrol", "requeue", job_id)
     if not good:
-        print(f"job {job_id} must be queued again, but Slurm says: {said}", flush=True)
-        return False
+        return said or "nothing"
     changes = [f"ExcNodeList={','.join(exclude)}"] if exclude else []
     changes += [f"StartTime=now+{delay_s}"] if delay_s else []
     if changes:
         run("scontrol", "update", f"JobId={job_id}", *changes)
-    return True
+    return ""
 
 
 def cancel(job_ids: Sequence[str]) -> None:

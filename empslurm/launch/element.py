@@ -190,7 +190,7 @@ class Work:
             delay = max(delay for delay in delays if delay is not None)
             say(f"waits {delay} s for {', '.join(sorted(coming))}")
             self._end_all("waiting", detail=min(coming))
-            if control.requeue(self.job_id, delay_s=delay):
+            if self._requeue(delay_s=delay):
                 return False
         lacking = gone | coming
         self.left_out = {cell.id for pack in self.packs.values() for cell in pack.cells if cell.parent in lacking}
@@ -303,10 +303,16 @@ class Work:
         if not self._may_start_again():
             return False
         say(f"goes to another node than {', '.join(nodes)}")
-        return control.requeue(self.job_id, exclude=nodes)
+        return self._requeue(exclude=nodes)
+
+    def _requeue(self, *, exclude: Sequence[str] = (), delay_s: int = 0) -> bool:
+        objection = control.requeue(self.job_id, exclude=exclude, delay_s=delay_s)
+        if objection:
+            say(f"job {self.job_id} must be queued again, but Slurm says: {objection}")
+        return not objection
 
     def _last_line(self) -> str:
-        """The end of what the train process said."""
+        """The end of what the train process said, submitit's own words left out."""
         sys.stdout.flush()
         try:
             with open(self.log, "rb") as stream:
@@ -314,7 +320,8 @@ class Work:
                 lines = stream.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+        spoken = (line.strip() for line in reversed(lines) if not line.startswith(("submitit ", "empslurm: ")))
+        return next((line for line in spoken if line), "")[:300]
 
 
 def watts() -> float:

@@ -11,7 +11,7 @@ from empslurm.store import RunsRoot
 
 
 def share(root: RunsRoot, profile: Profile) -> None:
-    """Give the runs root's folders to the profile's group, inherited below; do as its umask says in this process too."""
+    """Give the runs root's folders to the profile's group, inherited below; heed its umask here too."""
     if profile.umask is not None:
         os.umask(int(profile.umask, 8))
     if profile.group is None:

@@ -7,7 +7,6 @@ files of the runs root.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -89,7 +88,7 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
     middle of submitit's own writing may have left is cleared away.
     """
     folder = shlex.quote(str(array.folder))
-    lines = [
+    return [
         *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
         *profile.setup,
         *([f"umask {profile.umask}"] if profile.umask else []),
@@ -101,7 +100,6 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
         f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
         f"cd {shlex.quote(str(code))}",
     ]
-    return lines
 
 
 # ---- sending ---------------------------------------------------------------------------------------------------------

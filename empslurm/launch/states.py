@@ -55,4 +55,5 @@ def _with_job(state: CellState, job: Job | None) -> CellState:
     claim = state.claim
     if state.state == "failed" and claim is not None and (claim.job_id, claim.restart_count) == (job.id, job.restarts):
         return state
-    return replace(state, state="queued", why=job.why)
+    why = f"job {job.id} starts on {job.node}" if job.runs else job.why
+    return replace(state, state="queued", why=why)

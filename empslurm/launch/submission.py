@@ -158,6 +158,10 @@ class Array:
             return [job_id]
         return [f"{job_id}_{place}" for place in range(len(self.elements))]
 
+    def log(self, job_id: str) -> Path:
+        """What an element says, on all of its attempts."""
+        return self.folder / f"{job_id}_0_log.out"
+
     def resolve(self, job_id: str) -> None:
         """Note the id that sbatch gave."""
         files.create_exclusive(self.path.with_name(f"{self.path.stem}.job-{job_id}"), b"")
@@ -217,7 +221,7 @@ def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
     """All arrays there are by names alone: markers by job id, and markers whose fate is unknown."""
     known: dict[str, Path] = {}
     unresolved: list[Path] = []
-    for folder in _folders(root.submissions):
+    for folder in folders(root.submissions):
         markers: dict[str, Path] = {}
         settled: set[str] = set()
         for name in _names(folder / "arrays"):
@@ -235,7 +239,8 @@ def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
     return known, unresolved
 
 
-def _folders(path: Path) -> list[Path]:
+def folders(path: Path) -> list[Path]:
+    """The folders in a folder, sorted; empty where it is absent."""
     try:
         return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
     except FileNotFoundError:
