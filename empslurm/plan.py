@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -15,6 +15,7 @@ from empslurm.store import CellState
 from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]
+COMING = ("running", "queued")  # states in which something makes the cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,10 @@ class Pack:
     def parents(self) -> tuple[str, ...]:
         """Ids of the cells whose adapters this pack starts from."""
         return tuple(sorted({cell.parent for cell in self.cells if cell.parent is not None}))
+
+    def without(self, cell_ids: Collection[str]) -> Pack:
+        """The pack with some of its cells left out."""
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.id not in cell_ids))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +175,7 @@ class Decision:
     cell: Cell
     action: Action
     why: str
+    coming: bool = False  # skipped because it runs or is queued already: it may come to be
 
 
 def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
@@ -182,19 +188,19 @@ def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = 
 
 def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Decision], rerun_failed: bool) -> Decision:
     def decision(action: Action, why: str) -> Decision:
-        return Decision(cell=cell, action=action, why=why)
+        return Decision(cell=cell, action=action, why=why, coming=state.state in COMING)
 
     if state.state == "done":
         return decision("reuse", "a verified result is there")
-    if state.state == "running":
-        return decision("skip", f"is running: {state.why}")
+    if state.state in COMING:
+        return decision("skip", f"is {state.state}: {state.why}")
     if state.state == "failed" and not rerun_failed:
         return decision("skip", f"failed, and waits for `resume`: {state.why}")
     lacking = obstacle(plan, cell)
     if lacking:
         return decision("skip", lacking)
     parent = made.get(cell.parent) if cell.parent is not None else None
-    if parent is not None and parent.action == "skip" and not parent.why.startswith("is running"):
+    if parent is not None and parent.action == "skip" and not parent.coming:
         return decision("skip", f"its source {parent.cell.id} will not be there: it {parent.why}")
     if state.state == "pending":
         return decision("run", "never started")

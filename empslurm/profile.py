@@ -57,7 +57,8 @@ class ProfileForm:
     array_parallelism: Annotated[int, Range(low=1, high=10_000)] = 64  # elements of one array that run at once
     constraint: Constraint | None = None
     exclude: NodeList | None = None  # nodes that are never used
-    setup: tuple[Line, ...] = ()  # shell lines before python: modules, a container, a venv to activate
+    setup: tuple[Line, ...] = ()  # shell lines before python: modules to load, a venv to activate
+    python: Line | None = None  # how python is started, such as `apptainer exec --nv image.sif python`; null: this one
     environment: Mapping[Variable, str] = field(default_factory=dict)  # such as HF_HUB_OFFLINE: '1'
     mail: Mail | None = None
     umask: Umask | None = None  # of what jobs write below the runs root

@@ -1,10 +1,11 @@
-"""What a result was made with: commit and diff, package versions, host, scheduler fields."""
+"""What a result was made with: commit and diff, package versions, host, GPUs, scheduler fields."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import empslurm
+from empslurm import files
 
 PACKAGES = (
     "empslurm",
@@ -25,6 +27,8 @@ PACKAGES = (
     "numpy",
     "submitit",
 )
+CODE_FILE = "code.json"  # beside the package where a job runs a copy of it
+GPU_FIELDS = ("name", "uuid", "driver_version", "memory.total", "power.draw")
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -56,9 +60,37 @@ def _git(*arguments: str) -> str | None:
 
 
 def code() -> dict[str, Any]:
-    """Commit and uncommitted difference of the code, as far as it is a checkout."""
+    """Commit and uncommitted difference of the code, as far as it is a checkout; a job's copy of it says what it was.
+
+    `dirty` counts files that git does not know, which `diff` cannot show.
+    """
+    copied = Path(empslurm.__file__).resolve().parents[1] / CODE_FILE
+    if copied.is_file():
+        return files.read_object(copied)
     commit = _git("rev-parse", "HEAD")
-    return {"commit": commit.strip() if commit else None, "diff": _git("diff", "HEAD", "--", ".") if commit else None}
+    if commit is None:
+        return {"commit": None, "diff": None, "dirty": None}
+    places = ("--", ".", "../jobs")
+    return {
+        "commit": commit.strip(),
+        "diff": _git("diff", "HEAD", *places),
+        "dirty": bool(_git("status", "--porcelain", *places)),
+    }
+
+
+def gpus() -> list[dict[str, str]] | None:
+    """Name, driver, memory and energy meter of the GPUs this process may see; None without nvidia-smi."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    select = [f"--id={visible}"] if visible else []
+    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits", *select]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    rows = (line.split(", ") for line in done.stdout.splitlines())
+    return [dict(zip(GPU_FIELDS, row, strict=False)) for row in rows]
 
 
 def collect() -> dict[str, Any]:
@@ -70,6 +102,7 @@ def collect() -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "cpus": len(os.sched_getaffinity(0)),
+        "gpus": gpus(),
         "slurm": {name: os.environ[name] for name in SLURM_FIELDS if name in os.environ},
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -31,7 +31,7 @@ from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.errors import ClaimLostError, DamagedError, StoreError, UnknownCellError
 
-State = Literal["done", "failed", "running", "lost", "pending"]
+State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
 CELL_ID = re.compile(r"[a-z0-9_]+(--[a-z0-9_]+)?-s\d+(-[a-z0-9.]+)*-[0-9a-f]{12}")
 HEARTBEAT_STALE_S = 900.0  # a claim of another host that no scheduler knows: after this silence it is lost
 

@@ -1,6 +1,6 @@
 """What a node executes: train packs of a submission. Started through `accelerate launch`.
 
-accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...]
+accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...] [--without CELL ...]
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from empslurm.errors import EmpslurmError
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import liveness
-from empslurm.launch.local import EXIT_INTERRUPTED, job_identity
+from empslurm.launch.liveness import job_identity, liveness
+from empslurm.launch.local import EXIT_INTERRUPTED
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--submission", type=Path, required=True)
     parser.add_argument("--pack", type=int, action="append", help="position in the submission; default: all")
+    parser.add_argument("--without", action="append", default=[], metavar="CELL", help="leave this cell of a pack out")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
     given = parser.parse_args(arguments)
 
@@ -30,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     from empslurm.train.node import run_packs
 
     try:
-        submitted = submissions.load(given.submission)
-        chosen = submitted.packs if given.pack is None else [submitted.packs[place] for place in given.pack]
+        submitted = submissions.load(given.submission, given.pack)
+        chosen = [pack for pack in (pack.without(given.without) for pack in submitted.packs) if pack.cells]
         tally = run_packs(
             chosen,
             root=RunsRoot(given.runs),

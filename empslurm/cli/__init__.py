@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "everything that needs network or is shared, once, on the login node"),
     "submit": ("submit", "run what is missing; failed cells stay failed"),
     "resume": ("submit", "as submit, and failed cells too"),
+    "cancel": ("cancel", "end the queued and running jobs of a manifest; what they saved stays"),
     "status": ("status", "cells by state and target, running ones, failures"),
     "logs": ("cell", "what the process of a cell said"),
     "show": ("cell", "everything about one cell"),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from empslurm.cells import differences
 from empslurm.cli.output import Output
 from empslurm.errors import StoreError, UnknownCellError
-from empslurm.launch.find import find_cell
-from empslurm.launch.liveness import liveness
+from empslurm.launch.find import find_cell, newest_log
+from empslurm.launch.states import states
 from empslurm.store import CellDir, RunsRoot
 
-FOLLOW_S = 0.5
+FOLLOW_S = 1.0
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -26,9 +25,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         parser.add_argument("-f", "--follow", action="store_true", help="go on printing what is added")
 
 
-def describe(folder: CellDir) -> dict[str, Any]:
+def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
     """Everything the folder says."""
-    state = folder.state(liveness())
+    state = states((folder.id,), root)[folder.id]
     value: dict[str, Any] = {"id": folder.id, "folder": str(folder.path), "state": state.state, "why": state.why}
     value["identity"] = folder.identity()
     value["claims"] = [vars(claim) for claim in folder.claims()]
@@ -42,8 +41,8 @@ def describe(folder: CellDir) -> dict[str, Any]:
     return value
 
 
-def _show(folder: CellDir, out: Output) -> int:
-    value = describe(folder)
+def _show(folder: CellDir, root: RunsRoot, out: Output) -> int:
+    value = describe(folder, root)
     out.document(value)
     out.line(f"{value['id']}: {value['state']}{' (' + value['why'] + ')' if value['why'] else ''}", style="bold")
     result = value.get("result")
@@ -66,33 +65,28 @@ def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
     return [(prefix, str(value))]
 
 
-def _logs(folder: CellDir, out: Output, *, follow: bool) -> int:
+def _logs(folder: CellDir, root: RunsRoot, out: Output, *, follow: bool) -> int:
     """Print the log of the newest attempt; when following, move on to the next attempt's file."""
-    path = _log(folder)
-    if path is None:
+    path = newest_log(folder, root)
+    if path is None and not follow:
         raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
     position = 0
     text: list[str] = []
     while True:
-        fresh = path.read_bytes()[position:] if path.is_file() else b""
+        fresh = path.read_bytes()[position:] if path is not None and path.is_file() else b""
         position += len(fresh)
         shown = fresh.decode(errors="replace")
         text.append(shown)
         if shown:
             out.line(shown.rstrip("\n"))
-        if not follow or folder.state(liveness()).state not in ("running", "lost", "pending"):
+        if not follow or states((folder.id,), root)[folder.id].state not in ("running", "queued"):
             break
         time.sleep(FOLLOW_S)
-        newest = _log(folder)
-        if newest is not None and newest != path:
+        newest = newest_log(folder, root)
+        if newest != path:
             path, position = newest, 0
-    out.document({"id": folder.id, "file": str(path), "text": "".join(text)})
+    out.document({"id": folder.id, "file": str(path) if path else None, "text": "".join(text)})
     return 0
-
-
-def _log(folder: CellDir) -> Path | None:
-    claim = folder.claim()
-    return Path(claim.log) if claim is not None and claim.log else None
 
 
 def _explain(one: CellDir, two: CellDir, out: Output) -> int:
@@ -112,9 +106,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     folder = find_cell(root, given.cell)
     try:
         if given.verb == "show":
-            return _show(folder, out)
+            return _show(folder, root, out)
         if given.verb == "logs":
-            return _logs(folder, out, follow=given.follow)
+            return _logs(folder, root, out, follow=given.follow)
         return _explain(folder, find_cell(root, given.other), out)
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

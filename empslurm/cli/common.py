@@ -8,7 +8,8 @@ from pathlib import Path
 
 from empslurm.backbones import resolve
 from empslurm.errors import UsageError
-from empslurm.launch.liveness import liveness
+from empslurm.launch import states as launched
+from empslurm.launch.liveness import Queue
 from empslurm.manifest import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
 from empslurm.store import CellState, RunsRoot
@@ -64,9 +65,6 @@ def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
     return expand(manifest, inputs(manifest, given.data, root)), root
 
 
-def states(plan: Plan, root: RunsRoot) -> Mapping[str, CellState]:
+def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The computed state of every planned cell."""
-    there = {cell.id for cell in root.cells()}
-    alive = liveness()
-    pending = CellState(state="pending")
-    return {cell.id: root.cell(cell.id).state(alive) if cell.id in there else pending for cell in plan.cells}
+    return launched.states(plan.by_id, root, queue)

@@ -14,7 +14,7 @@ from pathlib import Path
 from empslurm.backbones import resolve
 from empslurm.cli.output import Output
 from empslurm.config import Backbone
-from empslurm.launch.liveness import queued_jobs
+from empslurm.launch import queue
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.raw import locate
@@ -81,7 +81,7 @@ def _slurm() -> Iterator[Check]:
     if shutil.which("sbatch") is None:
         yield Check(what="slurm", ok=None, found="no sbatch here: cells run on this machine")
         return
-    jobs = queued_jobs()
+    jobs = queue.ask()
     if jobs is None:
         yield Check(what="slurm", ok=False, found="squeue does not answer", fix="is the controller up? try `sinfo`")
         return

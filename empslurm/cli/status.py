@@ -4,44 +4,74 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from empslurm import files
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.launch import cost, policy
+from empslurm.launch.submission import folders
 from empslurm.plan import Plan
 from empslurm.store import CellState, RunsRoot
 
-STATES = ("done", "running", "pending", "lost", "failed")
+STATES = ("done", "running", "queued", "pending", "lost", "failed")
 REFRESH_S = 2.0
+SHOWN = 20  # rows of running cells and of queued jobs for people
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--watch", action="store_true", help="refresh until nothing runs any more")
+    parser.add_argument("--watch", action="store_true", help="refresh until nothing runs or is queued any more")
 
 
 def summary(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, Any]:
-    """Counts by state and target, running cells with their progress, failures with their last line."""
+    """Counts by state and target, running cells with their progress, failures with their last line, what was spent."""
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
-    running, failed = [], []
+    running, failed, waiting = [], [], dict[str, int]()
     for cell in plan.cells:
         state = states[cell.id]
-        by_target[cell.target][state.state] += 1
+        by_target.setdefault(cell.target, dict.fromkeys(STATES, 0))[state.state] += 1
         if state.state == "running":
-            claim = state.claim
-            note = root.cell(cell.id).progress()
-            running.append({"id": cell.id, "where": claim.host if claim else None, "who": state.why, **note})
+            running.append(_running(cell.id, state, root))
+        elif state.state == "queued":
+            waiting[state.why] = waiting.get(state.why, 0) + 1
         elif state.state == "failed":
-            failed.append({"id": cell.id, "why": state.why})
+            kind, _, message = state.why.partition(": ")
+            failed.append({"id": cell.id, "class": kind, "why": message or kind})
     totals = {name: sum(row[name] for row in by_target.values()) for name in STATES}
     return {
         "manifest": plan.manifest.name,
         "totals": totals,
         "targets": by_target,
         "running": running,
+        "queued": [{"why": why, "n_cells": n} for why, n in waiting.items()],
         "failed": failed,
+        "held": held(root, plan.manifest.name),
+        "spent": asdict(cost.spent(cost.journals(root, plan.manifest.name))),
     }
+
+
+def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
+    """A running cell: who has it, for the how-manyth time, and how far it is."""
+    claim = state.claim
+    assert claim is not None
+    note = root.cell(cell_id).progress()
+    if note.get("time", 0.0) < claim.started:
+        note = {}  # of an earlier attempt
+    who = {"id": cell_id, "where": claim.host, "who": claim.who, "attempt": claim.number, **note}
+    return {**who, "left_s": eta_s(note)}
+
+
+def held(root: RunsRoot, manifest: str) -> str:
+    """Why the rest of the newest submission of a manifest must not start; empty when it may."""
+    ours = [folder for folder in folders(root.submissions) if f"-{manifest}-" in folder.name]
+    try:
+        cause = files.read_object(ours[-1] / policy.HOLD) if ours else {}
+    except FileNotFoundError:
+        return ""
+    return f"{len(cause['cells'])} cells failed alike: {cause['message']}" if cause else ""
 
 
 def eta_s(note: Mapping[str, Any]) -> float | None:
@@ -58,18 +88,43 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     rows.append(("all", *(value["totals"][name] for name in STATES)))
     out.table(str(value["manifest"]), ("target", *STATES), rows)
     if value["running"]:
-        columns = ("running", "node", "by", "epoch", "step", "tokens/s", "left")
-        out.table("", columns, [_running_row(note) for note in value["running"]])
+        columns = ("running", "node", "by", "attempt", "epoch", "step", "tokens/s", "left")
+        out.table("", columns, [_running_row(note) for note in value["running"][:SHOWN]])
+        _and_more(value["running"], out)
+    if value["queued"]:
+        out.table("", ("queued", "cells"), [(item["why"], item["n_cells"]) for item in value["queued"][:SHOWN]])
+        _and_more(value["queued"], out)
     if value["failed"]:
-        out.table("", ("failed", "why"), [(item["id"], str(item["why"]).splitlines()[-1]) for item in value["failed"]])
+        out.table("", ("failed", "cells", "such as", "last line"), _failures(value["failed"]))
+    if value["held"]:
+        out.line(f"the rest was held back: {value['held']}; mend it and submit again", style="red")
+    if value["spent"]["n_starts"]:
+        out.line(f"spent: {cost.Spent(**value['spent'])}")
+
+
+def _and_more(rows: Sequence[object], out: Output) -> None:
+    if len(rows) > SHOWN:
+        out.line(f"... and {len(rows) - SHOWN:,} more; --json has them all")
+
+
+def _failures(failed: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str, str]]:
+    """Failures by class and last line, the most frequent first."""
+    alike: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for item in failed:
+        line = next((line for line in reversed(str(item["why"]).splitlines()) if line.strip()), "")
+        key = (str(item["class"]), policy.signature({"class": item["class"], "message": line}))
+        alike.setdefault(key, []).append((str(item["id"]), line))
+    rows = [(kind, len(items), items[0][0], items[0][1]) for (kind, _), items in alike.items()]
+    return sorted(rows, key=lambda row: -row[1])
 
 
 def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
-    left = eta_s(note)
+    left = note["left_s"]
     return (
         note["id"],
         note["where"],
         note["who"],
+        note["attempt"],
         f"{note['epoch']}/{note['epochs']}" if "epoch" in note else "-",
         f"{note['step']}/{note['n_steps']}" if "step" in note else "-",
         f"{note['tokens_per_s']:.0f}" if "tokens_per_s" in note else "-",
@@ -80,23 +135,22 @@ def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
     value = summary(plan, common.states(plan, root), root)
-    if given.watch and not out.json:
+    if given.watch:
         value = _watch(plan, root, value, out)
     out.document(value)
-    if not (given.watch and out.console().is_terminal):
+    if not (given.watch and not out.json and out.console().is_terminal):
         show(value, out)
     return 0
 
 
 def _watch(plan: Plan, root: RunsRoot, value: dict[str, Any], out: Output) -> dict[str, Any]:
-    """Redraw until nothing runs. In a pipe: wait without drawing."""
-    while value["totals"]["running"]:
-        if out.console().is_terminal:
+    """Redraw until nothing runs or is queued. In a pipe: wait without drawing."""
+    drawn = out.console().is_terminal and not out.json
+    while True:
+        if drawn:
             out.console().clear()
             show(value, out)
+        if not value["totals"]["running"] and not value["totals"]["queued"]:
+            return value
         time.sleep(REFRESH_S)
         value = summary(plan, common.states(plan, root), root)
-    if out.console().is_terminal:
-        out.console().clear()
-        show(value, out)
-    return value

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from empslurm.cells import Cell
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.cli.prepare import prepare_all
 from empslurm.errors import UsageError
-from empslurm.launch import local, submission
-from empslurm.launch.liveness import liveness
+from empslurm.launch import local, snapshot, submission
+from empslurm.launch.liveness import Queue, liveness
+from empslurm.launch.lock import submitting
+from empslurm.launch.share import share
+from empslurm.launch.states import jobs_of_cells
 from empslurm.plan import Plan, counts, decide, packs
 from empslurm.profile import Profile, load_profile, profiles
 from empslurm.store import RunsRoot
@@ -25,6 +29,8 @@ PROFILES = Path("slurm")
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
     parser.add_argument("--profile", help="where to run: a file, or the name of one in slurm/")
+    parser.add_argument("--no-wait", action="store_true", help="leave to the next submit what a queue limit refuses")
+    parser.add_argument("--clean", action="store_true", help="refuse to submit code that is not committed")
 
 
 def choose_profile(name: str | None) -> Profile:
@@ -45,8 +51,23 @@ def choose_profile(name: str | None) -> Profile:
 
 def run(given: argparse.Namespace, out: Output) -> int:
     profile = choose_profile(given.profile)
+    if given.clean:
+        snapshot.refuse_dirty()
+    if profile.kind == "local":
+        return _decide_and_run(given, profile, out)
+    from empslurm.launch.slurm import reconcile
+
+    root = RunsRoot(given.runs)
+    with submitting(root, out.say, wait=not given.no_wait):
+        reconcile(root, out.say)
+        return _decide_and_run(given, profile, out)
+
+
+def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) -> int:
+    """What is missing, said and sent."""
     plan, root = common.load_plan(given)
-    decisions = decide(plan, common.states(plan, root), rerun_failed=given.verb == "resume")
+    queue = Queue()
+    decisions = decide(plan, common.states(plan, root, queue), rerun_failed=given.verb == "resume")
     wanted = [decision.cell for decision in decisions if decision.action == "run"]
     provisional = [cell.id for cell in wanted if plan.is_provisional(cell)]
     if provisional:
@@ -56,18 +77,55 @@ def run(given: argparse.Namespace, out: Output) -> int:
         )
     tally = counts([decision.action for decision in decisions])
     out.say(f"{plan.manifest.name}: " + ", ".join(f"{count} {action}" for action, count in tally.items()))
-    for reason, count in counts([item.why for item in decisions if item.action == "skip"]).items():
+    skipped = [item for item in decisions if item.action == "skip"]
+    for reason, count in counts([item.why.partition(":")[0] if item.coming else item.why for item in skipped]).items():
         out.say(f"  {count} skipped: {reason}")
     if not wanted:
         out.document({"manifest": plan.manifest.name, "submitted": 0, "decisions": tally})
-        out.line("nothing to run")
-        return 0 if "skip" not in tally else 1
+        out.line("nothing to run" if not skipped else "nothing more to run")
+        return 0 if all(item.coming for item in skipped) else 1
     prepare_all(plan, root, given, out)
     if profile.kind == "slurm":
-        from empslurm.launch.slurm import submit
-
-        return submit(plan, wanted, profile, root, given.data, out)
+        return _send(plan, wanted, profile, root, given, queue, out)
     return _run_here(plan, wanted, profile, root, given.data, out)
+
+
+def _send(
+    plan: Plan,
+    wanted: Sequence[Cell],
+    profile: Profile,
+    root: RunsRoot,
+    given: argparse.Namespace,
+    queue: Queue,
+    out: Output,
+) -> int:
+    """Queue the cells as Slurm arrays and return without waiting for results."""
+    from empslurm.launch import element
+    from empslurm.launch.slurm import Sender
+
+    share(root, profile)
+    code = snapshot.take(root)
+    manifest = plan.manifest
+    grouped = packs(wanted, profile.pack_size)
+    made = submission.create(root, manifest.name, given.data, manifest.cards, grouped, element.settings(profile))
+    waiting_for = {cell: job.id for cell, job in jobs_of_cells(root, queue).items()}
+    sender = Sender(root, made, profile, code, waiting_for=waiting_for, wait=not given.no_wait, say=out.say)
+    sent = sender.send()
+    n_sent = len(grouped) - sent.n_left
+    value = {
+        "manifest": manifest.name,
+        "submission": made.id,
+        "submitted": len(wanted),
+        "packs": n_sent,
+        "packs_left": sent.n_left,
+        "jobs": list(sent.jobs),
+    }
+    out.document(value)
+    out.line(f"{manifest.name}: {n_sent} packs of {len(wanted)} cells are queued as {len(sent.jobs)} arrays")
+    if sent.n_left:
+        out.line(f"{sent.n_left} packs wait for room in the queue: run the same command again later", style="yellow")
+    out.line(f"see `empslurm status {given.manifest} --watch`")
+    return 0
 
 
 def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_root: Path, out: Output) -> int:  # type: ignore[type-arg]

@@ -1,10 +1,14 @@
-"""Find a cell by its id, the beginning of it, or the Slurm id that ran it."""
+"""Find a cell by its id, the beginning of it, or the Slurm id that ran it; and the log of whatever has it now."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from empslurm.errors import UnknownCellError
+from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import Queue
+from empslurm.launch.states import jobs_of_cells
 from empslurm.store import CellDir, RunsRoot
 
 SLURM_ID = re.compile(r"\d+(_\d+)?")
@@ -24,3 +28,17 @@ def find_cell(root: RunsRoot, name: str) -> CellDir:
         names = ", ".join(cell.id for cell in found[:5])
         raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(found)}: {names}; name one of them")
     return found[0]
+
+
+def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
+    """The log of the job that has the cell now, if it has one yet; else of the cell's last claim."""
+    claim = folder.claim()
+    last = Path(claim.log) if claim is not None and claim.log else None
+    if folder.result() is not None or not root.submissions.is_dir():
+        return last
+    job = jobs_of_cells(root, Queue()).get(folder.id)
+    if job is None:
+        return last
+    marker = submissions.scan(root)[0][job.id.partition("_")[0]]
+    path = submissions.load_array(marker).log(job.id)
+    return path if path.is_file() else last

@@ -1,46 +1,61 @@
-"""Whether the holder of a claim lives: this host's processes first, then squeue."""
+"""Whether the holder of a claim lives: by squeue for jobs, by the process for this host and for one's own job."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from empslurm.store import Claim, Liveness, local_liveness
+from empslurm.launch import queue
+from empslurm.launch.queue import Job
+from empslurm.store import Claim, Liveness, local_liveness, process_start
 
-SQUEUE_TIMEOUT_S = 30
-
-
-def queued_jobs() -> dict[str, str] | None:
-    """State by job id ("1234_7" for array elements) of all jobs squeue knows; None when it does not answer."""
-    if shutil.which("squeue") is None:
-        return None
-    try:
-        done = subprocess.run(
-            ["squeue", "--noheader", "--array", "--format=%i %T"],
-            capture_output=True,
-            text=True,
-            timeout=SQUEUE_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    pairs = (line.split(maxsplit=1) for line in done.stdout.splitlines())
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+LOG_VARIABLE = "EMPSLURM_LOG"
 
 
-RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "CONFIGURING"}
+def job_identity() -> dict[str, Any]:
+    """Job id and restart count as Slurm tells them (nothing outside a job), and the log file as the launcher does."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job_id = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0)
+    return {"job_id": job_id, "restart_count": restarts, "log": os.environ.get(LOG_VARIABLE)}
 
 
-def liveness() -> Liveness:
-    """A function of claims that asks squeue once at most. A requeued job is pending: its old claim is dead."""
-    asked: list[dict[str, str] | None] = []
+class Queue:
+    """squeue's answer, asked for once and only when somebody wants it."""
+
+    def __init__(self, ask: Callable[[], Mapping[str, Job] | None] = queue.ask) -> None:
+        self._ask = ask
+        self._answer: list[Mapping[str, Job] | None] = []
+
+    @property
+    def jobs(self) -> Mapping[str, Job] | None:
+        """Jobs by id; None when squeue does not answer."""
+        if not self._answer:
+            self._answer.append(self._ask())
+        return self._answer[0]
+
+
+def liveness(known: Queue | None = None) -> Liveness:
+    """A function of claims that asks squeue once at most.
+
+    An incarnation is a job id with a restart count: of a requeued job the older claims are dead, wherever they were
+    made, and within one's own incarnation the process itself is looked at.
+    """
+    asked = known or Queue()
+    own = job_identity()
 
     def alive(claim: Claim) -> bool | None:
         if claim.job_id is None:
             return local_liveness(claim)
-        if not asked:
-            asked.append(queued_jobs())
-        jobs = asked[0]
-        return None if jobs is None else jobs.get(claim.job_id) in RUNNING
+        if claim.job_id == own["job_id"]:
+            same = claim.restart_count == own["restart_count"] and claim.host == socket.gethostname()
+            return same and process_start(claim.pid) == claim.process_start
+        jobs = asked.jobs
+        if jobs is None:
+            return None
+        job = jobs.get(claim.job_id)
+        return job is not None and job.runs and job.restarts == claim.restart_count
 
     return alive

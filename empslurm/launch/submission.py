@@ -1,11 +1,24 @@
-"""What was asked to run, as one file that both sides read: packs with their cells, and where data and code are."""
+"""What was asked to run, as one file that both sides read, and beside it what became of sending it to Slurm.
+
+runs/submissions/<id>/submission.jsonl     line 1: where data, cards and code are; then one pack per line
+                      arrays/0001.json     written before sbatch: the packs of one array's elements, and a nonce
+                      arrays/0001.job-123  written after it: the array's id
+                      arrays/0001.void     it never reached Slurm
+                      arrays/0001/         submitit's folder: the batch script, the callable, logs
+                      packs/0003.jsonl     what happened to pack 3: starts, ends, reasons
+                      hold.json            why the rest of its packs must not start
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import secrets
+import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +28,23 @@ from empslurm.errors import DamagedError
 from empslurm.plan import Pack
 from empslurm.store import RunsRoot
 
+NAME = "submission.jsonl"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Pack membership is fixed here, so that a requeue trains the same pack."""
+    """Pack membership is fixed here, so that a requeue trains the same pack. `packs`: those that were asked for."""
 
     id: str
     manifest: str
     data_root: Path
     cards: tuple[Path, ...]
     packs: tuple[Pack, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the profile, as far as the node needs them
 
     def path(self, root: RunsRoot) -> Path:
         """Where the submission is kept."""
-        return root.submissions / self.id / "submission.json"
+        return root.submissions / self.id / NAME
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -36,42 +52,67 @@ class Submission:
         return tuple(cell for pack in self.packs for cell in pack.cells)
 
 
-def create(root: RunsRoot, manifest: str, data_root: Path, cards: Sequence[Path], packs: Sequence[Pack]) -> Submission:
-    """Record a submission; its id sorts by time."""
+def create(
+    root: RunsRoot,
+    manifest: str,
+    data_root: Path,
+    cards: Sequence[Path],
+    packs: Sequence[Pack],
+    settings: Mapping[str, Any] | None = None,
+) -> Submission:
+    """Record a submission; its id sorts by time. Cards are copied: later edits are for later submissions."""
+    submission_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest}-{secrets.token_hex(3)}"
+    folder = root.submissions.resolve() / submission_id
     made = Submission(
-        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest}-{secrets.token_hex(3)}",
+        id=submission_id,
         manifest=manifest,
         data_root=data_root.resolve(),
-        cards=tuple(card.resolve() for card in cards),
+        cards=tuple(_copied(card, folder / "cards") for card in cards),
         packs=tuple(packs),
+        settings=dict(settings or {}),
     )
-    value = {
+    header = {
         "id": made.id,
         "manifest": manifest,
         "data_root": str(made.data_root),
         "cards": [str(card) for card in made.cards],
-        "packs": [
-            {"id": pack.id, "wave": pack.wave, "cells": [cell.identity() for cell in pack.cells]} for pack in packs
-        ],
+        "settings": made.settings,
         "code": provenance.code(),
     }
-    files.write_bytes(made.path(root), (files.to_line(value) + "\n").encode())
+    lines = [files.to_line(header)]
+    for pack in packs:
+        value = {"id": pack.id, "wave": pack.wave, "cells": [cell.identity() for cell in pack.cells]}
+        lines.append(json.dumps(value, sort_keys=True, allow_nan=False))
+    files.write_bytes(made.path(root), ("\n".join(lines) + "\n").encode())
     return made
 
 
-def load(path: Path) -> Submission:
-    """Read a submission back. Raises DamagedError where it does not match its own ids."""
-    value = files.read_object(path)
+def _copied(card: Path, folder: Path) -> Path:
+    """A card, or a folder of cards, as it is now."""
+    target = folder / card.name
+    if card.is_dir():
+        for part in sorted(card.glob("*.yaml")):
+            files.write_bytes(target / part.name, part.read_bytes())
+    else:
+        files.write_bytes(target, card.read_bytes())
+    return target
+
+
+def load(path: Path, places: Sequence[int] | None = None) -> Submission:
+    """Read a submission back, all of its packs or those at `places`. Raises DamagedError where ids do not match."""
+    lines = files.read_bytes(path).splitlines()
     try:
-        packs = tuple(_pack(item) for item in value["packs"])
+        value = json.loads(lines[0])
+        chosen = lines[1:] if places is None else [lines[1 + place] for place in places]
         return Submission(
             id=value["id"],
             manifest=value["manifest"],
             data_root=Path(value["data_root"]),
             cards=tuple(Path(card) for card in value["cards"]),
-            packs=packs,
+            packs=tuple(_pack(json.loads(line)) for line in chosen),
+            settings=value["settings"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedError(f"{path} must be a submission as this version writes it, but is not: {error}") from error
 
 
@@ -80,3 +121,134 @@ def _pack(value: dict[str, Any]) -> Pack:
     if pack.id != value["id"]:
         raise DamagedError(f"a stored pack must be {value['id']}, but its cells make {pack.id}; submit again")
     return pack
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """One array of a submission: what was, or may have been, given to sbatch in one call."""
+
+    path: Path  # the marker
+    nonce: str  # in the job's name, so that the queue can be asked for it
+    name: str
+    created: float  # Unix time
+    elements: tuple[tuple[int, ...], ...]  # packs of each element, by place in the submission
+    cells: tuple[tuple[str, ...], ...]  # the same as cell ids
+
+    @property
+    def folder(self) -> Path:
+        """submitit's folder of this array."""
+        return self.path.with_suffix("")
+
+    @property
+    def submission(self) -> Path:
+        """The submission's file."""
+        return self.path.parents[1] / NAME
+
+    @property
+    def job_id(self) -> str | None:
+        """The array's id once it is known."""
+        return next(iter(_job_ids(self.path)), None)
+
+    def element_ids(self, job_id: str) -> list[str]:
+        """Job ids of the elements as squeue writes them: a single element is no array."""
+        if len(self.elements) == 1:
+            return [job_id]
+        return [f"{job_id}_{place}" for place in range(len(self.elements))]
+
+    def log(self, job_id: str) -> Path:
+        """What an element says, on all of its attempts."""
+        return self.folder / f"{job_id}_0_log.out"
+
+    def resolve(self, job_id: str) -> None:
+        """Note the id that sbatch gave."""
+        files.create_exclusive(self.path.with_name(f"{self.path.stem}.job-{job_id}"), b"")
+
+    def void(self) -> None:
+        """Note that Slurm never got it."""
+        files.create_exclusive(self.path.with_suffix(".void"), b"")
+
+    def discard(self) -> None:
+        """Forget it: sbatch refused it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.path.unlink()
+
+
+def _job_ids(marker: Path) -> Iterator[str]:
+    prefix = f"{marker.stem}.job-"
+    return (path.name.removeprefix(prefix) for path in marker.parent.glob(f"{prefix}*"))
+
+
+def mark(root: RunsRoot, submission: Submission, elements: Sequence[Sequence[int]], title: str) -> Array:
+    """Write the marker of an array that is about to be given to sbatch."""
+    folder = submission.path(root).parent / "arrays"
+    taken = [int(path.stem) for path in folder.glob("[0-9]*.json")]
+    nonce = secrets.token_hex(4)
+    value = {
+        "nonce": nonce,
+        "name": f"{title[:60]}.{nonce}",
+        "created": time.time(),
+        "elements": [list(places) for places in elements],
+        "cells": [[cell.id for place in places for cell in submission.packs[place].cells] for places in elements],
+    }
+    path = folder / f"{max(taken, default=0) + 1:04d}.json"
+    files.write_json(path, value)
+    return load_array(path)
+
+
+def load_array(path: Path) -> Array:
+    """Read a marker back. Raises DamagedError."""
+    value = files.read_object(path)
+    try:
+        return Array(
+            path=path.resolve(),
+            nonce=value["nonce"],
+            name=value["name"],
+            created=float(value["created"]),
+            elements=tuple(tuple(places) for places in value["elements"]),
+            cells=tuple(tuple(cells) for cells in value["cells"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"{path} must be an array's marker, but is not: {error}; move it away") from error
+
+
+ARRAY_FILE = re.compile(r"(\d{4,})\.(?:(json)|(void)|job-(\d+))")
+
+
+def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
+    """All arrays there are by names alone: markers by job id, and markers whose fate is unknown."""
+    known: dict[str, Path] = {}
+    unresolved: list[Path] = []
+    for folder in folders(root.submissions):
+        markers: dict[str, Path] = {}
+        settled: set[str] = set()
+        for name in _names(folder / "arrays"):
+            found = ARRAY_FILE.fullmatch(name)
+            if found is None:
+                continue
+            number, is_marker, _, job_id = found.groups()
+            if is_marker:
+                markers[number] = folder / "arrays" / name
+            else:
+                settled.add(number)
+            if job_id:
+                known[job_id] = folder / "arrays" / f"{number}.json"
+        unresolved += [path for number, path in sorted(markers.items()) if number not in settled]
+    return known, unresolved
+
+
+def folders(path: Path) -> list[Path]:
+    """The folders in a folder, sorted; empty where it is absent."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(path))
+    except FileNotFoundError:
+        return []

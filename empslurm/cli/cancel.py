@@ -1,0 +1,41 @@
+"""`cancel`: end the queued and running jobs of a manifest; what they have saved stays."""
+
+from __future__ import annotations
+
+import argparse
+
+from empslurm.cli import common
+from empslurm.cli.output import Output
+from empslurm.errors import SchedulerError
+from empslurm.launch import control, states
+from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import Queue
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    common.manifest_argument(parser)
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    from empslurm.launch.slurm import look_for
+
+    plan, root = common.load_plan(given)
+    _, unresolved = submissions.scan(root)
+    for marker in unresolved:  # a submission that was cut off, or is still under way
+        array = submissions.load_array(marker)
+        job_id = look_for(array)
+        if job_id:
+            array.resolve(job_id)
+    queue = Queue()
+    if queue.jobs is None:
+        raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")
+    jobs = states.jobs_of_cells(root, queue)
+    ours = {jobs[cell].id: jobs[cell].runs for cell in plan.by_id if cell in jobs}
+    control.cancel(sorted(ours))
+    n_running = sum(ours.values())
+    value = {"manifest": plan.manifest.name, "jobs": sorted(ours), "n_running": n_running}
+    out.document(value)
+    out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
+    if ours:
+        out.line("the same `submit` goes on from their checkpoints")
+    return 0

@@ -1,0 +1,155 @@
+"""What a manifest has cost, from the journals of its packs, and what the rest of it may cost; no squeue, no sacct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from empslurm import files
+from empslurm.cells import Cell
+from empslurm.errors import StoreError
+from empslurm.launch.submission import folders
+from empslurm.plan import Pack
+from empslurm.store import RunsRoot
+
+# A finished cell keeps two adapters (a baseline) or one, predictions, provenance, claims, identity and result; while it
+# trains, three checkpoints of an adapter with its optimiser. Measured, with room to spare.
+FILES_PER_CELL, FILES_PER_JOB = 24, 5
+BYTES_PER_PARAMETER = {"finished": 8, "training": 60}
+SMALL_BYTES_PER_CELL = 300_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What jobs have used. A job that was lost with its node could not note what it had used."""
+
+    job_h: float = 0.0
+    gpu_h: float = 0.0
+    energy_wh: float = 0.0
+    n_starts: int = 0
+    ends: Mapping[str, int] = field(default_factory=dict)  # by reason
+
+    def __str__(self) -> str:
+        """For people, on one line."""
+        ends = ", ".join(f"{n} {reason}" for reason, n in sorted(self.ends.items(), key=lambda item: -item[1]))
+        energy = f", {self.energy_wh / 1000:.2f} kWh" if self.energy_wh else ""
+        return f"{self.gpu_h:.2f} GPU-hours, {self.job_h:.2f} job-hours{energy} in {self.n_starts} starts ({ends})"
+
+
+def journals(root: RunsRoot, manifest: str) -> Iterator[list[dict[str, Any]]]:
+    """The events of every pack that was submitted to Slurm under a manifest's name."""
+    for folder in folders(root.submissions):
+        if folder.name.split("-", 1)[-1].rpartition("-")[0] == manifest:
+            for path in sorted((folder / "packs").glob("*.jsonl")):
+                yield files.read_lines(path)
+
+
+def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:
+    """The sum over journals."""
+    job_s = gpu_s = energy_wh = 0.0
+    n_starts, ends = 0, dict[str, int]()
+    for events in packs:
+        for event in events:
+            n_starts += event.get("event") == "start"
+            if event.get("event") == "end":
+                reason = str(event.get("reason"))
+                ends[reason] = ends.get(reason, 0) + 1
+                job_s += float(event.get("wall_s", 0.0))
+                gpu_s += float(event.get("gpu_s", 0.0))
+                energy_wh += float(event.get("energy_wh", 0.0))
+    return Spent(job_h=job_s / 3600, gpu_h=gpu_s / 3600, energy_wh=energy_wh, n_starts=n_starts, ends=ends)
+
+
+# ---- before ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one finished cell took of its process: seconds of wall time divided by the cells trained beside it."""
+
+    target: str
+    kind: str
+    device: str
+    wall_s: float
+    n_tokens: int  # real tokens trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Hours of jobs for the cells that are to run. `low` and `high`: the middle 80 % of what was measured."""
+
+    n_cells: int
+    n_measured: int
+    job_h: float
+    low_job_h: float
+    high_job_h: float
+
+
+def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
+    """Finished cells with their time and tokens; those whose provenance cannot be read are left out."""
+    found = []
+    for cell in cells:
+        folder = root.cell(cell.id)
+        try:
+            result = files.read_object(folder.path / "result.json")
+            origin = files.read_object(folder.path / str(result["output"]) / "provenance.json")
+            gpu = origin.get("gpu") or {}
+            found.append(
+                Measured(
+                    target=cell.target,
+                    kind=cell.kind,
+                    device=str(gpu.get("name") or origin.get("device")),
+                    wall_s=float(origin["wall_s"]) / max(1, int(origin.get("n_packed") or 1)),
+                    n_tokens=int(result["n_tokens"]),
+                )
+            )
+        except (StoreError, FileNotFoundError, KeyError, TypeError, ValueError):
+            continue
+    return found
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Linear between the sorted values."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
+    """Hours for `todo` at the throughput of `done`; None when nothing finished yet tells it.
+
+    A cell takes the tokens that its own target's finished cells took, or else those of any, at the measured seconds
+    per token. The bounds take all cells to be slow, or fast, together.
+    """
+    rates = [one.wall_s / one.n_tokens for one in done if one.n_tokens > 0]
+    if not rates or not todo:
+        return None
+    by_target: dict[str, list[int]] = {}
+    for one in done:
+        by_target.setdefault(one.target, []).append(one.n_tokens)
+    every = [one.n_tokens for one in done]
+    means = {target: sum(tokens) / len(tokens) for target, tokens in by_target.items()}
+    n_tokens = sum(means.get(cell.target, sum(every) / len(every)) for cell in todo)
+    low, middle, high = (quantile(rates, share) * n_tokens / 3600 for share in (0.1, 0.5, 0.9))
+    return Estimate(n_cells=len(todo), n_measured=len(done), job_h=middle, low_job_h=low, high_job_h=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Room that cells take below the runs root."""
+
+    finished_bytes: int
+    peak_bytes: int  # with the checkpoints of all packs that run at once
+    n_files: int
+
+
+def space(todo: Sequence[Cell], packs: Sequence[Pack], n_parameters: int, n_at_once: int) -> Space:
+    """Disk and inodes for cells of `n_parameters` trained parameters each, `n_at_once` packs training together."""
+    finished = len(todo) * (n_parameters * BYTES_PER_PARAMETER["finished"] + SMALL_BYTES_PER_CELL)
+    largest = sorted((len(pack.cells) for pack in packs), reverse=True)[:n_at_once]
+    training = sum(largest) * n_parameters * BYTES_PER_PARAMETER["training"]
+    n_files = len(todo) * FILES_PER_CELL + len(packs) * FILES_PER_JOB
+    return Space(finished_bytes=finished, peak_bytes=finished + training, n_files=n_files)

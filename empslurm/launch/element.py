@@ -1,0 +1,338 @@
+"""What one array element does on its node: check the sources, train its packs, look at what came of it, decide.
+
+The object that submitit pickles holds strings only: what it knows more it reads from the runs root, so that a job that
+starts again is a job that starts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from empslurm import files, provenance
+from empslurm.cells import Cell
+from empslurm.launch import control, policy
+from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import LOG_VARIABLE, Queue, job_identity, liveness
+from empslurm.launch.local import job_arguments
+from empslurm.launch.policy import Reason
+from empslurm.launch.process import TrainProcess
+from empslurm.launch.states import states
+from empslurm.profile import Profile
+from empslurm.store import CellState, RunsRoot
+
+POLL_S = 0.2
+POWER_EVERY_S = 30.0
+SOURCE_POLL_S = 2.0
+PATIENCE_S = 30.0  # for a shared file system to show what another node has written
+LOG_TAIL_BYTES = 8192
+
+
+def say(text: str) -> None:
+    print(f"empslurm: {text}", flush=True)
+
+
+class Element:
+    """The callable of submitit. `array`: the marker's file; which element it is, Slurm says."""
+
+    def __init__(self, runs: str, array: str) -> None:
+        self.runs, self.array = runs, array
+        self.work: Work | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"runs": self.runs, "array": self.array, "work": None}
+
+    def __call__(self) -> str:
+        self.work = Work(RunsRoot(Path(self.runs)), submissions.load_array(Path(self.array)))
+        return self.work.run()
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when Slurm sends USR2, before a time limit or a preemption: save; queued again after."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.work is not None and not self.work.save():
+            return None
+        return DelayedSubmission(Element(self.runs, self.array))
+
+
+class Work:
+    """One incarnation of one element."""
+
+    def __init__(self, root: RunsRoot, array: submissions.Array) -> None:
+        self.root, self.array = root, array
+        self.identity = job_identity()
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        self.places = array.elements[int(task) if task else 0]
+        self.submission = submissions.load(array.submission, self.places)
+        self.packs = dict(zip(self.places, self.submission.packs, strict=True))
+        self.settings: Mapping[str, Any] = self.submission.settings
+        self.running: dict[int, TrainProcess] = {}
+        self.stopping = False
+        self.left_out: set[str] = set()
+        self.since = dict.fromkeys(self.places, time.monotonic())
+        self.energy_ws = 0.0
+        self.log = Path(os.environ.get(LOG_VARIABLE) or os.devnull)
+
+    @property
+    def job_id(self) -> str:
+        """As squeue writes it."""
+        return str(self.identity["job_id"])
+
+    # ---- signals --------------------------------------------------------------------------------------------------
+
+    def save(self) -> bool:
+        """Let the train processes save and end; whether the job is to be queued again."""
+        self.stopping = True
+        for process in self.running.values():
+            process.stop(float(self.settings["grace_s"]))
+        for place in self.running:
+            self._end(place, "stopped")
+        restarts = int(self.identity["restart_count"])
+        if restarts >= int(self.settings["requeues"]):
+            say(f"this job has started {restarts + 1} times, and no more is allowed by its profile; submit again")
+            return False
+        return True
+
+    def _on_term(self, *_: object) -> None:
+        """Slurm is ending the job, by its own decision: nothing is queued again from here."""
+        self.stopping = True
+        for process in self.running.values():
+            process.stop(float(self.settings["grace_s"]))
+
+    # ---- the course of things -------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train what can be trained; what came of it, in a word."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        held = self._hold()
+        if held:
+            say(f"nothing is started, since {held}")
+            self._end_all("held")
+            return "held"
+        excluded = sorted({node for place in self.places for node in policy.bad_nodes(self._journal(place).events())})
+        if socket.gethostname() in excluded and self._again_elsewhere(excluded):
+            return "requeued"
+        if not self._await_sources():
+            return "requeued"
+        todo = [place for place in self.places if self._open(place)]
+        while todo and not self.stopping:
+            self._train(todo)
+            todo = [place for place in todo if self._settle(place)]
+        return "stopped" if self.stopping else "done"
+
+    def _train(self, places: Sequence[int]) -> None:
+        """Start a process per pack and wait until all have ended; meanwhile the GPUs' power is looked at."""
+        cores = str(max(1, int(self.settings["cpus"]) // (len(self.places) * int(self.settings["num_processes"]))))
+        environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": cores}
+        for place in places:
+            arguments = job_arguments(self.root, self.submission, [place], float(self.settings["checkpoint_minutes"]))
+            wanted = {cell.id for cell in self._open(place)}
+            for cell in self.packs[place].cells:
+                arguments += [] if cell.id in wanted else ["--without", cell.id]
+            self._journal(place).add("start", host=socket.gethostname(), **self._who())
+            self.running[place] = TrainProcess(
+                self.packs[place].cells[0].training.precision,
+                int(self.settings["num_processes"]),
+                arguments,
+                log=self.log,
+                environment=environment,
+            )
+        looked = time.monotonic()
+        while not all(process.ended for process in self.running.values()):
+            time.sleep(POLL_S)
+            if self.settings["gpus"] and time.monotonic() - looked > POWER_EVERY_S:
+                self.energy_ws += watts() * (time.monotonic() - looked)
+                looked = time.monotonic()
+
+    def _settle(self, place: int) -> bool:
+        """Note how a pack ended, and what follows; True when it is to be started again here."""
+        code = self.running.pop(place).code
+        unfinished = self._open(place)
+        if self.stopping:
+            self._end(place, "stopped")
+            return False
+        if not unfinished:
+            self._end(place, "failed" if self._failures(place) else "done")
+            self._note_failures(place)
+            return False
+        self._end(place, "killed", detail=self._last_line())
+        kills = policy.count(self._journal(place).events(), "killed")
+        say(f"pack {place} ended with {len(unfinished)} cells unfinished and status {code}; that makes {kills} times")
+        if kills <= policy.KILLS_IN_PLACE:
+            return True
+        if kills <= policy.KILLS_ALLOWED and self._again_elsewhere([socket.gethostname()]):
+            return False
+        for cell in unfinished:
+            self._fail(cell, kills)
+        self._note_failures(place)
+        return False
+
+    # ---- sources --------------------------------------------------------------------------------------------------
+
+    def _await_sources(self) -> bool:
+        """Leave out cells whose source will not be there; False when one may still come and the job is queued again.
+
+        A pack is trained whole or, where a source failed, without it; never now one half and later the other.
+        """
+        end = time.monotonic() + PATIENCE_S
+        gone, coming = self._sources()
+        while (gone or coming) and not self.stopping and time.monotonic() < end:
+            time.sleep(SOURCE_POLL_S)
+            gone, coming = self._sources()
+        delays = [policy.wait_s(self._journal(place).events()) for place in self.places]
+        if coming and None not in delays and self._may_start_again():
+            delay = max(delay for delay in delays if delay is not None)
+            say(f"waits {delay} s for {', '.join(sorted(coming))}")
+            self._end_all("waiting", detail=min(coming))
+            if self._requeue(delay_s=delay):
+                return False
+        lacking = gone | coming
+        self.left_out = {cell.id for pack in self.packs.values() for cell in pack.cells if cell.parent in lacking}
+        if lacking:
+            say(f"{len(self.left_out)} cells are left out: there is no result of {', '.join(sorted(lacking))}")
+        return True
+
+    def _sources(self) -> tuple[set[str], set[str]]:
+        """Sources without a result: those that nothing will make, and those that something runs or has queued."""
+        wanted = {cell.parent for place in self.places for cell in self._open(place) if cell.parent is not None}
+        queue = Queue()
+        found = states(wanted, self.root, queue)
+        lacking = {parent: state.state for parent, state in found.items() if state.state != "done"}
+        # Without squeue's answer nobody can tell that nothing will come.
+        coming = {parent for parent, state in lacking.items() if state in ("running", "queued") or queue.jobs is None}
+        return set(lacking) - coming, coming
+
+    # ---- cells ----------------------------------------------------------------------------------------------------
+
+    def _open(self, place: int) -> list[Cell]:
+        """Cells of a pack that want work here: neither finished, nor run by others, nor failed by this very job.
+
+        A cell that another job has failed was asked for again when this one was submitted.
+        """
+        alive, found = liveness(), []
+        for cell in self.packs[place].cells:
+            state = self.root.cell(cell.id).state(alive)
+            wants = state.state in ("pending", "lost") or (state.state == "failed" and not self._is_own(state))
+            if wants and cell.id not in self.left_out:
+                found.append(cell)
+        return found
+
+    def _is_own(self, state: CellState) -> bool:
+        return state.claim is not None and state.claim.job_id == self.job_id
+
+    def _failures(self, place: int) -> list[tuple[Cell, Mapping[str, Any]]]:
+        """Cells that this job has failed, with their errors."""
+        alive = liveness()
+        folders = ((cell, self.root.cell(cell.id)) for cell in self.packs[place].cells)
+        states = ((cell, folder, folder.state(alive)) for cell, folder in folders)
+        return [
+            (cell, folder.error() or {})
+            for cell, folder, state in states
+            if state.state == "failed" and self._is_own(state)
+        ]
+
+    def _fail(self, cell: Cell, kills: int) -> None:
+        """Record that a cell's process was killed too often."""
+        folder = self.root.cell(cell.id)
+        folder.create(cell)
+        claim = folder.take(liveness(), **self.identity)
+        if claim is not None:
+            message = (
+                f"{cell.id} must be trained to its end, but its process died {kills} times without a word, as for lack "
+                f"of host memory; its last line: {self._last_line()}; raise mem_gb, or look at `empslurm logs`"
+            )
+            folder.fail(claim, kind="killed", message=message)
+            folder.release(claim)
+
+    def _note_failures(self, place: int) -> None:
+        """Keep what failed for all elements to see; enough of the same hold the rest."""
+        path = self.array.submission.with_name("failures.jsonl")
+        for cell, error in self._failures(place):
+            row = {
+                "cell": cell.id,
+                "pack": place,
+                "signature": policy.signature(error),
+                "message": error.get("message"),
+            }
+            files.append_line(path, files.to_line(row))
+        cause = policy.common_cause(files.read_lines(path))
+        if cause is not None:
+            files.create_exclusive(path.with_name(policy.HOLD), files.to_json(cause))
+
+    def _hold(self) -> str:
+        """Why nothing of this submission may start any more; empty when it may."""
+        try:
+            cause = files.read_object(self.array.submission.with_name(policy.HOLD))
+        except FileNotFoundError:
+            return ""
+        return f"{len(cause['cells'])} cells failed alike: {cause['message']}"
+
+    # ---- small things -----------------------------------------------------------------------------------------------
+
+    def _journal(self, place: int) -> policy.Journal:
+        return policy.journal(self.array.submission, place)
+
+    def _who(self) -> dict[str, Any]:
+        return {"job": self.job_id, "restart": self.identity["restart_count"]}
+
+    def _end(self, place: int, reason: Reason, **detail: Any) -> None:
+        """Note an end with what was spent since the job started, or since the pack's last end in it."""
+        now = time.monotonic()
+        wall_s, self.since[place] = now - self.since[place], now
+        share = 1 / len(self.places)
+        spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.settings["gpus"] * share, 1)}
+        if self.energy_ws:
+            spent["energy_wh"] = round(self.energy_ws * share / 3600, 3)
+        self._journal(place).add("end", reason=reason, host=socket.gethostname(), **self._who(), **spent, **detail)
+
+    def _end_all(self, reason: Reason, **detail: Any) -> None:
+        for place in self.places:
+            self._end(place, reason, **detail)
+
+    def _may_start_again(self) -> bool:
+        return int(self.identity["restart_count"]) < int(self.settings["requeues"])
+
+    def _again_elsewhere(self, nodes: Sequence[str]) -> bool:
+        """Queue this job again without the nodes that keep losing it."""
+        if not self._may_start_again():
+            return False
+        say(f"goes to another node than {', '.join(nodes)}")
+        return self._requeue(exclude=nodes)
+
+    def _requeue(self, *, exclude: Sequence[str] = (), delay_s: int = 0) -> bool:
+        objection = control.requeue(self.job_id, exclude=exclude, delay_s=delay_s)
+        if objection:
+            say(f"job {self.job_id} must be queued again, but Slurm says: {objection}")
+        return not objection
+
+    def _last_line(self) -> str:
+        """The end of what the train process said, submitit's own words left out."""
+        sys.stdout.flush()
+        try:
+            with open(self.log, "rb") as stream:
+                stream.seek(max(0, os.path.getsize(self.log) - LOG_TAIL_BYTES))
+                lines = stream.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        spoken = (line.strip() for line in reversed(lines) if not line.startswith(("submitit ", "empslurm: ")))
+        return next((line for line in spoken if line), "")[:300]
+
+
+def watts() -> float:
+    """Present power of this job's GPUs, as far as they report it."""
+    readings = (gpu.get("power.draw", "") for gpu in provenance.gpus() or ())
+    return sum(float(reading) for reading in readings if reading.replace(".", "", 1).isdigit())
+
+
+def settings(profile: Profile) -> dict[str, Any]:
+    """What a node needs of a profile, as it stands in the submission."""
+    lead = profile.signal_lead_s
+    names = ("cpus", "gpus", "num_processes", "checkpoint_minutes", "requeues")
+    # The rest of the lead is for noticing, for Slurm's own work and for ending.
+    return {name: getattr(profile, name) for name in names} | {"grace_s": lead - 10 if lead >= 40 else lead * 0.75}

@@ -1,0 +1,122 @@
+"""One train process and all it starts: launched through accelerate, asked to stop, waited for, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from empslurm.errors import UsageError
+from empslurm.launch.liveness import LOG_VARIABLE
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+POLL_S = 0.1
+
+
+def launch_command(precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None) -> list[str]:
+    """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
+
+    `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
+    can take it between being found free and being used, which `--main_process_port 0` does not exclude.
+    """
+    job = JOBS / "train.py"
+    if not job.is_file():
+        raise UsageError(
+            f"{job} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
+        )
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
+    command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
+    if n_processes == 1:
+        command += ["--quiet"]
+    else:
+        command += ["--multi_gpu", "--main_process_port", str(port)]
+    return [*command, str(job), *arguments]
+
+
+def offline_environment() -> dict[str, str]:
+    """Jobs never touch the network: everything was prepared before."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _ignore_usr2() -> None:
+    # Slurm may signal every process of a step; only its first knows what USR2 means, to others it is death.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+class TrainProcess:
+    """A launched train process in a session of its own."""
+
+    def __init__(
+        self,
+        precision: str,
+        n_processes: int,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        stream: IO[bytes] | None = None,
+    ) -> None:
+        """`stream`: where output goes; None: this process's own. `log`: the file that people are sent to."""
+        self._port = _listening() if n_processes > 1 else None
+        port = self._port.getsockname()[1] if self._port else None
+        self.popen = subprocess.Popen(
+            launch_command(precision, n_processes, arguments, port),
+            stdout=stream,
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            env={**offline_environment(), **(environment or {}), LOG_VARIABLE: str(log.resolve())},
+            start_new_session=True,
+            preexec_fn=_ignore_usr2,
+        )
+        self.asked_to_stop = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its processes are gone."""
+        return self.popen.poll() is not None and not _group(self.popen.pid)
+
+    @property
+    def code(self) -> int | None:
+        """The launcher's exit status: accelerate turns every failure into 1."""
+        return self.popen.returncode
+
+    def stop(self, grace_s: float) -> None:
+        """TERM, time to save, then KILL. Safe in a signal handler that interrupts a wait for the same process."""
+        self.asked_to_stop = True
+        self._signal(signal.SIGTERM)
+        end = time.monotonic() + grace_s
+        while _group(self.popen.pid) and time.monotonic() < end:
+            time.sleep(POLL_S)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, number)
+
+
+def _listening() -> socket.socket:
+    """A socket that holds a port for as long as it lives."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.bind(("127.0.0.1", 0))
+    held.listen(16)
+    return held
+
+
+def _group(leader: int) -> list[int]:
+    """Living processes (no zombies) of a process group. accelerate's launcher may be gone while the trainer saves."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError, IndexError):
+                fields = Path(entry.path, "stat").read_text().rsplit(")", 1)[1].split()
+                if int(fields[2]) == leader and fields[0] not in "ZX":
+                    found.append(int(entry.name))
+    return found

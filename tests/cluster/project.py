@@ -1,0 +1,123 @@
+"""A user's folder on the cluster: manifest, profile, invented data, a runs root, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TRAINING = "{epochs: 2, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
+# Reads the newest checkpoint often, so that an interruption costs little; asks for so little that four run on a node.
+PROFILE = {
+    "kind": "slurm",
+    "partition": "batch",
+    "cpus": 1,
+    "mem_gb": 0.9,
+    "time": 20,
+    "signal_lead_s": 40,
+    "environment": "{OMP_NUM_THREADS: '1'}",
+    "checkpoint_minutes": 0.02,
+    "requeues": 20,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """`path` holds manifests/, slurm/, data/ and runs/."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    def environment(self) -> dict[str, str]:
+        given = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "EMPSLURM_RUNS": "runs"}
+        return {**os.environ, **given, "EMPSLURM_DATA": "data"}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A call that is not waited for, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "empslurm", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.path,
+            env=self.environment(),
+            start_new_session=True,
+        )
+
+    def call(self, *words: str, expect: int = 0) -> tuple[str, str]:
+        """Standard output and error of one call, which must end with the status expected."""
+        process = self.start(*words)
+        said, told = process.communicate(timeout=600)
+        assert process.returncode == expect, said + told
+        assert "Traceback" not in said + told, said + told
+        return said, told
+
+    def json(self, *words: str, expect: int = 0) -> Any:
+        """The one JSON document of a call."""
+        return json.loads(self.call(*words, "--json", expect=expect)[0])
+
+    # What is given.
+
+    def manifest(
+        self, name: str, tasks: Iterable[str], seeds: Iterable[int], training: str = TRAINING, **more: object
+    ) -> None:
+        text = f"name: {name}\ntasks: [{', '.join(tasks)}]\nseeds: [{', '.join(map(str, seeds))}]\nbackbone: tiny\n"
+        extra = "".join(f"{key}: {value}\n" for key, value in more.items())
+        (self.path / "manifests" / f"{name}.yaml").write_text(f"{text}training: {training}\n{extra}")
+
+    def profile(self, name: str = "here", **changes: object) -> None:
+        text = "".join(f"{key}: {value}\n" for key, value in {**PROFILE, **changes}.items())
+        (self.path / "slurm" / f"{name}.yaml").write_text(text)
+
+    # What is found.
+
+    def totals(self, manifest: str) -> dict[str, int]:
+        """How many cells are in each state, as `status` says; states without cells left out."""
+        return {state: n for state, n in self.json("status", manifest)["totals"].items() if n}
+
+    def cells(self) -> list[Path]:
+        return sorted((self.runs / "cells").glob("*"))
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """What each cell's number rests on: scores, history, and the checksums of predictions and adapters."""
+        kept = {}
+        for path in self.cells():
+            if (path / "result.json").exists():
+                value = json.loads((path / "result.json").read_text())
+                sums = {name: value["files"][name] for name in value["files"] if "provenance" not in name}
+                scores = {key: value[key] for key in ("validation", "test", "history", "best_epoch", "n_tokens")}
+                kept[path.name] = {**scores, "files": sums}
+        return kept
+
+    def trainer(self, text: str) -> int | None:
+        """The process id of a running jobs/train.py of this project whose command line holds `text`."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                line = b" ".join(words)
+                mine = str(self.runs).encode() in line and text.encode() in line
+                if mine and any(word.endswith(b"jobs/train.py") for word in words[1:2]):
+                    return int(entry.name)
+        return None
+
+
+def create(path: Path) -> Project:
+    """A new project with the invented corpus."""
+    for name in ("manifests", "slurm"):
+        (path / name).mkdir(parents=True)
+    project = Project(path=path)
+    project.profile()
+    project.call("data", "sample")
+    return project
