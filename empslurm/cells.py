@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from empslurm import ids
-from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, SourceUse, Training
+from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, Precision, SourceUse, Training
 from empslurm.errors import DamagedError
 
 CellKind = Literal["baseline", "transfer", "fisher", "embed"]
@@ -72,6 +72,11 @@ class Cell:
         if self.training is None:
             raise TypeError(f"a cell of kind {self.kind} is not trained")
         return self.training
+
+    @property
+    def precision(self) -> Precision:
+        """Of the process that runs the cell."""
+        return self.training.precision if self.training else "fp32"
 
     @property
     def provisional(self) -> bool:

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from empslurm.cells import Cell
+from empslurm.cells import TRAINED, Cell
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
@@ -26,16 +26,16 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 def choose(plan: Plan, name: str | None) -> Cell:
     """The cell asked for, by the beginning of its id. Raises UnknownCellError."""
     if name is None:
-        ready = [cell for cell in plan.cells if not obstacle(plan, cell)]
+        ready = [cell for cell in plan.cells if cell.kind in TRAINED and not obstacle(plan, cell)]
         if not ready:
             raise UnknownCellError(
                 f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}"
             )
         return ready[0]
-    found = [cell for cell in plan.cells if cell.id.startswith(name)]
+    found = [cell for cell in plan.cells if cell.kind in TRAINED and cell.id.startswith(name)]
     if len(found) != 1:
         raise UnknownCellError(
-            f"--cell must name one cell of {plan.manifest.name}, but {len(found)} start with {name!r}"
+            f"--cell must name one cell of {plan.manifest.name} that is trained, but {len(found)} start with {name!r}"
         )
     return found[0]
 
@@ -43,9 +43,9 @@ def choose(plan: Plan, name: str | None) -> Cell:
 def shorten(cell: Cell, n_steps: int) -> Cell:
     """The same cell with so little data that an epoch is `n_steps` steps: another identity, in a folder thrown away."""
     training = replace(
-        cell.training,
+        cell.hyper_parameters,
         epochs=1,
-        max_train_examples=n_steps * cell.training.batch_size,
+        max_train_examples=n_steps * cell.hyper_parameters.batch_size,
         max_eval_examples=EVAL_EXAMPLES,
     )
     return replace(cell, training=training)
@@ -81,7 +81,7 @@ def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: 
     from empslurm.train.loop import Settings
     from empslurm.train.node import Node, train_cell
 
-    precision = "bf16" if cells[-1].training.precision == "bf16" else "no"
+    precision = "bf16" if cells[-1].precision == "bf16" else "no"
     node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=precision))
     results = []
     for cell in cells:

@@ -58,4 +58,4 @@ def run(
 
 
 def _precision(pack: Pack) -> str:
-    return pack.cells[0].training.precision
+    return pack.cells[0].precision
