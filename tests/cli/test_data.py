@@ -82,3 +82,47 @@ def test_a_card_of_ones_own_is_counted_too(
     value = json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]
     assert value["n_examples"] == 40
     assert value["tasks"]["kite_mood"]["rows"][2][:2] == ["up", 50.0]
+
+
+def test_audit_of_the_sample_is_kept_and_shown_by_plan(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "leaky.yaml"
+    text = "name: leaky\ntasks: [news_empathy, news_distress, epitome_er]\nseeds: [1]\nbackbone: tiny\n"
+    manifest.write_text(text + "data: {per_dataset: {news: {splits: paper}}}\n")
+    assert main([*sample, "plan", str(manifest)]) == 0
+    assert "no audit has seen epitome, news as it is now" in capsys.readouterr().out
+    assert main([*sample, "data", "audit", "news", "epitome", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert ["paper", "news_distress", "news_empathy"] in [row[:3] for row in value["flagged"]]
+    assert not [row for row in value["overlaps"] if row["splits"] == "family" and row["shared_groups"]]
+    assert all(Path(path).is_file() for path in value["files"])
+    matrix = (tmp_path / "runs" / "gathered" / "data" / "overlap_matrix_paper.csv").read_text().splitlines()
+    assert matrix[0] == "source,epitome_er,epitome_ex,epitome_ip,news_distress,news_emotion,news_empathy"
+    assert main([*sample, "plan", str(manifest), "--json"]) == 0
+    leaks = {(row["source"], row["target"]) for row in json.loads(capsys.readouterr().out)["leaks"]}
+    both = ("news_empathy", "news_distress")
+    assert leaks == {(source, target) for source in both for target in both}
+
+
+def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from empslurm.config import Backbone, DataUse
+    from empslurm.tasks import registry
+    from empslurm.tasks.prepare import load_task, prepare
+    from empslurm.train.backbone import load_tokenizer
+    from empslurm.train.tokens import tokenise
+
+    assert main([*sample, "data", "audit", "conv", "epitome", "--max-length", "48", "--json"]) == 0
+    found = {row["task"]: row["truncated_share"] for row in json.loads(capsys.readouterr().out)["tasks"]}
+    data, prepared = Path(sample[1]), Path(sample[3]) / "prepared"
+    for task in ("conv_emoint", "epitome_er"):
+        dataset = registry().dataset_of(task)
+        table = load_task(prepare(dataset, data, prepared), registry().tasks[task], DataUse(), "all")
+        tokens = tokenise(table, load_tokenizer(Backbone(name="minilm")), "digest", 48, prepared)
+        assert 0 < found[task] < 1
+        assert found[task] == tokens.n_truncated / len(table.ids)
+
+
+def test_audit_without_data_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "data", "audit"]) == 1
+    assert "`data status` says how to get it" in capsys.readouterr().err
