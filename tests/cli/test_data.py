@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cli import main
+from tests.tasks.server import serving
 
 
 @pytest.fixture
@@ -126,3 +127,60 @@ def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pyte
 def test_audit_without_data_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "data", "audit"]) == 1
     assert "`data status` says how to get it" in capsys.readouterr().err
+
+
+def test_fetch_from_a_mirror_makes_the_same_data_root(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A data root that is served is a mirror; checksums of what is pinned refuse the invented bytes."""
+    there = {path.name: path for path in Path(sample[1]).rglob("*") if path.is_file()}
+    roots = ["--data", str(tmp_path / "other"), *sample[2:]]
+    with serving() as site:
+        for name in ("condolence/condolence.tsv", "hope/supportive_annotation.csv", "hope/tweets.csv"):
+            site.files[f"/root/{name}"] = there[Path(name).name].read_bytes()
+        site.files["/root/epitome/emotional-reactions-reddit.csv"] = b"invented"
+        words = ("data", "fetch", "hope", "condolence", "--mirror", f"{site.url}/root/", "--json")
+        assert main([*roots, *words]) == 0
+        value = json.loads(capsys.readouterr().out)
+        assert [(item["dataset"], item["state"]) for item in value["datasets"]] == [
+            ("condolence", "fetched"),
+            ("hope", "fetched"),
+        ]
+        assert (tmp_path / "other" / "hope" / "tweets.csv").read_bytes() == there["tweets.csv"].read_bytes()
+        assert main([*roots, *words]) == 0
+        assert [item["state"] for item in json.loads(capsys.readouterr().out)["datasets"]] == ["here", "here"]
+        assert main([*roots, "data", "fetch", "epitome", "--mirror", f"{site.url}/root"]) == 1
+    shown = capsys.readouterr()
+    assert "wrong bytes" in shown.err
+    assert list((tmp_path / "other" / "epitome").iterdir()) == []
+    assert "Traceback" not in shown.err
+
+
+def test_fetch_prints_the_steps_for_what_a_person_must_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked of a network for what needs a registration or a request."""
+    monkeypatch.setattr("httpx.stream", lambda *_, **__: pytest.fail("the network was asked"))
+    roots = ["--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    assert main([*roots, "data", "fetch", "news", "conv", "condolence", "--json"]) == 1
+    for item in json.loads(capsys.readouterr().out)["datasets"]:
+        assert (item["state"], item["files"]) == ("steps", [])
+        assert "register for" in item["steps"] or "ask its authors" in item["steps"]
+
+
+def test_fetch_of_a_card_saves_its_hub_section(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import datasets
+
+    rows = {"said": [f"kite {n}" for n in range(20)], "mood": ["up", "down"] * 10}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "cards" / "kites")
+    text = CARD.replace("kites.csv", "kites.parquet").replace("format: csv", "format: parquet")
+    (tmp_path / "cards" / "kite.yaml").write_text(text + "hub: {name: ./kites}\n")
+    capsys.readouterr()
+    words = ("fetch", "kite_mood", "--cards", str(tmp_path / "cards"))
+    roots = ["--data", str(tmp_path / "own"), *sample[2:]]
+    assert main([*roots, "data", *words]) == 0
+    capsys.readouterr()
+    assert main([*roots, "data", "stats", *words[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]["n_examples"] == 20
