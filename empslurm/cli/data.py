@@ -1,4 +1,4 @@
-"""`data status`, `data sample`, `data stats`."""
+"""`data`: what is here, an invented sample, statistics, the audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from empslurm.cli import data_stats
+from empslurm.cli import data_audit, data_fetch, data_stats
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
@@ -22,12 +22,20 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         "status", help="found, missing or altered, and how to obtain it", parents=[common_options]
     )
     stats = actions.add_parser("stats", help="sizes and label shares, per split", parents=[common_options])
-    for parser_ in (status, stats):
+    audit = actions.add_parser(
+        "audit", help="duplicates between train and test, within and across tasks", parents=[common_options]
+    )
+    fetch = actions.add_parser(
+        "fetch", help="download what may be downloaded, and print the steps for the rest", parents=[common_options]
+    )
+    for parser_ in (status, stats, audit, fetch):
         parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
         parser_.add_argument(
             "--cards", type=Path, nargs="+", default=(), metavar="PATH", help="cards of your own, or folders of them"
         )
     data_stats.arguments(stats)
+    data_audit.arguments(audit)
+    data_fetch.arguments(fetch)
     sample = actions.add_parser(
         "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
     )
@@ -35,12 +43,12 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
-    """The datasets named, or all of them. Raises UsageError."""
-    names = tuple(names) or tuple(known.datasets)
-    unknown = [name for name in names if name not in known.datasets]
+    """The datasets named, or all of them, in the registry's order. Raises UsageError."""
+    names = set(names) or set(known.datasets)
+    unknown = sorted(names - set(known.datasets))
     if unknown:
         raise UsageError(f"a dataset must be one of {', '.join(known.datasets)}; but {unknown[0]!r} is not")
-    return [known.datasets[name] for name in names]
+    return [dataset for name, dataset in known.datasets.items() if name in names]
 
 
 def _status(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
@@ -89,4 +97,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     datasets = chosen(given.datasets, known)
     if given.action == "status":
         return _status(given, out, datasets)
+    if given.action == "fetch":
+        return data_fetch.run(given, out, datasets)
+    if given.action == "audit":
+        return data_audit.run(given, out, datasets)
     return data_stats.run(given, out, datasets, known)

@@ -9,6 +9,8 @@ from empslurm.cells import TRAINED
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.plan import Decision, Plan, counts, decide, packs
+from empslurm.store import RunsRoot
+from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.splits import leaks
 
 SHOWN = 40  # decisions printed for people without --all
@@ -33,6 +35,16 @@ def warnings(plan: Plan) -> list[str]:
             f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
         )
     return found
+
+
+def leaks_found(plan: Plan, root: RunsRoot) -> tuple[dict[tuple[str, str], str], str]:
+    """Flagged (source, target) of the plan's cells by the last audit, and a remark where data was never audited."""
+    manifest = plan.manifest
+    found = verdicts(root.prepared, manifest.registry.datasets, plan.inputs.raw, manifest.data)
+    used = {(cell.source or cell.target, cell.target) for cell in plan.cells if cell.kind in TRAINED}
+    here = [name for name in found.unknown if name not in plan.inputs.missing]
+    remark = f"no audit has seen {', '.join(here)} as it is now: run `empslurm data audit`" if here else ""
+    return {pair: text for pair, text in found.flags().items() if pair in used}, remark
 
 
 def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
@@ -60,6 +72,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
     told = warnings(plan)
+    flags, remark = leaks_found(plan, root)
+    if flags:
+        told.append(f"{len(flags)} pairs leak, such as {next(iter(flags.values()))}; `data audit` has all")
     if out.json:
         out.document(
             {
@@ -70,6 +85,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
                 "actions": actions,
                 "n_packs_by_wave": waves,
                 "warnings": told,
+                "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
                 "packs": [
                     {"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped
                 ],
@@ -93,4 +109,6 @@ def run(given: argparse.Namespace, out: Output) -> int:
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
     for text in told:
         out.line(f"! {text}", style="yellow")
+    if remark:
+        out.line(remark)
     return 0

@@ -128,12 +128,12 @@ def differences(rows: Iterable[Compared]) -> list[Compared]:
 def write(rows: Sequence[Compared], known: Registry, folder: Path) -> list[Path]:
     """table1, table9 to table12 as CSV, Markdown and LaTeX, and every number in differences.csv."""
     written = [folder / "differences.csv"]
-    files.write_text(written[0], _csv(_LONG, (_long(row) for row in rows)))
+    files.write_text(written[0], csv_text(_LONG, (_long(row) for row in rows)))
     for table, title in TITLES.items():
         own = [row for row in rows if row.table == table]
         names = [f"{column} {kind}" for column in _shown_columns(table) for kind in ("here", "paper", "difference")]
         texts = {
-            "csv": _csv(("name", "measure", *names), _numbers(own)),
+            "csv": csv_text(("name", "measure", *names), _numbers(own)),
             "md": _markdown(table, title, _cells(own, known)),
             "tex": _latex(table, title, _cells(own, known)),
         }
@@ -193,7 +193,7 @@ def _cell(row: Compared) -> str:
     return f"{here} / {row.published:{grouped}} / {difference}"
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)

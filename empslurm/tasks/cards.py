@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 from empslurm import ids, yamlfile
 from empslurm.errors import DataError, ManifestError
 from empslurm.limits import Listed, Pattern, Range
+from empslurm.tasks.hub import is_folder, save
 from empslurm.tasks.records import check_columns, number, read_rows, read_text
 from empslurm.tasks.schema import Dataset, Example, Form, Kind, RawFile, Reject, Task
 from empslurm.tasks.splits import SALTS
@@ -57,10 +58,10 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Hub:
-    """A dataset of the Hugging Face hub that the file is saved from."""
+    """A dataset of the Hugging Face hub, or a folder of its library, that the file is saved from."""
 
-    name: Line
-    revision: Line  # a commit, so that the data cannot change under the results
+    name: Line  # a hub id, or a folder (./ is the card's): written by `save_to_disk`, or of Parquet
+    revision: Line | None = None  # hub ids only: a commit, so that the data cannot change under the results
     split: Line = "train"
     config: Line | None = None
 
@@ -119,7 +120,7 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
         reader.problem("family", *unknown(given["family"], SALTS, "family"))
     reader.finish()
     assert set(required(Card)) <= set(given)
-    return dataset_of(Card(**given))
+    return dataset_of(Card(**given), path.parent)
 
 
 def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
@@ -147,12 +148,16 @@ def _check_hub(reader: Reader, given: Mapping[str, Any]) -> None:
         return
     if given.get("format", "parquet") != "parquet":
         reader.problem("hub", f"be saved as parquet, but format is {given['format']}", "write `format: parquet`")
+    hub: Hub = given["hub"]
+    if is_folder(hub.name) == (hub.revision is not None):
+        must, fix = ("have no revision", "remove it") if hub.revision else ("have a revision", "add the commit")
+        reader.problem("hub", f"{must}, since {hub.name} is a {'folder' if hub.revision else 'hub id'}", fix)
     if not isinstance(given.get("file", ""), str):
         reader.problem("hub", "be saved as one file, but there are several", "name one file and one split")
 
 
-def dataset_of(card: Card) -> Dataset:
-    """The dataset with one task that a card declares."""
+def dataset_of(card: Card, folder: Path) -> Dataset:
+    """The dataset with one task that a card in a folder declares."""
     task = Task(
         id=card.id,
         title=card.title,
@@ -180,19 +185,29 @@ def dataset_of(card: Card) -> Dataset:
         citation=card.citation,
         licence=card.licence,
         obtain=_obtain(card, names),
+        obtain_by=partial(_save, card.hub, folder, Path(card.id, names[0])) if card.hub else None,
     )
 
 
 def _obtain(card: Card, names: Sequence[str]) -> str:
     if card.obtain:
         return card.obtain
-    place = f"DATA/{card.id}/"
-    if card.hub is None or card.format != "parquet":
-        return f"put {', '.join(names)} into {place}"
-    arguments = [card.hub.name, *([card.hub.config] if card.hub.config else [])]
-    call = ", ".join([*map(repr, arguments), f"split={card.hub.split!r}", f"revision={card.hub.revision!r}"])
-    return (
-        f"run `python -c \"from datasets import load_dataset; load_dataset({call}).to_parquet('{place}{names[0]}')\"`"
+    if card.hub is None:
+        return f"put {', '.join(names)} into DATA/{card.id}/"
+    named = f"{card.hub.name} at {card.hub.revision}" if card.hub.revision else card.hub.name
+    saved = f"the split {card.hub.split} of {named} as DATA/{card.id}/{names[0]}"
+    return f"run `empslurm prepare` on a manifest with its card, or `empslurm data fetch`: it saves {saved}"
+
+
+def _save(hub: Hub, folder: Path, file: Path, data_root: Path) -> Path:
+    """Save a card's file from its hub section; a relative folder is the card's."""
+    name = str(folder / hub.name) if hub.name.startswith(".") else hub.name
+    return save(
+        str(Path(name).resolve()) if is_folder(hub.name) else name,
+        hub.config,
+        hub.split,
+        hub.revision,
+        data_root / file,
     )
 
 

@@ -13,6 +13,7 @@ SOURCE = (
     "https://raw.githubusercontent.com/anuradha1992/Motivational-Interviewing-Dataset/"
     "ced27c305c06cc587109c76f66b504efd1c06d05/MI%20Dataset.csv"
 )
+GIT_BLOB = "24b397e58bf7af8a7232ccb04c02b0f3166b3efc"
 COLUMNS = ("dialog_id", "author", "text", "final agreed label")
 AUTHORS = ("speaker", "listener")  # seeker and supporter
 ADHERENT = (
@@ -76,7 +77,7 @@ DATASET = Dataset(
     title="MI",
     family="mi",
     tasks=(_task("mi_adherent", "MI Adherent", KINDS), _task("mi_behavior", "MI Behavior", BEHAVIORS)),
-    forms=(Form(name="distributed", files=(RawFile(name=FILE, url=SOURCE),), read=read),),
+    forms=(Form(name="distributed", files=(RawFile(name=FILE, git_blob=GIT_BLOB, url=SOURCE),), read=read),),
     citation="Welivita and Pu (2022). Curating a Large-Scale Motivational Interviewing Dataset Using Peer Support "
     "Forums. COLING.",
     licence="CC BY-NC-SA 3.0",

@@ -40,6 +40,7 @@ class RawFile:
 
     name: str  # relative to the dataset's folder; the last part is what is searched for
     sha256: str | None = None
+    git_blob: str | None = None  # git's id of the bytes, where only that is known
     n_bytes: int | None = None
     url: str | None = None  # public source at a pinned commit, when it may be downloaded
 
@@ -95,3 +96,4 @@ class Dataset:
     automatic_labels: bool = False  # there are manual and automatic labels to choose from (`Example.automatic`)
     notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...
+    obtain_by: Callable[[Path], Path] | None = None  # a card's hub section: data root -> the file saved below it

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cli import main
+from tests.tasks.server import serving
 
 
 @pytest.fixture
@@ -82,3 +83,104 @@ def test_a_card_of_ones_own_is_counted_too(
     value = json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]
     assert value["n_examples"] == 40
     assert value["tasks"]["kite_mood"]["rows"][2][:2] == ["up", 50.0]
+
+
+def test_audit_of_the_sample_is_kept_and_shown_by_plan(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "leaky.yaml"
+    text = "name: leaky\ntasks: [news_empathy, news_distress, epitome_er]\nseeds: [1]\nbackbone: tiny\n"
+    manifest.write_text(text + "data: {per_dataset: {news: {splits: paper}}}\n")
+    assert main([*sample, "plan", str(manifest)]) == 0
+    assert "no audit has seen epitome, news as it is now" in capsys.readouterr().out
+    assert main([*sample, "data", "audit", "news", "epitome", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert ["paper", "news_distress", "news_empathy"] in [row[:3] for row in value["flagged"]]
+    assert not [row for row in value["overlaps"] if row["splits"] == "family" and row["shared_groups"]]
+    assert all(Path(path).is_file() for path in value["files"])
+    matrix = (tmp_path / "runs" / "gathered" / "data" / "overlap_matrix_paper.csv").read_text().splitlines()
+    assert matrix[0] == "source,epitome_er,epitome_ex,epitome_ip,news_distress,news_emotion,news_empathy"
+    assert main([*sample, "plan", str(manifest), "--json"]) == 0
+    leaks = {(row["source"], row["target"]) for row in json.loads(capsys.readouterr().out)["leaks"]}
+    both = ("news_empathy", "news_distress")
+    assert leaks == {(source, target) for source in both for target in both}
+
+
+def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from empslurm.config import Backbone, DataUse
+    from empslurm.tasks import registry
+    from empslurm.tasks.prepare import load_task, prepare
+    from empslurm.train.backbone import load_tokenizer
+    from empslurm.train.tokens import tokenise
+
+    assert main([*sample, "data", "audit", "conv", "epitome", "--max-length", "48", "--json"]) == 0
+    found = {row["task"]: row["truncated_share"] for row in json.loads(capsys.readouterr().out)["tasks"]}
+    data, prepared = Path(sample[1]), Path(sample[3]) / "prepared"
+    for task in ("conv_emoint", "epitome_er"):
+        dataset = registry().dataset_of(task)
+        table = load_task(prepare(dataset, data, prepared), registry().tasks[task], DataUse(), "all")
+        tokens = tokenise(table, load_tokenizer(Backbone(name="minilm")), "digest", 48, prepared)
+        assert 0 < found[task] < 1
+        assert found[task] == tokens.n_truncated / len(table.ids)
+
+
+def test_audit_without_data_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "data", "audit"]) == 1
+    assert "`data status` says how to get it" in capsys.readouterr().err
+
+
+def test_fetch_from_a_mirror_makes_the_same_data_root(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A data root that is served is a mirror; checksums of what is pinned refuse the invented bytes."""
+    there = {path.name: path for path in Path(sample[1]).rglob("*") if path.is_file()}
+    roots = ["--data", str(tmp_path / "other"), *sample[2:]]
+    with serving() as site:
+        for name in ("condolence/condolence.tsv", "hope/supportive_annotation.csv", "hope/tweets.csv"):
+            site.files[f"/root/{name}"] = there[Path(name).name].read_bytes()
+        site.files["/root/epitome/emotional-reactions-reddit.csv"] = b"invented"
+        words = ("data", "fetch", "hope", "condolence", "--mirror", f"{site.url}/root/", "--json")
+        assert main([*roots, *words]) == 0
+        value = json.loads(capsys.readouterr().out)
+        assert [(item["dataset"], item["state"]) for item in value["datasets"]] == [
+            ("condolence", "fetched"),
+            ("hope", "fetched"),
+        ]
+        assert (tmp_path / "other" / "hope" / "tweets.csv").read_bytes() == there["tweets.csv"].read_bytes()
+        assert main([*roots, *words]) == 0
+        assert [item["state"] for item in json.loads(capsys.readouterr().out)["datasets"]] == ["here", "here"]
+        assert main([*roots, "data", "fetch", "epitome", "--mirror", f"{site.url}/root"]) == 1
+    shown = capsys.readouterr()
+    assert "wrong bytes" in shown.err
+    assert list((tmp_path / "other" / "epitome").iterdir()) == []
+    assert "Traceback" not in shown.err
+
+
+def test_fetch_prints_the_steps_for_what_a_person_must_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked of a network for what needs a registration or a request."""
+    monkeypatch.setattr("httpx.stream", lambda *_, **__: pytest.fail("the network was asked"))
+    roots = ["--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    assert main([*roots, "data", "fetch", "news", "conv", "condolence", "--json"]) == 1
+    for item in json.loads(capsys.readouterr().out)["datasets"]:
+        assert (item["state"], item["files"]) == ("steps", [])
+        assert "register for" in item["steps"] or "ask its authors" in item["steps"]
+
+
+def test_fetch_of_a_card_saves_its_hub_section(
+    sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import datasets
+
+    rows = {"said": [f"kite {n}" for n in range(20)], "mood": ["up", "down"] * 10}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "cards" / "kites")
+    text = CARD.replace("kites.csv", "kites.parquet").replace("format: csv", "format: parquet")
+    (tmp_path / "cards" / "kite.yaml").write_text(text + "hub: {name: ./kites}\n")
+    capsys.readouterr()
+    words = ("fetch", "kite_mood", "--cards", str(tmp_path / "cards"))
+    roots = ["--data", str(tmp_path / "own"), *sample[2:]]
+    assert main([*roots, "data", *words]) == 0
+    capsys.readouterr()
+    assert main([*roots, "data", "stats", *words[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]["n_examples"] == 20

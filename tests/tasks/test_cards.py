@@ -115,13 +115,63 @@ def test_columnar_files_as_the_datasets_library_saves_them(tmp_path: Path, forma
         prepare(dataset, tmp_path / "data", tmp_path / "cache")
 
 
-def test_a_hub_dataset_says_the_command_that_saves_it(tmp_path: Path) -> None:
+HUB = CARD.replace("format: csv", "format: parquet").replace("kites.csv", "kites.parquet")
+
+
+def test_a_hub_dataset_says_what_saves_it(tmp_path: Path) -> None:
     hub = "hub: {name: nobody/kites, revision: abc123, config: small}\n"
-    text = CARD.replace("format: csv", "format: parquet").replace("kites.csv", "kites.parquet")
-    obtain = registry((write(tmp_path, text + hub),)).datasets["kite_mood"].obtain
-    assert "load_dataset('nobody/kites', 'small', split='train', revision='abc123').to_parquet(" in obtain
-    assert "DATA/kite_mood/kites.parquet" in obtain
-    assert any("hub" in problem for problem in problems(tmp_path, CARD + hub))
+    obtain = registry((write(tmp_path, HUB + hub),)).datasets["kite_mood"].obtain
+    assert "saves the split train of nobody/kites at abc123 as DATA/kite_mood/kites.parquet" in obtain
+    (found,) = problems(tmp_path, CARD + hub)
+    assert "hub must be saved as parquet, but format is csv" in found
+
+
+@pytest.mark.parametrize(
+    ("hub", "word"),
+    [
+        ("{name: nobody/kites}", "must have a revision, since nobody/kites is a hub id; add the commit"),
+        ("{name: ./kites, revision: abc}", "must have no revision, since ./kites is a folder; remove it"),
+    ],
+)
+def test_a_hub_id_is_pinned_and_a_folder_is_not(tmp_path: Path, hub: str, word: str) -> None:
+    (found,) = problems(tmp_path, HUB + f"hub: {hub}\n")
+    assert word in found
+
+
+@pytest.mark.parametrize("form", ["save_to_disk", "save_to_disk of splits", "parquet"])
+def test_a_folder_of_the_datasets_library(tmp_path: Path, form: str) -> None:
+    import datasets
+
+    rows = {"said": ["a", "b"], "before": ["x", ""], "mood": ["up", "down"], "row": [1, 2], "thread": ["s", "t"]}
+    table = datasets.Dataset.from_dict(rows)
+    folder = tmp_path / "cards" / "kites"
+    if form == "parquet":
+        folder.mkdir(parents=True)
+        table.to_parquet(folder / "train-00000-of-00001.parquet")
+    else:
+        (datasets.DatasetDict({"train": table}) if "splits" in form else table).save_to_disk(folder)
+    dataset = registry((write(tmp_path / "cards", HUB + "hub: {name: ./kites}\n"),)).datasets["kite_mood"]
+    assert locate(dataset, tmp_path / "data", tmp_path / "cache").state == "missing"
+    assert dataset.obtain_by is not None
+    saved = dataset.obtain_by(tmp_path / "data")
+    assert saved == tmp_path / "data" / "kite_mood" / "kites.parquet"
+    assert [path.name for path in saved.parent.iterdir()] == ["kites.parquet"]
+    made = load_task(prepare(dataset, tmp_path / "data", tmp_path / "cache"), dataset.tasks[0], DataUse(), "all")
+    assert (made.ids, made.texts, made.groups) == (("1", "2"), ("a", "b"), ("s", "t"))
+    assert made.contexts == (("x",), ())
+
+
+def test_a_folder_without_the_split_or_none_at_all(tmp_path: Path) -> None:
+    import datasets
+
+    table = datasets.Dataset.from_dict({"said": ["a"]})
+    datasets.DatasetDict({"test": table}).save_to_disk(tmp_path / "kites")
+    for name, word in (("./kites", "must have the split train, but has test"), ("./none", "must be a folder")):
+        dataset = registry((write(tmp_path, HUB + f"hub: {{name: {name}}}\n"),)).datasets["kite_mood"]
+        assert dataset.obtain_by is not None
+        with pytest.raises(DataError, match=word):
+            dataset.obtain_by(tmp_path / "data")
+        assert not (tmp_path / "data" / "kite_mood" / "kites.parquet").exists()
 
 
 def test_every_problem_at_once_each_with_its_line(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""`data audit`: duplicates between train and test within and across tasks, contradicting labels, imbalance."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from empslurm.backbones import fetch
+from empslurm.cli.output import Output
+from empslurm.config import Backbone, Training
+from empslurm.errors import BackboneError, DataError
+from empslurm.store import RunsRoot
+from empslurm.tasks.overlap import FLAG_SHARE, flag
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Dataset
+
+if TYPE_CHECKING:
+    from empslurm.tasks.audit import Audit, TokenCounter
+    from empslurm.tasks.prepare import Prepared
+
+SHOWN = 25  # pairs printed for people
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "the tokenizer for truncated shares: minilm (default), or a folder with a tokenizer.json"
+    parser.add_argument("--backbone", default="minilm", help=text)
+    parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
+    text = "share of test examples from which a pair is flagged (default %(default)s)"
+    parser.add_argument("--threshold", type=float, default=FLAG_SHARE, help=text)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write tables (default: RUNS/gathered/data)")
+
+
+def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]]:
+    """Counts tokens of texts; the length with its special tokens. Raises BackboneError."""
+    from tokenizers import Tokenizer
+
+    path = fetch(Backbone(name=name)) / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises its base class
+        must = f"backbone {name} must hold a tokenizer.json, but it cannot be read"
+        raise BackboneError(f"{must} ({type(error).__name__}); save the tokenizer again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    pair, single = (tokenizer.num_special_tokens_to_add(is_pair) for is_pair in (True, False))
+    length = {"backbone": name, "max_length": max_length, "specials_pair": pair, "specials": single}
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=False)], length
+
+
+def _prepare(
+    datasets: Sequence[Dataset], given: argparse.Namespace, out: Output
+) -> tuple[list[Prepared], dict[str, str]]:
+    """What is here, parsed, and how to obtain what is not."""
+    from empslurm.tasks.prepare import prepare
+
+    root = RunsRoot(given.runs)
+    prepared: list[Prepared] = []
+    missing: dict[str, str] = {}
+    for dataset in datasets:
+        found = locate(dataset, given.data, root.prepared)
+        if found.state == "missing":
+            missing[dataset.id] = found.problem
+        else:
+            prepared.append(prepare(dataset, given.data, root.prepared))
+    if not prepared:
+        raise DataError(f"an audit needs data below {given.data}, but there is none; `data status` says how to get it")
+    return prepared, missing
+
+
+def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+    from rich.progress import Progress
+
+    from empslurm.report.audit import ranked, write
+    from empslurm.tasks.audit import audit
+
+    root = RunsRoot(given.runs)
+    prepared, missing = _prepare(datasets, given, out)
+    count_tokens, length = _tokenizer(given.backbone, given.max_length)
+    with Progress(console=out.console(error=True), transient=True) as progress:
+        bar = progress.add_task("reading", total=None)
+        found, path = audit(
+            prepared,
+            root.prepared,
+            count_tokens=count_tokens,
+            length=length,
+            progress=lambda what, done, total: progress.update(bar, description=what, completed=done, total=total),
+        )
+    written = write(found, given.out or root.gathered / "data")
+    rows = ranked(found.overlaps)
+    flags = {(row.splits, row.source, row.target): text for row in rows if (text := flag(row, given.threshold))}
+    out.document(
+        {
+            **asdict(found),
+            "overlaps": [{**asdict(row), "share": row.share, "exact_by_chance": row.exact_by_chance} for row in rows],
+            "threshold": given.threshold,
+            "flagged": [[*pair, text] for pair, text in flags.items()],
+            "missing": missing,
+            "files": [str(path), *map(str, written)],
+        }
+    )
+    if not out.json:
+        _show(found, len(flags), given.threshold, out)
+        out.line(f"the audit is kept in {path}; tables are in {written[0].parent}")
+        for problem in missing.values():
+            out.line(f"missing: {problem}")
+    return 0
+
+
+def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
+    from empslurm.report.audit import ranked
+    from empslurm.tasks.audit import RULES
+
+    columns: tuple[str, ...] = (
+        *("pair", "share", "test", "shared groups", "equal", "+context"),
+        *("by chance", "near", "+context"),
+    )
+    for rule in RULES:
+        own = [row for row in found.overlaps if row.splits == rule]
+        rows = [
+            (
+                f"{row.source} -> {row.target}",
+                f"{100 * row.share:.1f}%",
+                row.n_test,
+                row.in_shared_groups,
+                row.exact,
+                row.exact_context,
+                row.exact_by_chance,
+                row.near,
+                row.near_context,
+            )
+            for row in ranked(own)[:SHOWN]
+        ]
+        out.table(f"{rule} splits: test examples of the target that the source trains on", columns, rows)
+        if len(own) > SHOWN:
+            out.line(f"... and {len(own) - SHOWN:,} more in overlap.csv")
+    tasks = [
+        (
+            row.task,
+            row.equal_texts,
+            row.conflicting_texts,
+            row.conflicting_with_context,
+            ", ".join(sorted({label for labels in row.unseen_labels.values() for label in labels})) or "-",
+            f"{100 * row.largest_share:.1f}%",
+            row.smallest_count,
+            "-" if row.truncated_share is None else f"{100 * row.truncated_share:.1f}%",
+        )
+        for row in found.tasks
+    ]
+    names = (
+        "repeated texts",
+        "contradicting",
+        "+context",
+        "labels train lacks",
+        "largest label",
+        "rarest",
+        "truncated",
+    )
+    out.table("tasks", ("task", *names), tasks)
+    text = f"{n_flagged} of {len(found.overlaps)} pairs are flagged (more than {threshold:.0%} of the test examples)"
+    out.line(text, style="yellow" if n_flagged else "")

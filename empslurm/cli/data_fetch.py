@@ -1,0 +1,107 @@
+"""`data fetch`: downloads what may be downloaded from its public source; for the rest it prints the steps."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from empslurm.cli.output import Output
+from empslurm.errors import DataError
+from empslurm.store import RunsRoot
+from empslurm.tasks.fetch import fetch_file, source_url
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Dataset
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "a data root served over http, for machines without internet: files are taken from URL/<dataset>/<file>"
+    parser.add_argument("--mirror", metavar="URL", help=text)
+
+
+def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    made: list[dict[str, Any]] = []
+    with Progress(*columns, console=out.console(error=True), transient=True) as progress:
+        for dataset in datasets:
+            made.append(_dataset(dataset, given, progress))
+            _tell(made[-1], out)
+    out.document({"data_root": str(given.data), "mirror": given.mirror, "datasets": made})
+    rows = [(item["dataset"], item["state"], len(item["files"]), item["licence"]) for item in made]
+    out.table(f"data in {given.data}", ("dataset", "state", "files", "licence"), rows)
+    for item in made:
+        if item["state"] == "steps":
+            out.line(f"{item['dataset']}: {item['steps']}")
+    wanted = ("failed", "steps") if given.datasets else ("failed",)
+    return 1 if any(item["state"] in wanted for item in made) else 0
+
+
+def _tell(item: dict[str, Any], out: Output) -> None:
+    if item["state"] == "fetched":
+        out.say(f"{item['dataset']}: {len(item['files'])} files; licence: {item['licence']}; cite: {item['citation']}")
+    if item["problem"]:
+        out.say(f"empslurm: {item['problem']}", style="red")
+    for file in item["files"]:
+        if not file["checked"]:
+            out.say(f"{file['file']}: no checksum is recorded to compare with; sha256 {file['sha256']}", style="yellow")
+
+
+def _dataset(dataset: Dataset, given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """Fetch one dataset's first form. state: here, fetched, steps (a person must act) or failed."""
+    made: dict[str, Any] = {
+        "dataset": dataset.id,
+        "state": "here",
+        "files": [],
+        "problem": "",
+        "steps": "",
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+    }
+    form = dataset.forms[0]
+    found = locate(dataset, given.data, RunsRoot(given.runs).prepared)
+    if found.state != "missing" and found.form is form:
+        return made
+    if dataset.obtain_by is not None and given.mirror is None:
+        return {**made, **_obtained(dataset, given, progress)}
+    urls = {file.name: source_url(dataset, file, given.mirror) for file in form.files}
+    made["state"] = "fetched"
+    for file in form.files:
+        url = urls[file.name]
+        if url is None:  # the others may still be had
+            made["state"] = "steps"
+            continue
+        bar = progress.add_task(f"{dataset.id} {file.name}", total=None)
+        try:
+            path = given.data / dataset.id / file.name
+            got = fetch_file(file, url, path, partial(_advance, progress, bar))
+        except DataError as error:
+            made |= {"state": "failed", "problem": str(error)}
+            break
+        finally:
+            progress.remove_task(bar)
+        made["files"].append({**vars(got), "path": str(got.path)})
+    made["steps"] = dataset.obtain if made["state"] == "steps" else ""
+    return made
+
+
+def _advance(progress: Progress, bar: TaskID, done: int, total: int | None) -> None:
+    progress.update(bar, completed=done, total=total)
+
+
+def _obtained(dataset: Dataset, given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """A dataset that its card takes from a hub."""
+    assert dataset.obtain_by is not None
+    bar = progress.add_task(dataset.id, total=None)
+    try:
+        path = dataset.obtain_by(given.data)
+    except DataError as error:
+        return {"state": "failed", "problem": str(error)}
+    finally:
+        progress.remove_task(bar)
+    return {"state": "fetched", "files": [{"file": path.name, "path": str(path), "checked": True}]}

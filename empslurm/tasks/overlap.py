@@ -1,0 +1,119 @@
+"""What an audit found between a source's training texts and a target's test texts, and which pairs it flags; light.
+
+`data audit` writes one file per set of datasets; a plan or a report reads them here and matches by the data's digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from empslurm import files
+from empslurm.config import DataUse, SplitRule
+from empslurm.errors import EmpslurmError
+from empslurm.tasks.schema import Dataset
+from empslurm.tasks.splits import split_name
+
+AUDIT_VERSION = 1
+FLAG_SHARE = 0.05  # of the target's test examples; chance duplicates of short turns with their context reach 0.026
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Counts of the target's test examples that meet the source's training examples; source = target: one task's own.
+
+    Texts are compared without case, marks and spacing; `context` is the turn or post before. `near` includes equal
+    texts. What shares its group leaks by the way the split was drawn; the other duplicates are there by chance.
+    """
+
+    splits: SplitRule
+    source: str
+    target: str
+    n_train: int
+    n_test: int
+    shared_groups: int  # groups of the target's test part that the source trains on
+    in_shared_groups: int  # test examples in such groups
+    exact: int  # the text stands in the source's training part
+    exact_context: int  # ... with its context
+    exact_same_group: int  # ... in the same group: no chance
+    near: int
+    near_context: int
+    near_same_group: int
+
+    @property
+    def exact_by_chance(self) -> int:
+        """Equal texts that do not stand in the same group."""
+        return self.exact - self.exact_same_group
+
+    @property
+    def share(self) -> float:
+        """Of the test examples, those in shared groups or with a near duplicate of text and context, the larger one."""
+        return max(self.in_shared_groups, self.near_context) / self.n_test if self.n_test else 0.0
+
+
+def flag(row: Overlap, threshold: float = FLAG_SHARE) -> str:
+    """What a reader of a number of this pair must know, or an empty string."""
+    if row.share <= threshold:
+        return ""
+    return (
+        f"{row.source} -> {row.target} ({row.splits} splits) leaks: of {row.n_test:,} test examples "
+        f"{row.in_shared_groups:,} are in groups that {row.source} trains on, and {row.near_context:,} stand in its "
+        f"training part with their context, equal or nearly ({row.exact:,} equal texts in all)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What audits say of the pairs of a plan. `unknown`: datasets that no audit has seen as they are now."""
+
+    overlaps: Mapping[tuple[str, str], Overlap]
+    unknown: tuple[str, ...]
+
+    def flags(self, threshold: float = FLAG_SHARE) -> dict[tuple[str, str], str]:
+        """(source, target) -> sentence, of the pairs above the threshold, the largest share first."""
+        ranked = sorted(self.overlaps.items(), key=lambda item: -item[1].share)
+        return {pair: text for pair, row in ranked if (text := flag(row, threshold))}
+
+
+def verdicts(
+    cache_root: Path, datasets: Mapping[str, Dataset], raw: Mapping[str, str | None], uses: Mapping[str, DataUse]
+) -> Verdicts:
+    """What the audits below `cache_root` (RUNS/prepared) say of these datasets.
+
+    raw: by dataset id, the digest of its raw files, as in a plan's inputs; an audit of other files, or by another
+    version of the split, does not count. A pair of tasks whose datasets are split by different rules is in no audit.
+    """
+    found: dict[tuple[str, str], Overlap] = {}
+    seen: set[str] = set()
+    for document in _documents(cache_root):
+        known = document["datasets"]
+        current = {
+            name
+            for name, use in uses.items()
+            if raw.get(name) is not None
+            and name in known
+            and known[name]["raw_digest"] == raw[name]
+            and known[name]["splits"].get(use.splits) == split_name(datasets[name], use.splits)
+        }
+        seen |= current
+        owners = {task.id: name for name in current for task in datasets[name].tasks}
+        for row in (Overlap(**value) for value in document["overlaps"]):
+            pair = (row.source, row.target)
+            if all(task in owners and uses[owners[task]].splits == row.splits for task in pair):
+                found[pair] = row
+    return Verdicts(overlaps=found, unknown=tuple(name for name in uses if name not in seen))
+
+
+def _documents(cache_root: Path) -> list[dict[str, Any]]:
+    """The audits of this version, oldest first; a damaged one is left out."""
+    made = []
+    with contextlib.suppress(OSError):
+        for path in sorted(cache_root.glob("audit-*.json"), key=lambda path: path.stat().st_mtime_ns):
+            with contextlib.suppress(EmpslurmError, OSError, KeyError, TypeError):
+                document = files.read_object(path)
+                if document["version"] == AUDIT_VERSION:
+                    made.append(document)
+    return made
