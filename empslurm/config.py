@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from empslurm.limits import Range
 
 AdapterKind = Literal["seq_bn"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "fp32_medium", "bf16"]
 Context = Literal["previous", "history"]
 SplitRule = Literal["family", "paper"]
 LabelUse = Literal["all", "manual"]
@@ -55,7 +55,9 @@ class Training:
     max_length: Count = 128  # tokens of context and text together; oldest context is cut first
     dropout: Rate = 0.1  # hidden and head dropout, the pretrained models' own default
     attention_dropout: Rate = 0.1  # of attention weights, the pretrained models' own default
-    precision: Precision = "fp32"  # bf16: autocast, where the device has it
+    # fp32: full products. fp32_medium: torch's "medium" matmul precision, which is TF32 on a GPU and lets oneDNN choose
+    # the kernel on a CPU. bf16: autocast, where the device has it.
+    precision: Precision = "fp32"
     max_train_examples: Count | None = None  # a cap for quick looks: the first of the seed's order. None: all
     max_eval_examples: Count | None = None  # the same for validation and for test. None: all
 

@@ -78,8 +78,11 @@ def _borrow(prepared: Path, scratch: Path) -> None:
 def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: Output) -> list[dict[str, object]]:
     from accelerate import Accelerator
 
-    from empslurm.train.loop import Settings
-    from empslurm.train.node import Node, train_cell
+    from empslurm.train.loop import Member, Settings
+    from empslurm.train.node import Node, train_members
+
+    def lost(_: Member, error: Exception) -> None:
+        raise error
 
     precision = "bf16" if cells[-1].precision == "bf16" else "no"
     node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=precision))
@@ -89,7 +92,8 @@ def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: 
         folder.create(cell)
         claim = folder.take(local_liveness)
         assert claim is not None
-        train_cell(cell, folder, claim, node, Settings(checkpoint_every_s=float("inf")), out.say)
+        member = Member(cell=cell, folder=folder, claim=claim)
+        list(train_members([member], node, Settings(checkpoint_every_s=float("inf")), lost, out.say))
         result = folder.result() or {}
         results.append({key: result[key] for key in ("kind", "source", "target", "history", "test", "flags")})
     return results

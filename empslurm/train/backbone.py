@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
 
-import adapters
 import torch
-from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from empslurm.backbones import resolve
-from empslurm.config import Backbone, Training
+from empslurm.config import Backbone
 from empslurm.errors import BackboneError
 
 FAMILIES = ("bert", "roberta")
@@ -23,8 +21,7 @@ def quiet() -> None:
     """Silence the libraries' chatter: what a user must know is in our own sentences and in provenance."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("adapters").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|adapters|huggingface_hub).*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|huggingface_hub).*")
 
 
 def _path(backbone: Backbone) -> Path:
@@ -41,32 +38,29 @@ def load_tokenizer(backbone: Backbone) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(backbone: Backbone, training: Training) -> Any:
-    """An AutoAdapterModel without adapters or heads, every parameter frozen. Raises BackboneError."""
+def load_encoder(backbone: Backbone) -> Any:
+    """The plain encoder, without pooler, head or adapters. Raises BackboneError."""
     quiet()
-    dropout = {"hidden_dropout_prob": training.dropout, "attention_probs_dropout_prob": training.attention_dropout}
     if backbone.name == "tiny":
-        model = _tiny(dropout)
-    else:
-        path = _path(backbone)
-        try:
-            model = adapters.AutoAdapterModel.from_pretrained(
-                path, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", **dropout
+        return _tiny()
+    path = _path(backbone)
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        if config.model_type in FAMILIES:
+            return AutoModel.from_pretrained(
+                path, config=config, local_files_only=True, use_safetensors=True, add_pooling_layer=False
             )
-        except (OSError, ValueError) as error:
-            raise BackboneError(
-                f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does "
-                f"not: {str(error).splitlines()[0]}"
-            ) from error
-    if model.config.model_type not in FAMILIES:
+    except (OSError, ValueError) as error:
         raise BackboneError(
-            f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {model.config.model_type}"
-        )
-    model.requires_grad_(False)
-    return model
+            f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does "
+            f"not: {str(error).splitlines()[0]}"
+        ) from error
+    raise BackboneError(
+        f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {config.model_type}"
+    )
 
 
-def _tiny(dropout: dict[str, float]) -> Any:
+def _tiny() -> Any:
     """A two-layer BERT with random weights that are always the same: for tests, learns little, runs at once."""
     config = BertConfig(
         hidden_size=32,
@@ -74,9 +68,7 @@ def _tiny(dropout: dict[str, float]) -> Any:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=512,
-        attn_implementation="sdpa",
-        **dropout,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20240612)
-        return adapters.AutoAdapterModel.from_config(config)
+        return AutoModel.from_config(config, add_pooling_layer=False)

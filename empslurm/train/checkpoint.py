@@ -6,7 +6,8 @@ Only what training changes is inside (adapters, head, optimiser, best weights so
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,9 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.ckpt"), reverse=True)
 
 
-def read_newest(folder: Path, cell_id: str) -> tuple[Checkpoint | None, list[str]]:
-    """The newest sound checkpoint of this cell, and a sentence for each file that had to be passed over."""
+def read_sound(folder: Path, cell_id: str) -> tuple[list[Checkpoint], list[str]]:
+    """The sound checkpoints of this cell, newest first, and a sentence for each file that had to be passed over."""
+    sound: list[Checkpoint] = []
     passed: list[str] = []
     for path in _newest_first(folder):
         try:
@@ -75,6 +77,25 @@ def read_newest(folder: Path, cell_id: str) -> tuple[Checkpoint | None, list[str
             passed.append(str(error))
             continue
         if checkpoint.state.get("id") == cell_id:
-            return checkpoint, passed
-        passed.append(f"{path} must belong to {cell_id}, but is another cell's; it is passed over")
-    return None, passed
+            sound.append(checkpoint)
+        else:
+            passed.append(f"{path} must belong to {cell_id}, but is another cell's; it is passed over")
+    return sound, passed
+
+
+def common_steps(steps: Sequence[Collection[int]]) -> list[tuple[int, list[int]]]:
+    """Who goes on from which step: (step, places in `steps`) per part, each place once.
+
+    Cells of a pack go on from the newest step that all of them have: a kill between two cells' checkpoints leaves them
+    one apart. Where there is none, those that share a step form parts of their own; 0 is the beginning.
+    """
+    parts: list[tuple[int, list[int]]] = []
+    left = list(range(len(steps)))
+    while left:
+        counts = Counter(step for place in left for step in set(steps[place]) | {0})
+        counts[0] = sum(not steps[place] for place in left)  # nobody who has a checkpoint starts anew
+        step = max(counts, key=lambda step: (counts[step], step))
+        chosen = [place for place in left if step in steps[place] or (step == 0 and not steps[place])]
+        parts.append((step, chosen))
+        left = [place for place in left if place not in chosen]
+    return parts

@@ -1,13 +1,15 @@
-"""Outputs of a model on rows of a table, batched by tokens, on the task's own scale."""
+"""Outputs of cells on rows of a table, batched by tokens, on the task's own scale."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from empslurm.train.bank import PackModel
 from empslurm.train.data import TaskData
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
@@ -24,22 +26,29 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH
     return batches
 
 
-def predict(model: Any, data: TaskData, rows: NDArray[np.int64], accelerator: Any) -> NDArray[np.float64]:
-    """Classification logits (n_rows, n_labels) or regression values (n_rows,), in the order of `rows`.
+def predict(
+    model: PackModel, cells: Sequence[int], data: TaskData, rows: NDArray[np.int64], accelerator: Any
+) -> list[NDArray[np.float64]]:
+    """Per cell classification logits (n_rows, n_labels) or regression values (n_rows,), in the order of `rows`.
 
-    With several processes each takes every n-th batch, and all of them get the whole.
+    Cells go through one by one, so the numbers are the same bits whatever the pack. With several processes each takes
+    every n-th batch, and all of them get the whole.
     """
-    model.eval()
     n_outputs = len(data.task.labels) if data.task.kind == "classification" else 1
-    outputs = torch.zeros(len(rows), n_outputs, dtype=torch.float32, device=accelerator.device)
+    outputs = torch.zeros(len(cells), len(rows), n_outputs, dtype=torch.float32, device=accelerator.device)
     world, rank = accelerator.num_processes, accelerator.process_index
+    alone = [
+        (slice(cell, cell + 1), {name: value[cell : cell + 1] for name, value in model.free.items()}) for cell in cells
+    ]
     with torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
-            inputs = data.tokens.batch(rows[batch], accelerator.device)
-            outputs[torch.from_numpy(batch).to(outputs.device)] = model(**inputs).logits.float()
+            below = model.below(data.tokens.batch(rows[batch], accelerator.device), None)
+            places = torch.from_numpy(batch).to(outputs.device)
+            for place, (cell, free) in enumerate(alone):
+                outputs[place, places] = model.logits(below, cell, free, None)[0].float()
     if world > 1:
         outputs = accelerator.reduce(outputs, "sum")
     values = outputs.cpu().numpy().astype(np.float64)
     if data.task.kind == "regression":
-        return values[:, 0] * data.scale + data.centre
-    return values
+        return list(values[:, :, 0] * data.scale + data.centre)
+    return list(values)

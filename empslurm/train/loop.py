@@ -1,13 +1,13 @@
-"""The training loop of one cell: read it top to bottom.
+"""The training loop of a pack of cells on one backbone: read it top to bottom. A solo cell is a pack of one.
 
-Batch order and dropout are functions of (seed, epoch, step), so a resumed run is the same run, bit for bit, on the CPU.
+Batch order and dropout are pure functions of (seed, epoch, step, example), and so is everything else that is random:
+there is no random generator's state to save, and a resumed run is the same run, bit for bit, on the CPU.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 
 from empslurm import files, metrics
 from empslurm.cells import Cell
+from empslurm.errors import StoreError
 from empslurm.store import CellDir, Claim
 from empslurm.train import checkpoint as checkpoints
-from empslurm.train import model as models
+from empslurm.train.bank import PackModel
 from empslurm.train.data import TaskData
+from empslurm.train.dropout import Masks
 from empslurm.train.evaluate import predict
-from empslurm.train.order import epoch_batches, lr_at, n_batches, stream
+from empslurm.train.optimise import Optimiser
+from empslurm.train.order import epoch_batches, lr_at, n_batches
 
 PROGRESS_EVERY_S = 5.0
 
 
 class Interrupted(Exception):
-    """The process was asked to stop; the checkpoint is written."""
+    """The process was asked to stop; the checkpoints are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,92 +41,102 @@ class Settings:
     checkpoint_every_s: float = 300.0
     checkpoint_every_steps: int | None = None
     micro_batch: int | None = None  # examples per forward pass; None: the whole batch
+    group_size: int | None = None  # cells per forward pass; None: what the device is best at
     stop: Callable[[], bool] = lambda: False
 
 
-@dataclass(kw_only=True)
-class Run:
-    """The mutable state of one training run: what a checkpoint holds."""
+@dataclass(kw_only=True, eq=False)
+class Member:
+    """One cell of a pack: who holds it, and what its training has come to. A checkpoint holds all of it."""
 
-    step: int = 0  # optimiser steps done
+    cell: Cell
+    folder: CellDir
+    claim: Claim
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     best_epoch: int | None = None
-    best: dict[str, torch.Tensor] = field(default_factory=dict)  # the free parameters at the best epoch, on the CPU
-    loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))  # of this epoch
-    n_tokens: int = 0  # real tokens trained on, padding not counted
-    wall_s: float = 0.0  # over all attempts
+    best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
+    wall_s: float = 0.0  # its share of the pack's, over all attempts
+    notes: list[str] = field(default_factory=list)  # what its log should tell
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss stopped being a number: nothing more can come of it."""
+        return bool(self.history) and self.history[-1]["train_loss"] is None
+
+    @property
+    def ended(self) -> bool:
+        return self.diverged or len(self.history) == self.cell.training.epochs
 
 
 class Trainer:
-    """Trains one installed cell. `model` has the cell's adapter and head in place and free."""
+    """Trains the cells of `members`, in which they have the order of the model's cell axis."""
 
     def __init__(
         self,
-        cell: Cell,
+        members: Sequence[Member],
         data: TaskData,
-        model: Any,
+        model: PackModel,
         accelerator: Any,
-        folder: CellDir,
-        claim: Claim,
         settings: Settings,
+        lost: Callable[[Member, Exception], None],
     ) -> None:
-        self.cell, self.data, self.folder, self.claim, self.settings = cell, data, folder, claim, settings
-        self.accelerator, self.bare = accelerator, model
-        self.model = accelerator.prepare(model) if accelerator.num_processes > 1 else model
-        self.free = models.free_parameters(model)
-        training = cell.training
-        self.optimizer = torch.optim.AdamW(
-            list(self.free.values()), lr=training.lr, weight_decay=training.weight_decay, fused=True
-        )
+        """`lost(member, error)` is told of each cell that leaves because its own files or claim failed it."""
+        self.members, self.data, self.model, self.accelerator = list(members), data, model, accelerator
+        self.settings, self.lost, self.n_started = settings, lost, len(members)
+        self.training, self.seed = members[0].cell.training, members[0].cell.seed
         self.train_rows = data.rows["train"]
         self.targets = torch.from_numpy(data.model_targets()).to(accelerator.device)
-        self.steps_per_epoch = n_batches(len(self.train_rows), training.batch_size)
-        self.n_steps = self.steps_per_epoch * training.epochs
-        self.run = Run()
-        self.notes: list[str] = []
+        self.steps_per_epoch = n_batches(len(self.train_rows), self.training.batch_size)
+        self.n_steps = self.steps_per_epoch * self.training.epochs
+        self.step = 0  # optimiser steps done
+        self.n_tokens = 0  # real tokens trained on, padding not counted
+        # Per cell, of this epoch; on the device, so that no step waits for it.
+        self.losses = torch.zeros(len(members), dtype=torch.float64, device=accelerator.device)
+        self._prepare()
         self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0}
+
+    def _prepare(self) -> None:
+        """Optimiser and groups for the cells there are."""
+        self.optimiser = Optimiser(self.model.free, self.training, self.settings.group_size or len(self.members))
+        self.model.free = self.optimiser.free
 
     # ---- the loop -----------------------------------------------------------------------------------------------
 
-    def train(self) -> None:
-        """All epochs that are left, from the newest sound checkpoint on."""
-        self.restore()
-        self._marks |= {"tokens": float(self.run.n_tokens), "steps": float(self.run.step)}
-        while len(self.run.history) < self.cell.training.epochs:
-            epoch = len(self.run.history)
+    def train(self) -> Iterator[Member]:
+        """All epochs that are left. Yields each cell when it has ended; after that it leaves the pack."""
+        self._marks |= {"tokens": float(self.n_tokens), "steps": float(self.step)}
+        yield from self._ended()
+        while self.members:
+            epoch = self.step // self.steps_per_epoch
             lengths = self.data.tokens.lengths[self.train_rows]
-            batches = epoch_batches(lengths, seed=self.cell.seed, epoch=epoch, training=self.cell.training)
-            for batch in batches[self.run.step - epoch * self.steps_per_epoch :]:
+            batches = epoch_batches(lengths, seed=self.seed, epoch=epoch, training=self.training)
+            for batch in batches[self.step - epoch * self.steps_per_epoch :]:
                 self.train_step(self.train_rows[batch])
                 self.after_step()
             self.finish_epoch(epoch)
+            yield from self._ended()
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
-        """One optimiser step on the examples `rows`; the mean loss of the batch, whatever the micro-batches."""
-        run, training = self.run, self.cell.training
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr_at(run.step, self.n_steps, training)
-        self.model.train()
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = rows[rank::world]
-        weight = float(len(mine) > 0)  # a process without an example still takes part, with weight 0
-        mine = mine if len(mine) else rows[:1]
-        size = self.settings.micro_batch or len(mine)
-        parts = [mine[start : start + size] for start in range(0, len(mine), size)]
-        for place, part in enumerate(parts):
-            torch.manual_seed(stream("dropout", self.cell.seed, run.step, place, rank))
-            with self._sync(place == len(parts) - 1), self.accelerator.autocast():
-                inputs = self.data.tokens.batch(part, self.accelerator.device)
-                logits = self.model(**inputs).logits
-                loss = weight * self.loss(logits.float(), part) / len(rows)
-                self.accelerator.backward(loss * world)  # several processes average their gradients
-            run.loss_sum += loss.detach().double().cpu()
-        if training.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(list(self.free.values()), training.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        run.step += 1
-        run.n_tokens += int(self.data.tokens.lengths[rows].sum())
+        """One optimiser step of every cell on the examples `rows`: the mean loss, however the batch is cut."""
+        mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
+        size = self.settings.micro_batch or max(1, len(mine))
+        losses = torch.zeros_like(self.losses)
+        for start in range(0, len(mine), size):
+            part = mine[start : start + size]
+            masks = Masks(self.seed, self.step, torch.from_numpy(part).to(self.accelerator.device))
+            with self.accelerator.autocast():
+                below = self.model.below(self.data.tokens.batch(part, self.accelerator.device), masks)
+                for group in self.optimiser.groups:
+                    logits = self.model.logits(below, group.cells, group.free, masks)
+                    summed = torch.stack([self.loss(each.float(), part) for each in logits]) / len(rows)
+                    torch.autograd.backward(summed.sum())
+                    losses[group.cells] += summed.detach()
+        if not self._alone:
+            self._exchange(losses)
+        self.losses += losses
+        self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
+        self.step += 1
+        self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
     def loss(self, logits: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
         """Summed cross-entropy of logits (n_rows, n_labels), or squared error of (n_rows, 1) in standardised units."""
@@ -132,41 +145,75 @@ class Trainer:
             return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
         return torch.nn.functional.mse_loss(logits[:, 0], targets, reduction="sum")
 
+    def _exchange(self, losses: torch.Tensor) -> None:
+        """Sum gradients and losses (n_cells,) over the processes, in place: each saw its part of the batch."""
+        parts = [*self.optimiser.gradients, losses]
+        flat = self.accelerator.reduce(torch.cat([part.flatten().double() for part in parts]), "sum")
+        for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+            part.copy_(total.view_as(part))
+
     def finish_epoch(self, epoch: int) -> None:
-        """Score the validation part, remember the best weights, write the checkpoint."""
-        run, task = self.run, self.data.task
-        outputs = predict(self.model, self.data, self.data.rows["validation"], self.accelerator)
-        scores = self.score("validation", outputs)
-        train_loss = self.accelerator.reduce(run.loss_sum.clone(), "sum").item() / self.steps_per_epoch
-        run.loss_sum = torch.zeros((), dtype=torch.float64)
-        values = {"train_loss": train_loss, **scores}
-        run.history.append({"epoch": epoch + 1, "step": run.step, **metrics.to_json(values)})
-        best = max(
-            (entry for entry in run.history if entry[task.metric] is not None),
-            key=lambda entry: entry[task.metric],
-            default=run.history[-1],  # nothing defined yet: the latest
-        )
-        if best is run.history[-1] or run.best_epoch is None:
-            run.best_epoch = epoch + 1
-            run.best = {name: parameter.detach().cpu().clone() for name, parameter in self.free.items()}
-        if self.accelerator.is_main_process:
-            files.append_line(self.folder.path / "metrics.jsonl", files.to_line(run.history[-1]))
-        self.checkpoint()
+        """Score the validation part, remember each cell's best weights, write the checkpoints."""
+        task = self.data.task
+        everyone = range(len(self.members))
+        outputs = predict(self.model, everyone, self.data, self.data.rows["validation"], self.accelerator)
+        losses = (self.losses / self.steps_per_epoch).tolist()
+        self.losses.zero_()
+        for place, member in enumerate(self.members):
+            values = {"train_loss": losses[place], **self.score("validation", outputs[place])}
+            member.history.append({"epoch": epoch + 1, "step": self.step, **metrics.to_json(values)})
+            best = max(
+                (entry for entry in member.history if entry[task.metric] is not None),
+                key=lambda entry: entry[task.metric],
+                default=member.history[-1],  # nothing defined yet: the latest
+            )
+            if best is member.history[-1] or member.best_epoch is None:
+                member.best_epoch = epoch + 1
+                member.best = {name: value.detach().cpu().clone() for name, value in self.of(place).items()}
+        self.checkpoint(note_epoch=True)
+
+    def of(self, place: int) -> dict[str, torch.Tensor]:
+        """The free tensors of one cell, sharing memory with the pack's."""
+        return {name: value.detach()[place] for name, value in self.model.free.items()}
+
+    def load_best(self, place: int) -> None:
+        """Put a cell's best epoch into the model."""
+        for name, value in self.of(place).items():
+            value.copy_(self.members[place].best[name])
 
     def score(self, part: str, outputs: NDArray[np.float64]) -> dict[str, float]:
         """All metrics of the task on a part."""
         gold = self.data.table.targets[self.data.rows[part]]  # type: ignore[index]
         return metrics.score(self.data.task.kind, len(self.data.task.labels), gold, outputs)
 
+    def _ended(self) -> Iterator[Member]:
+        """The cells that have ended, one by one; the others go on without them."""
+        ended = [member for member in self.members if member.ended]
+        yield from ended
+        self.leave(ended)
+
+    def leave(self, gone: Sequence[Member]) -> None:
+        """Go on without these cells; what belongs to the others is carried over as it is."""
+        if not gone:
+            return
+        kept = [place for place, member in enumerate(self.members) if member not in gone]
+        moments = [self.optimiser.moments(place) for place in kept]
+        self.members = [self.members[place] for place in kept]
+        self.losses = self.losses[kept]
+        if kept:
+            self.model.keep(kept)
+            self._prepare()
+            self.optimiser.load(self.step, moments)
+
     # ---- what may interrupt it ----------------------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Progress, checkpoint when due, and stop when asked to."""
+        """Progress, checkpoints when due, and stop when asked to."""
         now = time.monotonic()
         if self.accelerator.is_main_process and now - self._marks["progress"] > PROGRESS_EVERY_S:
             self._write_progress(now)
         every = self.settings.checkpoint_every_steps
-        due = every is not None and self.run.step % every == 0
+        due = every is not None and self.step % every == 0
         due = due or (self._alone and now - self._marks["checkpoint"] > self.settings.checkpoint_every_s)
         stop = self._agreed_stop()
         if due or stop:
@@ -182,89 +229,84 @@ class Trainer:
         """Whether to stop; several processes agree on it at every tenth step, so that none waits for another."""
         if self._alone:
             return self.settings.stop()
-        if self.run.step % 10:
+        if self.step % 10:
             return False
         flag = torch.tensor(float(self.settings.stop()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
-    def _sync(self, last: bool) -> Any:
-        """Gradients of several processes are exchanged with the last micro-batch only."""
-        if last or self._alone:
-            return contextlib.nullcontext()
-        return self.accelerator.no_sync(self.model)
-
     def _write_progress(self, now: float) -> None:
-        elapsed = now - self._marks["start"]
-        rate = (self.run.n_tokens - self._marks["tokens"]) / max(elapsed, 1e-9)
-        steps = (self.run.step - self._marks["steps"]) / max(elapsed, 1e-9)
-        note: dict[str, float] = {"step": self.run.step, "n_steps": self.n_steps, "epoch": len(self.run.history) + 1}
-        note |= {"epochs": self.cell.training.epochs, "tokens_per_s": rate, "steps_per_s": steps}
-        self.folder.write_progress(note)
+        elapsed = max(now - self._marks["start"], 1e-9)
+        note: dict[str, float] = {
+            "step": self.step,
+            "n_steps": self.n_steps,
+            "epoch": self.step // self.steps_per_epoch + 1,
+            "epochs": self.training.epochs,
+            "tokens_per_s": (self.n_tokens - self._marks["tokens"]) / elapsed,
+            "steps_per_s": (self.step - self._marks["steps"]) / elapsed,
+            "pack": len(self.members),
+        }
+        for member in self.members:
+            member.folder.write_progress(note)
         self._marks["progress"] = now
 
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        """Write the whole state of the run; only the holder of the cell may."""
+    def checkpoint(self, *, note_epoch: bool = False) -> None:
+        """Write every cell's own state to its own folder; a cell whose folder or claim fails leaves the pack."""
         now = time.monotonic()
-        self.run.wall_s += now - self._marks["checkpoint"]
+        share = (now - self._marks["checkpoint"]) / len(self.members)
         self._marks["checkpoint"] = now
-        if not self._alone:  # every process holds its own part of the epoch's loss: the writer takes it all
-            total = self.accelerator.reduce(self.run.loss_sum.clone(), "sum")
-            self.run.loss_sum = total if self.accelerator.is_main_process else torch.zeros_like(total)
-        if self.accelerator.is_main_process:
-            self.folder.check(self.claim)
-            checkpoints.write(self.folder.path / "checkpoint", self._checkpoint())
+        failed: list[tuple[Member, Exception]] = []
+        for place, member in enumerate(self.members):
+            member.wall_s += share
+            if not self.accelerator.is_main_process:
+                continue
+            try:
+                member.folder.check(member.claim)
+                if note_epoch:
+                    files.append_line(member.folder.path / "metrics.jsonl", files.to_line(member.history[-1]))
+                checkpoints.write(member.folder.path / "checkpoint", self._state(place))
+            except (StoreError, OSError) as error:
+                failed.append((member, error))
+        for member, reason in failed:
+            self.lost(member, reason)
+        self.leave([member for member, _ in failed])
 
-    def _checkpoint(self) -> checkpoints.Checkpoint:
-        run = self.run
-        tensors: dict[str, torch.Tensor] = {"loss_sum": run.loss_sum}
-        for name, parameter in self.free.items():
-            tensors[f"parameter/{name}"] = parameter
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value
-        tensors |= {f"best/{name}": value for name, value in run.best.items()}
+    def _state(self, place: int) -> checkpoints.Checkpoint:
+        member = self.members[place]
+        tensors: dict[str, torch.Tensor] = {"loss": self.losses[place], **self.optimiser.moments(place)}
+        tensors |= {f"free/{name}": value for name, value in self.of(place).items()}
+        tensors |= {f"best/{name}": value for name, value in member.best.items()}
         state = {
-            "id": self.cell.id,
-            "step": run.step,
-            "history": run.history,
-            "best_epoch": run.best_epoch,
-            "n_tokens": run.n_tokens,
-            "wall_s": run.wall_s,
+            "id": member.cell.id,
+            "step": self.step,
+            "history": member.history,
+            "best_epoch": member.best_epoch,
+            "n_tokens": self.n_tokens,
+            "wall_s": member.wall_s,
         }
         return checkpoints.Checkpoint(state=state, tensors=tensors)
 
-    def restore(self) -> None:
-        """Take up the newest sound checkpoint, if there is one."""
-        found, self.notes = checkpoints.read_newest(self.folder.path / "checkpoint", self.cell.id)
-        if found is None:
-            return
-        run, state, tensors = self.run, found.state, found.tensors
-        run.step, run.history, run.best_epoch = state["step"], list(state["history"]), state["best_epoch"]
-        run.n_tokens, run.wall_s = state["n_tokens"], state["wall_s"]
-        if self.accelerator.is_main_process:
-            run.loss_sum = tensors["loss_sum"]
-        for name, parameter in self.free.items():
-            with torch.no_grad():
-                parameter.copy_(tensors[f"parameter/{name}"])
-            if f"exp_avg/{name}" in tensors:
-                self.optimizer.state[parameter] = {
-                    key: tensors[f"{key}/{name}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-            if f"best/{name}" in tensors:
-                run.best[name] = tensors[f"best/{name}"]
-
-    def load_best(self) -> None:
-        """Put the best epoch's weights into the model."""
-        with torch.no_grad():
-            for name, parameter in self.free.items():
-                parameter.copy_(self.run.best[name])
+    def restore(self, found: Sequence[checkpoints.Checkpoint]) -> None:
+        """Take up checkpoints of one step, one per cell."""
+        self.step, self.n_tokens = found[0].state["step"], found[0].state["n_tokens"]
+        for place, (member, kept) in enumerate(zip(self.members, found, strict=True)):
+            member.history, member.best_epoch = list(kept.state["history"]), kept.state["best_epoch"]
+            member.wall_s = kept.state["wall_s"]
+            member.best = {
+                name.removeprefix("best/"): value for name, value in kept.tensors.items() if name.startswith("best/")
+            }
+            self.losses[place] = kept.tensors["loss"]
+            for name, value in self.of(place).items():
+                value.copy_(kept.tensors[f"free/{name}"])
+        self.optimiser.load(self.step, [kept.tensors for kept in found])
 
 
-def outcome(trainer: Trainer, outputs: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def outcome(trainer: Trainer, member: Member, outputs: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
-    cell, data, run = trainer.cell, trainer.data, trainer.run
+    cell, data = member.cell, trainer.data
     every = np.concatenate([outputs["test"], outputs["validation"]])
+    flags = metrics.flags(data.task.kind, every)
     return {
         "kind": cell.kind,
         "target": cell.target,
@@ -273,11 +315,11 @@ def outcome(trainer: Trainer, outputs: Mapping[str, NDArray[np.float64]]) -> dic
         "fraction": cell.data.fraction,
         "metric": data.task.metric,
         **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in ("validation", "test")},
-        "flags": list(metrics.flags(data.task.kind, every)),
-        "best_epoch": run.best_epoch,
-        "history": run.history,
+        "flags": list(dict.fromkeys(("diverged", *flags) if member.diverged else flags)),
+        "best_epoch": member.best_epoch,
+        "history": member.history,
         "n_steps": trainer.n_steps,
-        "n_tokens": run.n_tokens,
+        "n_tokens": trainer.n_tokens,
         **{f"n_{part}": len(rows) for part, rows in data.rows.items()},
         "n_truncated": data.tokens.n_truncated,
     }

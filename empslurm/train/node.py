@@ -1,4 +1,4 @@
-"""Run packs on this node: claim each cell, train it, commit it; one cell's failure leaves the others alone."""
+"""Run packs on this node: claim each cell, train them together, commit each; a failure is one cell's alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import resource
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,17 +21,23 @@ from empslurm.cells import Cell
 from empslurm.config import Backbone, Training
 from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, EmpslurmError, StoreError
 from empslurm.plan import Pack
-from empslurm.store import CellDir, Claim, Liveness, RunsRoot
+from empslurm.store import Claim, Liveness, RunsRoot
 from empslurm.tasks import Registry
 from empslurm.tasks.prepare import Prepared, prepare
 from empslurm.tasks.raw import locate
+from empslurm.train import checkpoint as checkpoints
 from empslurm.train import data as datas
-from empslurm.train import model as models
-from empslurm.train.backbone import load_model, load_tokenizer, quiet
+from empslurm.train import hub, memory
+from empslurm.train.backbone import load_encoder, load_tokenizer, quiet
+from empslurm.train.bank import Bank, CellTensors, PackModel, initial
+from empslurm.train.encoder import Encoder
 from empslurm.train.evaluate import predict
-from empslurm.train.loop import Interrupted, Settings, Trainer, outcome
+from empslurm.train.loop import Interrupted, Member, Settings, Trainer, outcome
 
 TRACEBACK_LINES = 30
+
+Say = Callable[[str], None]
+Lost = Callable[[Member, Exception], None]
 
 
 @dataclass(kw_only=True)
@@ -68,25 +74,30 @@ class Node:
         # Bound per instance: a process trains many cells on few tasks.
         self.prepared: Callable[[str], Prepared] = lru_cache(self._prepared)
         self.tokenizer = lru_cache(load_tokenizer)
-        self._model: tuple[object, Any] = (None, None)
+        self._encoder: tuple[object, Any] = (None, None)
         self._data: tuple[object, Any] = (None, None)
 
     def _prepared(self, dataset: str) -> Prepared:
         return prepare(self.registry.datasets[dataset], self.data_root, self.root.prepared)
 
-    def model(self, backbone: Backbone, training: Training) -> Any:
-        """The frozen backbone on this process's device, loaded once."""
-        key = (backbone, training.dropout, training.attention_dropout)
-        if self._model[0] != key:
-            self._model = (key, load_model(backbone, training).to(self.accelerator.device))
-        return self._model[1]
-
-    def forget_model(self) -> None:
-        """After a failure the model may be in any state; the next cell loads a fresh one."""
-        self._model = (None, None)
+    def encoder(self, backbone: Backbone, training: Training) -> Encoder:
+        """The frozen backbone on this process's device, loaded once; sets the precision of its products."""
+        torch.set_float32_matmul_precision("medium" if training.precision == "fp32_medium" else "highest")
+        key = (backbone, training.dropout, training.attention_dropout, training.precision)
+        if self._encoder[0] != key:
+            self._encoder = (None, None)  # never two at once in memory
+            encoder = Encoder(
+                load_encoder(backbone).to(self.accelerator.device),
+                dropout=training.dropout,
+                attention_dropout=training.attention_dropout,
+                bf16=training.precision == "bf16",
+            )
+            self._encoder = (key, encoder)
+        made: Encoder = self._encoder[1]
+        return made
 
     def data(self, cell: Cell) -> datas.TaskData:
-        """The data of a cell, kept for the next cell of the pack. Raises DataError where the files are others."""
+        """The data of a cell, kept for the next pack. Raises DataError where the files are others."""
         key = (cell.target, cell.seed, cell.data, cell.training, cell.backbone)
         if self._data[0] != key:
             dataset = self.registry.datasets[cell.data.dataset]
@@ -99,7 +110,8 @@ class Node:
             task = self.registry.tasks[cell.target]
             tokenizer = self.tokenizer(cell.backbone)
             self._data = (key, datas.load(cell, task, self.prepared(dataset.id), tokenizer, self.root.prepared))
-        return self._data[1]
+        made: datas.TaskData = self._data[1]
+        return made
 
 
 def run_packs(
@@ -111,7 +123,7 @@ def run_packs(
     settings: Settings,
     alive: Liveness,
     identity: Mapping[str, Any],
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Tally:
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
@@ -124,53 +136,205 @@ def run_packs(
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
-    for cell in (cell for pack in packs for cell in pack.cells):
+    for cells in (cells for pack in packs for cells in alike(pack.cells)):
         if stop():
             tally.interrupted = True
             break
-        folder = root.cell(cell.id)
-        claim = _claim(cell, folder, accelerator, alive, identity, say)
-        if claim is None:
-            tally.skipped.append(cell.id)
-            continue
-        try:
-            train_within_memory(cell, folder, claim, node, settings, say)
-            tally.done.append(cell.id)
-        except Interrupted:
-            tally.interrupted = True
-        except ClaimLostError as error:
-            say(str(error))
-            tally.skipped.append(cell.id)
-        except Exception as error:
-            tally.failed.append(cell.id)
-            node.forget_model()
-            _record(error, cell, folder, claim, accelerator, say)
-        finally:
-            if accelerator.is_main_process:
-                folder.release(claim)
+        _run_together(cells, node, settings, alive, identity, tally, say)
     return tally
 
 
-def _claim(
-    cell: Cell,
-    folder: CellDir,
-    accelerator: Accelerator,
+def alike(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that can share a data pass and a bank: one task, seed, data, backbone, adapter and kind of stack."""
+    groups: dict[object, list[Cell]] = {}
+    for cell in cells:
+        mode = cell.source_use.mode if cell.source_use is not None else None
+        key = (cell.kind, cell.target, cell.seed, cell.data, cell.backbone, cell.adapter, cell.training, mode)
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
+def _run_together(
+    cells: Sequence[Cell],
+    node: Node,
+    settings: Settings,
     alive: Liveness,
     identity: Mapping[str, Any],
-    say: Callable[[str], None],
-) -> Claim | None:
+    tally: Tally,
+    say: Say,
+) -> None:
+    """Claim the cells, train those that this process got, and let go of the claims, whatever came of it."""
+
+    def lost(member: Member, error: Exception) -> None:
+        if isinstance(error, ClaimLostError):
+            say(str(error))
+            tally.skipped.append(member.cell.id)
+            return
+        tally.failed.append(member.cell.id)
+        _record(error, member, node.accelerator, say)
+
+    members: list[Member] = []
+    for cell in cells:
+        claim = _claim(cell, node, alive, identity, say)
+        if claim is None:
+            tally.skipped.append(cell.id)
+        else:
+            members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
+    try:
+        for member in train_members(members, node, settings, lost, say):
+            tally.done.append(member.cell.id)
+    except Interrupted:
+        tally.interrupted = True
+    finally:
+        if node.accelerator.is_main_process:
+            for member in members:
+                member.folder.release(member.claim)
+
+
+def _claim(cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any], say: Say) -> Claim | None:
     """The main process claims for all of them; None when there is nothing to do here."""
     box: list[Any] = [None]
-    if accelerator.is_main_process:
+    if node.accelerator.is_main_process:
+        folder = node.root.cell(cell.id)
         folder.create(cell)
         if folder.result() is None:
             box[0] = folder.take(alive, **identity)
             if box[0] is None:
                 say(f"{cell.id} is left alone: another process runs it")
-    if accelerator.num_processes > 1:
+    if node.accelerator.num_processes > 1:
         broadcast_object_list(box)
     claim: Claim | None = box[0]
     return claim
+
+
+# ---- training what is claimed -----------------------------------------------------------------------------------
+
+
+def train_members(members: Sequence[Member], node: Node, settings: Settings, lost: Lost, say: Say) -> Iterator[Member]:
+    """Train cells that are alike together; yields each one that is done, tells `lost` of each that is not.
+
+    When the device's memory does not hold a pass, it goes on from the checkpoints with fewer cells at once, and then
+    with smaller pieces of a batch: the batch that the optimiser sees stays the same.
+    """
+    open_, sizes = list(members), settings
+    while open_:
+
+        def leave(member: Member, error: Exception) -> None:
+            open_.remove(member)
+            lost(member, error)
+
+        used: list[int] = []
+        try:
+            for part, found in _parts(open_, say):
+                for member in _train_part(part, found, node, sizes, leave, used, say):
+                    open_.remove(member)
+                    yield member
+            return
+        except Interrupted:
+            raise
+        except Exception as error:
+            smaller = _smaller(sizes, used, members[0].cell.training.batch_size)
+            if failure_class(error) != "device memory" or smaller is None:
+                for member in list(open_):
+                    leave(member, error)
+                return
+            sizes = smaller
+            say(
+                f"{open_[0].cell.id} and its pack do not fit the device's memory; they go on with {sizes.group_size} "
+                f"cells and pieces of {sizes.micro_batch or 'all'} examples at once"
+            )
+        torch.cuda.empty_cache()
+
+
+def _smaller(sizes: Settings, used: Sequence[int], batch_size: int) -> Settings | None:
+    """Half the cells of a pass; with one cell, half the examples; None when there is nothing left to halve."""
+    cells = used[-1] if used else 1
+    if cells > 1:
+        return replace(sizes, group_size=cells // 2)
+    examples = sizes.micro_batch or batch_size
+    return replace(sizes, group_size=1, micro_batch=examples // 2) if examples > 1 else None
+
+
+def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list[checkpoints.Checkpoint]]]:
+    """Members that go on together, with their checkpoints of the same step (none: from the beginning)."""
+    kept: list[dict[int, checkpoints.Checkpoint]] = []
+    for member in members:
+        sound, notes = checkpoints.read_sound(member.folder.path / "checkpoint", member.cell.id)
+        for note in notes:
+            say(note)
+        kept.append({checkpoint.state["step"]: checkpoint for checkpoint in sound})
+    return [
+        ([members[place] for place in places], [kept[place][step] for place in places if step])
+        for step, places in checkpoints.common_steps([list(steps) for steps in kept])
+    ]
+
+
+def _train_part(
+    members: Sequence[Member],
+    found: Sequence[checkpoints.Checkpoint],
+    node: Node,
+    settings: Settings,
+    leave: Lost,
+    used: list[int],
+    say: Say,
+) -> Iterator[Member]:
+    """Train cells from one step on; yields each one when it is committed. `used`: takes the cells of one pass."""
+    if settings.stop():
+        raise Interrupted
+    first = members[0].cell
+    data, encoder = node.data(first), node.encoder(first.backbone, first.training)
+    by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
+    members, tensors = _starts(members, node, encoder, data, leave)
+    if not members:
+        return
+    tuned = first.source_use is not None and first.source_use.mode == "tuned"
+    free = ("new", "head", "source") if tuned else ("new", "head")
+    model: PackModel = Bank(encoder, tensors, first.adapter, free=free)
+    if settings.group_size is None:
+        size = memory.group_size(model, data, settings.micro_batch or first.training.batch_size, node.accelerator)
+        settings = replace(settings, group_size=size)
+    used.append(min(settings.group_size or 1, len(members)))
+    trainer = Trainer(members, data, model, node.accelerator, settings, leave)
+    if found:
+        trainer.restore([by_id[member.cell.id] for member in members])
+    for member in trainer.train():
+        try:
+            _commit(trainer, member, node, say)
+        except Exception as error:
+            leave(member, error)
+        else:
+            yield member
+    node.accelerator.wait_for_everyone()
+
+
+def _starts(
+    members: Sequence[Member], node: Node, encoder: Encoder, data: datas.TaskData, leave: Lost
+) -> tuple[list[Member], list[CellTensors]]:
+    """The cells whose sources are there, and what each starts from."""
+    task = data.task
+    n_outputs = len(task.labels) if task.kind == "classification" else 1
+    ready: list[Member] = []
+    tensors: list[CellTensors] = []
+    for member in members:
+        cell = member.cell
+        start = initial(encoder, cell.adapter, n_outputs, cell.seed)
+        try:
+            folder = parent_adapter(cell, node.root)
+            if folder is not None:
+                start = replace(start, source=_source(folder, cell))
+        except Exception as error:
+            leave(member, error)
+            continue
+        ready.append(member)
+        tensors.append(start)
+    return ready, tensors
+
+
+def _source(folder: Path, cell: Cell) -> hub.Tensors:
+    saved = hub.read_adapter(folder)
+    if saved.adapter != cell.adapter:
+        raise DamagedError(f"{folder} must hold an adapter as {cell.adapter}, but holds {saved.adapter}; run it again")
+    return saved.tensors
 
 
 def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
@@ -188,59 +352,28 @@ def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
     return parent.verify(result) / name
 
 
-def train_within_memory(
-    cell: Cell, folder: CellDir, claim: Claim, node: Node, settings: Settings, say: Callable[[str], None]
-) -> None:
-    """Train a cell; when the device's memory does not hold a batch, go on from the checkpoint in smaller pieces of it.
-
-    The batch that the optimiser sees stays the same; the piece's size is in the provenance.
-    """
-    size = settings.micro_batch or cell.training.batch_size
-    while True:
-        try:
-            return train_cell(cell, folder, claim, node, replace(settings, micro_batch=size), say)
-        except Exception as error:
-            if failure_class(error) != "device memory" or size == 1:
-                raise
-            size = max(1, size // 2)
-            say(f"{cell.id} does not fit the device's memory; it goes on in pieces of {size} examples")
-        node.forget_model()
-        torch.cuda.empty_cache()
-
-
-def train_cell(
-    cell: Cell, folder: CellDir, claim: Claim, node: Node, settings: Settings, say: Callable[[str], None]
-) -> None:
-    """Train, predict and commit one cell that this process has claimed."""
-    main = node.accelerator.is_main_process
-    data = node.data(cell)
-    tuned = cell.source_use is not None and cell.source_use.mode == "tuned"
-    source = parent_adapter(cell, node.root)
-    model = node.model(cell.backbone, cell.training)
-    models.install(model, data.task, cell.adapter, cell.seed, source, tune_source=tuned)
-    model.to(node.accelerator.device)
-    trainer = Trainer(cell, data, model, node.accelerator, folder, claim, settings)
-    trainer.train()
-    for note in trainer.notes:
-        say(note)
-    output = folder.output(claim)
+def _commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
+    """Predict with a cell's best epoch, and write and seal its output."""
+    main, cell, data, folder = node.accelerator.is_main_process, member.cell, trainer.data, member.folder
+    place, task = trainer.members.index(member), trainer.data.task
+    output = folder.output(member.claim)
     if main:
         shutil.rmtree(output, ignore_errors=True)
         if cell.kind == "baseline":
-            models.save(model, data.task, output / "last", tuned_source=False)
-    trainer.load_best()
-    outputs = {part: predict(trainer.model, data, data.rows[part], node.accelerator) for part in ("validation", "test")}
-    if main:
-        models.save(model, data.task, output, tuned_source=tuned)
-        predictions.write(
-            output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs}
-        )
-        files.write_json(output / "provenance.json", _provenance(trainer))
-        if not folder.commit(claim, outcome(trainer, outputs)):
-            say(f"{cell.id} was finished by another process first; its result stands")
-        say(_sentence(cell, folder))
-    models.uninstall(model, data.task)
-    node.accelerator.wait_for_everyone()
+            trainer.model.save(place, task.id, task.labels, output / "last")
+    trainer.load_best(place)
+    outputs = {
+        part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0]
+        for part in ("validation", "test")
+    }
+    if not main:
+        return
+    trainer.model.save(place, task.id, task.labels, output)
+    predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
+    files.write_json(output / "provenance.json", _provenance(trainer, member))
+    if not folder.commit(member.claim, outcome(trainer, member, outputs)):
+        say(f"{cell.id} was finished by another process first; its result stands")
+    say(_sentence(member))
 
 
 def _predictions(data: datas.TaskData, part: Any, outputs: Any) -> predictions.Predictions:
@@ -253,7 +386,7 @@ def _predictions(data: datas.TaskData, part: Any, outputs: Any) -> predictions.P
     )
 
 
-def _provenance(trainer: Trainer) -> dict[str, Any]:
+def _provenance(trainer: Trainer, member: Member) -> dict[str, Any]:
     """The cell's provenance: the process's, and what this run used."""
     device = trainer.accelerator.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -266,24 +399,26 @@ def _provenance(trainer: Trainer) -> dict[str, Any]:
         }
     return {
         **provenance.collect(),
-        "attempt": trainer.claim.number,
+        "attempt": member.claim.number,
         "device": str(device),
         "gpu": gpu,
         "n_processes": trainer.accelerator.num_processes,
         "n_threads": torch.get_num_threads(),
         "micro_batch": trainer.settings.micro_batch,
+        "pack_size": trainer.n_started,
+        "group_size": trainer.settings.group_size,
         "peak_host_memory_bytes": peak,
-        "wall_s": trainer.run.wall_s,
+        "wall_s": member.wall_s,
     }
 
 
-def _sentence(cell: Cell, folder: CellDir) -> str:
+def _sentence(member: Member) -> str:
     """One line for the log of a finished cell."""
-    result = folder.result() or {}
+    result = member.folder.result() or {}
     value = result.get("test", {}).get(result.get("metric"))
     shown = "undefined" if value is None else f"{value:.3f}"
     flags = "".join(f", {flag}" for flag in result.get("flags", ()))
-    return f"{cell.id} is done: test {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
+    return f"{member.cell.id} is done: test {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
 
 
 def failure_class(error: Exception) -> str:
@@ -303,16 +438,14 @@ def failure_class(error: Exception) -> str:
     return "error"
 
 
-def _record(
-    error: Exception, cell: Cell, folder: CellDir, claim: Claim, accelerator: Accelerator, say: Callable[[str], None]
-) -> None:
+def _record(error: Exception, member: Member, accelerator: Accelerator, say: Say) -> None:
     """Write error.json; a storage that cannot take it must not hide the failure."""
     message = str(error) if isinstance(error, EmpslurmError) else f"{type(error).__name__}: {error}"
-    say(f"{cell.id} failed: {message}")
+    say(f"{member.cell.id} failed: {message}")
     if accelerator.is_main_process:
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
         try:
-            folder.fail(claim, kind=failure_class(error), message=message, traceback="\n".join(lines))
+            member.folder.fail(member.claim, kind=failure_class(error), message=message, traceback="\n".join(lines))
         except StoreError as second:
             say(str(second))
     if accelerator.num_processes > 1:

@@ -43,7 +43,7 @@ class Tokens:
         return np.diff(self.starts)
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> dict[str, torch.Tensor]:
-        """Pad to the longest of `rows`. Each tensor: (n_rows, longest)."""
+        """Pad to the longest of `rows`. Each tensor: (n_rows, longest); no attention mask where nothing is padded."""
         lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
         longest = max(lengths)
         input_ids = np.full((len(rows), longest), self.pad_id, np.int64)
@@ -54,7 +54,9 @@ class Tokens:
             mask[place, :length] = 1
             if self.segments and self.text_starts[row]:
                 types[place, self.text_starts[row] : length] = 1
-        made = {"input_ids": input_ids, "attention_mask": mask}
+        made = {"input_ids": input_ids}
+        if min(lengths) < longest:
+            made["attention_mask"] = mask
         if self.segments:
             made["token_type_ids"] = types
         return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in made.items()}

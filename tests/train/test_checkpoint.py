@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from empslurm.errors import DamagedError, StoreError
-from empslurm.train.checkpoint import Checkpoint, decode, encode, read_newest, write
+from empslurm.train.checkpoint import Checkpoint, common_steps, decode, encode, read_sound, write
 
 
 def made(step, cell="cell-1"):
@@ -32,16 +32,16 @@ def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002.ckpt", "step-000000003.ckpt"]
     newest = tmp_path / "step-000000003.ckpt"
     newest.write_bytes(newest.read_bytes()[:-5])
-    found, passed = read_newest(tmp_path, "cell-1")
-    assert found.state["step"] == 2
+    found, passed = read_sound(tmp_path, "cell-1")
+    assert [checkpoint.state["step"] for checkpoint in found] == [2]
     assert len(passed) == 1
     assert "step-000000003.ckpt" in passed[0]
 
 
 def test_a_foreign_checkpoint_is_passed_over(tmp_path):
     write(tmp_path, made(1, cell="cell-2"))
-    found, passed = read_newest(tmp_path, "cell-1")
-    assert found is None
+    found, passed = read_sound(tmp_path, "cell-1")
+    assert found == []
     assert "must belong to cell-1" in passed[0]
 
 
@@ -54,5 +54,20 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         write(tmp_path, made(2))
-    found, passed = read_newest(tmp_path, "cell-1")
-    assert (found.state["step"], passed) == (1, [])
+    found, passed = read_sound(tmp_path, "cell-1")
+    assert ([checkpoint.state["step"] for checkpoint in found], passed) == ([1], [])
+
+
+@pytest.mark.parametrize(
+    ("steps", "parts"),
+    [
+        ([[30, 20], [30, 20], [30, 20]], [(30, [0, 1, 2])]),
+        ([[30, 20], [20, 10], [20, 10]], [(20, [0, 1, 2])]),  # killed between the first cell's checkpoint and the next
+        ([[30, 20], [], [30, 20]], [(30, [0, 2]), (0, [1])]),
+        ([[30, 20], [50, 40]], [(50, [1]), (30, [0])]),
+        ([[], []], [(0, [0, 1])]),
+        ([[], [5], [7]], [(7, [2]), (5, [1]), (0, [0])]),
+    ],
+)
+def test_a_pack_goes_on_from_the_newest_step_that_all_have(steps, parts):
+    assert common_steps(steps) == parts

@@ -1,0 +1,145 @@
+"""Adapters and heads on disk, in AdapterHub layout and safetensors, as plain `adapters` reads and writes them.
+
+Written without that library: importing it and building its model takes longer than many a cell's first epoch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from empslurm import files
+from empslurm.config import Adapter
+from empslurm.errors import DamagedError, StoreError
+
+Tensors = dict[str, torch.Tensor]
+
+LAYOUT = "adapters.1.3.0"  # whose layout this is
+MAX_BYTES = 2 * 2**30
+# Place in the library's module, and our name; each of ours stacks the layers: (n_layers, ...).
+BOTTLENECK = {
+    "adapter_down.0.weight": "down.weight",  # (n_layers, bottleneck, hidden)
+    "adapter_down.0.bias": "down.bias",  # (n_layers, bottleneck)
+    "adapter_up.weight": "up.weight",  # (n_layers, hidden, bottleneck)
+    "adapter_up.bias": "up.bias",  # (n_layers, hidden)
+}
+HEAD = ("1.weight", "1.bias", "4.weight", "4.bias")  # dropout 0, linear 1, tanh 2, dropout 3, linear 4
+# The library's configuration of the adapter of Pfeiffer et al. (2020); our section fills in the last two.
+SEQ_BN = {
+    "adapter_residual_before_ln": False,
+    "cross_adapter": False,
+    "dropout": 0.0,
+    "factorized_phm_W": True,
+    "factorized_phm_rule": False,
+    "hypercomplex_nonlinearity": "glorot-uniform",
+    "init_weights": "bert",
+    "init_weights_seed": None,
+    "inv_adapter": None,
+    "inv_adapter_reduction_factor": None,
+    "is_parallel": False,
+    "learn_phm": True,
+    "leave_out": [],
+    "ln_after": False,
+    "ln_before": False,
+    "mh_adapter": False,
+    "original_ln_after": True,
+    "original_ln_before": True,
+    "output_adapter": True,
+    "phm_bias": True,
+    "phm_c_init": "normal",
+    "phm_dim": 4,
+    "phm_init_range": 0.0001,
+    "phm_layer": False,
+    "phm_rank": 1,
+    "residual_before_ln": True,
+    "scaling": 1.0,
+    "shared_W_phm": False,
+    "shared_phm_rule": True,
+    "stochastic_depth": 0.0,
+    "use_gating": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedAdapter:
+    """A bottleneck adapter read from disk: tensors by our names, and its head's where it has one."""
+
+    adapter: Adapter
+    tensors: Tensors
+    head: Tensors
+
+
+def _common(name: str, model_config: Any) -> dict[str, Any]:
+    family = "Bert" if model_config.model_type == "bert" else "Roberta"
+    return {
+        "hidden_size": model_config.hidden_size,
+        "model_class": f"{family}AdapterModel",
+        "model_name": "",
+        "model_type": model_config.model_type,
+        "name": name,
+        "version": LAYOUT,
+    }
+
+
+def write_adapter(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], adapter: Adapter, config: Any) -> None:
+    """Write adapter_config.json and adapter.safetensors. `tensors`: by our names. `config`: the backbone's."""
+    made = {**SEQ_BN, "non_linearity": adapter.non_linearity, "reduction_factor": adapter.reduction_factor}
+    files.write_json(folder / "adapter_config.json", {"config": made, **_common(name, config)})
+    flat = {
+        f"{config.model_type}.encoder.layer.{layer}.output.adapters.{name}.{place}": values
+        for place, ours in BOTTLENECK.items()
+        for layer, values in enumerate(tensors[ours])
+    }
+    _write_tensors(folder / "adapter.safetensors", flat)
+
+
+def write_head(
+    folder: Path, name: str, labels: Sequence[str], tensors: Mapping[str, torch.Tensor], config: Any
+) -> None:
+    """Write head_config.json and model_head.safetensors of a classification head (no labels: regression)."""
+    made = {
+        "activation_function": "tanh",
+        "bias": True,
+        "dropout_prob": None,
+        "head_type": "classification",
+        "label2id": {label: place for place, label in enumerate(labels)} or {"LABEL_0": 0},
+        "layers": 2,
+        "num_labels": len(tensors["4.bias"]),
+        "use_pooler": False,
+    }
+    files.write_json(folder / "head_config.json", {"config": made, **_common(name, config)})
+    _write_tensors(folder / "model_head.safetensors", {f"heads.{name}.{place}": tensors[place] for place in HEAD})
+
+
+def _write_tensors(path: Path, tensors: Tensors) -> None:
+    files.write_bytes(path, save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
+
+
+def read_adapter(folder: Path) -> SavedAdapter:
+    """Read a bottleneck adapter, with its head where there is one. Raises DamagedError naming the folder."""
+    try:
+        config = files.read_object(folder / "adapter_config.json")["config"]
+        stored = load_tensors(files.read_bytes(folder / "adapter.safetensors", MAX_BYTES))
+        tensors: Tensors = {}
+        for place, ours in BOTTLENECK.items():
+            pattern = re.compile(rf"\.layer\.(\d+)\.output\.adapters\..+\.{re.escape(place)}$")
+            layers = {int(found[1]): value for key, value in stored.items() if (found := pattern.search(key))}
+            tensors[ours] = torch.stack([layers[layer] for layer in range(len(layers))])
+        head: Tensors = {}
+        if (folder / "model_head.safetensors").exists():
+            kept = load_tensors(files.read_bytes(folder / "model_head.safetensors", MAX_BYTES))
+            head = {place: next(kept[key] for key in kept if key.endswith(f".{place}")) for place in HEAD}
+        adapter = Adapter(reduction_factor=config["reduction_factor"], non_linearity=config["non_linearity"])
+        unknown = {key for key, value in SEQ_BN.items() if config.get(key, value) != value}
+        if unknown:
+            raise ValueError(f"its {', '.join(sorted(unknown))} is another adapter's")
+        return SavedAdapter(adapter=adapter, tensors=tensors, head=head)
+    except (StoreError, OSError, KeyError, ValueError, TypeError, RuntimeError, StopIteration) as error:
+        raise DamagedError(f"{folder} must hold a bottleneck adapter, but does not load: {error}") from error

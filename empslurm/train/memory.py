@@ -1,0 +1,55 @@
+"""How many cells one forward pass should hold: measured on a GPU, one on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from empslurm.train.bank import PackModel
+from empslurm.train.data import TaskData
+from empslurm.train.dropout import Masks
+
+SHARE = 0.9  # of the free memory; the rest is for fragmentation
+
+
+def cells_that_fit(one: float, two: float, free: float) -> int:
+    """Cells whose forward and backward pass fit, from the peaks of one and of two cells, all in bytes."""
+    each = max(two - one, 1.0)
+    return max(1, int((SHARE * free - (one - each)) // each))
+
+
+def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: object) -> int:
+    """Cells of one forward pass.
+
+    A CPU's cores are full with one cell's rows already: one by one the activations stay in its caches, and a cell's
+    numbers are the same bits in every pack. A GPU idles on so few rows, so there it is what a trial of the longest
+    batch says. Raises torch.OutOfMemoryError where not even one cell fits.
+    """
+    device: torch.device = accelerator.device  # type: ignore[attr-defined]
+    if device.type != "cuda":
+        return 1
+    one = _peak(model, data, batch_size, 1, accelerator)
+    if model.n_cells == 1:
+        return 1
+    try:
+        two = _peak(model, data, batch_size, 2, accelerator)
+    except torch.OutOfMemoryError:
+        return 1
+    torch.cuda.empty_cache()
+    return min(model.n_cells, cells_that_fit(one, two, torch.cuda.mem_get_info(device)[0]))
+
+
+def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: object) -> float:
+    """Bytes that a forward and backward pass of the longest batch needs beyond what is held already."""
+    device: torch.device = accelerator.device  # type: ignore[attr-defined]
+    train = data.rows["train"]
+    rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    masks = Masks(0, 0, torch.from_numpy(rows).to(device))
+    free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
+    with accelerator.autocast():  # type: ignore[attr-defined]
+        below = model.below(data.tokens.batch(rows, device), masks)
+        logits = model.logits(below, slice(0, n_cells), free, masks)
+        torch.autograd.backward(torch.stack([each.float().sum() for each in logits]).sum())
+    return float(torch.cuda.max_memory_allocated(device) - before)
