@@ -20,6 +20,8 @@ from empslurm import files
 from empslurm.errors import DamagedError, StoreError
 
 MAX_BYTES = 8 * 2**30
+Position = tuple[int, int]  # optimiser steps done, epochs evaluated
+START = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,11 @@ class Checkpoint:
 
     state: Mapping[str, Any]
     tensors: Mapping[str, torch.Tensor]
+
+    @property
+    def position(self) -> Position:
+        """How far the run is: an epoch's last step and its evaluation are two positions."""
+        return self.state["step"], len(self.state["history"])
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -83,19 +90,18 @@ def read_sound(folder: Path, cell_id: str) -> tuple[list[Checkpoint], list[str]]
     return sound, passed
 
 
-def common_steps(steps: Sequence[Collection[int]]) -> list[tuple[int, list[int]]]:
-    """Who goes on from which step: (step, places in `steps`) per part, each place once.
+def common_positions(positions: Sequence[Collection[Position]]) -> list[tuple[Position, list[int]]]:
+    """Who goes on from where: (position, places in `positions`) per part, each place once.
 
-    Cells of a pack go on from the newest step that all of them have: a kill between two cells' checkpoints leaves them
-    one apart. Where there is none, those that share a step form parts of their own; 0 is the beginning.
+    Cells of a pack go on from the newest position that all of them have: a kill between two cells' checkpoints leaves
+    them one apart. Where there is none, those that share one form parts of their own.
     """
-    parts: list[tuple[int, list[int]]] = []
-    left = list(range(len(steps)))
+    parts: list[tuple[Position, list[int]]] = []
+    left = {place: set(each) or {START} for place, each in enumerate(positions)}
     while left:
-        counts = Counter(step for place in left for step in set(steps[place]) | {0})
-        counts[0] = sum(not steps[place] for place in left)  # nobody who has a checkpoint starts anew
-        step = max(counts, key=lambda step: (counts[step], step))
-        chosen = [place for place in left if step in steps[place] or (step == 0 and not steps[place])]
-        parts.append((step, chosen))
-        left = [place for place in left if place not in chosen]
+        counts = Counter(position for each in left.values() for position in each)
+        most = max(counts, key=lambda position: (counts[position], position))
+        chosen = [place for place, each in left.items() if most in each]
+        parts.append((most, chosen))
+        left = {place: each for place, each in left.items() if place not in chosen}
     return parts

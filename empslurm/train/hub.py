@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -134,12 +135,13 @@ def read_adapter(folder: Path) -> SavedAdapter:
             tensors[ours] = torch.stack([layers[layer] for layer in range(len(layers))])
         head: Tensors = {}
         if (folder / "model_head.safetensors").exists():
+            name = files.read_object(folder / "head_config.json")["name"]
             kept = load_tensors(files.read_bytes(folder / "model_head.safetensors", MAX_BYTES))
-            head = {place: next(kept[key] for key in kept if key.endswith(f".{place}")) for place in HEAD}
+            head = {place: kept[f"heads.{name}.{place}"] for place in HEAD}
         adapter = Adapter(reduction_factor=config["reduction_factor"], non_linearity=config["non_linearity"])
         unknown = {key for key, value in SEQ_BN.items() if config.get(key, value) != value}
         if unknown:
             raise ValueError(f"its {', '.join(sorted(unknown))} is another adapter's")
         return SavedAdapter(adapter=adapter, tensors=tensors, head=head)
-    except (StoreError, OSError, KeyError, ValueError, TypeError, RuntimeError, StopIteration) as error:
+    except (StoreError, OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedError(f"{folder} must hold a bottleneck adapter, but does not load: {error}") from error

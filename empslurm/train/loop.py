@@ -107,7 +107,7 @@ class Trainer:
         self._marks |= {"tokens": float(self.n_tokens), "steps": float(self.step)}
         yield from self._ended()
         while self.members:
-            epoch = self.step // self.steps_per_epoch
+            epoch = len(self.members[0].history)
             lengths = self.data.tokens.lengths[self.train_rows]
             batches = epoch_batches(lengths, seed=self.seed, epoch=epoch, training=self.training)
             for batch in batches[self.step - epoch * self.steps_per_epoch :]:

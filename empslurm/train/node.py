@@ -257,15 +257,15 @@ def _smaller(sizes: Settings, used: Sequence[int], batch_size: int) -> Settings 
 
 def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list[checkpoints.Checkpoint]]]:
     """Members that go on together, with their checkpoints of the same step (none: from the beginning)."""
-    kept: list[dict[int, checkpoints.Checkpoint]] = []
+    kept: list[dict[checkpoints.Position, checkpoints.Checkpoint]] = []
     for member in members:
         sound, notes = checkpoints.read_sound(member.folder.path / "checkpoint", member.cell.id)
         for note in notes:
             say(note)
-        kept.append({checkpoint.state["step"]: checkpoint for checkpoint in sound})
+        kept.append({checkpoint.position: checkpoint for checkpoint in sound})
     return [
-        ([members[place] for place in places], [kept[place][step] for place in places if step])
-        for step, places in checkpoints.common_steps([list(steps) for steps in kept])
+        ([members[place] for place in places], [kept[place][position] for place in places if position in kept[place]])
+        for position, places in checkpoints.common_positions(kept)
     ]
 
 

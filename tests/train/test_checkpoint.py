@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from empslurm.errors import DamagedError, StoreError
-from empslurm.train.checkpoint import Checkpoint, common_steps, decode, encode, read_sound, write
+from empslurm.train.checkpoint import Checkpoint, common_positions, decode, encode, read_sound, write
 
 
 def made(step, cell="cell-1"):
@@ -70,4 +70,9 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     ],
 )
 def test_a_pack_goes_on_from_the_newest_step_that_all_have(steps, parts):
-    assert common_steps(steps) == parts
+    positions = [[(step, step // 10) for step in each] for each in steps]
+    assert common_positions(positions) == [((step, step // 10), places) for step, places in parts]
+
+
+def test_the_end_of_an_epoch_and_its_evaluation_are_two_positions():
+    assert common_positions([[(4, 1), (3, 0)], [(4, 0), (3, 0)]]) == [((3, 0), [0, 1])]

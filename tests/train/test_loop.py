@@ -1,0 +1,277 @@
+"""Packs: one loop for many cells, of which each is what it would be alone; stopped anywhere, it goes on as if never."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from empslurm import predictions
+from empslurm.errors import StoreError
+from empslurm.store import CellDir, RunsRoot
+from empslurm.tasks import registry
+from empslurm.train import checkpoint as checkpoints
+from empslurm.train import node as nodes
+from empslurm.train.bank import Bank
+from empslurm.train.loop import Interrupted, Settings, Trainer
+from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
+
+PARENTS = [baseline(seed=seed, training=replace(TRAINING, epochs=1)) for seed in (1, 2, 3)]
+CELLS = [transfer(parent, f"source{place}") for place, parent in enumerate(PARENTS)]
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory):
+    """A runs root in which the three sources are done."""
+    root = RunsRoot(tmp_path_factory.mktemp("parents"))
+    for parent in PARENTS:
+        train(root, [parent])
+    return root
+
+
+@pytest.fixture
+def root(parents, tmp_path):
+    shutil.copytree(parents.path, tmp_path / "runs")
+    return RunsRoot(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(parents, tmp_path_factory):
+    """What each of the three transfers says when the pack is never stopped."""
+    path = tmp_path_factory.mktemp("undisturbed") / "runs"
+    shutil.copytree(parents.path, path)
+    train(RunsRoot(path), CELLS)
+    return [outputs_of(RunsRoot(path), cell) for cell in CELLS]
+
+
+def logits(root, cell):
+    output = root.cell(cell.id).verify(root.cell(cell.id).result())
+    return predictions.read(output / predictions.NAME)["test"].outputs
+
+
+# ---- packs ---------------------------------------------------------------------------------------------------------
+
+
+def test_cells_learn_and_each_has_its_own_best_epoch(root, undisturbed):
+    assert len({str(each["history"]) for each in undisturbed}) == 3
+    for each in undisturbed:
+        scores = [entry["f1_macro"] for entry in each["history"]]
+        assert each["best_epoch"] == int(np.argmax(scores)) + 1
+        assert each["history"][-1]["train_loss"] < each["history"][0]["train_loss"]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=["first", "second", "third"])
+def test_solo_is_the_same_bits_as_packed_when_cells_pass_one_by_one(root, undisturbed, cell):
+    train(root, [cell])
+    assert outputs_of(root, cell) == undisturbed[CELLS.index(cell)]
+
+
+@pytest.mark.parametrize("settings", [Settings(group_size=3), Settings(group_size=2, micro_batch=3)], ids=["3", "2+1"])
+def test_banked_passes_and_pieces_of_a_batch_change_rounding_only(root, tmp_path, parents, settings):
+    train(root, CELLS, settings=settings)
+    shutil.copytree(parents.path, tmp_path / "alone")
+    alone = RunsRoot(tmp_path / "alone")
+    for cell in CELLS:
+        train(alone, [cell])
+        one, two = outputs_of(alone, cell), outputs_of(root, cell)
+        assert one["best_epoch"] == two["best_epoch"]
+        losses = [[entry["train_loss"] for entry in each["history"]] for each in (one, two)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+        np.testing.assert_allclose(logits(alone, cell), logits(root, cell), rtol=2e-3, atol=2e-3)
+
+
+def test_tuned_sources_are_trained_and_saved_beside_the_adapter(root):
+    cells = [transfer(parent, f"source{place}", "tuned") for place, parent in enumerate(PARENTS[:2])]
+    train(root, cells, settings=Settings(group_size=2))
+    for cell, parent in zip(cells, PARENTS, strict=False):
+        names = [name for name in outputs_of(root, cell) if "source_adapter" in name]
+        assert names == ["source_adapter/adapter.safetensors", "source_adapter/adapter_config.json"]
+        before = root.cell(parent.id).verify(root.cell(parent.id).result()) / "adapter/adapter.safetensors"
+        assert outputs_of(root, cell)[names[0]] != before.read_bytes()
+
+
+# ---- one cell's trouble is its own ---------------------------------------------------------------------------------
+
+
+def test_a_cell_whose_loss_is_no_number_leaves_and_the_others_are_untouched(root, undisturbed, monkeypatch):
+    real = Bank.logits
+
+    def poisoned(self, below, cells, free, masks):
+        if masks is not None and free["head.4.bias"].requires_grad and getattr(self, "poison", None) == cells.start:
+            free = {**free, "head.4.bias": free["head.4.bias"] * float("nan")}
+        return real(self, below, cells, free, masks)
+
+    monkeypatch.setattr(Bank, "logits", poisoned)
+    monkeypatch.setattr(Trainer, "train_step", poisoning(Trainer.train_step, step=2, cell=1))
+    train(root, CELLS)
+    assert outputs_of(root, CELLS[0]) == undisturbed[0]
+    assert outputs_of(root, CELLS[2]) == undisturbed[2]
+    ill = outputs_of(root, CELLS[1])
+    assert ill["flags"][0] == "diverged"
+    assert [entry["train_loss"] for entry in ill["history"]] == [None]
+
+
+def poisoning(real, step, cell):
+    def train_step(self, rows):
+        self.model.poison = cell if self.step >= step and len(self.members) == 3 else None
+        real(self, rows)
+
+    return train_step
+
+
+def test_a_cell_whose_folder_fails_leaves_and_the_others_are_untouched(root, undisturbed, monkeypatch):
+    real, bad = checkpoints.write, CELLS[0].id
+
+    def write(folder, checkpoint):
+        if checkpoint.state["id"] == bad and checkpoint.state["step"] >= 8:
+            raise StoreError("no room")
+        real(folder, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    gone = []
+    done = train(root, CELLS, lost=lambda member, error: gone.append((member.cell.id, str(error))))
+    assert gone == [(bad, "no room")]
+    assert done == [CELLS[1].id, CELLS[2].id]
+    assert [outputs_of(root, cell) for cell in CELLS[1:]] == undisturbed[1:]
+    monkeypatch.undo()
+    train(root, CELLS[:1])  # once there is room, it goes on from its last checkpoint
+    assert outputs_of(root, CELLS[0]) == undisturbed[0]
+
+
+def test_a_cell_without_its_source_fails_alone(root, undisturbed):
+    (root.cell(PARENTS[1].id).path / "result.json").unlink()
+    gone = []
+    train(root, CELLS, lost=lambda member, error: gone.append((member.cell.id, str(error))))
+    assert [id for id, _ in gone] == [CELLS[1].id]
+    assert "must start from the finished cell" in gone[0][1]
+    assert outputs_of(root, CELLS[2]) == undisturbed[2]
+
+
+# ---- resume --------------------------------------------------------------------------------------------------------
+
+
+def stopped_at(n_asked):
+    """A stop flag that is up at the n-th time of asking."""
+    asked = iter(range(10**9))
+    return lambda: next(asked) >= n_asked
+
+
+def test_stopped_after_every_few_steps_it_ends_with_the_same_bits(root, undisturbed):
+    stops = 0
+    while not all(root.cell(cell.id).result() for cell in CELLS):
+        left = [cell for cell in CELLS if root.cell(cell.id).result() is None]
+        try:
+            train(root, left, settings=Settings(stop=stopped_at(3)))
+        except Interrupted:
+            stops += 1
+    assert stops >= 4  # 12 steps, 3 epochs of 4: mid-epoch and at their ends
+    assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
+
+
+class Killed(BaseException):
+    """Ends training where it stands, as a kill would: nothing may catch it."""
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8], ids=str)
+def test_killed_between_two_cells_checkpoints_it_ends_with_the_same_bits(root, undisturbed, monkeypatch, nth):
+    real, calls = checkpoints.write, []
+
+    def write(folder, checkpoint):
+        calls.append(checkpoint.state["id"])
+        if len(calls) == nth:
+            raise Killed
+        real(folder, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    with pytest.raises(Killed):
+        train(root, CELLS, settings=Settings(checkpoint_every_steps=3))
+    monkeypatch.undo()
+    train(root, CELLS)
+    assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2], ids=str)
+def test_killed_between_two_commits_it_ends_with_the_same_bits(root, undisturbed, monkeypatch, nth):
+    real, calls = CellDir.commit, []
+
+    def commit(self, claim, result):
+        if len(calls) == nth:
+            raise Killed
+        calls.append(self.id)
+        return real(self, claim, result)
+
+    monkeypatch.setattr(CellDir, "commit", commit)
+    with pytest.raises(Killed):
+        train(root, CELLS)
+    monkeypatch.undo()
+    assert sum(root.cell(cell.id).result() is not None for cell in CELLS) == nth
+    train(root, CELLS[nth:])
+    assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(root, undisturbed):
+    with pytest.raises(Interrupted):
+        train(root, CELLS, settings=Settings(stop=stopped_at(7), checkpoint_every_steps=2))
+    newest = sorted((root.cell(CELLS[1].id).path / "checkpoint").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-20])
+    train(root, CELLS)
+    assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
+
+
+def test_random_generators_are_no_part_of_a_run(root, undisturbed):
+    torch.manual_seed(99)
+    np.random.seed(99)
+    train(root, CELLS)
+    assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_halves_the_cells_then_the_batch_and_goes_on_from_the_checkpoint(root, undisturbed, monkeypatch):
+    real, seen = Bank.logits, []
+
+    def logits_within(self, below, cells, free, masks):
+        n_cells, n_rows = cells.stop - cells.start, len(below.residual)
+        if masks is not None:
+            seen.append((n_cells, n_rows))
+            if n_cells * n_rows > 4:
+                raise torch.OutOfMemoryError("out of memory")
+        return real(self, below, cells, free, masks)
+
+    monkeypatch.setattr(Bank, "logits", logits_within)
+    train(root, CELLS, settings=Settings(group_size=3))
+    assert seen[:3] == [(3, 6), (1, 6), (1, 4)]
+    for cell, expected in zip(CELLS, undisturbed, strict=True):
+        found = outputs_of(root, cell)
+        losses = [[entry["train_loss"] for entry in each["history"]] for each in (found, expected)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_a_failure_of_the_whole_pack_is_told_of_every_cell(root):
+    class Broken(InventedNode):
+        def encoder(self, backbone, training):
+            raise nodes.BackboneError("no weights")
+
+    gone = []
+    assert train(root, CELLS, node=Broken(root), lost=lambda member, error: gone.append(str(error))) == []
+    assert gone == ["no weights"] * 3
+
+
+def test_regression_targets_are_standardised_and_come_back_in_the_tasks_unit(root):
+    data = invented_data()
+    values = data.table.targets * 10.0 + 100.0
+    train_rows = data.rows["train"]
+    data = replace(
+        data,
+        task=registry().tasks["news_empathy"],
+        table=replace(data.table, targets=values),
+        centre=float(values[train_rows].mean()),
+        scale=float(values[train_rows].std()),
+    )
+    cell = baseline(target="news_empathy")
+    train(root, [cell], node=InventedNode(root, data))
+    found = logits(root, cell)
+    assert found.shape == (12,)
+    assert 90 < found.mean() < 130

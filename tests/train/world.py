@@ -1,0 +1,125 @@
+"""A small invented world for tests of training: data, cells and a node that needs no files of a dataset."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.store import local_liveness
+from empslurm.tasks import registry
+from empslurm.tasks.prepare import TaskTable
+from empslurm.train.data import TaskData
+from empslurm.train.loop import Member, Settings
+from empslurm.train.node import Node, train_members
+from empslurm.train.tokens import Tokens
+
+ADAPTER = Adapter(reduction_factor=4)
+TRAINING = Training(epochs=3, batch_size=8, lr=5e-3, max_length=24)
+N_TRAIN, N_EVAL = 30, 12
+
+
+def invented_data(n_labels=3, seed=0, n_train=N_TRAIN):
+    """Random token sequences of 4 to 20 tokens; the label is a function of the second token, so it can be learnt."""
+    rng = np.random.default_rng(seed)
+    n = n_train + 2 * N_EVAL
+    lengths = rng.integers(4, 21, n)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    flat = rng.integers(1000, 1030, starts[-1]).astype(np.int32)
+    flat[starts[:-1]] = 101
+    labels = flat[starts[:-1] + 1] % n_labels
+    parts = np.array(["train"] * n_train + ["validation"] * N_EVAL + ["test"] * N_EVAL)
+    table = TaskTable(
+        ids=tuple(f"example-{place}" for place in range(n)),
+        groups=tuple(f"group-{place}" for place in range(n)),
+        contexts=((),) * n,
+        texts=("",) * n,
+        targets=labels.astype(np.int64),
+        parts=parts,
+        digest="invented",
+    )
+    tokens = Tokens(flat=flat, starts=starts, text_starts=np.zeros(n, np.int32), n_truncated=0, pad_id=0, segments=True)
+    rows = {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
+    return TaskData(task=registry().tasks["epitome_er"], table=table, tokens=tokens, rows=rows, centre=0.0, scale=1.0)
+
+
+class InventedNode(Node):
+    """A node whose data is invented; all else is the real one."""
+
+    def __init__(self, root, data=None):
+        super().__init__(root, None, registry(), Accelerator(cpu=True))
+        self.invented = data or invented_data()
+
+    def data(self, cell):
+        return self.invented
+
+
+def baseline(seed=1, training=TRAINING, **changes):
+    data = DataIdentity(dataset="epitome", raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0)
+    cell = Cell(
+        kind="baseline",
+        target="epitome_er",
+        seed=seed,
+        data=data,
+        backbone=Backbone(name="tiny"),
+        backbone_digest="tiny-1",
+        adapter=ADAPTER,
+        training=training,
+    )
+    return replace(cell, **changes)
+
+
+def transfer(parent, source, mode="frozen", training=TRAINING):
+    return baseline(
+        training=training, kind="transfer", source=source, source_use=SourceUse(mode=mode), parent=parent.id
+    )
+
+
+def claimed(root, cells):
+    members = []
+    for cell in cells:
+        folder = root.cell(cell.id)
+        folder.create(cell)
+        members.append(Member(cell=cell, folder=folder, claim=folder.take(local_liveness)))
+    return members
+
+
+def train(root, cells, node=None, settings=None, lost=None):
+    """Train cells together; raises what fails them unless `lost` takes it. Returns the ids of those done."""
+
+    def fail(member, error):
+        raise error
+
+    members = claimed(root, cells)
+    done = []
+    try:
+        for member in train_members(
+            members, node or InventedNode(root), settings or Settings(), lost or fail, lambda _: None
+        ):
+            done.append(member.cell.id)
+    finally:
+        for member in members:
+            member.folder.release(member.claim)
+    return done
+
+
+def outputs_of(root, cell):
+    """Bytes of everything that a finished cell says, by name: adapter, predictions, metrics, history."""
+    folder = root.cell(cell.id)
+    result = folder.result()
+    output = folder.verify(result)
+    made = {name: (output / name).read_bytes() for name in result["files"] if name != "provenance.json"}
+    kept = ("test", "validation", "history", "best_epoch", "flags", "n_tokens")
+    return made | {key: result[key] for key in kept}
+
+
+def inputs(rows, length, seed=0, pad_id=0, vocabulary=1000):
+    """Random token ids (rows, length), the second half of the rows padded from the middle on."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, vocabulary, (rows, length), generator=generator)
+    seen = torch.ones_like(ids)
+    seen[rows // 2 :, length // 2 :] = 0
+    ids[seen == 0] = pad_id
+    return {"input_ids": ids, "attention_mask": seen}
