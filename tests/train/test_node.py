@@ -1,0 +1,93 @@
+"""Node processes as launchers start them: `accelerate launch jobs/train.py`, from sample data to sealed results."""
+
+import json
+
+import numpy as np
+import pytest
+
+from empslurm import predictions
+from empslurm.cells import from_identity
+from empslurm.cli import main
+from empslurm.store import RunsRoot
+from empslurm.train import node as nodes
+from empslurm.train.memory import cells_that_fit
+
+MANIFEST = """
+name: small
+kind: grid
+tasks: [epitome_er, news_empathy]
+seeds: [1]
+backbone: {name: tiny}
+adapter: {reduction_factor: 4}
+training: {epochs: 2, batch_size: 7, lr: 5.0e-3, max_length: 32, max_train_examples: 40, max_eval_examples: 24}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Sample data, a manifest, a profile of two processes, and the manifest's runs in one process."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "small.yaml").write_text(MANIFEST)
+    (folder / "two.yaml").write_text("kind: local\nnum_processes: 2\n")
+    assert main(["--data", str(folder / "data"), "data", "sample"]) == 0
+    run(folder, "one", "local")
+    return folder
+
+
+def run(folder, runs, profile):
+    arguments = ["--data", str(folder / "data"), "--runs", str(folder / runs)]
+    assert main([*arguments, "submit", str(folder / "small.yaml"), "--profile", profile]) == 0, logs(folder / runs)
+
+
+def logs(runs):
+    return "\n".join(path.read_text() for path in runs.glob("submissions/*/*.log"))
+
+
+def results(runs):
+    root = RunsRoot(runs)
+    return {folder.id: (folder.result(), folder) for folder in root.cells()}
+
+
+def test_a_small_grid_ends_with_sealed_results_their_provenance_and_a_sentence_each(world):
+    made = results(world / "one")
+    assert sorted(result["kind"] for result, _ in made.values()) == ["baseline", "baseline", "transfer", "transfer"]
+    said = logs(world / "one")
+    for id, (result, folder) in made.items():
+        output = folder.verify(result)
+        notes = json.loads((output / "provenance.json").read_text())
+        assert (notes["pack_size"], notes["group_size"], notes["n_processes"]) == (1, 1, 1)
+        assert notes["wall_s"] > 0
+        assert f"{id} is done: test" in said
+        assert not (folder.path / "checkpoint").exists()
+        lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == result["history"]
+
+
+def test_two_processes_give_the_same_results_as_one(world):
+    run(world, "two", "/".join((str(world), "two.yaml")))
+    one, two = results(world / "one"), results(world / "two")
+    assert set(one) == set(two)
+    for id, (result, folder) in one.items():
+        other, other_folder = two[id]
+        losses = [[entry["train_loss"] for entry in each["history"]] for each in (result, other)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+        assert result["best_epoch"] == other["best_epoch"]
+        outputs = [
+            predictions.read(place.verify(each) / predictions.NAME)["test"].outputs
+            for each, place in ((result, folder), (other, other_folder))
+        ]
+        np.testing.assert_allclose(*outputs, rtol=1e-3, atol=1e-3)
+        notes = json.loads((other_folder.verify(other) / "provenance.json").read_text())
+        assert notes["n_processes"] == 2
+
+
+def test_a_pack_is_cut_into_cells_that_are_alike(world):
+    cells = [from_identity(folder.identity()) for _, folder in results(world / "one").values()]
+    assert sorted(len(group) for group in nodes.alike(cells)) == [1, 1, 1, 1]
+    assert [len(group) for group in nodes.alike([cells[0], cells[0]])] == [2]
+
+
+def test_cells_of_one_pass_are_what_the_measured_memory_holds():
+    assert cells_that_fit(one=5.0, two=7.0, free=40.0) == 16  # 3 + 2 per cell in 36
+    assert cells_that_fit(one=5.0, two=5.0, free=40.0) > 1
+    assert cells_that_fit(one=50.0, two=90.0, free=40.0) == 1
