@@ -66,13 +66,13 @@ def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one finished cell took of its process: seconds of wall time divided by the cells trained beside it."""
+    """What one finished cell took: its share of its pack's time, and the real tokens it was trained on."""
 
     target: str
     kind: str
     device: str
     wall_s: float
-    n_tokens: int  # real tokens trained on
+    n_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
                     target=cell.target,
                     kind=cell.kind,
                     device=str(gpu.get("name") or origin.get("device")),
-                    wall_s=float(origin["wall_s"]) / max(1, int(origin.get("n_packed") or 1)),
+                    wall_s=float(origin["wall_s"]),
                     n_tokens=int(result["n_tokens"]),
                 )
             )
