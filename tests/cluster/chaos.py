@@ -148,7 +148,7 @@ def _torment(project: Project, cluster: Cluster) -> list[str]:
     events = ["the submitting process killed between sbatch and its note"]
 
     def next_job() -> tuple[str, str]:
-        """A running job whose cell has a checkpoint, and its node; a different one each time where there are several."""
+        """A running job whose cell has a checkpoint, and its node; another one each time where there are several."""
         found: list[tuple[str, str]] = []
 
         def look() -> bool:
