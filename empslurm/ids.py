@@ -47,7 +47,7 @@ def canonical_json(value: Any) -> str:
         return _ENCODER.encode(plain(value))
     kept: str | None = value.__dict__.get(_TEXT)
     if kept is None:
-        parts = (f'"{name}":{canonical_json(getattr(value, name))}' for name in _names(kind))
+        parts = (f'"{name}":{canonical_json(getattr(value, name))}' for name in _names(kind))  # type: ignore[arg-type]
         kept = f"{{{','.join(parts)}}}"
         if kind.__dataclass_params__.frozen:
             object.__setattr__(value, _TEXT, kept)
