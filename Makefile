@@ -4,12 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MANIFEST ?= demo
 PROFILE ?=
+NAMES ?=
 DEMO ?= demo
 EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format submit status resume gather debug doctor clean
+.PHONY: help install demo test check format submit status resume gather debug doctor clean \
+	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -32,6 +34,18 @@ demo: install ## an invented corpus, a small grid on it, and its tables
 
 test: install check ## check, and all tests
 	$(BIN)/python -m pytest
+
+cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian)
+	bash slurm/testcluster/cluster.sh up
+
+cluster-down: ## stop it
+	bash slurm/testcluster/cluster.sh down
+
+test-cluster: install ## the tests that need it
+	$(BIN)/python -m pytest tests/cluster
+
+chaos: install ## the long runs on it: a storm of failures, limits, no accounting; NAMES="grid chaos limits no-accounting"
+	$(BIN)/python -m tests.cluster.chaos $(NAMES)
 
 check: install ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,13 @@ def append_line(path: Path, line: str) -> None:
 def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a regular file of bounded size. Raises FileNotFoundError when absent, DamagedError if too large."""
     try:
-        if not path.is_file() and path.exists():
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise DamagedError(f"{path} must be a regular file, but is not; move it away")
-        if path.stat().st_size > max_bytes:
+        if found.st_size > max_bytes:
             raise DamagedError(f"{path} must be smaller than {max_bytes:,} bytes, but is larger; move it away")
-        return path.read_bytes()
+        with open(path, "rb") as stream:
+            return stream.read()
     except FileNotFoundError:
         raise
     except OSError as error:

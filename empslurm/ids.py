@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -29,11 +30,41 @@ def plain(value: Any) -> Any:
     raise TypeError(f"an identity cannot hold {type(value).__name__}")
 
 
+# One encoder: building one per call costs more than encoding a cell.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+_TEXT = "_canonical_json"
+
+
 def canonical_json(value: Any) -> str:
-    """Sorted keys, no spaces, ASCII; floats as Python's shortest round-trip text."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """Sorted keys, no spaces, ASCII; floats as Python's shortest round-trip text.
+
+    A frozen dataclass keeps its text: ten thousand cells share a few sections.
+    """
+    kind = type(value)
+    if kind is str or kind is int:
+        return _ENCODER.encode(value)
+    if not hasattr(kind, "__dataclass_params__"):
+        return _ENCODER.encode(plain(value))
+    kept: str | None = value.__dict__.get(_TEXT)
+    if kept is None:
+        parts = (f'"{name}":{canonical_json(getattr(value, name))}' for name in _names(kind))  # type: ignore[arg-type]
+        kept = f"{{{','.join(parts)}}}"
+        if kind.__dataclass_params__.frozen:
+            object.__setattr__(value, _TEXT, kept)
+    return kept
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """A dataclass's fields in the order of canonical JSON."""
+    return tuple(sorted(field.name for field in dataclasses.fields(kind)))
 
 
 def digest(value: Any, n_hex: int = 64) -> str:
     """The first `n_hex` hex digits of sha256 over the canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:n_hex]
+
+
+def digest_json(value: Any, n_hex: int = 64) -> str:
+    """The same for what was read from JSON, and so holds nothing else. Raises ValueError for NaN and infinities."""
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:n_hex]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 from empslurm import ids
@@ -82,6 +82,10 @@ def expand(manifest: Manifest, inputs: Inputs) -> Plan:
     """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair."""
     cells: dict[str, Cell] = {}
 
+    @cache
+    def baseline(task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
+        return _baseline(manifest, inputs, task, seed, fraction, labels)
+
     def add(cell: Cell) -> Cell:
         return cells.setdefault(cell.id, cell)
 
@@ -89,23 +93,23 @@ def expand(manifest: Manifest, inputs: Inputs) -> Plan:
     for fraction in manifest.fractions:
         for task in manifest.tasks:
             for seed in seeds:
-                add(_baseline(manifest, inputs, task, seed, fraction, "all"))
+                add(baseline(task, seed, fraction, "all"))
     sources: dict[tuple[str, int], Cell] = {}
     for source in dict.fromkeys(source for source, _ in manifest.pairs):
         for seed in manifest.seeds:
             labels = _source_labels(manifest, source)
-            sources[source, seed] = add(_baseline(manifest, inputs, source, seed, 1.0, labels))
+            sources[source, seed] = add(baseline(source, seed, 1.0, labels))
     for fraction in manifest.fractions:
         for seed in manifest.seeds:
             for source, target in manifest.pairs:
                 parent = sources[source, seed]
-                baseline = _baseline(manifest, inputs, target, seed, fraction, "all")
-                add(replace(baseline, kind="transfer", source=source, source_use=manifest.source, parent=parent.id))
+                alone = baseline(target, seed, fraction, "all")
+                add(replace(alone, kind="transfer", source=source, source_use=manifest.source, parent=parent.id))
     for task in manifest.tasks:
-        baselines = [_baseline(manifest, inputs, task, seed, 1.0, "all") for seed in manifest.seeds]
+        baselines = [baseline(task, seed, 1.0, "all") for seed in manifest.seeds]
         if manifest.fisher:
-            for baseline in baselines:
-                add(replace(add(baseline), kind="fisher", fisher=manifest.fisher, parent=baseline.id))
+            for alone in baselines:
+                add(replace(add(alone), kind="fisher", fisher=manifest.fisher, parent=alone.id))
         if manifest.embed:
             add(_embed(inputs, manifest.embed, baselines[0]))
     return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))

@@ -111,7 +111,15 @@ class CellDir:
 
     def claims(self) -> list[Claim]:
         """All claims, oldest first; an unreadable one counts with no owner, so that numbering goes on."""
-        return [self._read_claim(path) for path in sorted((self.path / "claims").glob("[0-9]*.json"))]
+        return [self._read_claim(path) for path in self._claim_files()]
+
+    def _claim_files(self) -> list[Path]:
+        folder = f"{self.path}/claims"
+        try:
+            names = sorted(name for name in os.listdir(folder) if name[:1].isdigit() and name.endswith(".json"))
+        except FileNotFoundError:
+            return []
+        return [Path(folder, name) for name in names]
 
     def _read_claim(self, path: Path) -> Claim:
         try:
@@ -122,8 +130,8 @@ class CellDir:
 
     def claim(self) -> Claim | None:
         """The claim that holds the cell, if there ever was one."""
-        held = self.claims()
-        return held[-1] if held else None
+        held = self._claim_files()
+        return self._read_claim(held[-1]) if held else None
 
     def take(
         self, alive: Liveness, *, job_id: str | None = None, restart_count: int = 0, log: str | None = None
@@ -218,8 +226,7 @@ class CellDir:
             value = files.read_object(path)
         except FileNotFoundError:
             return None
-        unsealed = {key: item for key, item in value.items() if key != "seal"}
-        if value.get("id") != self.id or value.get("seal") != ids.digest(unsealed):
+        if value.get("id") != self.id or not _sealed(value):
             raise DamagedError(
                 f"{path} must be the sealed result of {self.id}, but does not match; move the folder away"
             )
@@ -269,6 +276,15 @@ class CellDir:
         if failure is not None and failure.get("claim") == claim.number:
             return CellState(state="failed", why=f"{failure.get('class')}: {failure.get('message')}", claim=claim)
         return CellState(state="lost", why=f"{claim.who} ended without a result", claim=claim)
+
+
+def _sealed(value: Mapping[str, Any]) -> bool:
+    """Whether the seal of a result fits all the rest of it."""
+    unsealed = {key: item for key, item in value.items() if key != "seal"}
+    try:
+        return bool(value.get("seal") == ids.digest_json(unsealed))
+    except ValueError:  # NaN, which is no JSON
+        return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:

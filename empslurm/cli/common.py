@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from empslurm.launch import states as launched
 from empslurm.launch.liveness import Queue
 from empslurm.manifest import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
+from empslurm.profile import Profile, load_profile, profiles
 from empslurm.store import CellState, RunsRoot
 from empslurm.tasks.raw import locate
 
 MANIFESTS = Path("manifests")
+PROFILES = Path("slurm")
 
 
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -31,6 +34,22 @@ def find_manifest(name: str) -> Path:
             return path
     known = ", ".join(sorted(path.stem for path in MANIFESTS.glob("*.yaml"))) or "none here"
     raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
+
+
+def choose_profile(name: str | None) -> Profile:
+    """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
+    if name is not None:
+        path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
+        if path is None:
+            known = ", ".join(profiles(PROFILES)) or "none here"
+            raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
+        return load_profile(path)
+    if shutil.which("sbatch") is not None:
+        raise UsageError(
+            "a profile must be named where sbatch is present, since a login node is not for training; "
+            f"choose one with --profile: {', '.join(profiles(PROFILES))}"
+        )
+    return Profile(name="local", kind="local")
 
 
 def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:

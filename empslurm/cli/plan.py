@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from empslurm.cells import TRAINED
+from empslurm import files
+from empslurm.backbones import resolve
+from empslurm.cells import TRAINED, Cell
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.launch import cost
 from empslurm.plan import Decision, Plan, counts, decide, packs
+from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.splits import leaks
@@ -18,6 +24,7 @@ SHOWN = 40  # decisions printed for people without --all
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
+    parser.add_argument("--profile", help="estimate hours, disk and files of running it there: a profile as for submit")
     parser.add_argument("--all", action="store_true", help=f"print every cell, not only the first {SHOWN}")
 
 
@@ -64,9 +71,49 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
     }
 
 
+def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) -> dict[str, Any]:
+    """Hours from the throughput of finished cells, disk and files from sizes, for what is to run."""
+    grouped = packs(todo, profile.pack_size)
+    trained = [cell for cell in todo if cell.kind in TRAINED]
+    made = cost.estimate(trained, cost.measured(root, plan.cells))
+    hours = None
+    if made is not None:
+        hours = {
+            "job_h": [made.low_job_h, made.job_h, made.high_job_h],
+            "gpu_h": [value * profile.gpus for value in (made.low_job_h, made.job_h, made.high_job_h)],
+            "n_measured": made.n_measured,
+        }
+    path = resolve(plan.manifest.backbone).path
+    room = None
+    if path is not None and plan.manifest.backbone.name != "tiny":
+        per_cell = cost.n_parameters(files.read_object(path / "config.json"), plan.manifest.adapter.reduction_factor)
+        room = asdict(cost.space(grouped, per_cell, profile.array_parallelism))
+    return {"profile": profile.name, "n_cells": len(todo), "n_packs": len(grouped), "hours": hours, "space": room}
+
+
+def cost_lines(value: Mapping[str, Any], gpus: int) -> list[str]:
+    """The estimate for people."""
+    lines = []
+    hours, room = value["hours"], value["space"]
+    if hours is None:
+        lines.append(f"hours on {value['profile']}: not known before a first cell of this manifest has finished")
+    else:
+        kind = "GPU-hours" if gpus else "job-hours"
+        low, middle, high = hours["gpu_h" if gpus else "job_h"]
+        measured = f"from {hours['n_measured']} finished cells; start-up and waiting come on top"
+        lines.append(f"hours on {value['profile']}: {middle:.2f} {kind}, between {low:.2f} and {high:.2f} ({measured})")
+    if room is not None:
+        finished, peak = (room[key] / 2**30 for key in ("finished_bytes", "peak_bytes"))
+        lines.append(f"disk: {finished:.1f} GiB, at most {peak:.1f} GiB while training; {room['n_files']:,} files")
+    return lines
+
+
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
     decisions = decide(plan, common.states(plan, root))
+    profile = common.choose_profile(given.profile) if given.profile else None
+    todo = [decision.cell for decision in decisions if decision.action == "run"]
+    estimated = costs(plan, root, todo, profile) if profile is not None else None
     grouped = packs(plan.cells)
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
     n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
@@ -86,6 +133,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
                 "n_packs_by_wave": waves,
                 "warnings": told,
                 "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
+                "costs": estimated,
                 "packs": [
                     {"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped
                 ],
@@ -107,6 +155,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     out.line(text, style="bold")
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
+    if estimated is not None and profile is not None:
+        for text in cost_lines(estimated, profile.gpus):
+            out.line(text)
     for text in told:
         out.line(f"! {text}", style="yellow")
     if remark:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,11 +18,10 @@ from empslurm.launch.lock import submitting
 from empslurm.launch.share import share
 from empslurm.launch.states import jobs_of_cells
 from empslurm.plan import Plan, counts, decide, packs
-from empslurm.profile import Profile, load_profile, profiles
+from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
 POLL_S = 0.5
-PROFILES = Path("slurm")
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -33,24 +31,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--clean", action="store_true", help="refuse to submit code that is not committed")
 
 
-def choose_profile(name: str | None) -> Profile:
-    """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
-    if name is not None:
-        path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
-        if path is None:
-            known = ", ".join(profiles(PROFILES)) or "none here"
-            raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
-        return load_profile(path)
-    if shutil.which("sbatch") is not None:
-        raise UsageError(
-            "a profile must be named where sbatch is present, since a login node is not for training; "
-            f"choose one with --profile: {', '.join(profiles(PROFILES))}"
-        )
-    return Profile(name="local", kind="local")
-
-
 def run(given: argparse.Namespace, out: Output) -> int:
-    profile = choose_profile(given.profile)
+    profile = common.choose_profile(given.profile)
     if given.clean:
         snapshot.refuse_dirty()
     if profile.kind == "local":

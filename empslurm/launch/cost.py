@@ -13,11 +13,11 @@ from empslurm.launch.submission import folders
 from empslurm.plan import Pack
 from empslurm.store import RunsRoot
 
-# A finished cell keeps two adapters (a baseline) or one, predictions, provenance, claims, identity and result; while it
-# trains, three checkpoints of an adapter with its optimiser. Measured, with room to spare.
+# A finished cell keeps its best adapter, a baseline its last one too, in 4 bytes per parameter; while it trains, three
+# checkpoints of weights, best weights and two moments.
+BYTES_PER_PARAMETER = {"finished": 8, "training": 48}
+SMALL_BYTES_PER_CELL = 300_000  # predictions, provenance, identity, claims, result
 FILES_PER_CELL, FILES_PER_JOB = 24, 5
-BYTES_PER_PARAMETER = {"finished": 8, "training": 60}
-SMALL_BYTES_PER_CELL = 300_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +66,13 @@ def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one finished cell took of its process: seconds of wall time divided by the cells trained beside it."""
+    """What one finished cell took: its share of its pack's time, and the real tokens it was trained on."""
 
     target: str
     kind: str
     device: str
     wall_s: float
-    n_tokens: int  # real tokens trained on
+    n_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
                     target=cell.target,
                     kind=cell.kind,
                     device=str(gpu.get("name") or origin.get("device")),
-                    wall_s=float(origin["wall_s"]) / max(1, int(origin.get("n_packed") or 1)),
+                    wall_s=float(origin["wall_s"]),
                     n_tokens=int(result["n_tokens"]),
                 )
             )
@@ -146,10 +146,21 @@ class Space:
     n_files: int
 
 
-def space(todo: Sequence[Cell], packs: Sequence[Pack], n_parameters: int, n_at_once: int) -> Space:
-    """Disk and inodes for cells of `n_parameters` trained parameters each, `n_at_once` packs training together."""
-    finished = len(todo) * (n_parameters * BYTES_PER_PARAMETER["finished"] + SMALL_BYTES_PER_CELL)
+def n_parameters(config: Mapping[str, Any], reduction_factor: int) -> int:
+    """Trained parameters of a bottleneck adapter in each layer and a head, for an encoder's config.json."""
+    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    bottleneck = max(1, hidden // reduction_factor)
+    return layers * (2 * hidden * bottleneck + bottleneck + hidden) + hidden * hidden + 3 * hidden
+
+
+def space(packs: Sequence[Pack], per_cell: int, n_at_once: int) -> Space:
+    """Disk and inodes for packs whose cells train `per_cell` parameters each, `n_at_once` of them together."""
+    n_cells = sum(len(pack.cells) for pack in packs)
+    finished = n_cells * (per_cell * BYTES_PER_PARAMETER["finished"] + SMALL_BYTES_PER_CELL)
     largest = sorted((len(pack.cells) for pack in packs), reverse=True)[:n_at_once]
-    training = sum(largest) * n_parameters * BYTES_PER_PARAMETER["training"]
-    n_files = len(todo) * FILES_PER_CELL + len(packs) * FILES_PER_JOB
-    return Space(finished_bytes=finished, peak_bytes=finished + training, n_files=n_files)
+    training = sum(largest) * per_cell * BYTES_PER_PARAMETER["training"]
+    return Space(
+        finished_bytes=finished,
+        peak_bytes=finished + training,
+        n_files=n_cells * FILES_PER_CELL + len(packs) * FILES_PER_JOB,
+    )

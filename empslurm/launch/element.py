@@ -88,11 +88,7 @@ class Work:
 
     def save(self) -> bool:
         """Let the train processes save and end; whether the job is to be queued again."""
-        self.stopping = True
-        for process in self.running.values():
-            process.stop(float(self.settings["grace_s"]))
-        for place in self.running:
-            self._end(place, "stopped")
+        self._stop()
         restarts = int(self.identity["restart_count"])
         if restarts >= int(self.settings["requeues"]):
             say(f"this job has started {restarts + 1} times, and no more is allowed by its profile; submit again")
@@ -101,7 +97,16 @@ class Work:
 
     def _on_term(self, *_: object) -> None:
         """Slurm is ending the job, by its own decision: nothing is queued again from here."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.stopping:
+            return
         self.stopping = True
+        for place in self.running:  # noted first: there may be no time for it later
+            self._end(place, "stopped")
+        for process in self.running.values():
+            process.ask()
         for process in self.running.values():
             process.stop(float(self.settings["grace_s"]))
 
@@ -155,7 +160,6 @@ class Work:
         code = self.running.pop(place).code
         unfinished = self._open(place)
         if self.stopping:
-            self._end(place, "stopped")
             return False
         if not unfinished:
             self._end(place, "failed" if self._failures(place) else "done")

@@ -20,6 +20,8 @@ def find_cell(root: RunsRoot, name: str) -> CellDir:
         return root.find(name)
     found = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
     if not found:
+        found = [root.cell(cell) for cell in _sent_as(root, name)]
+    if not found:
         raise UnknownCellError(f"job {name} must have claimed a cell in {root.path}, but none knows it; see `status`")
     if len(found) > 1:
         running = [cell for cell in found if cell.result() is None]
@@ -28,6 +30,15 @@ def find_cell(root: RunsRoot, name: str) -> CellDir:
         names = ", ".join(cell.id for cell in found[:5])
         raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(found)}: {names}; name one of them")
     return found[0]
+
+
+def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
+    """Cells of an element that has not started yet."""
+    marker = submissions.scan(root)[0].get(job_id.partition("_")[0])
+    if marker is None:
+        return ()
+    array = submissions.load_array(marker)
+    return dict(zip(array.element_ids(job_id.partition("_")[0]), array.cells, strict=True)).get(job_id, ())
 
 
 def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:

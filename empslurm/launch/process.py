@@ -76,7 +76,7 @@ class TrainProcess:
             start_new_session=True,
             preexec_fn=_ignore_usr2,
         )
-        self.asked_to_stop = False
+        self._asked = False
 
     @property
     def ended(self) -> bool:
@@ -88,10 +88,15 @@ class TrainProcess:
         """The launcher's exit status: accelerate turns every failure into 1."""
         return self.popen.returncode
 
+    def ask(self) -> None:
+        """TERM, once: the agent of several processes takes a second one amiss."""
+        if not self._asked:
+            self._asked = True
+            self._signal(signal.SIGTERM)
+
     def stop(self, grace_s: float) -> None:
-        """TERM, time to save, then KILL. Safe in a signal handler that interrupts a wait for the same process."""
-        self.asked_to_stop = True
-        self._signal(signal.SIGTERM)
+        """Ask, give time to save, then KILL. Safe in a signal handler that interrupts a wait for the same process."""
+        self.ask()
         end = time.monotonic() + grace_s
         while _group(self.popen.pid) and time.monotonic() < end:
             time.sleep(POLL_S)

@@ -151,17 +151,22 @@ def _answers(conf: Path) -> bool:
     return "is UP" in subprocess.run(ping, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def find_cluster() -> Cluster | None:
+    """The cluster of SLURM_CONF or the one that the script would make, if it answers."""
     exports = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, check=True).stdout
     default = shlex.split(exports)[1].removeprefix("SLURM_CONF=")
     candidates = (Path(os.environ.get("SLURM_CONF", default)), Path(default))
     conf = next((conf for conf in candidates if _answers(conf)), None)
-    if conf is None:
+    return None if conf is None else Cluster(state=conf.parent.parent)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    found = find_cluster()
+    if found is None:
         pytest.skip("no Slurm cluster answers: run `make cluster-up`")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(conf))
-        found = Cluster(state=conf.parent.parent)
+        patch.setenv("SLURM_CONF", str(found.state / "etc" / "slurm.conf"))
         found.clear()
         yield found
         found.clear()

@@ -119,5 +119,6 @@ def create(path: Path) -> Project:
         (path / name).mkdir(parents=True)
     project = Project(path=path)
     project.profile()
+    (path / "slurm" / "local.yaml").write_text("kind: local\n")
     project.call("data", "sample")
     return project

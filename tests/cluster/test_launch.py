@@ -14,8 +14,8 @@ from tests.cluster.project import Project, create
 
 pytestmark = pytest.mark.cluster
 
-# About a minute of training in one process: time to be interrupted.
-SLOW = "{epochs: 500, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
+# Some twenty seconds of training: time to be interrupted.
+SLOW = "{epochs: 200, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +29,11 @@ def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Project:
     return Project(path=tmp_path / "project")
 
 
-def ended(cluster: Cluster, limit_s: float = 240.0) -> None:
+def ended(cluster: Cluster, limit_s: float = 600.0) -> None:
     cluster.wait("the queue is empty", lambda: not cluster.jobs(), limit_s)
 
 
-def running(project: Project, cluster: Cluster, n: int = 1, limit_s: float = 120.0) -> list[Path]:
+def running(project: Project, cluster: Cluster, n: int = 1, limit_s: float = 300.0) -> list[Path]:
     """Cells that have a checkpoint and no result."""
     found: list[Path] = []
 
@@ -68,7 +68,6 @@ def test_a_grid_runs_as_arrays_and_equals_a_local_run(project: Project, cluster:
     assert project.totals("small") == {"done": 8}
     cluster_results = project.results()
     project.runs.rename(project.path / "cluster-runs")
-    (project.path / "slurm" / "local.yaml").write_text("kind: local\n")
     project.call("submit", "small", "--profile", "local")
     assert len(cluster_results) == 8
     assert project.results() == cluster_results
@@ -97,9 +96,9 @@ def test_jobs_run_the_code_that_was_submitted(project: Project, cluster: Cluster
 
 def test_what_interrupts_a_job_does_not_change_its_numbers(project: Project, cluster: Cluster) -> None:
     tasks, seeds = ["epitome_er", "news_empathy"], [1, 2]
-    project.manifest("slow", tasks, seeds, SLOW, pairs="[]")
-    project.call("submit", "slow", "--profile", "here")
-    array = next(iter(cluster.jobs())).partition("_")[0]
+    project.manifest("slow", tasks, seeds, SLOW, pairs="[epitome_er -> news_empathy]")
+    project.profile(cpus=2)  # two elements per node, so that the loss of one leaves two alone
+    array = project.json("submit", "slow", "--profile", "here")["jobs"][0]
     running(project, cluster, 4)
     killed = project.trainer("--pack 0")
     assert killed is not None
@@ -111,20 +110,19 @@ def test_what_interrupts_a_job_does_not_change_its_numbers(project: Project, clu
     follower = project.start("logs", "epitome_er-s1", "-f")
     ended(cluster)
     cluster.node_start(node)
-    assert project.totals("slow") == {"done": 4}
-    attempts = [len(list((path / "claims").glob("*.json"))) for path in project.cells()]
-    assert attempts == [2, 2, 2, 2]
+    assert project.totals("slow") == {"done": 6}
+    baselines = [path for path in project.cells() if "--" not in path.name]
+    assert [len(list((path / "claims").glob("*.json"))) for path in baselines] == [2, 2, 2, 2]
     assert [event.get("reason") for event in journal(project, 0)] == [None, "killed", None, "done"]
     assert "is done" in follower.communicate(timeout=60)[0]
     disturbed = project.results()
     project.runs.rename(project.path / "disturbed-runs")
-    project.call("submit", "slow", "--profile", "here")
-    ended(cluster)
+    project.call("submit", "slow", "--profile", "local")
     assert project.results() == disturbed
 
 
 def test_cancelled_and_failed_cells_run_again_only_when_asked(project: Project, cluster: Cluster) -> None:
-    project.manifest("slow", ["epitome_er", "news_empathy"], [1], SLOW.replace("500", "200"))
+    project.manifest("slow", ["epitome_er", "news_empathy"], [1], SLOW)
     project.call("submit", "slow", "--profile", "here")
     running(project, cluster, 2)
     cancelled = project.json("cancel", "slow")
@@ -145,3 +143,15 @@ def test_cancelled_and_failed_cells_run_again_only_when_asked(project: Project, 
     assert project.json("resume", "slow", "--profile", "here")["submitted"] == 2
     ended(cluster)
     assert project.totals("slow") == {"done": 4}
+
+
+def test_two_processes_per_cell_on_one_node_do_not_collide(project: Project, cluster: Cluster) -> None:
+    project.manifest("pair", ["epitome_er"], [1, 2])
+    project.profile(cpus=2, num_processes=2, mem_gb=1.9)
+    project.call("submit", "pair", "--profile", "here")
+    cluster.wait("both run", lambda: list(cluster.jobs().values()) == ["RUNNING"] * 2)
+    assert len({cluster.node_of(job) for job in cluster.jobs()}) == 1
+    ended(cluster)
+    assert project.totals("pair") == {"done": 2}
+    origins = [json.loads((path / "output-0001" / "provenance.json").read_text()) for path in project.cells()]
+    assert [origin["n_processes"] for origin in origins] == [2, 2]

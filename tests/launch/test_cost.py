@@ -1,0 +1,44 @@
+"""Costs are sums over journals, and estimates say how sure they are."""
+
+from pathlib import Path
+
+import pytest
+
+from empslurm.launch import cost, policy
+from empslurm.launch.cost import Measured
+from empslurm.store import RunsRoot
+from tests.launch.test_arrays import plan_of
+
+
+def test_spent_is_the_sum_over_all_submissions_of_a_manifest(tmp_path: Path) -> None:
+    root = RunsRoot(tmp_path)
+    for number, name in enumerate(("demo", "demo", "other")):
+        kept = policy.journal(tmp_path / "submissions" / f"2026010{number}T000000Z-{name}-abc" / "x", 0)
+        kept.add("start", host="node1")
+        kept.add("end", reason="done", wall_s=1800.0, gpu_s=3600.0, energy_wh=100.0)
+    total = cost.spent(cost.journals(root, "demo"))
+    assert (total.job_h, total.gpu_h, total.energy_wh, total.n_starts) == (1.0, 2.0, 200.0, 2)
+    assert str(total) == "2.00 GPU-hours, 1.00 job-hours, 0.20 kWh in 2 starts (2 done)"
+
+
+def test_no_estimate_without_a_measurement() -> None:
+    assert cost.estimate(plan_of("demo").cells, []) is None
+
+
+def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> None:
+    cells = plan_of("demo").cells
+    todo = [next(cell for cell in cells if cell.target == "epitome_er"), cells[-1]]
+    done = [
+        Measured(target="epitome_er", kind="baseline", device="cpu", wall_s=wall_s, n_tokens=1000)
+        for wall_s in (1.0, 2.0, 3.0)
+    ]
+    made = cost.estimate(todo, done)
+    assert made is not None
+    assert made.job_h == pytest.approx(2 * 2.0 / 3600)
+    assert made.low_job_h == pytest.approx(2 * 1.2 / 3600)
+    assert made.high_job_h == pytest.approx(2 * 2.8 / 3600)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 2.5), (1.0, 4.0), (0.1, 1.3)])
+def test_quantiles_are_linear_between_values(share: float, value: float) -> None:
+    assert cost.quantile([4.0, 1.0, 3.0, 2.0], share) == pytest.approx(value)

@@ -1,0 +1,152 @@
+"""What an element decides on its node, without training: sources, holds, processes that die."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from empslurm.launch import element, policy
+from empslurm.launch import submission as submissions
+from empslurm.launch.element import Element, Work
+from empslurm.launch.submission import Array, Submission
+from empslurm.store import RunsRoot
+
+TRANSFERS = 8  # the place of the first pack of transfers in the demo's submission: three cells
+
+
+class Dying:
+    """A train process that ends at once and has done nothing."""
+
+    started: int = 0
+    arguments: tuple[str, ...] = ()
+
+    def __init__(self, precision: str, n_processes: int, arguments: list[str], **_: object) -> None:
+        Dying.started += 1
+        Dying.arguments = tuple(arguments)
+
+    ended = True
+    code = 1
+
+
+@pytest.fixture
+def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The environment of job 101 on node1, with a train process that dies and no patience."""
+    monkeypatch.setenv("SLURM_JOB_ID", "101")
+    monkeypatch.setattr(element, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(element, "TrainProcess", Dying)
+    monkeypatch.setattr(element.socket, "gethostname", lambda: "node1")
+    Dying.started = 0
+    return lab
+
+
+def work(root: RunsRoot, made: Submission, place: int) -> Work:
+    array = submissions.mark(root, made, [[place]], "demo")
+    array.resolve("101")
+    return Work(root, array)
+
+
+def reasons(array: Array, place: int) -> list[object]:
+    return [event.get("reason") for event in policy.journal(array.submission, place).events()]
+
+
+def finish(root: RunsRoot, made: Submission, cell_id: str) -> None:
+    cell = next(cell for cell in made.cells if cell.id == cell_id)
+    folder = root.cell(cell.id)
+    folder.create(cell)
+    claim = folder.take(lambda _: False)
+    assert claim is not None
+    folder.output(claim).mkdir()
+    folder.commit(claim, {})
+
+
+def fail(root: RunsRoot, made: Submission, cell_id: str) -> None:
+    cell = next(cell for cell in made.cells if cell.id == cell_id)
+    folder = root.cell(cell.id)
+    folder.create(cell)
+    claim = folder.take(lambda _: False, job_id="55")
+    assert claim is not None
+    folder.fail(claim, kind="error", message="a sentence")
+    folder.release(claim)
+
+
+def test_the_pickle_holds_strings_only() -> None:
+    given = Element("/runs", "/marker.json")
+    given.work = object()  # type: ignore[assignment]
+    assert given.__getstate__() == {"runs": "/runs", "array": "/marker.json", "work": None}
+    assert callable(given.checkpoint)
+
+
+def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, made: Submission) -> None:
+    pack = made.packs[TRANSFERS]
+    failed, *good = pack.parents
+    fail(root, made, failed)
+    for parent in good:
+        finish(root, made, parent)
+    doing = work(root, made, TRANSFERS)
+    assert doing.run() == "done"
+    lost = [cell.id for cell in pack.cells if cell.parent == failed]
+    assert (len(lost), len(pack.cells)) == (1, 3)
+    given = [Dying.arguments[n + 1] for n, word in enumerate(Dying.arguments) if word == "--without"]
+    assert given == lost
+
+
+def test_a_source_that_is_queued_is_waited_for_by_queueing_again_later(
+    node: Path, root: RunsRoot, made: Submission
+) -> None:
+    coming, *good = made.packs[TRANSFERS].parents
+    for parent in good:
+        finish(root, made, parent)
+    place = next(n for n, pack in enumerate(made.packs) if pack.cells[0].id == coming)
+    array = submissions.mark(root, made, [[place]], "demo")
+    array.resolve("77")
+    (node / "taken").write_text(f"77 {array.name}\n")
+    doing = work(root, made, TRANSFERS)
+    assert doing.run() == "requeued"
+    assert Dying.started == 0
+    told = (node / "told").read_text().splitlines()
+    assert told == ["requeue 101", "update JobId=101 StartTime=now+15"]
+    assert reasons(doing.array, TRANSFERS) == ["waiting"]
+
+
+def test_a_process_that_keeps_dying_is_tried_here_then_elsewhere_then_failed(
+    node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing = work(root, made, 0)
+    assert doing.run() == "done"
+    assert reasons(doing.array, 0) == [None, "killed", None, "killed"]
+    told = (node / "told").read_text().splitlines()
+    assert told == ["requeue 101", "update JobId=101 ExcNodeList=node1"]
+    assert root.cell(made.packs[0].cells[0].id).error() is None
+    # The next start, on another node.
+    monkeypatch.setattr(element.socket, "gethostname", lambda: "node2")
+    assert Work(root, doing.array).run() == "done"
+    error = root.cell(made.packs[0].cells[0].id).error()
+    assert error is not None
+    assert (error["class"], "died 3 times" in error["message"]) == ("killed", True)
+    assert Dying.started == 3
+
+
+def test_a_node_that_lost_the_pack_twice_is_left_at_once(node: Path, root: RunsRoot, made: Submission) -> None:
+    doing = work(root, made, 0)
+    for restart in (0, 1):
+        policy.journal(doing.array.submission, 0).add("start", host="node1", job="101", restart=restart)
+    assert doing.run() == "requeued"
+    assert "ExcNodeList=node1" in (node / "told").read_text()
+
+
+def test_a_held_submission_starts_nothing(node: Path, root: RunsRoot, made: Submission) -> None:
+    doing = work(root, made, 0)
+    cause: Mapping[str, Any] = {"signature": "x", "cells": ["a", "b"], "message": "a sentence"}
+    doing.array.submission.with_name(policy.HOLD).write_text(json.dumps(cause))
+    assert doing.run() == "held"
+    assert (Dying.started, reasons(doing.array, 0)) == (0, ["held"])
+
+
+def test_saving_stops_when_the_profile_allows_no_more_starts(
+    node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert work(root, made, 0).save() is True
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "10")
+    assert work(root, made, 0).save() is False

@@ -1,0 +1,54 @@
+"""What follows from what happened to a pack."""
+
+from pathlib import Path
+
+from empslurm.launch import policy
+
+
+def start(host: str, restart: int) -> dict[str, object]:
+    return {"event": "start", "host": host, "job": "7", "restart": restart}
+
+
+def end(host: str, restart: int, reason: str) -> dict[str, object]:
+    return {"event": "end", "host": host, "job": "7", "restart": restart, "reason": reason}
+
+
+def test_a_node_that_loses_a_pack_twice_is_left_out() -> None:
+    once = [start("node1", 0), start("node2", 1), end("node2", 1, "stopped")]
+    assert policy.bad_nodes(once) == ()
+    assert policy.bad_nodes([*once, start("node1", 2)]) == ("node1",)
+    killed = [start("node3", 0), end("node3", 0, "killed"), start("node3", 0), end("node3", 0, "killed")]
+    assert policy.bad_nodes(killed) == ("node3",)
+
+
+def test_waits_grow_and_end() -> None:
+    waits = [end("node1", n, "waiting") for n in range(policy.MAX_WAITS)]
+    told = [policy.wait_s(waits[:n]) for n in range(policy.MAX_WAITS + 1)]
+    assert told[:3] == [15, 30, 60]
+    assert told[-2:] == [policy.LONGEST_WAIT_S, None]
+
+
+def test_failures_of_one_cause_hold_the_rest() -> None:
+    def failure(cell: str, pack: int, message: str) -> dict[str, object]:
+        text = policy.signature({"class": "error", "message": message})
+        return {"cell": cell, "pack": pack, "signature": text, "message": message}
+
+    same = [
+        failure(f"c{n}", n, f"epitome_er-s{n}-0123456789ab: index {n} of /data/x{n} is out of range") for n in range(5)
+    ]
+    assert policy.common_cause(same[:4]) is None
+    cause = policy.common_cause(same)
+    assert cause is not None
+    assert cause["cells"] == ["c0", "c1", "c2", "c3", "c4"]
+    assert policy.common_cause([failure(f"c{n}", 0, "one pack only") for n in range(17)]) is None
+    assert policy.common_cause([failure(f"c{n}", n, f"cause {'abcdef'[n]}") for n in range(6)]) is None
+
+
+def test_a_journal_survives_a_torn_line(tmp_path: Path) -> None:
+    kept = policy.journal(tmp_path / "submission.jsonl", 3)
+    kept.add("start", host="node1")
+    with open(kept.path, "a") as stream:
+        stream.write('{"event": "en')
+    kept.add("end", reason="done")
+    assert [event["event"] for event in kept.events()] == ["start", "end"]
+    assert policy.count(kept.events(), "done") == 1

@@ -1,0 +1,81 @@
+"""A submission is one file that gives back what was put in; arrays are found by names alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from empslurm.errors import DamagedError
+from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import Queue
+from empslurm.launch.queue import Job
+from empslurm.launch.states import states
+from empslurm.launch.submission import Submission
+from empslurm.plan import packs
+from empslurm.store import RunsRoot
+from tests.launch.test_arrays import plan_of
+
+
+def test_packs_come_back_as_they_were(root: RunsRoot, made: Submission) -> None:
+    assert submissions.load(made.path(root)) == made
+    some = submissions.load(made.path(root), [9, 2])
+    assert some.packs == (made.packs[9], made.packs[2])
+    assert some.settings == made.settings
+
+
+def test_an_altered_pack_is_refused(root: RunsRoot, made: Submission) -> None:
+    path = made.path(root)
+    lines = path.read_text().splitlines()
+    value = json.loads(lines[1])
+    value["cells"][0]["seed"] = 99
+    path.write_text("\n".join([lines[0], json.dumps(value), *lines[2:]]))
+    with pytest.raises(DamagedError, match="submit again"):
+        submissions.load(path)
+    assert submissions.load(path, [3]).packs == (made.packs[3],)
+
+
+def test_cards_are_kept_as_they_were(root: RunsRoot, tmp_path: Path) -> None:
+    card = tmp_path / "mine.yaml"
+    card.write_text("id: mine\n")
+    kept = submissions.create(root, "demo", Path("data"), (card,), packs(plan_of("demo").cells))
+    card.write_text("id: changed\n")
+    (copy,) = submissions.load(kept.path(root), []).cards
+    assert copy.read_text() == "id: mine\n"
+
+
+def test_arrays_are_known_unresolved_or_void(root: RunsRoot, made: Submission) -> None:
+    first, second, third = (submissions.mark(root, made, [[n], [n + 1]], "demo") for n in (0, 2, 4))
+    assert submissions.scan(root) == ({}, [first.path, second.path, third.path])
+    first.resolve("12")
+    second.void()
+    assert submissions.scan(root) == ({"12": first.path}, [third.path])
+    assert first.job_id == "12"
+    third.discard()
+    assert submissions.scan(root)[1] == []
+    assert submissions.load_array(first.path) == first
+    assert first.name.startswith("demo.")
+
+
+def test_cells_of_queued_elements_are_queued(root: RunsRoot, made: Submission) -> None:
+    array = submissions.mark(root, made, [[0], [1], [2]], "demo")
+    array.resolve("12")
+    job = Job(id="12_1", state="PENDING", restarts=0, reason="Priority", node="", name=array.name)
+    cells = [cell.id for place in (0, 1, 2) for cell in made.packs[place].cells]
+    found = states(cells, root, Queue(lambda: {"12_1": job}))
+    assert [state.state for state in found.values()] == ["pending", "queued", "pending"]
+    assert found[cells[1]].why == "job 12_1 is pending (Priority)"
+
+
+def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: RunsRoot, made: Submission) -> None:
+    array = submissions.mark(root, made, [[0]], "demo")
+    array.resolve("12")
+    (cell,) = made.packs[0].cells
+    folder = root.cell(cell.id)
+    folder.create(cell)
+    claim = folder.take(lambda _: False, job_id="12", restart_count=0)
+    assert claim is not None
+    folder.fail(claim, kind="error", message="a sentence")
+    folder.release(claim)
+    for restarts, expected in ((0, "failed"), (1, "queued")):
+        job = Job(id="12", state="RUNNING", restarts=restarts, reason="None", node="node1", name=array.name)
+        assert states([cell.id], root, Queue(lambda job=job: {"12": job}))[cell.id].state == expected
