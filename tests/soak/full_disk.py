@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.soak.kills import Soak, outcome
-
 from empslurm.store import RunsRoot, local_liveness
+from tests.soak.kills import Soak, outcome
 
 NO_MOUNT = 77
 SIZE_KIB = 4_096
@@ -58,7 +57,7 @@ def trial(soak: Soak, root: RunsRoot, *, hinder: Any, help: Any) -> dict[str, An
     hinder()
     status, said = soak.start(root, 0.0, None)
     wrong = []
-    if status != 1 or "the file system says" not in said and "No space left" not in said:
+    if status != 1 or ("the file system says" not in said and "No space left" not in said):
         wrong.append(f"a hindered start ended with {status}: {said[-1_500:]}")
     if "Traceback" in said:
         wrong.append(f"a traceback: {said[-1_500:]}")
@@ -80,9 +79,9 @@ def trial(soak: Soak, root: RunsRoot, *, hinder: Any, help: Any) -> dict[str, An
 def full(soak: Soak, folder: Path, free_kib: int) -> dict[str, Any]:
     with tmpfs(folder) as place:
         root = _root(soak, place)
-        return trial(
-            soak, root, hinder=lambda: fill(place, free_kib), help=lambda: (place / "filler").unlink()
-        ) | {"free_kib": free_kib}
+        return trial(soak, root, hinder=lambda: fill(place, free_kib), help=lambda: (place / "filler").unlink()) | {
+            "free_kib": free_kib
+        }
 
 
 def read_only(soak: Soak, folder: Path) -> dict[str, Any]:
