@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import stat
@@ -15,6 +17,10 @@ from typing import Any
 from empslurm.errors import DamagedError, StoreError
 
 MAX_JSON_BYTES = 256 * 2**20  # a runs root may be hostile: nothing larger is parsed
+MAX_DEPTH = 50  # and nothing that nests deeper than anything written here
+MAX_DIGITS = 30  # of an integer: what follows may make a float of it
+READ_TRIES = 3  # of a file that another host replaces while it is read (NFS: stale file handle)
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextlib.contextmanager
@@ -30,6 +36,26 @@ def _storage_errors(path: Path, doing: str) -> Iterator[None]:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """A folder with its parents; what is new is flushed, so that no power cut takes it with the files in it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that a library wrote, and its folder's entry. Raises StoreError."""
+    with _storage_errors(path, "flushed"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk; file systems that cannot are left alone."""
     with contextlib.suppress(OSError):
@@ -40,7 +66,7 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes) -> tuple[Path, os.stat_result]:
     """Write and flush `data` to a new file in the folder of `path`; the name cannot collide between hosts."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
     try:
@@ -48,23 +74,45 @@ def _write_beside(path: Path, data: bytes) -> Path:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+            return beside, os.fstat(stream.fileno())
     except BaseException:
-        beside.unlink(missing_ok=True)
+        _drop(beside)
         raise
-    return beside
+
+
+def _drop(beside: Path) -> None:
+    """Remove what was written beside; where that fails it stays, and `sweep` removes it another time."""
+    with contextlib.suppress(OSError):
+        beside.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left beside. Only for the one process that may write here."""
+    with contextlib.suppress(OSError):
+        for beside in folder.glob(".*.tmp"):
+            _drop(beside)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` atomically: readers see the old bytes or all of the new ones."""
     with _storage_errors(path, "written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = _write_beside(path, data)
+        make_folder(path.parent)
+        beside, written = _write_beside(path, data)
         try:
             os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        except OSError:
+            if not _is_file(path, written):  # NFS: it was renamed, the answer was lost
+                _drop(beside)
+                raise
         sync_folder(path.parent)
+
+
+def _is_file(path: Path, status: os.stat_result) -> bool:
+    """Whether `path` is the very file of `status`."""
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,18 +138,23 @@ def write_json(path: Path, value: Any) -> None:
 def create_exclusive(path: Path, data: bytes) -> bool:
     """Create `path` with its whole content, or return False when it exists: a hard link is exclusive on NFS too."""
     with _storage_errors(path, "created"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = _write_beside(path, data)
+        if os.path.lexists(path):
+            return False
+        make_folder(path.parent)
+        beside, written = _write_beside(path, data)
         try:
             os.link(beside, path)
-        except FileExistsError:
-            return False
-        except OSError:
-            if beside.stat().st_nlink == 2:  # NFS: the link was made, its answer was lost
-                return True
-            raise
+        except OSError as error:
+            # NFS: the link was made and its answer lost, or the request was sent twice and the second was refused.
+            if not _is_file(path, written):
+                if os.path.lexists(path):
+                    return False
+                if error.errno in NO_LINKS:
+                    reason = "has no hard links, which claims and results rest on; choose another runs root"
+                    raise OSError(error.errno, f"{error.strerror}; perhaps it {reason}") from error
+                raise
         finally:
-            beside.unlink(missing_ok=True)
+            _drop(beside)
         sync_folder(path.parent)
         return True
 
@@ -109,7 +162,7 @@ def create_exclusive(path: Path, data: bytes) -> bool:
 def append_line(path: Path, line: str) -> None:
     """Append one line in a single write, so that lines of two processes never mix; a torn last line is closed first."""
     with _storage_errors(path, "appended to"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open(path, "ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size:
@@ -120,28 +173,84 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """The bytes of a regular file of bounded size. Raises FileNotFoundError when absent, DamagedError if too large."""
+    """The bytes of a regular file of bounded size.
+
+    Raises FileNotFoundError when absent, DamagedError where it is too large or no file, StoreError where it cannot be
+    read.
+    """
+    for last in range(READ_TRIES):
+        try:
+            return _read_once(path, max_bytes)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno != errno.ESTALE or last == READ_TRIES - 1:
+                raise StoreError(
+                    f"{path} must be readable, but the file system says: {error.strerror or error}; get read access"
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def _read_once(path: Path, max_bytes: int) -> bytes:
+    # Not blocking: a pipe in the place of a file must not hold anybody up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise DamagedError(f"{path} must be a regular file, but is not; move it away")
-        if found.st_size > max_bytes:
+        if status.st_size > max_bytes:
             raise DamagedError(f"{path} must be smaller than {max_bytes:,} bytes, but is larger; move it away")
-        with open(path, "rb") as stream:
+        with open(descriptor, "rb", buffering=0, closefd=False) as stream:
             return stream.read()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path} must be readable, but the file system says: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file. Raises FileNotFoundError when absent, DamagedError when it is not JSON."""
+    """Parse a JSON file. Raises FileNotFoundError when absent, DamagedError when it is not JSON as written here."""
     data = read_bytes(path)
     try:
-        return json.loads(data.decode())
+        return parse_json(data)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} must hold JSON, but does not ({type(error).__name__}); move it away") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON in UTF-8, strictly: no NaN or infinity, no half of a surrogate pair, no bottomless nesting, bounded numbers.
+
+    Raises ValueError or RecursionError.
+    """
+    value = json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite, parse_int=_bounded)
+    if b"\\ud" in data.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # raises for a lone surrogate
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"nests deeper than {MAX_DEPTH} levels")
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _bounded(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number is too large")
+    return int(text)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -159,9 +268,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     rows = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # and not at U+2028, which JSON strings may hold
         with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line)
+            row = parse_json(line.encode())
             if isinstance(row, dict):
                 rows.append(row)
     return rows

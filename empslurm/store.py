@@ -15,6 +15,8 @@ runs/gathered/                          derived; delete at will
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import secrets
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 from empslurm import files, ids
@@ -33,6 +36,8 @@ from empslurm.errors import ClaimLostError, DamagedError, StoreError, UnknownCel
 
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
 CELL_ID = re.compile(r"[a-z0-9_]+(--[a-z0-9_]+)?-s\d+(-[a-z0-9.]+)*-[0-9a-f]{12}")
+CLAIM_FILE = re.compile(r"[0-9]{4,9}\.json")
+OUTPUT = re.compile(r"output-[0-9]{4,9}")
 HEARTBEAT_STALE_S = 900.0  # a claim of another host that no scheduler knows: after this silence it is lost
 
 
@@ -49,6 +54,7 @@ class Claim:
     job_id: str | None = None  # as squeue prints it, e.g. "1234_7"
     restart_count: int = 0
     log: str | None = None  # the file that the process writes what it says to
+    kernel: str = ""  # boot and process name space: hosts, and containers on one host, may share a name
 
     @property
     def who(self) -> str:
@@ -68,9 +74,18 @@ def process_start(pid: int) -> float | None:
     return None if fields[0] in "ZX" else float(fields[19])
 
 
+@cache
+def kernel() -> str:
+    """What process ids are unique within: this boot of this machine, and this process's name space."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
 def local_liveness(claim: Claim) -> bool | None:
     """Whether the claiming process lives, as far as this host can tell."""
-    if claim.host != socket.gethostname() or claim.job_id is not None:
+    if claim.host != socket.gethostname() or claim.kernel != kernel() or claim.job_id is not None:
         return None
     return process_start(claim.pid) == claim.process_start
 
@@ -109,40 +124,34 @@ class CellDir:
 
     # ---- claims -------------------------------------------------------------------------------------------------
 
-    def claims(self) -> list[Claim]:
-        """All claims, oldest first; an unreadable one counts with no owner, so that numbering goes on."""
-        return [self._read_claim(path) for path in self._claim_files()]
-
     def _claim_files(self) -> list[Path]:
-        folder = f"{self.path}/claims"
-        try:
-            names = sorted(name for name in os.listdir(folder) if name[:1].isdigit() and name.endswith(".json"))
-        except FileNotFoundError:
-            return []
-        return [Path(folder, name) for name in names]
+        """Oldest first. Raises StoreError where the folder cannot be listed: that must not look like no claim."""
+        folder = self.path / "claims"
+        return [folder / name for name in sorted(_names(folder, CLAIM_FILE), key=lambda name: int(name[:-5]))]
 
-    def _read_claim(self, path: Path) -> Claim:
-        try:
-            return Claim(**files.read_object(path))
-        except (DamagedError, TypeError, FileNotFoundError):
-            number = int(path.stem) if path.stem.isdigit() else 0
-            return Claim(number=number, nonce="", host="?", pid=0, process_start=0, started=0)
+    def claims(self) -> list[Claim]:
+        """All claims, oldest first."""
+        return [_read_claim(path) for path in self._claim_files()]
 
     def claim(self) -> Claim | None:
         """The claim that holds the cell, if there ever was one."""
-        held = self._claim_files()
-        return self._read_claim(held[-1]) if held else None
+        there = self._claim_files()
+        return _read_claim(there[-1]) if there else None
 
     def take(
         self, alive: Liveness, *, job_id: str | None = None, restart_count: int = 0, log: str | None = None
     ) -> Claim | None:
-        """Claim the cell for this process, or return None when a living process holds it.
+        """Claim the cell for this process, or return None when it is done or a living process holds it.
 
         The next number is created exclusively: of several processes that find the same dead claim, one wins.
         """
-        last = self.claim()
-        if last is not None and not self._released(last) and self.holder_lives(last, alive):
+        if self.tidy():
             return None
+        last = self.claim()
+        if last is not None and not self._released(last) and not self._mine_before(last, job_id, restart_count):
+            newer_self = job_id is not None and last.job_id == job_id and last.restart_count > restart_count
+            if newer_self or self.holder_lives(last, alive):
+                return None
         pid = os.getpid()
         claim = Claim(
             number=(last.number if last else 0) + 1,
@@ -154,13 +163,29 @@ class CellDir:
             job_id=job_id,
             restart_count=restart_count,
             log=log,
+            kernel=kernel(),
         )
         path = self.path / "claims" / f"{claim.number:04d}.json"
-        return claim if files.create_exclusive(path, files.to_json(asdict(claim))) else None
+        if not files.create_exclusive(path, files.to_json(asdict(claim))):
+            return None
+        if self.tidy():  # the holder before committed while this process looked at its claim
+            self.release(claim)
+            return None
+        files.sweep(self.path / "checkpoint")
+        return claim
+
+    @staticmethod
+    def _mine_before(last: Claim, job_id: str | None, restart_count: int) -> bool:
+        """Whether a claim is that of an earlier start of this very job: Slurm started it again, so that one is over."""
+        return job_id is not None and last.job_id == job_id and last.restart_count < restart_count
 
     def release(self, claim: Claim) -> None:
-        """Say that the claim's process is through with the cell, whatever came of it."""
-        files.create_exclusive(self.path / "claims" / f"{claim.number:04d}.released", b"")
+        """Say that the claim's process is through with the cell, whatever came of it.
+
+        Where no note can be written any more (a full disk), the end of the process says the same a little later.
+        """
+        with contextlib.suppress(StoreError):
+            files.create_exclusive(self.path / "claims" / f"{claim.number:04d}.released", b"")
 
     def _released(self, claim: Claim) -> bool:
         return (self.path / "claims" / f"{claim.number:04d}.released").exists()
@@ -171,8 +196,10 @@ class CellDir:
         if known is None:
             known = local_liveness(claim)
         if known is None:
-            beat = max(claim.started, float(self.progress().get("time", 0.0)))
-            known = time.time() - beat < HEARTBEAT_STALE_S
+            now = time.time()
+            beats = (claim.started, float(self.progress().get("time", 0.0)))
+            # A beat from the future is a clock that is wrong or a file that lies: it counts for nothing.
+            known = any(now - HEARTBEAT_STALE_S < beat < now + HEARTBEAT_STALE_S for beat in beats)
         return known
 
     def check(self, claim: Claim) -> None:
@@ -190,12 +217,13 @@ class CellDir:
         """Replace the progress note; `time` is added."""
         files.write_json(self.path / "progress.json", {**value, "time": time.time()})
 
-    def progress(self) -> dict[str, Any]:
-        """The progress note, empty when there is none."""
+    def progress(self) -> dict[str, float]:
+        """The numbers of the progress note; empty when there is none that can be read."""
         try:
-            return files.read_object(self.path / "progress.json")
+            note = files.read_object(self.path / "progress.json")
         except (FileNotFoundError, StoreError):
             return {}
+        return {key: value for key, value in note.items() if _is_number(value)}
 
     # ---- outcome ------------------------------------------------------------------------------------------------
 
@@ -210,14 +238,32 @@ class CellDir:
         """
         self.check(claim)
         folder = self.output(claim)
-        sums = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in _walk(folder)}
+        sums = {path.relative_to(folder).as_posix(): _checksum(path) for path in _walk(folder)}
+        if not sums:
+            raise StoreError(f"{folder} must hold what {self.id} gave, but is empty; run the cell again")
+        for name in sums:  # libraries wrote some of them, and do not flush
+            files.sync_file(folder / name)
         value = {**result, "id": self.id, "claim": claim.number, "output": folder.name, "files": sums}
         value["seal"] = ids.digest(value)
         won = files.create_exclusive(self.path / "result.json", files.to_json(value))
-        if won:
-            (self.path / "error.json").unlink(missing_ok=True)
-            shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+        self.tidy()
         return won
+
+    def tidy(self) -> bool:
+        """Whether the cell is done; then what led there is removed: checkpoints, failures, outputs that lost.
+
+        A process that was killed right after its commit leaves this to whoever comes next. Raises DamagedError.
+        """
+        result = self.result()
+        if result is None:
+            return False
+        for name in ("checkpoint", *_names(self.path, OUTPUT)):
+            if name != result["output"]:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.path / "error.json").unlink(missing_ok=True)
+        files.sweep(self.path)
+        return True
 
     def result(self) -> dict[str, Any] | None:
         """The result, whose seal and id must match; None when there is none. Raises DamagedError."""
@@ -230,19 +276,33 @@ class CellDir:
             raise DamagedError(
                 f"{path} must be the sealed result of {self.id}, but does not match; move the folder away"
             )
+        output, sums = value.get("output"), value.get("files")
+        named = isinstance(output, str) and OUTPUT.fullmatch(output)
+        if not named or not isinstance(sums, dict) or not all(isinstance(item, str) for item in sums.values()):
+            raise DamagedError(
+                f"{path} must name its output and the checksums of its files, but does not; run it again"
+            )
         return value
 
     def verify(self, result: Mapping[str, Any]) -> Path:
         """Check every file of a result's output; return the output folder. Raises DamagedError naming the file."""
         folder = self.path / str(result["output"])
+        there = {path.relative_to(folder).as_posix() for path in _walk(folder)}
         for name, expected in result["files"].items():
-            path = folder / name
-            if not path.resolve().is_relative_to(self.path.resolve()) or not path.is_file():
+            if name not in there:
                 raise DamagedError(
-                    f"{path} must be part of the result of {self.id}, but is missing; run the cell again"
+                    f"{folder / name} must be part of the result of {self.id}, but is missing; move the cell's folder "
+                    "away and run it again"
                 )
-            if files.sha256_file(path) != expected:
-                raise DamagedError(f"{path} must match its checksum in result.json, but does not; move the folder away")
+            if _checksum(folder / name) != expected:
+                raise DamagedError(
+                    f"{folder / name} must match its checksum in result.json, but does not; move the folder away"
+                )
+        foreign = sorted(there - set(result["files"]))
+        if foreign:
+            raise DamagedError(
+                f"{folder / foreign[0]} must be named in result.json to be there, but is not; move the file away"
+            )
         return folder
 
     def fail(self, claim: Claim, *, kind: str, message: str, traceback: str = "") -> None:
@@ -257,17 +317,17 @@ class CellDir:
             return files.read_object(self.path / "error.json")
         except FileNotFoundError:
             return None
-        except DamagedError as damaged:
-            return {"class": "damaged", "message": str(damaged)}
+        except StoreError as unreadable:
+            return {"class": "damaged", "message": str(unreadable)}
 
     def state(self, alive: Liveness) -> CellState:
         """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
         try:
             if self.result() is not None:
                 return CellState(state="done")
+            claim = self.claim()
         except StoreError as error:
             return CellState(state="failed", why=str(error))
-        claim = self.claim()
         if claim is None:
             return CellState(state="pending")
         if not self._released(claim) and self.holder_lives(claim, alive):
@@ -288,8 +348,66 @@ def _sealed(value: Mapping[str, Any]) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All regular files below a folder, sorted."""
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """All that is no folder below a folder, sorted; links are not followed."""
+    found = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+    return iter(sorted(found))
+
+
+def _checksum(path: Path) -> str:
+    """sha256 of a regular file. Raises DamagedError for anything else, StoreError where it cannot be read."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise DamagedError(f"{path} must be a regular file, but is not; move it away")
+        return files.sha256_file(path)
+    except OSError as error:
+        raise StoreError(f"{path} must be readable, but is not: {error.strerror or error}; get read access") from error
+
+
+def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Names in a folder that wholly match; none where it is absent. Raises StoreError where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"{folder} must be a folder that can be listed, but is not: {error.strerror or error}; mend that first"
+        ) from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_claim(path: Path) -> Claim:
+    """A claim; a damaged one has no owner but counts as held since it was written, so that nobody living loses it.
+
+    Raises StoreError where it cannot be read.
+    """
+    number = int(path.stem)
+    try:
+        value = {**files.read_object(path), "number": number}
+        if all(isinstance(value.get(name), kind) for name, kind in CLAIM_FIELDS.items()):
+            return Claim(**value)
+    except (DamagedError, TypeError):
+        pass
+    written = 0.0
+    with contextlib.suppress(OSError):
+        written = path.lstat().st_mtime
+    return Claim(number=number, nonce="", host="?", pid=0, process_start=0.0, started=written)
+
+
+CLAIM_FIELDS: Mapping[str, type | UnionType] = {
+    "nonce": str,
+    "host": str,
+    "pid": int,
+    "process_start": int | float,
+    "started": int | float,
+    "job_id": str | None,
+    "restart_count": int,
+    "log": str | None,
+}
 
 
 class RunsRoot:
@@ -321,12 +439,8 @@ class RunsRoot:
         return CellDir(self.path / "cells" / cell_id)
 
     def cells(self) -> list[CellDir]:
-        """All cells there are, sorted by id; foreign names are left alone."""
-        try:
-            names = sorted(entry.name for entry in os.scandir(self.path / "cells"))
-        except FileNotFoundError:
-            return []
-        return [CellDir(self.path / "cells" / name) for name in names if CELL_ID.fullmatch(name)]
+        """All cells there are, sorted by id; foreign names are left alone. Raises StoreError."""
+        return [CellDir(self.path / "cells" / name) for name in _names(self.path / "cells", CELL_ID)]
 
     def find(self, name: str) -> CellDir:
         """The one cell whose id starts with `name`. Raises UnknownCellError when none or several do."""
@@ -341,9 +455,3 @@ class RunsRoot:
         raise UnknownCellError(
             f"{name!r} must name one cell, but {len(found)} start so: {', '.join(cell.id for cell in found[:5])}, ..."
         )
-
-
-@cache
-def default_runs() -> Path:
-    """EMPSLURM_RUNS, or runs/ here."""
-    return Path(os.environ.get("EMPSLURM_RUNS", "runs"))

@@ -1,17 +1,33 @@
 """Hypothesis strategies for hostile YAML: bytes, values of every shape under known keys, and damaged good files."""
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from empslurm.errors import ManifestError
 
-# A soak raises the number of examples; the tests keep to a few hundred.
-fuzzing = settings(max_examples=int(os.environ.get("EMPSLURM_FUZZ_EXAMPLES", "200")), deadline=None, database=None)
+# A soak raises the number of examples and draws them by its own seed; the tests keep to a few hundred fixed ones.
+SOAK = "EMPSLURM_FUZZ_EXAMPLES" in os.environ
+MAX_EXAMPLES = int(os.environ.get("EMPSLURM_FUZZ_EXAMPLES", "200"))
+MAX_S = 5.0  # of processor time for one input of a few kilobytes: more is a hang
+
+
+def examples(share: float = 1.0) -> settings:
+    """Hypothesis settings for a share of the examples; a soak takes all of them everywhere."""
+    number = MAX_EXAMPLES if SOAK else max(1, int(MAX_EXAMPLES * share))
+    checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
+    return settings(
+        max_examples=number, deadline=None, database=None, derandomize=not SOAK, suppress_health_check=checks
+    )
+
+
+fuzzing = examples()
 
 INDICATORS = (
     "&a ",
@@ -65,6 +81,69 @@ def documents(keys: list[str], good: list[object]) -> st.SearchStrategy[bytes]:
     names = st.one_of(st.sampled_from(keys), st.text(max_size=8))
     mapping = st.dictionaries(names, values(keys, good), max_size=8)
     return mapping.map(lambda value: yaml.dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+CELLS = (
+    "",
+    '"',
+    "'",
+    "NA",
+    "nan",
+    "1e999",
+    "-1",
+    "7",
+    "3.5",
+    "[]",
+    "['a'",
+    "x" * 300,
+    "=cmd|' /C calc'!A0",
+    "\r",
+    "\n",
+    ",",
+    "\t",
+)
+BYTES = (
+    b"\x00",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\xc3",
+    b"\r\n",
+    b"\x1a",
+    b'"',
+    b"\n\n",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xa8",
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, good: bytes) -> bytes:
+    """Bytes that were good: cut, doubled, with hostile pieces put in; or others altogether."""
+    data = draw(st.one_of(st.just(good), st.just(good), st.just(good), st.just(good), st.binary(max_size=200)))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.integers(0, 60)))
+        piece = st.one_of(
+            st.sampled_from(BYTES),
+            st.sampled_from(CELLS).map(str.encode),
+            st.binary(max_size=8),
+            st.integers(0, len(data)).map(lambda place: good[place : place + 200]),
+        )
+        data = data[:start] + draw(piece) + data[end:]
+    ending = draw(st.sampled_from(("same", "same", "same", "utf-16", "crlf", "cut")))
+    if ending == "utf-16":
+        return data.decode("utf-8", "replace").encode("utf-16")
+    if ending == "crlf":
+        return data.replace(b"\n", b"\r\n")
+    return data[: draw(st.integers(0, len(data)))] if ending == "cut" else data
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Assert that what is inside takes no more than a bounded processor time."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < MAX_S
 
 
 @st.composite

@@ -53,6 +53,109 @@ def test_a_lost_answer_of_a_link_that_was_made_counts_as_won(tmp_path, monkeypat
     assert files.create_exclusive(tmp_path / "claim", b"x")
 
 
+def test_a_request_that_was_sent_twice_counts_as_won(tmp_path, monkeypatch):
+    link = os.link
+
+    def made_then_refused(source, target):
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", made_then_refused)
+    assert files.create_exclusive(tmp_path / "claim", b"x")
+    assert os.listdir(tmp_path) == ["claim"]
+
+
+def test_a_link_that_lost_the_race_is_no_win_whatever_the_error(tmp_path, monkeypatch):
+    def lost(source, target):
+        target.write_bytes(b"other")
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", lost)
+    assert not files.create_exclusive(tmp_path / "claim", b"x")
+    assert (tmp_path / "claim").read_bytes() == b"other"
+
+
+def test_a_file_system_without_hard_links_is_named_as_such(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StoreError, match="has no hard links"):
+        files.create_exclusive(tmp_path / "claim", b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_exists_is_not_written_again_even_where_nothing_can_be(tmp_path, monkeypatch):
+    files.create_exclusive(tmp_path / "cell.json", b"x")
+    monkeypatch.setattr(files, "_write_beside", None)
+    assert not files.create_exclusive(tmp_path / "cell.json", b"y")
+
+
+def test_a_rename_whose_answer_was_lost_is_done(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def made_but_lost(source, target):
+        replace(source, target)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    files.write_bytes(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "replace", made_but_lost)
+    files.write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EROFS, errno.ESTALE, errno.EDQUOT, errno.EXDEV])
+def test_a_rename_that_failed_leaves_the_old_file_and_nothing_beside(tmp_path, monkeypatch, number):
+    def refuse(source, target):
+        raise OSError(number, os.strerror(number))
+
+    files.write_bytes(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StoreError, match=os.strerror(number)):
+        files.write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"x")
+    opened, stale = os.open, [OSError(errno.ESTALE, "Stale file handle")] * 2
+
+    def sometimes(*arguments):
+        if stale:
+            raise stale.pop()
+        return opened(*arguments)
+
+    monkeypatch.setattr(os, "open", sometimes)
+    assert files.read_bytes(tmp_path / "file") == b"x"
+    stale += [OSError(errno.ESTALE, "Stale file handle")] * files.READ_TRIES
+    with pytest.raises(StoreError, match="must be readable, but the file system says: Stale file handle"):
+        files.read_bytes(tmp_path / "file")
+
+
+def test_what_a_kill_left_beside_is_swept(tmp_path):
+    (tmp_path / ".step.ckpt.1.aa.tmp").write_bytes(b"torn")
+    (tmp_path / "step.ckpt").write_bytes(b"whole")
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["step.ckpt"]
+    files.sweep(tmp_path / "absent")
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_a_file_is_a_sentence(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(DamagedError, match="must be a regular file"):
+            files.read_bytes(path)
+    with pytest.raises(FileNotFoundError):
+        files.read_bytes(tmp_path / "absent")
+
+
+def test_a_line_separator_inside_a_value_tears_no_line(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    files.append_line(path, files.to_line({"name": "a\u2028b\x85c"}))
+    assert files.read_lines(path) == [{"name": "a\u2028b\x85c"}]
+
+
 def test_torn_lines_are_left_out_and_closed(tmp_path):
     path = tmp_path / "lines.jsonl"
     files.append_line(path, json.dumps({"n": 1}))
@@ -62,7 +165,21 @@ def test_torn_lines_are_left_out_and_closed(tmp_path):
     assert [row["n"] for row in files.read_lines(path)] == [1, 3]
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b"\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[" * 60 + b"]" * 60,
+        b"\x00",
+        b"NaN",
+        b"[-Infinity]",
+        b"1e999",
+        b"9" * 400,
+        b'"\\ud800"',
+    ],
+)
 def test_damaged_json_is_one_sentence(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
