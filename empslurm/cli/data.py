@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from empslurm.cli import data_audit, data_fetch, data_stats
+from empslurm.cli import data_audit, data_fetch, data_prepare, data_stats
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
@@ -28,7 +28,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     fetch = actions.add_parser(
         "fetch", help="download what may be downloaded, and print the steps for the rest", parents=[common_options]
     )
-    for parser_ in (status, stats, audit, fetch):
+    prepare = actions.add_parser("prepare", help="parse and tokenise everything that is here", parents=[common_options])
+    for parser_ in (status, stats, audit, fetch, prepare):
         parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
         parser_.add_argument(
             "--cards", type=Path, nargs="+", default=(), metavar="PATH", help="cards of your own, or folders of them"
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     data_stats.arguments(stats)
     data_audit.arguments(audit)
     data_fetch.arguments(fetch)
+    data_prepare.arguments(prepare)
     sample = actions.add_parser(
         "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
     )
@@ -97,8 +99,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     datasets = chosen(given.datasets, known)
     if given.action == "status":
         return _status(given, out, datasets)
-    if given.action == "fetch":
-        return data_fetch.run(given, out, datasets)
-    if given.action == "audit":
-        return data_audit.run(given, out, datasets)
-    return data_stats.run(given, out, datasets, known)
+    if given.action == "stats":
+        return data_stats.run(given, out, datasets, known)
+    verb = {"audit": data_audit.run, "fetch": data_fetch.run, "prepare": data_prepare.run}[given.action]
+    return verb(given, out, datasets)

@@ -3,16 +3,106 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from empslurm.backbones import fetch
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.config import Backbone, DataUse, LabelUse
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
+from empslurm.tasks.schema import Dataset, Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from empslurm.tasks.prepare import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenJob:
+    """One task's table under one use, to be cut at one length."""
+
+    task: Task
+    dataset: str
+    use: DataUse
+    labels: LabelUse
+    max_length: int
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
+
+
+def parse_all(datasets: Sequence[Dataset], data_root: Path, root: RunsRoot, progress: Progress) -> dict[str, Prepared]:
+    """Every dataset, parsed now or before."""
+    from empslurm.tasks.prepare import prepare
+
+    total = progress.add_task("parsing", total=len(datasets))
+    rows = progress.add_task("", total=None, visible=False)
+    prepared = {}
+    for dataset in datasets:
+        progress.update(total, description=f"parsing {dataset.id}")
+        progress.reset(rows)
+
+        def count(name: str, n_rows: int) -> None:
+            progress.update(rows, description=f"{name}: {n_rows:,} rows", visible=True)
+
+        prepared[dataset.id] = prepare(dataset, data_root, root.prepared, count)
+        progress.advance(total)
+    progress.remove_task(rows)
+    return prepared
+
+
+def tokenise_all(
+    jobs: Iterable[TokenJob],
+    prepared: Mapping[str, Prepared],
+    backbone: Backbone,
+    backbone_digest: str,
+    root: RunsRoot,
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Tokens of every job, made once per examples, backbone and length. Task id -> counts and their folder."""
+    from empslurm.tasks.prepare import load_task
+    from empslurm.train.backbone import load_tokenizer
+    from empslurm.train.tokens import tokenise
+
+    jobs = list(jobs)
+    bar = progress.add_task("loading the tokenizer", total=len(jobs))
+    tokenizer = load_tokenizer(backbone)
+    made: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        progress.update(bar, description=f"tokenising {job.task.id}")
+        table = load_task(prepared[job.dataset], job.task, job.use, job.labels)
+        tokens = tokenise(table, tokenizer, backbone_digest, job.max_length, root.prepared)
+        made[job.task.id] = {
+            "n_examples": len(table.ids),
+            "n_tokens": int(tokens.starts[-1]),
+            "n_truncated": tokens.n_truncated,
+            "folder": str(Path(str(getattr(tokens.flat, "filename", ""))).parent),
+        }
+        progress.advance(bar)
+    return made
+
+
+def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
+    """What the plan's cells read, of the datasets that are here."""
+    manifest = plan.manifest
+    wanted = dict.fromkeys((cell.target, cell.data.labels) for cell in plan.cells)
+    return [
+        TokenJob(
+            task=manifest.registry.tasks[task],
+            dataset=dataset.id,
+            use=manifest.data[dataset.id],
+            labels=labels,
+            max_length=manifest.training[task].max_length,
+        )
+        for task, labels in wanted
+        if (dataset := manifest.registry.dataset_of(task)).id in prepared
+    ]
 
 
 def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> dict[str, object]:
@@ -21,49 +111,46 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
 
     manifest = plan.manifest
     backbone = fetch(manifest.backbone)
-    datasets = [name for name in manifest.data if name not in plan.inputs.missing]
-    tasks = [task for task in manifest.tasks if manifest.registry.dataset_of(task).id in datasets]
-    made: dict[str, object] = {"backbone": str(backbone), "datasets": {}, "tasks": {}}
+    datasets = [manifest.registry.datasets[name] for name in manifest.data if name not in plan.inputs.missing]
     with Progress(console=out.console(error=True), transient=True) as progress:
-        bar = progress.add_task("parsing", total=len(datasets) + len(tasks))
-        from empslurm.tasks.prepare import load_task, prepare
+        prepared = parse_all(datasets, given.data, root, progress)
+        jobs = token_jobs(plan, prepared)
+        counts = tokenise_all(jobs, prepared, manifest.backbone, str(plan.inputs.backbone_digest), root, progress)
+    return {
+        "backbone": str(backbone),
+        "datasets": {name: str(item.folder) for name, item in prepared.items()},
+        "tasks": counts,
+        "missing": dict(plan.inputs.missing),
+    }
 
-        prepared = {}
-        for name in datasets:
-            progress.update(bar, description=f"parsing {name}")
-            prepared[name] = prepare(manifest.registry.datasets[name], given.data, root.prepared)
-            progress.advance(bar)
-        made["datasets"] = {name: str(item.folder) for name, item in prepared.items()}
-        progress.update(bar, description="loading the tokenizer")
-        from empslurm.train.backbone import load_tokenizer
-        from empslurm.train.tokens import tokenise
 
-        tokenizer = load_tokenizer(manifest.backbone)
-        counts = {}
-        for task in tasks:
-            progress.update(bar, description=f"tokenising {task}")
-            dataset = manifest.registry.dataset_of(task)
-            for labels in dict.fromkeys(cell.data.labels for cell in plan.cells if cell.target == task):
-                table = load_task(
-                    prepared[dataset.id], manifest.registry.tasks[task], manifest.data[dataset.id], labels
-                )
-                length = manifest.training[task].max_length
-                tokens = tokenise(table, tokenizer, str(plan.inputs.backbone_digest), length, root.prepared)
-                counts[task] = {"n_examples": len(table.ids), "n_tokens": int(tokens.starts[-1])}
-            progress.advance(bar)
-        made["tasks"] = counts
-    made["missing"] = dict(plan.inputs.missing)
-    return made
+def obtain(datasets: Iterable[Dataset], given: argparse.Namespace, out: Output) -> bool:
+    """Save what cards take from a hub and is not here; whether anything was. Raises DataError."""
+    from empslurm.tasks.raw import locate
+
+    root, saved = RunsRoot(given.runs), False
+    for dataset in datasets:
+        if dataset.obtain_by and locate(dataset, given.data, root.prepared).state == "missing":
+            out.say(f"{dataset.id}: saving {dataset.obtain_by(given.data)}")
+            saved = True
+    return saved
+
+
+def show(counts: Mapping[str, Mapping[str, Any]], out: Output) -> None:
+    """Examples and tokens of each task, for people."""
+    rows = [(task, item["n_examples"], item["n_tokens"], item["n_truncated"]) for task, item in counts.items()]
+    out.table("prepared", ("task", "examples", "tokens", "truncated"), rows)
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
+    if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), given, out):
+        plan, root = common.load_plan(given)  # the ids are no longer provisional
     made = prepare_all(plan, root, given, out)
     out.document(made)
     counts = made["tasks"]
     assert isinstance(counts, dict)
-    rows = [(task, item["n_examples"], item["n_tokens"]) for task, item in counts.items()]
-    out.table("prepared", ("task", "examples", "tokens"), rows)
+    show(counts, out)
     for problem in plan.inputs.missing.values():
         out.line(f"! {problem}", style="yellow")
     return 1 if plan.inputs.missing else 0

@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +187,34 @@ def test_fetch_of_a_card_saves_its_hub_section(
     capsys.readouterr()
     assert main([*roots, "data", "stats", *words[1:], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["datasets"]["kite_mood"]["n_examples"] == 20
+
+
+def test_prepare_parses_and_tokenises_once(sample: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("data", "prepare", "epitome", "news", "--max-length", "32", "--json")
+    assert main([*sample, *words]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert set(first["tasks"]) == {
+        *("epitome_er", "epitome_ex", "epitome_ip", "news_distress", "news_emotion", "news_empathy")
+    }
+    folders = {Path(task["folder"]) for task in first["tasks"].values()}
+    assert len(folders) == 2  # the tasks of a dataset share their texts, and so their tokens
+    assert all((folder / "flat.npy").is_file() for folder in folders)
+    stamps = {path: path.stat().st_mtime_ns for path in Path(sample[3]).rglob("*") if path.is_file()}
+    assert main([*sample, *words]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert {path: path.stat().st_mtime_ns for path in Path(sample[3]).rglob("*") if path.is_file()} == stamps
+    gone = folders.pop()
+    shutil.rmtree(gone)
+    assert main([*sample, *words]) == 0
+    assert (gone / "done.json").is_file()
+
+
+def test_a_second_prepare_loads_no_torch_and_reads_no_raw_file(sample: list[str]) -> None:
+    words = [*sample, "data", "prepare", "epitome", "--backbone", "tiny"]
+    assert main(words) == 0
+    code = "import sys; from empslurm.cli import main; main(sys.argv[1:]); print('heavy', 'torch' in sys.modules)"
+    spy = (
+        "import sys; sys.addaudithook(lambda name, args: name == 'open' and str(args[0]).endswith('.csv') and 1 / 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", spy + code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "heavy False"), done.stderr

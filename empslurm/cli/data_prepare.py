@@ -1,0 +1,103 @@
+"""`data prepare`: everything in the data root, parsed once and tokenised once for a backbone and a length."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from empslurm import __version__, files, ids
+from empslurm.backbones import fetch, resolve
+from empslurm.cli import prepare
+from empslurm.cli.output import Output
+from empslurm.config import Backbone, DataUse, Training
+from empslurm.errors import BackboneError, DataError, EmpslurmError
+from empslurm.store import RunsRoot
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Dataset
+
+if TYPE_CHECKING:
+    from empslurm.tasks.prepare import Prepared
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "whose tokens are made: minilm (default), tiny or a folder; `none`: parse only"
+    parser.add_argument("--backbone", default="minilm", help=text)
+    parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
+
+
+def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+    from rich.progress import Progress
+
+    root = RunsRoot(given.runs)
+    prepare.obtain(datasets, given, out)
+    located = {dataset.id: locate(dataset, given.data, root.prepared) for dataset in datasets}
+    missing = {name: found.problem for name, found in located.items() if found.state == "missing"}
+    here = [dataset for dataset in datasets if dataset.id not in missing]
+    if not here:
+        raise DataError(f"there must be data below {given.data}, but there is none; `data status` says how to get it")
+    with Progress(console=out.console(error=True), transient=True) as progress:
+        prepared = prepare.parse_all(here, given.data, root, progress)
+        counts = {} if given.backbone == "none" else _tokens(given, here, prepared, root, progress)
+    out.document(
+        {
+            "backbone": given.backbone,
+            "datasets": {
+                name: {
+                    "folder": str(item.folder),
+                    **{key: item.meta[key] for key in ("n_examples", "n_rejects", "state")},
+                    "split": item.meta["split"],
+                }
+                for name, item in prepared.items()
+            },
+            "tasks": counts,
+            "missing": missing,
+        }
+    )
+    rows = [(name, item.meta["n_examples"], item.meta["n_rejects"], item.folder) for name, item in prepared.items()]
+    out.table("parsed", ("dataset", "examples", "rejected rows", "folder"), rows)
+    prepare.show(counts, out)
+    for problem in missing.values():
+        out.line(f"missing: {problem}")
+    return 1 if given.datasets and missing else 0
+
+
+def _tokens(
+    given: argparse.Namespace,
+    datasets: Sequence[Dataset],
+    prepared: Mapping[str, Prepared],
+    root: RunsRoot,
+    progress: Any,
+) -> dict[str, dict[str, Any]]:
+    """Tokens of all tasks by the default data use. What is noted as made needs no tokenizer: torch loads slowly."""
+    backbone = Backbone(name=given.backbone)
+    fetch(backbone)
+    digest = resolve(backbone).digest
+    if digest is None:
+        raise BackboneError(
+            f"backbone {given.backbone} must have a digest, but has none; name minilm, tiny or a folder"
+        )
+    jobs = [
+        prepare.TokenJob(task=task, dataset=dataset.id, use=DataUse(), labels="all", max_length=given.max_length)
+        for dataset in datasets
+        for task in dataset.tasks
+        if _has_labels(prepared[dataset.id], task.id)
+    ]
+    key = ids.digest(
+        [__version__, digest, [(job.task.id, prepared[job.dataset].folder.name, job.max_length) for job in jobs]], 12
+    )
+    note = root.prepared / f"tokens-{key}.json"
+    with contextlib.suppress(EmpslurmError, OSError, KeyError, TypeError):
+        noted: dict[str, dict[str, Any]] = files.read_object(note)["tasks"]
+        if all((Path(task["folder"]) / "done.json").is_file() for task in noted.values()):
+            return noted
+    counts = prepare.tokenise_all(jobs, prepared, backbone, digest, root, progress)
+    files.write_json(note, {"tasks": counts})
+    return counts
+
+
+def _has_labels(prepared: Prepared, task: str) -> bool:
+    column = prepared.table[task]
+    return bool(column.null_count < len(column))
