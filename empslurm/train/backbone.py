@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTr
 from transformers.utils import logging as transformers_logging
 
 from empslurm.backbones import resolve
-from empslurm.config import Backbone
+from empslurm.config import Backbone, Training
 from empslurm.errors import BackboneError
 
 FAMILIES = ("bert", "roberta")
@@ -21,7 +22,7 @@ def quiet() -> None:
     """Silence the libraries' chatter: what a user must know is in our own sentences and in provenance."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|huggingface_hub).*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|adapters|huggingface_hub).*")
 
 
 def _path(backbone: Backbone) -> Path:
@@ -58,6 +59,26 @@ def load_encoder(backbone: Backbone) -> Any:
     raise BackboneError(
         f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {config.model_type}"
     )
+
+
+def load_model(backbone: Backbone, training: Training) -> Any:
+    """The same encoder as the `adapters` library wants it, without adapters or heads, every parameter frozen.
+
+    For what goes through that library; importing it takes seconds, which trained cells need not spend.
+    """
+    import adapters
+
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    encoder = load_encoder(backbone)
+    attention = "eager" if training.attention_dropout > 0 else "sdpa"  # fused attention draws a mask of its own
+    encoder.config.hidden_dropout_prob = training.dropout
+    encoder.config.attention_probs_dropout_prob = training.attention_dropout
+    model = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation=attention)
+    model.base_model.load_state_dict(
+        encoder.state_dict(), strict=False
+    )  # what is missing is the pooler: nobody uses it
+    model.requires_grad_(False)
+    return model
 
 
 def _tiny() -> Any:

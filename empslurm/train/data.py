@@ -47,7 +47,7 @@ def _capped(rows: NDArray[np.int64], table: TaskTable, cap: int | None) -> NDArr
 def load(cell: Cell, task: Task, prepared: Prepared, tokenizer: Any, cache_root: Path) -> TaskData:
     """The data of a cell. Raises DataError where a part is empty."""
     table = load_task(prepared, task, cell.data.use, cell.data.labels)
-    training = cell.training
+    training = cell.hyper_parameters
     tokens = tokenise(table, tokenizer, str(cell.backbone_digest), training.max_length, cache_root)
     rows: dict[Part, NDArray[np.int64]] = {}
     for part in ("validation", "test"):

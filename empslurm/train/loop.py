@@ -65,7 +65,7 @@ class Member:
 
     @property
     def ended(self) -> bool:
-        return self.diverged or len(self.history) == self.cell.training.epochs
+        return self.diverged or len(self.history) == self.cell.hyper_parameters.epochs
 
 
 class Trainer:
@@ -83,7 +83,7 @@ class Trainer:
         """`lost(member, error)` is told of each cell that leaves because its own files or claim failed it."""
         self.members, self.data, self.model, self.accelerator = list(members), data, model, accelerator
         self.settings, self.lost, self.n_started = settings, lost, len(members)
-        self.training, self.seed = members[0].cell.training, members[0].cell.seed
+        self.training, self.seed = members[0].cell.hyper_parameters, members[0].cell.seed
         self.train_rows = data.rows["train"]
         self.targets = torch.from_numpy(data.model_targets()).to(accelerator.device)
         self.steps_per_epoch = n_batches(len(self.train_rows), self.training.batch_size)

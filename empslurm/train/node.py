@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 
 from empslurm import files, predictions, provenance
 from empslurm.cells import Cell
-from empslurm.config import Backbone, Training
+from empslurm.config import Adapter, Backbone, Training
 from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, EmpslurmError, StoreError
 from empslurm.plan import Pack
 from empslurm.store import Claim, Liveness, RunsRoot
@@ -129,7 +129,7 @@ def run_packs(
 
     `identity`: job id, restart count and log file of this process, as claims hold them.
     """
-    precision = {cell.training.precision for pack in packs for cell in pack.cells}
+    precision = {cell.precision for pack in packs for cell in pack.cells}
     if len(precision) > 1:
         raise DataError("one process must run packs of one precision, but got several; launch them apart")
     accelerator = Accelerator(mixed_precision="bf16" if "bf16" in precision else "no")
@@ -233,7 +233,7 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, los
         except Interrupted:
             raise
         except Exception as error:
-            smaller = _smaller(sizes, used, members[0].cell.training.batch_size)
+            smaller = _smaller(sizes, used, members[0].cell.hyper_parameters.batch_size)
             if failure_class(error) != "device memory" or smaller is None:
                 for member in list(open_):
                     leave(member, error)
@@ -282,16 +282,17 @@ def _train_part(
     if settings.stop():
         raise Interrupted
     first = members[0].cell
-    data, encoder = node.data(first), node.encoder(first.backbone, first.training)
+    training, adapter = first.hyper_parameters, _adapter(first)
+    data, encoder = node.data(first), node.encoder(first.backbone, training)
     by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
     members, tensors = _starts(members, node, encoder, data, leave)
     if not members:
         return
     tuned = first.source_use is not None and first.source_use.mode == "tuned"
     free = ("new", "head", "source") if tuned else ("new", "head")
-    model: PackModel = Bank(encoder, tensors, first.adapter, free=free)
+    model: PackModel = Bank(encoder, tensors, adapter, free=free)
     if settings.group_size is None:
-        size = memory.group_size(model, data, settings.micro_batch or first.training.batch_size, node.accelerator)
+        size = memory.group_size(model, data, settings.micro_batch or training.batch_size, node.accelerator)
         settings = replace(settings, group_size=size)
     used.append(min(settings.group_size or 1, len(members)))
     trainer = Trainer(members, data, model, node.accelerator, settings, leave)
@@ -317,7 +318,7 @@ def _starts(
     tensors: list[CellTensors] = []
     for member in members:
         cell = member.cell
-        start = initial(encoder, cell.adapter, n_outputs, cell.seed)
+        start = initial(encoder, _adapter(cell), n_outputs, cell.seed)
         try:
             folder = parent_adapter(cell, node.root)
             if folder is not None:
@@ -335,6 +336,12 @@ def _source(folder: Path, cell: Cell) -> hub.Tensors:
     if saved.adapter != cell.adapter:
         raise DamagedError(f"{folder} must hold an adapter as {cell.adapter}, but holds {saved.adapter}; run it again")
     return saved.tensors
+
+
+def _adapter(cell: Cell) -> Adapter:
+    if cell.adapter is None:
+        raise TypeError(f"a cell of kind {cell.kind} has no adapter")
+    return cell.adapter
 
 
 def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
