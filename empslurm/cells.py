@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from empslurm import ids
-from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, Precision, SourceUse, Training
+from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, SourceUse, Training
 from empslurm.errors import DamagedError
 
 CellKind = Literal["baseline", "transfer", "fisher", "embed"]
+MixedPrecision = Literal["no", "bf16"]
 TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
 
 # Raised by hand when a change of the code changes results; every id moves with it.
@@ -74,9 +75,9 @@ class Cell:
         return self.training
 
     @property
-    def precision(self) -> Precision:
-        """Of the process that runs the cell."""
-        return self.training.precision if self.training else "fp32"
+    def mixed_precision(self) -> MixedPrecision:
+        """What accelerate calls the autocast of the process that runs the cell."""
+        return "bf16" if self.training is not None and self.training.precision == "bf16" else "no"
 
     @property
     def provisional(self) -> bool:

@@ -84,8 +84,7 @@ def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: 
     def lost(_: Member, error: Exception) -> None:
         raise error
 
-    precision = "bf16" if cells[-1].precision == "bf16" else "no"
-    node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=precision))
+    node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=cells[-1].mixed_precision))
     results = []
     for cell in cells:
         folder = root.cell(cell.id)

@@ -142,7 +142,7 @@ class Work:
                 arguments += [] if cell.id in wanted else ["--without", cell.id]
             self._journal(place).add("start", host=socket.gethostname(), **self._who())
             self.running[place] = TrainProcess(
-                self.packs[place].cells[0].precision,
+                self.packs[place].cells[0].mixed_precision,
                 int(self.settings["num_processes"]),
                 arguments,
                 log=self.log,

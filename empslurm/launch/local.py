@@ -40,13 +40,13 @@ def run(
     so that the cell is saved.
     """
     worst = 0
-    by_precision = itertools.groupby(enumerate(submission.packs), key=lambda item: _precision(item[1]))
-    for number, (precision, group) in enumerate(by_precision):
+    by_precision = itertools.groupby(enumerate(submission.packs), key=lambda item: _mixed_precision(item[1]))
+    for number, (mixed_precision, group) in enumerate(by_precision):
         places = [place for place, _ in group]
         log = submission.path(root).with_name(f"local-{number}.log")
         arguments = job_arguments(root, submission, places, checkpoint_minutes)
         with open(log, "ab") as stream:
-            process = TrainProcess(precision, n_processes, arguments, log=log, stream=stream)
+            process = TrainProcess(mixed_precision, n_processes, arguments, log=log, stream=stream)
             try:
                 watch(process.popen, log)
             except KeyboardInterrupt:
@@ -57,5 +57,5 @@ def run(
     return worst
 
 
-def _precision(pack: Pack) -> str:
-    return pack.cells[0].precision
+def _mixed_precision(pack: Pack) -> str:
+    return pack.cells[0].mixed_precision

@@ -20,7 +20,9 @@ JOBS = Path(__file__).resolve().parents[2] / "jobs"
 POLL_S = 0.1
 
 
-def launch_command(precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None) -> list[str]:
+def launch_command(
+    mixed_precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None
+) -> list[str]:
     """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
 
     `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
@@ -33,7 +35,7 @@ def launch_command(precision: str, n_processes: int, arguments: Sequence[str], p
         )
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
-    command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
+    command += ["--mixed_precision", mixed_precision]
     if n_processes == 1:
         command += ["--quiet"]
     else:
@@ -56,7 +58,7 @@ class TrainProcess:
 
     def __init__(
         self,
-        precision: str,
+        mixed_precision: str,
         n_processes: int,
         arguments: Sequence[str],
         *,
@@ -68,7 +70,7 @@ class TrainProcess:
         self._port = _listening() if n_processes > 1 else None
         port = self._port.getsockname()[1] if self._port else None
         self.popen = subprocess.Popen(
-            launch_command(precision, n_processes, arguments, port),
+            launch_command(mixed_precision, n_processes, arguments, port),
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,

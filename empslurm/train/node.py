@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from empslurm import files, predictions, provenance
-from empslurm.cells import Cell
+from empslurm.cells import TRAINED, Cell
 from empslurm.config import Adapter, Backbone, Training
 from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, EmpslurmError, StoreError
 from empslurm.plan import Pack
@@ -27,7 +28,7 @@ from empslurm.tasks.prepare import Prepared, prepare
 from empslurm.tasks.raw import locate
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train import data as datas
-from empslurm.train import hub, memory
+from empslurm.train import derive, hub, memory
 from empslurm.train.backbone import load_encoder, load_tokenizer, quiet
 from empslurm.train.bank import Bank, CellTensors, PackModel, initial
 from empslurm.train.encoder import Encoder
@@ -96,20 +97,23 @@ class Node:
         made: Encoder = self._encoder[1]
         return made
 
+    def examples(self, cell: Cell) -> Prepared:
+        """The parsed dataset of a cell. Raises DataError where the files are others than the plan's."""
+        dataset = self.registry.datasets[cell.data.dataset]
+        found = locate(dataset, self.data_root, self.root.prepared)
+        if found.raw_digest != cell.data.raw or found.state == "missing":
+            raise DataError(
+                f"{dataset.id} must be the data that {cell.id} was planned with, but is {found.state} now; "
+                f"{found.problem or 'plan and submit again'}"
+            )
+        return self.prepared(dataset.id)
+
     def data(self, cell: Cell) -> datas.TaskData:
-        """The data of a cell, kept for the next pack. Raises DataError where the files are others."""
+        """The tokenised data of a cell, kept for the next pack. Raises DataError as `examples` does."""
         key = (cell.target, cell.seed, cell.data, cell.training, cell.backbone)
         if self._data[0] != key:
-            dataset = self.registry.datasets[cell.data.dataset]
-            found = locate(dataset, self.data_root, self.root.prepared)
-            if found.raw_digest != cell.data.raw or found.state == "missing":
-                raise DataError(
-                    f"{dataset.id} must be the data that {cell.id} was planned with, but is {found.state} now; "
-                    f"{found.problem or 'plan and submit again'}"
-                )
-            task = self.registry.tasks[cell.target]
-            tokenizer = self.tokenizer(cell.backbone)
-            self._data = (key, datas.load(cell, task, self.prepared(dataset.id), tokenizer, self.root.prepared))
+            task, tokenizer = self.registry.tasks[cell.target], self.tokenizer(cell.backbone)
+            self._data = (key, datas.load(cell, task, self.examples(cell), tokenizer, self.root.prepared))
         made: datas.TaskData = self._data[1]
         return made
 
@@ -129,10 +133,10 @@ def run_packs(
 
     `identity`: job id, restart count and log file of this process, as claims hold them.
     """
-    precision = {cell.precision for pack in packs for cell in pack.cells}
-    if len(precision) > 1:
-        raise DataError("one process must run packs of one precision, but got several; launch them apart")
-    accelerator = Accelerator(mixed_precision="bf16" if "bf16" in precision else "no")
+    mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
+    if len(mixed) > 1:
+        raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
+    accelerator = Accelerator(mixed_precision=mixed.pop() if mixed else "no")
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
@@ -181,7 +185,9 @@ def _run_together(
         else:
             members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
     try:
-        for member in train_members(members, node, settings, lost, say):
+        trained = bool(members) and members[0].cell.kind in TRAINED
+        run = train_members if trained else derive_members
+        for member in run(members, node, settings, lost, say):
             tally.done.append(member.cell.id)
     except Interrupted:
         tally.interrupted = True
@@ -205,6 +211,24 @@ def _claim(cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any],
         broadcast_object_list(box)
     claim: Claim | None = box[0]
     return claim
+
+
+def derive_members(members: Sequence[Member], node: Node, settings: Settings, lost: Lost, say: Say) -> Iterator[Member]:
+    """Make the embeddings of cells that train nothing; yields and tells as `train_members` does."""
+    for member in members if node.accelerator.is_main_process else ():
+        if settings.stop():
+            raise Interrupted
+        started = time.monotonic()
+        try:
+            vectors, facts = derive.derive(member.cell, node, parent_adapter(member.cell, node.root))
+            device = node.accelerator.device
+            known = {**_process(device), "attempt": member.claim.number, "wall_s": time.monotonic() - started}
+            derive.commit(member, vectors, facts, known)
+            say(f"{member.cell.id} is done: {facts['n_examples']:,} examples")
+        except Exception as error:
+            lost(member, error)
+        else:
+            yield member
 
 
 # ---- training what is claimed -----------------------------------------------------------------------------------
@@ -348,14 +372,14 @@ def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
     """The folder of the source's adapter, verified. Raises DamagedError or StoreError where it is not there."""
     if cell.parent is None:
         return None
-    assert cell.source_use is not None
     parent = root.cell(cell.parent)
     result = parent.result()
     if result is None:
         raise StoreError(
             f"{cell.id} must start from the finished cell {cell.parent}, but that has no result; run it first"
         )
-    name = "adapter" if cell.source_use.epoch == "best" else "last/adapter"
+    last = cell.source_use is not None and cell.source_use.epoch == "last"
+    name = "last/adapter" if last else "adapter"
     return parent.verify(result) / name
 
 
@@ -394,8 +418,20 @@ def _predictions(data: datas.TaskData, part: Any, outputs: Any) -> predictions.P
 
 
 def _provenance(trainer: Trainer, member: Member) -> dict[str, Any]:
-    """The cell's provenance: the process's, and what this run used."""
-    device = trainer.accelerator.device
+    """A trained cell's provenance: the process's, and what this run used."""
+    return {
+        **_process(trainer.accelerator.device),
+        "attempt": member.claim.number,
+        "n_processes": trainer.accelerator.num_processes,
+        "micro_batch": trainer.settings.micro_batch,
+        "pack_size": trainer.n_started,
+        "group_size": trainer.settings.group_size,
+        "wall_s": member.wall_s,
+    }
+
+
+def _process(device: torch.device) -> dict[str, Any]:
+    """What is known of this process, whatever the cell."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     gpu = None
     if device.type == "cuda":
@@ -406,16 +442,10 @@ def _provenance(trainer: Trainer, member: Member) -> dict[str, Any]:
         }
     return {
         **provenance.collect(),
-        "attempt": member.claim.number,
         "device": str(device),
         "gpu": gpu,
-        "n_processes": trainer.accelerator.num_processes,
         "n_threads": torch.get_num_threads(),
-        "micro_batch": trainer.settings.micro_batch,
-        "pack_size": trainer.n_started,
-        "group_size": trainer.settings.group_size,
         "peak_host_memory_bytes": peak,
-        "wall_s": member.wall_s,
     }
 
 
