@@ -40,8 +40,8 @@ def run(
     so that the cell is saved.
     """
     worst = 0
-    by_precision = itertools.groupby(enumerate(submission.packs), key=lambda item: _mixed_precision(item[1]))
-    for number, (mixed_precision, group) in enumerate(by_precision):
+    groups = itertools.groupby(enumerate(submission.packs), key=lambda item: _mixed_precision(item[1]))
+    for number, (mixed_precision, group) in enumerate(groups):
         places = [place for place, _ in group]
         log = submission.path(root).with_name(f"local-{number}.log")
         arguments = job_arguments(root, submission, places, checkpoint_minutes)
