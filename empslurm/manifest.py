@@ -185,23 +185,24 @@ def _read(items: Iterable[Any]) -> Iterable[tuple[int, Any]]:
 
 
 def _cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Path, ...]:
-    """The card files. Notes what leaves the project or is not there."""
+    """The card files and folders of cards. Notes what leaves the project or is not there."""
     cards = []
     for index, text in _read(texts):
         where = f"cards[{index}]"
         path = _inside(reader, where, text, manifest)
         if path is None:
             continue
-        if _is_file(path):
+        if _is_there(path):
             cards.append(path)
         else:
-            reader.problem(where, f"be a file, but {shown(text)} is none", "check it; it is relative to the manifest")
+            must = f"be a file or a folder of cards, but {shown(text)} is none"
+            reader.problem(where, must, "check it; it is relative to the manifest")
     return tuple(cards)
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.is_file() or path.is_dir()
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
 

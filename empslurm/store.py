@@ -390,7 +390,7 @@ def _read_claim(path: Path) -> Claim:
         value = {**files.read_object(path), "number": number}
         if all(isinstance(value.get(name), kind) for name, kind in CLAIM_FIELDS.items()):
             return Claim(**value)
-    except (DamagedError, TypeError):
+    except (DamagedError, FileNotFoundError, TypeError):  # absent: a link to nowhere
         pass
     written = 0.0
     with contextlib.suppress(OSError):

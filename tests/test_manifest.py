@@ -195,7 +195,7 @@ def test_backbone_folders(write, tmp_path):
         ("data: {per_dataset: {epitom: {}}}", "did you mean epitome?"),
         ("cards: [../../etc/passwd]", "cards[0] must stay in the project"),
         ("cards: [/etc/passwd]", "cards[0] must stay in the project"),
-        ("cards: [absent.yaml]", "cards[0] must be a file, but absent.yaml is none"),
+        ("cards: [absent.yaml]", "cards[0] must be a file or a folder of cards, but absent.yaml is none"),
         ("source: {mode: forzen}", "did you mean frozen?"),
         ("epochs: 3", "epochs must be a known key"),
     ],

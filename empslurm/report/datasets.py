@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from empslurm import files, reference
+from empslurm.report.formats import Entry, Table, number, text
+from empslurm.report.tables import to_rows_csv, write_table
 from empslurm.tasks import Registry
+from empslurm.tasks.schema import Dataset, Task
 from empslurm.tasks.stats import COLUMNS
 
 Verdict = Literal["equal", "differs", "another draw", "another rule", "not here"]
@@ -21,6 +22,7 @@ TITLES: Mapping[int, str] = {
     11: "Label shares of EmpDial QAct and QInt, overall and per part",
     12: "Label shares of EmpDial Emo and MI Behavior, overall and per part",
 }
+LONG = ("table", "name", "measure", "column", "here", "published", "difference", "verdict")
 SIZES = {"n_samples": "n_examples", "n_vocabulary": "n_vocabulary", "n_tokens": "n_tokens"}  # the paper's name -> ours
 
 
@@ -126,101 +128,41 @@ def differences(rows: Iterable[Compared]) -> list[Compared]:
 
 
 def write(rows: Sequence[Compared], known: Registry, folder: Path) -> list[Path]:
-    """table1, table9 to table12 as CSV, Markdown and LaTeX, and every number in differences.csv."""
-    written = [folder / "differences.csv"]
-    files.write_text(written[0], csv_text(_LONG, (_long(row) for row in rows)))
-    for table, title in TITLES.items():
-        own = [row for row in rows if row.table == table]
-        names = [f"{column} {kind}" for column in _shown_columns(table) for kind in ("here", "paper", "difference")]
-        texts = {
-            "csv": csv_text(("name", "measure", *names), _numbers(own)),
-            "md": _markdown(table, title, _cells(own, known)),
-            "tex": _latex(table, title, _cells(own, known)),
-        }
-        for ending, text in texts.items():
-            written.append(folder / f"table{table}.{ending}")
-            files.write_text(written[-1], text)
+    """table1 and table9 to table12 as CSV, Markdown and LaTeX, and every number in differences.csv."""
+    long = folder / "differences.csv"
+    files.write_text(long, to_rows_csv(LONG, ({**asdict(row), "difference": row.difference} for row in rows)))
+    written = [long]
+    for at in TITLES:
+        written += write_table(_table(at, [row for row in rows if row.table == at], known), folder)
     return written
 
 
-_LONG = ("table", "name", "measure", "column", "here", "published", "difference", "verdict")
-
-
-def _long(row: Compared) -> tuple[object, ...]:
-    values = (_digits(row, row.here), _digits(row, row.published), _digits(row, row.difference))
-    return (row.table, row.name, row.measure, row.column, *values, row.verdict)
-
-
-def _digits(row: Compared, value: float | None, sign: str = "") -> str:
-    # One digit more than in print, so that a difference below the printed digits can be seen.
-    return "" if value is None else f"{value:{sign}.{row.digits + 1 if row.digits else 0}f}"
-
-
-def _shown_columns(table: int) -> tuple[str, ...]:
-    return ("all",) if table == 1 else COLUMNS
-
-
-def _grouped(rows: Iterable[Compared]) -> dict[tuple[str, str], list[Compared]]:
-    made: dict[tuple[str, str], list[Compared]] = {}
+def _table(at: int, rows: Sequence[Compared], known: Registry) -> Table:
+    columns = ("all",) if at == 1 else COLUMNS
+    kinds = ("here", "paper", "difference")
+    grouped: dict[tuple[str, str], list[Compared]] = {}
     for row in rows:
-        made.setdefault((row.name, row.measure), []).append(row)
-    return made
+        grouped.setdefault((row.name, row.measure), []).append(row)
+    titled: Mapping[str, Dataset | Task] = known.datasets if at == 1 else known.tasks
+    return Table(
+        name=f"table{at}",
+        title=f"{TITLES[at]}, beside Table {at} of the paper",
+        caption="Difference: here minus the paper. A gap: the files are not here.",
+        head=(
+            ("", "", *(column for column in columns for _ in kinds)),
+            ("", "", *(kind for _ in columns for kind in kinds)),
+        ),
+        columns=("name", "measure", *(f"{column} {kind}" for column in columns for kind in kinds)),
+        rows=tuple(
+            (text(titled[name].title), text(measure), *(entry for row in own for entry in _entries(row)))
+            for (name, measure), own in grouped.items()
+        ),
+        n_labels=2,
+    )
 
 
-def _numbers(rows: Iterable[Compared]) -> Iterable[tuple[object, ...]]:
-    for (name, measure), own in _grouped(rows).items():
-        values = [
-            text
-            for row in own
-            for text in (_digits(row, row.here), _digits(row, row.published), _digits(row, row.difference))
-        ]
-        yield (name, measure, *values)
+def _entries(row: Compared) -> tuple[Entry, Entry, Entry]:
+    def entry(value: float | None, *, signed: bool = False) -> Entry:
+        return number(float("nan") if value is None else value, row.digits, signed=signed)
 
-
-def _cells(rows: Iterable[Compared], known: Registry) -> list[tuple[str, ...]]:
-    """For people: title, measure, and per column `here / paper / difference`."""
-    made = []
-    for (name, measure), own in _grouped(rows).items():
-        title = known.datasets[name].title if own[0].table == 1 else known.tasks[name].title
-        made.append((title, measure, *(_cell(row) for row in own)))
-    return made
-
-
-def _cell(row: Compared) -> str:
-    grouped = f",.{row.digits}f"
-    here = "-" if row.here is None else f"{row.here:{grouped}}"
-    difference = "-" if row.difference is None else f"{row.difference:+{grouped}}"
-    return f"{here} / {row.published:{grouped}} / {difference}"
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def _markdown(table: int, title: str, cells: Sequence[Sequence[str]]) -> str:
-    header = ("", "", *_shown_columns(table))
-    lines = [f"**Table {table}.** {title}: here / paper / difference. `-`: not here.", ""]
-    lines += ["| " + " | ".join(header) + " |", "|---|---|" + "---:|" * len(_shown_columns(table))]
-    lines += ["| " + " | ".join(row) + " |" for row in cells]
-    return "\n".join(lines) + "\n"
-
-
-def _latex(table: int, title: str, cells: Sequence[Sequence[str]]) -> str:
-    columns = _shown_columns(table)
-    lines = [
-        r"\begin{longtable}{ll" + "r" * len(columns) + "}",
-        rf"\caption{{{title} (Table {table} of the paper): here / paper / difference.}}\\",
-        r"\toprule",
-        " & ".join(("", "", *columns)) + r" \\",
-        r"\midrule \endhead",
-    ]
-    lines += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in cells]
-    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join("\\" + letter if letter in "&%_#$" else letter for letter in text)
+    return entry(row.here), entry(row.published), entry(row.difference, signed=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from empslurm.tasks.inert_pickle import read_text_frame
@@ -13,6 +14,8 @@ from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 
 SOURCE = "https://raw.githubusercontent.com/Sea94/EQT/7dac9cb3e0d574eebb0e36a5755ca8615756bdc4"
 ANNOTATED, TEST_SET = "ed_annotated.csv", "test_set.pickle"
+FRAME = "quest_df_all_with_sbert.pickle"
+FRAME_COLUMNS = ("id", "utterance_truncated", "type", "intent")
 ACTS = (
     "Request information", "Ask about consequence", "Ask about antecedent", "Suggest a solution",
     "Ask for confirmation", "Suggest a reason", "Positive rhetoric", "Negative rhetoric", "Irony",
@@ -84,21 +87,59 @@ def _list(text: str) -> tuple[str, ...]:
 
 def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
     """The 1,500 test questions; turns are joined by newlines, the last one ends with the question."""
-    columns = ("id", "utterance_truncated", "type", "intent")
     seen: set[str] = set()
-    for row, (id, turns, act, intent) in enumerate(read_text_frame(paths[TEST_SET], columns), 1):
-        *context, text = (turn.strip().removeprefix("- ") for turn in turns.split("\n"))
-        dialogue = re.fullmatch(r"(.+)-[0-9]+-[0-9]+", id)
-        if dialogue is None or id in seen or not text or act not in ACTS or intent not in INTENTS:
-            reason = (
-                "must have an id of its own like hit:1_conv:2-3-4, a text, a known act and a known intent, but has not"
-            )
-            yield Reject(file=TEST_SET, row=row, reason=reason)
+    for row, cells in enumerate(read_text_frame(paths[TEST_SET], FRAME_COLUMNS), 1):
+        id, turns, act, intent = (cell if isinstance(cell, str) else "" for cell in cells)
+        made = _question(id, turns.split("\n"), act, intent) if id not in seen and act and intent else None
+        if made is None:
+            yield Reject(file=TEST_SET, row=row, reason=f"{BAD_QUESTION}, a known act and a known intent, but has not")
+        else:
+            seen.add(id)
+            yield made
+
+
+def read_frame(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
+    """The questions of the authors' training frame: one row per turn, those of a question in order, one id for all.
+
+    It does not say who gave a label (a person, or a copy of the nearest question's), so that all count as automatic.
+    Questions without a label yet are left out.
+    """
+    turns: dict[str, list[str]] = {}
+    labels: dict[str, tuple[int, str, str]] = {}
+    for row, (id, sentences, act, intent) in enumerate(read_text_frame(paths[FRAME], FRAME_COLUMNS), 1):
+        if not isinstance(id, str) or not isinstance(act, str) or not isinstance(intent, str):
+            yield Reject(file=FRAME, row=row, reason="id, type and intent must be texts, but are not")
             continue
-        seen.add(id)
-        labels = {"empdial_qact": act, "empdial_qint": intent}
-        earlier = tuple(turn for turn in context if turn)
-        yield Example(id=id, group=dialogue[1], context=earlier, text=text, labels=labels)
+        turn = sentences if isinstance(sentences, str) else " ".join(sentences)
+        turns.setdefault(id, []).append(turn.replace("\n", " "))
+        labels[id] = (row, act, intent)  # of the last turn, which holds the question
+    for id, (row, act, intent) in labels.items():
+        if not act and not intent:
+            continue
+        made = _question(id, turns[id], act, intent)
+        if made is None:
+            yield Reject(file=FRAME, row=row, reason=f"{BAD_QUESTION}, and known labels, but has not")
+        else:
+            yield replace(made, automatic=frozenset(made.labels))
+
+
+BAD_QUESTION = "must have an id of its own like hit:1_conv:2-3-4, a text"
+
+
+def _question(id: str, turns: Sequence[str], act: str, intent: str) -> Example | None:
+    """A question with the turns before it; an empty label is none. None where something is not as it must be."""
+    *context, text = (turn.strip().removeprefix("- ").replace("_comma_", ",") for turn in turns)
+    dialogue = re.fullmatch(r"(.+)-[0-9]+-[0-9]+", id)
+    if dialogue is None or not text or act not in ("", *ACTS) or intent not in ("", *INTENTS):
+        return None
+    given = {"empdial_qact": act, "empdial_qint": intent}
+    return Example(
+        id=id,
+        group=dialogue[1],
+        context=tuple(turn for turn in context if turn),
+        text=text,
+        labels={task: label for task, label in given.items() if label},
+    )
 
 
 def _task(id: str, title: str, labels: tuple[str, ...]) -> Task:
@@ -123,6 +164,13 @@ DATASET = Dataset(
             name="annotated",
             files=(RawFile(name=ANNOTATED, url=f"{SOURCE}/annotations/{ANNOTATED}"),),
             read=read_annotated,
+        ),
+        Form(
+            name="training frame",
+            files=(RawFile(name=FRAME, url=f"{SOURCE}/data/{FRAME}"),),
+            read=read_frame,
+            note="eqt is here in its authors' training frame, which lacks the classifier's labels: fewer than 20,201, "
+            "none of them known to be a person's; ed_annotated.csv has all",
         ),
         Form(
             name="test set",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from empslurm.errors import DataError
 from empslurm.tasks.records import check_columns, read_bytes
 
 MAX_BYTES = 2**28
+MAX_COLUMNS = 1_000
 ADMITTED = {
     ("builtins", "slice"),
     ("numpy", "dtype"),
@@ -53,33 +55,56 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it names what no table of texts needs")
 
 
-def read_text_frame(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The rows of the named columns. Raises DataError for anything but a pickled pandas 1.x frame of strings."""
+Cell = str | tuple[str, ...]
+
+
+def read_text_frame(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """The rows of the named columns: texts, or lists of texts as tuples.
+
+    Raises DataError for anything but a pickled pandas 1.x frame with such columns; its other columns may hold numbers.
+    """
     data = read_bytes(path, MAX_BYTES)
     must = f"{path.name} must be a pickled table of texts, as distributed"
     try:
         frame = _Unpickler(io.BytesIO(data)).load()
-        names, cells = _block(frame)
+        layout = frame.state["_mgr"].state[3]["0.14.1"]
+        names = _strings(layout["axes"][0].arguments[1]["data"], 1)
+        check_columns(path.name, names, columns)
+        cells = _columns(layout["blocks"], [names.index(name) for name in columns])
     except DataError:
         raise
     except Exception as error:  # damaged pickles raise whatever the byte at hand leads to
         reason = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
         raise DataError(f"{must}, but cannot be read ({reason[:80]}); get the file again") from error
-    check_columns(path.name, names, columns)
-    chosen = [cells[names.index(name)] for name in columns]
-    return list(zip(*chosen, strict=True))
+    return list(zip(*cells, strict=True))
 
 
-def _block(frame: Record) -> tuple[list[str], list[list[str]]]:
-    """Column names, and per column its cells. Raises ValueError, TypeError, ... where the layout is another."""
-    layout = frame.state["_mgr"].state[3]["0.14.1"]
-    (block,) = layout["blocks"]  # columns of one type stand in one block
-    names = _strings(layout["axes"][0].arguments[1]["data"], 1)
-    (n_columns, n_rows), flat = _shape(block["values"]), _strings(block["values"], 2)
-    first, last, step = block["mgr_locs"].arguments
-    if n_columns != len(names) or len(flat) != n_columns * n_rows or (first, last, step) != (0, n_columns, 1):
-        raise ValueError("not one block of all columns")
-    return names, [flat[column * n_rows : (column + 1) * n_rows] for column in range(n_columns)]
+def _columns(blocks: Sequence[dict[str, Any]], wanted: Sequence[int]) -> list[list[Cell]]:
+    """The cells of the wanted columns. Columns of one type stand in one block, which says which ones it holds.
+
+    Raises ValueError, TypeError, ... where the layout is another.
+    """
+    found: dict[int, list[Cell]] = {}
+    for block in blocks:
+        places = _places(block["mgr_locs"])
+        if not set(places) & set(wanted):
+            continue  # numbers, stored as bytes
+        (n_columns, n_rows), flat = _shape(block["values"]), _cells(block["values"], 2)
+        if n_columns != len(places) or len(flat) != n_columns * n_rows:
+            raise ValueError("not a block of its columns")
+        for row, place in enumerate(places):
+            found[place] = flat[row * n_rows : (row + 1) * n_rows]
+    return [found[place] for place in wanted]
+
+
+def _places(located: Record) -> list[int]:
+    """Which columns a block holds: a slice, or an array of 64-bit numbers."""
+    if located.state is None:
+        first, last, step = located.arguments
+        return list(range(first, last, step))[:MAX_COLUMNS]
+    _, (n_places,), _, _, data = located.state
+    raw = data.encode("latin-1") if isinstance(data, str) else data
+    return list(struct.unpack(f"<{n_places}q", raw))
 
 
 def _shape(array: Record) -> tuple[int, int]:
@@ -88,8 +113,24 @@ def _shape(array: Record) -> tuple[int, int]:
 
 
 def _strings(array: Record, n_dimensions: int) -> list[str]:
+    """The texts of an object array."""
+    cells = _cells(array, n_dimensions)
+    if not all(isinstance(cell, str) for cell in cells):
+        raise ValueError("not an array of texts")
+    return [cell for cell in cells if isinstance(cell, str)]
+
+
+def _cells(array: Record, n_dimensions: int) -> list[Cell]:
     """The cells of an object array in C order, which is how numpy pickles them."""
     _, shape, _, _, cells = array.state
-    if len(shape) != n_dimensions or not isinstance(cells, list) or not all(type(cell) is str for cell in cells):
-        raise ValueError("not an array of texts")
-    return cells
+    if len(shape) != n_dimensions or not isinstance(cells, list):
+        raise ValueError("not an array of objects")
+    return [_cell(cell) for cell in cells]
+
+
+def _cell(cell: Any) -> Cell:
+    if type(cell) is str:
+        return cell
+    if type(cell) is list and all(type(item) is str for item in cell):
+        return tuple(cell)
+    raise ValueError("neither a text nor a list of texts")

@@ -2,13 +2,14 @@ import csv
 import io
 import pickle
 import pickletools
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from empslurm.errors import DataError
-from empslurm.tasks.eqt import ANNOTATED, DATASET, LISTS, TEST_SET
+from empslurm.tasks.eqt import ANNOTATED, DATASET, FRAME, LISTS, TEST_SET
 from tests.tasks.helpers import bad, good, read
 
 COLUMNS = ("id", "utterance_truncated", "type", "intent")
@@ -72,7 +73,7 @@ def test_the_test_set(tmp_path: Path) -> None:
         ("hit:1_conv:3-2-0", "one\n ", "Irony", "Motivate"),
         ("hit:1_conv:3-2-1", "one\nTwo?", "Sing", "Motivate"),
     ]
-    items = read(DATASET, tmp_path, {TEST_SET: frame(rows)}, form=1)
+    items = read(DATASET, tmp_path, {TEST_SET: frame(rows)}, form=2)
     first, second = good(items)
     assert (first.id, first.group, first.context, first.text) == (
         rows[0][0],
@@ -90,10 +91,10 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
     for name in ("os.system", "posix.system", "builtins.eval", "subprocess.Popen", "pandas.read_pickle"):
         attack = say(Call(name, f"touch '{target}'")) + b"."
         with pytest.raises(DataError, match="names what no table of texts needs"):
-            read(DATASET, tmp_path, {TEST_SET: attack}, form=1)
+            read(DATASET, tmp_path, {TEST_SET: attack}, form=2)
     admitted = say(Call("numpy.ndarray", (10**15,), state={"__class__": Name("builtins.slice")})) + b"."
     with pytest.raises(DataError, match="cannot be read"):
-        read(DATASET, tmp_path, {TEST_SET: admitted}, form=1)
+        read(DATASET, tmp_path, {TEST_SET: admitted}, form=2)
     assert not target.exists()
 
 
@@ -108,11 +109,11 @@ def test_damaged_pickles_and_other_tables(tmp_path: Path) -> None:
         whole.replace(b"0.14.1", b"0.15.1"),
     ):
         with pytest.raises(DataError, match="must be a pickled table of texts"):
-            read(DATASET, tmp_path, {TEST_SET: damaged}, form=1)
+            read(DATASET, tmp_path, {TEST_SET: damaged}, form=2)
     with pytest.raises(
         DataError, match="must have the columns id, utterance_truncated, type, intent; but has id, turns"
     ):
-        read(DATASET, tmp_path, {TEST_SET: frame([("a", "b", "c", "d")], ("id", "turns", "type", "intent"))}, form=1)
+        read(DATASET, tmp_path, {TEST_SET: frame([("a", "b", "c", "d")], ("id", "turns", "type", "intent"))}, form=2)
 
 
 def annotated(*rows: tuple[object, ...]) -> dict[str, str]:
@@ -171,3 +172,55 @@ def test_bad_annotations(tmp_path: Path, place: int, cell: object) -> None:
     assert len(good(read(DATASET, tmp_path, annotated(tuple(row))))) == 1
     row[place] = cell
     assert bad(read(DATASET, tmp_path, annotated(tuple(row)))) == [(ANNOTATED, 1)]
+
+
+def turns_frame(rows: list[tuple[Any, ...]]) -> bytes:
+    """The training frame: its texts and lists stand in two blocks, a number in a third."""
+    axes = [index([*COLUMNS, "similarity"]), index([str(place) for place in range(len(rows))])]
+
+    def block(places: Any, cells: list[Any], n_columns: int) -> dict[str, Any]:
+        return {"values": array((n_columns, len(rows)), cells), "mgr_locs": places}
+
+    kind = Call("numpy.dtype", "i8", 0, 1, state=(3, "<", None, None, None, -1, -1, 0))
+    empty = (Name("numpy.ndarray"), (0,), "b")
+    located = struct.pack("<3q", 0, 2, 3).decode("latin-1")
+    places = Call("numpy.core.multiarray._reconstruct", *empty, state=(1, (3,), kind, False, located))
+    texts = [row[column] for column in (0, 2, 3) for row in rows]
+    floats = Call("numpy.core.multiarray._reconstruct", *empty, state=(1, (1, len(rows)), kind, False, "bytes"))
+    blocks = [
+        {"values": floats, "mgr_locs": Call("builtins.slice", 4, 5, 1)},
+        block(places, texts, 3),
+        block(Call("builtins.slice", 1, 2, 1), [row[1] for row in rows], 1),
+    ]
+    layout = {"0.14.1": {"axes": axes, "blocks": blocks}}
+    manager = Call("pandas.core.internals.managers.BlockManager", state=(axes, [], [], layout))
+    return say(Call("pandas.core.frame.DataFrame", state={"_mgr": manager, "_typ": "dataframe"})) + b"."
+
+
+def test_the_training_frame_has_a_row_per_turn_and_lists_of_sentences(tmp_path: Path) -> None:
+    one, two, three, four = "hit:1_conv:2-2-0", "hit:1_conv:2-4-1", "hit:1_conv:3-2-0", "nothing"
+    rows = [
+        (one, ["my kite_comma_ gone", "So."], "Irony", "Motivate"),
+        (one, ["Oh.", "Why?"], "Irony", "Motivate"),
+        (two, ["my kite"], "", "Support"),
+        (two, ["Where\nto?"], "", "Support"),
+        (three, ["not labelled yet?"], "", ""),
+        (four, ["What?"], "Irony", "Motivate"),
+    ]
+    items = read(DATASET, tmp_path, {FRAME: turns_frame(rows)}, form=1)
+    first, second = good(items)
+    assert (first.id, first.group, first.context, first.text) == (
+        one,
+        "hit:1_conv:2",
+        ("my kite, gone So.",),
+        "Oh. Why?",
+    )
+    assert first.automatic == {"empdial_qact", "empdial_qint"}
+    assert (second.text, second.labels) == ("Where to?", {"empdial_qint": "Support"})
+    assert bad(items) == [(FRAME, 6)]
+
+
+@pytest.mark.parametrize("cell", [7, ["a", 7], {"a": 1}])
+def test_cells_that_are_no_texts(tmp_path: Path, cell: Any) -> None:
+    with pytest.raises(DataError, match="must be a pickled table of texts"):
+        read(DATASET, tmp_path, {FRAME: turns_frame([("hit:1_conv:2-2-0", cell, "Irony", "Motivate")])}, form=1)
