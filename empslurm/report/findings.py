@@ -56,7 +56,7 @@ def verdict_table(one: Significance, study: Study) -> Table:
         "percent",
     )
     columns += ("percent_low", "percent_high", "p_value", "p_bh", "p_holm", "smallest_detectable", "n_seeds")
-    columns += ("paper_p", "paper_test", "disagreement")
+    columns += ("paper_p", "paper_test", "disagreement_or_reason")
     return Table(
         name=f"verdicts{part_name(one.fraction)}",
         title=f"Does the source help?{_part_title(one)}",
@@ -81,7 +81,7 @@ def verdict_table(one: Significance, study: Study) -> Table:
                 "seeds",
                 "p, paper's test",
                 "paper's test",
-                "disagreement",
+                "disagreement or reason",
             ),
         ),
         columns=columns,
@@ -100,12 +100,11 @@ def _part_title(one: Significance) -> str:
 def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
     verdict, improvement = pair.verdict, pair.improvement
     source = verdict.source if verdict.source == CONTROL else title_of(verdict.source, registry)
-    outcome = verdict.verdict if not verdict.reason else f"{verdict.verdict}: {verdict.reason}"
     seeds = f"{verdict.n_seeds_transfer}/{verdict.n_seeds_baseline}"
     return (
         text(source),
         text(title_of(verdict.target, registry)),
-        Entry(text=outcome, bold=verdict.verdict in ("improvement", "harm")),
+        Entry(text=verdict.verdict, bold=verdict.verdict in ("improvement", "harm")),
         number(verdict.baseline),
         number(verdict.transfer),
         number(verdict.difference, signed=True),
@@ -121,7 +120,7 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
         text(seeds),
         number(pair.paper_p),
         text(pair.paper_outcome),
-        text(pair.disagreement),
+        text(pair.disagreement or verdict.reason),
     )
 
 

@@ -87,7 +87,8 @@ def _warning(text: str) -> str:
 
 def _state(gathered: Gathered, sections: Sequence[Section]) -> list[tuple[str, str]]:
     planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
-    found = [(f"{gathered.n_done:,}{planned}", "cells with a verified result")]
+    from_runs = all("origin" not in section.study.group.setting for section in sections)
+    found = [(f"{gathered.n_done:,}{planned}", "cells with a verified result" if from_runs else "scores as given")]
     states = Counter(cell.state for cell in gathered.missing)
     found += [(f"{n:,}", f"cells {state}") for state, n in states.most_common()]
     tasks = {task for section in sections for task in section.study.tasks}
