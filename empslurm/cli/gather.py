@@ -8,39 +8,70 @@ from typing import TYPE_CHECKING
 
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
 from empslurm.tasks import Registry, registry
 
 if TYPE_CHECKING:
     from empslurm.gather import Gathered
+    from empslurm.plan import Plan
     from empslurm.report.formats import Table
-    from empslurm.report.tables import Written
+    from empslurm.report.write import Written
 
+SHOWN = ("table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
 SHOWN_MISSING = 12  # of one state; the file has all
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser, optional=True)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/MANIFEST)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/NAME)")
+    parser.add_argument("--published", action="store_true", help="the paper's own Tables 7 and 8 instead of runs")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="a table of results: source,target,seed,metric,value"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="DIR", help="with --results: ID.parquet of each run")
+    parser.add_argument("--ratings", type=Path, metavar="FILE", help="construct ratings (default: the paper's Table 2)")
+    parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
+    from empslurm import reference
+    from empslurm.report.write import write
+
+    gathered = _gathered(given, out)
+    folder = given.out or RunsRoot(given.runs).gathered / gathered.name
+    with out.console(error=True).status("tables, tests and figures"):
+        written = write(gathered, folder, ratings=reference.ratings(given.ratings), grouped=not given.rows)
+    return report(gathered, written, out)
+
+
+def _gathered(given: argparse.Namespace, out: Output) -> Gathered:
+    """From the runs root, a file of results, or the paper."""
+    from empslurm import gather
+
+    if sum((given.manifest is not None, given.published, given.results is not None)) > 1:
+        raise UsageError("gather must have one input, but got several; give a manifest, --published or --results")
+    if given.predictions is not None and given.results is None:
+        raise UsageError("--predictions must come with --results, but does not; name the table of results")
+    if given.published:
+        return gather.published(registry())
+    if given.results is not None:
+        return gather.from_file(given.results, registry(), given.predictions)
+    if given.manifest is None:
+        return _verified(None, RunsRoot(given.runs), registry(), given.data, out)
+    plan, root = common.load_plan(given)
+    return _verified(plan, root, plan.manifest.registry, given.data, out)
+
+
+def _verified(plan: Plan | None, root: RunsRoot, known: Registry, data_root: Path, out: Output) -> Gathered:
     from rich.progress import Progress
 
     from empslurm.gather import gather
-    from empslurm.report.tables import write
 
-    if given.manifest is None:
-        plan, root, name, known = None, RunsRoot(given.runs), "all", registry()
-    else:
-        plan, root = common.load_plan(given)
-        name, known = plan.manifest.name, plan.manifest.registry
-    samples = _samples(known, given.data, root)
+    samples = _samples(known, data_root, root)
     with Progress(console=out.console(error=True), transient=True) as progress:
         bar = progress.add_task("verifying results", total=None)
-        gathered = gather(root, plan, known, sample_digests=samples, advance=lambda n: progress.update(bar, advance=n))
-    written = write(gathered, given.out or root.gathered / name)
-    return report(gathered, written, out)
+        return gather(root, plan, known, sample_digests=samples, advance=lambda n: progress.update(bar, advance=n))
 
 
 def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]:
@@ -55,7 +86,10 @@ def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]
 
 def report(gathered: Gathered, written: Written, out: Output) -> int:
     """Say what there is: for people tables and files, for programs one document. 1 where a result was refused."""
+    from empslurm.report.findings import headline
+
     refused = [cell for cell in gathered.missing if cell.state == "refused"]
+    tables = [*written.ratings, *(table for section in written.sections for table in section.tables)]
     out.document(
         {
             "name": gathered.name,
@@ -68,17 +102,29 @@ def report(gathered: Gathered, written: Written, out: Output) -> int:
             ],
             "tables": [
                 {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
-                for table in written.tables
+                for table in tables
             ],
+            "headline": [sentence for section in written.sections for sentence in headline(section.study)],
+            "lacking": written.lacking,
             "missing": [
                 {"id": cell.id, "state": cell.state, "why": cell.why, "kind": cell.kind} for cell in gathered.missing
             ],
+            "report": str(written.report),
             "files": [str(path) for path in written.files],
         }
     )
-    for table in written.tables:
-        show(table, out)
+    for section in written.sections:
+        if section.study.group.name:
+            out.line(f"{section.study.group.name}\n", style="bold")
+        for table in section.tables:
+            if table.name.startswith(SHOWN):
+                show(table, out)
+        for sentence in headline(section.study):
+            out.line(sentence)
     _show_missing(gathered, out)
+    for name, why in written.lacking.items():
+        out.line(f"missing: {name}: {why}")
+    out.line(f"{len(written.files)} files in {written.folder}:")
     for path in written.files:
         out.line(str(path))
     return 1 if refused else 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from empslurm import ids, metrics
+from empslurm import ids, metrics, predictions
 from empslurm.gather import cache
 from empslurm.gather.groups import Place, describe, groups
 from empslurm.gather.verify import PARTS, column
@@ -43,7 +43,7 @@ class Group:
 
     name: str  # of its folder; "" where there is one group only
     setting: Mapping[str, Any]  # what its cells have in common
-    runs: pd.DataFrame  # a row per finished cell, columns as in `cache.COLUMNS`, and `data`
+    runs: pd.DataFrame  # a row per finished cell, columns as in `cache.COLUMNS`, `data` and `predictions` (a path)
     missing: tuple[Missing, ...]
     notes: Mapping[str, str]  # task -> what every table must say of its data
 
@@ -129,7 +129,7 @@ def gather(
     missing = _missing(root, plan, absent, refused, there)
     return Gathered(
         name="all" if plan is None else plan.manifest.name,
-        groups=_groups(runs, missing, registry, sample_digests, one=plan is not None),
+        groups=_groups(root, runs, missing, registry, sample_digests, one=plan is not None),
         missing=missing,
         n_planned=None if plan is None else len(plan.cells),
         registry=registry,
@@ -172,7 +172,13 @@ def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
 
 
 def _groups(
-    runs: pd.DataFrame, missing: Sequence[Missing], registry: Registry, samples: frozenset[str], *, one: bool
+    root: RunsRoot,
+    runs: pd.DataFrame,
+    missing: Sequence[Missing],
+    registry: Registry,
+    samples: frozenset[str],
+    *,
+    one: bool,
 ) -> tuple[Group, ...]:
     """A manifest is one group by its making; a whole runs root may hold several."""
     places = _places(runs)
@@ -182,6 +188,10 @@ def _groups(
         own = runs.loc[[place.id for place in part]].copy()
         notes = _data_notes(part, registry, samples)
         own["data"] = [notes.get(target, "pinned") for target in own["target"]]
+        own["predictions"] = [
+            str(root.cell(cell).path / output / predictions.NAME)
+            for cell, output in zip(own["id"], own["output"], strict=True)
+        ]
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)
         made.append(

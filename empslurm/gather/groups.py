@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from empslurm import ids
+from empslurm.cells import TRAINED
 
 BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
 
@@ -58,10 +59,22 @@ KEYS: tuple[Key, ...] = (
 def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
     """The fewest groups in which no target has two settings and no place two cells; baselines may be in several.
 
-    Transfers that use their sources in different ways stand apart, each with the baselines they share.
+    Transfers that use their sources in different ways stand apart, each with the baselines they share. Embeddings go
+    with the cells whose adapter or data they describe.
     """
-    settled = [group for start in _split(places, KEYS[0]) for group in _settle(start, KEYS[1:])]
-    return tuple(part for group in settled for part in _by_source_use(group))
+    trained = [place for place in places if place.kind in TRAINED]
+    settled = [group for start in _split(trained, KEYS[0]) for group in _settle(start, KEYS[1:])]
+    made = [part for group in settled for part in _by_source_use(group)]
+    embeddings = [place for place in places if place.kind not in TRAINED]
+    return tuple((*group, *(place for place in embeddings if _describes(place, group))) for group in made)
+
+
+def _describes(embedding: Place, group: Sequence[Place]) -> bool:
+    """Whether an embedding is of a baseline of the group, or of the data of one of its targets."""
+    if embedding.parent is not None:
+        return any(place.id == embedding.parent for place in group)
+    data = embedding.parts["data"]
+    return any(place.target == embedding.target and place.parts["data"]["raw"] == data["raw"] for place in group)
 
 
 def _split(places: Sequence[Place], key: Key) -> list[tuple[Place, ...]]:
@@ -119,8 +132,9 @@ def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tup
 
 def describe(places: Sequence[Place]) -> dict[str, Any]:
     """What a group's cells have in common, for captions and folder names."""
-    settings = [_parsed(text) for text in dict.fromkeys(place.setting for place in places)]
-    first, training = settings[0], [parts["training"] for parts in settings]
+    settings = [_parsed(text) for text in dict.fromkeys(place.setting for place in places if place.kind in TRAINED)]
+    settings = settings or [_parsed(places[0].setting)]
+    first, training = settings[0], [parts["training"] or {} for parts in settings]
     use = next((parts["source_use"] for parts in settings if parts.get("source_use")), None)
     raw = sorted({f"{parts['data']['use']['context']}/{parts['data']['use']['splits']}" for parts in settings})
     same = {name: value for name, value in training[0].items() if all(one[name] == value for one in training)}

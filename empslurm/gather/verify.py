@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from empslurm import files, ids, metrics, predictions
+from empslurm.cells import TRAINED
 from empslurm.errors import DamagedError, StoreError
 from empslurm.predictions import Predictions
 from empslurm.store import CellDir
@@ -55,7 +56,7 @@ def verify(folder: CellDir) -> Row | None:
     row |= {name: result.get(name) for name in ("best_epoch", "n_steps", "n_tokens", "n_train")}
     row |= _provenance(output)
     row |= dict.fromkeys(SCORES, float("nan"))
-    if identity["kind"] in ("baseline", "transfer"):
+    if identity["kind"] in TRAINED:
         row |= _scores(folder, output / predictions.NAME, result)
     row |= {"output": output.name, "files": "\n".join(names), "fingerprint": before}
     return row

@@ -62,6 +62,7 @@ class Table:
     rows: tuple[tuple[Entry, ...], ...]
     n_labels: int = 1  # leading columns that are text
     number: str = ""  # in the paper, e.g. "Table 7"
+    origin: tuple[tuple[str, str, str], ...] = ()  # row, column, ids of the cells behind the number
 
 
 def text(value: object) -> Entry:

@@ -28,12 +28,14 @@ class Score:
     value: float  # mean over seeds; NaN where there is none, or where one of them is undefined
     deviation: float  # standard deviation over seeds; NaN with fewer than two
     seeds: tuple[int, ...]  # with a result
+    values: tuple[float, ...]  # one per seed
     n_missing: int  # seeds without one
     flags: tuple[str, ...]
     sample: bool  # the data are invented
     pinned: bool  # the data are a recorded release
-    n_examples: int  # test examples of the largest run
-    ids: tuple[str, ...]
+    n_examples: int  # test examples of the largest run; 0: not known
+    ids: tuple[str, ...]  # one per seed
+    predictions: tuple[str, ...]  # paths, one per seed; "" where there are none
 
     @property
     def state(self) -> str:
@@ -160,10 +162,12 @@ def _score(place: tuple[str, str], metric: str, own: pd.DataFrame, n_missing: in
         value=float(values.mean()) if len(values) else float("nan"),
         deviation=float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
         seeds=tuple(int(seed) for seed in own["seed"]),
+        values=tuple(float(value) for value in values),
         n_missing=n_missing,
         flags=tuple(sorted(flags)),
         sample=note == "sample",
         pinned=note == "",
-        n_examples=int(own["n_test"].max()) if len(own) else 0,
+        n_examples=int(own["n_test"].fillna(0).max()) if len(own) else 0,
         ids=tuple(own["id"]),
+        predictions=tuple(own["predictions"].fillna("")),
     )

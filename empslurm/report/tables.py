@@ -1,33 +1,20 @@
-"""The paper's Tables 7 and 8, percent improvements and the long table, as files."""
+"""The paper's Tables 7 and 8 and the percent improvements of Figures 6 and 7, in its form."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from empslurm import files
 from empslurm.analysis.improvement import ImprovementMatrix, improvement_matrix
-from empslurm.gather import Gathered, Group, Missing
-from empslurm.report.formats import MISSING, Entry, Table, shown, text, to_csv, to_latex, to_markdown
-from empslurm.report.scores import Score, ScoreTable, score_tables
+from empslurm.report.formats import MISSING, Entry, Table, shown, text
+from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
 FLAGGED, SAMPLE, UNPINNED, UNDEFINED = "†", "‡", "§", "undef."
 METRIC_TITLES = {"f1_macro": "macro F1", "pearson": "Pearson r", "accuracy": "accuracy", "spearman": "Spearman's r"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What was made: the tables to show, and every file."""
-
-    folder: Path
-    tables: tuple[Table, ...]
-    files: tuple[Path, ...]
 
 
 def title_of(task: str, registry: Registry) -> str:
@@ -63,7 +50,13 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
         columns=("source", *table.targets),
         rows=tuple(rows),
         number=f"Table {table.number}",
+        origin=origin(table),
     )
+
+
+def origin(table: ScoreTable) -> tuple[tuple[str, str, str], ...]:
+    """The cells behind each place."""
+    return tuple((source, target, " ".join(score.ids)) for (source, target), score in sorted(table.scores.items()))
 
 
 def _data_part(table: ScoreTable) -> str:
@@ -145,6 +138,11 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
         columns=("source", *matrix.targets),
         rows=tuple(rows),
         number=f"Figure {figure}",
+        origin=tuple(
+            (source, target, ids + " " + " ".join(table.scores[target, target].ids))
+            for source, target, ids in origin(table)
+            if source != target and (target, target) in table.scores
+        ),
     )
 
 
@@ -215,61 +213,3 @@ def to_rows_csv(columns: Sequence[str], rows: Iterable[dict[str, object]]) -> st
         values = (row.get(name) for name in columns)
         writer.writerow(["" if value is None or value != value else value for value in values])
     return stream.getvalue()
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """One table as CSV, Markdown and LaTeX."""
-    made = []
-    for ending, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
-        path = folder / f"{table.name}.{ending}"
-        files.write_text(path, render(table))
-        made.append(path)
-    return made
-
-
-def write(gathered: Gathered, folder: Path) -> Written:
-    """All tables of all groups. Raises StoreError where `folder` cannot be written."""
-    tables: list[Table] = []
-    paths = _write_long(gathered, folder)
-    for group in gathered.groups:
-        made, names = _write_group(gathered, group, folder / group.name)
-        tables += made
-        paths += names
-    paths.append(_write_missing(gathered.missing, folder))
-    return Written(folder=folder, tables=tuple(tables), files=tuple(paths))
-
-
-def _write_long(gathered: Gathered, folder: Path) -> list[Path]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    long = gathered.long()
-    paths = [folder / "long.csv", folder / "long.parquet"]
-    files.write_text(paths[0], long.to_csv(index=False, lineterminator="\n"))
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(long, preserve_index=False), sink, compression="zstd")
-    files.write_bytes(paths[1], sink.getvalue().to_pybytes())
-    return paths
-
-
-def _write_group(gathered: Gathered, group: Group, folder: Path) -> tuple[list[Table], list[Path]]:
-    found = score_tables(gathered, group)
-    tables = [made for table in found for made in _printed(table, gathered.registry)]
-    paths = [path for table in tables for path in write_table(table, folder)]
-    files.write_text(folder / "pairs.csv", to_rows_csv(PAIR_COLUMNS, pair_rows(found)))
-    files.write_json(folder / "setting.json", {"setting": group.setting, "data": dict(group.notes)})
-    return tables, [*paths, folder / "pairs.csv", folder / "setting.json"]
-
-
-def _printed(table: ScoreTable, registry: Registry) -> tuple[Table, ...]:
-    transfers = any(source != target for source, target in table.scores)
-    scores = table_of_scores(table, registry)
-    return (scores, table_of_improvements(table, registry)) if transfers else (scores,)
-
-
-def _write_missing(missing: Sequence[Missing], folder: Path) -> Path:
-    columns = ("id", "kind", "source", "target", "seed", "fraction", "state", "why")
-    path = folder / "missing.csv"
-    rows = [{name: getattr(cell, name) for name in columns} for cell in missing]
-    files.write_text(path, to_rows_csv(columns, rows))
-    return path

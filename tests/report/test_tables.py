@@ -6,10 +6,12 @@ import io
 import pandas as pd
 import pytest
 
+from empslurm import reference
 from empslurm.gather import gather
 from empslurm.report.formats import Entry, Table, latex, shown, to_csv, to_latex, to_markdown
 from empslurm.report.scores import score_tables
-from empslurm.report.tables import pair_rows, table_of_improvements, table_of_scores, write
+from empslurm.report.tables import pair_rows, table_of_improvements, table_of_scores
+from empslurm.report.write import write
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, grid, transfer
@@ -104,7 +106,7 @@ def test_fractions_have_tables_of_their_own(tmp_path):
 
 def test_files_agree_with_the_tables(root, tmp_path):
     gathered = gather(root, None, registry())
-    written = write(gathered, tmp_path / "out")
+    written = write(gathered, tmp_path / "out", ratings=reference.ratings())
     assert all(path.is_file() for path in written.files)
     table = _tables(root)[7, 1.0]
     with open(tmp_path / "out" / "table7.csv") as stream:

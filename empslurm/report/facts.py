@@ -1,0 +1,57 @@
+"""What is known of the tasks apart from results: themes, ratings, sizes, and where each of it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from empslurm import reference
+from empslurm.analysis.features import RATINGS, TaskFacts
+from empslurm.reference import Rating
+from empslurm.tasks import Registry
+from empslurm.tasks.schema import Task
+
+NAN = float("nan")
+
+
+def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Rating]) -> tuple[TaskFacts, ...]:
+    """The importance features' inputs: Table 1 of the paper, the ratings, and the registry for tasks of one's own."""
+    rows = {row.task: row for row in reference.tasks()}
+    sizes = {row.dataset: row for row in reference.dataset_sizes()}
+    means = {(row.task, row.aspect): row.mean for row in ratings}
+    made = []
+    for task in tasks:
+        row, own = rows.get(task), registry.tasks.get(task)
+        size = sizes.get(row.dataset) if row else None
+        published = own is None or not own.ratings
+        made.append(
+            TaskFacts(
+                task=task,
+                kind=row.kind if row else own.kind if own else "",
+                n_labels=float(row.n_labels or 1) if row else _n_labels(own),
+                n_samples=size.n_samples if size else NAN,
+                n_tokens=size.n_tokens if size else NAN,
+                n_vocabulary=size.n_vocabulary if size else NAN,
+                data_source=row.data_source if row else own.data_source if own else "",
+                language_setting=row.language_setting if row else own.language_setting if own else "",
+                **{
+                    aspect: means.get((task, aspect), NAN) if published else own.ratings.get(aspect, NAN)  # type: ignore[union-attr]
+                    for aspect in RATINGS
+                },
+            )
+        )
+    return tuple(made)
+
+
+def _n_labels(task: Task | None) -> float:
+    return NAN if task is None else float(len(task.labels) or 1)
+
+
+def themes() -> Mapping[str, str]:
+    """Table 5's theme of each task."""
+    return {row.task: row.theme for row in reference.themes()}
+
+
+def ratings(path: Path | None = None) -> tuple[Rating, ...]:
+    """The packaged ratings, or a file of the same form."""
+    return reference.ratings(path)

@@ -1,0 +1,404 @@
+"""Verdicts, themes, limited data and similarities as tables, each with what its caption must say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from empslurm.analysis.themes import ThemeCell
+from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
+from empslurm.report.formats import Entry, Table, number, shown, text
+from empslurm.report.significance import CONTROL, PairResult
+from empslurm.report.study import Significance, Study, ThemePanels
+from empslurm.report.tables import title_of
+from empslurm.tasks import Registry
+
+OUTCOMES = ("improvement", "harm", "no difference", "undecided")
+
+
+def part_name(fraction: float) -> str:
+    """The end of a file's name."""
+    return "" if fraction == 1.0 else f"-f{fraction * 100:g}"
+
+
+def counts(pairs: Sequence[PairResult]) -> dict[str, int]:
+    """Pairs by verdict."""
+    return {outcome: sum(pair.verdict.verdict == outcome for pair in pairs) for outcome in OUTCOMES}
+
+
+def verdict_table(one: Significance, study: Study) -> Table:
+    """One row per pair: the default verdict, the paper's test, and where they disagree."""
+    registry = study.gathered.registry
+    ids = {
+        (source, target): score.ids
+        for table in study.tables
+        if table.fraction == one.fraction
+        for (source, target), score in table.scores.items()
+    }
+    rows, origin = [], []
+    for pair in (*one.pairs, *one.control):
+        rows.append(_pair_row(pair, registry))
+        verdict = pair.verdict
+        own = ids.get((verdict.target if verdict.source == CONTROL else verdict.source, verdict.target), ())
+        origin.append(
+            (verdict.source, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ()))))
+        )
+    columns: tuple[str, ...] = (
+        "source",
+        "target",
+        "verdict",
+        "baseline",
+        "transfer",
+        "difference",
+        "low",
+        "high",
+        "percent",
+    )
+    columns += ("percent_low", "percent_high", "p_value", "p_bh", "p_holm", "smallest_detectable", "n_seeds")
+    columns += ("paper_p", "paper_test", "disagreement_or_reason")
+    return Table(
+        name=f"verdicts{part_name(one.fraction)}",
+        title=f"Does the source help?{_part_title(one)}",
+        caption=verdict_caption(one),
+        head=(
+            (
+                "source",
+                "target",
+                "verdict",
+                "baseline",
+                "transfer",
+                "difference",
+                "low",
+                "high",
+                "%",
+                "% low",
+                "% high",
+                "p",
+                "p (BH)",
+                "p (Holm)",
+                "detectable",
+                "seeds",
+                "p, paper's test",
+                "paper's test",
+                "disagreement or reason",
+            ),
+        ),
+        columns=columns,
+        rows=tuple(rows),
+        n_labels=3,
+        origin=tuple(origin),
+    )
+
+
+def _part_title(one: Significance) -> str:
+    if one.fraction == 1.0:
+        return ""
+    return f" With {one.fraction * 100:g} % of the target's data, against the full-data baseline"
+
+
+def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
+    verdict, improvement = pair.verdict, pair.improvement
+    source = verdict.source if verdict.source == CONTROL else title_of(verdict.source, registry)
+    seeds = f"{verdict.n_seeds_transfer}/{verdict.n_seeds_baseline}"
+    return (
+        text(source),
+        text(title_of(verdict.target, registry)),
+        Entry(text=verdict.verdict, bold=verdict.verdict in ("improvement", "harm")),
+        number(verdict.baseline),
+        number(verdict.transfer),
+        number(verdict.difference, signed=True),
+        number(verdict.low, signed=True),
+        number(verdict.high, signed=True),
+        number(improvement.percent, 1, signed=True),
+        number(improvement.low, 1, signed=True),
+        number(improvement.high, 1, signed=True),
+        number(verdict.p_value),
+        number(verdict.p_bh),
+        number(verdict.p_holm),
+        number(verdict.smallest_detectable),
+        text(seeds),
+        number(pair.paper_p),
+        text(pair.paper_outcome),
+        text(pair.disagreement or verdict.reason),
+    )
+
+
+def verdict_caption(one: Significance) -> str:
+    """The two tests, the family, the seeds and sizes, the power, and the paper's test on seeds of the same cell."""
+    tally = counts(one.pairs)
+    sizes = [result.n_examples for result in one.results if result.n_examples]
+    seeds = sorted({pair.verdict.n_seeds_transfer for pair in one.pairs})
+    said = [
+        ", ".join(f"{n} {outcome}" for outcome, n in tally.items() if n) + f" of {len(one.pairs)} pairs.",
+        f"Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over "
+        f"{one.pairs[0].verdict.n_tested} tested pairs at .05, 95 % intervals before correction; Holm within a target.",
+        f"Seeds per transfer: {_span(seeds)}.",
+    ]
+    if sizes:
+        said.append(f"Test examples per target: {_span(sizes)}.")
+    if not all(result.comparison.with_examples for result in one.results):
+        said.append("Where predictions are missing the errors hold seed noise only.")
+    said.append(power_statement(one))
+    if any(pair.paper_outcome for pair in one.pairs):
+        n = sum(bool(pair.disagreement) for pair in one.pairs)
+        said.append(
+            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05; it disagrees "
+            f"with the verdict in {n} pairs."
+        )
+    said.append(same_cell_statement(one))
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def power_statement(one: Significance) -> str:
+    """The smallest difference that this design could have seen."""
+    values = np.array([pair.verdict.smallest_detectable for pair in one.pairs])
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return "Power: unknown, since no pair has two seeds in both arms."
+    return (
+        f"Power: with probability .8 this design sees differences of {np.median(values):.3f} (median over pairs; "
+        f"{values.min():.3f} to {values.max():.3f}) before correction, larger ones after it."
+    )
+
+
+def same_cell_statement(one: Significance) -> str:
+    """How often the paper's test calls two seeds of the same cell different; "" without such pairs."""
+    n, total = one.same_cell
+    if total == 0:
+        return ""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(n, total, method="wilson")
+    return (
+        f"The paper's test calls two seeds of the very same cell different in {n} of {total} pairs "
+        f"({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+    )
+
+
+def theme_tables(panels: Sequence[ThemePanels]) -> tuple[Table, ...]:
+    """Figure 3's counts with rates and intervals."""
+    return tuple(_theme_table(panel) for panel in panels)
+
+
+def _theme_table(panel: ThemePanels) -> Table:
+    rows = []
+    for gain, harm in zip(panel.gains, panel.harms, strict=True):
+        rows.append(
+            (
+                text(gain.source_theme),
+                text(gain.target_theme),
+                *_theme_entries(gain),
+                *_theme_entries(harm),
+                Entry(text=str(gain.n_pairs), raw=gain.n_pairs),
+                Entry(text=str(gain.n_undecided), raw=gain.n_undecided),
+            )
+        )
+    good = "improvement" if panel.fraction == 1.0 else "not harmed"
+    test = "default" if panel.test == "the default verdict" else "paper"
+    where = "top" if panel.fraction == 1.0 else "bottom"
+    return Table(
+        name=f"figure3-{test}{part_name(panel.fraction)}",
+        number=f"Figure 3, {where}",
+        title=f"Transfer by theme, {panel.test}"
+        + ("" if panel.fraction == 1.0 else f", {panel.fraction * 100:g} % of the data against the full-data baseline"),
+        caption=f"{panel.n_pairs} pairs. Rates are of decided pairs, with Wilson's 95 % intervals, which take pairs as "
+        "independent. The paper prints this figure without values.",
+        head=(
+            (
+                "source theme",
+                "target theme",
+                good,
+                "rate",
+                "low",
+                "high",
+                "harm",
+                "rate",
+                "low",
+                "high",
+                "pairs",
+                "undecided",
+            ),
+        ),
+        columns=(
+            "source_theme",
+            "target_theme",
+            good.replace(" ", "_"),
+            "rate",
+            "low",
+            "high",
+            "harm",
+            "harm_rate",
+            "harm_low",
+            "harm_high",
+            "n_pairs",
+            "n_undecided",
+        ),
+        rows=tuple(rows),
+        n_labels=2,
+    )
+
+
+def _theme_entries(cell: ThemeCell) -> tuple[Entry, ...]:
+    return (
+        Entry(text=str(cell.n), raw=cell.n),
+        number(cell.rate, 2),
+        number(cell.low, 2),
+        number(cell.high, 2),
+    )
+
+
+def effect_table(one: Significance) -> Table | None:
+    """Mean difference to the baseline by source theme; None where themes or errors are unknown."""
+    if not one.effects:
+        return None
+    rows = [
+        (
+            text(effect.name),
+            number(effect.mean, signed=True),
+            number(effect.low, signed=True),
+            number(effect.high, signed=True),
+            Entry(text=str(effect.n_pairs), raw=effect.n_pairs),
+        )
+        for effect in one.effects
+    ]
+    return Table(
+        name=f"theme-effects{part_name(one.fraction)}",
+        title="Mean difference to the baseline by source theme",
+        caption="95 % intervals that carry the shared baselines and test examples. Units are mixed: macro F1 and r.",
+        head=(("source theme", "mean difference", "low", "high", "pairs"),),
+        columns=("source_theme", "mean", "low", "high", "n_pairs"),
+        rows=tuple(rows),
+    )
+
+
+def data_similarity_table(found: DataSimilarity, registry: Registry) -> Table:
+    """Figure 9."""
+    return _square(
+        "figure9",
+        "Figure 9",
+        "Dataset cosine similarity",
+        f"Mean sentence embeddings by {found.encoder}. The paper prints the heat map without values.",
+        found.tasks,
+        found.cosine,
+        found.ids,
+        registry,
+        digits=2,
+    )
+
+
+def task_similarity_tables(found: Sequence[FusedSimilarity], registry: Registry) -> tuple[Table, ...]:
+    """Figure 10, one per kind of Fisher labels: ranks by reciprocal rank fusion, 1 = most similar to the row's task."""
+    return tuple(
+        _square(
+            f"figure10-{one.kind}",
+            "Figure 10",
+            f"Task embedding similarity ranks ({one.kind} Fisher information)",
+            f"Reciprocal rank fusion over {len(one.similarity.components)} components, seed {one.seed}; 1: most "
+            "similar to the row's task. The paper prints the heat map without values.",
+            one.similarity.tasks,
+            one.similarity.ranks,
+            one.ids,
+            registry,
+            digits=0,
+        )
+        for one in found
+    )
+
+
+def _square(
+    name: str,
+    label: str,
+    title: str,
+    caption: str,
+    tasks: Sequence[str],
+    values: np.ndarray,
+    ids: Sequence[str],
+    registry: Registry,
+    digits: int,
+) -> Table:
+    rows = [
+        (text(title_of(task, registry)), *(number(float(value), digits, short=True) for value in values[at]))
+        for at, task in enumerate(tasks)
+    ]
+    return Table(
+        name=name,
+        number=label,
+        title=title,
+        caption=caption,
+        head=(("task", *(title_of(task, registry) for task in tasks)),),
+        columns=("task", *tasks),
+        rows=tuple(rows),
+        origin=tuple((one, two, f"{ids[a]} {ids[b]}") for a, one in enumerate(tasks) for b, two in enumerate(tasks)),
+    )
+
+
+def limited_table(study: Study) -> Table | None:
+    """Section 5.3: pairs not harmed by less data, beside the same data without a transfer; None without such cells."""
+    rows = []
+    for one in study.significance:
+        if one.fraction == 1.0:
+            continue
+        for name, pairs in (("with transfer", one.pairs), ("without transfer (control)", one.control)):
+            tally = counts(pairs)
+            decided = len(pairs) - tally["undecided"]
+            kept = tally["improvement"] + tally["no difference"]
+            rate = kept / decided if decided else float("nan")
+            mean = float(np.nanmean([pair.verdict.difference for pair in pairs])) if pairs else float("nan")
+            rows.append(
+                (
+                    text(f"{one.fraction * 100:g} %"),
+                    text(name),
+                    *(Entry(text=str(tally[outcome]), raw=tally[outcome]) for outcome in OUTCOMES),
+                    number(rate, 2),
+                    number(mean, signed=True),
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        name="limited-data",
+        title="Limited data: part of the target's data against the full-data baseline",
+        caption="Not harmed: no significant loss by the default verdict, of decided pairs. Sources are trained on all "
+        "of theirs; validation and test parts are whole. The control is the baseline with the same part of the data.",
+        head=(("data", "model", *OUTCOMES, "not harmed", "mean difference"),),
+        columns=(
+            "fraction",
+            "model",
+            *(outcome.replace(" ", "_") for outcome in OUTCOMES),
+            "not_harmed",
+            "mean_difference",
+        ),
+        rows=tuple(rows),
+        n_labels=2,
+    )
+
+
+def headline(study: Study) -> tuple[str, ...]:
+    """What a group leader reads first: sentences with their numbers."""
+    said = []
+    for one in study.significance:
+        tally = counts(one.pairs)
+        where = "" if one.fraction == 1.0 else f" with {one.fraction * 100:g} % of the target's data"
+        said.append(
+            f"Of {len(one.pairs)} pairs{where}, {tally['improvement']} help, {tally['harm']} harm, "
+            f"{tally['no difference']} make no difference that this design could see, "
+            f"{tally['undecided']} are undecided."
+        )
+        said += [sentence for sentence in (power_statement(one), same_cell_statement(one)) if sentence]
+    values = [pair.improvement.percent for one in study.significance if one.fraction == 1.0 for pair in one.pairs]
+    finite = [value for value in values if np.isfinite(value)]
+    if finite:
+        middle, up = float(np.median(finite)), sum(value > 0 for value in finite)
+        said.append(
+            f"The median change is {shown(middle, 1, signed=True)} %; "
+            f"{up} of {len(finite)} pairs are above the baseline."
+        )
+    if study.audit is not None:
+        said.append(study.audit.sentence)
+    return tuple(said)

@@ -1,0 +1,368 @@
+"""The report: one HTML file that opens from disk, asks the network for nothing, and is read in five minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import empslurm
+from empslurm import reference
+from empslurm.analysis.audit import Audit
+from empslurm.gather import Gathered
+from empslurm.report import findings, markup
+from empslurm.report.formats import Table, shown
+from empslurm.report.paper import FEATURE_TITLES, audit_caption
+from empslurm.report.scores import Score, ScoreTable
+from empslurm.report.significance import PairResult
+from empslurm.report.study import Study
+from empslurm.report.tables import improvements, suffix, title_of
+
+if TYPE_CHECKING:
+    from empslurm.report.write import Section
+
+HERE = Path(__file__).parent
+QUESTION = "Does training on task A first help task B?"
+# Nothing may be loaded, from anywhere: what the page needs is in it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+SHOWN_MISSING = 200
+OUTLIER = 0.5  # of its column's median: a run that did not learn
+FEWEST_FOR_OUTLIER = 5
+
+
+def page(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table]) -> str:
+    """The whole document."""
+    body = [_opening(gathered, sections)]
+    for number, section in enumerate(sections):
+        body.append(_group(section, f"g{number}", alone=len(sections) == 1))
+    body += [_ratings(fixed), _missing(gathered), _provenance(gathered, sections)]
+    title = f"empslurm: {gathered.name}"
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>{(HERE / 'report.css').read_text()}</style>"
+    )
+    inside = "".join(body) + '<div id="tip" role="tooltip" hidden></div>'
+    script = f"<script>{(HERE / 'report.js').read_text()}</script>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{inside}{script}</body></html>\n'
+
+
+def _opening(gathered: Gathered, sections: Sequence[Section]) -> str:
+    links = [("verdicts", "#verdicts"), ("heat maps", "#heat"), ("importances", "#importance"), ("scores", "#scores")]
+    links += [("data flags", "#flags"), ("cost", "#cost"), ("ratings", "#ratings"), ("missing", "#missing")]
+    links.append(("provenance", "#provenance"))
+    nav = "".join(f'<a href="{target}">{escape(name)}</a>' for name, target in links)
+    made = [
+        markup.heading(1, QUESTION),
+        markup.paragraph(
+            f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) "
+            "and on top of another task's adapter (the transfer). Question, tables and figures: Lahnala, Welch, "
+            "Jurgens and Flek (2024), The Muddy Waters of Modeling Empathy in Language.",
+            class_="lead",
+        ),
+        f"<nav>{nav}</nav>",
+        markup.facts(_state(gathered, sections)),
+    ]
+    if any("sample" in section.study.group.notes.values() for section in sections):
+        made.append(
+            _warning("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
+        )
+    refused = [cell for cell in gathered.missing if cell.state == "refused"]
+    if refused:
+        made.append(_warning(f"{len(refused)} results do not verify and are in no table; they are listed below."))
+    if not sections:
+        made.append(_warning("No cell has a result yet."))
+    return "".join(made)
+
+
+def _warning(text: str) -> str:
+    return markup.paragraph(text, class_="warn")
+
+
+def _state(gathered: Gathered, sections: Sequence[Section]) -> list[tuple[str, str]]:
+    planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
+    from_runs = all("origin" not in section.study.group.setting for section in sections)
+    found = [(f"{gathered.n_done:,}{planned}", "cells with a verified result" if from_runs else "scores as given")]
+    states = Counter(cell.state for cell in gathered.missing)
+    found += [(f"{n:,}", f"cells {state}") for state, n in states.most_common()]
+    tasks = {task for section in sections for task in section.study.tasks}
+    seeds = {seed for section in sections for table in section.study.tables for seed in table.seeds}
+    found += [(f"{len(tasks)}", "tasks"), (f"{len(seeds)}", "seed" if len(seeds) == 1 else "seeds")]
+    if len(sections) > 1:
+        found.append((f"{len(sections)}", "settings, never mixed"))
+    return found
+
+
+def _group(section: Section, prefix: str, *, alone: bool) -> str:
+    given = section.study
+    made = []
+    if not alone:
+        made += [markup.heading(2, f"Setting {given.group.name}"), markup.definitions(_setting(given))]
+    made += [_verdicts(section, prefix), _heat(section, prefix), _importance(section, prefix), _scores(section, prefix)]
+    made += [_flags(given), _cost(given)]
+    return "".join(made)
+
+
+def _setting(given: Study) -> dict[str, str]:
+    return {name: _plain(value) for name, value in given.group.setting.items()}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _named(section: Section, *starts: str) -> list[Table]:
+    return [table for table in section.tables if table.name.startswith(starts)]
+
+
+def _verdicts(section: Section, prefix: str) -> str:
+    given = section.study
+    made = [markup.heading(2, "Headline verdicts", id="verdicts")]
+    made += [markup.paragraph(sentence) for sentence in findings.headline(given)]
+    for name in ("verdicts", "the paper's test", "limited data (Figure 3, bottom)", "Figure 3"):
+        if name in given.lacking:
+            made.append(_warning(f"Missing: {name}: {given.lacking[name]}."))
+    for table in _named(section, "verdicts"):
+        made.append(markup.sortable(table, f"{prefix}-{table.name}", tall=True))
+    for table in _named(section, "figure3", "theme-effects", "limited-data"):
+        made.append(markup.sortable(table, f"{prefix}-{table.name}"))
+    return "".join(made)
+
+
+def _heat(section: Section, prefix: str) -> str:
+    given = section.study
+    pairs = {
+        (one.fraction, pair.verdict.source, pair.verdict.target): pair
+        for one in given.significance
+        for pair in one.pairs
+    }
+    made = [markup.heading(2, "Heat maps: percent improvement over the baseline", id="heat")]
+    made.append(
+        markup.paragraph(
+            "Blue: better than the baseline, orange: worse. Hover or tap a cell for its numbers.", class_="soft"
+        )
+    )
+    for table in given.tables:
+        name = f"figure{6 if table.kind == 'classification' else 7}{suffix(table)}"
+        found = [one for one in section.tables if one.name == name]
+        for one in found:
+            tip = _improvement_tip(table, given, pairs)
+            made.append(markup.heat_map(one, f"{prefix}-{name}", tip, diverging=True, unit="%"))
+    for one in _named(section, "figure9", "figure10"):
+        made.append(markup.heat_map(one, f"{prefix}-{one.name}", _plain_tip(one), diverging=False, unit=""))
+    for name in ("Figure 9", "Figure 10"):
+        if name in given.lacking:
+            made.append(_warning(f"Missing: {name}: {given.lacking[name]}."))
+    return "".join(made)
+
+
+def _improvement_tip(table: ScoreTable, given: Study, pairs: dict[tuple[float, str, str], PairResult]) -> markup.Tip:
+    matrix = improvements(table)
+    registry = given.gathered.registry
+
+    def tip(row: int, column: int) -> str:
+        source, target = matrix.sources[row], matrix.targets[column]
+        if source == target:
+            return ""
+        said = [f"{title_of(source, registry)} → {title_of(target, registry)}"]
+        said += [
+            f"baseline {_told(table.scores.get((target, target)))}",
+            f"transfer {_told(table.scores.get((source, target)))}",
+        ]
+        said.append(f"change {shown(float(matrix.percent[row, column]), 1, signed=True)} %")
+        pair = pairs.get((table.fraction, source, target))
+        if pair is not None:
+            said.append(
+                f"verdict: {pair.verdict.verdict}" + (f" ({pair.verdict.reason})" if pair.verdict.reason else "")
+            )
+            if pair.paper_outcome:
+                said.append(f"paper's test: {pair.paper_outcome} (p {shown(pair.paper_p)})")
+        return "\n".join(said)
+
+    return tip
+
+
+def _told(score: Score | None) -> str:
+    if score is None or score.state == "missing":
+        return "missing"
+    seeds = f"{len(score.seeds)} seed{'' if len(score.seeds) == 1 else 's'}"
+    flags = f", {', '.join(score.flags)}" if score.flags else ""
+    return f"{shown(score.value)} ({seeds}{flags})"
+
+
+def _plain_tip(table: Table) -> markup.Tip:
+    return lambda row, column: (
+        f"{table.rows[row][0].text}, {table.columns[column + 1]}: {table.rows[row][column + 1].text}"
+    )
+
+
+def _importance(section: Section, prefix: str) -> str:
+    audit = section.study.audit
+    made = [markup.heading(2, "Which features predict the improvement, and is that to be believed", id="importance")]
+    if audit is None:
+        why = section.study.lacking.get("Figure 2 and Table 6", "no results")
+        return "".join([*made, _warning(f"Missing: Figure 2 and Table 6: {why}.")])
+    lead = markup.paragraph(audit.sentence, class_="" if audit.interpretable else "warn")
+    made += [lead, _audit_facts(audit), markup.heading(3, "Figure 2: drop in held-out R² when a feature is permuted")]
+    made.append(
+        markup.paragraph(
+            "Blue: here. Orange, below it: printed in the paper. " + audit_caption(audit), class_="caption"
+        )
+    )
+    printed = {row.feature: row.importance for row in reference.importances()}
+    rows = [
+        (
+            FEATURE_TITLES.get(row.feature, row.feature),
+            row.importance,
+            printed.get(row.feature, float("nan")),
+            f"{row.importance:.3f} ± {row.spread:.3f}, p {row.p_value:.2f}\n"
+            f"rank {row.best_rank} to {row.worst_rank} over settings",
+        )
+        for row in sorted(audit.features, key=lambda row: -row.importance)
+    ]
+    made.append(markup.bars(rows))
+    made += [markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "table6")]
+    made += [markup.sortable(table, f"{prefix}-{table.name}", tall=True) for table in _named(section, "audit-settings")]
+    return "".join(made)
+
+
+def _audit_facts(audit: Audit) -> str:
+    ceiling = "unknown" if np.isnan(audit.noise_ceiling) else f"{audit.noise_ceiling:.2f}"
+    return markup.facts(
+        [
+            (f"{audit.held_out_r2:.2f}", "held-out R² of the very models"),
+            (f"{audit.leave_target_out_r2:.2f}", "R² for targets never seen"),
+            (f"{audit.leave_source_out_r2:.2f}", "R² for sources never seen"),
+            (f"{audit.p_r2:.2f}", "p of R², tasks permuted"),
+            (ceiling, "ceiling set by seed noise"),
+            ("yes" if audit.interpretable else "no", "importances interpretable"),
+        ]
+    )
+
+
+def _scores(section: Section, prefix: str) -> str:
+    made = [markup.heading(2, "Scores", id="scores")]
+    made += [markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "table7", "table8")]
+    made += [
+        markup.sortable(table, f"{prefix}-{table.name}")
+        for table in _named(section, "figure6", "figure7")
+        if table.name.endswith("versus-printed")
+    ]
+    return "".join(made)
+
+
+def flagged(given: Study) -> list[str]:
+    """Everything about the data and the runs that a reader must not miss, as sentences."""
+    registry = given.gathered.registry
+    said = []
+    notes: dict[str, list[str]] = {}
+    for task, note in given.group.notes.items():
+        notes.setdefault(note, []).append(title_of(task, registry))
+    for note, tasks in notes.items():
+        text = "invented sample data" if note == "sample" else note
+        said.append(f"{', '.join(tasks)}: {text}.")
+    for table in given.tables:
+        for (source, target), score in sorted(table.scores.items()):
+            name = (
+                title_of(target, registry)
+                if source == target
+                else f"{title_of(source, registry)} → {title_of(target, registry)}"
+            )
+            if score.flags:
+                said.append(f"{name}: {', '.join(score.flags)} predictions, {table.metric} {shown(score.value)}.")
+            elif _is_outlier(table, target, score.value):
+                said.append(
+                    f"{name}: {table.metric} {shown(score.value)}, less than half of its column's median: not learnt."
+                )
+    return said
+
+
+def _is_outlier(table: ScoreTable, target: str, value: float) -> bool:
+    column = [score.value for (_, at), score in table.scores.items() if at == target and np.isfinite(score.value)]
+    return len(column) >= FEWEST_FOR_OUTLIER and value < OUTLIER * float(np.median(column))
+
+
+def _flags(given: Study) -> str:
+    said = flagged(given)
+    made = [markup.heading(2, "Data and run flags", id="flags")]
+    if not said:
+        return "".join([*made, markup.paragraph("None: every run is on recorded data, and none collapsed.")])
+    return "".join([*made, markup.element("ul", "".join(markup.element("li", escape(text)) for text in said))])
+
+
+def cost(given: Study) -> list[tuple[str, str]]:
+    """What the cells of a group took, as far as it was recorded."""
+    runs = given.group.runs
+    found = []
+    for name, unit, what in (("wall_s", "h", "of training, wall time"), ("energy_j", "kWh", "of energy, as recorded")):
+        known = runs[name].dropna()
+        if len(known):
+            total = float(known.sum()) / (3600 if unit == "h" else 3.6e6)
+            part = "" if len(known) == len(runs) else f" ({len(known)} of {len(runs)} cells recorded it)"
+            found.append((f"{total:.2f} {unit}", what + part))
+    tokens = runs["n_tokens"].dropna()
+    if len(tokens):
+        found.append((f"{float(tokens.sum()) / 1e6:,.1f} M", "tokens trained on"))
+    devices = Counter(str(device) for device in runs["device"].dropna())
+    found += [(f"{n:,}", f"cells on {device}") for device, n in devices.most_common(4)]
+    return found
+
+
+def _cost(given: Study) -> str:
+    found = cost(given)
+    made = [markup.heading(2, "Cost", id="cost")]
+    if not found:
+        return "".join([*made, _warning("Missing: these results say nothing of what they cost.")])
+    if not len(given.group.runs["energy_j"].dropna()):
+        made.append(markup.paragraph("Energy was not recorded.", class_="soft"))
+    return "".join([*made, markup.facts(found)])
+
+
+def _ratings(fixed: Sequence[Table]) -> str:
+    made = [markup.heading(2, "Ratings of the constructs and their agreement", id="ratings")]
+    return "".join([*made, *(markup.sortable(table, table.name) for table in fixed)])
+
+
+def _missing(gathered: Gathered) -> str:
+    made = [markup.heading(2, "Missing cells", id="missing")]
+    if not gathered.missing:
+        return "".join([*made, markup.paragraph("None.")])
+    rows = "".join(element_row(cell.id, cell.state, cell.why) for cell in gathered.missing[:SHOWN_MISSING])
+    n = len(gathered.missing)
+    if n > SHOWN_MISSING:
+        made.append(markup.paragraph(f"{SHOWN_MISSING} of {n:,} are shown; missing.csv has all.", class_="soft"))
+    head = "".join(
+        f'<th class="l" data-name="{name}" scope="col"><button type="button">{name}</button></th>'
+        for name in ("cell", "state", "why")
+    )
+    table = f'<table id="missing-cells"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return "".join([*made, markup.element("div", table, class_="wide tall")])
+
+
+def element_row(*values: str) -> str:
+    """A row of words."""
+    return markup.element("tr", "".join(f'<td class="l said">{escape(value)}</td>' for value in values))
+
+
+def _provenance(gathered: Gathered, sections: Sequence[Section]) -> str:
+    commits = {str(commit) for section in sections for commit in section.study.group.runs["commit"].dropna()}
+    facts = {"made by": f"empslurm {empslurm.__version__}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"}
+    if commits:
+        facts["code of the runs"] = ", ".join(sorted(commits))
+    for section in sections:
+        name = section.study.group.name
+        facts |= {f"{name} {key}".strip(): value for key, value in _setting(section.study).items()}
+    for name in ("ratings.csv", "table1.csv", "table6.csv", "table7.csv", "table8.csv"):
+        known = reference.provenance(name)
+        facts[name] = " ".join([known.source + ".", *(note[0].upper() + note[1:] + "." for note in known.notes)])
+    return markup.heading(2, "Provenance", id="provenance") + markup.definitions(facts)

@@ -1,0 +1,311 @@
+"""The paper's other tables: ratings (2), their agreement (3), themes (5) and importances (6); and what it printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from empslurm import reference
+from empslurm.analysis.agreement import Agreement, Level, agreements
+from empslurm.analysis.audit import Audit
+from empslurm.analysis.features import FEATURES
+from empslurm.analysis.improvement import improvement_matrix
+from empslurm.reference import Rating
+from empslurm.report.formats import Entry, Table, number, shown, text
+from empslurm.report.scores import ScoreTable
+from empslurm.report.tables import METRIC_TITLES, column_heads, improvements, suffix, title_of
+from empslurm.tasks import Registry
+
+ASPECTS = {"definition": "Definition", "link": "Link", "conduciveness": "Conduciveness"}
+CITATION = "Lahnala et al. (2024)"
+FEATURE_TITLES = {row.feature: row.title for row in reference.importances()}
+
+
+def aspects(ratings: Sequence[Rating]) -> tuple[str, ...]:
+    """The aspects there are, the paper's first."""
+    found = dict.fromkeys(rating.aspect for rating in ratings)
+    return (*(name for name in ASPECTS if name in found), *(name for name in found if name not in ASPECTS))
+
+
+def rating_arrays(ratings: Sequence[Rating]) -> dict[str, np.ndarray]:
+    """Aspect -> (n_tasks, n_annotators)."""
+    return {
+        aspect: np.array([rating.values for rating in ratings if rating.aspect == aspect])
+        for aspect in aspects(ratings)
+    }
+
+
+def table2(ratings: Sequence[Rating], registry: Registry) -> Table:
+    """Every annotator's rating of every aspect of every task."""
+    annotators = ratings[0].annotators
+    by_place = {(rating.task, rating.aspect): rating for rating in ratings}
+    tasks = tuple(dict.fromkeys(rating.task for rating in ratings))
+    heads = [(aspect, name) for aspect in aspects(ratings) for name in annotators]
+    rows = []
+    for task in tasks:
+        entries = []
+        for aspect, name in heads:
+            rating = by_place.get((task, aspect))
+            value = rating.values[annotators.index(name)] if rating else float("nan")
+            entries.append(number(value, 0 if value == round(value or 0) else 1))
+        rows.append((text(title_of(task, registry)), *entries))
+    return Table(
+        name="table2",
+        number="Table 2",
+        title="Construct ratings of every annotator",
+        caption=f"{len(tasks)} tasks, 5-point Likert scale. {_compare_ratings(ratings)}",
+        head=(
+            ("", *(ASPECTS.get(aspect, aspect) for aspect, _ in heads)),
+            ("task", *(name.upper() if len(name) == 1 else name for _, name in heads)),
+        ),
+        columns=("task", *(f"{aspect}_{name}" for aspect, name in heads)),
+        rows=tuple(rows),
+    )
+
+
+def _compare_ratings(ratings: Sequence[Rating]) -> str:
+    printed = {(rating.task, rating.aspect): rating.values for rating in reference.ratings()}
+    same = sum(printed.get((rating.task, rating.aspect)) == rating.values for rating in ratings)
+    return f"{same} of {len(ratings)} rows are as {CITATION} printed them."
+
+
+def table3(found: Sequence[Agreement]) -> Table:
+    """Agreement per aspect and overall, the printed values beside."""
+    printed = {row.aspect: row for row in reference.agreement()}
+    level = found[0].level
+    comparable = level == "interval"
+    rows = []
+    for one in found:
+        before = printed.get(one.aspect) if comparable else None
+        alpha = before.alpha if before else float("nan")
+        spearman = before.spearman if before else float("nan")
+        rows.append(
+            (
+                text(ASPECTS.get(one.aspect, one.aspect)),
+                number(one.alpha, 2, short=True),
+                number(alpha, 2, short=True),
+                number(round(one.alpha, 2) - alpha, 2, short=True, signed=True),
+                number(one.spearman, 2, short=True),
+                number(spearman, 2, short=True),
+                number(round(one.spearman, 2) - spearman, 2, short=True, signed=True),
+                Entry(text=f"{one.p_value:.2g}" if one.p_value == one.p_value else "—", raw=one.p_value),
+                Entry(text=str(one.n_units), raw=one.n_units),
+            )
+        )
+    names: tuple[str, ...] = ("aspect", "alpha", "alpha_printed", "alpha_difference")
+    names += ("spearman", "spearman_printed", "spearman_difference", "p_value", "n_units")
+    return Table(
+        name="table3",
+        number="Table 3",
+        title="Agreement between annotators",
+        caption=f"Krippendorff's alpha at the {level} level, {found[0].n_annotators} annotators; Spearman's r with "
+        "two-sided p. Overall pools the aspects. Differences are to the printed values, at two digits.",
+        head=(("aspect", "α", "printed", "difference", "r", "printed", "difference", "p", "units"),),
+        columns=names,
+        rows=tuple(rows),
+    )
+
+
+def figure8(found: Sequence[Agreement]) -> Table:
+    """How often ratings differ by how much."""
+    values = sorted({value for one in found for value in one.difference_counts})
+    rows = [
+        (
+            text(ASPECTS.get(one.aspect, one.aspect)),
+            *(
+                Entry(text=str(one.difference_counts.get(value, 0)), raw=one.difference_counts.get(value, 0))
+                for value in values
+            ),
+        )
+        for one in found
+        if one.aspect != "overall"
+    ]
+    return Table(
+        name="figure8",
+        number="Figure 8",
+        title="Counts of differences in ratings",
+        caption="Absolute difference between two annotators, counted over tasks (every pair of annotators counts). The "
+        "paper prints the bars without values; its text has four two-point differences for conduciveness.",
+        head=(("aspect", *(f"{value:g}" for value in values)),),
+        columns=("aspect", *(f"difference_{value:g}" for value in values)),
+        rows=tuple(rows),
+    )
+
+
+def ratings_agreement(ratings: Sequence[Rating], level: Level = "interval") -> tuple[Agreement, ...]:
+    """Agreement on every aspect and overall."""
+    return agreements(rating_arrays(ratings), level)
+
+
+def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
+    """Themes with the tasks' mean ratings."""
+    means = {(rating.task, rating.aspect): rating.mean for rating in ratings}
+    rows = []
+    n_different = 0
+    for row in reference.themes():
+        values = [means.get((row.task, aspect), float("nan")) for aspect in ASPECTS]
+        mean = float(np.mean(values))
+        printed = (row.definition, row.link, row.conduciveness, row.mean)
+        n_different += any(abs(a - b) > 0.006 for a, b in zip((*values, mean), printed, strict=True))
+        title = title_of(row.task, registry) + ("*" if row.deviates else "")
+        difference = number(round(mean, 2) - row.mean, 2, signed=True)
+        rows.append(
+            (text(row.theme), text(title), *(number(value, 1) for value in values), number(mean, 2), difference)
+        )
+    return Table(
+        name="table5",
+        number="Table 5",
+        title="Themes of theoretical grounding",
+        caption=f"Means of the annotators' ratings. {n_different} of {len(rows)} tasks differ from the printed means. "
+        "* in the paper: the mean does not agree with the theme.",
+        head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean - printed"),),
+        columns=("theme", "task", "definition", "link", "conduciveness", "mean", "mean_difference"),
+        rows=tuple(rows),
+        n_labels=2,
+    )
+
+
+def table6(audit: Audit) -> Table:
+    """Importances with what they are worth, the printed ones beside."""
+    printed = {row.feature: row for row in reference.importances()}
+    order = sorted(audit.features, key=lambda row: -row.importance)
+    rows = []
+    for row in order:
+        before = printed.get(row.feature)
+        value = before.importance if before else float("nan")
+        rows.append(
+            (
+                text(FEATURE_TITLES.get(row.feature, row.feature)),
+                Entry(text=f"{row.importance:.3f} ± {row.spread:.3f}", raw=row.importance),
+                number(value, 3),
+                number(row.importance - value, 3, signed=True),
+                number(row.p_value, 2),
+                number(row.p_ratings, 2),
+                Entry(text=f"{row.best_rank} to {row.worst_rank}", raw=f"{row.best_rank} to {row.worst_rank}"),
+            )
+        )
+    for name in audit.importances.missing:
+        old = number(printed[name].importance, 3) if name in printed else text(None)
+        empty = text(None)
+        rows.append((text(FEATURE_TITLES.get(name, name)), empty, old, empty, empty, empty, empty))
+    return Table(
+        name="table6",
+        number="Table 6",
+        title="Feature importances in a regression fit to the improvement over the baseline",
+        caption=audit_caption(audit),
+        head=(("feature", "drop in R²", "printed", "difference", "p", "p, ratings only", "rank over settings"),),
+        columns=("feature", "importance", "printed", "difference", "p_value", "p_ratings", "rank_range"),
+        rows=tuple(rows),
+    )
+
+
+def audit_caption(audit: Audit) -> str:
+    """What a reader must know before the first number."""
+    ceiling = audit.noise_ceiling
+    known = "unknown (one seed)" if np.isnan(ceiling) else f"{ceiling:.2f}"
+    table = audit.importances
+    said = [
+        audit.sentence,
+        f"{table.n_pairs} pairs, {table.n_splits} splits x {table.n_permutations} permutations, "
+        f"{100 * table.test_share:.0f} % of the pairs held out.",
+        f"Held-out R² {audit.held_out_r2:.2f} ± {audit.held_out_r2_spread:.2f}; ceiling set by seed noise {known}; "
+        f"targets left out {audit.leave_target_out_r2:.2f}, sources left out {audit.leave_source_out_r2:.2f}; "
+        f"without the {audit.n_extremes} most extreme pairs {audit.r2_without_extremes:.2f}.",
+        f"p of R² {audit.p_r2:.2f}, and p per feature, from {audit.n_null} permutations of the tasks.",
+        f"The rank reaches over {len(audit.stability)} settings of C, epsilon, scaling and encoding.",
+    ]
+    if table.missing:
+        said.append(f"{len(table.missing)} of {len(FEATURES)} features are missing.")
+    return " ".join(said)
+
+
+def stability_table(audit: Audit) -> Table:
+    """The audit's settings, one row each."""
+    names = [row.feature for row in audit.importances.rows]
+    rows = []
+    for one in audit.stability:
+        settings = one.settings
+        rows.append(
+            (
+                text(settings.encoding),
+                text("yes" if settings.scaled else "no"),
+                number(settings.c, 1),
+                number(settings.epsilon, 2),
+                number(one.held_out_r2, 2),
+                number(one.leave_target_out_r2, 2),
+                *(number(value, 3) for value in one.importances),
+            )
+        )
+    columns = ("encoding", "scaled", "C", "epsilon", "held_out_r2", "leave_target_out_r2", *names)
+    return Table(
+        name="audit-settings",
+        title="Importances over settings of the regression",
+        caption="The paper gives none of these settings. Importances from a model whose R² is about zero say nothing.",
+        head=(columns,),
+        columns=columns,
+        rows=tuple(rows),
+        n_labels=2,
+    )
+
+
+def printed_scores() -> Mapping[tuple[str, str], float]:
+    """Tables 7 and 8 as printed."""
+    return {(row.source, row.target): row.value for row in reference.scores()}
+
+
+def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = False) -> Table | None:
+    """Each place minus its printed value, that value in brackets; None where the paper has no such place."""
+    if table.fraction != 1.0 or table.metric not in ("f1_macro", "pearson"):
+        return None
+    before = printed_scores()
+    if not set(table.scores) & set(before):
+        return None
+    own = {place: score.value for place, score in table.scores.items()}
+    if percent:
+        before, own = _percents(before, table), _percents_of(table)
+    top, below = column_heads(table.targets, registry)
+    digits = 1 if percent else 2
+    rows = []
+    for source in table.sources:
+        entries = []
+        for target in table.targets:
+            value, old = own.get((source, target), np.nan), before.get((source, target), np.nan)
+            if np.isnan(old) or (percent and source == target):
+                entries.append(Entry(text=""))
+                continue
+            change = shown(value - old, digits, short=not percent, signed=True)
+            entries.append(Entry(text=f"{change} ({shown(old, digits, short=not percent)})", raw=value - old))
+        rows.append((text(title_of(source, registry)), *entries))
+    figure = 6 if table.kind == "classification" else 7
+    name = f"figure{figure}" if percent else f"table{table.number}"
+    what = "Percent improvement" if percent else METRIC_TITLES.get(table.metric, table.metric)
+    return Table(
+        name=f"{name}{suffix(table)}-versus-printed",
+        number=f"Figure {figure}" if percent else f"Table {table.number}",
+        title=f"{what}: difference to the printed value (in brackets)",
+        caption=f"Printed: {CITATION}, Tables 7 and 8, RoBERTa-base, one run per place"
+        + (", percentages computed from them." if percent else "."),
+        head=(("", *top), ("source", *below)),
+        columns=("source", *table.targets),
+        rows=tuple(rows),
+    )
+
+
+def _percents_of(table: ScoreTable) -> dict[tuple[str, str], float]:
+    matrix = improvements(table)
+    return {
+        (source, target): float(matrix.percent[row, column])
+        for row, source in enumerate(matrix.sources)
+        for column, target in enumerate(matrix.targets)
+    }
+
+
+def _percents(scores: Mapping[tuple[str, str], float], table: ScoreTable) -> dict[tuple[str, str], float]:
+    order = tuple(dict.fromkeys((*table.sources, *table.targets)))
+    matrix = improvement_matrix({place: value for place, value in scores.items() if set(place) <= set(order)}, order)
+    return {
+        (source, target): float(matrix.percent[row, column])
+        for row, source in enumerate(matrix.sources)
+        for column, target in enumerate(matrix.targets)
+    }

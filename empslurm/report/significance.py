@@ -1,0 +1,329 @@
+"""From gathered scores and predictions to verdicts: the paper's test and the default one, target by target."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm import ids, predictions
+from empslurm.analysis.improvement import Improvement, improvements
+from empslurm.analysis.resampling import Examples, Metric, resample
+from empslurm.analysis.significance import ExampleTest, example_test
+from empslurm.analysis.verdicts import (
+    Comparison,
+    TargetScores,
+    Verdict,
+    compare,
+    decide,
+    shared_example_covariance,
+)
+from empslurm.errors import EmpslurmError
+from empslurm.report.scores import Score, ScoreTable
+
+LEVEL = 0.05
+N_RESAMPLES = 10_000  # of the paper's test
+N_RESAMPLES_COVARIANCE = 2_000  # a covariance needs fewer
+N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are many
+NO_PREDICTIONS = "no predictions: the paper's test needs them"
+OTHER_METRIC = "the bootstrap knows macro F1 and Pearson's r only"
+OTHER_EXAMPLES = "the runs were tested on different examples"
+CONTROL = "(none)"  # the source of a baseline with less data than the one it is compared with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One model of a target: a row of the comparison, at one seed."""
+
+    row: int  # 0: the baseline
+    seed: int
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetResult:
+    """Everything that is known of one target at one data fraction."""
+
+    target: str
+    metric: str
+    comparison: Comparison
+    improvements: tuple[Improvement, ...]  # one per source
+    test: ExampleTest | None  # the paper's, on `test_sources`
+    test_sources: tuple[str, ...]
+    test_seed: int | None
+    n_examples: int
+    n_groups: int
+    doubt: str  # why there is no test; "" where there is
+    same_cell: tuple[int, int]  # pairs of seeds of one cell that the paper's test calls different, and all pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairResult:
+    """One pair as a row of the verdict table."""
+
+    verdict: Verdict
+    improvement: Improvement
+    paper_p: float
+    paper_outcome: str  # improvement, harm, no difference, or "" where there is no test
+    disagreement: str  # a sentence where the two differ
+
+
+def target_results(
+    table: ScoreTable, *, baselines: ScoreTable | None = None, grouped: bool = True
+) -> tuple[TargetResult, ...]:
+    """Compare every source of every target of a table with the target's baseline.
+
+    `baselines`: the table whose baselines are compared with (the full-data ones of the limited-data study), by default
+    the table's own. `grouped`: resample conversations, posts or dialogues; else rows, as the paper may have done.
+    """
+    results = []
+    for target in table.targets:
+        base = (baselines or table).scores.get((target, target))
+        moved = {source: score for (source, at), score in table.scores.items() if at == target and source != target}
+        if baselines is not None and (target, target) in table.scores:
+            moved[CONTROL] = table.scores[target, target]
+        there = {source: score for source, score in moved.items() if score.seeds}
+        if base is not None and base.seeds and there:
+            results.append(_target(table, target, base, there, grouped))
+    return tuple(results)
+
+
+def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score], grouped: bool) -> TargetResult:
+    rows = (base, *moved.values())
+    seeds = sorted({seed for score in rows for seed in score.seeds})
+    scores = np.full((len(rows), len(seeds)), np.nan)
+    undefined = np.zeros(scores.shape, dtype=bool)
+    for row, score in enumerate(rows):
+        for seed, value in zip(score.seeds, score.values, strict=True):
+            scores[row, seeds.index(seed)] = value
+            undefined[row, seeds.index(seed)] = np.isnan(value)
+    loaded = _load(table, rows)
+    covariance = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped)
+    comparison = compare(
+        TargetScores(
+            target=target,
+            sources=tuple(moved),
+            scores=scores,
+            undefined=undefined,
+            example_covariance=covariance,
+        )
+    )
+    test, tested, tested_seed = (
+        (None, (), None) if isinstance(loaded, str) else _paper_test(loaded, tuple(moved), target, grouped)
+    )
+    return TargetResult(
+        target=target,
+        metric=table.metric,
+        comparison=comparison,
+        improvements=improvements(comparison),
+        test=test,
+        test_sources=tested,
+        test_seed=tested_seed,
+        n_examples=0 if isinstance(loaded, str) else len(loaded.gold),
+        n_groups=0 if isinstance(loaded, str) else len(np.unique(loaded.groups)),
+        doubt=loaded if isinstance(loaded, str) else "" if test else "no seed has both a baseline and a transfer",
+        same_cell=(0, 0) if isinstance(loaded, str) else _same_cell(loaded, target, grouped),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The test predictions of every run of a target, on the same examples."""
+
+    metric: str
+    gold: NDArray[np.float64]  # (n_examples,)
+    groups: NDArray[np.int64]  # (n_examples,)
+    n_labels: int
+    outputs: NDArray[np.float64]  # (n_runs, n_examples): label indices (-1: not finite) or values
+    rows: NDArray[np.int64]  # (n_runs,): 0 the baseline, then the sources
+    seeds: NDArray[np.int64]  # (n_runs,)
+
+    def examples(self, *, grouped: bool) -> Examples:
+        """For the bootstrap; groups of one example each are no groups."""
+        groups = self.groups if grouped and len(np.unique(self.groups)) < len(self.groups) else None
+        metric: Metric = "pearson" if self.metric == "pearson" else "f1_macro"
+        gold = self.gold if metric == "pearson" else self.gold.astype(np.int64)
+        return Examples(gold=gold, metric=metric, n_labels=self.n_labels, groups=groups)
+
+    def answers(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64] | NDArray[np.int64]:
+        """Outputs of some runs, as the bootstrap takes them."""
+        made = self.outputs[chosen]
+        return made if self.metric == "pearson" else made.astype(np.int64)
+
+
+def _load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
+    """The predictions of every run, or why they cannot be used."""
+    if table.metric not in ("f1_macro", "pearson"):
+        return OTHER_METRIC
+    runs = [
+        Run(row=row, seed=seed, path=Path(path))
+        for row, score in enumerate(rows)
+        for seed, path in zip(score.seeds, score.predictions, strict=True)
+        if path
+    ]
+    if len(runs) < sum(len(score.seeds) for score in rows):
+        return NO_PREDICTIONS
+    try:
+        made = [predictions.read(run.path)["test"] for run in runs]
+    except (EmpslurmError, KeyError) as error:
+        return f"predictions cannot be read: {error}"
+    first = made[0]
+    if any(one.ids != first.ids for one in made):
+        return OTHER_EXAMPLES
+    return Loaded(
+        metric=table.metric,
+        gold=first.gold,
+        groups=np.unique(np.asarray(first.groups), return_inverse=True)[1],
+        n_labels=first.outputs.shape[1] if first.outputs.ndim == 2 else 0,
+        outputs=np.stack([_answer(one.outputs) for one in made]),
+        rows=np.array([run.row for run in runs]),
+        seeds=np.array([run.seed for run in runs]),
+    )
+
+
+def _answer(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values as they are, logits as label indices; a run that diverged has none: -1."""
+    if outputs.ndim == 1:
+        return outputs
+    finite = np.isfinite(outputs).all()
+    return outputs.argmax(1).astype(np.float64) if finite else np.full(len(outputs), -1.0)
+
+
+def _rng(*key: object) -> np.random.Generator:
+    """A stream that is a function of what it is used for: tables do not change from one gather to the next."""
+    return np.random.default_rng(int(ids.digest([str(part) for part in key], 16), 16))
+
+
+def _covariance(loaded: Loaded, n_rows: int, target: str, grouped: bool) -> NDArray[np.float64]:
+    drawn = resample(
+        loaded.examples(grouped=grouped),
+        loaded.answers(),
+        n_resamples=N_RESAMPLES_COVARIANCE,
+        rng=_rng("covariance", target),
+    )
+    return shared_example_covariance(drawn.scores, loaded.rows, loaded.seeds, n_rows)
+
+
+def _paper_test(
+    loaded: Loaded, sources: tuple[str, ...], target: str, grouped: bool
+) -> tuple[ExampleTest | None, tuple[str, ...], int | None]:
+    """One model per arm: the first seed that baseline and most sources have."""
+    seeds = sorted(set(loaded.seeds[loaded.rows == 0].tolist()))
+    counts = [int(((loaded.seeds == seed) & (loaded.rows > 0)).sum()) for seed in seeds]
+    if not counts or max(counts) == 0:
+        return None, (), None
+    seed = seeds[counts.index(max(counts))]
+    base = np.flatnonzero((loaded.seeds == seed) & (loaded.rows == 0))
+    moved = np.flatnonzero((loaded.seeds == seed) & (loaded.rows > 0))
+    test = example_test(
+        loaded.examples(grouped=grouped),
+        loaded.answers(base)[0],
+        loaded.answers(moved),
+        rng=_rng("paper", target),
+        n_resamples=N_RESAMPLES,
+    )
+    return test, tuple(sources[row - 1] for row in loaded.rows[moved]), int(seed)
+
+
+def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
+    """How often the paper's test calls two seeds of the very same cell different."""
+    n_different = n_pairs = 0
+    examples, rng = loaded.examples(grouped=grouped), _rng("seeds", target)
+    for row in np.unique(loaded.rows):
+        own = np.flatnonzero(loaded.rows == row)
+        for one, two in itertools.pairwise(own):
+            test = example_test(
+                examples,
+                loaded.answers(np.array([one]))[0],
+                loaded.answers(np.array([two])),
+                rng=rng,
+                n_resamples=N_RESAMPLES_SEEDS,
+            )
+            if not np.isnan(test.p_value[0]):
+                n_different += bool(test.p_value[0] < LEVEL)
+                n_pairs += 1
+    return n_different, n_pairs
+
+
+def pair_results(results: Sequence[TargetResult]) -> tuple[PairResult, ...]:
+    """Verdicts of all pairs with the paper's test beside; one family for all targets of all tables."""
+    verdicts = decide([result.comparison for result in results])
+    made, at = [], 0
+    for result in results:
+        for place, source in enumerate(result.comparison.sources):
+            made.append(_pair(verdicts[at], result, place, source))
+            at += 1
+    return tuple(made)
+
+
+def _pair(verdict: Verdict, result: TargetResult, place: int, source: str) -> PairResult:
+    p_value, outcome = float("nan"), ""
+    if result.test is not None and source in result.test_sources:
+        at = result.test_sources.index(source)
+        p_value = float(result.test.p_value[at])
+        outcome = paper_outcome(p_value, float(result.test.difference[at]))
+    return PairResult(
+        verdict=verdict,
+        improvement=result.improvements[place],
+        paper_p=p_value,
+        paper_outcome=outcome,
+        disagreement=_disagreement(outcome, verdict),
+    )
+
+
+def paper_outcome(p_value: float, difference: float) -> str:
+    """What the paper's test at .05 says; "" where it says nothing."""
+    if np.isnan(p_value):
+        return ""
+    if p_value >= LEVEL:
+        return "no difference"
+    return "improvement" if difference > 0 else "harm"
+
+
+def _disagreement(outcome: str, verdict: Verdict) -> str:
+    if not outcome or verdict.verdict in (outcome, "undecided"):
+        return ""
+    return f"paper's test: {outcome}; over seeds: {verdict.verdict}"
+
+
+def without_control(results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
+    """Results of the transfers alone: the control is no pair of the study."""
+    return tuple(_keep(result, [source != CONTROL for source in result.comparison.sources]) for result in results)
+
+
+def only_control(results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
+    """Results of the control alone."""
+    kept = [_keep(result, [source == CONTROL for source in result.comparison.sources]) for result in results]
+    return tuple(result for result in kept if result.comparison.sources)
+
+
+def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
+    chosen = np.flatnonzero(np.asarray(keep, dtype=bool))
+    comparison = result.comparison
+    cells = np.concatenate([[0], 1 + chosen])
+    made = replace(
+        comparison,
+        sources=tuple(comparison.sources[at] for at in chosen),
+        reasons=tuple(comparison.reasons[at] for at in chosen),
+        n_seeds=tuple(comparison.n_seeds[at] for at in cells),
+        covariance=comparison.covariance[np.ix_(chosen, chosen)],
+        mean_covariance=comparison.mean_covariance[np.ix_(cells, cells)],
+        **{
+            name: getattr(comparison, name)[chosen]
+            for name in (
+                "transfer",
+                "difference",
+                "standard_error",
+                "degrees_of_freedom",
+                "p_value",
+                "low",
+                "high",
+                "smallest_detectable",
+            )
+        },
+    )
+    return replace(result, comparison=made, improvements=tuple(result.improvements[at] for at in chosen))
