@@ -54,6 +54,7 @@ def run(
                 return EXIT_INTERRUPTED
         # accelerate turns a child's 75 into 1; both are for the states to tell apart
         worst = max(worst, 0 if process.popen.wait() == 0 else 1)
+        process.close()
     return worst
 
 

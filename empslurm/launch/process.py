@@ -104,6 +104,11 @@ class TrainProcess:
             time.sleep(POLL_S)
         self._signal(signal.SIGKILL)
 
+    def close(self) -> None:
+        """Let go of the port, once the processes are gone."""
+        if self._port is not None:
+            self._port.close()
+
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)

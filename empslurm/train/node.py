@@ -136,7 +136,8 @@ def run_packs(
     mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
     if len(mixed) > 1:
         raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
-    accelerator = Accelerator(mixed_precision=mixed.pop() if mixed else "no")
+    # Unless it is told that there is no GPU, several processes on a CPU would each believe to be the only one.
+    accelerator = Accelerator(mixed_precision=mixed.pop() if mixed else "no", cpu=not torch.cuda.is_available())
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
