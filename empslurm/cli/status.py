@@ -13,7 +13,7 @@ from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.launch import cost, policy
 from empslurm.launch.liveness import Queue
-from empslurm.launch.submission import folders
+from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
 from empslurm.store import CellState, RunsRoot
 
@@ -70,7 +70,7 @@ def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
 
 def held(root: RunsRoot, manifest: str) -> str:
     """Why the rest of the newest submission of a manifest must not start; empty when it may."""
-    ours = [folder for folder in folders(root.submissions) if f"-{manifest}-" in folder.name]
+    ours = of_manifest(root, manifest)
     try:
         cause = files.read_object(ours[-1] / policy.HOLD) if ours else {}
     except FileNotFoundError:
