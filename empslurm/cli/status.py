@@ -12,7 +12,8 @@ from empslurm import files
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.launch import cost, policy
-from empslurm.launch.submission import folders
+from empslurm.launch.liveness import Queue
+from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
 from empslurm.store import CellState, RunsRoot
 
@@ -26,8 +27,10 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--watch", action="store_true", help="refresh until nothing runs or is queued any more")
 
 
-def summary(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, Any]:
+def summary(plan: Plan, root: RunsRoot) -> dict[str, Any]:
     """Counts by state and target, running cells with their progress, failures with their last line, what was spent."""
+    queue = Queue()
+    states = common.states(plan, root, queue)
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
     running, failed, waiting = [], [], dict[str, int]()
     for cell in plan.cells:
@@ -48,6 +51,7 @@ def summary(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict
         "running": running,
         "queued": [{"why": why, "n_cells": n} for why, n in waiting.items()],
         "failed": failed,
+        "queue_answers": queue.jobs is not None if root.submissions.is_dir() else None,
         "held": held(root, plan.manifest.name),
         "spent": asdict(cost.spent(cost.journals(root, plan.manifest.name))),
     }
@@ -66,7 +70,7 @@ def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
 
 def held(root: RunsRoot, manifest: str) -> str:
     """Why the rest of the newest submission of a manifest must not start; empty when it may."""
-    ours = [folder for folder in folders(root.submissions) if f"-{manifest}-" in folder.name]
+    ours = of_manifest(root, manifest)
     try:
         cause = files.read_object(ours[-1] / policy.HOLD) if ours else {}
     except FileNotFoundError:
@@ -96,6 +100,8 @@ def show(value: Mapping[str, Any], out: Output) -> None:
         _and_more(value["queued"], out)
     if value["failed"]:
         out.table("", ("failed", "cells", "such as", "last line"), _failures(value["failed"]))
+    if value["queue_answers"] is False and value["totals"]["done"] != sum(value["totals"].values()):
+        out.line("squeue does not answer: what is queued is not seen, and may count as pending or lost", style="yellow")
     if value["held"]:
         out.line(f"the rest was held back: {value['held']}; mend it and submit again", style="red")
     if value["spent"]["n_starts"]:
@@ -134,7 +140,7 @@ def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
 
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
-    value = summary(plan, common.states(plan, root), root)
+    value = summary(plan, root)
     if given.watch:
         value = _watch(plan, root, value, out)
     out.document(value)
@@ -153,4 +159,4 @@ def _watch(plan: Plan, root: RunsRoot, value: dict[str, Any], out: Output) -> di
         if not value["totals"]["running"] and not value["totals"]["queued"]:
             return value
         time.sleep(REFRESH_S)
-        value = summary(plan, common.states(plan, root), root)
+        value = summary(plan, root)

@@ -11,7 +11,7 @@ from empslurm.cells import Cell
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.cli.prepare import prepare_all
-from empslurm.errors import UsageError
+from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import local, snapshot, submission
 from empslurm.launch.liveness import Queue, liveness
 from empslurm.launch.lock import submitting
@@ -49,6 +49,8 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
     """What is missing, said and sent."""
     plan, root = common.load_plan(given)
     queue = Queue()
+    if profile.kind == "slurm" and queue.jobs is None:
+        raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
     decisions = decide(plan, common.states(plan, root, queue), rerun_failed=given.verb == "resume")
     wanted = [decision.cell for decision in decisions if decision.action == "run"]
     provisional = [cell.id for cell in wanted if plan.is_provisional(cell)]

@@ -9,7 +9,7 @@ from typing import Any
 from empslurm import files
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.launch.submission import folders
+from empslurm.launch.submission import of_manifest
 from empslurm.plan import Pack
 from empslurm.store import RunsRoot
 
@@ -39,10 +39,9 @@ class Spent:
 
 def journals(root: RunsRoot, manifest: str) -> Iterator[list[dict[str, Any]]]:
     """The events of every pack that was submitted to Slurm under a manifest's name."""
-    for folder in folders(root.submissions):
-        if folder.name.split("-", 1)[-1].rpartition("-")[0] == manifest:
-            for path in sorted((folder / "packs").glob("*.jsonl")):
-                yield files.read_lines(path)
+    for folder in of_manifest(root, manifest):
+        for path in sorted((folder / "packs").glob("*.jsonl")):
+            yield files.read_lines(path)
 
 
 def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:

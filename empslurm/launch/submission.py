@@ -247,6 +247,11 @@ def folders(path: Path) -> list[Path]:
         return []
 
 
+def of_manifest(root: RunsRoot, manifest: str) -> list[Path]:
+    """Folders of all submissions of a manifest, oldest first."""
+    return [path for path in folders(root.submissions) if path.name.split("-", 1)[-1].rpartition("-")[0] == manifest]
+
+
 def _names(path: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(path))
