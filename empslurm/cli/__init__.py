@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "explain": ("cell", "which fields of two cells' identities differ"),
     "debug": ("debug", "one cell in this process for a few steps; changes nothing"),
     "gather": ("gather", "the tables so far, and plainly what is missing"),
+    "score": ("score", "every trained adapter's measure of any text, in one pass"),
+    "export": ("export", "adapters with model cards, as AdapterHub has them"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
 
