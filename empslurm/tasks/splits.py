@@ -40,7 +40,12 @@ def part_of(group: str, salt: int) -> Part:
 
 
 def split_name(dataset: Dataset, rule: SplitRule) -> str:
-    """The rule with its version and salt, as it enters a cell's identity."""
+    """The rule with its version and salt, as it enters a cell's identity.
+
+    It stands there for the digest of the split file: who is in which part follows from the groups' names (so from the
+    raw files, whose digest is in the identity too), this version and this salt, and a plan needs no data to know them.
+    The file's own digest is recorded with the prepared data and checked whenever that is used.
+    """
     return f"{rule}-{SPLIT_VERSION}-{SALTS.get(dataset.family, 0)}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empslurm import reference
+from empslurm import files, ids, reference
 from empslurm.config import DataUse
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import load_task, prepare, rejects
@@ -15,6 +15,15 @@ from empslurm.tasks.splits import SALTS, balance_columns, best_salt
 
 KNOWN = registry()
 COUNTS = {"epitome": 3_023, "conv": 11_176, "empdial_ei": 53_414, "news": 1_000, "empdial": 82_391, "eqt": 1_500}
+# Of split.json, first 12 digits: they move only with SPLIT_VERSION, a salt or the raw files
+SPLITS = {
+    "conv": "cc46a2528957",
+    "empdial": "a5061fa444f7",
+    "empdial_ei": "7ca387750200",
+    "epitome": "bac9401a9c42",
+    "eqt": "95a1159258d5",
+    "news": "cc46a2528957",
+}
 # The paper's own shares of all examples; News Emotion and EmpQT here are of another selection than the paper's
 AS_PUBLISHED = ("epitome_er", "epitome_ex", "epitome_ip", "empdial_ei")
 
@@ -36,6 +45,9 @@ def test_counts(name: str, real_data: Path, cache: Path) -> None:
     assert locate(dataset, real_data, cache).pinned
     made = prepare(dataset, real_data, cache)
     assert made.meta["n_examples"] == COUNTS[name]
+    split = files.read_object(made.folder / "split.json")
+    assert ids.digest(split) == made.meta["split"]["digest"]
+    assert made.meta["split"]["digest"][:12] == SPLITS[name]
     assert rejects(made) == []
 
 
