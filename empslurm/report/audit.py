@@ -10,7 +10,8 @@ from typing import Any
 from empslurm import files
 from empslurm.config import SplitRule
 from empslurm.report.formats import Table, number, text
-from empslurm.report.tables import to_rows_csv, write_table
+from empslurm.report.tables import to_rows_csv
+from empslurm.report.write import write_table
 from empslurm.tasks.audit import RULES, Audit, TaskAudit
 from empslurm.tasks.overlap import Overlap
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from empslurm import files, reference
 from empslurm.report.formats import Entry, Table, number, text
-from empslurm.report.tables import to_rows_csv, write_table
+from empslurm.report.tables import to_rows_csv
+from empslurm.report.write import write_table
 from empslurm.tasks import Registry
 from empslurm.tasks.schema import Dataset, Task
 from empslurm.tasks.stats import COLUMNS
