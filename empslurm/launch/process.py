@@ -35,12 +35,25 @@ def launch_command(
         )
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
-    command += ["--mixed_precision", mixed_precision]
+    command += ["--mixed_precision", mixed_precision, "--num_cpu_threads_per_process", str(n_threads(n_processes))]
     if n_processes == 1:
         command += ["--quiet"]
     else:
         command += ["--multi_gpu", "--main_process_port", str(port)]
     return [*command, str(job), *arguments]
+
+
+def n_threads(n_processes: int) -> int:
+    """CPU threads of each of these processes: as OMP_NUM_THREADS says, else their share of the cores that are theirs.
+
+    Without a word from us accelerate takes one thread, whatever the machine.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    n_cores = int(cores) if cores.isdigit() else len(os.sched_getaffinity(0))
+    return max(1, n_cores // n_processes)
 
 
 def offline_environment() -> dict[str, str]:
