@@ -10,7 +10,7 @@ EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format submit status resume gather debug doctor clean \
+.PHONY: help install demo bench test check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -56,6 +56,9 @@ check: install ## ruff, mypy (strict), import-linter
 format: install ## let ruff format and mend the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: install ## what training costs, beside AdapterTrainer: benchmarks/results/training.json
+	$(BIN)/python benchmarks/training.py
 
 submit: install ## run what is missing: MANIFEST=name [PROFILE=name]
 	$(EMPSLURM) submit $(MANIFEST) $(profile_flag)
