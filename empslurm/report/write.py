@@ -99,7 +99,9 @@ def _summary(sections: Sequence[Section], fixed: Sequence[Table], inputs: str, p
         headline=tuple(
             named(section, sentence) for section in sections for sentence in findings.headline(section.study)
         ),
-        lacking={named(section, name): why for section in sections for name, why in section.study.lacking.items()},
+        lacking=dict(
+            sorted((named(section, name), why) for section in sections for name, why in section.study.lacking.items())
+        ),
         tables=tuple(
             replace(table, title=named(section, table.title))
             for section in sections
