@@ -438,9 +438,13 @@ class RunsRoot:
             raise UnknownCellError(f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}")
         return CellDir(self.path / "cells" / cell_id)
 
+    def ids(self) -> list[str]:
+        """The ids of all cells there are, sorted; foreign names are left alone. Raises StoreError."""
+        return _names(self.path / "cells", CELL_ID)
+
     def cells(self) -> list[CellDir]:
-        """All cells there are, sorted by id; foreign names are left alone. Raises StoreError."""
-        return [CellDir(self.path / "cells" / name) for name in _names(self.path / "cells", CELL_ID)]
+        """All cells there are, sorted by id. Raises StoreError."""
+        return [CellDir(self.path / "cells" / name) for name in self.ids()]
 
     def find(self, name: str) -> CellDir:
         """The one cell whose id starts with `name`. Raises UnknownCellError when none or several do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ from empslurm.store import RunsRoot
 from empslurm.tasks import Registry, registry
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
     from empslurm.gather import Gathered
     from empslurm.plan import Plan
     from empslurm.report.formats import Table
-    from empslurm.report.write import Written
+    from empslurm.report.summary import Summary
 
-SHOWN = ("table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
 SHOWN_MISSING = 12  # of one state; the file has all
 
 
@@ -42,7 +44,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     folder = given.out or RunsRoot(given.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):
         written = write(gathered, folder, ratings=reference.ratings(given.ratings), grouped=not given.rows)
-    return report(gathered, written, out)
+    return report(gathered, folder, written, out)
 
 
 def _gathered(given: argparse.Namespace, out: Output) -> Gathered:
@@ -84,68 +86,85 @@ def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]
     return frozenset(one.raw_digest for one in found if one.state == "sample" and one.raw_digest is not None)
 
 
-def report(gathered: Gathered, written: Written, out: Output) -> int:
+def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> int:
     """Say what there is: for people tables and files, for programs one document. 1 where a result was refused."""
-    from empslurm.report.findings import headline
-
-    refused = [cell for cell in gathered.missing if cell.state == "refused"]
-    tables = [*written.ratings, *(table for section in written.sections for table in section.tables)]
+    paths = [str(folder / name) for name in written.files]
     out.document(
         {
             "name": gathered.name,
-            "folder": str(written.folder),
+            "folder": str(folder),
+            "report": str(folder / written.report),
             "n_planned": gathered.n_planned,
             "n_done": gathered.n_done,
             "groups": [
                 {"name": group.name, "setting": dict(group.setting), "n_cells": len(group.runs), "data": group.notes}
                 for group in gathered.groups
             ],
-            "tables": [
-                {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
-                for table in tables
-            ],
-            "headline": [sentence for section in written.sections for sentence in headline(section.study)],
-            "lacking": written.lacking,
+            "headline": list(written.headline),
+            "tables": [dict(table) for table in written.contents],
+            "lacking": dict(written.lacking),
             "missing": [
                 {"id": cell.id, "state": cell.state, "why": cell.why, "kind": cell.kind} for cell in gathered.missing
             ],
-            "report": str(written.report),
-            "files": [str(path) for path in written.files],
+            "files": paths,
         }
     )
-    for section in written.sections:
-        if section.study.group.name:
-            out.line(f"{section.study.group.name}\n", style="bold")
-        for table in section.tables:
-            if table.name.startswith(SHOWN):
-                show(table, out)
-        for sentence in headline(section.study):
-            out.line(sentence)
-    _show_missing(gathered, out)
+    for table in written.tables:
+        show(table, out)
+    for sentence in written.headline:
+        out.line(sentence)
     for name, why in written.lacking.items():
         out.line(f"missing: {name}: {why}")
-    out.line(f"{len(written.files)} files in {written.folder}:")
-    for path in written.files:
-        out.line(str(path))
-    return 1 if refused else 0
+    _show_missing(gathered, out)
+    for path in paths:
+        out.line(path)
+    return 1 if any(cell.state == "refused" for cell in gathered.missing) else 0
 
 
 def show(table: Table, out: Output) -> None:
-    """A table for people, its caption below."""
+    """A table for people, its caption below; one too wide for the terminal is shown in parts."""
     if out.json:
         return
+    out.line(f"{table.number}: {table.title}" if table.number else table.title, style="bold")
+    for columns in _parts(table, out.console().width):
+        out.console().print(_rich(table, columns), soft_wrap=False)
+    out.line(table.caption + "\n", style="dim")
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Column numbers of each part, the label columns first in all of them."""
+    labels = list(range(table.n_labels))
+    room = width - 2 - sum(_width(table, at) + 2 for at in labels)
+    parts: list[list[int]] = [[]]
+    left = room
+    for at in range(table.n_labels, len(table.columns)):
+        needed = _width(table, at) + 2
+        if parts[-1] and needed > left:
+            parts.append([])
+            left = room
+        parts[-1].append(at)
+        left -= needed
+    return [labels + part for part in parts]
+
+
+def _width(table: Table, at: int) -> int:
+    """Of the longest word of the header and the longest cell."""
+    words = [word for line in table.head for word in line[at].split()]
+    return max(map(len, (*words, *(row[at].text for row in table.rows))), default=0)
+
+
+def _rich(table: Table, columns: Sequence[int]) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    out.line(f"{table.number}: {table.title}" if table.number else table.title, style="bold")
     made = RichTable(box=box.SIMPLE_HEAD)
-    for at, parts in enumerate(zip(*table.head, strict=True)):
-        made.add_column(Text(" ".join(filter(None, parts))), justify="left" if at < table.n_labels else "right")
+    for at in columns:
+        head = " ".join(filter(None, (line[at] for line in table.head)))
+        made.add_column(Text(head), justify="left" if at < table.n_labels else "right", min_width=_width(table, at))
     for row in table.rows:
-        made.add_row(*(Text(entry.text, style=_style(entry.bold, entry.underlined)) for entry in row))
-    out.console().print(made, soft_wrap=False)
-    out.line(table.caption + "\n", style="dim")
+        made.add_row(*(Text(row[at].text, style=_style(row[at].bold, row[at].underlined)) for at in columns))
+    return made
 
 
 def _style(bold: bool, underlined: bool) -> str:

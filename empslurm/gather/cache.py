@@ -116,7 +116,7 @@ Outcome = Row | str | None  # verified, refused and why, or no result
 def _chunks(root: RunsRoot, cells: Sequence[str]) -> Iterator[list[tuple[str, Outcome]]]:
     tasks = [(root, cells[start : start + CHUNK]) for start in range(0, len(cells), CHUNK)]
     n_workers = len(os.sched_getaffinity(0))
-    there = sum((root.cell(cell).path / "result.json").exists() for cell in cells)
+    there = sum(os.path.exists(f"{root.path}/cells/{cell}/result.json") for cell in cells)
     if there < WORTH_A_POOL or n_workers < 2:
         yield from map(_verify_chunk, tasks)
         return

@@ -122,7 +122,7 @@ def gather(
 
     `sample_digests`: raw-data digests that are known to be of the invented sample. `advance(n)`: n cells are done with.
     """
-    there = {cell.id for cell in root.cells()}
+    there = set(root.ids())
     wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells]
     runs, refused = cache.verified(root, [cell for cell in wanted if cell in there], advance)
     absent = [cell for cell in wanted if cell not in runs.index]
@@ -187,11 +187,8 @@ def _groups(
     for part in parts:
         own = runs.loc[[place.id for place in part]].copy()
         notes = _data_notes(part, registry, samples)
-        own["data"] = [notes.get(target, "pinned") for target in own["target"]]
-        own["predictions"] = [
-            str(root.cell(cell).path / output / predictions.NAME)
-            for cell, output in zip(own["id"], own["output"], strict=True)
-        ]
+        own["data"] = own["target"].map(notes).fillna("pinned").astype("string")
+        own["predictions"] = f"{root.path}/cells/" + own["id"] + "/" + own["output"] + f"/{predictions.NAME}"
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)
         made.append(

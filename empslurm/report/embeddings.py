@@ -15,8 +15,8 @@ from empslurm.analysis.similarity import TaskSimilarity, cosine, task_similarity
 if TYPE_CHECKING:
     import pandas as pd
 
-VECTORS = "vectors.safetensors"  # fisher: "<label kind>/<component>" -> vector; embed: "embedding" -> vector
-EMBEDDING = "embedding"
+VECTORS = "embedding.safetensors"  # fisher: "<label kind>/<component>" -> vector; embed: "mean" -> vector
+EMBEDDING = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from empslurm.report.significance import PairResult
 from empslurm.report.study import Study
 from empslurm.report.tables import improvements, suffix, title_of
 
-if TYPE_CHECKING:
-    from empslurm.report.write import Section
-
 HERE = Path(__file__).parent
 QUESTION = "Does training on task A first help task B?"
 # Nothing may be loaded, from anywhere: what the page needs is in it.
@@ -33,6 +30,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 SHOWN_MISSING = 200
 OUTLIER = 0.5  # of its column's median: a run that did not learn
 FEWEST_FOR_OUTLIER = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One group: its study and its tables."""
+
+    study: Study
+    tables: tuple[Table, ...]
 
 
 def page(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from empslurm import files
-from empslurm.gather import Gathered, Missing
+from empslurm.gather import Gathered, Group, Missing
 from empslurm.reference import Rating
 from empslurm.report import figures, findings, paper
+from empslurm.report import summary as summaries
 from empslurm.report.formats import Table, to_csv, to_latex, to_markdown
+from empslurm.report.page import Section, page
 from empslurm.report.study import Study, study
+from empslurm.report.summary import Summary, inputs_digest
 from empslurm.report.tables import (
     PAIR_COLUMNS,
     pair_rows,
@@ -21,30 +24,8 @@ from empslurm.report.tables import (
 )
 
 ORIGIN_COLUMNS = ("row", "column", "ids")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One group: its study and its tables."""
-
-    study: Study
-    tables: tuple[Table, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What was made: what to show, and every file."""
-
-    folder: Path
-    sections: tuple[Section, ...]
-    ratings: tuple[Table, ...]  # of the ratings, which no group changes
-    files: tuple[Path, ...]
-    report: Path
-
-    @property
-    def lacking(self) -> dict[str, str]:
-        """What could not be made, and why, over all groups."""
-        return {name: why for section in self.sections for name, why in section.study.lacking.items()}
+REPORT = "report.html"
+SHOWN = ("table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
 
 
 def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating]) -> tuple[Table, ...]:
@@ -79,24 +60,61 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
     return tuple(table for table in made if table is not None)
 
 
-def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True) -> Written:
-    """All files of a gather. Raises StoreError where `folder` cannot be written."""
-    from empslurm.report.page import page
+def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True) -> Summary:
+    """All files of a gather; where they are there already, from the same inputs, they are left alone.
 
-    paths = _write_long(gathered, folder)
+    Raises StoreError where `folder` cannot be written.
+    """
+    inputs = inputs_digest(gathered, ratings, grouped=grouped)
+    known = summaries.load(folder, inputs)
+    if known is not None:
+        return known
+    (folder / summaries.NAME).unlink(missing_ok=True)
+    sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
     fixed = tables_of_ratings(gathered, ratings)
+    paths = _write_long(gathered, folder)
     for table in fixed:
         paths += write_table(table, folder)
-    sections = []
-    for group in gathered.groups:
-        done = study(gathered, group, ratings=ratings, grouped=grouped)
-        section = Section(study=done, tables=tables_of_study(done))
-        sections.append(section)
-        paths += _write_section(section, folder / group.name)
-    paths.append(_write_missing(gathered.missing, folder))
-    report = folder / "report.html"
-    files.write_text(report, page(gathered, sections, fixed))
-    return Written(folder=folder, sections=tuple(sections), ratings=fixed, files=(*paths, report), report=report)
+    for section in sections:
+        paths += _write_section(section, folder / section.study.group.name)
+    paths += [_write_missing(gathered.missing, folder), folder / REPORT]
+    files.write_text(folder / REPORT, page(gathered, sections, fixed))
+    made = _summary(sections, fixed, inputs, [path.relative_to(folder).as_posix() for path in paths])
+    summaries.save(made, folder)
+    return made
+
+
+def _section(gathered: Gathered, group: Group, ratings: Sequence[Rating], grouped: bool) -> Section:
+    done = study(gathered, group, ratings=ratings, grouped=grouped)
+    return Section(study=done, tables=tables_of_study(done))
+
+
+def _summary(sections: Sequence[Section], fixed: Sequence[Table], inputs: str, paths: Sequence[str]) -> Summary:
+    def named(section: Section, text: str) -> str:
+        return f"{section.study.group.name}: {text}" if section.study.group.name else text
+
+    tables = [table for section in sections for table in section.tables]
+    return Summary(
+        inputs=inputs,
+        headline=tuple(
+            named(section, sentence) for section in sections for sentence in findings.headline(section.study)
+        ),
+        lacking=dict(
+            sorted((named(section, name), why) for section in sections for name, why in section.study.lacking.items())
+        ),
+        tables=tuple(
+            replace(table, title=named(section, table.title))
+            for section in sections
+            for table in section.tables
+            if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
+        ),
+        contents=tuple(
+            {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
+            for table in (*fixed, *tables)
+        ),
+        files=tuple(paths),
+        report=REPORT,
+    )
 
 
 def _write_section(section: Section, folder: Path) -> list[Path]:

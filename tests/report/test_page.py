@@ -54,7 +54,8 @@ def report(tmp_path_factory):
     root = RunsRoot(tmp_path_factory.mktemp("runs"))
     for cell in grid(("epitome_er", "news_empathy", "conv_emopol"), seeds=(1, 2)):
         finish(root, cell)
-    return write(gather(root, None, registry()), root.gathered / "all", ratings=reference.ratings()).report
+    folder = root.gathered / "all"
+    return folder / write(gather(root, None, registry()), folder, ratings=reference.ratings()).report
 
 
 def _in_browser(report, tmp_path, width):
@@ -99,7 +100,8 @@ def test_hostile_names_stay_text(tmp_path):
     path = tmp_path / "<b>results.csv"
     evil = "<img src=x onerror=alert(1)>"
     path.write_text(f"source,target,seed,metric,value\n,{evil},1,pearson,0.5\nepitome_er,{evil},1,pearson,0.6\n")
-    text = write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings()).report.read_text()
+    write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
+    text = (tmp_path / "out" / "report.html").read_text()
     assert "<img" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
 

@@ -107,7 +107,7 @@ def test_fractions_have_tables_of_their_own(tmp_path):
 def test_files_agree_with_the_tables(root, tmp_path):
     gathered = gather(root, None, registry())
     written = write(gathered, tmp_path / "out", ratings=reference.ratings())
-    assert all(path.is_file() for path in written.files)
+    assert all((tmp_path / "out" / name).is_file() for name in written.files)
     table = _tables(root)[7, 1.0]
     with open(tmp_path / "out" / "table7.csv") as stream:
         rows = {row["source"]: row for row in csv.DictReader(stream)}

@@ -1,0 +1,97 @@
+"""What a gather has to say, kept beside its files: with nothing new, it is read back and nothing is computed again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import empslurm
+from empslurm import files, ids
+from empslurm.errors import StoreError
+from empslurm.gather import Gathered
+from empslurm.reference import Rating
+from empslurm.report.formats import Entry, Table
+
+NAME = "summary.json"
+CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # of which a table's numbers are a function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """For the terminal and for programs."""
+
+    inputs: str  # digest of everything that the files are made from
+    headline: tuple[str, ...]
+    lacking: Mapping[str, str]  # what could not be made, and why
+    tables: tuple[Table, ...]  # Tables 7 and 8, Figures 6 and 7
+    contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption
+    files: tuple[str, ...]  # relative to the folder
+    report: str
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that makes tables: another version makes them anew."""
+    found = hashlib.sha256()
+    for name in CODE:
+        path = Path(empslurm.__file__).parent / name
+        for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if one.suffix in (".py", ".csv", ".css", ".js"):
+                found.update(one.read_bytes())
+    return found.hexdigest()
+
+
+def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: bool) -> str:
+    """Equal where everything that the files are made from is equal."""
+    import pandas as pd
+
+    found = hashlib.sha256(_code().encode())
+    for group in gathered.groups:
+        found.update(ids.canonical_json([group.name, group.setting, group.notes]).encode())
+        found.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
+    missing = [asdict(cell) for cell in gathered.missing]
+    rest = [gathered.name, gathered.n_planned, missing, [repr(rating) for rating in ratings], grouped]
+    found.update(ids.canonical_json(rest).encode())
+    return found.hexdigest()
+
+
+def save(summary: Summary, folder: Path) -> None:
+    """Keep a summary beside its files."""
+    files.write_json(folder / NAME, {**asdict(summary), "tables": [_plain(table) for table in summary.tables]})
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    """A table as JSON: NaN is null."""
+    rows = [
+        [{**asdict(entry), "raw": None if entry.raw != entry.raw else entry.raw} for entry in row] for row in table.rows
+    ]
+    return {**asdict(table), "rows": rows, "origin": []}
+
+
+def load(folder: Path, inputs: str) -> Summary | None:
+    """The summary of files that were made from the same inputs and are all there; else None."""
+    with contextlib.suppress(FileNotFoundError, StoreError, KeyError, TypeError, AttributeError):
+        value = files.read_object(folder / NAME)
+        if value["inputs"] != inputs or not all((folder / name).is_file() for name in value["files"]):
+            return None
+        return Summary(
+            inputs=inputs,
+            headline=tuple(value["headline"]),
+            lacking=dict(value["lacking"]),
+            tables=tuple(_table(table) for table in value["tables"]),
+            contents=tuple(value["contents"]),
+            files=tuple(value["files"]),
+            report=str(value["report"]),
+        )
+    return None
+
+
+def _table(value: Mapping[str, Any]) -> Table:
+    rows = tuple(tuple(Entry(**entry) for entry in row) for row in value["rows"])
+    head = tuple(tuple(line) for line in value["head"])
+    return Table(**{**value, "rows": rows, "head": head, "columns": tuple(value["columns"]), "origin": ()})

@@ -1,0 +1,129 @@
+"""The whole verb: files, what is said, and nothing done twice."""
+
+import json
+
+import pytest
+
+from empslurm import reference
+from empslurm.cli import main
+from empslurm.gather import gather
+from empslurm.report import write as write_module
+from empslurm.store import RunsRoot
+from empslurm.tasks import registry
+from tests.gather.grids import baseline, finish, grid
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = RunsRoot(tmp_path / "runs")
+    for cell in grid(("epitome_er", "news_empathy"), seeds=(1, 2)):
+        finish(root, cell)
+    return root
+
+
+def _gather(root, *more):
+    return main(["--runs", str(root.path), "--data", str(root.path / "nothing"), "gather", *more])
+
+
+def test_gather_names_its_files_and_ends_with_the_report(root, capsys):
+    assert _gather(root) == 0
+    said = capsys.readouterr()
+    assert said.out.rstrip().endswith("report.html")
+    assert "Table 7: macro F1" in said.out
+    assert "8 cells have a verified result; 0 are missing" in said.out
+    folder = root.gathered / "all"
+    for name in ("table2.csv", "table3.tex", "table5.md", "table7.csv", "figure6.svg", "figure8.png", "verdicts.csv"):
+        assert (folder / name).is_file(), name
+
+
+def test_the_document_is_one_and_whole(root, capsys):
+    assert _gather(root, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["n_done"], found["missing"]) == ("all", 8, [])
+    assert found["report"].endswith("report.html")
+    assert {table["number"] for table in found["tables"]} >= {"Table 2", "Table 3", "Table 5", "Table 7", "Table 8"}
+    assert "Figure 10" in found["lacking"]
+
+
+def test_with_nothing_new_nothing_is_made_again(root, monkeypatch, capsys):
+    assert _gather(root) == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr(write_module, "study", lambda *given, **more: pytest.fail("was made again"))
+    assert _gather(root) == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize("change", ["result", "file", "ratings"])
+def test_something_new_or_lost_is_made_again(root, monkeypatch, change, tmp_path):
+    assert _gather(root) == 0
+    more = []
+    if change == "result":
+        finish(root, baseline("hope"))
+    elif change == "file":
+        (root.gathered / "all" / "table7.csv").unlink()
+    else:
+        path = tmp_path / "ratings.csv"
+        path.write_text(
+            "task,aspect,a,b\nhope,definition,1,2\nepitome_er,definition,3,3\nnews_empathy,definition,5,4\n"
+        )
+        more = ["--ratings", str(path)]
+    made = []
+    study = write_module.study
+    monkeypatch.setattr(write_module, "study", lambda *given, **more: made.append(1) or study(*given, **more))
+    assert _gather(root, *more) == 0
+    assert made == [1]
+    assert (root.gathered / "all" / "table7.csv").is_file()
+
+
+def test_a_refused_result_is_work_that_failed(root, capsys):
+    path = root.cell(grid(("epitome_er",))[0].id).path / "output-0001" / "predictions.parquet"
+    path.write_bytes(b"PAR1")
+    assert _gather(root) == 1
+    assert "predictions.parquet must match its checksum" in capsys.readouterr().out
+    assert "must match its checksum" in (root.gathered / "all" / "report.html").read_text()
+
+
+def test_two_inputs_are_wrong_use(root, capsys):
+    assert _gather(root, "--published", "--results", "x.csv") == 2
+    assert "must have one input" in capsys.readouterr().err
+    assert _gather(root, "--predictions", "x") == 2
+
+
+def test_a_results_file_gets_the_whole_treatment(root, tmp_path, capsys):
+    assert _gather(root) == 0
+    assert _gather(root, "--results", str(root.gathered / "all" / "long.csv"), "--json") == 2 - 1
+    assert "one metric per target" in capsys.readouterr().out
+    lines = (root.gathered / "all" / "long.csv").read_text().splitlines()
+    main_only = [line for line in lines if ",f1_macro," in line or ",pearson," in line]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([lines[0], *main_only]) + "\n")
+    assert _gather(root, "--results", str(path), "--out", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "table7.csv").read_text() == (root.gathered / "all" / "table7.csv").read_text()
+
+
+def test_narrow_terminals_get_tables_in_parts(capsys, monkeypatch):
+    from empslurm.cli.gather import show
+    from empslurm.cli.output import Output
+    from empslurm.gather import published
+    from empslurm.report.scores import score_tables
+    from empslurm.report.tables import table_of_scores
+
+    monkeypatch.setenv("COLUMNS", "60")
+    gathered = published(registry())
+    show(table_of_scores(score_tables(gathered, gathered.groups[0])[0], registry()), Output(json=False))
+    said = capsys.readouterr().out
+    assert said.count("Condolence") > 1
+    assert "…" not in said
+    table = said.split("Sources are rows")[0]
+    assert max(map(len, table.splitlines())) <= 60
+
+
+def test_several_settings_have_folders_of_their_own(tmp_path):
+    root = RunsRoot(tmp_path)
+    for cell in (*grid(("epitome_er", "hope")), *grid(("epitome_er", "hope"), backbone="minilm")):
+        finish(root, cell)
+    gathered = gather(root, None, registry())
+    written = write_module.write(gathered, tmp_path / "out", ratings=reference.ratings())
+    folders = {name.split("/")[0] for name in written.files if "/" in name}
+    assert folders == {group.name for group in gathered.groups}
+    assert len(folders) == 2
