@@ -122,13 +122,20 @@ def append_line(path: Path, line: str) -> None:
 def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a regular file of bounded size. Raises FileNotFoundError when absent, DamagedError if too large."""
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedError(f"{path} must be a regular file, but is not; move it away")
-        if found.st_size > max_bytes:
-            raise DamagedError(f"{path} must be smaller than {max_bytes:,} bytes, but is larger; move it away")
-        with open(path, "rb") as stream:
-            return stream.read()
+        # Without waiting: a pipe in the place of a file must not hold anybody up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise DamagedError(f"{path} must be a regular file, but is not; move it away")
+            if found.st_size > max_bytes:
+                raise DamagedError(f"{path} must be smaller than {max_bytes:,} bytes, but is larger; move it away")
+            parts = []
+            while part := os.read(descriptor, max(found.st_size + 1, 4096)):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise
     except OSError as error:

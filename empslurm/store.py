@@ -320,13 +320,16 @@ class RunsRoot:
             raise UnknownCellError(f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}")
         return CellDir(self.path / "cells" / cell_id)
 
-    def cells(self) -> list[CellDir]:
-        """All cells there are, sorted by id; foreign names are left alone."""
+    def cell_ids(self) -> list[str]:
+        """Ids of all cells there are, sorted; foreign names are left alone."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self.path / "cells"))
+            return sorted(name for name in os.listdir(self.path / "cells") if CELL_ID.fullmatch(name))
         except FileNotFoundError:
             return []
-        return [CellDir(self.path / "cells" / name) for name in names if CELL_ID.fullmatch(name)]
+
+    def cells(self) -> list[CellDir]:
+        """All cells there are, sorted by id."""
+        return [CellDir(self.path / "cells" / name) for name in self.cell_ids()]
 
     def find(self, name: str) -> CellDir:
         """The one cell whose id starts with `name`. Raises UnknownCellError when none or several do."""

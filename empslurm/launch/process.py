@@ -18,10 +18,12 @@ from empslurm.launch.liveness import LOG_VARIABLE
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 POLL_S = 0.1
+# accelerate warns of the taken port that it is given on purpose.
+PORT_IS_MEANT = {"PYTHONWARNINGS": "ignore:Port:UserWarning"}
 
 
 def launch_command(precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None) -> list[str]:
-    """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
+    """The `accelerate launch` command line of one train process; every choice explicit, no user's defaults read.
 
     `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
     can take it between being found free and being used, which `--main_process_port 0` does not exclude.
@@ -31,7 +33,7 @@ def launch_command(precision: str, n_processes: int, arguments: Sequence[str], p
         raise UsageError(
             f"{job} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
         )
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
     if n_processes == 1:
@@ -72,7 +74,7 @@ class TrainProcess:
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
-            env={**offline_environment(), **(environment or {}), LOG_VARIABLE: str(log.resolve())},
+            env={**offline_environment(), **PORT_IS_MEANT, **(environment or {}), LOG_VARIABLE: str(log.resolve())},
             start_new_session=True,
             preexec_fn=_ignore_usr2,
         )
