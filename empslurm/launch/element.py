@@ -93,6 +93,9 @@ class Work:
         if restarts >= int(self.settings["requeues"]):
             say(f"this job has started {restarts + 1} times, and no more is allowed by its profile; submit again")
             return False
+        if any(policy.stalled(self._journal(place).events()) for place in self.places):
+            say(f"{policy.STALLS} starts in a row ended before training came further; raise time, then submit again")
+            return False
         return True
 
     def _on_term(self, *_: object) -> None:
@@ -104,7 +107,7 @@ class Work:
             return
         self.stopping = True
         for place in self.running:  # noted first: there may be no time for it later
-            self._end(place, "stopped")
+            self._end(place, "stopped", steps=self._steps(place))
         for process in self.running.values():
             process.ask()
         for process in self.running.values():
@@ -276,6 +279,10 @@ class Work:
         except FileNotFoundError:
             return ""
         return f"{len(cause['cells'])} cells failed alike: {cause['message']}"
+
+    def _steps(self, place: int) -> float:
+        """How far the cells of a pack are together, as far as their progress notes tell."""
+        return sum(float(self.root.cell(cell.id).progress().get("step", 0)) for cell in self.packs[place].cells)
 
     # ---- small things -----------------------------------------------------------------------------------------------
 

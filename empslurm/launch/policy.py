@@ -17,6 +17,7 @@ Reason = Literal["done", "failed", "stopped", "killed", "waiting", "held"]
 KILLS_IN_PLACE = 1  # a pack whose process was killed goes on from its checkpoint on the same node, ...
 KILLS_ALLOWED = 2  # ... the next time on another one
 LOSSES_OF_NODE = 2  # starts that never ended, after which a node is left out
+STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
 HOLD_PACKS = 3  # so many packs ...
 HOLD_CELLS = 5  # ... with so many cells failing alike hold the rest back
 HOLD = "hold.json"
@@ -59,6 +60,12 @@ def bad_nodes(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def _incarnation(event: Mapping[str, Any]) -> tuple[object, object]:
     return event.get("job"), event.get("restart")
+
+
+def stalled(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a pack is stopped again and again before training comes any further."""
+    steps = [event.get("steps") for event in events if event.get("event") == "end" and event.get("reason") == "stopped"]
+    return len(steps) >= STALLS and len(set(steps[-STALLS:])) == 1
 
 
 def wait_s(events: Iterable[Mapping[str, Any]]) -> int | None:

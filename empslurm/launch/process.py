@@ -18,6 +18,8 @@ from empslurm.launch.liveness import LOG_VARIABLE
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 POLL_S = 0.1
+# accelerate warns of the taken port that it is given on purpose.
+PORT_IS_MEANT = {"PYTHONWARNINGS": "ignore:Port:UserWarning"}
 
 
 def launch_command(
@@ -33,7 +35,7 @@ def launch_command(
         raise UsageError(
             f"{job} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
         )
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
     command += ["--mixed_precision", mixed_precision, "--num_cpu_threads_per_process", str(n_threads(n_processes))]
     if n_processes == 1:
@@ -87,7 +89,7 @@ class TrainProcess:
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
-            env={**offline_environment(), **(environment or {}), LOG_VARIABLE: str(log.resolve())},
+            env={**offline_environment(), **PORT_IS_MEANT, **(environment or {}), LOG_VARIABLE: str(log.resolve())},
             start_new_session=True,
             preexec_fn=_ignore_usr2,
         )

@@ -39,7 +39,7 @@ def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) 
     """The state of every cell. A cell that nothing runs is `queued` when a job of the queue has it."""
     queue = queue or Queue()
     alive = liveness(queue)
-    there = {cell.id for cell in root.cells()}
+    there = set(root.ids())
     pending = CellState(state="pending")
     found = {cell: root.cell(cell).state(alive) if cell in there else pending for cell in cell_ids}
     if all(state.state in ("done", "running") for state in found.values()) or not root.submissions.is_dir():

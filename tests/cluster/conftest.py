@@ -13,6 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "testcluster" / "cluster.sh"
 MARKER = ".empslurm-testcluster"
+ABSENT = "no Slurm cluster answers: run `make cluster-up`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +165,16 @@ def find_cluster() -> Cluster | None:
 def cluster() -> Iterator[Cluster]:
     found = find_cluster()
     if found is None:
-        pytest.skip("no Slurm cluster answers: run `make cluster-up`")
+        pytest.skip(ABSENT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(found.state / "etc" / "slurm.conf"))
         found.clear()
         yield found
         found.clear()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all tests that were skipped for want of a cluster."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if ABSENT in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests of tests/cluster are skipped: {ABSENT}")

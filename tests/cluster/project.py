@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -64,6 +65,18 @@ class Project:
     def json(self, *words: str, expect: int = 0) -> Any:
         """The one JSON document of a call."""
         return json.loads(self.call(*words, "--json", expect=expect)[0])
+
+    def start_twin(self, manifest: str) -> tuple[Project, subprocess.Popen[str]]:
+        """The same manifest on its way in a folder of its own: one undisturbed process, without Slurm."""
+        twin = Project(path=self.path.with_name(f"{self.path.name}-twin"))
+        shutil.copytree(self.path, twin.path)
+        return twin, twin.start("submit", manifest, "--profile", "local")
+
+    def equals(self, twin: Project, process: subprocess.Popen[str]) -> bool:
+        """Whether the twin, once it has ended well, holds the same results bit for bit."""
+        said, told = process.communicate(timeout=3600)
+        assert process.returncode == 0, said + told
+        return bool(self.results()) and self.results() == twin.results()
 
     # What is given.
 

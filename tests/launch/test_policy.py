@@ -21,6 +21,13 @@ def test_a_node_that_loses_a_pack_twice_is_left_out() -> None:
     assert policy.bad_nodes(killed) == ("node3",)
 
 
+def test_stops_without_progress_stall() -> None:
+    stops = [{**end("node1", n, "stopped"), "steps": 7} for n in range(5)]
+    assert policy.stalled(stops)
+    assert not policy.stalled(stops[:4])
+    assert not policy.stalled([*stops, {**end("node1", 5, "stopped"), "steps": 8}])
+
+
 def test_waits_grow_and_end() -> None:
     waits = [end("node1", n, "waiting") for n in range(policy.MAX_WAITS)]
     told = [policy.wait_s(waits[:n]) for n in range(policy.MAX_WAITS + 1)]
