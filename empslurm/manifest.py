@@ -62,7 +62,7 @@ class Manifest:
     fisher: Fisher | None  # task embeddings of the baselines that are sources; None: not wanted
     embed: Embed | None  # dataset embeddings of the tasks; None: not wanted
     data: Mapping[str, DataUse]  # by id of the datasets that the tasks need
-    cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, absolute
+    cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, or folders of them, absolute
     registry: Registry
 
 
@@ -118,7 +118,9 @@ class ManifestForm:
     fisher: Fisher | None = None  # `{}`: task embeddings of the baselines, with the defaults
     embed: Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None = None  # `{}`: dataset embeddings
     data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
-    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets
+    cards: Annotated[
+        tuple[FilePath, ...], Listed(at_least=0)
+    ] = ()  # YAML cards of your own datasets, or folders of them
 
 
 def load_manifest(path: Path) -> Manifest:

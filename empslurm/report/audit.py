@@ -9,9 +9,9 @@ from typing import Any
 
 from empslurm import files
 from empslurm.config import SplitRule
+from empslurm.report.datasets import write_forms
 from empslurm.report.formats import Table, number, text
 from empslurm.report.tables import to_rows_csv
-from empslurm.report.write import write_table
 from empslurm.tasks.audit import RULES, Audit, TaskAudit
 from empslurm.tasks.overlap import Overlap
 
@@ -33,7 +33,7 @@ def write(audit: Audit, folder: Path) -> list[Path]:
         written.append(folder / name)
         files.write_text(written[-1], to_rows_csv([*rows[0]] if rows else ["splits", "source", "target"], rows))
     for rule in RULES:
-        written += write_table(matrix(rule, [row for row in audit.overlaps if row.splits == rule]), folder)
+        written += write_forms(matrix(rule, [row for row in audit.overlaps if row.splits == rule]), folder)
     return written
 
 
