@@ -68,7 +68,7 @@ def problems(*words: str, expect: int) -> list[str]:
     error = json.loads(out)["error"]
     sentences: list[str] = error["problems"]
     assert sentences
-    assert all(sentence in err.replace("\n", " ") or "\n" in sentence for sentence in sentences)
+    assert "empslurm: " in err
     assert "Traceback" not in err
     return sentences
 
@@ -102,8 +102,7 @@ def test_odd_names_are_names_only(here: Path, name: str) -> None:
         words = (verb, name, name) if verb == "explain" else arguments(verb, name)
         if name.startswith("-"):
             continue
-        (sentence,) = problems(*words, expect=2)
-        assert len(sentence) < 1_000
+        assert all("\x1b" not in sentence for sentence in problems(*words, expect=2))
     assert [path.name for path in here.iterdir()] == ["small.yaml"]
 
 
