@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from empslurm.cells import differences
 from empslurm.cli.output import Output
-from empslurm.errors import StoreError, UnknownCellError
+from empslurm.errors import DamagedError, StoreError, UnknownCellError
 from empslurm.launch.find import find_cell, newest_log
 from empslurm.launch.states import states
 from empslurm.store import CellDir, RunsRoot
@@ -43,13 +46,11 @@ def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
 
 def _show(folder: CellDir, root: RunsRoot, out: Output) -> int:
     value = describe(folder, root)
+    rows = _scores(value["result"], folder) if "result" in value else []
     out.document(value)
     out.line(f"{value['id']}: {value['state']}{' (' + value['why'] + ')' if value['why'] else ''}", style="bold")
-    result = value.get("result")
-    if result:
-        parts = ("validation", "test")
-        rows = [(name, *(result[part][name] for part in parts)) for name in result["test"]]
-        out.table(f"best epoch {result['best_epoch']}", ("metric", *parts), rows)
+    if rows:
+        out.table(f"best epoch {value['result'].get('best_epoch')}", ("metric", "validation", "test"), rows)
     if value["error"]:
         out.line(f"last failure: {value['error'].get('class')}: {value['error'].get('message')}", style="red")
     flat = [(key, one) for key, one, _ in differences(value["identity"], {})]
@@ -57,6 +58,16 @@ def _show(folder: CellDir, root: RunsRoot, out: Output) -> int:
     out.table("identity", ("field", "value"), flat)
     out.line(f"folder: {value['folder']}")
     return 0
+
+
+def _scores(result: Mapping[str, Any], folder: CellDir) -> list[tuple[Any, ...]]:
+    """Metric, its validation and its test value. Raises DamagedError; embeddings have none."""
+    try:
+        return [(name, result["validation"][name], value) for name, value in result.get("test", {}).items()]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(
+            f"{folder.path / 'result.json'} must hold scores of both parts, but does not; move the folder away"
+        ) from error
 
 
 def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
@@ -73,7 +84,7 @@ def _logs(folder: CellDir, root: RunsRoot, out: Output, *, follow: bool) -> int:
     position = 0
     text: list[str] = []
     while True:
-        fresh = path.read_bytes()[position:] if path is not None and path.is_file() else b""
+        fresh = _added(path, position) if path is not None else b""
         position += len(fresh)
         shown = fresh.decode(errors="replace")
         text.append(shown)
@@ -87,6 +98,18 @@ def _logs(folder: CellDir, root: RunsRoot, out: Output, *, follow: bool) -> int:
             path, position = newest, 0
     out.document({"id": folder.id, "file": str(path) if path else None, "text": "".join(text)})
     return 0
+
+
+def _added(path: Path, position: int) -> bytes:
+    """What stands in a log from `position` on; nothing where it is no regular file. Raises StoreError."""
+    if not os.path.isfile(path):
+        return b""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(position)
+            return stream.read()
+    except OSError as error:
+        raise StoreError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
 
 
 def _explain(one: CellDir, two: CellDir, out: Output) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False
 def find_manifest(name: str) -> Path:
     """A path as given, or manifests/NAME.yaml. Raises UsageError with the names there are."""
     for path in (Path(name), MANIFESTS / f"{name}.yaml"):
-        if path.is_file():
+        if os.path.isfile(path):  # False too where the name cannot be one
             return path
     known = ", ".join(sorted(path.stem for path in MANIFESTS.glob("*.yaml"))) or "none here"
     raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
@@ -39,7 +40,7 @@ def find_manifest(name: str) -> Path:
 def choose_profile(name: str | None) -> Profile:
     """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
     if name is not None:
-        path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
+        path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if os.path.isfile(path)), None)
         if path is None:
             known = ", ".join(profiles(PROFILES)) or "none here"
             raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")

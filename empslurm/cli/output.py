@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+# What would move a terminal's cursor, colour it or set its title: runs roots and logs may hold anything.
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Output:
@@ -29,16 +34,18 @@ class Output:
     def document(self, value: Any) -> None:
         """The one JSON document. NaN is null."""
         if self.json:
-            print(json_module.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+            print(json_module.dumps(value, indent=1, allow_nan=False))
 
     def line(self, text: str = "", style: str = "") -> None:
         """A line for people on stdout; nothing when stdout belongs to a program."""
         if not self.json:
-            self.console().print(text, style=style, markup=False)
+            console = self.console()
+            console.print(printable(text, console.encoding), style=style, markup=False)
 
     def say(self, text: str, style: str = "") -> None:
         """A line on stderr, for people and logs."""
-        self.console(error=True).print(text, style=style, markup=False)
+        console = self.console(error=True)
+        console.print(printable(text, console.encoding), style=style, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table for people on stdout. Columns that hold only numbers are right-aligned."""
@@ -48,7 +55,8 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        shown = [[_shown(value) for value in row] for row in rows]
+        encoding = self.console().encoding
+        shown = [[printable(_shown(value), encoding) for value in row] for row in rows]
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
         for place, name in enumerate(columns):
             numeric = bool(shown) and all(_is_number(row[place]) for row in shown)
@@ -62,6 +70,11 @@ class Output:
         self.document({"error": {"class": kind, "problems": list(problems)}})
         for problem in problems:
             self.say(f"empslurm: {problem}", style="red" if sys.stderr.isatty() else "")
+
+
+def printable(text: str, encoding: str) -> str:
+    """Text that any terminal of this encoding takes as text: nothing that drives it, nothing it cannot show."""
+    return CONTROLS.sub("?", text.replace("\r", "\n")).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _shown(value: object) -> str:

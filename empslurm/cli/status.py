@@ -18,6 +18,7 @@ from empslurm.plan import Plan
 from empslurm.store import CellState, RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
+MAX_LEFT_S = 1e9  # what a damaged progress note may claim at most
 REFRESH_S = 2.0
 SHOWN = 20  # rows of running cells and of queued jobs for people
 
@@ -75,15 +76,17 @@ def held(root: RunsRoot, manifest: str) -> str:
         cause = files.read_object(ours[-1] / policy.HOLD) if ours else {}
     except FileNotFoundError:
         return ""
-    return f"{len(cause['cells'])} cells failed alike: {cause['message']}" if cause else ""
+    cells = cause.get("cells")
+    n_cells = len(cells) if isinstance(cells, list) else "some"
+    return f"{n_cells} cells failed alike: {cause.get('message')}" if cause else ""
 
 
 def eta_s(note: Mapping[str, Any]) -> float | None:
     """Seconds a running cell still needs at its present rate; None before the first progress note."""
-    rate, done = note.get("steps_per_s"), note.get("step")
-    if not rate or done is None:
+    rate, done, all_steps = note.get("steps_per_s"), note.get("step"), note.get("n_steps")
+    if not rate or done is None or all_steps is None:
         return None
-    return float((note["n_steps"] - done) / rate)
+    return min(max(0.0, float((all_steps - done) / rate)), MAX_LEFT_S)
 
 
 def show(value: Mapping[str, Any], out: Output) -> None:
@@ -131,8 +134,8 @@ def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
         note["where"],
         note["who"],
         note["attempt"],
-        f"{note['epoch']}/{note['epochs']}" if "epoch" in note else "-",
-        f"{note['step']}/{note['n_steps']}" if "step" in note else "-",
+        f"{note['epoch']:g}/{note['epochs']:g}" if {"epoch", "epochs"} <= set(note) else "-",
+        f"{note['step']:g}/{note['n_steps']:g}" if {"step", "n_steps"} <= set(note) else "-",
         f"{note['tokens_per_s']:.0f}" if "tokens_per_s" in note else "-",
         "-" if left is None else time.strftime("%H:%M:%S", time.gmtime(left)),
     )

@@ -54,10 +54,16 @@ def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:
             if event.get("event") == "end":
                 reason = str(event.get("reason"))
                 ends[reason] = ends.get(reason, 0) + 1
-                job_s += float(event.get("wall_s", 0.0))
-                gpu_s += float(event.get("gpu_s", 0.0))
-                energy_wh += float(event.get("energy_wh", 0.0))
+                job_s += _number(event, "wall_s")
+                gpu_s += _number(event, "gpu_s")
+                energy_wh += _number(event, "energy_wh")
     return Spent(job_h=job_s / 3600, gpu_h=gpu_s / 3600, energy_wh=energy_wh, n_starts=n_starts, ends=ends)
+
+
+def _number(event: Mapping[str, Any], name: str) -> float:
+    """A number of an event; 0 where a damaged journal has none."""
+    value = event.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 # ---- before ----------------------------------------------------------------------------------------------------------

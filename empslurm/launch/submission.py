@@ -24,9 +24,9 @@ from typing import Any
 
 from empslurm import files, provenance
 from empslurm.cells import Cell, from_identity
-from empslurm.errors import DamagedError
+from empslurm.errors import DamagedError, StoreError
 from empslurm.plan import Pack
-from empslurm.store import RunsRoot
+from empslurm.store import CELL_ID, RunsRoot
 
 NAME = "submission.jsonl"
 
@@ -102,17 +102,17 @@ def load(path: Path, places: Sequence[int] | None = None) -> Submission:
     """Read a submission back, all of its packs or those at `places`. Raises DamagedError where ids do not match."""
     lines = files.read_bytes(path).splitlines()
     try:
-        value = json.loads(lines[0])
+        value = files.parse_json(lines[0])
         chosen = lines[1:] if places is None else [lines[1 + place] for place in places]
         return Submission(
             id=value["id"],
             manifest=value["manifest"],
             data_root=Path(value["data_root"]),
             cards=tuple(Path(card) for card in value["cards"]),
-            packs=tuple(_pack(json.loads(line)) for line in chosen),
+            packs=tuple(_pack(files.parse_json(line)) for line in chosen),
             settings=value["settings"],
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} must be a submission as this version writes it, but is not: {error}") from error
 
 
@@ -202,13 +202,17 @@ def load_array(path: Path) -> Array:
     """Read a marker back. Raises DamagedError."""
     value = files.read_object(path)
     try:
+        elements, cells = value["elements"], value["cells"]
+        sound = len(elements) == len(cells) > 0 and all(CELL_ID.fullmatch(cell) for of in cells for cell in of)
+        if not sound or not all(isinstance(place, int) for of in elements for place in of):
+            raise ValueError("an element without its packs or cells")
         return Array(
             path=path.resolve(),
-            nonce=value["nonce"],
-            name=value["name"],
+            nonce=str(value["nonce"]),
+            name=str(value["name"]),
             created=float(value["created"]),
-            elements=tuple(tuple(places) for places in value["elements"]),
-            cells=tuple(tuple(cells) for cells in value["cells"]),
+            elements=tuple(tuple(places) for places in elements),
+            cells=tuple(tuple(of) for of in cells),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} must be an array's marker, but is not: {error}; move it away") from error
@@ -240,11 +244,8 @@ def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
 
 
 def folders(path: Path) -> list[Path]:
-    """The folders in a folder, sorted; empty where it is absent."""
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
-    except FileNotFoundError:
-        return []
+    """The folders in a folder, sorted; empty where it is absent. Raises StoreError."""
+    return [path / name for name in _names(path) if (path / name).is_dir()]
 
 
 def of_manifest(root: RunsRoot, manifest: str) -> list[Path]:
@@ -257,3 +258,7 @@ def _names(path: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(path))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(
+            f"{path} must be a folder that can be listed, but is not: {error.strerror}; mend it"
+        ) from error

@@ -5,6 +5,7 @@ Only what training changes is inside (adapters, head, optimiser, best weights so
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from empslurm.errors import DamagedError, StoreError
 MAX_BYTES = 8 * 2**30
 Position = tuple[int, int]  # optimiser steps done, epochs evaluated
 START = (0, 0)
+STATE = {"id": str, "step": int, "history": list, "best_epoch": int | None, "n_tokens": int, "wall_s": float | int}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,13 @@ def decode(data: bytes, name: str) -> Checkpoint:
     """Verify and parse. Raises DamagedError."""
     line, separator, body = data.partition(b"\n")
     try:
-        header = json.loads(line)
+        header = files.parse_json(line)
         sound = bool(separator) and header["sha256"] == files.sha256_bytes(body)
         state = dict(header["state"])
         if not sound:
             raise ValueError("checksum")
+        if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
+            raise ValueError("state")
         return Checkpoint(state=state, tensors=load_tensors(body))
     except Exception as error:
         raise DamagedError(f"{name} must be a sound checkpoint, but is damaged; the one before it is used") from error
@@ -74,20 +78,39 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def read_sound(folder: Path, cell_id: str) -> tuple[list[Checkpoint], list[str]]:
-    """The sound checkpoints of this cell, newest first, and a sentence for each file that had to be passed over."""
+    """The sound checkpoints of this cell, newest first, and a sentence for each file that had to be passed over.
+
+    What is damaged or foreign is removed: it would count as one of the two that are kept.
+    """
     sound: list[Checkpoint] = []
     passed: list[str] = []
     for path in _newest_first(folder):
         try:
             checkpoint = decode(files.read_bytes(path, MAX_BYTES), str(path))
+        except DamagedError as error:
+            passed.append(str(error))
+            _remove(path)
+            continue
         except (StoreError, FileNotFoundError) as error:
             passed.append(str(error))
             continue
-        if checkpoint.state.get("id") == cell_id:
+        if checkpoint.state["id"] == cell_id:
             sound.append(checkpoint)
         else:
             passed.append(f"{path} must belong to {cell_id}, but is another cell's; it is passed over")
+            _remove(path)
     return sound, passed
+
+
+def forget(folder: Path) -> None:
+    """Remove all checkpoints: the cell begins anew."""
+    for path in _newest_first(folder):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def common_positions(positions: Sequence[Collection[Position]]) -> list[tuple[Position, list[int]]]:

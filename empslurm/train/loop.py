@@ -24,7 +24,7 @@ from empslurm.train.bank import PackModel
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 from empslurm.train.evaluate import predict
-from empslurm.train.optimise import Optimiser
+from empslurm.train.optimise import MOMENTS, Optimiser
 from empslurm.train.order import epoch_batches, lr_at, n_batches
 
 PROGRESS_EVERY_S = 5.0
@@ -286,6 +286,23 @@ class Trainer:
             "wall_s": member.wall_s,
         }
         return checkpoints.Checkpoint(state=state, tensors=tensors)
+
+    def fits(self, found: Sequence[checkpoints.Checkpoint]) -> bool:
+        """Whether checkpoints, one per cell, hold what this model and task need: another version's may not."""
+        wanted = {"train_loss", self.data.task.metric}
+        for place, kept in enumerate(found):
+            epochs, step = kept.state["history"], kept.state["step"]
+            if not 0 <= step - len(epochs) * self.steps_per_epoch <= self.steps_per_epoch or step > self.n_steps:
+                return False
+            if not all(isinstance(entry, dict) and wanted <= set(entry) for entry in epochs):
+                return False
+            shapes = {name: value.shape for name, value in self.of(place).items()}
+            needed = {"loss": self.losses[place].shape} | {f"free/{name}": shape for name, shape in shapes.items()}
+            needed |= {f"best/{name}": shape for name, shape in shapes.items()} if epochs else {}
+            needed |= {f"{key}/{name}": shape for key in MOMENTS for name, shape in shapes.items()} if step else {}
+            if {name: value.shape for name, value in kept.tensors.items()} != needed:
+                return False
+        return True
 
     def restore(self, found: Sequence[checkpoints.Checkpoint]) -> None:
         """Take up checkpoints of one step, one per cell."""

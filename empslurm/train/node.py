@@ -197,10 +197,8 @@ def _run_together(
 
     members: list[Member] = []
     for cell in cells:
-        claim = _claim(cell, node, alive, identity, say)
-        if claim is None:
-            tally.skipped.append(cell.id)
-        else:
+        claim = _claim(cell, node, alive, identity, tally, say)
+        if claim is not None:
             members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
     try:
         trained = bool(members) and members[0].cell.kind in TRAINED
@@ -215,16 +213,23 @@ def _run_together(
                 member.folder.release(member.claim)
 
 
-def _claim(cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any], say: Say) -> Claim | None:
-    """The main process claims for all of them; None when there is nothing to do here."""
+def _claim(
+    cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any], tally: Tally, say: Say
+) -> Claim | None:
+    """The main process claims for all of them; None when there is nothing to do here, or its folder is damaged."""
     box: list[Any] = [None]
+    folder = node.root.cell(cell.id)
     if node.accelerator.is_main_process:
-        folder = node.root.cell(cell.id)
-        folder.create(cell)
-        if folder.result() is None:
+        try:
+            folder.create(cell)
             box[0] = folder.take(alive, **identity)
             if box[0] is None:
-                say(f"{cell.id} is left alone: another process runs it")
+                tally.skipped.append(cell.id)
+                if folder.result() is None:
+                    say(f"{cell.id} is left alone: another process runs it")
+        except StoreError as error:  # this cell's alone: without a claim there is no place to note it
+            tally.failed.append(cell.id)
+            say(f"{cell.id} is left out: {error}")
     if node.accelerator.num_processes > 1:
         broadcast_object_list(box)
     claim: Claim | None = box[0]
@@ -338,8 +343,13 @@ def _train_part(
         settings = replace(settings, group_size=size)
     used.append(min(settings.group_size or 1, len(members)))
     trainer = Trainer(members, data, model, node.accelerator, settings, leave)
-    if found:
-        trainer.restore([by_id[member.cell.id] for member in members])
+    kept = [by_id[member.cell.id] for member in members] if found else []
+    if kept and trainer.fits(kept):
+        trainer.restore(kept)
+    elif kept:
+        say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
+        for member in members:
+            checkpoints.forget(member.folder.path / "checkpoint")
     for member in trainer.train():
         try:
             _commit(trainer, member, node, say)

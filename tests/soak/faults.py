@@ -43,6 +43,7 @@ class Trap:
 
     def __init__(self, fault: Fault) -> None:
         self.fault, self.left = fault, fault.count
+        self.evaluating = False  # the frozen encoder's modules cannot tell
 
     def passed(self, phase: str, point: str) -> None:
         if self.due(phase, point):
@@ -81,31 +82,30 @@ def _training(trap: Trap) -> None:
 
     torch.autograd.backward = backwards  # type: ignore[assignment]
 
-    def forwarded(module: torch.nn.Module, *_: Any) -> None:
-        if module.training:
-            trap.passed("forward and backward", "in the forward pass")
-        else:
+    def forwarded(*_: Any) -> None:
+        if trap.evaluating:
             trap.passed("evaluation", "in its forward pass")
+        else:
+            trap.passed("forward and backward", "in the forward pass")
 
     register_module_forward_hook(forwarded)
     register_optimizer_step_pre_hook(lambda *_: trap.passed("optimizer step", "before the step"))
     register_optimizer_step_post_hook(lambda *_: trap.passed("optimizer step", "after the step"))
-    _everywhere(evaluate.predict, lambda predict: _around(trap, "evaluation", predict))
+    predict = evaluate.predict
 
-
-def _around(trap: Trap, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapped(*arguments: Any, **named: Any) -> Any:
-        trap.passed(phase, "before it")
-        value = function(*arguments, **named)
-        trap.passed(phase, "after it")
+    def predicted(*arguments: Any, **named: Any) -> Any:
+        trap.passed("evaluation", "before it")
+        trap.evaluating = True
+        value = predict(*arguments, **named)
+        trap.evaluating = False
+        trap.passed("evaluation", "after it")
         return value
 
-    return wrapped
+    _everywhere(predict, predicted)
 
 
-def _everywhere(function: Callable[..., Any], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def _everywhere(function: Callable[..., Any], wrapped: Callable[..., Any]) -> None:
     """Put the wrapped function wherever a module of empslurm holds the function by its name."""
-    wrapped = wrap(function)
     for name, module in list(sys.modules.items()):
         if name.startswith("empslurm") and getattr(module, function.__name__, None) is function:
             setattr(module, function.__name__, wrapped)

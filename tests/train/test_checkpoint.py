@@ -9,7 +9,8 @@ from empslurm.train.checkpoint import Checkpoint, common_positions, decode, enco
 
 def made(step, cell="cell-1"):
     tensors = {"weight": torch.full((4, 4), float(step)), "empty": torch.zeros(0), "count": torch.tensor(step)}
-    return Checkpoint(state={"id": cell, "step": step, "history": [{"loss": 0.1}]}, tensors=tensors)
+    state = {"id": cell, "step": step, "history": [{"loss": 0.1}], "best_epoch": None, "n_tokens": 9, "wall_s": 0.5}
+    return Checkpoint(state=state, tensors=tensors)
 
 
 def test_goes_to_bytes_and_back_and_equal_states_are_equal_bytes():
@@ -36,6 +37,19 @@ def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
     assert [checkpoint.state["step"] for checkpoint in found] == [2]
     assert len(passed) == 1
     assert "step-000000003.ckpt" in passed[0]
+    write(tmp_path, made(2))  # the damaged one is gone, so it is not one of the two that are kept
+    write(tmp_path, made(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001.ckpt", "step-000000002.ckpt"]
+
+
+@pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"id": None}, {"wall_s": [1]}])
+def test_a_well_formed_one_of_another_making_is_refused(change):
+    strange = Checkpoint(state={**made(3).state, **change}, tensors=made(3).tensors)
+    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+        decode(encode(strange), "x")
+    lacking = {key: value for key, value in made(3).state.items() if key not in change}
+    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+        decode(encode(Checkpoint(state=lacking, tensors={})), "x")
 
 
 def test_a_foreign_checkpoint_is_passed_over(tmp_path):
