@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from empslurm import files, predictions, provenance
+from empslurm import files, measures, predictions, provenance
 from empslurm.cells import TRAINED, Cell
 from empslurm.config import Adapter, Backbone, Training
 from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, EmpslurmError, StoreError
@@ -28,7 +28,7 @@ from empslurm.tasks.prepare import Prepared, prepare
 from empslurm.tasks.raw import locate
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train import data as datas
-from empslurm.train import derive, hub, memory
+from empslurm.train import derive, hub, likeness, memory
 from empslurm.train.backbone import load_encoder, load_tokenizer, quiet
 from empslurm.train.bank import Bank, CellTensors, PackModel, initial
 from empslurm.train.encoder import Encoder
@@ -77,6 +77,7 @@ class Node:
         self.tokenizer = lru_cache(load_tokenizer)
         self._encoder: tuple[object, Any] = (None, None)
         self._data: tuple[object, Any] = (None, None)
+        self._typical: tuple[object, Any] = (None, None)
 
     def _prepared(self, dataset: str) -> Prepared:
         return prepare(self.registry.datasets[dataset], self.data_root, self.root.prepared)
@@ -116,6 +117,22 @@ class Node:
             self._data = (key, datas.load(cell, task, self.examples(cell), tokenizer, self.root.prepared))
         made: datas.TaskData = self._data[1]
         return made
+
+    def measure(self, cell: Cell) -> measures.Measure:
+        """What the cell's adapter measures; what its training texts look like is worked out once per data."""
+        data = self.data(cell)
+        if self._typical[0] is not data:
+            encoder = self.encoder(cell.backbone, cell.hyper_parameters)
+            self._typical = (data, likeness.typical(encoder, data, self.accelerator))
+        return measures.describe(
+            cell,
+            data.task,
+            self.registry.datasets[cell.data.dataset],
+            centre=data.centre,
+            scale=data.scale,
+            n_train=len(data.rows["train"]),
+            typical=self._typical[1],
+        )
 
 
 def run_packs(
@@ -401,6 +418,7 @@ def _commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     if not main:
         return
     trainer.model.save(place, task.id, task.labels, output)
+    measures.write(output / "adapter", node.measure(cell))
     predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
     files.write_json(output / "provenance.json", _provenance(trainer, member))
     if not folder.commit(member.claim, outcome(trainer, member, outputs)):

@@ -1,0 +1,188 @@
+"""What a trained adapter measures, and all that is needed to use it away from its cell: `task.json` beside its weights.
+
+The node writes it when a cell is done, `export` adds the evidence and carries it along, `score` reads it. It holds no
+text of anybody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from empslurm import files, ids
+from empslurm.cells import Cell
+from empslurm.config import Backbone, Context
+from empslurm.errors import DamagedError
+from empslurm.tasks.schema import Dataset, Kind, Task
+
+NAME = "task.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typical:
+    """What the training texts look like to the frozen backbone; a text outside of it is flagged as unlike them."""
+
+    low_length: float  # tokens, specials included: the 1st and 99th percentile of the training examples
+    high_length: float
+    context_share: float  # of the training examples that have a context
+    centroid: tuple[float, ...]  # (hidden_size,): mean of the examples' unit-length mean-pooled last hidden states
+    low_similarity: float  # 1st percentile of the training examples' cosine similarity to the centroid
+    n_examples: int  # how many training examples the centroid is made from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How good the measure was on its own test part, over the seeds that were trained."""
+
+    metric: str
+    score: float | None  # mean over seeds; None: undefined (a constant prediction has no correlation)
+    low: float | None  # 95 % interval by the bootstrap over test examples or groups; None: not made for this metric
+    high: float | None
+    seeds: tuple[int, ...]
+    seed_spread: float | None  # standard deviation of the score over seeds; None: one seed
+    n_test: int
+    resampled: str  # "examples" or "groups"
+    flags: tuple[str, ...] = ()  # `constant`, `diverged`: of any seed's predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One adapter's task, scale, input rule and origin."""
+
+    task: str
+    title: str
+    kind: Kind
+    labels: tuple[str, ...]  # classification: names in index order
+    low: float | None  # regression: the ends of the task's scale
+    high: float | None
+    centre: float  # regression: the head gives (value - centre) / scale; 0 and 1 for classification
+    scale: float
+    metric: str
+    data_source: str
+    language_setting: str
+    dataset: str
+    citation: str
+    licence: str
+    source: str | None  # transfer: the task whose adapter lies below
+    seed: int
+    fraction: float
+    n_train: int
+    backbone: Backbone
+    backbone_digest: str
+    max_length: int  # tokens of context and text together
+    context: Context
+    settings: Mapping[str, Any]  # adapter and training sections, as they were
+    cell: str  # id of the cell that made it
+    typical: Typical
+    evidence: Evidence | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the head."""
+        return len(self.labels) if self.kind == "classification" else 1
+
+    @property
+    def input_rule(self) -> tuple[int, str]:
+        """Maximum length and context rule; measures that share it are scored on the same tokens.
+
+        `none`: the adapter has never seen a context, so it gets none.
+        """
+        return self.max_length, self.context if self.typical.context_share else "none"
+
+
+def describe(
+    cell: Cell, task: Task, dataset: Dataset, *, centre: float, scale: float, n_train: int, typical: Typical
+) -> Measure:
+    """The measure that a finished cell makes."""
+    training = cell.hyper_parameters
+    return Measure(
+        task=task.id,
+        title=task.title,
+        kind=task.kind,
+        labels=task.labels,
+        low=task.low,
+        high=task.high,
+        centre=centre,
+        scale=scale,
+        metric=task.metric,
+        data_source=task.data_source,
+        language_setting=task.language_setting,
+        dataset=dataset.title,
+        citation=dataset.citation,
+        licence=dataset.licence,
+        source=cell.source,
+        seed=cell.seed,
+        fraction=cell.data.fraction,
+        n_train=n_train,
+        backbone=cell.backbone,
+        backbone_digest=str(cell.backbone_digest),
+        max_length=training.max_length,
+        context=cell.data.use.context,
+        settings={"adapter": ids.plain(cell.adapter), "training": ids.plain(training), "data": ids.plain(cell.data)},
+        cell=cell.id,
+        typical=typical,
+    )
+
+
+def write(folder: Path, measure: Measure) -> None:
+    """Put `task.json` into an adapter's folder."""
+    files.write_json(folder / NAME, {"format": FORMAT, **ids.plain(measure)})
+
+
+def read(folder: Path) -> Measure:
+    """The measure of an adapter's folder. Raises DamagedError."""
+    path = folder / NAME
+    try:
+        value = files.read_object(path)
+    except FileNotFoundError as error:
+        raise DamagedError(
+            f"{folder} must hold {NAME}, which says what the adapter measures, but does not; run its cell again with "
+            "this version"
+        ) from error
+    try:
+        return _parse(value)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DamagedError(f"{path} must describe an adapter, but does not: {reason}; export it again") from error
+
+
+def _parse(value: Mapping[str, Any]) -> Measure:
+    fields = dict(value)
+    if fields.pop("format") != FORMAT:
+        raise ValueError(f"format must be {FORMAT}")
+    typical, evidence = dict(fields["typical"]), fields.get("evidence")
+    if evidence is not None:
+        evidence = Evidence(**{**evidence, "seeds": tuple(evidence["seeds"]), "flags": tuple(evidence["flags"])})
+    measure = Measure(
+        **{
+            **fields,
+            "labels": tuple(map(str, fields["labels"])),
+            "backbone": Backbone(**fields["backbone"]),
+            "typical": Typical(**{**typical, "centroid": tuple(map(float, typical["centroid"]))}),
+            "evidence": evidence,
+        }
+    )
+    _check(measure)
+    return measure
+
+
+def _check(measure: Measure) -> None:
+    """Raise ValueError for what no cell can have written."""
+    if measure.kind not in get_args(Kind) or measure.context not in get_args(Context):
+        raise ValueError("kind or context is unknown")
+    if measure.kind == "classification" and len(set(measure.labels)) < 2:
+        raise ValueError("a classification needs two labels of different names")
+    numbers = (measure.centre, measure.scale, measure.typical.low_similarity, *measure.typical.centroid)
+    if not all(math.isfinite(number) for number in numbers) or measure.scale <= 0:
+        raise ValueError("centre, scale, centroid and similarity must be finite, and the scale positive")
+    if not isinstance(measure.max_length, int) or not 3 <= measure.max_length <= 100_000:
+        raise ValueError("max_length must be a number of tokens")
+
+
+def with_evidence(measure: Measure, evidence: Evidence) -> Measure:
+    """The same measure with its test score."""
+    return replace(measure, evidence=evidence)
