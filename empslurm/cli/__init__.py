@@ -28,6 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "debug": ("debug", "one cell in this process for a few steps; changes nothing"),
     "gather": ("gather", "the tables so far, and plainly what is missing"),
     "agreement": ("agreement", "how far the annotators of the construct ratings agree"),
+    "score": ("score", "every trained adapter's measure of any text, in one pass"),
+    "export": ("export", "adapters with model cards, as AdapterHub has them"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
 

@@ -62,7 +62,7 @@ class Tokens:
         return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in made.items()}
 
 
-def _encode(
+def encode(
     tokenizer: PreTrainedTokenizerBase, contexts: Sequence[Sequence[str]], texts: Sequence[str], max_length: int
 ) -> Iterator[tuple[list[int], int, bool]]:
     """Per example: token ids, where the text's segment starts, whether something was cut.
@@ -70,11 +70,11 @@ def _encode(
     The text keeps its head, the context its tail: the oldest turn is cut first. The separator token joins turns.
     """
     joined = [f" {tokenizer.sep_token} ".join(turns) for turns in contexts]
-    encode: Any = lambda batch: tokenizer(  # noqa: E731
+    ids_of: Any = lambda batch: tokenizer(  # noqa: E731
         list(batch), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
     )["input_ids"]
     n_pair, n_single = tokenizer.num_special_tokens_to_add(pair=True), tokenizer.num_special_tokens_to_add(pair=False)
-    for context, text in zip(encode(joined), encode(texts), strict=True):
+    for context, text in zip(ids_of(joined), ids_of(texts), strict=True):
         room = max_length - (n_pair if context else n_single)
         kept_text = text[:room]
         space = room - len(kept_text)
@@ -112,7 +112,7 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
     n_truncated = 0
     for first in range(0, len(table.texts), CHUNK):
         part = slice(first, first + CHUNK)
-        for whole, start, cut in _encode(tokenizer, table.contexts[part], table.texts[part], max_length):
+        for whole, start, cut in encode(tokenizer, table.contexts[part], table.texts[part], max_length):
             flat.append(np.asarray(whole, np.int32))
             lengths.append(len(whole))
             text_starts.append(start)

@@ -1,0 +1,145 @@
+"""`score`: every chosen adapter's measure of every text, in one pass."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from empslurm.cli import common
+from empslurm.cli.output import Output
+from empslurm.errors import UsageError
+from empslurm.launch.find import find_cell
+from empslurm.store import RunsRoot
+
+if TYPE_CHECKING:
+    from empslurm.scoring.choose import Chosen
+    from empslurm.scoring.run import Progress
+
+FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
+
+
+def listed(text: str) -> list[str]:
+    """Words between commas."""
+    return [word for word in text.split(",") if word]
+
+
+def tasks_argument(parser: argparse.ArgumentParser) -> None:
+    """Which tasks: shared with `export`."""
+    text = "only these of them, with commas between; patterns like news_*"
+    parser.add_argument("--tasks", type=listed, default=[], metavar="TASK,...", help=text)
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    text = "a manifest (its finished baselines), or cell ids, or folders of exported adapters, with commas between"
+    parser.add_argument("--cells", type=listed, required=True, metavar="CELLS", help=text)
+    tasks_argument(parser)
+    parser.add_argument("input", metavar="INPUT", help="txt, csv, tsv, jsonl or parquet; a folder of them; - for stdin")
+    parser.add_argument("-o", "--out", type=Path, help=".jsonl, .csv or .parquet (default: JSONL on stdout)")
+    parser.add_argument("--text", default="text", metavar="COLUMN", help="the column that is scored (default text)")
+    help_text = "columns of earlier turns, oldest first, with commas between"
+    parser.add_argument("--context", type=listed, default=[], metavar="COLUMN,...", help=help_text)
+    parser.add_argument("--format", choices=FORMATS, help="of the input, where its name does not say it")
+    parser.add_argument("--bf16", action="store_true", help="faster where the device has it, to about two digits")
+
+
+def choose(words: Sequence[str], tasks: Sequence[str], given: argparse.Namespace) -> Chosen:
+    """What the words mean: folders of exported adapters, else one manifest, else cell ids. Raises UsageError."""
+    from empslurm.scoring import choose
+
+    root = RunsRoot(given.runs)
+    paths = [Path(word) for word in words]
+    if all(path.is_dir() for path in paths):
+        return choose.of_folders(paths, tasks)
+    if len(words) == 1 and _is_manifest(words[0]):
+        given.manifest = words[0]
+        plan, root = common.load_plan(given)
+        return choose.of_plan(plan, root, tasks)
+    return choose.of_cells([find_cell(root, word) for word in words], root, tasks)
+
+
+def _is_manifest(word: str) -> bool:
+    try:
+        common.find_manifest(word)
+    except UsageError:
+        return False
+    return True
+
+
+@contextmanager
+def progress_bar(out: Output, total: int | None) -> Iterator[Progress]:
+    """Rows, rate and time left on stderr, while a person looks on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = out.console(error=True)
+    shown = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(TextColumn("scoring"), *shown, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("", total=total, rate="")
+        began: list[float] = []
+
+        def progress(n_rows: int) -> None:
+            began.extend([time.monotonic(), n_rows] if not began else [])
+            passed = time.monotonic() - began[0]
+            rate = f"{(n_rows - began[1]) / passed:,.0f} texts/s" if passed > 0.1 else ""
+            bars.update(bar, completed=n_rows, rate=rate)
+
+        yield progress
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    from empslurm.scoring import inputs, outputs
+
+    if out.json and given.out is None:
+        raise UsageError("--json needs stdout for its one document, but the records go there; name a file with -o")
+    if given.out is not None:
+        outputs.form_of(given.out)
+    path = None if given.input == "-" else Path(given.input)
+    columns = inputs.Columns(text=given.text, context=tuple(given.context))
+    chosen = choose(given.cells, given.tasks, given)
+    total = None if path is None else sum(1 for _ in inputs.read(path, columns, given.format))
+    from empslurm.scoring import run as runs
+    from empslurm.scoring.scorer import Scorer
+
+    scorer = Scorer(chosen, precision="bf16" if given.bf16 else "fp32")
+    rows = inputs.read(path, columns, given.format)
+    started = time.monotonic()
+    with progress_bar(out, total) as progress:
+        if given.out is None:
+            tally = runs.to_stream(scorer, rows, sys.stdout, progress)
+        else:
+            tally = runs.to_file(scorer, rows, given.out, columns, progress)
+    _report(scorer, tally, time.monotonic() - started, given, out)
+    return 1 if scorer.problems else 0
+
+
+def _report(scorer: Any, tally: Any, wall_s: float, given: argparse.Namespace, out: Output) -> None:
+    """What was done, and what a reader of the scores must know."""
+    from empslurm.scoring import run as runs
+
+    about = runs.about(scorer.chosen, scorer.evidence)
+    out.document({"out": str(given.out), **vars(tally), "wall_s": wall_s, **about})
+    if given.out is not None:
+        rows = [
+            (name, one["n_seeds"], *_test(one["test"]), one["data_source"], one["language_setting"])
+            for name, one in about["measures"].items()
+        ]
+        out.table("measures", ("measure", "seeds", "metric", "test", "95 %", "data source", "language"), rows)
+        out.line(f"{given.out}, and {runs.about_path(given.out)} which says what the measures are")
+    taken = f", {tally.n_taken_up:,} of them before" if tally.n_taken_up else ""
+    out.say(
+        f"{tally.n_rows:,} rows{taken}: {tally.n_errors:,} with an error, {tally.n_flagged:,} unlike training texts"
+    )
+    out.say(runs.NOT_FOR)
+    for problem in scorer.problems:
+        out.say(f"left out: {problem}")
+
+
+def _test(evidence: dict[str, Any] | None) -> tuple[object, object, str]:
+    if evidence is None:
+        return None, None, "-"
+    low, high = evidence["low"], evidence["high"]
+    return evidence["metric"], evidence["score"], "-" if low is None else f"{low:.3f} to {high:.3f}"

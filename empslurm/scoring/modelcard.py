@@ -1,0 +1,197 @@
+"""The model card of an exported measure: what it is, how good, from what, and what it is not for. No training text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import empslurm
+from empslurm.backbones import is_local
+from empslurm.measures import Evidence, Measure
+from empslurm.scoring.choose import SOURCE, Group
+from empslurm.tasks import TASK_ORDER
+
+PAPER = (
+    "Lahnala, Welch, Jurgens and Flek. The Muddy Waters of Modeling Empathy in Language: The Practical Impacts of "
+    "Theoretical Constructs."
+)
+
+LIMITS = (
+    "**English only, and mostly American web and crowd-work English.** How empathy is expressed and read differs "
+    "between languages, and among speakers of one language: by setting, culture and relationship. A text from "
+    "elsewhere gets a number all the same.",
+    "**A label, not a state of mind.** The measure repeats how this dataset's annotators applied this dataset's "
+    "definition to these texts. Datasets that all say *empathy* define and observe different things, often loosely; "
+    "two measures of that name need not agree, and neither tells what a writer felt.",
+    "**Tied to its source.** It was tested on held-out texts of the same origin. On other platforms, lengths or times "
+    "its error is unknown; `score` flags texts that are unlike the training texts, which says little about those that "
+    "it does not flag.",
+    "**Groups of constructs are a judgement.** Grouping tasks by construct, as the study does, rests on discussion "
+    "among few people and is a starting point, not a validated taxonomy.",
+)
+NOT_FOR = (
+    "diagnosis, screening or triage, of a person or of a relationship",
+    "decisions about moderation, ranking, hiring, grading or access to help",
+    "rating the skill or sincerity of a named person, a counsellor or a peer supporter",
+    "anything that rests on a single text; read measures over many texts, together with the test score above",
+)
+
+
+def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repository: str | None) -> str:
+    """README.md of one measure. names: seed -> its adapter's folder, "" at the top; repository: ORG/NAME on the hub."""
+    measure = group.measure
+    parts = [
+        _front(measure),
+        f"# {measure.title}: a bottleneck adapter on {measure.backbone.name}\n",
+        _task(measure),
+        _scores(group, evidence),
+        _use(measure, names, repository),
+        _settings(group),
+        "## What it is not for\n\nNot for\n\n" + _bullets(NOT_FOR),
+        "## Limitations\n\n" + _bullets(LIMITS if measure.task in TASK_ORDER else LIMITS[1:]),
+        _origin(measure),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _front(measure: Measure) -> str:
+    """The YAML that the hub reads; values are quoted, whatever a dataset is called."""
+    import yaml
+
+    value: dict[str, Any] = {"language": ["en"]} if measure.task in TASK_ORDER else {}
+    value |= {
+        "library_name": "adapters",
+        "tags": ["adapter-transformers", "empathy", "empslurm", measure.task],
+        "pipeline_tag": "text-classification",
+    }
+    if not _is_folder(measure):
+        value["base_model"] = measure.backbone.name
+    return f"---\n{yaml.safe_dump(value, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _is_folder(measure: Measure) -> bool:
+    """Whether the backbone has no name on the hub."""
+    return measure.backbone.name in ("minilm", "tiny") or is_local(measure.backbone.name)
+
+
+def _task(measure: Measure) -> str:
+    if measure.kind == "classification":
+        what = "one of the labels " + ", ".join(f"`{label}`" for label in measure.labels)
+    else:
+        scale = (
+            "an open scale" if measure.low is None or measure.high is None else f"{measure.low:g} to {measure.high:g}"
+        )
+        what = (
+            f"a value on the task's own scale ({scale}); the head gives a standardised value z, and the value is "
+            f"{measure.centre:.6g} + {measure.scale:.6g} z (each seed has its own, in its `task.json`)"
+        )
+    context = {
+        "none": "the text alone",
+        "history": "the text and all earlier turns, oldest cut first",
+        "previous": "the text and the turn before it",
+    }[measure.input_rule[1]]
+    lines = [
+        f"Task: `{measure.task}` of the dataset {measure.dataset}: {what}.",
+        f"Reads: {context}; at most {measure.max_length} tokens.",
+        f"Data source: {measure.data_source}. Language setting: {measure.language_setting}.",
+        f"Trained on {measure.n_train:,} examples ({measure.fraction:.0%} of the training part).",
+        f"Licence of the data: {measure.licence}. The data is not part of this repository; check that its terms allow "
+        "your use of what was trained on it.",
+    ]
+    if measure.source is not None:
+        lines.append(
+            f"A transfer: stacked on the adapter of `{measure.source}` in `{SOURCE}/`, which must be loaded too."
+        )
+    return _bullets(lines)
+
+
+def _scores(group: Group, evidence: Evidence | None) -> str:
+    if evidence is None:
+        return "## Test score\n\nUnknown.\n"
+    interval = "no interval" if evidence.low is None else f"95 % interval {evidence.low:.3f} to {evidence.high:.3f}"
+    score = "undefined (constant predictions)" if evidence.score is None else f"{evidence.score:.3f}"
+    spread = "" if evidence.seed_spread is None else f", standard deviation over seeds {evidence.seed_spread:.3f}"
+    lines = [
+        f"## Test score\n\n{evidence.metric} {score}, {interval} (bootstrap over {evidence.resampled} of the test "
+        f"part){spread}.\n",
+        f"{evidence.n_test:,} test examples; seeds {', '.join(map(str, evidence.seeds))}; their mean.\n",
+    ]
+    if evidence.flags:
+        lines.append(f"**Flagged: {', '.join(evidence.flags)}** in at least one seed. Do not rely on it.\n")
+    rows = [_result_row(member.measure.seed, member.result) for member in group.members if member.result is not None]
+    if rows:
+        lines.append("| seed | best epoch | validation | test |\n|---|---|---|---|\n" + "".join(rows))
+    return "\n".join(lines)
+
+
+def _result_row(seed: int, result: Mapping[str, Any]) -> str:
+    metric = str(result["metric"])
+    scores = [result[part].get(metric) for part in ("validation", "test")]
+    shown = ["undefined" if score is None else f"{score:.3f}" for score in scores]
+    return f"| {seed} | {result['best_epoch']} | {shown[0]} | {shown[1]} |\n"
+
+
+def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> str:
+    backbone = '"FOLDER OF THE BACKBONE"' if _is_folder(measure) else f'"{measure.backbone.name}"'
+    revision = f', revision="{measure.backbone.revision}"' if measure.backbone.revision else ""
+    folder = repository or "FOLDER OF THIS CARD"
+    load = [f'name = model.load_adapter("{folder}", use_safetensors=True)', "model.active_adapters = name"]
+    if measure.source is not None:
+        load = [
+            'folder = "FOLDER OF THIS CARD"' if repository is None else f'folder = snapshot_download("{repository}")',
+            f'below = model.load_adapter(folder + "/{SOURCE}", load_as="{SOURCE}", use_safetensors=True)',
+            "name = model.load_adapter(folder, use_safetensors=True)",
+            "model.active_adapters = adapters.composition.Stack(below, name)",
+        ]
+    lines = [
+        "import adapters, torch",
+        "from transformers import AutoTokenizer",
+        *(["from huggingface_hub import snapshot_download"] if repository and measure.source is not None else []),
+        "",
+        f"model = adapters.AutoAdapterModel.from_pretrained({backbone}{revision})",
+        f"tokenizer = AutoTokenizer.from_pretrained({backbone}{revision})",
+        *load,
+        "model.eval()",
+        f'batch = tokenizer(["a text"], truncation=True, max_length={measure.max_length}, return_tensors="pt")',
+        "with torch.no_grad():",
+        "    logits = model(**batch).logits",
+    ]
+    top = next(seed for seed, name in names.items() if not name)
+    note = (
+        f"This folder holds seed {top}, the best on validation; the other seeds are in folders of their own. "
+        if len(names) > 1
+        else ""
+    )
+    note += "`empslurm score --cells FOLDER INPUT` uses all seeds and gives mean and spread.\n"
+    return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{note}"
+
+
+def _settings(group: Group) -> str:
+    measure = group.measure
+    rows = [
+        f"| {section} | {key} | {value} |\n"
+        for section in ("adapter", "training", "data")
+        for key, value in measure.settings[section].items()
+        if not isinstance(value, dict)
+    ]
+    seeds = ", ".join(str(member.measure.seed) for member in group.members)
+    cells = ", ".join(f"`{member.measure.cell}`" for member in group.members)
+    return (
+        "## Settings\n\n| section | field | value |\n|---|---|---|\n"
+        + "".join(rows)
+        + f"\nSeeds: {seeds}. Cells: {cells}. Backbone: {measure.backbone.name}, revision "
+        + f"{measure.backbone.revision or '-'}, digest `{measure.backbone_digest}`. Only the adapter and the head were "
+        + f"trained. Made with empslurm {empslurm.__version__}; `provenance.json` of each seed names commit, packages "
+        + "and device.\n"
+    )
+
+
+def _origin(measure: Measure) -> str:
+    return (
+        f"## Citation\n\n- Data: {measure.citation}\n- Study: {PAPER}\n- Adapters: Pfeiffer et al. (2020). AdapterHub: "
+        "A Framework for Adapting Transformers. EMNLP.\n"
+    )

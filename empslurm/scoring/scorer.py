@@ -1,0 +1,238 @@
+"""Score texts with many adapters in one pass.
+
+    scorer = Scorer.load("exported/")                        # or a list of folders, or what `choose` found
+    scorer.score(["I am so sorry.", "Go on."])               # plain records, in the order of the texts
+    scorer.frame(texts, contexts=[["How was it?"], []])      # a pandas DataFrame, one row per text
+    scorer.measures["news_empathy"]                          # what a measure is, its scale, how good it was
+
+A record: {"n_tokens": 7, "measures": {NAME: {...}}} or {"error": "a sentence"}.
+Classification: label (the one of the highest mean probability), probabilities {label: mean over seeds},
+spread {label: standard deviation over seeds}, agreement (share of seeds that give this label). Regression: value, on
+the task's own scale, mean over seeds, and its spread. spread and agreement are null for a single seed. flags: see
+FLAGS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from empslurm.errors import UsageError
+from empslurm.measures import Evidence, Measure
+from empslurm.scoring import choose
+from empslurm.scoring.bank import Bank
+from empslurm.scoring.choose import Chosen, Group
+from empslurm.scoring.evidence import with_evidence
+from empslurm.scoring.inputs import Row, row_of, windows
+from empslurm.scoring.records import flatten
+from empslurm.train.backbone import load_tokenizer
+from empslurm.train.evaluate import token_batches
+from empslurm.train.likeness import similarity
+from empslurm.train.tokens import Tokens, encode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WINDOW_ROWS = 2_048  # rows held, and grouped by length, at a time
+WINDOW_CHARS = 4_000_000
+FLAGS: Mapping[str, str] = {
+    "short": "shorter than 99 % of the training examples, in tokens",
+    "long": "longer than 99 % of the training examples, in tokens",
+    "dissimilar": "farther from the centre of the training examples than 99 % of them, in the frozen backbone's space",
+    "cut": "longer than the model reads; the rest, or the oldest context, was left out",
+    "no_context": "most training examples had a context, this text has none",
+    "off_scale": "the value lies outside the task's scale",
+}
+Precision = Literal["fp32", "bf16"]
+
+
+class Scorer:
+    """A bank of adapters and what is known of them. `problems`: why adapters were left out."""
+
+    def __init__(self, chosen: Chosen, *, device: str | None = None, precision: Precision = "fp32") -> None:
+        self.chosen, self.problems, self.precision = chosen, chosen.problems, precision
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.bank = Bank(chosen.members, self.device)
+        self.tokenizer: Any = load_tokenizer(chosen.groups[0].measure.backbone)
+
+    @classmethod
+    def load(
+        cls, cells: Chosen | str | Path | Iterable[str | Path], *, tasks: Sequence[str] = (), device: str | None = None
+    ) -> Scorer:
+        """From folders of exported adapters, or from what `choose` made of a manifest or of cell ids."""
+        if not isinstance(cells, Chosen):
+            paths = [cells] if isinstance(cells, str | Path) else list(cells)
+            cells = choose.of_folders(map(Path, paths), tasks)
+        return cls(cells, device=device)
+
+    @cached_property
+    def measures(self) -> Mapping[str, Measure]:
+        """By name; of the first seed."""
+        return {group.name: group.measure for group in self.chosen.groups}
+
+    @cached_property
+    def evidence(self) -> Mapping[str, Evidence | None]:
+        """Test score with its interval, by name of the measure."""
+        return with_evidence(self.chosen)
+
+    def score(self, texts: Iterable[str], contexts: Iterable[Sequence[str]] | None = None) -> list[dict[str, Any]]:
+        """Records in the order of `texts`. contexts: earlier turns of each text, oldest first. Raises UsageError."""
+        texts = list(texts)
+        turns = [()] * len(texts) if contexts is None else [tuple(one) for one in contexts]
+        if len(turns) != len(texts):
+            raise UsageError(f"there must be one context per text, but {len(texts)} texts meet {len(turns)} contexts")
+        rows = [row_of("", place, *pair) for place, pair in enumerate(zip(texts, turns, strict=True), 1)]
+        return [record for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS) for record in self.score_rows(window)]
+
+    def frame(self, texts: Iterable[str], contexts: Iterable[Sequence[str]] | None = None) -> pd.DataFrame:
+        """The records as a DataFrame; columns as in CSV and Parquet output."""
+        import pandas as pd
+
+        return pd.DataFrame([flatten(record, self.chosen.groups) for record in self.score(texts, contexts)])
+
+    def score_rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """One window's records, in its order; a row with an error keeps it and harms no other."""
+        good = [place for place, row in enumerate(rows) if not row.error]
+        records: list[dict[str, Any]] = [{"error": row.error} for row in rows]
+        for place in good:
+            records[place] = {"n_tokens": 0, "measures": {group.name: None for group in self.chosen.groups}}
+        if not good:
+            return records
+        first = {id(group): start for group, start in zip(self.chosen.groups, self._starts, strict=True)}
+        for rule, groups in self._by_rule.items():
+            tokens, cut = self._tokens(rule, [rows[place] for place in good])
+            members = [first[id(group)] + seed for group in groups for seed in range(len(group.members))]
+            outputs, points = self._forward(tokens, members)
+            for group in groups:
+                own = [outputs[first[id(group)] + seed] for seed in range(len(group.members))]
+                scored = _combine(group, own)
+                flags = _flags(group, tokens.lengths, cut, points, [rows[place] for place in good])
+                for place, score, flag in zip(good, scored, flags, strict=True):
+                    records[place]["measures"][group.name] = {**score, "flags": flag + score["flags"]}
+            for place, length in zip(good, tokens.lengths.tolist(), strict=True):
+                records[place]["n_tokens"] = max(records[place]["n_tokens"], length)
+        return records
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Index of each group's first member in the bank."""
+        sizes = [len(group.members) for group in self.chosen.groups]
+        return [sum(sizes[:place]) for place in range(len(sizes))]
+
+    @cached_property
+    def _by_rule(self) -> Mapping[tuple[int, str], list[Group]]:
+        """Measures that read the same tokens of a row."""
+        found: dict[tuple[int, str], list[Group]] = {}
+        for group in self.chosen.groups:
+            found.setdefault(group.measure.input_rule, []).append(group)
+        return found
+
+    def _tokens(self, rule: tuple[int, str], rows: Sequence[Row]) -> tuple[Tokens, list[bool]]:
+        """Tokens of a window as training makes them, and which rows were cut."""
+        max_length, context = rule
+        keep = {"history": slice(None), "previous": slice(-1, None), "none": slice(0)}[context]
+        found = list(
+            encode(self.tokenizer, [row.context[keep] for row in rows], [row.text for row in rows], max_length)
+        )
+        lengths = [len(whole) for whole, _, _ in found]
+        tokens = Tokens(
+            flat=np.concatenate([np.asarray(whole, np.int32) for whole, _, _ in found]),
+            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            text_starts=np.asarray([start for _, start, _ in found], np.int32),
+            n_truncated=sum(cut for _, _, cut in found),
+            pad_id=self.tokenizer.pad_token_id,
+            segments="token_type_ids" in self.tokenizer.model_input_names,
+        )
+        return tokens, [cut for _, _, cut in found]
+
+    def _forward(
+        self, tokens: Tokens, members: Sequence[int]
+    ) -> tuple[dict[int, NDArray[np.float64]], NDArray[np.float64]]:
+        """Head outputs (n_rows, n_outputs) by member, and the backbone's own embedding (n_rows, hidden_size)."""
+        n_rows = len(tokens.lengths)
+        widths = [self.chosen.members[member].measure.n_outputs for member in members]
+        outputs = {member: np.zeros((n_rows, width)) for member, width in zip(members, widths, strict=True)}
+        points = np.zeros((n_rows, self.bank.model.config.hidden_size))
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+            for batch in token_batches(tokens.lengths):
+                inputs = tokens.batch(batch, self.device)
+                for member, logits in zip(members, self.bank.forward(inputs, members), strict=True):
+                    outputs[member][batch] = logits.cpu().numpy()
+                points[batch] = self.bank.embed(inputs).cpu().numpy()
+        return outputs, points
+
+
+def _combine(group: Group, outputs: Sequence[NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """Mean and spread over seeds of one measure; outputs: (n_rows, n_outputs) per seed."""
+    measure = group.measure
+    if measure.kind == "regression":
+        scales = np.asarray([[member.measure.centre, member.measure.scale] for member in group.members])
+        values = np.stack([seed[:, 0] for seed in outputs]) * scales[:, 1:] + scales[:, :1]  # (n_seeds, n_rows)
+        spreads = values.std(0, ddof=1) if len(values) > 1 else [None] * values.shape[1]
+        return [_value(measure, *pair) for pair in zip(values.mean(0).tolist(), spreads, strict=True)]
+    seeds = np.stack([_softmax(seed) for seed in outputs])  # (n_seeds, n_rows, n_labels)
+    means = seeds.mean(0)
+    best = means.argmax(1)
+    agreement = (seeds.argmax(2) == best).mean(0)
+    spread = seeds.std(0, ddof=1) if len(seeds) > 1 else None
+    return [
+        {
+            "label": measure.labels[best[row]],
+            "probabilities": _named(measure, means[row]),
+            "spread": None if spread is None else _named(measure, spread[row]),
+            "agreement": None if spread is None else _round(agreement[row]),
+            "flags": [],
+        }
+        for row in range(len(means))
+    ]
+
+
+def _value(measure: Measure, value: float, spread: float | None) -> dict[str, Any]:
+    low = -np.inf if measure.low is None else measure.low
+    high = np.inf if measure.high is None else measure.high
+    return {
+        "value": _round(value),
+        "spread": None if spread is None else _round(spread),
+        "flags": [] if low <= value <= high else ["off_scale"],
+    }
+
+
+def _round(value: float) -> float | None:
+    """Six digits: what single precision gives. None for what is not finite."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _named(measure: Measure, values: NDArray[np.float64]) -> dict[str, float | None]:
+    return {label: _round(value) for label, value in zip(measure.labels, values.tolist(), strict=True)}
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis of (n_rows, n_labels)."""
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(raised / raised.sum(-1, keepdims=True))
+
+
+def _flags(
+    group: Group, lengths: NDArray[np.int64], cut: Sequence[bool], points: NDArray[np.float64], rows: Sequence[Row]
+) -> list[list[str]]:
+    """Per row, in what it is unlike the training examples; see FLAGS."""
+    typical = group.measure.typical
+    near = similarity(points, np.asarray(typical.centroid))
+    reads_context = typical.context_share >= 0.5
+    found = []
+    for row in range(len(rows)):
+        said = {
+            "short": lengths[row] < typical.low_length,
+            "long": lengths[row] > typical.high_length,
+            "dissimilar": near[row] < typical.low_similarity,
+            "cut": cut[row],
+            "no_context": reads_context and not rows[row].context,
+        }
+        found.append([flag for flag, holds in said.items() if holds])
+    return found
