@@ -98,7 +98,7 @@ def _task(measure: Measure) -> str:
         f"Task: `{measure.task}` of the dataset {measure.dataset}: {what}.",
         f"Reads: {context}; at most {measure.max_length} tokens.",
         f"Data source: {measure.data_source}. Language setting: {measure.language_setting}.",
-        f"Trained on {measure.n_train:,} examples ({measure.fraction:.0%} of the training part).",
+        _amount(measure),
         f"Licence of the data: {measure.licence}. The data is not part of this repository; check that its terms allow "
         "your use of what was trained on it.",
     ]
@@ -107,6 +107,12 @@ def _task(measure: Measure) -> str:
             f"A transfer: stacked on the adapter of `{measure.source}` in `{SOURCE}/`, which must be loaded too."
         )
     return _bullets(lines)
+
+
+def _amount(measure: Measure) -> str:
+    cap = measure.settings["training"].get("max_train_examples")
+    part = f"capped at {cap:,}" if cap else f"{measure.fraction:.0%} of the training part"
+    return f"Trained on {measure.n_train:,} examples ({part})."
 
 
 def _scores(group: Group, evidence: Evidence | None) -> str:
@@ -139,6 +145,9 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
     backbone = '"FOLDER OF THE BACKBONE"' if _is_folder(measure) else f'"{measure.backbone.name}"'
     revision = f', revision="{measure.backbone.revision}"' if measure.backbone.revision else ""
     folder = repository or "FOLDER OF THIS CARD"
+    texts, cut = ('["a text"]', "True")
+    if measure.input_rule[1] != "none":
+        texts, cut = ('["an earlier turn"], ["a text"]', '"only_first"')
     load = [f'name = model.load_adapter("{folder}", use_safetensors=True)', "model.active_adapters = name"]
     if measure.source is not None:
         load = [
@@ -156,9 +165,14 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
         f"tokenizer = AutoTokenizer.from_pretrained({backbone}{revision})",
         *load,
         "model.eval()",
-        f'batch = tokenizer(["a text"], truncation=True, max_length={measure.max_length}, return_tensors="pt")',
+        f'batch = tokenizer({texts}, truncation={cut}, max_length={measure.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
         "    logits = model(**batch).logits",
+        (
+            "label = model.get_labels_dict(name)[int(logits[0].argmax())]"
+            if measure.kind == "classification"
+            else f"value = {measure.centre:.9g} + {measure.scale:.9g} * logits[0, 0]"
+        ),
     ]
     top = next(seed for seed, name in names.items() if not name)
     note = (

@@ -13,7 +13,7 @@ from empslurm.measures import Evidence
 from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Columns, Row, windows
 from empslurm.scoring.outputs import RowDigest, Work
-from empslurm.scoring.scorer import FLAGS, WINDOW_CHARS, WINDOW_ROWS, Scorer
+from empslurm.scoring.scorer import FLAGS, WINDOW_CHARS, WINDOW_ROWS, Precision, Scorer
 
 
 @dataclass(kw_only=True)
@@ -31,8 +31,7 @@ Progress = Callable[[int], None]  # rows done in all
 
 def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, progress: Progress) -> Tally:
     """Score into OUT, going on from OUT.part where there is one; what the measures are goes to OUT.measures.json."""
-    settings = [scorer.chosen.fingerprint(), scorer.precision, columns]
-    work = Work(out=out, run=ids.digest(settings, 24))
+    work = Work(out=out, run=run_id(scorer.chosen, scorer.precision, columns))
     digest = work.open(rows)
     files.write_json(about_path(out), about(scorer.chosen, scorer.evidence))
     tally = Tally(n_rows=digest.n_rows, n_taken_up=digest.n_rows)
@@ -42,6 +41,11 @@ def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, pr
         progress(tally.n_rows)
     work.finish(scorer.chosen.groups)
     return tally
+
+
+def run_id(chosen: Chosen, precision: Precision, columns: Columns) -> str:
+    """Digest of everything that decides a record but the rows themselves."""
+    return ids.digest([chosen.fingerprint(), precision, columns], 24)
 
 
 def _added(digest: RowDigest, window: Any) -> RowDigest:

@@ -39,7 +39,7 @@ from empslurm.train.tokens import Tokens, encode
 if TYPE_CHECKING:
     import pandas as pd
 
-WINDOW_ROWS = 2_048  # rows held, and grouped by length, at a time
+WINDOW_ROWS = 512  # rows held, and grouped by length, at a time; a stopped run loses at most these
 WINDOW_CHARS = 4_000_000
 FLAGS: Mapping[str, str] = {
     "short": "shorter than 99 % of the training examples, in tokens",

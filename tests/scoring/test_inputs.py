@@ -1,0 +1,131 @@
+"""Every input form, its ugly rows, and bounded windows."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from empslurm.errors import DataError, UsageError
+from empslurm.scoring import inputs
+from empslurm.scoring.inputs import Columns, Row, read, windows
+
+
+def rows(path: Path | None, columns: Columns | None = None, format: inputs.Format | None = None) -> list[Row]:
+    return list(read(path, columns or Columns(), format))
+
+
+def test_a_text_file_has_one_text_per_line_whatever_its_endings(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo \xff\nlast")
+    found = rows(path)
+    assert [row.text for row in found] == ["one", "", "", "last"]
+    assert [row.number for row in found] == [1, 2, 3, 4]
+    assert [bool(row.error) for row in found] == [False, True, True, False]
+    assert "empty" in found[1].error
+    assert "UTF-8" in found[2].error
+
+
+@pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_a_table_gives_named_columns_and_its_bad_rows_harm_no_other(tmp_path: Path, name: str, mark: str) -> None:
+    path = tmp_path / name
+    lines = ["id,body,before,first", '1,"quoted, \nover lines",near,far', "2,short", "3,,a,b", "", "4,fine,,far"]
+    path.write_text("\n".join(line.replace(",", mark) if '"' not in line else line for line in lines))
+    if mark == "\t":
+        path.write_text("\n".join(lines).replace(", \n", "##").replace(",", "\t").replace("##", ", \n"))
+    found = rows(path, Columns(text="body", context=("first", "before")))
+    assert [row.number for row in found] == [1, 2, 3, 4]
+    assert (found[0].text, found[0].context) == ("quoted, \nover lines", ("far", "near"))
+    assert "4 columns, but has 2" in found[1].error
+    assert "empty" in found[2].error
+    assert (found[3].text, found[3].context) == ("fine", ("far",))
+
+
+def test_json_lines_may_hold_lists_of_turns_and_a_bad_line_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    values = [
+        {"text": "one", "turns": ["far", "", "near"]},
+        {"text": "two", "turns": "only"},
+        {"text": 3},
+        {"turns": []},
+    ]
+    path.write_text("\n".join([*map(json.dumps, values), "{broken", "[" * 100_000, '"word"']))
+    found = rows(path, Columns(context=("turns",)))
+    assert [row.context for row in found[:2]] == [("far", "near"), ("only",)]
+    assert [row.error != "" for row in found] == [False, False, True, True, True, True, True]
+    assert "int" in found[2].error
+    assert "missing" in found[3].error
+
+
+def test_parquet_is_read_in_pieces_and_a_missing_text_is_a_row(tmp_path: Path) -> None:
+    n_rows = inputs.PARQUET_ROWS + 10
+    texts = [f"text {place}" for place in range(n_rows)]
+    texts[7] = None  # type: ignore[call-overload]
+    pq.write_table(pa.table({"text": texts, "turns": [["a", "b"]] * n_rows}), tmp_path / "a.parquet")
+    found = rows(tmp_path / "a.parquet", Columns(context=("turns",)))
+    assert [row.number for row in found] == list(range(1, n_rows + 1))
+    assert [row.number for row in found if row.error] == [8]
+    assert (found[-1].text, found[-1].context) == (f"text {n_rows - 1}", ("a", "b"))
+
+
+def test_a_folder_is_its_files_in_order_each_read_as_alone(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "b.txt").write_text("two\nthree\n")
+    (tmp_path / "a.csv").write_text("text\none\n")
+    (tmp_path / "below" / "c.jsonl").write_text('{"text": "four"}\n')
+    (tmp_path / "ignored.pdf").write_bytes(b"%PDF")
+    found = [(row.file, row.number, row.text) for row in rows(tmp_path)]
+    assert found == [("a.csv", 1, "one"), ("b.txt", 1, "two"), ("b.txt", 2, "three"), ("below/c.jsonl", 1, "four")]
+
+
+def test_standard_input_is_text_unless_a_format_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, format, expected in ((b"one\ntwo\n", None, ["one", "two"]), (b"text,x\none,1\n", "csv", ["one"])):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert [row.text for row in rows(None, format=format)] == expected
+    with pytest.raises(UsageError, match="parquet"):
+        rows(None, format="parquet")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_missing_column_is_one_error_that_names_what_is_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"body": ["x"]}), path)
+    else:
+        path.write_text("body\nx\n" if name.endswith("csv") else '{"body": "x"}\n')
+    with pytest.raises(DataError, match=r"text.*body"):
+        rows(path)
+
+
+def test_what_cannot_be_an_input_is_wrong_use_or_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "a.doc").write_text("x")
+    (tmp_path / "a.parquet").write_text("no parquet")
+    with pytest.raises(UsageError, match="--format"):
+        rows(tmp_path / "a.doc")
+    with pytest.raises(UsageError, match="does not exist"):
+        rows(tmp_path / "nothing.txt")
+    with pytest.raises(DataError, match="Parquet"):
+        rows(tmp_path / "a.parquet")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds none"):
+        rows(tmp_path / "empty")
+
+
+def test_an_endless_line_is_one_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_CHARS", 100)
+    (tmp_path / "a.txt").write_text("short\n" + "x" * 5_000 + "\nnext\n")
+    found = rows(tmp_path / "a.txt")
+    assert [(row.number, row.text, bool(row.error)) for row in found] == [
+        (1, "short", False),
+        (2, "", True),
+        (3, "next", False),
+    ]
+
+
+def test_windows_are_cut_by_rows_and_by_characters() -> None:
+    made = [Row(file="", number=place, text="x" * 10) for place in range(7)]
+    assert [len(window) for window in windows(made, 3, 10**6)] == [3, 3, 1]
+    assert [len(window) for window in windows(made, 100, 20)] == [2, 2, 2, 1]

@@ -1,0 +1,112 @@
+"""A stopped run goes on where it was, and refuses what it cannot vouch for."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from empslurm import files
+from empslurm.errors import DamagedError, UsageError
+from empslurm.scoring.choose import Chosen
+from empslurm.scoring.inputs import Row
+from empslurm.scoring.outputs import RowDigest, Work
+from empslurm.scoring.records import columns
+
+ROWS = [Row(file="", number=place, text=f"text {place}") for place in range(1, 7)]
+
+
+def append(work: Work, digest: RowDigest, rows: list[Row]) -> None:
+    for row in rows:
+        digest.add(row)
+    work.append([{"row": row.number} for row in rows], digest)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """Four rows of six are written, then half of a window more that nothing vouches for."""
+    work = Work(out=tmp_path / "out.jsonl", run="run")
+    append(work, work.open(iter(ROWS)), ROWS[:2])
+    append(work, _again(work, ROWS), ROWS[2:4])
+    with open(work.part, "ab") as stream:
+        stream.write(b'{"row": 5}\n{"ro')
+    return work.out
+
+
+def _again(work: Work, rows: list[Row]) -> RowDigest:
+    return work.open(iter(rows))
+
+
+def test_a_run_goes_on_after_what_its_note_vouches_for(stopped: Path) -> None:
+    work = Work(out=stopped, run="run")
+    left: Iterator[Row] = iter(ROWS)
+    digest = work.open(left)
+    assert [row.number for row in left] == [5, 6]
+    append(work, digest, ROWS[4:])
+    work.finish(())
+    assert [line["row"] for line in files.read_lines(stopped)] == [1, 2, 3, 4, 5, 6]
+    assert [path.name for path in stopped.parent.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (
+            lambda work: work.part.write_bytes(b'{"row": 9}' + work.part.read_bytes()[10:]),
+            DamagedError,
+            "match its note",
+        ),
+        (lambda work: work.part.write_bytes(work.part.read_bytes()[:5]), DamagedError, "match its note"),
+        (lambda work: work.part.unlink(), DamagedError, "match its note"),
+        (lambda work: work.out.write_text("x"), UsageError, "must not exist"),
+    ],
+)
+def test_what_was_tampered_with_is_not_gone_on_with(stopped: Path, change, error, words: str) -> None:
+    work = Work(out=stopped, run="run")
+    change(work)
+    with pytest.raises(error, match=words):
+        work.open(iter(ROWS))
+
+
+def test_another_input_or_other_adapters_are_refused(stopped: Path) -> None:
+    changed = [Row(file="", number=1, text="other"), *ROWS[1:]]
+    with pytest.raises(UsageError, match="same input"):
+        Work(out=stopped, run="run").open(iter(changed))
+    with pytest.raises(UsageError, match="same input"):
+        Work(out=stopped, run="run").open(iter(ROWS[:3]))
+    with pytest.raises(UsageError, match="same adapters"):
+        Work(out=stopped, run="other").open(iter(ROWS))
+
+
+def test_every_form_holds_the_same_columns(tmp_path: Path, chosen: Chosen) -> None:
+    groups = chosen.groups
+    labels = {"label": "1", "probabilities": {"0": 0.2, "1": 0.5, "2": 0.3}, "spread": None, "agreement": None}
+    measures = {
+        group.name: {
+            **(labels if group.measure.kind == "classification" else {"value": 2.5, "spread": 0.1}),
+            "flags": ["cut"],
+        }
+        for group in groups
+    }
+    found = {}
+    for name in ("out.csv", "out.parquet"):
+        work = Work(out=tmp_path / name, run="run")
+        digest = work.open(iter(ROWS))
+        work.append([{"row": 1, "n_tokens": 3, "measures": measures}, {"row": 2, "error": "a sentence"}], digest)
+        work.finish(groups)
+        if name.endswith("csv"):
+            with open(work.out, newline="") as stream:
+                found[name] = list(csv.DictReader(stream))
+        else:
+            found[name] = pq.read_table(work.out).to_pylist()
+    for rows in found.values():
+        assert list(rows[0]) == list(columns(groups))
+        assert (rows[0]["epitome_er"], float(rows[0]["epitome_er:p:1"]), float(rows[0]["news_empathy"])) == (
+            "1",
+            0.5,
+            2.5,
+        )
+        assert rows[0]["news_empathy:flags"] == "cut"
+        assert rows[1]["error"] == "a sentence"
+        assert not rows[1]["epitome_er"]
