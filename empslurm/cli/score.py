@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from empslurm.scoring.choose import Chosen
     from empslurm.scoring.run import Progress
 
+PRECISIONS = ("fp32", "fp32_medium", "bf16")
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 
 
@@ -44,7 +45,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     help_text = "columns of earlier turns, oldest first, with commas between"
     parser.add_argument("--context", type=listed, default=[], metavar="COLUMN,...", help=help_text)
     parser.add_argument("--format", choices=FORMATS, help="of the input, where its name does not say it")
-    parser.add_argument("--bf16", action="store_true", help="faster where the device has it, to about two digits")
+    help_text = "fp32 (default); fp32_medium and bf16 are faster where the processor has them, bf16 to about two digits"
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help=help_text)
 
 
 def choose(words: Sequence[str], tasks: Sequence[str], given: argparse.Namespace) -> Chosen:
@@ -104,7 +106,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     from empslurm.scoring import run as runs
     from empslurm.scoring.scorer import Scorer
 
-    scorer = Scorer(chosen, precision="bf16" if given.bf16 else "fp32")
+    scorer = Scorer(chosen, precision=given.precision)
     rows = inputs.read(path, columns, given.format)
     started = time.monotonic()
     with progress_bar(out, total) as progress:

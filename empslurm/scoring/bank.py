@@ -1,25 +1,32 @@
-"""All chosen adapters on one frozen backbone: token batches in, every adapter's head outputs out."""
+"""All chosen adapters on one frozen backbone: token batches in, every adapter's head outputs out, in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-from adapters.composition import Stack
+from numpy.typing import NDArray
 
 from empslurm.backbones import resolve
-from empslurm.config import Training
+from empslurm.config import Precision
 from empslurm.errors import BackboneError, DamagedError
-from empslurm.scoring.choose import WEIGHTS, Member
+from empslurm.scoring.choose import Member
+from empslurm.train import bank as banks
 from empslurm.train import likeness
-from empslurm.train.backbone import load_model
+from empslurm.train.backbone import load_encoder
+from empslurm.train.encoder import Encoder
+from empslurm.train.evaluate import token_batches
+from empslurm.train.tokens import Tokens
+
+# Padded tokens times adapters of one pass: what bounds memory, and on a CPU keeps a layer's values in its cache.
+CELL_TOKENS = {"cpu": 16_384, "cuda": 262_144}
 
 
 class Bank:
-    """The backbone with all members in it."""
+    """The backbone and stacks of adapters that are alike; members are known by their place in `members`."""
 
-    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+    def __init__(self, members: Sequence[Member], device: torch.device, precision: Precision = "fp32") -> None:
         """Raises BackboneError, or DamagedError naming the adapter that does not load."""
         measure = members[0].measure
         resolved = resolve(measure.backbone)
@@ -28,44 +35,59 @@ class Bank:
                 f"{measure.cell} must sit in the backbone {measure.backbone.name} with digest "
                 f"{measure.backbone_digest}, but the one here has {resolved.digest}; get the right one"
             )
-        self.model: Any = load_model(measure.backbone, Training(dropout=0.0, attention_dropout=0.0))
-        self.device = device
-        self.members = tuple(members)
-        self._stacks = [self._load(member, f"m{place}") for place, member in enumerate(members)]
-        self.model.to(device).eval()
+        torch.set_float32_matmul_precision("medium" if precision == "fp32_medium" else "highest")
+        self.device, self.precision = device, precision
+        model = load_encoder(measure.backbone).to(device)
+        self.encoder = Encoder(model, dropout=0.0, attention_dropout=0.0, bf16=precision == "bf16")
+        self.stacks = [(places, self._stack([members[place] for place in places])) for places in _alike(members)]
 
-    def _load(self, member: Member, name: str) -> tuple[str, Any]:
-        """Put one member into the model; its head's name and its composition."""
-        try:
-            for folder in filter(None, (member.adapter, member.source)):
-                if not (folder / WEIGHTS[0]).is_file():
-                    raise ValueError(f"no {WEIGHTS[0]}")
-            self.model.load_adapter(str(member.adapter), load_as=name, with_head=True, use_safetensors=True)
-            width = self.model.heads[name].config["num_labels"]
+    def _stack(self, members: Sequence[Member]) -> banks.Bank:
+        made = banks.Bank.from_folders(self.encoder, [(member.adapter, member.source) for member in members])
+        config = self.encoder.config
+        _, n_layers, _, hidden_size = made.fixed["new.down.weight"].shape
+        if (n_layers, hidden_size) != (config.num_hidden_layers, config.hidden_size):
+            raise BackboneError(
+                f"{members[0].adapter} must fit {members[0].measure.backbone.name}, but has {n_layers} layers of width "
+                f"{hidden_size} instead of {config.num_hidden_layers} of {config.hidden_size}; take its own backbone"
+            )
+        for member, width in zip(members, made.n_outputs, strict=True):
             if width != member.measure.n_outputs:
-                raise ValueError(f"its head has {width} outputs instead of {member.measure.n_outputs}")
-            if member.source is None:
-                return name, name
-            below = f"{name}_source"
-            self.model.load_adapter(str(member.source), load_as=below, with_head=False, use_safetensors=True)
-            return name, Stack(below, name)
-        except Exception as error:
-            raise DamagedError(
-                f"{member.adapter} must hold an adapter for {member.measure.backbone.name}, but does not load: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0]}; export it again, or leave it out by --tasks"
-            ) from error
+                raise DamagedError(
+                    f"{member.adapter} must have {member.measure.n_outputs} outputs as its task.json says, but has "
+                    f"{width}; export it again"
+                )
+        return made
 
-    def forward(self, inputs: dict[str, torch.Tensor], chosen: Sequence[int]) -> list[torch.Tensor]:
-        """Head outputs of the chosen members, (n_rows, n_outputs) each; inputs (n_rows, longest) each."""
-        outputs = []
-        for place in chosen:
-            head, stack = self._stacks[place]
-            self.model.active_adapters = stack
-            self.model.active_head = head
-            outputs.append(self.model(**inputs).logits.float())
-        return outputs
+    def score(
+        self, tokens: Tokens, chosen: Sequence[int]
+    ) -> tuple[Mapping[int, NDArray[np.float64]], NDArray[np.float64]]:
+        """Head outputs (n_rows, n_outputs) of the chosen members, and the backbone's embeddings (n_rows, hidden)."""
+        stacks = [(places, stack) for places, stack in self.stacks if set(places) <= set(chosen)]
+        assert sorted(place for places, _ in stacks for place in places) == sorted(chosen)
+        n_rows, most = len(tokens.lengths), max(len(places) for places, _ in stacks)
+        outputs = {
+            place: np.zeros((n_rows, width))
+            for places, stack in stacks
+            for place, width in zip(places, stack.n_outputs, strict=True)
+        }
+        points = np.zeros((n_rows, self.encoder.config.hidden_size))
+        budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+            for batch in token_batches(tokens.lengths, budget):
+                inputs = tokens.batch(batch, self.device)
+                below = self.encoder.below(inputs, None)
+                points[batch] = likeness.embed(self.encoder, below, inputs).cpu().numpy()
+                for places, stack in stacks:
+                    made = stack.logits(below, slice(0, stack.n_cells), stack.free, None)
+                    for place, logits in zip(places, made, strict=True):
+                        outputs[place][batch] = logits.float().cpu().numpy()
+        return outputs, points
 
-    def embed(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """(n_rows, hidden_size): the frozen backbone's mean-pooled unit-length states; no adapter takes part."""
-        self.model.active_adapters = None
-        return likeness.embed(self.model, inputs)
+
+def _alike(members: Sequence[Member]) -> list[list[int]]:
+    """Places of members that can be stacked: the same tokens, the same adapter shape, with or without a source."""
+    groups: dict[object, list[int]] = {}
+    for place, member in enumerate(members):
+        adapter = tuple(sorted(member.measure.settings["adapter"].items()))
+        groups.setdefault((member.measure.input_rule, adapter, member.source is None), []).append(place)
+    return list(groups.values())

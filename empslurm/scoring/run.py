@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from empslurm import files, ids
+from empslurm.config import Precision
 from empslurm.measures import Evidence
 from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Columns, Row, windows
 from empslurm.scoring.outputs import RowDigest, Work
-from empslurm.scoring.scorer import FLAGS, WINDOW_CHARS, WINDOW_ROWS, Precision, Scorer
+from empslurm.scoring.scorer import FLAGS, WINDOW_CHARS, WINDOW_ROWS, Scorer
 
 
 @dataclass(kw_only=True)

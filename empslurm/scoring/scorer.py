@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from empslurm.config import Precision
 from empslurm.errors import UsageError
 from empslurm.measures import Evidence, Measure
 from empslurm.scoring import choose
@@ -32,7 +33,6 @@ from empslurm.scoring.evidence import with_evidence
 from empslurm.scoring.inputs import Row, row_of, windows
 from empslurm.scoring.records import flatten
 from empslurm.train.backbone import load_tokenizer
-from empslurm.train.evaluate import token_batches
 from empslurm.train.likeness import similarity
 from empslurm.train.tokens import Tokens, encode
 
@@ -49,7 +49,6 @@ FLAGS: Mapping[str, str] = {
     "no_context": "most training examples had a context, this text has none",
     "off_scale": "the value lies outside the task's scale",
 }
-Precision = Literal["fp32", "bf16"]
 
 
 class Scorer:
@@ -58,18 +57,23 @@ class Scorer:
     def __init__(self, chosen: Chosen, *, device: str | None = None, precision: Precision = "fp32") -> None:
         self.chosen, self.problems, self.precision = chosen, chosen.problems, precision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.bank = Bank(chosen.members, self.device)
+        self.bank = Bank(chosen.members, self.device, precision)
         self.tokenizer: Any = load_tokenizer(chosen.groups[0].measure.backbone)
 
     @classmethod
     def load(
-        cls, cells: Chosen | str | Path | Iterable[str | Path], *, tasks: Sequence[str] = (), device: str | None = None
+        cls,
+        cells: Chosen | str | Path | Iterable[str | Path],
+        *,
+        tasks: Sequence[str] = (),
+        device: str | None = None,
+        precision: Precision = "fp32",
     ) -> Scorer:
         """From folders of exported adapters, or from what `choose` made of a manifest or of cell ids."""
         if not isinstance(cells, Chosen):
             paths = [cells] if isinstance(cells, str | Path) else list(cells)
             cells = choose.of_folders(map(Path, paths), tasks)
-        return cls(cells, device=device)
+        return cls(cells, device=device, precision=precision)
 
     @cached_property
     def measures(self) -> Mapping[str, Measure]:
@@ -106,9 +110,9 @@ class Scorer:
             return records
         first = {id(group): start for group, start in zip(self.chosen.groups, self._starts, strict=True)}
         for rule, groups in self._by_rule.items():
-            tokens, cut = self._tokens(rule, [rows[place] for place in good])
+            tokens, cut = self.tokens(rule, [rows[place] for place in good])
             members = [first[id(group)] + seed for group in groups for seed in range(len(group.members))]
-            outputs, points = self._forward(tokens, members)
+            outputs, points = self.bank.score(tokens, members)
             for group in groups:
                 own = [outputs[first[id(group)] + seed] for seed in range(len(group.members))]
                 scored = _combine(group, own)
@@ -133,7 +137,7 @@ class Scorer:
             found.setdefault(group.measure.input_rule, []).append(group)
         return found
 
-    def _tokens(self, rule: tuple[int, str], rows: Sequence[Row]) -> tuple[Tokens, list[bool]]:
+    def tokens(self, rule: tuple[int, str], rows: Sequence[Row]) -> tuple[Tokens, list[bool]]:
         """Tokens of a window as training makes them, and which rows were cut."""
         max_length, context = rule
         keep = {"history": slice(None), "previous": slice(-1, None), "none": slice(0)}[context]
@@ -150,22 +154,6 @@ class Scorer:
             segments="token_type_ids" in self.tokenizer.model_input_names,
         )
         return tokens, [cut for _, _, cut in found]
-
-    def _forward(
-        self, tokens: Tokens, members: Sequence[int]
-    ) -> tuple[dict[int, NDArray[np.float64]], NDArray[np.float64]]:
-        """Head outputs (n_rows, n_outputs) by member, and the backbone's own embedding (n_rows, hidden_size)."""
-        n_rows = len(tokens.lengths)
-        widths = [self.chosen.members[member].measure.n_outputs for member in members]
-        outputs = {member: np.zeros((n_rows, width)) for member, width in zip(members, widths, strict=True)}
-        points = np.zeros((n_rows, self.bank.model.config.hidden_size))
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
-            for batch in token_batches(tokens.lengths):
-                inputs = tokens.batch(batch, self.device)
-                for member, logits in zip(members, self.bank.forward(inputs, members), strict=True):
-                    outputs[member][batch] = logits.cpu().numpy()
-                points[batch] = self.bank.embed(inputs).cpu().numpy()
-        return outputs, points
 
 
 def _combine(group: Group, outputs: Sequence[NDArray[np.float64]]) -> list[dict[str, Any]]:

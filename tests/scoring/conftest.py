@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from empslurm.config import Backbone
 from empslurm.scoring import choose, export
 from empslurm.scoring.choose import Chosen
 from empslurm.scoring.evidence import with_evidence
 from empslurm.store import RunsRoot
+from empslurm.train.backbone import load_encoder, load_tokenizer
 from tests.end_to_end.conftest import ROOT, Project
 
 MANIFEST = """\
@@ -59,4 +61,15 @@ def exported(chosen: Chosen, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, exported. Tests leave it as it is."""
     folder = tmp_path_factory.mktemp("exported")
     export.export(chosen, with_evidence(chosen), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny backbone as a folder that plain `transformers` reads."""
+    folder = tmp_path_factory.mktemp("backbone")
+    load_encoder(Backbone(name="tiny")).save_pretrained(folder)
+    tokenizer = load_tokenizer(Backbone(name="tiny"))
+    tokenizer.model_max_length = 512
+    tokenizer.save_pretrained(folder)
     return folder

@@ -10,14 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from empslurm.config import Backbone, Training
 from empslurm.errors import StoreError, UsageError
 from empslurm.scoring import export
 from empslurm.scoring.choose import Chosen
 from empslurm.scoring.evidence import with_evidence
 from empslurm.scoring.scorer import Scorer
 from empslurm.store import RunsRoot
-from empslurm.train.backbone import load_model, load_tokenizer
 
 SCRIPT = """\
 import sys
@@ -31,17 +29,6 @@ logits = model.eval()(**batch).logits[0]
 print(model.get_labels_dict(), *logits.softmax(0).tolist() if len(logits) > 1 else logits.tolist(), sep="|")
 assert "empslurm" not in sys.modules
 """
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny backbone as a folder."""
-    folder = tmp_path_factory.mktemp("backbone")
-    load_model(Backbone(name="tiny"), Training()).save_pretrained(folder)
-    tokenizer = load_tokenizer(Backbone(name="tiny"))
-    tokenizer.model_max_length = 512
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", ["epitome_er", "news_empathy"])

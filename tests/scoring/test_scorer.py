@@ -4,17 +4,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import adapters
 import numpy as np
 import pytest
 import torch
 from adapters.composition import Stack
 
-from empslurm.config import Training
 from empslurm.errors import UsageError
 from empslurm.scoring import choose
 from empslurm.scoring.choose import Chosen, Member
 from empslurm.scoring.scorer import Scorer
-from empslurm.train.backbone import load_model, load_tokenizer
+from empslurm.train.backbone import load_tokenizer
 from tests.scoring.conftest import CONTEXTS, TEXTS
 
 TOLERANCE = 2e-5  # rounding of single precision through two layers; records have six digits
@@ -25,9 +25,9 @@ def scorer(chosen: Chosen) -> Scorer:
     return Scorer.load(chosen)
 
 
-def alone(member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
+def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
     """(n_outputs,): by the library itself, one adapter, one text, no padding, tokens made by hand."""
-    model = load_model(member.measure.backbone, Training(dropout=0.0, attention_dropout=0.0))
+    model = adapters.AutoAdapterModel.from_pretrained(backbone)
     tokenizer = load_tokenizer(member.measure.backbone)
     max_length, rule = member.measure.input_rule
     name = model.load_adapter(str(member.adapter), use_safetensors=True)
@@ -51,7 +51,7 @@ def alone(member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any
         return model.eval()(input_ids=ids, token_type_ids=types).logits[0].double().numpy()
 
 
-def test_each_adapter_gives_what_it_gives_alone(chosen: Chosen, scorer: Scorer) -> None:
+def test_each_adapter_gives_what_it_gives_alone(chosen: Chosen, scorer: Scorer, backbone: Path) -> None:
     records = scorer.score(TEXTS, CONTEXTS)
     assert {group.name: len(group.members) for group in chosen.groups} == {
         "epitome_er": 2,
@@ -61,7 +61,7 @@ def test_each_adapter_gives_what_it_gives_alone(chosen: Chosen, scorer: Scorer) 
     }
     for place in (0, 2, 5):
         for group in chosen.groups:
-            outputs = [alone(member, TEXTS[place], CONTEXTS[place]) for member in group.members]
+            outputs = [alone(backbone, member, TEXTS[place], CONTEXTS[place]) for member in group.members]
             found = records[place]["measures"][group.name]
             if group.measure.kind == "regression":
                 values = [

@@ -1,0 +1,328 @@
+"""Texts per second with 18 adapters in one pass, against one pass per adapter with plain `adapters`; memory in rows.
+
+    python benchmarks/scoring.py [--shape minilm|roberta-base] [--texts N] [--rounds N] [--rows N N]
+
+Plain: as the library's examples write it, batches of 32 in input order, padded to the maximum length of 128, fp32.
+The ladder changes one thing at a time: order (alike lengths together, padded to the longest of a batch), shared
+layers (what lies below the first adapter, once), batching (all adapters in one pass), precision (fp32_medium: products
+in whatever the processor does faster; bf16 on request). All rungs give the same outputs within rounding, which is
+checked, and each round runs every rung once, in turn. Rates are by wall clock, and by processor time too: that holds
+on a busy machine. Adapters have random weights and the eighteen tasks' numbers of outputs; texts are invented, with
+log-normal lengths around 35 tokens. Memory: the whole verb in child processes on short texts. Writes
+benchmarks/results/scoring_SHAPE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import adapters
+import numpy as np
+import torch
+from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+from empslurm import backbones, measures, tasks
+from empslurm.config import Adapter, Backbone
+from empslurm.measures import Measure, Typical
+from empslurm.scoring import choose
+from empslurm.scoring.bank import CELL_TOKENS
+from empslurm.scoring.choose import Chosen
+from empslurm.scoring.inputs import Row
+from empslurm.scoring.scorer import Scorer
+from empslurm.train import bank as banks
+from empslurm.train import hub
+from empslurm.train.backbone import load_encoder
+from empslurm.train.evaluate import token_batches
+
+OUT = Path(__file__).parent / "results"
+WORDS = "i you we feel that this so sorry happy about was were the day night work friend maybe really"
+MAX_LENGTH, BATCH_SIZE, N_THREADS = 128, 32, 2
+
+
+def make_backbone(shape: str, folder: Path) -> Backbone:
+    """MiniLM as it is, or RoBERTa-base's shape with random weights and MiniLM's tokenizer."""
+    if shape == "minilm":
+        return Backbone(name="minilm")
+    source = backbones.resolve(Backbone(name="minilm")).path
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(0)
+    config = RobertaConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, max_position_embeddings=514)
+    RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Backbone(name=str(folder))
+
+
+def make_adapters(backbone: Backbone, folder: Path) -> Chosen:
+    """One adapter of random weights per task of the paper."""
+    rng = torch.Generator().manual_seed(1)
+    config = load_encoder(backbone).config
+    hidden, n_layers = config.hidden_size, config.num_hidden_layers
+    inner = hidden // 16
+    draw = lambda *shape: 0.02 * torch.randn(shape, generator=rng)  # noqa: E731
+    known = tasks.registry()
+    for task in known.tasks.values():
+        n_outputs = len(task.labels) or 1
+        shapes = {
+            "down.weight": (inner, hidden),
+            "down.bias": (inner,),
+            "up.weight": (hidden, inner),
+            "up.bias": (hidden,),
+        }
+        tensors = {name: draw(n_layers, *shape) for name, shape in shapes.items()}
+        head = {"1.weight": draw(hidden, hidden), "1.bias": draw(hidden), "4.weight": draw(n_outputs, hidden)}
+        head["4.bias"] = draw(n_outputs)
+        hub.write_adapter(folder / task.id, task.id, tensors, Adapter(), config)
+        hub.write_head(folder / task.id, task.id, task.labels, head, config)
+        measures.write(folder / task.id, _measure(task, known, backbone, hidden))
+        (folder / task.id / choose.CHECKSUMS).write_text("{}")
+    return choose.of_folders([folder])
+
+
+def _measure(task: Any, known: Any, backbone: Backbone, hidden: int) -> Measure:
+    dataset = known.dataset_of(task.id)
+    return Measure(
+        task=task.id,
+        title=task.title,
+        kind=task.kind,
+        labels=task.labels,
+        low=task.low,
+        high=task.high,
+        centre=0.0,
+        scale=1.0,
+        metric=task.metric,
+        data_source=task.data_source,
+        language_setting=task.language_setting,
+        dataset=dataset.title,
+        citation=dataset.citation,
+        licence=dataset.licence,
+        source=None,
+        seed=1,
+        fraction=1.0,
+        n_train=0,
+        backbone=backbone,
+        backbone_digest=str(backbones.resolve(backbone).digest),
+        max_length=MAX_LENGTH,
+        context="history",
+        settings={
+            "adapter": {"kind": "seq_bn", "reduction_factor": 16, "non_linearity": "relu"},
+            "training": {},
+            "data": {},
+        },
+        cell=f"{task.id}-random",
+        typical=Typical(
+            low_length=1,
+            high_length=MAX_LENGTH,
+            context_share=0,
+            centroid=(1.0,) * hidden,
+            low_similarity=-1,
+            n_examples=0,
+        ),
+    )
+
+
+def invent(n_texts: int, median_words: float, seed: int = 2) -> list[str]:
+    """Texts of common words, log-normal lengths."""
+    rng = np.random.default_rng(seed)
+    words = np.array(WORDS.split())
+    lengths = np.clip(rng.lognormal(np.log(median_words), 0.6, n_texts).round(), 1, 400).astype(int)
+    return [" ".join(rng.choice(words, length)) for length in lengths]
+
+
+class Rungs:
+    """The ladder; each rung gives {task: logits (n_texts, n_outputs)}."""
+
+    def __init__(self, chosen: Chosen, texts: Sequence[str]) -> None:
+        self.chosen, self.texts = chosen, texts
+        backbone = chosen.groups[0].measure.backbone
+        path = backbones.resolve(backbone).path
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = adapters.AutoAdapterModel.from_pretrained(path)
+        for group in chosen.groups:
+            self.model.load_adapter(str(group.members[0].adapter), load_as=group.name, use_safetensors=True)
+        self.model.eval()
+        self.scorer = Scorer(chosen)
+        self.encoder = self.scorer.bank.encoder
+        folders = [(group.members[0].adapter, None) for group in chosen.groups]
+        self.together = banks.Bank.from_folders(self.encoder, folders)
+        self.alone = [banks.Bank.from_folders(self.encoder, [folder]) for folder in folders]
+
+    def plain(self) -> list[np.ndarray[Any, Any]]:
+        """As the examples of `adapters` write it."""
+        order = np.arange(len(self.texts))
+        return self._library(order, padding="max_length")
+
+    def ordered(self) -> list[np.ndarray[Any, Any]]:
+        lengths = [
+            len(ids) for ids in self.tokenizer(list(self.texts), truncation=True, max_length=MAX_LENGTH)["input_ids"]
+        ]
+        return self._library(np.argsort(lengths), padding="longest")
+
+    def _library(self, order: np.ndarray[Any, Any], padding: str) -> list[np.ndarray[Any, Any]]:
+        outputs = []
+        for group in self.chosen.groups:
+            self.model.active_adapters = group.name
+            self.model.active_head = group.name
+            made = np.zeros((len(order), group.measure.n_outputs))
+            for start in range(0, len(order), BATCH_SIZE):
+                rows = order[start : start + BATCH_SIZE]
+                batch = self.tokenizer(
+                    [self.texts[row] for row in rows],
+                    padding=padding,
+                    truncation=True,
+                    max_length=MAX_LENGTH,
+                    return_tensors="pt",
+                )
+                with torch.no_grad():
+                    made[rows] = self.model(**batch).logits.numpy()
+            outputs.append(made)
+        return outputs
+
+    def shared(self) -> list[np.ndarray[Any, Any]]:
+        """Alike lengths, layers below the first adapter once, then one adapter at a time."""
+        return self._stacks(self.alone, CELL_TOKENS["cpu"])
+
+    def batched(self) -> list[np.ndarray[Any, Any]]:
+        """All adapters in one pass."""
+        return self._stacks([self.together], CELL_TOKENS["cpu"] // len(self.chosen.groups))
+
+    def medium(self) -> list[np.ndarray[Any, Any]]:
+        """The same with products in the precision that the processor does faster."""
+        torch.set_float32_matmul_precision("medium")
+        try:
+            return self.batched()
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+    def _stacks(self, stacks: Sequence[banks.Bank], budget: int) -> list[np.ndarray[Any, Any]]:
+        rows = [Row(file="", number=1, text=text) for text in self.texts]
+        tokens, _ = self.scorer.tokens((MAX_LENGTH, "none"), rows)
+        outputs = [np.zeros((len(rows), group.measure.n_outputs)) for group in self.chosen.groups]
+        with torch.inference_mode():
+            for batch in token_batches(tokens.lengths, budget):
+                below = self.encoder.below(tokens.batch(batch, torch.device("cpu")), None)
+                made = [one for stack in stacks for one in stack.logits(below, slice(0, stack.n_cells), {}, None)]
+                for output, logits in zip(outputs, made, strict=True):
+                    output[batch] = logits.numpy()
+        return outputs
+
+    def verb(self) -> list[np.ndarray[Any, Any]]:
+        """What `score` does: records, and the backbone's own embedding for the flags, which the others leave out."""
+        records = self.scorer.score(self.texts)
+        return [
+            np.array([_numbers(record["measures"][group.name]) for record in records]) for group in self.chosen.groups
+        ]
+
+
+def _numbers(scored: dict[str, Any]) -> list[float]:
+    return list(scored["probabilities"].values()) if "probabilities" in scored else [scored["value"]]
+
+
+RUNGS: dict[str, Callable[[Rungs], list[np.ndarray[Any, Any]]]] = {
+    "plain": Rungs.plain,
+    "+ order": Rungs.ordered,
+    "+ shared layers": Rungs.shared,
+    "+ batching": Rungs.batched,
+    "+ precision": Rungs.medium,
+    "score, flags and records included": Rungs.verb,
+}
+
+
+def ladder(chosen: Chosen, texts: Sequence[str], n_rounds: int) -> list[dict[str, Any]]:
+    """Every rung once per round, in turn; medians."""
+    rungs = Rungs(chosen, texts)
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in RUNGS}
+    expected: list[np.ndarray[Any, Any]] = []
+    worst = dict.fromkeys(RUNGS, 0.0)
+    for round_ in range(n_rounds):
+        for name, rung in RUNGS.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            outputs = rung(rungs)
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - processor))
+            expected = expected or outputs
+            compared = [_softened(group.measure.kind, one) for group, one in zip(chosen.groups, expected, strict=True)]
+            same = expected if name != "score, flags and records included" else compared
+            worst[name] = max(worst[name], *(float(np.abs(a - b).max()) for a, b in zip(same, outputs, strict=True)))
+            print(f"round {round_ + 1} {name}: {len(texts) / seconds[name][-1][0]:.2f} texts/s", flush=True)
+    medians = {
+        name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in seconds.items()
+    }
+    return [
+        {
+            "rung": name,
+            "texts_per_s": round(len(texts) / wall, 2),
+            "texts_per_processor_s": round(len(texts) / processor, 2),
+            "ratio_to_plain": round(medians["plain"][0] / wall, 2),
+            "ratio_to_plain_processor_time": round(medians["plain"][1] / processor, 2),
+            "largest_difference": float(f"{worst[name]:.2g}"),
+        }
+        for name, (wall, processor) in medians.items()
+    ]
+
+
+def _softened(kind: str, logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What a record shows of logits."""
+    raised = np.exp(logits)
+    return logits if kind == "regression" else raised / raised.sum(1, keepdims=True)
+
+
+def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
+    """Peak memory of the whole verb in a child process, short texts, two tiny adapters."""
+    folder = scratch / "tiny"
+    make_adapters(Backbone(name="tiny"), folder)
+    found = []
+    for n_rows in rows:
+        source, out = scratch / f"{n_rows}.txt", scratch / f"{n_rows}.jsonl"
+        source.write_text("\n".join(invent(n_rows, 6)) + "\n")
+        words = ["score", "--cells", str(folder), "--tasks", "epitome_er,news_empathy", str(source), "-o", str(out)]
+        child = subprocess.Popen([sys.executable, "-m", "empslurm", *words], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        assert out.read_bytes().count(b"\n") == n_rows
+        found.append(
+            {"n_rows": n_rows, "peak_memory_mib": usage.ru_maxrss // 1024, "processor_s": round(usage.ru_utime, 1)}
+        )
+        print(found[-1], flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=("minilm", "roberta-base"), default="minilm")
+    parser.add_argument("--texts", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000], help="memory; none: left out")
+    given = parser.parse_args()
+    torch.set_num_threads(N_THREADS)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        backbone = make_backbone(given.shape, scratch / "backbone")
+        chosen = make_adapters(backbone, scratch / "adapters")
+        result: dict[str, Any] = {
+            "shape": given.shape,
+            "n_adapters": len(chosen.groups),
+            "n_texts": given.texts,
+            "n_rounds": given.rounds,
+            "n_threads": N_THREADS,
+            "ladder": ladder(chosen, invent(given.texts, 28), given.rounds),
+        }
+        result["load"] = os.getloadavg()
+        if given.rows:
+            result["memory"] = memory(given.rows, scratch)
+    OUT.mkdir(exist_ok=True)
+    (OUT / f"scoring_{given.shape}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
