@@ -9,7 +9,7 @@ in whatever the processor does faster; bf16 on request). All rungs give the same
 checked, and each round runs every rung once, in turn. Rates are by wall clock, and by processor time too: that holds
 on a busy machine. Adapters have random weights and the eighteen tasks' numbers of outputs; texts are invented, with
 log-normal lengths around 35 tokens. Memory: the whole verb in child processes on short texts. Writes
-benchmarks/results/scoring_SHAPE.json.
+benchmarks/results/scoring_SHAPE.json and scoring_memory.json.
 """
 
 from __future__ import annotations
@@ -252,7 +252,10 @@ def ladder(chosen: Chosen, texts: Sequence[str], n_rounds: int) -> list[dict[str
             compared = [_softened(group.measure.kind, one) for group, one in zip(chosen.groups, expected, strict=True)]
             same = expected if name != "score, flags and records included" else compared
             worst[name] = max(worst[name], *(float(np.abs(a - b).max()) for a, b in zip(same, outputs, strict=True)))
-            print(f"round {round_ + 1} {name}: {len(texts) / seconds[name][-1][0]:.2f} texts/s", flush=True)
+            rates = ", ".join(f"{len(texts) / value:.2f}" for value in seconds[name][-1])
+            print(
+                f"round {round_ + 1} {name}: {rates} texts per second of wall clock and of processor time", flush=True
+            )
     medians = {
         name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in seconds.items()
     }
@@ -299,29 +302,38 @@ def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=("minilm", "roberta-base"), default="minilm")
-    parser.add_argument("--texts", type=int, default=256)
+    parser.add_argument("--texts", type=int, default=64, help="for the ladder; 0: left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000], help="memory; none: left out")
     given = parser.parse_args()
     torch.set_num_threads(N_THREADS)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        backbone = make_backbone(given.shape, scratch / "backbone")
-        chosen = make_adapters(backbone, scratch / "adapters")
-        result: dict[str, Any] = {
-            "shape": given.shape,
-            "n_adapters": len(chosen.groups),
-            "n_texts": given.texts,
-            "n_rounds": given.rounds,
-            "n_threads": N_THREADS,
-            "ladder": ladder(chosen, invent(given.texts, 28), given.rounds),
-        }
-        result["load"] = os.getloadavg()
+        if given.texts:
+            chosen = make_adapters(make_backbone(given.shape, scratch / "backbone"), scratch / "adapters")
+            rungs = ladder(chosen, invent(given.texts, 28), given.rounds)
+            save(
+                f"scoring_{given.shape}.json",
+                {
+                    "shape": given.shape,
+                    "n_adapters": len(chosen.groups),
+                    "n_texts": given.texts,
+                    "n_rounds": given.rounds,
+                    "n_threads": N_THREADS,
+                    "load_average": round(os.getloadavg()[0], 1),
+                    "ladder": rungs,
+                },
+            )
         if given.rows:
-            result["memory"] = memory(given.rows, scratch)
+            save("scoring_memory.json", {"n_adapters": 2, "rows": memory(given.rows, scratch)})
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Print a result, and keep it beside this file."""
     OUT.mkdir(exist_ok=True)
-    (OUT / f"scoring_{given.shape}.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    text = json.dumps(result, indent=1) + "\n"
+    (OUT / name).write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
