@@ -24,7 +24,7 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path, doing: str) -> Iterator[None]:
+def storage_errors(path: Path, doing: str) -> Iterator[None]:
     """Turn OSError into a sentence: disk full, quota, read-only and permission problems leave the old file intact."""
     try:
         yield
@@ -47,7 +47,7 @@ def make_folder(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Flush a file that a library wrote, and its folder's entry. Raises StoreError."""
-    with _storage_errors(path, "flushed"):
+    with storage_errors(path, "flushed"):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -95,7 +95,7 @@ def sweep(folder: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` atomically: readers see the old bytes or all of the new ones."""
-    with _storage_errors(path, "written"):
+    with storage_errors(path, "written"):
         make_folder(path.parent)
         beside, written = _write_beside(path, data)
         try:
@@ -137,7 +137,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def create_exclusive(path: Path, data: bytes) -> bool:
     """Create `path` with its whole content, or return False when it exists: a hard link is exclusive on NFS too."""
-    with _storage_errors(path, "created"):
+    with storage_errors(path, "created"):
         if os.path.lexists(path):
             return False
         make_folder(path.parent)
@@ -161,7 +161,7 @@ def create_exclusive(path: Path, data: bytes) -> bool:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line in a single write, so that lines of two processes never mix; a torn last line is closed first."""
-    with _storage_errors(path, "appended to"):
+    with storage_errors(path, "appended to"):
         make_folder(path.parent)
         with open(path, "ab+") as stream:
             size = stream.seek(0, os.SEEK_END)

@@ -129,7 +129,8 @@ def _report(scorer: Any, tally: Any, wall_s: float, given: argparse.Namespace, o
             (name, one["n_seeds"], *_test(one["test"]), one["data_source"], one["language_setting"])
             for name, one in about["measures"].items()
         ]
-        out.table("measures", ("measure", "seeds", "metric", "test", "95 %", "data source", "language"), rows)
+        columns = ("measure", "seeds", "metric", "test", "95 %", "flags", "data source", "language")
+        out.table("measures", columns, rows)
         out.line(f"{given.out}, and {runs.about_path(given.out)} which says what the measures are")
     taken = f", {tally.n_taken_up:,} of them before" if tally.n_taken_up else ""
     out.say(
@@ -140,8 +141,9 @@ def _report(scorer: Any, tally: Any, wall_s: float, given: argparse.Namespace, o
         out.say(f"left out: {problem}")
 
 
-def _test(evidence: dict[str, Any] | None) -> tuple[object, object, str]:
+def _test(evidence: dict[str, Any] | None) -> tuple[object, object, str, str]:
     if evidence is None:
-        return None, None, "-"
+        return None, None, "-", "-"
     low, high = evidence["low"], evidence["high"]
-    return evidence["metric"], evidence["score"], "-" if low is None else f"{low:.3f} to {high:.3f}"
+    interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
+    return evidence["metric"], evidence["score"], interval, " ".join(evidence["flags"]) or "-"

@@ -8,14 +8,14 @@ OUT             appears when all is done: JSONL, CSV or Parquet
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from empslurm import files
 from empslurm.errors import DamagedError, StoreError, UsageError
@@ -27,6 +27,7 @@ Form = Literal["jsonl", "csv", "parquet"]
 FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 PARQUET_ROWS = 4_096  # rows of a row group
 CHUNK = 2**20
+NOTE = {"run": str, "n_bytes": int, "bytes": str, "n_rows": int, "rows": str}
 
 
 def form_of(path: Path) -> Form:
@@ -52,99 +53,101 @@ class RowDigest:
         return self._digest.hexdigest()
 
 
-@dataclass
 class Work:
     """The unfinished output. `run`: digest of everything that decides a record but the rows themselves."""
 
-    out: Path
-    run: str
-
-    @property
-    def part(self) -> Path:
-        return self.out.with_name(self.out.name + ".part")
-
-    @property
-    def note(self) -> Path:
-        return self.out.with_name(self.out.name + ".part.json")
+    def __init__(self, out: Path, run: str) -> None:
+        self.out, self.run = out, run
+        self.part = out.with_name(out.name + ".part")
+        self.note = out.with_name(out.name + ".part.json")
+        self._n_bytes, self._sums = 0, hashlib.sha256()
+        self._stream: BinaryIO | None = None
 
     def open(self, rows: Iterator[Row]) -> RowDigest:
-        """Prepare the part file; pass over the rows that it holds already. Raises UsageError, DamagedError.
+        """Prepare the part file; pass over the rows that it holds already. Raises UsageError, StoreError.
 
         What was appended after the last note is cut off; what the note vouches for is checked against its digest.
         """
         if self.out.exists():
             raise UsageError(f"{self.out} must not exist yet, but does; move it away, or name another output")
-        digest = RowDigest()
-        if not self.note.exists():
-            self._write_part(b"")
-            self._sums = hashlib.sha256()
-            self._n_bytes = 0
-            return digest
-        note = files.read_object(self.note)
-        if note.get("run") != self.run:
-            raise UsageError(
-                f"{self.part} must come from the same adapters and columns to be gone on with, but comes from others; "
-                "move it away, or name another output"
-            )
+        note = self._read_note()
+        self._lock()
         self._take_up(note)
-        for row in islice(rows, int(note["n_rows"])):
+        digest = RowDigest()
+        for row in islice(rows, note["n_rows"]):
             digest.add(row)
-        if (digest.n_rows, digest.hex()) != (note["n_rows"], note["rows"]):
+        if digest.n_rows != note["n_rows"] or note["rows"] not in ("", digest.hex()):
             raise UsageError(
                 f"{self.part} must come from the same input to be gone on with, but the rows before it differ; move "
                 "it away, or name another output"
             )
         return digest
 
-    def _write_part(self, data: bytes) -> None:
-        files.write_bytes(self.part, data)
+    def _read_note(self) -> dict[str, Any]:
+        """The note, or that of an empty part file. Raises UsageError, DamagedError."""
+        try:
+            note = files.read_object(self.note)
+        except FileNotFoundError:
+            return {"n_rows": 0, "n_bytes": 0, "rows": "", "bytes": self._sums.hexdigest()}
+        if not all(isinstance(note.get(name), kind) for name, kind in NOTE.items()):
+            raise DamagedError(
+                f"{self.note} must say what {self.part.name} holds, but does not; remove both and start again"
+            )
+        if note["run"] != self.run:
+            raise UsageError(
+                f"{self.part} must come from the same adapters and columns to be gone on with, but comes from others; "
+                "move it away, or name another output"
+            )
+        return note
+
+    def _lock(self) -> None:
+        """Open the part file for this process alone. Raises StoreError."""
+        with files.storage_errors(self.part, "written"):
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = open(self.part, "ab+")  # noqa: SIM115 (held until the run ends)
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"{self.part} must be written by one process, but another one holds it; wait for it, or name another "
+                "output"
+            ) from error
 
     def _take_up(self, note: Mapping[str, Any]) -> None:
         """Check the part file up to the note's length and cut it there."""
-        self._n_bytes = int(note["n_bytes"])
-        self._sums = hashlib.sha256()
-        left = self._n_bytes
-        try:
-            with open(self.part, "rb") as stream:
-                while left and (data := stream.read(min(CHUNK, left))):
-                    self._sums.update(data)
-                    left -= len(data)
-        except FileNotFoundError:
-            pass
+        assert self._stream is not None
+        self._stream.seek(0)
+        left = self._n_bytes = note["n_bytes"]
+        while left and (data := self._stream.read(min(CHUNK, left))):
+            self._sums.update(data)
+            left -= len(data)
         if left or self._sums.hexdigest() != note["bytes"]:
             raise DamagedError(
                 f"{self.part} must match its note {self.note.name}, but does not; remove both and start again"
             )
-        os.truncate(self.part, self._n_bytes)
+        self._stream.truncate(self._n_bytes)
 
     def append(self, records: Sequence[Mapping[str, Any]], digest: RowDigest) -> None:
         """Append a window durably, then vouch for it. Raises StoreError."""
+        assert self._stream is not None
         data = "".join(files.to_line(record) + "\n" for record in records).encode()
-        try:
-            with open(self.part, "ab") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"{self.part} must be written, but the file system says: {error.strerror}; make room and run the same "
-                "command again"
-            ) from error
+        with files.storage_errors(self.part, "written"):
+            self._stream.write(data)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
         self._sums.update(data)
         self._n_bytes += len(data)
-        files.write_json(
-            self.note,
-            {
-                "run": self.run,
-                "n_bytes": self._n_bytes,
-                "bytes": self._sums.hexdigest(),
-                "n_rows": digest.n_rows,
-                "rows": digest.hex(),
-            },
-        )
+        note = {"run": self.run, "n_bytes": self._n_bytes, "bytes": self._sums.hexdigest()}
+        files.write_json(self.note, {**note, "n_rows": digest.n_rows, "rows": digest.hex()})
+
+    def close(self) -> None:
+        """Let go of the part file."""
+        if self._stream is not None:
+            self._stream.close()
 
     def finish(self, groups: Sequence[Group]) -> None:
         """Give the records their final form under the output's own name."""
+        self.close()
         form = form_of(self.out)
         if form == "jsonl":
             os.replace(self.part, self.out)

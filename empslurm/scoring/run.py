@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,14 +34,15 @@ Progress = Callable[[int], None]  # rows done in all
 def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, progress: Progress) -> Tally:
     """Score into OUT, going on from OUT.part where there is one; what the measures are goes to OUT.measures.json."""
     work = Work(out=out, run=run_id(scorer.chosen, scorer.precision, columns))
-    digest = work.open(rows)
-    files.write_json(about_path(out), about(scorer.chosen, scorer.evidence))
-    tally = Tally(n_rows=digest.n_rows, n_taken_up=digest.n_rows)
-    progress(tally.n_rows)
-    for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS):
-        work.append(list(_records(scorer, window, tally)), _added(digest, window))
+    with closing(work):
+        digest = work.open(rows)
+        files.write_json(about_path(out), about(scorer.chosen, scorer.evidence))
+        tally = Tally(n_rows=digest.n_rows, n_taken_up=digest.n_rows)
         progress(tally.n_rows)
-    work.finish(scorer.chosen.groups)
+        for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS):
+            work.append(list(_records(scorer, window, tally)), _added(digest, window))
+            progress(tally.n_rows)
+        work.finish(scorer.chosen.groups)
     return tally
 
 

@@ -8,7 +8,17 @@ import pytest
 HEAVY = {"torch", "transformers", "adapters", "datasets", "sklearn", "pandas", "scipy", "matplotlib"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "full_grid"], ["plan", "--help"], ["data", "status"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["plan", "full_grid"],
+        ["plan", "--help"],
+        ["data", "status"],
+        ["score", "--help"],
+        ["export", "--help"],
+    ],
+)
 def test_light_verbs_import_no_heavy_library(words: list[str]) -> None:
     code = "import sys; from empslurm.cli import main\ntry: status = main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += f"print('heavy:', *sorted({HEAVY} & set(sys.modules)))"

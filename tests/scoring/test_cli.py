@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from empslurm.scoring import outputs
+from empslurm.scoring import choose, inputs, outputs
+from empslurm.scoring.run import run_id
+from empslurm.store import RunsRoot
 from tests.end_to_end.conftest import Project
 from tests.scoring.conftest import TEXTS
 
@@ -51,10 +53,6 @@ def test_a_stopped_run_goes_on_to_the_same_output(trained: Project, texts: Path,
     trained.call("score", "--cells", "news_empathy-s1", "--text", "reply", str(short), "-o", str(tmp_path / "x.jsonl"))
     done = (tmp_path / "x.jsonl").read_text().splitlines(keepends=True)[:512]
     digest = outputs.RowDigest()
-    from empslurm.scoring import choose, inputs
-    from empslurm.scoring.run import run_id
-    from empslurm.store import RunsRoot
-
     root = RunsRoot(trained.path / "runs")
     work.run = run_id(choose.of_cells([root.find("news_empathy-s1")], root), "fp32", inputs.Columns(text="reply"))
     rows = list(inputs.read(texts, inputs.Columns(text="reply")))[:512]
@@ -62,6 +60,7 @@ def test_a_stopped_run_goes_on_to_the_same_output(trained: Project, texts: Path,
     for row in rows:
         digest.add(row)
     work.append([json.loads(line) for line in done], digest)
+    work.close()
     with open(work.part, "a") as stream:
         stream.write('{"torn')
     value = trained.json(*words(again))

@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from empslurm import files
-from empslurm.errors import DamagedError, UsageError
+from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.outputs import RowDigest, Work
@@ -28,14 +29,13 @@ def stopped(tmp_path: Path) -> Path:
     """Four rows of six are written, then half of a window more that nothing vouches for."""
     work = Work(out=tmp_path / "out.jsonl", run="run")
     append(work, work.open(iter(ROWS)), ROWS[:2])
-    append(work, _again(work, ROWS), ROWS[2:4])
+    work.close()
+    work = Work(out=tmp_path / "out.jsonl", run="run")
+    append(work, work.open(iter(ROWS)), ROWS[2:4])
+    work.close()
     with open(work.part, "ab") as stream:
         stream.write(b'{"row": 5}\n{"ro')
     return work.out
-
-
-def _again(work: Work, rows: list[Row]) -> RowDigest:
-    return work.open(iter(rows))
 
 
 def test_a_run_goes_on_after_what_its_note_vouches_for(stopped: Path) -> None:
@@ -60,23 +60,38 @@ def test_a_run_goes_on_after_what_its_note_vouches_for(stopped: Path) -> None:
         (lambda work: work.part.write_bytes(work.part.read_bytes()[:5]), DamagedError, "match its note"),
         (lambda work: work.part.unlink(), DamagedError, "match its note"),
         (lambda work: work.out.write_text("x"), UsageError, "must not exist"),
+        (lambda work: work.note.write_text('{"run": "run"}'), DamagedError, "must say what"),
+        (lambda work: work.note.write_text("{"), DamagedError, "must hold JSON"),
     ],
 )
 def test_what_was_tampered_with_is_not_gone_on_with(stopped: Path, change, error, words: str) -> None:
     work = Work(out=stopped, run="run")
     change(work)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words), closing(work):
         work.open(iter(ROWS))
 
 
-def test_another_input_or_other_adapters_are_refused(stopped: Path) -> None:
-    changed = [Row(file="", number=1, text="other"), *ROWS[1:]]
-    with pytest.raises(UsageError, match="same input"):
-        Work(out=stopped, run="run").open(iter(changed))
-    with pytest.raises(UsageError, match="same input"):
-        Work(out=stopped, run="run").open(iter(ROWS[:3]))
-    with pytest.raises(UsageError, match="same adapters"):
-        Work(out=stopped, run="other").open(iter(ROWS))
+def test_two_processes_never_write_one_output(tmp_path: Path) -> None:
+    with (
+        closing(Work(out=tmp_path / "out.jsonl", run="run")) as first,
+        closing(Work(out=first.out, run="run")) as second,
+    ):
+        first.open(iter(ROWS))
+        with pytest.raises(StoreError, match="another one holds it"):
+            second.open(iter(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("run", "rows", "words"),
+    [
+        ("run", [Row(file="", number=1, text="other"), *ROWS[1:]], "same input"),
+        ("run", ROWS[:3], "same input"),
+        ("other", ROWS, "same adapters"),
+    ],
+)
+def test_another_input_or_other_adapters_are_refused(stopped: Path, run: str, rows: list[Row], words: str) -> None:
+    with closing(Work(out=stopped, run=run)) as work, pytest.raises(UsageError, match=words):
+        work.open(iter(rows))
 
 
 def test_every_form_holds_the_same_columns(tmp_path: Path, chosen: Chosen) -> None:

@@ -1,5 +1,6 @@
 """Every adapter in the bank gives what it gives alone; seeds, contexts, errors and flags are told plainly."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 import torch
 from adapters.composition import Stack
 
-from empslurm.errors import UsageError
+from empslurm import files
+from empslurm.backbones import resolve
+from empslurm.config import Backbone
+from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring import choose
 from empslurm.scoring.choose import Chosen, Member
 from empslurm.scoring.scorer import Scorer
@@ -168,3 +172,33 @@ def test_tasks_are_picked_by_name_and_pattern(exported: Path) -> None:
     assert [group.name for group in choose.of_folders([exported], ["news_*"]).groups] == ["news_empathy"]
     with pytest.raises(UsageError, match="epitome_er, epitome_ip, news_empathy"):
         choose.of_folders([exported], ["hope"])
+
+
+def _rewrite(folder: Path, **changes: Any) -> None:
+    """Change a field of an exported task.json, checksum included: what a careless hand does."""
+    path = folder / "task.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    sums = json.loads((folder / choose.CHECKSUMS).read_text())
+    (folder / choose.CHECKSUMS).write_text(json.dumps({**sums, "task.json": files.sha256_file(path)}))
+
+
+def test_adapters_of_another_backbone_are_refused_before_anything_is_scored(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "copy")
+    for folder in (tmp_path / "copy" / "news_empathy", *(tmp_path / "copy" / "news_empathy").glob("seed-*")):
+        _rewrite(folder, backbone_digest="sha256-0")
+    with pytest.raises(UsageError, match="one backbone"):
+        Scorer.load(tmp_path / "copy")
+    with pytest.raises(BackboneError, match="digest sha256-0, but the one here has tiny-1"):
+        Scorer.load(tmp_path / "copy" / "news_empathy")
+    minilm = resolve(Backbone(name="minilm"))
+    for folder in (tmp_path / "copy" / "news_empathy", *(tmp_path / "copy" / "news_empathy").glob("seed-*")):
+        _rewrite(folder, backbone={"name": "minilm", "revision": None}, backbone_digest=minilm.digest)
+    with pytest.raises(BackboneError, match="2 layers of width 32 instead of 6 of 384"):
+        Scorer.load(tmp_path / "copy" / "news_empathy")
+
+
+def test_a_head_that_is_not_its_tasks_is_damaged(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported / "epitome_er", tmp_path / "copy", ignore=shutil.ignore_patterns("seed-*"))
+    _rewrite(tmp_path / "copy", labels=["no", "yes"])
+    with pytest.raises(DamagedError, match=r"2 outputs as its task\.json says, but has 3"):
+        Scorer.load(tmp_path / "copy")
