@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from empslurm.backbones import resolve
+from empslurm.backbones import hidden_size, resolve
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.liveness import Queue
@@ -72,6 +72,7 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
         notes=notes,
         backbone_digest=backbone.digest,
         backbone_problem=backbone.problem,
+        hidden_size=hidden_size(backbone),
         encoder_digest=encoder.digest if encoder else None,
         encoder_problem=encoder.problem if encoder else "",
     )
