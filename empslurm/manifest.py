@@ -218,7 +218,7 @@ def _grid(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
         lacking = ", ".join(str(seed) for _, seed in _read(form.seeds) if seed not in form.baseline_seeds)
         reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
     preset = _preset(reader, form.training.get("preset"), path)
-    adapters = {task: _adapter(reader, "adapter", {**preset.adapter.get(task, {})}, form.adapter) for task in tasks}
+    adapters = _adapters(reader, preset, form.adapter, tasks)
     pairs = _pairs(reader, form, tasks, known)
     _refuse_stacks(reader, pairs, adapters)
     return Manifest(
@@ -308,6 +308,16 @@ def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], given: Mappi
         if name != "kind" and name not in known:
             reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")
     return Adapter(**{name: value for name, value in values.items() if name == "kind" or name in known})
+
+
+def _adapters(reader: Reader, preset: Preset, given: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Adapter]:
+    """The adapter of each task; what is wrong with the section is noted once for each adapter of the preset."""
+    made: dict[str, Adapter] = {}
+    by_task = {task: preset.adapter.get(task, {}) for task in tasks}
+    for task, base in by_task.items():
+        alike = next((other for other in made if by_task[other] == base), None)
+        made[task] = made[alike] if alike is not None else _adapter(reader, "adapter", base, given)
+    return made
 
 
 def _refuse_stacks(reader: Reader, pairs: Sequence[tuple[str, str]], adapters: Mapping[str, Adapter]) -> None:

@@ -68,6 +68,7 @@ class Plan:
     manifest: Manifest
     inputs: Inputs
     cells: tuple[Cell, ...]
+    waiting: str = ""  # why more cells are to come that cannot be planned yet
 
     @cached_property
     def by_id(self) -> Mapping[str, Cell]:

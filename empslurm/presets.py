@@ -58,7 +58,7 @@ class FrozenRow:
     lr: PositiveShare
     best_epoch: Count  # for people: the epoch that won on the validation part
     validation: float  # for people: the score it won with
-    cell: str  # for people: the trial or second-stage cell
+    cells: tuple[str, ...]  # for people: the cells that won, one per seed of the second stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from empslurm.analysis.search import best_types
 from empslurm.cells import Cell
 from empslurm.config import Adapter, AdapterKind, Training
-from empslurm.errors import DamagedError, StoreError
+from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.plan import Plan, baseline_of
 from empslurm.store import RunsRoot
 
@@ -95,30 +95,139 @@ def scores_by_type(trials: Iterable[Finished]) -> dict[str, float]:
     return best
 
 
-def second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> tuple[Plan, str]:
-    """The plan with its second stage once every trial is through, and why it is not there yet ("" when it is)."""
+def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Plan:
+    """The plan with its second stage once every trial is through; before that its `waiting` says so."""
     use = plan.manifest.search
     if use is None or use.second_stage is None:
-        return plan, ""
+        return plan
     n_missing = len(plan.cells) - sum(map(len, finished.values()))
     if n_missing:
-        return plan, f"the second stage is planned when all trials are through; {n_missing} are not yet"
+        return replace(plan, waiting=f"the second stage is planned when all trials are through; {n_missing} are not")
     best = {task: best_trial(finished[task]) for task in plan.manifest.tasks}
     undefined = [task for task, trial in best.items() if trial is None]
     if undefined:
-        return (
-            plan,
-            f"the second stage needs a complete trial with a score in each study; {', '.join(undefined)} has none",
-        )
-    kinds = [adapter.kind for adapter in use.search.adapters]
-    types: list[AdapterKind] = best_types({task: scores_by_type(trials) for task, trials in finished.items()}, kinds)
+        why = f"the second stage needs a complete trial with a score in each study; none in {', '.join(undefined)}"
+        return replace(plan, waiting=why)
+    cells = {cell.id: cell for task, trial in best.items() if trial for cell in _second(plan, finished, task, trial)}
+    return replace(plan, cells=(*plan.cells, *cells.values()))
+
+
+def _second(plan: Plan, finished: Mapping[str, list[Finished]], task: str, best: Finished) -> Iterable[Cell]:
+    """A task's cells of the second stage: the best types with the task's best batch size and learning rate."""
+    use = plan.manifest.search
+    assert use is not None
+    assert use.second_stage is not None
     by_kind = {adapter.kind: adapter for adapter in use.search.adapters}
-    cells = {}
-    for task, trial in best.items():
-        for kind in types[: use.second_stage.n_types]:
-            for seed in plan.manifest.seeds:
-                like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
-                assert trial is not None
-                cell = replace(like, adapter=by_kind[kind], training=trial.training)
-                cells[cell.id] = cell
-    return replace(plan, cells=(*plan.cells, *cells.values())), ""
+    types = best_types({name: scores_by_type(trials) for name, trials in finished.items()}, list(by_kind))
+    for kind in types[: use.second_stage.n_types]:
+        for seed in plan.manifest.seeds:
+            like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
+            yield replace(like, adapter=by_kind[kind], training=best.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """What a task is to be trained with. `validation`: of the trial, or of the second stage's mean over seeds."""
+
+    adapter: Adapter
+    training: Training
+    validation: float
+    best_epoch: int
+    cells: tuple[str, ...]
+
+
+def second_stage_scores(root: RunsRoot, plan: Plan) -> dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]]:
+    """By task, type and seed: the cell, its validation score and its best epoch. Undefined scores are left out."""
+    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]] = {}
+    for cell in plan.cells:
+        if cell.kind != "baseline" or cell.adapter is None:
+            continue
+        try:
+            result = root.cell(cell.id).result()
+        except StoreError:
+            continue
+        if result is not None and result["validation"][result["metric"]] is not None:
+            row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
+            row[cell.seed] = (cell, result["validation"][result["metric"]], result["best_epoch"])
+    return found
+
+
+def winners(
+    plan: Plan, finished: Mapping[str, list[Finished]], second: Mapping[str, Any], *, overall: bool
+) -> dict[str, Winner]:
+    """By task: the type that won its second stage (or, `overall`, the best mean rank), else its best trial.
+
+    Raises UsageError while something that decides is missing.
+    """
+    use = plan.manifest.search
+    assert use is not None
+    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
+    n_there = sum(len(seeds) for row in second.values() for seeds in row.values())
+    if plan.waiting or n_there < n_second or len(finished) < len(plan.manifest.tasks):
+        missing = plan.waiting or f"{n_second - n_there} cells of the second stage lack a score"
+        raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
+    if not n_second:
+        return {task: _trial_winner(task, best_trial(trials)) for task, trials in finished.items()}
+    means = {task: {kind: _mean(seeds) for kind, seeds in row.items()} for task, row in second.items()}
+    ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
+    chosen = {task: ranked[0] if overall else max(row, key=lambda kind: row[kind]) for task, row in means.items()}
+    return {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items()}
+
+
+def _mean(seeds: Mapping[int, tuple[Cell, float, int]]) -> float:
+    return sum(score for _, score, _ in seeds.values()) / len(seeds)
+
+
+def _trial_winner(task: str, best: Finished | None) -> Winner:
+    if best is None or best.validation is None:
+        raise UsageError(f"{task} must have a complete trial with a score to be frozen, but has none; add trials")
+    return Winner(
+        adapter=best.adapter,
+        training=best.training,
+        validation=best.validation,
+        best_epoch=best.best_epoch,
+        cells=(best.cell.id,),
+    )
+
+
+def _second_winner(seeds: Mapping[int, tuple[Cell, float, int]], mean: float) -> Winner:
+    first = next(iter(seeds.values()))[0]
+    assert first.adapter is not None
+    return Winner(
+        adapter=first.adapter,
+        training=first.hyper_parameters,
+        validation=mean,
+        best_epoch=round(sum(epoch for _, _, epoch in seeds.values()) / len(seeds)),
+        cells=tuple(cell.id for cell, _, _ in seeds.values()),
+    )
+
+
+def preset_text(search: str, chosen: Mapping[str, Winner]) -> str:
+    """The YAML of a frozen preset."""
+    lines = [
+        f"# Made by `empslurm search freeze {search}`; a grid manifest uses it as training: {{preset: THIS NAME}}",
+        "# Winners were chosen by validation scores alone; no test score was looked at.",
+        f"search: {search}",
+        "selected_on: validation",
+        "tasks:",
+    ]
+    for task, one in chosen.items():
+        fields = ", ".join(f"{name}: {value}" for name, value in one.adapter.settings.items())
+        lines += [
+            f"  {task}:",
+            f"    adapter: {{{fields}}}",
+            f"    epochs: {one.training.epochs}",
+            f"    batch_size: {one.training.batch_size}",
+            f"    lr: {decimal(one.training.lr)}",
+            f"    best_epoch: {one.best_epoch}",
+            f"    validation: {decimal(one.validation)}",
+            f"    cells: [{', '.join(one.cells)}]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def decimal(value: float) -> str:
+    """The shortest text that a strict YAML reader takes for this very number."""
+    text = repr(value)
+    mantissa, exponent, power = text.partition("e")
+    return text if "." in mantissa else f"{mantissa}.0{exponent}{power}"

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "explain": ("cell", "which fields of two cells' identities differ"),
     "debug": ("debug", "one cell in this process for a few steps; changes nothing"),
     "gather": ("gather", "the tables so far, and plainly what is missing"),
+    "search": ("search", "a hyper-parameter search: report what it found, freeze its winners as a preset"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
 

@@ -14,6 +14,7 @@ from empslurm.launch.liveness import Queue
 from empslurm.manifest import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
 from empslurm.profile import Profile, load_profile, profiles
+from empslurm.searches import finished_trials, with_second_stage
 from empslurm.store import CellState, RunsRoot
 from empslurm.tasks.raw import locate
 
@@ -82,7 +83,10 @@ def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
     """The plan of the manifest that was asked for."""
     root = RunsRoot(given.runs)
     manifest = load_manifest(find_manifest(given.manifest))
-    return expand(manifest, inputs(manifest, given.data, root)), root
+    plan = expand(manifest, inputs(manifest, given.data, root))
+    if manifest.search is not None:
+        plan = with_second_stage(plan, finished_trials(root, plan.cells))
+    return plan, root
 
 
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:

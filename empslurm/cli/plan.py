@@ -37,6 +37,8 @@ def warnings(plan: Plan) -> list[str]:
         if text:
             found.append(text)
     n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
+    if plan.waiting:
+        found.append(plan.waiting)
     if n_provisional:
         found.append(
             f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
