@@ -139,7 +139,7 @@ class Bank:
 
     def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
         down = linear(values, inside["down.weight"], inside["down.bias"])
-        return linear(ACTIVATIONS[self.adapter.non_linearity](down), inside["up.weight"], inside["up.bias"])
+        return linear(ACTIVATIONS[str(self.adapter.non_linearity)](down), inside["up.weight"], inside["up.bias"])
 
     def _heads(
         self, first: torch.Tensor, n_outputs: Sequence[int], weights: Mapping[str, torch.Tensor], masks: Masks | None

@@ -96,10 +96,11 @@ class Study:
             self._study(0).add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         for known in self._trials():
             if not known.state.is_finished():
-                self._tell_result(self.cell(known.number))
+                self.tell_result(self.cell(known.number))
         return sum(trial.state.is_finished() for trial in self._trials())
 
-    def _tell_result(self, cell: Cell) -> None:
+    def tell_result(self, cell: Cell) -> None:
+        """Let the sampler know of a trial's sealed result, if there is one."""
         try:
             result = self.root.cell(cell.id).result()
         except StoreError:
