@@ -14,6 +14,8 @@ from empslurm.plan import Plan, baseline_of
 from empslurm.store import RunsRoot
 
 Outcome = Literal["complete", "pruned"]
+# By task, adapter kind and seed of the second stage: the cell, its validation score and its best epoch.
+SecondScores = Mapping[str, Mapping[AdapterKind, Mapping[int, tuple[Cell, float, int]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +88,9 @@ def best_trial(trials: Iterable[Finished]) -> Finished | None:
     return max(scored, key=lambda trial: trial.validation or 0.0, default=None)
 
 
-def scores_by_type(trials: Iterable[Finished]) -> dict[str, float]:
+def scores_by_type(trials: Iterable[Finished]) -> dict[AdapterKind, float]:
     """Adapter kind -> its best validation score among complete trials."""
-    best: dict[str, float] = {}
+    best: dict[AdapterKind, float] = {}
     for trial in trials:
         if trial.outcome == "complete" and trial.validation is not None:
             best[trial.adapter.kind] = max(trial.validation, best.get(trial.adapter.kind, trial.validation))
@@ -118,7 +120,8 @@ def _second(plan: Plan, finished: Mapping[str, list[Finished]], task: str, best:
     assert use is not None
     assert use.second_stage is not None
     by_kind = {adapter.kind: adapter for adapter in use.search.adapters}
-    types = best_types({name: scores_by_type(trials) for name, trials in finished.items()}, list(by_kind))
+    scores = {name: scores_by_type(trials) for name, trials in finished.items()}
+    types = best_types(scores, list(by_kind))
     for kind in types[: use.second_stage.n_types]:
         for seed in plan.manifest.seeds:
             like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
@@ -136,8 +139,8 @@ class Winner:
     cells: tuple[str, ...]
 
 
-def second_stage_scores(root: RunsRoot, plan: Plan) -> dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]]:
-    """By task, type and seed: the cell, its validation score and its best epoch. Undefined scores are left out."""
+def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
+    """What the second stage has come to so far; undefined scores are left out."""
     found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]] = {}
     for cell in plan.cells:
         if cell.kind != "baseline" or cell.adapter is None:
@@ -153,7 +156,7 @@ def second_stage_scores(root: RunsRoot, plan: Plan) -> dict[str, dict[AdapterKin
 
 
 def winners(
-    plan: Plan, finished: Mapping[str, list[Finished]], second: Mapping[str, Any], *, overall: bool
+    plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores, *, overall: bool
 ) -> dict[str, Winner]:
     """By task: the type that won its second stage (or, `overall`, the best mean rank), else its best trial.
 

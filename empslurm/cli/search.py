@@ -1,8 +1,10 @@
-"""`search freeze`: the winners of a search as a preset that grid manifests use."""
+"""`search report`, `search freeze`: what a search found, and its winners as a preset that grid manifests use."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from empslurm import files
 from empslurm.cli import common
@@ -12,6 +14,9 @@ from empslurm.plan import Plan
 from empslurm.presets import PRESETS, frozen_path
 from empslurm.searches import finished_trials, preset_text, second_stage_scores, winners
 from empslurm.store import RunsRoot
+
+if TYPE_CHECKING:
+    from empslurm.report.search import SearchResults
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -27,12 +32,62 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         help="each task's own best type, or for all tasks the one with the best mean rank, as the paper kept",
     )
 
+    text = "tables and one page of what the search found so far"
+    report = actions.add_parser("report", help=text, description=text, parents=[common_options])
+    common.manifest_argument(report)
+    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/MANIFEST)")
+
 
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
     if plan.manifest.search is None:
         raise UsageError(f"{plan.manifest.name} must be of kind search, but is a grid; name a search manifest")
-    return _freeze(plan, root, given, out)
+    return (_freeze if given.action == "freeze" else _report)(plan, root, given, out)
+
+
+def results(plan: Plan, root: RunsRoot) -> SearchResults:
+    """What a search has come to, as its report wants it."""
+    from empslurm.report.search import SearchResults
+
+    manifest, use = plan.manifest, plan.manifest.search
+    assert use is not None
+    return SearchResults(
+        name=manifest.name,
+        tasks=manifest.tasks,
+        types=tuple(adapter.kind for adapter in use.search.adapters),
+        sampler=use.search.sampler,
+        pruner=use.search.pruner,
+        n_trials=use.n_trials,
+        seeds=manifest.seeds,
+        trials=finished_trials(root, plan.cells),
+        second=second_stage_scores(root, plan),
+        registry=manifest.registry,
+    )
+
+
+def _report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+    from empslurm.report.search import tables, write
+
+    found = results(plan, root)
+    written = write(found, given.out or root.gathered / plan.manifest.name)
+    made = tables(found)
+    out.document(
+        {
+            "name": found.name,
+            "selected_on": "validation",
+            "n_finished": {task: len(found.trials.get(task, ())) for task in found.tasks},
+            "n_planned": found.n_trials,
+            "tables": {table.name: [[entry.plain for entry in row] for row in table.rows] for table in made},
+            "files": [str(path) for path in written],
+        }
+    )
+    for table in made:
+        out.table(table.title, table.columns, [[entry.text for entry in row] for row in table.rows])
+        out.line(table.caption)
+    if plan.waiting:
+        out.line(f"! {plan.waiting}", style="yellow")
+    out.line(f"written: {written[-1]}")
+    return 0
 
 
 def _freeze(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
