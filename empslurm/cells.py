@@ -7,10 +7,21 @@ from functools import cached_property
 from typing import Any, Literal
 
 from empslurm import ids
-from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, LabelUse, SourceUse, Training
+from empslurm.config import (
+    Adapter,
+    Backbone,
+    DataUse,
+    Embed,
+    Fisher,
+    LabelUse,
+    Search,
+    SourceUse,
+    Training,
+    Trial,
+)
 from empslurm.errors import DamagedError
 
-CellKind = Literal["baseline", "transfer", "fisher", "embed"]
+CellKind = Literal["baseline", "transfer", "fisher", "embed", "trial"]
 MixedPrecision = Literal["no", "bf16"]
 TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
 
@@ -36,6 +47,7 @@ class Cell:
 
     baseline: an adapter trained on `target`. transfer: the same, stacked on the adapter of `parent`. fisher: the task
     embedding of the baseline `parent`. embed: the dataset embedding of the texts of `target`, by `backbone` as encoder.
+    trial: one draw of a hyper-parameter search, `adapter` and `training` are its own once they have been asked for.
     """
 
     kind: CellKind
@@ -50,13 +62,14 @@ class Cell:
     source_use: SourceUse | None = None
     fisher: Fisher | None = None
     embed: Embed | None = None
+    trial: Trial | None = None
     parent: str | None = None
     recipe: int = field(default=RECIPE)
 
     @cached_property
     def id(self) -> str:
         """A readable prefix and 12 hex digits of sha256 over the canonical JSON of all fields."""
-        return f"{self.prefix}-{ids.digest(self, 12)}"
+        return f"{self.prefix}-{ids.digest(self.identity(), 12)}"
 
     @property
     def prefix(self) -> str:
@@ -65,6 +78,8 @@ class Cell:
         part = "" if self.data.fraction == 1.0 else f"-f{self.data.fraction * 100:g}"
         manual = "-manual" if self.data.labels == "manual" else ""
         kind = "" if self.kind in TRAINED else f"-{self.kind}"
+        if self.trial is not None:
+            kind += f"-{self.trial.number:03d}"
         return f"{tasks}-s{self.seed}{part}{manual}{kind}"
 
     @property
@@ -77,7 +92,8 @@ class Cell:
     @property
     def mixed_precision(self) -> MixedPrecision:
         """What accelerate calls the autocast of the process that runs the cell."""
-        return "bf16" if self.training is not None and self.training.precision == "bf16" else "no"
+        training = self.training if self.trial is None else self.trial.search.training
+        return "bf16" if training is not None and training.precision == "bf16" else "no"
 
     @property
     def provisional(self) -> bool:
@@ -85,10 +101,28 @@ class Cell:
         return self.data.raw is None or self.backbone_digest is None
 
     def identity(self) -> dict[str, object]:
-        """The JSON object whose digest is in the id."""
-        value = ids.plain(self)
-        assert isinstance(value, dict)
+        """The JSON object whose digest is in the id.
+
+        Fields of adapters that do not matter, and `trial` of other kinds, are left out: a new kind moves no id.
+        """
+        value: dict[str, Any] = ids.plain(self)
+        if self.trial is None:
+            del value["trial"]
+        else:
+            value |= {"adapter": None, "training": None}
+            value["trial"]["search"]["adapters"] = [adapter.settings for adapter in self.trial.search.adapters]
+        if value["adapter"] is not None and self.adapter is not None:
+            value["adapter"] = self.adapter.settings
         return value
+
+    @cached_property
+    def study(self) -> str:
+        """The name of a trial's study: the trials that differ in their number only. Raises TypeError for others."""
+        if self.trial is None:
+            raise TypeError(f"a cell of kind {self.kind} is no trial")
+        value: dict[str, Any] = self.identity()
+        del value["trial"]["number"]
+        return f"{self.target}-s{self.seed}-{ids.digest(value, 12)}"
 
 
 def differences(
@@ -112,6 +146,15 @@ def _embed(value: dict[str, Any] | None) -> Embed | None:
     return Embed(**{**value, "encoder": Backbone(**value["encoder"])}) if value else None
 
 
+def _trial(value: dict[str, Any] | None) -> Trial | None:
+    if value is None:
+        return None
+    search = value["search"]
+    adapters = tuple(Adapter(**adapter) for adapter in search["adapters"])
+    made = Search(**{**search, "adapters": adapters, "training": Training(**search["training"])})
+    return Trial(number=value["number"], search=made)
+
+
 def from_identity(value: dict[str, Any]) -> Cell:
     """The cell whose `identity()` is `value`. Raises DamagedError where a field is missing, unknown or impossible."""
     try:
@@ -122,6 +165,7 @@ def from_identity(value: dict[str, Any]) -> Cell:
                 "data": DataIdentity(**{**data, "use": DataUse(**data["use"])}),
                 "backbone": Backbone(**value["backbone"]),
                 "embed": _embed(value["embed"]),
+                "trial": _trial(value.get("trial")),
                 **{name: value[name] and section(**value[name]) for name, section in SECTIONS.items()},
             }
         )

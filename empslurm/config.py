@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_args
 
 from empslurm.limits import Range
 
-AdapterKind = Literal["seq_bn"]
+AdapterKind = Literal["seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora"]
 Precision = Literal["fp32", "fp32_medium", "bf16"]
 Context = Literal["previous", "history"]
 SplitRule = Literal["family", "paper"]
@@ -31,13 +32,73 @@ class Backbone:
 ENCODER = Backbone(name="sentence-transformers/all-mpnet-base-v2", revision="e8c3b32edf5434bc2275fc9bab85f82640a19130")
 
 
+# What matters to each kind, with the library's defaults (adapters 1.3): of Pfeiffer et al. (2020), Houlsby et al.
+# (2019), Li and Liang (2021), Lester et al. (2021), Mahabadi et al. (2021) and Hu et al. (2021).
+ADAPTER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "seq_bn": {"reduction_factor": 16, "non_linearity": "relu"},
+    "double_seq_bn": {"reduction_factor": 16, "non_linearity": "swish"},
+    "prefix_tuning": {"prefix_length": 30, "bottleneck_size": 512, "non_linearity": "tanh"},
+    "prompt_tuning": {"prompt_length": 10},
+    "compacter": {"reduction_factor": 32, "non_linearity": "gelu", "phm_dim": 4},
+    "lora": {"rank": 8, "alpha": 8},
+}
+ADAPTER_KINDS: tuple[AdapterKind, ...] = get_args(AdapterKind)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """The adapter in each layer. Defaults: sequential bottleneck of Pfeiffer et al. (2020), as in the paper."""
+    """The adapter in each layer. A field that matters to its kind is the library's default unless given.
 
-    kind: AdapterKind = "seq_bn"
-    reduction_factor: Count = 16  # hidden size / bottleneck size; the default of Pfeiffer et al.
-    non_linearity: Literal["relu", "gelu", "swish"] = "relu"  # the default of Pfeiffer et al.
+    Any other field is None. Raises ValueError where one that does not matter is given.
+    """
+
+    kind: AdapterKind = "seq_bn"  # the sequential bottleneck of Pfeiffer et al. (2020), as in the paper
+    reduction_factor: Count | None = None  # bottlenecks, compacter: hidden size / bottleneck size
+    non_linearity: Literal["relu", "gelu", "swish", "tanh"] | None = None  # bottlenecks, compacter, prefix_tuning
+    prefix_length: Count | None = None  # prefix_tuning: keys and values put before those of every layer
+    bottleneck_size: Count | None = None  # prefix_tuning: of the perceptron that makes them
+    prompt_length: Count | None = None  # prompt_tuning: vectors put before the input's
+    phm_dim: Count | None = None  # compacter: terms of a sum of Kronecker products; divides the bottleneck size
+    rank: Count | None = None  # lora: of the change of the query and value matrices
+    alpha: Count | None = None  # lora: the change is scaled by alpha / rank
+
+    def __post_init__(self) -> None:
+        defaults = ADAPTER_DEFAULTS[self.kind]
+        for field in fields(self):
+            given = getattr(self, field.name)
+            if field.name != "kind" and given is not None and field.name not in defaults:
+                raise ValueError(f"{field.name} does not matter to {self.kind}")
+            if given is None and field.name in defaults:
+                object.__setattr__(self, field.name, defaults[field.name])
+
+    def size_problem(self, hidden_size: int) -> str:
+        """Why the adapter does not fit an encoder of this width; empty when it does."""
+        if self.kind != "compacter" or self.reduction_factor is None or self.phm_dim is None:
+            return ""
+        inner = hidden_size // self.reduction_factor
+        if inner and inner % self.phm_dim == 0 and hidden_size % self.phm_dim == 0:
+            return ""
+        return (
+            f"compacter needs a bottleneck that phm_dim {self.phm_dim} divides, but {hidden_size} hidden units by "
+            f"reduction_factor {self.reduction_factor} make {inner}; give it another reduction_factor or phm_dim"
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The kind and the fields that matter to it."""
+        return {"kind": self.kind, **{name: getattr(self, name) for name in ADAPTER_DEFAULTS[self.kind]}}
+
+
+def stack_problem(source: Adapter, target: Adapter) -> str:
+    """Why a new adapter on a source's would silently not be what it seems; empty when the stack works.
+
+    Tried for all 36 ordered pairs of kinds in `tests/train/test_adapter_kinds.py`.
+    """
+    if target.kind == "prompt_tuning":
+        return "prompt_tuning on top of another adapter is ignored by the library: it would never be trained"
+    if source.kind == target.kind == "lora":
+        return "lora on lora multiplies the two: a fresh one, which starts at zero, cancels its source"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +149,28 @@ class Embed:
 
     encoder: Backbone = ENCODER
     max_examples: Count | None = None  # the first by a hash of their ids. None: all, as in the paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a study of one task draws from, and how. Appendix C of the paper names the space."""
+
+    adapters: tuple[Adapter, ...] = tuple(Adapter(kind=kind) for kind in ADAPTER_KINDS)
+    lr_low: PositiveShare = 1e-6
+    lr_high: PositiveShare = 1e-3
+    batch_size_low: Count = 8
+    batch_size_high: Count = 64
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["median", "none"] = "median"
+    training: Training = Training()  # lr and batch size are the trial's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One draw of a study; its parameters are no part of its identity, they are written when it starts."""
+
+    number: int  # from 0
+    search: Search
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,20 +13,26 @@ from typing import Annotated, Any, Literal
 from empslurm import yamlfile
 from empslurm.backbones import is_local
 from empslurm.config import (
+    ADAPTER_DEFAULTS,
+    ADAPTER_KINDS,
     ENCODER,
     Adapter,
+    AdapterKind,
     Backbone,
     Count,
     DataUse,
     Embed,
     Fisher,
     PositiveShare,
+    Search,
     SourceUse,
     Training,
+    stack_problem,
 )
 from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.limits import Listed, Partial, Pattern, Range
-from empslurm.presets import PRESETS
+from empslurm.presets import FOLDER, PRESETS, Preset, frozen_path, load_preset
+from empslurm.presets import NAME as PRESET_NAME
 from empslurm.tasks import Registry, registry
 from empslurm.typed import FAILED, Reader, json_schema, shown, unknown
 
@@ -45,6 +51,22 @@ ArrowPair = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondStage:
+    """After the trials: the best adapter types on every task, with each task's best batch size and learning rate."""
+
+    n_types: Annotated[int, Range(low=1, high=6)] = 3  # Appendix C of the paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchUse:
+    """A search manifest's own part. `n_trials` per task: more can be added to a study."""
+
+    search: Search
+    n_trials: int
+    second_stage: SecondStage | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A manifest with every default, preset and pattern resolved."""
 
@@ -56,7 +78,7 @@ class Manifest:
     baseline_seeds: tuple[int, ...]  # holds `seeds`; may hold more, since one baseline serves every comparison
     fractions: tuple[float, ...]  # of a target's training part, in (0, 1]
     backbone: Backbone
-    adapter: Adapter
+    adapter: Mapping[str, Adapter]  # by task id
     training: Mapping[str, Training]  # by task id
     source: SourceUse
     fisher: Fisher | None  # task embeddings of the baselines that are sources; None: not wanted
@@ -64,6 +86,7 @@ class Manifest:
     data: Mapping[str, DataUse]  # by id of the datasets that the tasks need
     cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, or folders of them, absolute
     registry: Registry
+    search: SearchUse | None = None  # of kind search; it has no pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +101,7 @@ class Product:
 class TrainingForm(Training):
     """The `training` section: fields for all tasks over a preset's, and `per_task` over both."""
 
-    preset: Literal["paper"] | None = None  # paper: epochs, batch_size and lr of Table 4, per task
+    preset: PRESET_NAME | None = None  # paper: Table 4, per task. Or a search's, frozen in presets/, with its adapters
     per_task: Mapping[TaskName, Annotated[Mapping[str, Any], Partial(section=Training)]] = field(default_factory=dict)
 
 
@@ -112,7 +135,7 @@ class ManifestForm:
     baseline_seeds: Annotated[tuple[Seed, ...], Listed()] | None = None  # default: seeds. May hold more
     fractions: Annotated[tuple[PositiveShare, ...], Listed()] = (1.0,)  # of a target's training part
     backbone: FilePath | Backbone = "minilm"  # a hub id needs {name, revision}
-    adapter: Adapter = field(default_factory=Adapter)
+    adapter: Annotated[Mapping[str, Any], Partial(section=Adapter)] = field(default_factory=dict)
     training: Annotated[Mapping[str, Any], Partial(section=TrainingForm)] = field(default_factory=dict)
     source: SourceUse = field(default_factory=SourceUse)
     fisher: Fisher | None = None  # `{}`: task embeddings of the baselines, with the defaults
@@ -123,29 +146,94 @@ class ManifestForm:
     ] = ()  # YAML cards of your own datasets, or folders of them
 
 
+@dataclass(frozen=True, kw_only=True)
+class RateRange:
+    """Learning rates, drawn evenly on a logarithmic scale."""
+
+    low: PositiveShare = 1e-6
+    high: PositiveShare = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRange:
+    """Batch sizes, every whole number alike."""
+
+    low: Count = 8
+    high: Count = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceForm:
+    """The `space` section: what trials draw from."""
+
+    adapters: Annotated[
+        tuple[AdapterKind | Annotated[Mapping[str, Any], Partial(section=Adapter)], ...], Listed(unique=False)
+    ] = ADAPTER_KINDS  # kinds, or mappings with fields of a kind
+    lr: RateRange = field(default_factory=RateRange)
+    batch_size: SizeRange = field(default_factory=SizeRange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchForm:
+    """A search manifest as it is written."""
+
+    name: Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")]
+    kind: Literal["search"]
+    tasks: TaskName | Annotated[tuple[TaskName, ...], Listed()]  # ids and patterns of ids; one study each
+    n_trials: Annotated[int, Range(low=1, high=1000)]  # of each study; raise it to add more
+    seeds: Annotated[tuple[Seed, ...], Listed()] = (1,)  # the first is the trials'; all are the second stage's
+    space: SpaceForm = field(default_factory=SpaceForm)
+    sampler: Literal["tpe", "random"] = "tpe"  # of Optuna. random: the yardstick
+    pruner: Literal["median", "none"] = "median"  # median: end a trial below the median of others at its epoch
+    second_stage: SecondStage | None = field(default_factory=SecondStage)  # null: none
+    backbone: FilePath | Backbone = "minilm"  # a hub id needs {name, revision}
+    training: Annotated[Mapping[str, Any], Partial(section=Training)] = field(default_factory=dict)
+    data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
+    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets
+
+
 def load_manifest(path: Path) -> Manifest:
-    """Read and resolve a manifest. Raises ManifestError with all of its problems."""
+    """Read and resolve a manifest of either kind. Raises ManifestError with all of its problems."""
     reader = Reader(str(path))
-    given = reader.section(ManifestForm, yamlfile.load(path))
+    node = yamlfile.load(path)
+    manifest = _search(reader, node, path) if _is_search(node) else _grid(reader, node, path)
+    reader.finish()
+    return manifest
+
+
+def _is_search(node: yamlfile.Node) -> bool:
+    """Whether the file says `kind: search`."""
+    entries = node.entries if isinstance(node, yamlfile.Table) else ()
+    return any(
+        key == "kind" and isinstance(child, yamlfile.Scalar) and child.value == "search" for key, _, child in entries
+    )
+
+
+def _grid(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
+    given = reader.section(ManifestForm, node)
     form = ManifestForm(**{"name": "", "tasks": (), **given})
     cards = _cards(reader, form.cards, path)
     known = _registry(reader, cards)
-    tasks = _tasks(reader, form, known)
+    tasks = _tasks(reader, form.tasks, known)
     datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
     if form.baseline_seeds is not None and not set(form.seeds) <= set(form.baseline_seeds):
         lacking = ", ".join(str(seed) for _, seed in _read(form.seeds) if seed not in form.baseline_seeds)
         reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
-    manifest = Manifest(
+    preset = _preset(reader, form.training.get("preset"), path)
+    adapters = _adapters(reader, preset, form.adapter, tasks)
+    pairs = _pairs(reader, form, tasks, known)
+    _refuse_stacks(reader, pairs, adapters)
+    return Manifest(
         name=form.name,
         path=path,
         tasks=tasks,
-        pairs=_pairs(reader, form, tasks, known),
+        pairs=pairs,
         seeds=form.seeds,
         baseline_seeds=form.baseline_seeds or form.seeds,
         fractions=form.fractions,
         backbone=_backbone(reader, form.backbone, path, "backbone"),
-        adapter=form.adapter,
-        training=_training(reader, form.training, tasks),
+        adapter=adapters,
+        training=_training(reader, form.training, preset, tasks),
         source=form.source,
         fisher=form.fisher,
         embed=_embed(reader, form.embed, path),
@@ -153,16 +241,123 @@ def load_manifest(path: Path) -> Manifest:
         cards=cards,
         registry=known,
     )
-    reader.finish()
-    return manifest
+
+
+def _search(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
+    given = reader.section(SearchForm, node)
+    form = SearchForm(**{"name": "", "kind": "search", "tasks": (), "n_trials": 1, **given})
+    cards = _cards(reader, form.cards, path)
+    known = _registry(reader, cards)
+    tasks = _tasks(reader, form.tasks, known)
+    datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
+    search = _space(reader, form)
+    return Manifest(
+        name=form.name,
+        path=path,
+        tasks=tasks,
+        pairs=(),
+        seeds=form.seeds,
+        baseline_seeds=form.seeds,
+        fractions=(1.0,),
+        backbone=_backbone(reader, form.backbone, path, "backbone"),
+        adapter=dict.fromkeys(tasks, Adapter()),
+        training=dict.fromkeys(tasks, search.training),
+        source=SourceUse(),
+        fisher=None,
+        embed=None,
+        data=_data(reader, form.data, datasets),
+        cards=cards,
+        registry=known,
+        search=SearchUse(search=search, n_trials=form.n_trials, second_stage=form.second_stage),
+    )
+
+
+def _space(reader: Reader, form: SearchForm) -> Search:
+    """What the trials of a search manifest draw from."""
+    for name in ("lr", "batch_size"):
+        if name in form.training:
+            reader.problem(f"training.{name}", "be left to the trials, but is given", f"give space.{name}")
+        low, high = getattr(form.space, name).low, getattr(form.space, name).high
+        if low > high:
+            reader.problem(f"space.{name}", f"go from low to high, but {low} is above {high}", "swap them")
+    adapters: list[Adapter] = []
+    for index, item in _read(form.space.adapters):
+        where = f"space.adapters[{index}]"
+        made = _adapter(reader, where, {}, {"kind": item} if isinstance(item, str) else item)
+        if made.kind in [adapter.kind for adapter in adapters]:
+            reader.problem(where, f"be another kind, but {made.kind} is there already", "remove it")
+        adapters.append(made)
+    fields = {name: value for name, value in form.training.items() if name not in ("lr", "batch_size")}
+    return Search(
+        adapters=tuple(adapters),
+        lr_low=form.space.lr.low,
+        lr_high=form.space.lr.high,
+        batch_size_low=form.space.batch_size.low,
+        batch_size_high=form.space.batch_size.high,
+        sampler=form.sampler,
+        pruner=form.pruner,
+        training=Training(**fields),
+    )
+
+
+def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], given: Mapping[str, Any]) -> Adapter:
+    """An adapter section over a preset's; another kind drops the preset's fields. Notes what does not matter to it."""
+    base = preset if given.get("kind") in (None, preset.get("kind")) else {}
+    values = {**base, **given}
+    kind = values.get("kind", Adapter().kind)
+    known = ADAPTER_DEFAULTS[kind]
+    for name in given:
+        if name != "kind" and name not in known:
+            reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")
+    return Adapter(**{name: value for name, value in values.items() if name == "kind" or name in known})
+
+
+def _adapters(reader: Reader, preset: Preset, given: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Adapter]:
+    """The adapter of each task; what is wrong with the section is noted once for each adapter of the preset."""
+    made: dict[str, Adapter] = {}
+    by_task = {task: preset.adapter.get(task, {}) for task in tasks}
+    for task, base in by_task.items():
+        alike = next((other for other in made if by_task[other] == base), None)
+        made[task] = made[alike] if alike is not None else _adapter(reader, "adapter", base, given)
+    return made
+
+
+def _refuse_stacks(reader: Reader, pairs: Sequence[tuple[str, str]], adapters: Mapping[str, Adapter]) -> None:
+    """Note each reason why stacks of this manifest would not be what they seem, with one pair as its example."""
+    found: dict[str, str] = {}
+    for source, target in pairs:
+        reason = stack_problem(adapters[source], adapters[target])
+        if reason:
+            found.setdefault(reason, f"{source} -> {target}")
+    for reason, pair in found.items():
+        reader.problem("adapter", f"stack, but {reason} (such as {pair})", "choose another kind, or `pairs: none`")
+
+
+def _preset(reader: Reader, name: str | None, path: Path) -> Preset:
+    """The preset that `training` names; nothing where it names none or its file is wrong, which is noted."""
+    nothing = Preset(training={}, adapter={})
+    if name is None:
+        return nothing
+    if name not in PRESETS and not _is_there(frozen_path(path, name)):
+        known = [*PRESETS, *(file.stem for file in (path.parent / FOLDER).glob("*.yaml"))]
+        reader.problem("training.preset", *unknown(name, known, "preset"))
+        return nothing
+    try:
+        return load_preset(path, name)
+    except ManifestError as error:
+        reader.adopt("training.preset", error.problems)
+        return nothing
 
 
 def manifest_json_schema() -> dict[str, Any]:
     """The JSON Schema of manifests, for editors; `manifests/manifest.schema.json` is this."""
+    searches = {"properties": {"kind": {"const": "search"}}, "required": ["kind"]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "empslurm manifest",
-        **json_schema(ManifestForm),
+        "if": searches,
+        "then": json_schema(SearchForm),
+        "else": json_schema(ManifestForm),
     }
 
 
@@ -237,12 +432,12 @@ def _select(reader: Reader, where: str, text: str, among: Collection[str], what:
     return found
 
 
-def _tasks(reader: Reader, form: ManifestForm, known: Registry) -> tuple[str, ...]:
+def _tasks(reader: Reader, given: str | Sequence[str], known: Registry) -> tuple[str, ...]:
     """Task ids in the registry's order."""
-    if isinstance(form.tasks, str):
-        chosen = set(_select(reader, "tasks", form.tasks, known.tasks, "task"))
+    if isinstance(given, str):
+        chosen = set(_select(reader, "tasks", given, known.tasks, "task"))
     else:
-        named = [_select(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in _read(form.tasks)]
+        named = [_select(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in _read(given)]
         chosen = {task for names in named for task in names}
     return tuple(task for task in known.tasks if task in chosen)
 
@@ -352,10 +547,10 @@ def _layers(
     return made
 
 
-def _training(reader: Reader, given: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Training]:
+def _training(reader: Reader, given: Mapping[str, Any], chosen: Preset, tasks: tuple[str, ...]) -> dict[str, Training]:
     """Training by task: defaults, under the preset, under the section's own fields, under `per_task`."""
     fields = {key: value for key, value in given.items() if key not in ("preset", "per_task")}
-    preset = PRESETS[given["preset"]] if given.get("preset") else {}
+    preset = chosen.training
     layers = _layers(reader, "training.per_task", given.get("per_task", {}), tasks, "task of this manifest")
     made = {}
     for task in tasks:

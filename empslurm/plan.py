@@ -9,7 +9,7 @@ from typing import Literal
 
 from empslurm import ids
 from empslurm.cells import TRAINED, Cell, DataIdentity
-from empslurm.config import Embed, LabelUse
+from empslurm.config import Embed, LabelUse, Trial
 from empslurm.manifest import Manifest
 from empslurm.store import CellState
 from empslurm.tasks.splits import split_name
@@ -29,6 +29,7 @@ class Inputs:
     backbone_problem: str = ""
     encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
     encoder_problem: str = ""
+    hidden_size: int | None = None  # of the backbone, where it is here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Plan:
     manifest: Manifest
     inputs: Inputs
     cells: tuple[Cell, ...]
+    waiting: str = ""  # why more cells are to come that cannot be planned yet
 
     @cached_property
     def by_id(self) -> Mapping[str, Cell]:
@@ -79,12 +81,17 @@ class Plan:
 
 
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
-    """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair."""
+    """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair.
+
+    Of a search: its trials. What its second stage trains, `searches.second_stage` adds once they are through.
+    """
+    if manifest.search is not None:
+        return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, inputs))
     cells: dict[str, Cell] = {}
 
     @cache
     def baseline(task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
-        return _baseline(manifest, inputs, task, seed, fraction, labels)
+        return baseline_of(manifest, inputs, task, seed, fraction, labels)
 
     def add(cell: Cell) -> Cell:
         return cells.setdefault(cell.id, cell)
@@ -134,7 +141,8 @@ def _source_labels(manifest: Manifest, source: str) -> LabelUse:
     return manifest.source.labels if manifest.registry.dataset_of(source).automatic_labels else "all"
 
 
-def _baseline(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
+def baseline_of(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
+    """The cell that trains an adapter on a task, as the manifest wants it."""
     dataset = manifest.registry.dataset_of(task)
     use = manifest.data[dataset.id]
     return Cell(
@@ -151,23 +159,41 @@ def _baseline(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction
         ),
         backbone=manifest.backbone,
         backbone_digest=inputs.backbone_digest,
-        adapter=manifest.adapter,
+        adapter=manifest.adapter[task],
         training=manifest.training[task],
     )
+
+
+def _trials(manifest: Manifest, inputs: Inputs) -> tuple[Cell, ...]:
+    """Every study's trials, of the first seed."""
+    assert manifest.search is not None
+    search, made = manifest.search.search, []
+    for task in manifest.tasks:
+        like = baseline_of(manifest, inputs, task, manifest.seeds[0], 1.0, "all")
+        like = replace(like, kind="trial", adapter=None, training=None)
+        made += [replace(like, trial=Trial(number=number, search=search)) for number in range(manifest.search.n_trials)]
+    return tuple(made)
 
 
 def packs(cells: Iterable[Cell], pack_size: int | None = None) -> tuple[Pack, ...]:
     """Group cells by what a process of theirs shares, at most `pack_size` each; what waits for nothing comes first."""
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        shared = (cell.target, cell.data, cell.adapter, cell.training) if cell.kind in TRAINED else ()
+        shared: tuple[object, ...] = ()
+        if cell.kind in TRAINED:
+            shared = (cell.target, cell.data, cell.adapter, cell.training)
+        elif cell.kind == "trial":
+            shared = (cell.study,)
         key = (cell.kind, cell.seed, cell.backbone, *shared)
         groups.setdefault(key, []).append(cell)
     made = []
     for members in groups.values():
         size = pack_size or len(members)
-        for start in range(0, len(members), size):
-            part = tuple(members[start : start + size])
+        n_parts = -(-len(members) // size)
+        for place in range(n_parts):
+            # Trials are dealt in turn: the numbers of a study run in order, whatever process draws them.
+            dealt = members[place::n_parts] if members[0].kind == "trial" else members[place * size :][:size]
+            part = tuple(dealt)
             made.append(Pack(cells=part, wave=0 if part[0].parent is None else 1))
     return tuple(sorted(made, key=lambda pack: pack.wave))
 
@@ -216,7 +242,11 @@ def obstacle(plan: Plan, cell: Cell) -> str:
     problem = plan.inputs.encoder_problem if cell.kind == "embed" else plan.inputs.backbone_problem
     if problem:
         return problem
-    return plan.inputs.missing.get(cell.data.dataset, "")
+    adapters = cell.trial.search.adapters if cell.trial is not None else (cell.adapter,)
+    sizes = [
+        adapter.size_problem(plan.inputs.hidden_size) for adapter in adapters if adapter and plan.inputs.hidden_size
+    ]
+    return next(filter(None, sizes), "") or plan.inputs.missing.get(cell.data.dataset, "")
 
 
 def counts(values: Sequence[str]) -> dict[str, int]:

@@ -1,11 +1,23 @@
-"""Named hyper-parameters per task. `paper`: Table 4 of the paper to the letter, as a literal to be checked by eye.
+"""Named hyper-parameters per task: `paper`, or what `empslurm search freeze` wrote to presets/NAME.yaml.
 
-Table 4 gives EmpDial EI, EmpDial Role and News Empathy eleven epochs, though Appendix C says that models ran for ten.
+`paper` is Table 4 of the paper to the letter, as a literal to be checked by eye. The table gives EmpDial EI, EmpDial
+Role and News Empathy eleven epochs, though Appendix C says that models ran for ten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from empslurm import yamlfile
+from empslurm.config import Adapter, Count, PositiveShare
+from empslurm.limits import Partial, Pattern
+from empslurm.typed import Reader
+
+FOLDER = "presets"  # beside the manifest
+NAME = Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="paper, or the name of a frozen preset")]
 
 
 def _row(epochs: int, batch_size: int, lr: float) -> Mapping[str, int | float]:
@@ -34,3 +46,58 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, int | float]]] = {
         "news_empathy": _row(11, 14, 0.00045),
     },
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenRow:
+    """One task's winner. `adapter` has every field that matters to its kind."""
+
+    adapter: Annotated[Mapping[str, Any], Partial(section=Adapter)]
+    epochs: Count  # the length of the schedule, as the search trained
+    batch_size: Count
+    lr: PositiveShare
+    best_epoch: Count  # for people: the epoch that won on the validation part
+    validation: float  # for people: the score it won with
+    cells: tuple[str, ...]  # for people: the cells that won, one per seed of the second stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenForm:
+    """A frozen preset as it is written."""
+
+    search: str  # the manifest that it was frozen from
+    selected_on: Literal["validation"]
+    tasks: Mapping[str, FrozenRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """By task id: fields of Training, and fields of Adapter where the preset chooses the adapter."""
+
+    training: Mapping[str, Mapping[str, int | float]]
+    adapter: Mapping[str, Mapping[str, Any]]
+
+
+def frozen_path(manifest: Path, name: str) -> Path:
+    """Where the frozen preset of a manifest in this folder is."""
+    return manifest.parent / FOLDER / f"{name}.yaml"
+
+
+def load_preset(manifest: Path, name: str) -> Preset:
+    """The preset that a manifest names. Raises ManifestError with all problems of its file."""
+    if name in PRESETS:
+        return Preset(training=PRESETS[name], adapter={})
+    path = frozen_path(manifest, name)
+    reader = Reader(str(path))
+    given = reader.section(FrozenForm, yamlfile.load(path))
+    rows: Mapping[str, FrozenRow] = given.get("tasks", {})
+    for task, row in rows.items():
+        try:
+            Adapter(**row.adapter)
+        except ValueError as error:
+            reader.problem(f"tasks.{task}.adapter", f"hold what matters to its kind, but {error}", "remove it")
+    reader.finish()
+    return Preset(
+        training={task: _row(row.epochs, row.batch_size, row.lr) for task, row in rows.items()},
+        adapter={task: row.adapter for task, row in rows.items()},
+    )

@@ -10,6 +10,7 @@ runs/cells/<id>/cell.json               identity, written once
                 error.json              the last failure: class, sentence, traceback tail
 runs/prepared/                          parsed and tokenised data under content digests
 runs/submissions/                       what was sent to Slurm
+runs/searches/<study>/journal.log       what a search's sampler knows; made again from the trials' cells when lost
 runs/gathered/                          derived; delete at will
 """
 
@@ -423,6 +424,10 @@ class RunsRoot:
     @property
     def submissions(self) -> Path:
         return self.path / "submissions"
+
+    @property
+    def searches(self) -> Path:
+        return self.path / "searches"
 
     @property
     def gathered(self) -> Path:

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from empslurm.cells import Cell
 from empslurm.errors import EmpslurmError
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
@@ -39,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
             data_root=submitted.data_root,
             registry=registry(submitted.cards),
             settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60),
-            alive=liveness(),
+            alive=lambda claim: liveness()(claim),  # asked anew each time: other jobs start and end meanwhile
             identity=job_identity(),
             say=lambda line: print(line, flush=True),
+            others=_trials(given.submission) if any(cell.kind == "trial" for cell in submitted.cells) else (),
         )
     except EmpslurmError as error:
         print(error, file=sys.stderr, flush=True)
@@ -49,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     if tally.interrupted:
         return EXIT_INTERRUPTED
     return 1 if tally.failed else 0
+
+
+def _trials(submission: Path) -> tuple[Cell, ...]:
+    """All trials that the submission has, those of other processes included."""
+    return tuple(cell for cell in submissions.load(submission).cells if cell.kind == "trial")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cells import Cell, DataIdentity, differences, from_identity
-from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, SourceUse, Training
+from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, Search, SourceUse, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.manifest import load_manifest
 from empslurm.plan import Inputs, expand
@@ -31,6 +31,8 @@ CELL = Cell(
 )
 
 
+TRIAL = {"kind": "trial", "source": None, "source_use": None, "parent": None, "adapter": None, "training": None}
+TRIAL["trial"] = Trial(number=7, search=Search())
 EMBED = {"kind": "embed", "embed": Embed(), "adapter": None, "training": None, "source_use": None}
 
 
@@ -46,14 +48,16 @@ def other(value: object) -> object:
 def changed() -> list[tuple[str, Cell]]:
     """The cell with one field changed, for every field of it and of its sections."""
     made = []
-    for field in dataclasses.fields(Cell):
+    for field in [field for field in dataclasses.fields(Cell) if field.name != "trial"]:  # a trial has no adapter
         value = getattr(CELL, field.name)
         if value is None and field.name in ("fisher", "embed"):
             section = {"fisher": Fisher(), "embed": Embed()}[field.name]
             made.append((field.name, dataclasses.replace(CELL, **{field.name: section})))
         elif dataclasses.is_dataclass(value):
             for inner in dataclasses.fields(value):
-                if dataclasses.is_dataclass(getattr(value, inner.name)):
+                given = getattr(value, inner.name)
+                of_kind = isinstance(value, Adapter) and (given is None or inner.name == "kind")
+                if dataclasses.is_dataclass(given) or of_kind:
                     continue
                 section = dataclasses.replace(value, **{inner.name: other(getattr(value, inner.name))})
                 made.append((f"{field.name}.{inner.name}", dataclasses.replace(CELL, **{field.name: section})))
@@ -76,7 +80,9 @@ def test_an_id_is_readable_and_the_same_on_every_day() -> None:
     assert differences(CELL.identity(), CELL.identity()) == []
 
 
-@pytest.mark.parametrize("changes", [{}, {"kind": "fisher", "fisher": Fisher()}, EMBED], ids=["", "fisher", "embed"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"kind": "fisher", "fisher": Fisher()}, EMBED, TRIAL], ids=["", "fisher", "embed", "trial"]
+)
 def test_a_cell_is_read_back_from_json(changes: dict[str, object]) -> None:
     cell = dataclasses.replace(CELL, **changes)
     assert from_identity(json.loads(json.dumps(cell.identity()))) == cell
@@ -109,3 +115,28 @@ def golden_ids() -> dict[str, str]:
 def test_ids_are_the_recorded_ones() -> None:
     """A move needs a line in CHANGELOG marked **ids**: every result in every runs root must be made again."""
     assert golden_ids() == json.loads(GOLDEN.read_text())
+
+
+def test_a_trial_keeps_its_id_when_its_parameters_are_asked_for_and_its_study_whatever_its_number() -> None:
+    trial = dataclasses.replace(CELL, **TRIAL)
+    asked = dataclasses.replace(trial, adapter=Adapter(kind="lora"), training=Training(lr=1e-5))
+    other_search = Search(adapters=(Adapter(kind="lora", rank=4),))
+    assert asked.id == trial.id
+    assert trial.id.startswith("news_empathy-s3-f50-trial-007-")
+    assert CELL_ID.fullmatch(trial.id)
+    assert dataclasses.replace(trial, trial=Trial(number=8, search=Search())).study == trial.study
+    assert dataclasses.replace(trial, trial=Trial(number=7, search=other_search)).study != trial.study
+    with pytest.raises(TypeError, match="is no trial"):
+        _ = CELL.study
+
+
+def test_an_adapter_has_the_fields_of_its_kind_with_the_librarys_defaults_and_no_others() -> None:
+    assert Adapter(kind="compacter").settings == {
+        "kind": "compacter",
+        "reduction_factor": 32,
+        "non_linearity": "gelu",
+        "phm_dim": 4,
+    }
+    with pytest.raises(ValueError, match="rank does not matter to seq_bn"):
+        Adapter(rank=4)
+    assert set(CELL.identity()["adapter"]) == {"kind", "reduction_factor", "non_linearity"}

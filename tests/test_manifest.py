@@ -182,7 +182,17 @@ def test_backbone_folders(write, tmp_path):
         ("backbone: ../../elsewhere", "backbone must stay in the project"),
         ("backbone: a/b/c", "backbone must be a hub id, minilm, tiny or a path"),
         ("backbone: $(id)", "backbone must be a hub id"),
-        ("adapter: {kind: lora}", "adapter.kind must be seq_bn, but is the string 'lora'"),
+        ("adapter: {kind: loro}", "did you mean lora?"),
+        ("adapter: {kind: lora}", "adapter must stack, but lora on lora multiplies the two"),
+        (
+            "adapter: {kind: prompt_tuning}",
+            "adapter must stack, but prompt_tuning on top of another adapter is ignored",
+        ),
+        (
+            "adapter: {rank: 4}",
+            "adapter.rank must matter to seq_bn, but does not; known: reduction_factor, non_linearity",
+        ),
+        ("training: {preset: papper}", "did you mean paper?"),
         (
             "training: {lr: 1e-4}",
             "training.lr must be a number above 0 and at most 1, but is the string '1e-4'; write 1.0e-4",

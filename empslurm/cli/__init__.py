@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "agreement": ("agreement", "how far the annotators of the construct ratings agree"),
     "score": ("score", "every trained adapter's measure of any text, in one pass"),
     "export": ("export", "adapters with model cards, as AdapterHub has them"),
+    "search": ("search", "a hyper-parameter search: report what it found, freeze its winners as a preset"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
 

@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from empslurm.backbones import resolve
+from empslurm.backbones import hidden_size, resolve
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.liveness import Queue
 from empslurm.manifest import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
 from empslurm.profile import Profile, load_profile, profiles
+from empslurm.searches import finished_trials, with_second_stage
 from empslurm.store import CellState, RunsRoot
 from empslurm.tasks.raw import locate
 
@@ -73,6 +74,7 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
         notes=notes,
         backbone_digest=backbone.digest,
         backbone_problem=backbone.problem,
+        hidden_size=hidden_size(backbone),
         encoder_digest=encoder.digest if encoder else None,
         encoder_problem=encoder.problem if encoder else "",
     )
@@ -82,7 +84,10 @@ def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
     """The plan of the manifest that was asked for."""
     root = RunsRoot(given.runs)
     manifest = load_manifest(find_manifest(given.manifest))
-    return expand(manifest, inputs(manifest, given.data, root)), root
+    plan = expand(manifest, inputs(manifest, given.data, root))
+    if manifest.search is not None:
+        plan = with_second_stage(plan, finished_trials(root, plan.cells))
+    return plan, root
 
 
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:

@@ -12,6 +12,7 @@ from empslurm.backbones import resolve
 from empslurm.cells import TRAINED, Cell
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.config import ADAPTER_DEFAULTS
 from empslurm.launch import cost
 from empslurm.plan import Decision, Plan, counts, decide, packs
 from empslurm.profile import Profile
@@ -19,6 +20,7 @@ from empslurm.store import RunsRoot
 from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.splits import leaks
 
+DEFAULT_FACTOR: int = ADAPTER_DEFAULTS["seq_bn"]["reduction_factor"]
 SHOWN = 40  # decisions printed for people without --all
 
 
@@ -37,6 +39,8 @@ def warnings(plan: Plan) -> list[str]:
         if text:
             found.append(text)
     n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
+    if plan.waiting:
+        found.append(plan.waiting)
     if n_provisional:
         found.append(
             f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
@@ -86,7 +90,9 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
     path = resolve(plan.manifest.backbone).path
     room = None
     if path is not None and plan.manifest.backbone.name != "tiny":
-        per_cell = cost.n_parameters(files.read_object(path / "config.json"), plan.manifest.adapter.reduction_factor)
+        factors = [adapter.reduction_factor for adapter in plan.manifest.adapter.values() if adapter.reduction_factor]
+        factor = min(factors, default=DEFAULT_FACTOR)  # what needs most room; other kinds are about as large
+        per_cell = cost.n_parameters(files.read_object(path / "config.json"), factor)
         room = asdict(cost.space(grouped, per_cell, profile.array_parallelism))
     return {"profile": profile.name, "n_cells": len(todo), "n_packs": len(grouped), "hours": hours, "space": room}
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from empslurm import files
 from empslurm.config import SplitRule
-from empslurm.report.datasets import write_forms
-from empslurm.report.formats import Table, number, text
+from empslurm.report.formats import Table, number, text, write_forms
 from empslurm.report.tables import to_rows_csv
 from empslurm.tasks.audit import RULES, Audit, TaskAudit
 from empslurm.tasks.overlap import Overlap

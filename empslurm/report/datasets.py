@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from empslurm import files, reference
-from empslurm.report.formats import Entry, Table, number, text, to_csv, to_latex, to_markdown
+from empslurm.report.formats import Entry, Table, number, text, write_forms
 from empslurm.report.tables import to_rows_csv
 from empslurm.tasks import Registry
 from empslurm.tasks.schema import Dataset, Task
@@ -135,18 +135,6 @@ def write(rows: Sequence[Compared], known: Registry, folder: Path) -> list[Path]
     for at in TITLES:
         written += write_forms(_table(at, [row for row in rows if row.table == at], known), folder)
     return written
-
-
-def write_forms(table: Table, folder: Path) -> list[Path]:
-    """A table as CSV, Markdown and LaTeX. No figure is drawn of it, so no plotting library is loaded."""
-    made = {
-        f"{table.name}.csv": to_csv(table),
-        f"{table.name}.md": to_markdown(table),
-        f"{table.name}.tex": to_latex(table),
-    }
-    for name, content in made.items():
-        files.write_text(folder / name, content)
-    return [folder / name for name in made]
 
 
 def _table(at: int, rows: Sequence[Compared], known: Registry) -> Table:

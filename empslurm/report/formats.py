@@ -6,6 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from empslurm import files
 
 MISSING = "—"
 LATEX_SPECIAL = {
@@ -154,3 +157,15 @@ def _latex_head(line: Sequence[str], *, merge: bool) -> str:
             parts.append((name, 1))
     made = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
     return " & ".join(made) + r" \\"
+
+
+def write_forms(table: Table, folder: Path) -> list[Path]:
+    """Write a table as CSV, Markdown and LaTeX; the paths."""
+    made = {
+        f"{table.name}.csv": to_csv(table),
+        f"{table.name}.md": to_markdown(table),
+        f"{table.name}.tex": to_latex(table),
+    }
+    for name, content in made.items():
+        files.write_text(folder / name, content)
+    return [folder / name for name in made]

@@ -11,7 +11,7 @@ from empslurm.gather import Gathered, Group, Missing
 from empslurm.reference import Rating
 from empslurm.report import figures, findings, paper
 from empslurm.report import summary as summaries
-from empslurm.report.formats import Table, to_csv, to_latex, to_markdown
+from empslurm.report.formats import Table, write_forms
 from empslurm.report.page import Section, page
 from empslurm.report.study import Study, study
 from empslurm.report.summary import Summary, inputs_digest
@@ -128,11 +128,7 @@ def _write_section(section: Section, folder: Path) -> list[Path]:
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """One table as CSV, Markdown and LaTeX, the ids behind it, and the figure that it is the numbers of."""
-    made = []
-    for ending, render in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
-        path = folder / f"{table.name}.{ending}"
-        files.write_text(path, render(table))
-        made.append(path)
+    made = write_forms(table, folder)
     if table.origin:
         path = folder / f"{table.name}-ids.csv"
         files.write_text(

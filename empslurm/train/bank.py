@@ -139,7 +139,7 @@ class Bank:
 
     def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
         down = linear(values, inside["down.weight"], inside["down.bias"])
-        return linear(ACTIVATIONS[self.adapter.non_linearity](down), inside["up.weight"], inside["up.bias"])
+        return linear(ACTIVATIONS[str(self.adapter.non_linearity)](down), inside["up.weight"], inside["up.bias"])
 
     def _heads(
         self, first: torch.Tensor, n_outputs: Sequence[int], weights: Mapping[str, torch.Tensor], masks: Masks | None
@@ -217,13 +217,17 @@ def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> Ce
         "up.weight": torch.stack([_normal((hidden, inner), seed, f"layer.{i}.up") for i in range(n_layers)]),
         "up.bias": torch.zeros(n_layers, hidden),
     }
-    head = {
+    return CellTensors(new=new, head=initial_head(hidden, n_outputs, seed))
+
+
+def initial_head(hidden: int, n_outputs: int, seed: int) -> Tensors:
+    """A new head, a function of the seed alone: the same on every kind of adapter."""
+    return {
         "1.weight": _normal((hidden, hidden), seed, "head.1"),
         "1.bias": torch.zeros(hidden),
         "4.weight": _normal((n_outputs, hidden), seed, "head.4"),
         "4.bias": torch.zeros(n_outputs),
     }
-    return CellTensors(new=new, head=head)
 
 
 def _normal(shape: tuple[int, ...], seed: int, place: str) -> torch.Tensor:

@@ -98,7 +98,7 @@ def write_adapter(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], 
         for place, ours in BOTTLENECK.items()
         for layer, values in enumerate(tensors[ours])
     }
-    _write_tensors(folder / "adapter.safetensors", flat)
+    write_tensors(folder / "adapter.safetensors", flat)
 
 
 def write_head(
@@ -116,10 +116,11 @@ def write_head(
         "use_pooler": False,
     }
     files.write_json(folder / "head_config.json", {"config": made, **_common(name, config)})
-    _write_tensors(folder / "model_head.safetensors", {f"heads.{name}.{place}": tensors[place] for place in HEAD})
+    write_tensors(folder / "model_head.safetensors", {f"heads.{name}.{place}": tensors[place] for place in HEAD})
 
 
-def _write_tensors(path: Path, tensors: Tensors) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write safetensors atomically."""
     files.write_bytes(path, save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
 
 

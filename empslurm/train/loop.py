@@ -19,6 +19,7 @@ from empslurm import files, metrics
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
 from empslurm.store import CellDir, Claim
+from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.bank import PackModel
 from empslurm.train.data import TaskData
@@ -57,6 +58,8 @@ class Member:
     best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
     wall_s: float = 0.0  # its share of the pack's, over all attempts
     notes: list[str] = field(default_factory=list)  # what its log should tell
+    judge: Callable[[Sequence[Mapping[str, Any]]], bool] | None = None  # of the epochs so far: is it to end here?
+    stopped: bool = False  # by its judge
 
     @property
     def diverged(self) -> bool:
@@ -65,7 +68,7 @@ class Member:
 
     @property
     def ended(self) -> bool:
-        return self.diverged or len(self.history) == self.cell.hyper_parameters.epochs
+        return self.diverged or self.stopped or len(self.history) == self.cell.hyper_parameters.epochs
 
 
 class Trainer:
@@ -170,6 +173,8 @@ class Trainer:
             if best is member.history[-1] or member.best_epoch is None:
                 member.best_epoch = epoch + 1
                 member.best = {name: value.detach().cpu().clone() for name, value in self.of(place).items()}
+            if member.judge is not None and not member.ended:
+                member.stopped = member.judge(member.history)
         self.checkpoint(note_epoch=True)
 
     def of(self, place: int) -> dict[str, torch.Tensor]:
@@ -282,6 +287,7 @@ class Trainer:
             "step": self.step,
             "history": member.history,
             "best_epoch": member.best_epoch,
+            "stopped": member.stopped,
             "n_tokens": self.n_tokens,
             "wall_s": member.wall_s,
         }
@@ -309,7 +315,7 @@ class Trainer:
         self.step, self.n_tokens = found[0].state["step"], found[0].state["n_tokens"]
         for place, (member, kept) in enumerate(zip(self.members, found, strict=True)):
             member.history, member.best_epoch = list(kept.state["history"]), kept.state["best_epoch"]
-            member.wall_s = kept.state["wall_s"]
+            member.wall_s, member.stopped = kept.state["wall_s"], kept.state["stopped"]
             member.best = {
                 name.removeprefix("best/"): value for name, value in kept.tensors.items() if name.startswith("best/")
             }
@@ -319,10 +325,10 @@ class Trainer:
         self.optimiser.load(self.step, [kept.tensors for kept in found])
 
 
-def outcome(trainer: Trainer, member: Member, outputs: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
     """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
     cell, data = member.cell, trainer.data
-    every = np.concatenate([outputs["test"], outputs["validation"]])
+    every = np.concatenate(list(outputs.values()))
     flags = metrics.flags(data.task.kind, every)
     return {
         "kind": cell.kind,
@@ -331,7 +337,7 @@ def outcome(trainer: Trainer, member: Member, outputs: Mapping[str, NDArray[np.f
         "seed": cell.seed,
         "fraction": cell.data.fraction,
         "metric": data.task.metric,
-        **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in ("validation", "test")},
+        **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in outputs},
         "flags": list(dict.fromkeys(("diverged", *flags) if member.diverged else flags)),
         "best_epoch": member.best_epoch,
         "history": member.history,

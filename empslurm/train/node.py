@@ -26,16 +26,18 @@ from empslurm.store import Claim, Liveness, RunsRoot
 from empslurm.tasks import Registry
 from empslurm.tasks.prepare import Prepared, prepare
 from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train import data as datas
-from empslurm.train import derive, hub, likeness, memory
-from empslurm.train.backbone import load_encoder, load_tokenizer, quiet
+from empslurm.train import derive, hub, likeness, memory, trials
+from empslurm.train.backbone import load_encoder, load_model, load_tokenizer, quiet
 from empslurm.train.bank import Bank, CellTensors, PackModel, initial
 from empslurm.train.encoder import Encoder
 from empslurm.train.evaluate import predict
 from empslurm.train.loop import Interrupted, Member, Settings, Trainer, outcome
 
 TRACEBACK_LINES = 30
+BANKED = "seq_bn"  # the kind of adapter that banks hold
 
 Say = Callable[[str], None]
 Lost = Callable[[Member, Exception], None]
@@ -84,7 +86,7 @@ class Node:
 
     def encoder(self, backbone: Backbone, training: Training) -> Encoder:
         """The frozen backbone on this process's device, loaded once; sets the precision of its products."""
-        torch.set_float32_matmul_precision("medium" if training.precision == "fp32_medium" else "highest")
+        set_precision(training)
         key = (backbone, training.dropout, training.attention_dropout, training.precision)
         if self._encoder[0] != key:
             self._encoder = (None, None)  # never two at once in memory
@@ -135,6 +137,11 @@ class Node:
         )
 
 
+def set_precision(training: Training) -> None:
+    """Of products in single precision."""
+    torch.set_float32_matmul_precision("medium" if training.precision == "fp32_medium" else "highest")
+
+
 def run_packs(
     packs: Sequence[Pack],
     *,
@@ -145,9 +152,11 @@ def run_packs(
     alive: Liveness,
     identity: Mapping[str, Any],
     say: Say = lambda _: None,
+    others: Sequence[Cell] = (),
 ) -> Tally:
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
+    `others`: trials that belong to other processes; those of this one's studies that nobody runs are taken over last.
     `identity`: job id, restart count and log file of this process, as claims hold them.
     """
     mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
@@ -158,20 +167,40 @@ def run_packs(
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
-    for cells in (cells for pack in packs for cells in alike(pack.cells)):
+    for cells in (cells for pack in packs for cells in alike(pack.cells, root)):
         if stop():
             tally.interrupted = True
             break
         _run_together(cells, node, settings, alive, identity, tally, say)
+    studies = {cell.study for pack in packs for cell in pack.cells if cell.kind == "trial"}
+    for cell in (cell for cell in others if cell.kind == "trial" and cell.study in studies):
+        if tally.interrupted or stop():
+            break
+        if root.cell(cell.id).state(alive).state in ("pending", "lost"):
+            _run_together([cell], node, settings, alive, identity, tally, say)
     return tally
 
 
-def alike(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells that can share a data pass and a bank: one task, seed, data, backbone, adapter and kind of stack."""
+def alike(cells: Sequence[Cell], root: RunsRoot) -> list[list[Cell]]:
+    """Cells that can share a data pass and a bank: one task, seed, data, backbone, adapter and kind of stack.
+
+    A trial is alone, since its parameters are its own, and so is a cell that only the library can train.
+    """
     groups: dict[object, list[Cell]] = {}
     for cell in cells:
+        alone = cell.kind == "trial" or (cell.kind in TRAINED and needs_library(cell, root))
         mode = cell.source_use.mode if cell.source_use is not None else None
-        key = (cell.kind, cell.target, cell.seed, cell.data, cell.backbone, cell.adapter, cell.training, mode)
+        key: tuple[object, ...] = (
+            cell.kind,
+            cell.target,
+            cell.seed,
+            cell.data,
+            cell.backbone,
+            cell.adapter,
+            cell.training,
+            mode,
+        )
+        key = (*key, cell.id) if alone else key
         groups.setdefault(key, []).append(cell)
     return list(groups.values())
 
@@ -201,9 +230,10 @@ def _run_together(
         if claim is not None:
             members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
     try:
-        trained = bool(members) and members[0].cell.kind in TRAINED
+        trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
         run = train_members if trained else derive_members
-        for member in run(members, node, settings, lost, say):
+        ready = [member for member in members if _drawn(member, node, lost)]
+        for member in run(ready, node, settings, lost, say):
             tally.done.append(member.cell.id)
     except Interrupted:
         tally.interrupted = True
@@ -252,6 +282,19 @@ def derive_members(members: Sequence[Member], node: Node, settings: Settings, lo
             lost(member, error)
         else:
             yield member
+
+
+def _drawn(member: Member, node: Node, lost: Lost) -> bool:
+    """Give a trial its parameters and its judge; False where that failed, which `lost` is told."""
+    if member.cell.kind != "trial":
+        return True
+    try:
+        course = trials.Course(node.root, member.cell, node.registry.tasks[member.cell.target].metric, node.accelerator)
+        member.cell, member.judge = course.cell, course.judge
+    except Exception as error:
+        lost(member, error)
+        return False
+    return True
 
 
 # ---- training what is claimed -----------------------------------------------------------------------------------
@@ -329,15 +372,12 @@ def _train_part(
     if settings.stop():
         raise Interrupted
     first = members[0].cell
-    training, adapter = first.hyper_parameters, _adapter(first)
-    data, encoder = node.data(first), node.encoder(first.backbone, training)
+    training = first.hyper_parameters
+    data = node.data(first)
     by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
-    members, tensors = _starts(members, node, encoder, data, leave)
-    if not members:
+    members, model = _model(members, node, data, leave)
+    if model is None:
         return
-    tuned = first.source_use is not None and first.source_use.mode == "tuned"
-    free = ("new", "head", "source") if tuned else ("new", "head")
-    model: PackModel = Bank(encoder, tensors, adapter, free=free)
     if settings.group_size is None:
         size = memory.group_size(model, data, settings.micro_batch or training.batch_size, node.accelerator)
         settings = replace(settings, group_size=size)
@@ -358,6 +398,52 @@ def _train_part(
         else:
             yield member
     node.accelerator.wait_for_everyone()
+
+
+def _model(
+    members: Sequence[Member], node: Node, data: datas.TaskData, leave: Lost
+) -> tuple[list[Member], PackModel | None]:
+    """The members that can start and their model, None where none can."""
+    first = members[0].cell
+    tuned = first.source_use is not None and first.source_use.mode == "tuned"
+    if len(members) == 1 and needs_library(first, node.root):
+        try:
+            return list(members), _library_model(first, node, data, tune_source=tuned)
+        except Exception as error:
+            if failure_class(error) == "device memory":
+                raise
+            leave(members[0], error)
+            return [], None
+    encoder = node.encoder(first.backbone, first.hyper_parameters)
+    ready, tensors = _starts(members, node, encoder, data, leave)
+    if not ready:
+        return [], None
+    assert first.adapter is not None
+    return ready, Bank(encoder, tensors, first.adapter, free=("new", "head", "source") if tuned else ("new", "head"))
+
+
+def needs_library(cell: Cell, root: RunsRoot) -> bool:
+    """Whether a bank cannot hold the cell: its adapter is no bottleneck, or its source's is another than its own."""
+    assert cell.adapter is not None
+    if cell.adapter.kind != BANKED:
+        return True
+    if cell.parent is None:
+        return False
+    try:
+        return bool(root.cell(cell.parent).identity()["adapter"] != cell.adapter.settings)
+    except (FileNotFoundError, StoreError):
+        return False  # looked at again when the source is read
+
+
+def _library_model(cell: Cell, node: Node, data: datas.TaskData, *, tune_source: bool) -> PackModel:
+    from empslurm.train.library import LibraryModel  # slow, and only for the kinds that need it
+
+    assert cell.adapter is not None
+    set_precision(cell.hyper_parameters)
+    model = load_model(cell.backbone, cell.hyper_parameters).to(node.accelerator.device)
+    source = parent_adapter(cell, node.root)
+    labels = data.task.labels if data.task.kind == "classification" else ()
+    return LibraryModel(model, cell.adapter, labels, cell.seed, source, tune_source=tune_source)
 
 
 def _starts(
@@ -421,18 +507,21 @@ def _commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
         if cell.kind == "baseline":
             trainer.model.save(place, task.id, task.labels, output / "last")
     trainer.load_best(place)
-    outputs = {
-        part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0]
-        for part in ("validation", "test")
-    }
+    parts: tuple[Part, ...] = ("validation",) if cell.kind == "trial" else ("validation", "test")  # no look at test
+    outputs = {part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0] for part in parts}
     if not main:
         return
     trainer.model.save(place, task.id, task.labels, output)
     measures.write(output / "adapter", node.measure(cell))
     predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
     files.write_json(output / "provenance.json", _provenance(trainer, member))
-    if not folder.commit(member.claim, outcome(trainer, member, outputs)):
+    result = outcome(trainer, member, outputs)
+    if cell.kind == "trial":
+        result["trial"] = trials.outcome(node.root, member)
+    if not folder.commit(member.claim, result):
         say(f"{cell.id} was finished by another process first; its result stands")
+    if cell.kind == "trial":
+        trials.tell(node.root, cell, say)
     say(_sentence(member))
 
 
@@ -481,10 +570,11 @@ def _process(device: torch.device) -> dict[str, Any]:
 def _sentence(member: Member) -> str:
     """One line for the log of a finished cell."""
     result = member.folder.result() or {}
-    value = result.get("test", {}).get(result.get("metric"))
+    part = "validation" if member.cell.kind == "trial" else "test"
+    value = result.get(part, {}).get(result.get("metric"))
     shown = "undefined" if value is None else f"{value:.3f}"
     flags = "".join(f", {flag}" for flag in result.get("flags", ()))
-    return f"{member.cell.id} is done: test {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
+    return f"{member.cell.id} is done: {part} {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
 
 
 def failure_class(error: Exception) -> str:

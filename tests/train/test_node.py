@@ -81,10 +81,10 @@ def test_two_processes_give_the_same_results_as_one(world):
         assert notes["n_processes"] == 2
 
 
-def test_a_pack_is_cut_into_cells_that_are_alike(world):
+def test_a_pack_is_cut_into_cells_that_are_alike(world, tmp_path):
     cells = [from_identity(folder.identity()) for _, folder in results(world / "one").values()]
-    assert sorted(len(group) for group in nodes.alike(cells)) == [1, 1, 1, 1]
-    assert [len(group) for group in nodes.alike([cells[0], cells[0]])] == [2]
+    assert sorted(len(group) for group in nodes.alike(cells, RunsRoot(tmp_path))) == [1, 1, 1, 1]
+    assert [len(group) for group in nodes.alike([cells[0], cells[0]], RunsRoot(tmp_path))] == [2]
 
 
 def test_cells_of_one_pass_are_what_the_measured_memory_holds():

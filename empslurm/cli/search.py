@@ -1,0 +1,117 @@
+"""`search report`, `search freeze`: what a search found, and its winners as a preset that grid manifests use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from empslurm import files
+from empslurm.cli import common
+from empslurm.cli.output import Output
+from empslurm.errors import UsageError
+from empslurm.plan import Plan
+from empslurm.presets import PRESETS, frozen_path
+from empslurm.searches import finished_trials, preset_text, second_stage_scores, winners
+from empslurm.store import RunsRoot
+
+if TYPE_CHECKING:
+    from empslurm.report.search import SearchResults
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "write the winners to presets/NAME.yaml beside the manifest"
+    freeze = actions.add_parser("freeze", help=text, description=text, parents=[common_options])
+    common.manifest_argument(freeze)
+    freeze.add_argument("--name", required=True, help="what grid manifests will call it: training: {preset: NAME}")
+    freeze.add_argument(
+        "--adapter",
+        choices=("per_task", "overall"),
+        default="per_task",
+        help="each task's own best type, or for all tasks the one with the best mean rank, as the paper kept",
+    )
+
+    text = "tables and one page of what the search found so far"
+    report = actions.add_parser("report", help=text, description=text, parents=[common_options])
+    common.manifest_argument(report)
+    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/MANIFEST)")
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(given)
+    if plan.manifest.search is None:
+        raise UsageError(f"{plan.manifest.name} must be of kind search, but is a grid; name a search manifest")
+    return (_freeze if given.action == "freeze" else _report)(plan, root, given, out)
+
+
+def results(plan: Plan, root: RunsRoot) -> SearchResults:
+    """What a search has come to, as its report wants it."""
+    from empslurm.report.search import SearchResults
+
+    manifest, use = plan.manifest, plan.manifest.search
+    assert use is not None
+    return SearchResults(
+        name=manifest.name,
+        tasks=manifest.tasks,
+        types=tuple(adapter.kind for adapter in use.search.adapters),
+        sampler=use.search.sampler,
+        pruner=use.search.pruner,
+        n_trials=use.n_trials,
+        seeds=manifest.seeds,
+        trials=finished_trials(root, plan.cells),
+        second=second_stage_scores(root, plan),
+        registry=manifest.registry,
+    )
+
+
+def _report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+    from empslurm.report.search import tables, write
+
+    found = results(plan, root)
+    written = write(found, given.out or root.gathered / plan.manifest.name)
+    made = tables(found)
+    out.document(
+        {
+            "name": found.name,
+            "selected_on": "validation",
+            "n_finished": {task: len(found.trials.get(task, ())) for task in found.tasks},
+            "n_planned": found.n_trials,
+            "tables": {table.name: [[entry.plain for entry in row] for row in table.rows] for table in made},
+            "files": [str(path) for path in written],
+        }
+    )
+    for table in made:
+        out.table(table.title, table.columns, [[entry.text for entry in row] for row in table.rows])
+        out.line(table.caption)
+    if plan.waiting:
+        out.line(f"! {plan.waiting}", style="yellow")
+    out.line(f"written: {written[-1]}")
+    return 0
+
+
+def _freeze(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+    """Write the preset; one that is there is replaced only by an equal search's."""
+    path = frozen_path(plan.manifest.path, given.name)
+    if given.name in PRESETS or path.name != f"{given.name}.yaml":
+        raise UsageError(f"a preset's name must be new and no path, but is {given.name!r}; choose another")
+    finished = finished_trials(root, plan.cells)
+    chosen = winners(plan, finished, second_stage_scores(root, plan), overall=given.adapter == "overall")
+    text = preset_text(plan.manifest.name, {task: chosen[task] for task in plan.manifest.tasks})
+    if not files.create_exclusive(path, text.encode()) and files.read_bytes(path) != text.encode():
+        raise UsageError(f"{path} must not be there yet, but holds other winners; choose another --name or remove it")
+    rows = [
+        (task, one.adapter.kind, one.best_epoch, one.training.batch_size, f"{one.training.lr:.2g}", one.validation)
+        for task, one in chosen.items()
+    ]
+    columns = ("task", "adapter", "best epoch", "batch size", "lr", "validation")
+    out.document(
+        {
+            "file": str(path),
+            "selected_on": "validation",
+            "tasks": [dict(zip(columns, row, strict=True)) for row in rows],
+        }
+    )
+    out.table(f"{plan.manifest.name}: winners on the validation part", columns, rows)
+    out.line(f"written: {path}; use it with training: {{preset: {given.name}}}")
+    return 0

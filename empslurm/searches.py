@@ -1,0 +1,236 @@
+"""From the results of a search's trials to its second stage and its winners: on validation scores only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from empslurm.analysis.search import best_types
+from empslurm.cells import Cell
+from empslurm.config import Adapter, AdapterKind, Training
+from empslurm.errors import DamagedError, StoreError, UsageError
+from empslurm.plan import Plan, baseline_of
+from empslurm.store import RunsRoot
+
+Outcome = Literal["complete", "pruned"]
+# By task, adapter kind and seed of the second stage: the cell, its validation score and its best epoch.
+SecondScores = Mapping[str, Mapping[AdapterKind, Mapping[int, tuple[Cell, float, int]]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A trial that came to its end."""
+
+    cell: Cell  # with the adapter and training that it drew
+    outcome: Outcome
+    validation: float | None  # the task's own metric at the best epoch; None: undefined (a constant prediction)
+    best_epoch: int
+    epochs: tuple[float | None, ...]  # the same metric after each epoch
+    started: float  # Unix time at which its parameters were drawn
+    wall_s: float
+
+    @property
+    def adapter(self) -> Adapter:
+        assert self.cell.adapter is not None
+        return self.cell.adapter
+
+    @property
+    def training(self) -> Training:
+        return self.cell.hyper_parameters
+
+
+def finished_trial(cell: Cell, result: Mapping[str, Any]) -> Finished:
+    """A trial from its result. Raises DamagedError."""
+    try:
+        drawn, metric = result["trial"], result["metric"]
+        return Finished(
+            cell=with_parameters(cell, drawn["parameters"]),
+            outcome=drawn["outcome"],
+            validation=result["validation"][metric],
+            best_epoch=result["best_epoch"],
+            epochs=tuple(entry[metric] for entry in result["history"]),
+            started=drawn["started"],
+            wall_s=drawn["wall_s"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the result of {cell.id} must be a trial's, but is not: {error}; move it away") from error
+
+
+def with_parameters(cell: Cell, parameters: Mapping[str, Any]) -> Cell:
+    """The trial as it is trained; its id stays. Raises KeyError where a parameter is missing or of no adapter of it."""
+    if cell.trial is None:
+        raise TypeError(f"a cell of kind {cell.kind} is no trial")
+    search = cell.trial.search
+    by_kind = {adapter.kind: adapter for adapter in search.adapters}
+    training = replace(search.training, lr=parameters["lr"], batch_size=parameters["batch_size"])
+    return replace(cell, adapter=by_kind[parameters["adapter"]], training=training)
+
+
+def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
+    """Trials with a sound result, by task and in the order of their numbers."""
+    made: dict[str, list[Finished]] = {}
+    for cell in cells:
+        if cell.trial is None:
+            continue
+        try:
+            result = root.cell(cell.id).result()
+        except StoreError:
+            continue  # its state says so
+        if result is not None:
+            made.setdefault(cell.target, []).append(finished_trial(cell, result))
+    return made
+
+
+def best_trial(trials: Iterable[Finished]) -> Finished | None:
+    """The complete trial with the highest validation score, the earliest of equals."""
+    scored = [trial for trial in trials if trial.outcome == "complete" and trial.validation is not None]
+    return max(scored, key=lambda trial: trial.validation or 0.0, default=None)
+
+
+def scores_by_type(trials: Iterable[Finished]) -> dict[AdapterKind, float]:
+    """Adapter kind -> its best validation score among complete trials."""
+    best: dict[AdapterKind, float] = {}
+    for trial in trials:
+        if trial.outcome == "complete" and trial.validation is not None:
+            best[trial.adapter.kind] = max(trial.validation, best.get(trial.adapter.kind, trial.validation))
+    return best
+
+
+def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Plan:
+    """The plan with its second stage once every trial is through; before that its `waiting` says so."""
+    use = plan.manifest.search
+    if use is None or use.second_stage is None:
+        return plan
+    n_missing = len(plan.cells) - sum(map(len, finished.values()))
+    if n_missing:
+        return replace(plan, waiting=f"the second stage is planned when all trials are through; {n_missing} are not")
+    best = {task: best_trial(finished[task]) for task in plan.manifest.tasks}
+    undefined = [task for task, trial in best.items() if trial is None]
+    if undefined:
+        why = f"the second stage needs a complete trial with a score in each study; none in {', '.join(undefined)}"
+        return replace(plan, waiting=why)
+    cells = {cell.id: cell for task, trial in best.items() if trial for cell in _second(plan, finished, task, trial)}
+    return replace(plan, cells=(*plan.cells, *cells.values()))
+
+
+def _second(plan: Plan, finished: Mapping[str, list[Finished]], task: str, best: Finished) -> Iterable[Cell]:
+    """A task's cells of the second stage: the best types with the task's best batch size and learning rate."""
+    use = plan.manifest.search
+    assert use is not None
+    assert use.second_stage is not None
+    by_kind = {adapter.kind: adapter for adapter in use.search.adapters}
+    scores = {name: scores_by_type(trials) for name, trials in finished.items()}
+    types = best_types(scores, list(by_kind))
+    for kind in types[: use.second_stage.n_types]:
+        for seed in plan.manifest.seeds:
+            like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
+            yield replace(like, adapter=by_kind[kind], training=best.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """What a task is to be trained with. `validation`: of the trial, or of the second stage's mean over seeds."""
+
+    adapter: Adapter
+    training: Training
+    validation: float
+    best_epoch: int
+    cells: tuple[str, ...]
+
+
+def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
+    """What the second stage has come to so far; undefined scores are left out."""
+    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]] = {}
+    for cell in plan.cells:
+        if cell.kind != "baseline" or cell.adapter is None:
+            continue
+        try:
+            result = root.cell(cell.id).result()
+        except StoreError:
+            continue
+        if result is not None and result["validation"][result["metric"]] is not None:
+            row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
+            row[cell.seed] = (cell, result["validation"][result["metric"]], result["best_epoch"])
+    return found
+
+
+def winners(
+    plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores, *, overall: bool
+) -> dict[str, Winner]:
+    """By task: the type that won its second stage (or, `overall`, the best mean rank), else its best trial.
+
+    Raises UsageError while something that decides is missing.
+    """
+    use = plan.manifest.search
+    assert use is not None
+    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
+    n_there = sum(len(seeds) for row in second.values() for seeds in row.values())
+    if plan.waiting or n_there < n_second or len(finished) < len(plan.manifest.tasks):
+        missing = plan.waiting or f"{n_second - n_there} cells of the second stage lack a score"
+        raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
+    if not n_second:
+        return {task: _trial_winner(task, best_trial(trials)) for task, trials in finished.items()}
+    means = {task: {kind: _mean(seeds) for kind, seeds in row.items()} for task, row in second.items()}
+    ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
+    chosen = {task: ranked[0] if overall else max(row, key=lambda kind: row[kind]) for task, row in means.items()}
+    return {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items()}
+
+
+def _mean(seeds: Mapping[int, tuple[Cell, float, int]]) -> float:
+    return sum(score for _, score, _ in seeds.values()) / len(seeds)
+
+
+def _trial_winner(task: str, best: Finished | None) -> Winner:
+    if best is None or best.validation is None:
+        raise UsageError(f"{task} must have a complete trial with a score to be frozen, but has none; add trials")
+    return Winner(
+        adapter=best.adapter,
+        training=best.training,
+        validation=best.validation,
+        best_epoch=best.best_epoch,
+        cells=(best.cell.id,),
+    )
+
+
+def _second_winner(seeds: Mapping[int, tuple[Cell, float, int]], mean: float) -> Winner:
+    first = next(iter(seeds.values()))[0]
+    assert first.adapter is not None
+    return Winner(
+        adapter=first.adapter,
+        training=first.hyper_parameters,
+        validation=mean,
+        best_epoch=round(sum(epoch for _, _, epoch in seeds.values()) / len(seeds)),
+        cells=tuple(cell.id for cell, _, _ in seeds.values()),
+    )
+
+
+def preset_text(search: str, chosen: Mapping[str, Winner]) -> str:
+    """The YAML of a frozen preset."""
+    lines = [
+        f"# Made by `empslurm search freeze {search}`; a grid manifest uses it as training: {{preset: THIS NAME}}",
+        "# Winners were chosen by validation scores alone; no test score was looked at.",
+        f"search: {search}",
+        "selected_on: validation",
+        "tasks:",
+    ]
+    for task, one in chosen.items():
+        fields = ", ".join(f"{name}: {value}" for name, value in one.adapter.settings.items())
+        lines += [
+            f"  {task}:",
+            f"    adapter: {{{fields}}}",
+            f"    epochs: {one.training.epochs}",
+            f"    batch_size: {one.training.batch_size}",
+            f"    lr: {decimal(one.training.lr)}",
+            f"    best_epoch: {one.best_epoch}",
+            f"    validation: {decimal(one.validation)}",
+            f"    cells: [{', '.join(one.cells)}]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def decimal(value: float) -> str:
+    """The shortest text that a strict YAML reader takes for this very number."""
+    text = repr(value)
+    mantissa, exponent, power = text.partition("e")
+    return text if "." in mantissa else f"{mantissa}.0{exponent}{power}"
