@@ -41,7 +41,7 @@ def other(value: object) -> object:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
-        return value / 2 + 1
+        return value * 2 + 1
     return "other"
 
 
