@@ -141,9 +141,7 @@ class ManifestForm:
     fisher: Fisher | None = None  # `{}`: task embeddings of the baselines, with the defaults
     embed: Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None = None  # `{}`: dataset embeddings
     data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
-    cards: Annotated[
-        tuple[FilePath, ...], Listed(at_least=0)
-    ] = ()  # YAML cards of your own datasets, or folders of them
+    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets, or folders
 
 
 @dataclass(frozen=True, kw_only=True)
