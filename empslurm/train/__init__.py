@@ -1,1 +1,1 @@
-"""Training: the only part that imports torch. `node` runs packs, `loop` trains one cell."""
+"""Training, the only part that imports torch: `node` runs packs, `loop` trains a pack, `bank` is its model."""

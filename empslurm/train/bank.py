@@ -124,8 +124,8 @@ class Bank:
         layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
         n_outputs = self.n_outputs[cells]
         n_cells, encoder = len(n_outputs), self.encoder
-        bias = None if below.bias is None else below.bias.repeat(n_cells, 1, 1, 1)
-        residual, output = (each.repeat(n_cells, 1, 1) for each in (below.residual, below.output))
+        residual, output = repeated(below.residual, n_cells), repeated(below.output, n_cells)
+        bias = None if below.bias is None else repeated(below.bias, n_cells)
         values = residual
         for place in range(len(encoder.layers)):
             if place > 0:
@@ -189,6 +189,11 @@ def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
             flat[f"head.{part}"] = torch.cat([value, value.new_zeros(missing, *value.shape[1:])])
         made.append(flat)
     return made
+
+
+def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
+    """(n_rows, ...) -> (n_cells * n_rows, ...)."""
+    return values if n_cells == 1 else values.repeat(n_cells, *(1 for _ in values.shape[1:]))
 
 
 def linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -268,8 +268,9 @@ class Trainer:
                 continue
             try:
                 member.folder.check(member.claim)
-                if note_epoch:
-                    files.append_line(member.folder.path / "metrics.jsonl", files.to_line(member.history[-1]))
+                if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
+                    lines = "".join(f"{files.to_line(entry)}\n" for entry in member.history)
+                    files.write_text(member.folder.path / "metrics.jsonl", lines)
                 checkpoints.write(member.folder.path / "checkpoint", self._state(place))
             except (StoreError, OSError) as error:
                 failed.append((member, error))

@@ -79,11 +79,7 @@ class Optimiser:
         if step == 0:
             return
         for name, value in self.free.items():
-            state: dict[str, Any] = {"step": torch.tensor(float(step), device=_step_device(value))}
+            state: dict[str, Any] = {"step": torch.tensor(float(step), device=value.device)}
             for key in MOMENTS:
                 state[key] = torch.stack([cell[f"{key}/{name}"] for cell in moments]).to(value.device)
             self.adamw.state[value] = state
-
-
-def _step_device(value: torch.Tensor) -> torch.device:
-    return value.device
