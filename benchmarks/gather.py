@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -130,14 +131,20 @@ def _plant_one(root: RunsRoot, cell: Cell, contents: dict[str, bytes], scores: d
     (folder / "result.json").write_bytes(to_json({**result, "seal": ids.digest(result)}))
 
 
-def timed(root: RunsRoot, known: Registry) -> tuple[float, int]:
-    """Seconds of one gather with its long table, and how many cells it found."""
-    start = time.perf_counter()
+def timed(root: RunsRoot, known: Registry) -> tuple[float, float, int]:
+    """Seconds of one gather with its long table, seconds of processors, and how many cells it found."""
+    start, used = time.perf_counter(), _cpu_s()
     gathered = gather(root, None, known)
     assert not gathered.missing, gathered.missing[0].why
     n_rows = len(gathered.long())
     assert n_rows > gathered.n_done
-    return time.perf_counter() - start, gathered.n_done
+    return time.perf_counter() - start, _cpu_s() - used, gathered.n_done
+
+
+def _cpu_s() -> float:
+    """Of this process and of those it has ended: what a shared machine says of an idle one."""
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def main() -> None:
@@ -152,14 +159,17 @@ def main() -> None:
     if not (folder / "cells").exists():
         plant(root, known, given.results, given.examples)
     shutil.rmtree(root.gathered, ignore_errors=True)
-    first, n_done = timed(root, known)
-    second, _ = timed(root, known)
+    first, first_cpu, n_done = timed(root, known)
+    second, second_cpu, _ = timed(root, known)
     found = {
         "n_results": n_done,
         "n_examples": given.examples,
         "n_cores": len(os.sched_getaffinity(0)),
         "first_s": round(first, 2),
+        "first_cpu_s": round(first_cpu, 2),
         "second_s": round(second, 2),
+        "second_cpu_s": round(second_cpu, 2),
+        "load": os.getloadavg(),
         "memory_bytes": (root.gathered / "verified-1.parquet").stat().st_size,
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")

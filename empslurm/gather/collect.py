@@ -10,6 +10,7 @@ from empslurm import ids, metrics, predictions
 from empslurm.gather import cache
 from empslurm.gather.groups import Place, describe, groups
 from empslurm.gather.verify import PARTS, column
+from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
@@ -57,6 +58,7 @@ class Gathered:
     missing: tuple[Missing, ...]
     n_planned: int | None  # None without a manifest
     registry: Registry
+    spent: Spent | None = None  # by the jobs of the manifest, as far as they noted it
 
     @property
     def n_done(self) -> int:
@@ -133,6 +135,7 @@ def gather(
         missing=missing,
         n_planned=None if plan is None else len(plan.cells),
         registry=registry,
+        spent=None if plan is None else spent(journals(root, plan.manifest.name)),
     )
 
 

@@ -58,7 +58,8 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gathered:
     """A long table with the columns source, target, seed, metric, value (CSV or Parquet). Raises DataError.
 
-    A baseline has no source, or its target as the source. Optional: fraction, flags, id. `folder`: predictions of the
+    A baseline has no source, or its target as the source. Optional: fraction, flags, id. The long table of a gather
+    has this form: its main metrics on the test part are taken. `folder`: predictions of the
     runs, one file ID.parquet each in the form of a cell's; where they are, the values must follow from them.
     """
     table = _read(path)
@@ -82,7 +83,9 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path} must have the columns {', '.join(NEEDED)}, but has no {', '.join(lacking)}; it has "
             f"{', '.join(map(str, made.columns))}"
         )
-    return made[made["part"] == "test"] if "part" in made.columns else made
+    if {"part", "main"} <= set(made.columns):  # the long table that a gather writes
+        return made[(made["part"] == "test") & made["main"]]
+    return made
 
 
 def _row(path: Path, at: int, record: Mapping[Any, Any], folder: Path | None) -> dict[str, Any]:

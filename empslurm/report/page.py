@@ -324,13 +324,17 @@ def cost(given: Study) -> list[tuple[str, str]]:
 
 
 def _cost(given: Study) -> str:
-    found = cost(given)
+    found, spent = cost(given), given.gathered.spent
     made = [markup.heading(2, "Cost", id="cost")]
+    if spent is not None and spent.n_starts:
+        made.append(markup.paragraph(f"Jobs of this manifest: {spent}."))
     if not found:
         return "".join([*made, _warning("Missing: these results say nothing of what they cost.")])
-    if not len(given.group.runs["energy_j"].dropna()):
+    made.append(markup.facts(found))
+    measured = bool(given.group.runs["energy_j"].notna().any()) or (spent is not None and spent.energy_wh > 0)
+    if not measured:
         made.append(markup.paragraph("Energy was not recorded.", class_="soft"))
-    return "".join([*made, markup.facts(found)])
+    return "".join(made)
 
 
 def _ratings(fixed: Sequence[Table]) -> str:

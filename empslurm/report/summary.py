@@ -56,6 +56,7 @@ def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: boo
         found.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
     missing = [asdict(cell) for cell in gathered.missing]
     rest = [gathered.name, gathered.n_planned, missing, [repr(rating) for rating in ratings], grouped]
+    rest.append(repr(gathered.spent))
     found.update(ids.canonical_json(rest).encode())
     return found.hexdigest()
 

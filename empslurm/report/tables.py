@@ -81,13 +81,19 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
 
 
 def caption(table: ScoreTable) -> str:
-    """Metric, seeds and test sizes, and what the marks mean: only those that occur."""
+    """How to read the table, and what it rests on."""
+    opening = (
+        "Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column is bold."
+    )
+    return f"{opening} {rests_on(table)}".strip()
+
+
+def rests_on(table: ScoreTable) -> str:
+    """Seeds and test sizes, and what the marks mean: only those that occur."""
     scores = table.scores.values()
     sizes = [score.n_examples for score in scores if score.n_examples]
     counts = sorted({len(score.seeds) for score in scores if score.seeds})
-    said = [
-        "Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column is bold."
-    ]
+    said = []
     if counts:
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         said.append(f"Means over {seeds} seed{'' if counts[-1] == 1 else 's'}.")
@@ -132,8 +138,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
         name=f"figure{figure}{suffix(table)}",
         title="Percent improvement over the baseline" + _data_part(table),
         caption=f"100 x (transfer - baseline) / baseline, {METRIC_TITLES.get(table.metric, table.metric)}. "
-        f"{MISSING}: a score is missing or undefined, or the baseline is not positive. "
-        + caption(table).split(". ", 2)[2],
+        f"{MISSING}: a score is missing or undefined, or the baseline is not positive. " + rests_on(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *matrix.targets),
         rows=tuple(rows),

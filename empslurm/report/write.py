@@ -69,7 +69,7 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
     known = summaries.load(folder, inputs)
     if known is not None:
         return known
-    (folder / summaries.NAME).unlink(missing_ok=True)
+    files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
     sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
     fixed = tables_of_ratings(gathered, ratings)
     paths = _write_long(gathered, folder)
