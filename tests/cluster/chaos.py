@@ -70,6 +70,7 @@ def run_to_the_end(project: Project, cluster: Cluster, manifest: str, profile: s
 
 def grid(project: Project, cluster: Cluster) -> dict[str, Any]:
     project.manifest("grid", TASKS[:4], range(1, 6), SHORT, pairs="[epitome_er -> news_empathy]")
+    project.profile(cpus=2)
     twin = project.start_twin("grid")
     start = time.monotonic()
     sent = project.json("submit", "grid", "--profile", "here")
