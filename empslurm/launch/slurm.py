@@ -31,7 +31,7 @@ from empslurm.store import RunsRoot
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
 PERMANENT = re.compile(r"(Max|Min|Grp)(?!Submit)\w+(Limit|Per\w+)")
 PATIENCE_S = 600.0  # for a controller that does not answer
-FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 120.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
 NEVER = 1_000_000  # time-outs that submitit allows: how often a job starts again is the profile's to say
 PICKLE = "element.pkl"

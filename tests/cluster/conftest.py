@@ -28,6 +28,15 @@ class Cluster:
         assert done.returncode == 0, f"{shlex.join(map(str, command))}: {done.stderr}"
         return done.stdout.strip()
 
+    def _patiently(self, *command: str) -> str:
+        """As `run`, on a machine so busy that the controller may miss a question."""
+        for _ in range(3):
+            try:
+                return self.run(*command)
+            except AssertionError:
+                time.sleep(2)
+        return self.run(*command)
+
     def refused(self, *command: str | Path) -> str:
         """Standard error of a command that must fail."""
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
@@ -64,7 +73,7 @@ class Cluster:
 
     def jobs(self, job: str = "") -> dict[str, str]:
         """Job or array element (`7`, `8_0`) -> state, of all that is queued; or those of the job or array `job`."""
-        lines = (line.split() for line in self.run("squeue", "-h", "-r", "-o", "%i %F %T").splitlines())
+        lines = (line.split() for line in self._patiently("squeue", "-h", "-r", "-o", "%i %F %T").splitlines())
         return {name: state for name, array, state in lines if job in ("", array, name)}
 
     def node_of(self, job: str) -> str:
