@@ -6,11 +6,14 @@ MANIFEST ?= demo
 PROFILE ?=
 NAMES ?=
 DEMO ?= demo
+SEED ?= 1
+KILLS ?= 120
+EXAMPLES ?= 10000
 EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test check format submit status resume gather debug doctor clean \
+.PHONY: help install demo bench test soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -46,6 +49,11 @@ test-cluster: install ## the tests that need it
 
 chaos: install ## the long runs on it: a storm of failures, limits, no accounting; NAMES="grid chaos limits no-accounting"
 	$(BIN)/python -m tests.cluster.chaos $(NAMES)
+
+soak: install ## kill training KILLS times and compare; full disks; EXAMPLES hostile inputs per reader; draws by SEED
+	$(BIN)/python -m tests.soak.kills --seed $(SEED) --kills $(KILLS)
+	$(BIN)/python -m tests.soak.full_disk || test $$? -eq 77
+	EMPSLURM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/test_manifest.py tests/test_profile.py -k any_ --hypothesis-seed=$(SEED)
 
 check: install ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .
