@@ -157,7 +157,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
     trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in TRAINED)
     apart = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind not in TRAINED)
-    text = f"{plan.manifest.name}: {n_trained:,} training cells ({trained})" + (f", and {apart}" if apart else "")
+    told_of = [f"{n_trained:,} training cells ({trained})"] if n_trained else []
+    text = f"{plan.manifest.name}: " + ", and ".join([*told_of, *([apart] if apart else [])])
     out.line(text, style="bold")
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))

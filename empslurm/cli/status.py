@@ -15,6 +15,7 @@ from empslurm.launch import cost, policy
 from empslurm.launch.liveness import Queue
 from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
+from empslurm.searches import finished_trials
 from empslurm.store import CellState, RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
@@ -44,11 +45,13 @@ def summary(plan: Plan, root: RunsRoot) -> dict[str, Any]:
         elif state.state == "failed":
             kind, _, message = state.why.partition(": ")
             failed.append({"id": cell.id, "class": kind, "why": message or kind})
+    searched = {"studies": studies(plan, states, root)} if plan.manifest.search is not None else {}
     totals = {name: sum(row[name] for row in by_target.values()) for name in STATES}
     return {
         "manifest": plan.manifest.name,
         "totals": totals,
         "targets": by_target,
+        **searched,
         "running": running,
         "queued": [{"why": why, "n_cells": n} for why, n in waiting.items()],
         "failed": failed,
@@ -56,6 +59,26 @@ def summary(plan: Plan, root: RunsRoot) -> dict[str, Any]:
         "held": held(root, plan.manifest.name),
         "spent": asdict(cost.spent(cost.journals(root, plan.manifest.name))),
     }
+
+
+def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, dict[str, int]]:
+    """What became of the trials of each task; `again`: of those that run, the ones that an earlier process left."""
+    finished = finished_trials(root, plan.cells)
+    found = {}
+    for task in plan.manifest.tasks:
+        of_task = [states[cell.id] for cell in plan.cells if cell.kind == "trial" and cell.target == task]
+        running = [state for state in of_task if state.state == "running"]
+        outcomes = [trial.outcome for trial in finished.get(task, ())]
+        found[task] = {
+            "complete": outcomes.count("complete"),
+            "pruned": outcomes.count("pruned"),
+            "running": len(running),
+            "again": sum(state.claim is not None and state.claim.number > 1 for state in running),
+            "waiting": sum(state.state in ("queued", "pending") for state in of_task),
+            "killed": sum(state.state == "lost" for state in of_task),
+            "failed": sum(state.state == "failed" for state in of_task),
+        }
+    return found
 
 
 def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
@@ -94,6 +117,9 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     rows = [(task, *(row[name] for name in STATES)) for task, row in value["targets"].items()]
     rows.append(("all", *(value["totals"][name] for name in STATES)))
     out.table(str(value["manifest"]), ("target", *STATES), rows)
+    if value.get("studies"):
+        columns = ("study", *next(iter(value["studies"].values())))
+        out.table("", columns, [(task, *row.values()) for task, row in value["studies"].items()])
     if value["running"]:
         columns = ("running", "node", "by", "attempt", "epoch", "step", "tokens/s", "left")
         out.table("", columns, [_running_row(note) for note in value["running"][:SHOWN]])
