@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from empslurm import files, ids
+from empslurm.errors import StoreError
 from empslurm.tasks.prepare import TaskTable
 
 TOKEN_VERSION = 1  # raised when the rule below changes; cells' recipe moves with it
@@ -117,17 +119,31 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
             lengths.append(len(whole))
             text_starts.append(start)
             n_truncated += cut
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
-    beside.mkdir(parents=True)
-    np.save(beside / "flat.npy", np.concatenate(flat) if flat else np.zeros(0, np.int32))
-    np.save(beside / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    np.save(beside / "text_starts.npy", np.asarray(text_starts, np.int32))
+    arrays: dict[str, NDArray[Any]] = {
+        "flat": np.concatenate(flat) if flat else np.zeros(0, np.int32),
+        "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "text_starts": np.asarray(text_starts, np.int32),
+    }
     segments = "token_type_ids" in tokenizer.model_input_names
-    meta = {"n_truncated": n_truncated, "pad_id": tokenizer.pad_token_id, "segments": segments}
-    files.write_json(beside / "done.json", meta)
+    _store(folder, arrays, {"n_truncated": n_truncated, "pad_id": tokenizer.pad_token_id, "segments": segments})
+
+
+def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+    """Rename a complete folder into place; an incomplete one that is in the way is thrown away. Raises StoreError."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
-        os.rename(beside, folder)
-    except OSError:
-        shutil.rmtree(beside)
-        if not (folder / "done.json").exists():
-            raise
+        beside.mkdir(parents=True)
+        for name, values in arrays.items():
+            np.save(beside / f"{name}.npy", values)
+        files.write_json(beside / "done.json", meta)
+        if folder.exists() and not (folder / "done.json").exists():
+            os.rename(folder, beside / "incomplete")
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(beside, folder)
+        shutil.rmtree(folder / "incomplete", ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{folder} must be written, but cannot be: {error.strerror or error}; make room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    if not (folder / "done.json").exists():
+        raise StoreError(f"{folder} must hold the tokens that were made, but does not; move it away and try again")
