@@ -114,6 +114,12 @@ def n_matrix_parameters(config: Any) -> int:
     return int(config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * config.intermediate_size))
 
 
+def operations_per_token(config: Any) -> float:
+    """Of forward and backward pass; the first layer has none backward, since nothing below its adapter is trained."""
+    n_layers = config.num_hidden_layers
+    return 2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Took:
     """What some steps took."""
@@ -323,7 +329,7 @@ def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             took[name].append(racer.steps(given.steps if name != "AdapterTrainer" else max(1, given.steps // 2)))
             say(f"round {number + 1} {name}: {took[name][-1].tokens / took[name][-1].wall_s:.0f} tokens/s")
     base = took["AdapterTrainer"]
-    n_parameters = n_matrix_parameters(shape(given.shape))
+    operations = operations_per_token(shape(given.shape))
     made: dict[str, Any] = {}
     for name in racers:
         precision = next((way.precision for way in ways if way.name == name), "fp32")
@@ -338,7 +344,7 @@ def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         rate = made[name]["tokens_per_cpu_s"] * torch.get_num_threads()
         rate = rate if device.type == "cpu" else made[name]["tokens_per_wall_s"]
         peak = matrix_peak(device, precision)
-        made[name] |= {"matrix_peak_gflops": peak / 1e9, "share_of_peak": 4 * n_parameters * rate / peak}
+        made[name] |= {"matrix_peak_gflops": peak / 1e9, "share_of_peak": operations * rate / peak}
     return made
 
 
