@@ -179,6 +179,8 @@ def _check(measure: Measure) -> None:
     numbers = (measure.centre, measure.scale, measure.typical.low_similarity, *measure.typical.centroid)
     if not all(math.isfinite(number) for number in numbers) or measure.scale <= 0:
         raise ValueError("centre, scale, centroid and similarity must be finite, and the scale positive")
+    if not isinstance(measure.settings.get("adapter"), Mapping) or "kind" not in measure.settings["adapter"]:
+        raise ValueError("settings must name the kind of adapter")
     if not isinstance(measure.max_length, int) or not 3 <= measure.max_length <= 100_000:
         raise ValueError("max_length must be a number of tokens")
 

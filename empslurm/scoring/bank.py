@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from empslurm import ids
 from empslurm.backbones import resolve
 from empslurm.config import Precision
-from empslurm.errors import BackboneError, DamagedError
+from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring.choose import Member
 from empslurm.train import bank as banks
 from empslurm.train import likeness
@@ -27,7 +28,14 @@ class Bank:
     """The backbone and stacks of adapters that are alike; members are known by their place in `members`."""
 
     def __init__(self, members: Sequence[Member], device: torch.device, precision: Precision = "fp32") -> None:
-        """Raises BackboneError, or DamagedError naming the adapter that does not load."""
+        """Raises BackboneError, UsageError for another kind of adapter, DamagedError naming one that does not load."""
+        other = next((one.measure for one in members if one.measure.settings["adapter"]["kind"] != "seq_bn"), None)
+        if other is not None:
+            raise UsageError(
+                f"{other.cell} must hold a sequential bottleneck (seq_bn) to be scored in one pass with others, but "
+                f"holds {other.settings['adapter']['kind']}; leave it out by --tasks, or export it and load it by "
+                "`adapters`"
+            )
         measure = members[0].measure
         resolved = resolve(measure.backbone)
         if resolved.digest != measure.backbone_digest:
@@ -88,6 +96,6 @@ def _alike(members: Sequence[Member]) -> list[list[int]]:
     """Places of members that can be stacked: the same tokens, the same adapter shape, with or without a source."""
     groups: dict[object, list[int]] = {}
     for place, member in enumerate(members):
-        adapter = tuple(sorted(member.measure.settings["adapter"].items()))
+        adapter = ids.canonical_json(member.measure.settings["adapter"])
         groups.setdefault((member.measure.input_rule, adapter, member.source is None), []).append(place)
     return list(groups.values())

@@ -42,6 +42,7 @@ def test_the_node_writes_the_scale_and_what_is_typical(chosen: Chosen) -> None:
         {"max_length": 1},
         {"typical": {}},
         {"unknown": 1},
+        {"settings": {}},
         {"backbone": {"name": "x", "trust_remote_code": True}},
         {"evidence": {"metric": "f1_macro"}},
     ],

@@ -202,3 +202,11 @@ def test_a_head_that_is_not_its_tasks_is_damaged(exported: Path, tmp_path: Path)
     _rewrite(tmp_path / "copy", labels=["no", "yes"])
     with pytest.raises(DamagedError, match=r"2 outputs as its task\.json says, but has 3"):
         Scorer.load(tmp_path / "copy")
+
+
+def test_another_kind_of_adapter_is_refused_in_words(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported / "epitome_er", tmp_path / "copy", ignore=shutil.ignore_patterns("seed-*"))
+    settings = json.loads((tmp_path / "copy" / "task.json").read_text())["settings"]
+    _rewrite(tmp_path / "copy", settings={**settings, "adapter": {**settings["adapter"], "kind": "lora"}})
+    with pytest.raises(UsageError, match=r"seq_bn.*holds lora"):
+        Scorer.load(tmp_path / "copy")
