@@ -46,9 +46,7 @@ def found() -> SearchResults:
     trials = [trial(number, number / 20 if number != 3 else None) for number in range(12)]
     trials[11] = replace(trials[11], outcome="pruned")
     baseline = replace(trials[0].cell, kind="baseline", trial=None)
-    second = {
-        "news_empathy": {"seq_bn": {1: (baseline, 0.5, 2), 2: (baseline, 0.6, 2)}, "lora": {1: (baseline, 0.3, 1)}}
-    }
+    scores = {"seq_bn": {1: (baseline, 0.5, 2), 2: (baseline, 0.6, 2)}, "lora": {1: (baseline, 0.3, 1)}}
     return SearchResults(
         name="hunt",
         tasks=("news_empathy", "hope"),
