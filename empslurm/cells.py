@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from empslurm.errors import DamagedError
 CellKind = Literal["baseline", "transfer", "fisher", "embed", "trial"]
 MixedPrecision = Literal["no", "bf16"]
 TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
+
+TRIAL_ID = re.compile(r"-trial-\d+-[0-9a-f]{12}$")  # how the id of a trial ends
 
 # Raised by hand when a change of the code changes results; every id moves with it.
 RECIPE = 2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from empslurm.cli import common
+from empslurm.cli import common, search
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
@@ -40,6 +40,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
     from empslurm import reference
     from empslurm.report.write import write
 
+    if given.manifest is not None:
+        plan, root = common.load_plan(given)
+        if plan.manifest.search is not None:
+            return search.report(plan, root, given, out)
     gathered = _gathered(given, out)
     folder = given.out or RunsRoot(given.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):

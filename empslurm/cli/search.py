@@ -42,7 +42,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
     if plan.manifest.search is None:
         raise UsageError(f"{plan.manifest.name} must be of kind search, but is a grid; name a search manifest")
-    return (_freeze if given.action == "freeze" else _report)(plan, root, given, out)
+    return (_freeze if given.action == "freeze" else report)(plan, root, given, out)
 
 
 def results(plan: Plan, root: RunsRoot) -> SearchResults:
@@ -65,7 +65,8 @@ def results(plan: Plan, root: RunsRoot) -> SearchResults:
     )
 
 
-def _report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+def report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+    """Write and show what there is so far."""
     from empslurm.report.search import tables, write
 
     found = results(plan, root)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from empslurm import ids, metrics, predictions
+from empslurm.cells import TRIAL_ID
 from empslurm.gather import cache
 from empslurm.gather.groups import Place, describe, groups
 from empslurm.gather.verify import PARTS, column
@@ -124,8 +125,8 @@ def gather(
 
     `sample_digests`: raw-data digests that are known to be of the invented sample. `advance(n)`: n cells are done with.
     """
-    there = set(root.ids())
-    wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells]
+    there = {cell for cell in root.ids() if not TRIAL_ID.search(cell)}  # trials are for `report.search`
+    wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells if cell.kind != "trial"]
     runs, refused = cache.verified(root, [cell for cell in wanted if cell in there], advance)
     absent = [cell for cell in wanted if cell not in runs.index]
     missing = _missing(root, plan, absent, refused, there)
@@ -133,7 +134,7 @@ def gather(
         name="all" if plan is None else plan.manifest.name,
         groups=_groups(root, runs, missing, registry, sample_digests, one=plan is not None),
         missing=missing,
-        n_planned=None if plan is None else len(plan.cells),
+        n_planned=None if plan is None else len(wanted),
         registry=registry,
         spent=None if plan is None else spent(journals(root, plan.manifest.name)),
     )

@@ -15,6 +15,7 @@ from empslurm.report.search_figures import Axis, history, parallel, slices
 from empslurm.searches import Finished, SecondScores, best_trial, scores_by_type
 from empslurm.tasks import Registry
 
+LR_SHOWN = 1e-4  # smaller ones would lose their digits in the paper's five decimals
 SELECTION = "Selected on the validation part alone; no trial has looked at the test part."
 
 
@@ -71,7 +72,7 @@ def _table_4(found: SearchResults) -> Table:
                 text(task),
                 Entry(text=str(best.best_epoch), raw=best.best_epoch),
                 Entry(text=str(training.batch_size), raw=training.batch_size),
-                Entry(text=f"{training.lr:.5f}", raw=training.lr),
+                Entry(text=f"{training.lr:.5f}" if training.lr >= LR_SHOWN else f"{training.lr:.1e}", raw=training.lr),
                 text(best.adapter.kind),
                 text(_metric(found, task)),
                 number(best.validation),
