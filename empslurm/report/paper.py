@@ -177,7 +177,7 @@ def table6(audit: Audit) -> Table:
         rows.append(
             (
                 text(FEATURE_TITLES.get(row.feature, row.feature)),
-                Entry(text=f"{row.importance:.3f} ± {row.spread:.3f}", raw=row.importance),
+                Entry(text=f"{shown(row.importance)} ± {shown(row.spread)}", raw=row.importance),
                 number(value, 3),
                 number(row.importance - value, 3, signed=True),
                 number(row.p_value, 2),

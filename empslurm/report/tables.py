@@ -44,7 +44,8 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
         rows.append((text(title_of(source, registry)), *entries))
     return Table(
         name=f"table{table.number}{suffix(table)}",
-        title=f"{METRIC_TITLES.get(table.metric, table.metric)} for each target task (columns)" + _data_part(table),
+        title=f"{_capital(METRIC_TITLES.get(table.metric, table.metric))} for each target task (columns)"
+        + _data_part(table),
         caption=caption(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
@@ -57,6 +58,10 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
 def origin(table: ScoreTable) -> tuple[tuple[str, str, str], ...]:
     """The cells behind each place."""
     return tuple((source, target, " ".join(score.ids)) for (source, target), score in sorted(table.scores.items()))
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _data_part(table: ScoreTable) -> str:

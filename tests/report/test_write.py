@@ -29,7 +29,7 @@ def test_gather_names_its_files_and_ends_with_the_report(root, capsys):
     assert _gather(root) == 0
     said = capsys.readouterr()
     assert said.out.rstrip().endswith("report.html")
-    assert "Table 7: macro F1" in said.out
+    assert "Table 7: Macro F1" in said.out
     assert "8 cells have a verified result; 0 are missing" in said.out
     folder = root.gathered / "all"
     for name in ("table2.csv", "table3.tex", "table5.md", "table7.csv", "figure6.svg", "figure8.png", "verdicts.csv"):
