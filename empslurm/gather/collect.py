@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from empslurm import ids, metrics, predictions
 from empslurm.cells import TRIAL_ID
+from empslurm.config import DataUse
 from empslurm.gather import cache
 from empslurm.gather.groups import Place, describe, groups
 from empslurm.gather.verify import PARTS, column
@@ -15,8 +16,9 @@ from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
-from empslurm.tasks import Registry
+from empslurm.tasks import Registry, overlap
 from empslurm.tasks.raw import forms_digest, is_pinned
+from empslurm.tasks.splits import leaks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,7 @@ class Group:
     runs: pd.DataFrame  # a row per finished cell, columns as in `cache.COLUMNS`, `data` and `predictions` (a path)
     missing: tuple[Missing, ...]
     notes: Mapping[str, str]  # task -> what every table must say of its data
+    leaks: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (source, target) -> how its test texts leak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +199,14 @@ def _groups(
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)
         made.append(
-            Group(name=name, setting=setting, runs=own, missing=tuple(missing) if len(parts) == 1 else (), notes=notes)
+            Group(
+                name=name,
+                setting=setting,
+                runs=own,
+                missing=tuple(missing) if len(parts) == 1 else (),
+                notes=notes,
+                leaks=_leaks(root, part, registry),
+            )
         )
     return tuple(sorted(made, key=lambda group: group.name))
 
@@ -226,6 +236,19 @@ def _data_notes(places: Sequence[Place], registry: Registry, samples: frozenset[
         elif data["raw"] not in _pinned(registry, str(data["dataset"])):
             notes[place.target] = NOT_PINNED
     return notes
+
+
+def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[tuple[str, str], str]:
+    """Pairs whose test texts the source, or the target's own training part, holds: by the split rule, by an audit."""
+    data = [place.parts["data"] for place in places if place.parts["data"]["dataset"] in registry.datasets]
+    raw = {str(one["dataset"]): one["raw"] for one in data}
+    uses = {str(one["dataset"]): DataUse(**one["use"]) for one in data}
+    by_rule = {name: leaks(registry.datasets[name], use.splits) for name, use in uses.items()}
+    tasks = [task for name, text in by_rule.items() if text for task in registry.datasets[name].tasks]
+    found = {(task.id, task.id): by_rule[task.dataset] for task in tasks}
+    audited = overlap.verdicts(root.prepared, registry.datasets, raw, uses).flags()
+    asked = {(place.source or place.target, place.target) for place in places}
+    return {pair: text for pair, text in {**audited, **found}.items() if pair in asked}
 
 
 def _pinned(registry: Registry, dataset: str) -> set[str]:

@@ -276,6 +276,7 @@ def flagged(given: Study) -> list[str]:
     for note, tasks in notes.items():
         text = "invented sample data" if note == "sample" else note
         said.append(f"{', '.join(tasks)}: {text}.")
+    said += [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(given.group.leaks.values())]
     for table in given.tables:
         for (source, target), score in sorted(table.scores.items()):
             name = (

@@ -33,6 +33,7 @@ class Score:
     flags: tuple[str, ...]
     sample: bool  # the data are invented
     pinned: bool  # the data are a recorded release
+    leaks: bool  # test texts stand in the source's or in the target's own training part
     n_examples: int  # test examples of the largest run; 0: not known
     ids: tuple[str, ...]  # one per seed
     predictions: tuple[str, ...]  # paths, one per seed; "" where there are none
@@ -167,6 +168,7 @@ def _score(place: tuple[str, str], metric: str, own: pd.DataFrame, n_missing: in
         flags=tuple(sorted(flags)),
         sample=note == "sample",
         pinned=note == "",
+        leaks=place in group.leaks or (place[1], place[1]) in group.leaks,
         n_examples=int(own["n_test"].fillna(0).max()) if len(own) else 0,
         ids=tuple(own["id"]),
         predictions=tuple(own["predictions"].fillna("")),

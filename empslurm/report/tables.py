@@ -13,7 +13,7 @@ from empslurm.report.formats import MISSING, Entry, Table, shown, text
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
-FLAGGED, SAMPLE, UNPINNED, UNDEFINED = "†", "‡", "§", "undef."
+FLAGGED, SAMPLE, UNPINNED, LEAKING, UNDEFINED = "†", "‡", "§", "¶", "undef."
 METRIC_TITLES = {"f1_macro": "macro F1", "pearson": "Pearson r", "accuracy": "accuracy", "spearman": "Spearman's r"}
 
 
@@ -76,6 +76,7 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
     if score.state == "missing":
         return Entry(text=MISSING, underlined=baseline)
     marks = (FLAGGED if score.flags else "") + (SAMPLE if score.sample else UNPINNED if not score.pinned else "")
+    marks += LEAKING if score.leaks else ""
     n_seeds = len(score.seeds) + score.n_missing
     partial = f" ({len(score.seeds)}/{n_seeds})" if score.n_missing else ""
     if score.state == "undefined":
@@ -115,6 +116,10 @@ def rests_on(table: ScoreTable) -> str:
         (
             any(not score.pinned and not score.sample for score in scores),
             f"{UNPINNED} the data are no recorded release: altered, or never recorded.",
+        ),
+        (
+            any(score.leaks for score in scores),
+            f"{LEAKING} LEAKS: test texts stand in a training part.",
         ),
     )
     return " ".join([*said, *(sentence for there, sentence in marks if there)])

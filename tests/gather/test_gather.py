@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from empslurm.config import DataUse
 from empslurm.gather import cache, gather
 from empslurm.gather import verify as verify_module
+from empslurm.report.scores import score_tables
+from empslurm.report.tables import table_of_scores
 from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
+from empslurm.tasks.overlap import Overlap, Verdicts
 from tests.gather.grids import baseline, finish, grid, transfer
 
 TASKS = ("epitome_er", "news_empathy", "conv_emopol")
@@ -224,3 +229,50 @@ def test_an_empty_runs_root_is_no_error(tmp_path):
     gathered = gather(RunsRoot(tmp_path / "none"), None, registry())
     assert (gathered.groups, gathered.missing, gathered.n_done) == ((), (), 0)
     assert len(gathered.long()) == 0
+
+
+LEAKING = ("news_empathy", "epitome_er")
+OVERLAP = Overlap(
+    splits="family",
+    source="epitome_er",
+    target="news_empathy",
+    n_train=800,
+    n_test=100,
+    shared_groups=3,
+    in_shared_groups=9,
+    exact=0,
+    exact_context=0,
+    exact_same_group=0,
+    near=0,
+    near_context=0,
+    near_same_group=0,
+)
+
+
+def test_tables_mark_what_leaks_by_its_split_rule(tmp_path):
+    """The paper's splits put test essays into training: every number of such a target says so, and no other's."""
+    root = RunsRoot(tmp_path)
+    data = {task: replace(baseline(task).data, split="paper-1-0", use=DataUse(splits="paper")) for task in LEAKING}
+    news, posts = (replace(baseline(task), data=data[task]) for task in LEAKING)
+    clean = baseline("conv_emopol")
+    for cell in (news, posts, clean, transfer(clean, news), transfer(news, clean)):
+        finish(root, cell)
+    gathered = gather(root, None, registry())
+    (group,) = gathered.groups
+    assert set(group.leaks) == {(task, task) for task in LEAKING}
+    assert "news with the paper's splits leaks" in group.leaks["news_empathy", "news_empathy"]
+    scores = {place: score for table in score_tables(gathered, group) for place, score in table.scores.items()}
+    assert scores["conv_emopol", "news_empathy"].leaks
+    assert not scores["news_empathy", "conv_emopol"].leaks
+    shown = [table_of_scores(table, gathered.registry) for table in score_tables(gathered, group)]
+    assert any("¶ LEAKS" in table.caption for table in shown)
+
+
+def test_tables_mark_the_pairs_that_an_audit_flagged(root, monkeypatch):
+    pair = ("epitome_er", "news_empathy")
+    found = Verdicts(overlaps={pair: OVERLAP}, unknown=())
+    monkeypatch.setattr("empslurm.gather.collect.overlap.verdicts", lambda *_: found)
+    gathered = gather(root, None, registry())
+    (group,) = gathered.groups
+    assert list(group.leaks) == [pair]
+    assert "of 100 test examples 9" in group.leaks[pair]
