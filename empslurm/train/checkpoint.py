@@ -117,10 +117,11 @@ def common_positions(positions: Sequence[Collection[Position]]) -> list[tuple[Po
     """Who goes on from where: (position, places in `positions`) per part, each place once.
 
     Cells of a pack go on from the newest position that all of them have: a kill between two cells' checkpoints leaves
-    them one apart. Where there is none, those that share one form parts of their own.
+    them one apart, and the one before a first checkpoint is the start. Where there is none (damage), those that share
+    one form parts of their own: with others in a pass a cell's numbers differ in rounding.
     """
     parts: list[tuple[Position, list[int]]] = []
-    left = {place: set(each) or {START} for place, each in enumerate(positions)}
+    left = {place: {*each, *([START] if len(each) < 2 else [])} for place, each in enumerate(positions)}
     while left:
         counts = Counter(position for each in left.values() for position in each)
         most = max(counts, key=lambda position: (counts[position], position))
