@@ -257,7 +257,9 @@ def _audit_facts(audit: Audit) -> str:
 
 def _scores(section: Section, prefix: str) -> str:
     made = [markup.heading(2, "Scores", id="scores")]
-    made += [markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "table7", "table8")]
+    made += [
+        markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "baselines", "table7", "table8")
+    ]
     made += [
         markup.sortable(table, f"{prefix}-{table.name}")
         for table in _named(section, "figure6", "figure7")

@@ -101,7 +101,7 @@ def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score]
         for seed, value in zip(score.seeds, score.values, strict=True):
             scores[row, seeds.index(seed)] = value
             undefined[row, seeds.index(seed)] = np.isnan(value)
-    loaded = _load(table, rows)
+    loaded = load(table, rows)
     covariance = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped)
     comparison = compare(
         TargetScores(
@@ -155,7 +155,7 @@ class Loaded:
         return made if self.metric == "pearson" else made.astype(np.int64)
 
 
-def _load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
+def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     """The predictions of every run, or why they cannot be used."""
     if table.metric not in ("f1_macro", "pearson"):
         return OTHER_METRIC
@@ -193,7 +193,7 @@ def _answer(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     return outputs.argmax(1).astype(np.float64) if finite else np.full(len(outputs), -1.0)
 
 
-def _rng(*key: object) -> np.random.Generator:
+def stream(*key: object) -> np.random.Generator:
     """A stream that is a function of what it is used for: tables do not change from one gather to the next."""
     return np.random.default_rng(int(ids.digest([str(part) for part in key], 16), 16))
 
@@ -203,7 +203,7 @@ def _covariance(loaded: Loaded, n_rows: int, target: str, grouped: bool) -> NDAr
         loaded.examples(grouped=grouped),
         loaded.answers(),
         n_resamples=N_RESAMPLES_COVARIANCE,
-        rng=_rng("covariance", target),
+        rng=stream("covariance", target),
     )
     return shared_example_covariance(drawn.scores, loaded.rows, loaded.seeds, n_rows)
 
@@ -223,7 +223,7 @@ def _paper_test(
         loaded.examples(grouped=grouped),
         loaded.answers(base)[0],
         loaded.answers(moved),
-        rng=_rng("paper", target),
+        rng=stream("paper", target),
         n_resamples=N_RESAMPLES,
     )
     return test, tuple(sources[row - 1] for row in loaded.rows[moved]), int(seed)
@@ -232,7 +232,7 @@ def _paper_test(
 def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
     """How often the paper's test calls two seeds of the very same cell different."""
     n_different = n_pairs = 0
-    examples, rng = loaded.examples(grouped=grouped), _rng("seeds", target)
+    examples, rng = loaded.examples(grouped=grouped), stream("seeds", target)
     for row in np.unique(loaded.rows):
         own = np.flatnonzero(loaded.rows == row)
         for one, two in itertools.pairwise(own):

@@ -45,7 +45,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
     return Table(
         name=f"table{table.number}{suffix(table)}",
         title=f"{_capital(METRIC_TITLES.get(table.metric, table.metric))} for each target task (columns)"
-        + _data_part(table),
+        + part_of_data(table),
         caption=caption(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
@@ -64,7 +64,7 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _data_part(table: ScoreTable) -> str:
+def part_of_data(table: ScoreTable) -> str:
     return "" if table.fraction == 1.0 else f", {table.fraction * 100:g} % of the target's training data"
 
 
@@ -146,7 +146,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
     figure = 6 if table.kind == "classification" else 7
     return Table(
         name=f"figure{figure}{suffix(table)}",
-        title="Percent improvement over the baseline" + _data_part(table),
+        title="Percent improvement over the baseline" + part_of_data(table),
         caption=f"100 x (transfer - baseline) / baseline, {METRIC_TITLES.get(table.metric, table.metric)}. "
         f"{MISSING}: a score is missing or undefined, or the baseline is not positive. " + rests_on(table),
         head=(("", *top), ("source", *below)),

@@ -11,6 +11,7 @@ from empslurm.gather import Gathered, Group, Missing
 from empslurm.reference import Rating
 from empslurm.report import figures, findings, paper
 from empslurm.report import summary as summaries
+from empslurm.report.baselines import baseline_tables
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.page import Section, page
 from empslurm.report.study import Study, study
@@ -25,7 +26,7 @@ from empslurm.report.tables import (
 
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
-SHOWN = ("table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
+SHOWN = ("baselines", "table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
 
 
 def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating]) -> tuple[Table, ...]:
@@ -48,6 +49,7 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
         made += [table_of_scores(table, registry), paper.versus_printed(table, registry)]
         if transfers:
             made += [table_of_improvements(table, registry), paper.versus_printed(table, registry, percent=True)]
+    made += baseline_tables(given.tables, registry)
     for one in given.significance:
         made += [findings.verdict_table(one, given), findings.effect_table(one)]
     made += findings.theme_tables(given.themes)

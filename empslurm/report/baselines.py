@@ -1,0 +1,100 @@
+"""Whether the baselines learnt anything: each with an interval, beside what needs no learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.analysis.resampling import resample
+from empslurm.report.formats import MISSING, Entry, Table, number, text
+from empslurm.report.scores import ScoreTable
+from empslurm.report.significance import Loaded, load, stream
+from empslurm.report.tables import part_of_data, title_of
+from empslurm.tasks import Registry
+
+N_RESAMPLES = 2_000
+LEVELS = (2.5, 97.5)  # percentiles of a 95 % interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """One target's baseline: the mean over its seeds, its 95 % interval over test examples, and chance."""
+
+    target: str
+    score: float
+    low: float
+    high: float
+    chance: float  # macro F1 of always answering the commonest label of the test part; r = 0
+    above: bool  # the interval of the difference to chance lies above 0
+    n_examples: int
+
+
+def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Baseline:
+    """Percentile bootstrap of the mean over seeds, and of its difference to the majority class on equal resamples."""
+    answers: NDArray[Any] = loaded.answers()
+    chance = np.zeros(N_RESAMPLES)
+    n_seeds = len(answers)
+    if loaded.metric != "pearson":
+        commonest = np.bincount(loaded.gold.astype(np.int64)).argmax()
+        answers = np.vstack([answers, np.full(len(loaded.gold), commonest)])
+    drawn = resample(loaded.examples(grouped=grouped), answers, n_resamples=N_RESAMPLES, rng=stream("baseline", target))
+    if loaded.metric != "pearson":
+        chance = drawn.scores[n_seeds]
+    means = drawn.scores[:n_seeds].mean(0)
+    low, high = np.nanpercentile(means, LEVELS) if np.isfinite(means).any() else (float("nan"), float("nan"))
+    gained = np.nanpercentile(means - chance, LEVELS[0]) if np.isfinite(means).any() else float("nan")
+    return Baseline(
+        target=target,
+        score=float(drawn.observed[:n_seeds].mean()),
+        low=float(low),
+        high=float(high),
+        chance=0.0 if loaded.metric == "pearson" else float(drawn.observed[n_seeds]),
+        above=bool(gained > 0),
+        n_examples=len(loaded.gold),
+    )
+
+
+def baseline_tables(tables: Sequence[ScoreTable], registry: Registry, *, grouped: bool = True) -> tuple[Table, ...]:
+    """One table per score table that has baselines with predictions."""
+    return tuple(made for table in tables if (made := _table(table, registry, grouped)) is not None)
+
+
+def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None:
+    rows: list[tuple[Entry, ...]] = []
+    for target in table.targets:
+        score = table.scores.get((target, target))
+        loaded = load(table, (score,)) if score is not None and score.seeds else None
+        if isinstance(loaded, Loaded):
+            found = against_chance(target, loaded, grouped=grouped)
+            seeds = len(loaded.seeds)
+            rows.append(_row(title_of(target, registry), found, seeds))
+    if not rows:
+        return None
+    chance = "r = 0" if table.metric == "pearson" else "always the commonest label of the test part"
+    return Table(
+        name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
+        title=f"Baselines against chance ({table.metric}{part_of_data(table)})",
+        caption=f"Means over seeds with 95 % bootstrap intervals over the test part. Chance: {chance}; above it where "
+        "the interval of the difference, on the same resamples, lies above 0.",
+        head=(("target", "baseline", "95 % interval", "chance", "above chance", "seeds", "test examples"),),
+        columns=("target", "baseline", "low_high", "chance", "above_chance", "n_seeds", "n_examples"),
+        rows=tuple(rows),
+        n_labels=1,
+    )
+
+
+def _row(title: str, found: Baseline, n_seeds: int) -> tuple[Entry, ...]:
+    defined = np.isfinite(found.low)
+    return (
+        text(title),
+        number(found.score),
+        text(f"{found.low:.3f} to {found.high:.3f}" if defined else MISSING),
+        number(found.chance),
+        text("yes" if found.above else "no"),
+        Entry(text=str(n_seeds), raw=n_seeds),
+        Entry(text=str(found.n_examples), raw=found.n_examples),
+    )

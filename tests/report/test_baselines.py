@@ -1,0 +1,71 @@
+"""Baselines are told from chance by an interval, for labels and for ratings."""
+
+import numpy as np
+import pytest
+
+from empslurm.gather import gather
+from empslurm.report.baselines import against_chance, baseline_tables
+from empslurm.report.scores import score_tables
+from empslurm.report.significance import Loaded
+from empslurm.store import RunsRoot
+from empslurm.tasks import registry
+from tests.gather.grids import baseline, finish
+
+N = 300
+
+
+def loaded(metric: str, skill: float, n_seeds: int = 2) -> Loaded:
+    rng = np.random.default_rng(3)
+    gold = rng.choice(3, N, p=[0.6, 0.3, 0.1]).astype(float) if metric == "f1_macro" else rng.normal(3, 1, N)
+    if metric == "f1_macro":
+        outputs = [np.where(rng.random(N) < skill, gold, rng.integers(0, 3, N)) for _ in range(n_seeds)]
+    else:
+        outputs = [skill * gold + rng.normal(0, 1, N) for _ in range(n_seeds)]
+    return Loaded(
+        metric=metric,
+        gold=gold,
+        groups=np.arange(N) // 2,
+        n_labels=3 if metric == "f1_macro" else 0,
+        outputs=np.stack(outputs),
+        rows=np.zeros(n_seeds, np.int64),
+        seeds=np.arange(n_seeds),
+    )
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "pearson"])
+def test_what_has_learnt_is_above_chance_and_what_has_not_is_not(metric: str) -> None:
+    good, bad = (against_chance("x", loaded(metric, skill)) for skill in (0.8, 0.0))
+    assert good.above
+    assert good.chance < good.low < good.score < good.high
+    assert bad.low < bad.high < good.low
+    if metric == "pearson":
+        assert not bad.above
+        assert bad.chance == 0.0
+
+
+def test_the_majority_class_itself_is_not_above_chance() -> None:
+    given = loaded("f1_macro", 0.5)
+    same = Loaded(**{**vars(given), "outputs": np.zeros_like(given.outputs)})
+    found = against_chance("x", same)
+    assert found.score == found.chance
+    assert not found.above
+
+
+def test_a_constant_regression_has_no_score_and_no_interval() -> None:
+    given = loaded("pearson", 0.5)
+    found = against_chance("x", Loaded(**{**vars(given), "outputs": np.ones_like(given.outputs)}))
+    assert np.isnan([found.score, found.low, found.high]).all()
+    assert not found.above
+
+
+def test_tables_hold_the_baselines_that_are_there(tmp_path) -> None:
+    root = RunsRoot(tmp_path)
+    for seed in (1, 2):
+        finish(root, baseline("epitome_er", seed), skill=0.9)
+        finish(root, baseline("news_empathy", seed), skill=0.9)
+    gathered = gather(root, None, registry())
+    made = {table.name: table for table in baseline_tables(score_tables(gathered, gathered.groups[0]), registry())}
+    assert sorted(made) == ["baselines-f1_macro", "baselines-pearson"]
+    ((_, score, _, _, above, seeds, _),) = made["baselines-pearson"].rows
+    assert (above.text, seeds.text) == ("yes", "2")
+    assert 0.7 < float(score.text) < 1
