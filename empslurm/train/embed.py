@@ -38,7 +38,7 @@ def chosen(table: TaskTable, max_examples: int | None) -> list[int]:
 def mean_embedding(encoder: Any, table: TaskTable, max_examples: int | None) -> NDArray[np.float32]:
     """(n_dimensions,): the mean over texts of their unit-length embeddings."""
     rows = chosen(table, max_examples)
-    total = np.zeros(encoder.get_sentence_embedding_dimension(), np.float64)
+    total = np.zeros(encoder.get_embedding_dimension(), np.float64)
     for start in range(0, len(rows), CHUNK):
         texts = [table.texts[row] for row in rows[start : start + CHUNK]]
         total += encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False).sum(0, dtype=np.float64)
