@@ -160,7 +160,9 @@ class Work:
 
     def _settle(self, place: int) -> bool:
         """Note how a pack ended, and what follows; True when it is to be started again here."""
-        code = self.running.pop(place).code
+        process = self.running.pop(place)
+        code = process.code
+        process.close()
         unfinished = self._open(place)
         if self.stopping:
             return False

@@ -29,6 +29,9 @@ class Dying:
     ended = True
     code = 1
 
+    def close(self) -> None:
+        """It holds no port."""
+
 
 @pytest.fixture
 def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
