@@ -44,8 +44,13 @@ def encode(checkpoint: Checkpoint) -> bytes:
     body: bytes = save_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     )
-    header = {"sha256": files.sha256_bytes(body), "state": checkpoint.state}
+    header = {"sha256": _checksum(checkpoint.state, body), "state": checkpoint.state}
     return json.dumps(header, sort_keys=True, allow_nan=False).encode() + b"\n" + body
+
+
+def _checksum(state: Mapping[str, Any], body: bytes) -> str:
+    """Over both: a flipped digit of the history is damage too."""
+    return files.sha256_bytes(json.dumps(state, sort_keys=True, allow_nan=False).encode() + b"\n" + body)
 
 
 def decode(data: bytes, name: str) -> Checkpoint:
@@ -53,8 +58,8 @@ def decode(data: bytes, name: str) -> Checkpoint:
     line, separator, body = data.partition(b"\n")
     try:
         header = files.parse_json(line)
-        sound = bool(separator) and header["sha256"] == files.sha256_bytes(body)
         state = dict(header["state"])
+        sound = bool(separator) and header["sha256"] == _checksum(state, body)
         if not sound:
             raise ValueError("checksum")
         if not all(isinstance(state[name], kind) for name, kind in STATE.items()):

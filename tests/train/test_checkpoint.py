@@ -42,6 +42,13 @@ def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001.ckpt", "step-000000002.ckpt"]
 
 
+def test_no_byte_of_it_can_change_unnoticed():
+    data = encode(made(3))
+    for place in range(len(data)):
+        with pytest.raises(DamagedError):
+            decode(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], "x")
+
+
 @pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"id": None}, {"wall_s": [1]}])
 def test_a_well_formed_one_of_another_making_is_refused(change):
     strange = Checkpoint(state={**made(3).state, **change}, tensors=made(3).tensors)
