@@ -271,21 +271,21 @@ def main(names: list[str]) -> None:
     if cluster is None:
         sys.exit("no Slurm cluster answers: run `make cluster-up`")
     os.environ["SLURM_CONF"] = str(cluster.state / "etc" / "slurm.conf")
-    told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in names or list(RUNS):
         say(f"---- {name}")
         cluster.clear()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             project = create(Path(folder) / "project")
             try:
-                told[name] = RUNS[name](project, cluster)
+                result = RUNS[name](project, cluster)
             except BaseException:
                 kept = Path(tempfile.mkdtemp()) / "project"
                 project.path.rename(kept)
                 say(f"kept: {kept}")
                 raise
-        say(json.dumps(told[name]))
-        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+        say(json.dumps(result))
+        told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+        RESULTS.write_text(json.dumps({**told, name: result}, indent=1) + "\n")
     cluster.clear()
 
 
