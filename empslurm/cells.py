@@ -72,7 +72,7 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """A readable prefix and 12 hex digits of sha256 over the canonical JSON of all fields."""
-        return f"{self.prefix}-{ids.digest(self.identity(), 12)}"
+        return f"{self.prefix}-{ids.digest_json(self.identity(), 12)}"
 
     @property
     def prefix(self) -> str:

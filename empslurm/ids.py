@@ -10,11 +10,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+SCALARS = frozenset({str, int, bool, type(None)})  # these very types, not what derives from them
+
 
 def plain(value: Any) -> Any:
     """Dataclasses, tuples and mappings as JSON values. Raises TypeError or ValueError for what has no one spelling."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in _names(kind)}  # type: ignore[arg-type]
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("keys of an identity must be strings")
@@ -32,32 +37,17 @@ def plain(value: Any) -> Any:
 
 # One encoder: building one per call costs more than encoding a cell.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-_TEXT = "_canonical_json"
 
 
 def canonical_json(value: Any) -> str:
-    """Sorted keys, no spaces, ASCII; floats as Python's shortest round-trip text.
-
-    A frozen dataclass keeps its text: ten thousand cells share a few sections.
-    """
-    kind = type(value)
-    if kind is str or kind is int:
-        return _ENCODER.encode(value)
-    if not hasattr(kind, "__dataclass_params__"):
-        return _ENCODER.encode(plain(value))
-    kept: str | None = value.__dict__.get(_TEXT)
-    if kept is None:
-        parts = (f'"{name}":{canonical_json(getattr(value, name))}' for name in _names(kind))  # type: ignore[arg-type]
-        kept = f"{{{','.join(parts)}}}"
-        if kind.__dataclass_params__.frozen:
-            object.__setattr__(value, _TEXT, kept)
-    return kept
+    """Sorted keys, no spaces, ASCII; floats as Python's shortest round-trip text."""
+    return _ENCODER.encode(plain(value))
 
 
 @functools.cache
 def _names(kind: Any) -> tuple[str, ...]:
-    """A dataclass's fields in the order of canonical JSON."""
-    return tuple(sorted(field.name for field in dataclasses.fields(kind)))
+    """A dataclass's fields, looked up once."""
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def digest(value: Any, n_hex: int = 64) -> str:
