@@ -15,10 +15,11 @@ from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
 from tests import hostile
 from tests.tasks.test_cards import CARD, REGRESSION
 from tests.tasks.test_empdial import AUTHORS, AUTHORS_HEAD
-from tests.tasks.test_eqt import TEST_SET, frame
+from tests.tasks.test_eqt import FRAME, TEST_SET, frame, turns_frame
 
 N_ROWS = 8  # of each sample file: many cuts then hit something that matters
 
+FRAME_ROWS = [("hit:1_conv:2-2-0", ["my kite is gone.", "Where to?"], "Irony", "Motivate")]
 TEST_SET_ROWS = [("hit:1_conv:2-2-0", "my kite is gone \n Where to?", "Request information", "Express interest")]
 DIALOGUE = "hit:0_conv:1,1,proud,p,1,I won,5|5,\nhit:0_conv:1,2,proud,p,2,Great!,5|5,\nhit:0_conv:1,3,proud,p,1,Yes,,\n"
 
@@ -35,7 +36,7 @@ def sample() -> dict[str, bytes]:
     made = {path.relative_to(root).as_posix().partition("/")[2]: data for path, data in cut.items()}
     made |= {AUTHORS[0]: (AUTHORS_HEAD + DIALOGUE).encode()}
     made |= dict.fromkeys(AUTHORS[1:], AUTHORS_HEAD.encode())
-    return made | {TEST_SET: frame(TEST_SET_ROWS * 3)}
+    return made | {TEST_SET: frame(TEST_SET_ROWS * 3), FRAME: turns_frame(FRAME_ROWS * 3)}
 
 
 def write(form: Form, folder: Path, good: dict[str, bytes]) -> dict[str, Path]:

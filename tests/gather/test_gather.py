@@ -137,7 +137,7 @@ def test_an_output_that_points_outside_is_refused(root, tmp_path):
     (tmp_path / "secret").write_text("x")
     _reseal(path, output="../../..", files={"secret": "0" * 64})
     (refused,) = gather(root, None, registry()).missing
-    assert "must be part of the result" in refused.why
+    assert "must name its output and the checksums of its files" in refused.why
 
 
 def test_undefined_scores_stay_undefined_and_flagged(root):
