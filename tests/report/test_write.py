@@ -79,7 +79,9 @@ def test_a_refused_result_is_work_that_failed(root, capsys):
     path = root.cell(grid(("epitome_er",))[0].id).path / "output-0001" / "predictions.parquet"
     path.write_bytes(b"PAR1")
     assert _gather(root) == 1
-    assert "predictions.parquet must match its checksum" in capsys.readouterr().out
+    said = (root.gathered / "all" / "missing.csv").read_text()
+    assert "predictions.parquet must match its checksum" in said
+    assert "refused" in capsys.readouterr().out
     assert "must match its checksum" in (root.gathered / "all" / "report.html").read_text()
 
 
