@@ -194,7 +194,8 @@ def _groups(
     for part in parts:
         own = runs.loc[[place.id for place in part]].copy()
         notes = _data_notes(part, registry, samples)
-        own["data"] = own["target"].map(notes).fillna("pinned").astype("string")
+        own["data"] = [notes.get(target, "pinned") for target in own["target"]]
+        own["data"] = own["data"].astype("string")
         own["predictions"] = f"{root.path}/cells/" + own["id"] + "/" + own["output"] + f"/{predictions.NAME}"
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)

@@ -15,6 +15,7 @@ from empslurm.report.tables import table_of_scores
 from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.overlap import Overlap, Verdicts
+from empslurm.tasks.raw import forms_digest
 from tests.gather.grids import baseline, finish, grid, transfer
 
 TASKS = ("epitome_er", "news_empathy", "conv_emopol")
@@ -223,6 +224,16 @@ def test_data_that_are_no_release_are_named(root):
     assert set(group.notes) == set(TASKS)
     (group,) = gather(root, None, registry(), sample_digests=frozenset({"0" * 64})).groups
     assert set(group.notes.values()) == {"sample"}
+
+
+def test_data_that_are_a_release_need_no_note(tmp_path):
+    form = registry().datasets["news"].forms[0]
+    digest = forms_digest(form, {file.name: str(file.sha256) for file in form.files})
+    cell = baseline("news_empathy")
+    finish(RunsRoot(tmp_path), replace(cell, data=replace(cell.data, raw=digest)))
+    gathered = gather(RunsRoot(tmp_path), None, registry())
+    assert gathered.groups[0].notes == {}
+    assert set(gathered.long()["data"]) == {"pinned"}
 
 
 def test_an_empty_runs_root_is_no_error(tmp_path):
