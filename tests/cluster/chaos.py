@@ -266,27 +266,33 @@ def no_accounting(project: Project, cluster: Cluster) -> dict[str, Any]:
 RUNS = {"grid": grid, "chaos": chaos, "limits": limits, "no-accounting": no_accounting}
 
 
+def run(name: str, cluster: Cluster) -> None:
+    """One of the runs, in a folder that stays where it fails."""
+    say(f"---- {name}")
+    cluster.clear()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        project = create(Path(folder) / "project")
+        try:
+            result = RUNS[name](project, cluster)
+        except BaseException:
+            kept = Path(tempfile.mkdtemp()) / "project"
+            project.path.rename(kept)
+            say(f"kept: {kept}")
+            raise
+    say(json.dumps(result))
+    told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps({**told, name: result}, indent=1) + "\n")
+
+
 def main(names: list[str]) -> None:
     cluster = find_cluster()
     if cluster is None:
         sys.exit("no Slurm cluster answers: run `make cluster-up`")
     os.environ["SLURM_CONF"] = str(cluster.state / "etc" / "slurm.conf")
-    for name in names or list(RUNS):
-        say(f"---- {name}")
+    with cluster.alone():
+        for name in names or list(RUNS):
+            run(name, cluster)
         cluster.clear()
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            project = create(Path(folder) / "project")
-            try:
-                result = RUNS[name](project, cluster)
-            except BaseException:
-                kept = Path(tempfile.mkdtemp()) / "project"
-                project.path.rename(kept)
-                say(f"kept: {kept}")
-                raise
-        say(json.dumps(result))
-        told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        RESULTS.write_text(json.dumps({**told, name: result}, indent=1) + "\n")
-    cluster.clear()
 
 
 if __name__ == "__main__":

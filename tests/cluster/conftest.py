@@ -1,5 +1,6 @@
 """The fixture `cluster`: the throw-away Slurm cluster of slurm/testcluster, or a skip where it does not answer."""
 
+import fcntl
 import os
 import shlex
 import subprocess
@@ -55,6 +56,13 @@ class Cluster:
         while not holds():
             assert time.monotonic() < end, f"not within {limit_s:g} s: {what}"
             time.sleep(0.05)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until nobody else tests on this cluster: whoever does so clears its queue and kills its nodes."""
+        with open(self.state / "tested", "a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     # What is asked.
 
@@ -175,7 +183,7 @@ def cluster() -> Iterator[Cluster]:
     found = find_cluster()
     if found is None:
         pytest.skip(ABSENT)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, found.alone():
         patch.setenv("SLURM_CONF", str(found.state / "etc" / "slurm.conf"))
         found.clear()
         yield found
