@@ -1,4 +1,4 @@
-"""Gradients and AdamW over stacked parameters: one fused update for all cells, and no cell sees another's slice."""
+"""Gradients and AdamW over stacked parameters: a fused update per group of cells, and no cell sees another's slice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Cells of one forward pass, and their part of the free tensors; gradients land in the whole's."""
+    """Cells of one forward pass, their part of the free tensors with gradients that land in the whole's, their AdamW.
+
+    A vectorised kernel rounds the last few numbers of a tensor otherwise than the rest, and which these are depends on
+    how many cells are stacked. So the update goes group by group: in a group of one a cell's bits are its own.
+    """
 
     cells: slice
     free: Tensors
+    adamw: torch.optim.AdamW
 
 
 class Optimiser:
@@ -29,10 +34,7 @@ class Optimiser:
         self.free = {name: value.detach().requires_grad_() for name, value in free.items()}
         for value in self.free.values():
             value.grad = torch.zeros_like(value)
-        self.max_norm = training.max_grad_norm
-        self.adamw = torch.optim.AdamW(
-            list(self.free.values()), lr=training.lr, weight_decay=training.weight_decay, fused=True
-        )
+        self.training, self.group_size = training, group_size
         self.n_cells = len(next(iter(self.free.values())))
         self.groups = [
             self._group(slice(at, min(at + group_size, self.n_cells))) for at in range(0, self.n_cells, group_size)
@@ -45,32 +47,33 @@ class Optimiser:
             assert value.grad is not None
             made[name] = value.detach()[cells].requires_grad_()
             made[name].grad = value.grad[cells]
-        return Group(cells=cells, free=made)
+        lr, weight_decay = self.training.lr, self.training.weight_decay
+        adamw = torch.optim.AdamW(list(made.values()), lr=lr, weight_decay=weight_decay, fused=True)
+        return Group(cells=cells, free=made, adamw=adamw)
 
     @property
     def gradients(self) -> list[torch.Tensor]:
-        """One per free tensor, with its leading cell axis."""
-        return [value.grad for value in self.free.values() if value.grad is not None]
+        """Of the whole."""
+        return gradients(self.free)
 
     def step(self, lr: float) -> None:
         """Clip each cell's gradient by its own norm, update, and zero the gradients."""
-        if self.max_norm:
-            norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in self.gradients]).norm(dim=0)
-            factors = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
-            for gradient in self.gradients:
-                gradient.mul_(factors.view(-1, *(1 for _ in gradient.shape[1:])))
-        for group in self.adamw.param_groups:
-            group["lr"] = lr
-        self.adamw.step()
-        for gradient in self.gradients:
-            gradient.zero_()
+        for group in self.groups:
+            if self.training.max_grad_norm:
+                clip(gradients(group.free), self.training.max_grad_norm)
+            for settings in group.adamw.param_groups:
+                settings["lr"] = lr
+            group.adamw.step()
+            for gradient in gradients(group.free):
+                gradient.zero_()
 
     def moments(self, cell: int) -> Tensors:
         """A cell's part of the optimiser's state; empty before the first step."""
+        group, place = self.groups[cell // self.group_size], cell % self.group_size
         return {
-            f"{key}/{name}": self.adamw.state[value][key][cell]
-            for name, value in self.free.items()
-            if value in self.adamw.state
+            f"{key}/{name}": group.adamw.state[value][key][place]
+            for name, value in group.free.items()
+            if value in group.adamw.state
             for key in MOMENTS
         }
 
@@ -78,8 +81,23 @@ class Optimiser:
         """Take up the state after `step` steps; one mapping per cell, as `moments` gave it."""
         if step == 0:
             return
-        for name, value in self.free.items():
-            state: dict[str, Any] = {"step": torch.tensor(float(step), device=value.device)}
-            for key in MOMENTS:
-                state[key] = torch.stack([cell[f"{key}/{name}"] for cell in moments]).to(value.device)
-            self.adamw.state[value] = state
+        for group in self.groups:
+            for name, value in group.free.items():
+                state: dict[str, Any] = {"step": torch.tensor(float(step), device=value.device)}
+                for key in MOMENTS:
+                    mine = [cell[f"{key}/{name}"] for cell in moments[group.cells]]
+                    state[key] = torch.stack(mine).to(value.device)
+                group.adamw.state[value] = state
+
+
+def gradients(free: Tensors) -> list[torch.Tensor]:
+    """One per free tensor, with its leading cell axis."""
+    return [value.grad for value in free.values() if value.grad is not None]
+
+
+def clip(whole: Sequence[torch.Tensor], max_norm: float) -> None:
+    """Scale each cell's gradient, in place, to a norm of at most `max_norm`."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in whole]).norm(dim=0)
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in whole:
+        gradient.mul_(factors.view(-1, *(1 for _ in gradient.shape[1:])))
