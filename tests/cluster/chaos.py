@@ -3,7 +3,7 @@
 grid           an array of 20 packs over four nodes equals a local run, bit for bit
 chaos          everything that can happen to jobs happens to one grid, and its numbers are those of a quiet run
 limits         MaxArraySize 11 and MaxSubmitJobs 5 with 72 cells: all run, none twice
-no-accounting  the same without sacct, and a killed job is seen as lost within a minute
+no-accounting  the grid of the first run without sacct, and a killed job is seen as lost within a minute
 
 Needs the throw-away cluster (make cluster-up). Writes benchmarks/results/cluster.json.
 """
@@ -68,9 +68,14 @@ def run_to_the_end(project: Project, cluster: Cluster, manifest: str, profile: s
     raise AssertionError(f"not done: {project.totals(manifest)}")
 
 
-def grid(project: Project, cluster: Cluster) -> dict[str, Any]:
+def grid_manifest(project: Project) -> None:
+    """25 cells, each a pack of its own."""
     project.manifest("grid", TASKS[:4], range(1, 6), SHORT, pairs="[epitome_er -> news_empathy]")
     project.profile(cpus=2)
+
+
+def grid(project: Project, cluster: Cluster) -> dict[str, Any]:
+    grid_manifest(project)
     twin = project.start_twin("grid")
     start = time.monotonic()
     sent = project.json("submit", "grid", "--profile", "here")
@@ -245,9 +250,15 @@ def limits(project: Project, cluster: Cluster) -> dict[str, Any]:
 
 
 def no_accounting(project: Project, cluster: Cluster) -> dict[str, Any]:
-    project.manifest("storm", TASKS[:2], (1,), LONG)
+    grid_manifest(project)
     with cluster.configured(accounting=False):
         assert cluster.refused("sacct", "-X", "-n")
+        sent = project.json("submit", "grid", "--profile", "here")
+        ended(cluster)
+        assert project.totals("grid") == {"done": 25}, project.totals("grid")
+        assert set(claims(project).values()) == {1}
+        say(f"the grid's {sent['packs']} packs ran without accounting")
+        project.manifest("storm", TASKS[:2], (1,), LONG)
         project.call("submit", "storm", "--profile", "here")
         cluster.wait("a cell trains", lambda: bool(training(project)), LONG_S)
         (cell, *_) = training(project)
@@ -260,7 +271,7 @@ def no_accounting(project: Project, cluster: Cluster) -> dict[str, Any]:
         say(f"killed job {job} seen as lost after {seen_s:.0f} s")
         rounds = run_to_the_end(project, cluster, "storm")
         assert project.totals("storm") == {"done": 4}
-    return {"n_cells": 4, "lost_seen_after_s": round(seen_s), "submits_after": rounds}
+    return {"n_packs": sent["packs"], "n_cells": 29, "lost_seen_after_s": round(seen_s), "submits_after": rounds}
 
 
 RUNS = {"grid": grid, "chaos": chaos, "limits": limits, "no-accounting": no_accounting}
