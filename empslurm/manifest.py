@@ -25,6 +25,7 @@ from empslurm.config import (
     Fisher,
     PositiveShare,
     Search,
+    Seed,
     SourceUse,
     Training,
     stack_problem,
@@ -43,7 +44,6 @@ PACKAGED = ("minilm", "tiny")
 
 TaskName = Annotated[str, Pattern(regex=NAME, words="a task id, a pattern such as epitome_*, or all")]
 DatasetName = Annotated[str, Pattern(regex=NAME, words="a dataset id or a pattern of ids")]
-Seed = Annotated[int, Range(low=0, high=2**32 - 1)]
 FilePath = Annotated[str, Pattern(regex=r"(?s:.{1,1000})", words="a path of at most 1000 characters")]
 ArrowPair = Annotated[
     str, Pattern(regex=rf" *{NAME} +-> +{NAME} *", words="a pair such as `epitome_er -> news_empathy`")
