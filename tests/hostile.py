@@ -97,7 +97,8 @@ def altered(draw: st.DrawFn, value: Any, good: list[object]) -> Any:
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(_inner(made)))
         keys = sorted(place) if isinstance(place, dict) else list(range(len(place)))
-        other = values(["a", *(key for key in keys if isinstance(key, str))], good)
+        # Copied: what is drawn may be one of the good values, and be altered next.
+        other = values(["a", *(key for key in keys if isinstance(key, str))], good).map(deepcopy)
         act = draw(st.sampled_from(("exchange", "exchange", "drop", "add"))) if keys else "add"
         if act == "drop":
             del place[draw(st.sampled_from(keys))]
