@@ -74,10 +74,9 @@ def _section(kind: Any) -> Read:
             whole = kind(**made)
         except (TypeError, ValueError) as error:  # a field is missing, or they do not go together
             raise Unfit(f"be whole, but is not: {error}") from None
-        if len(made) < len(fields):
-            for name in fields:
-                if name not in made and getattr(whole, name) is not None:
-                    raise Unfit(f"have {name}, but has not")
+        for name in fields:  # what is None must not have been filled in
+            if made.get(name) is None and getattr(whole, name) is not None:
+                raise Unfit(f"have {name}, but has not")
         return whole
 
     return read
