@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from empslurm import ids
+from empslurm import ids, stored
 from empslurm.config import (
     Adapter,
     Backbone,
@@ -15,17 +16,20 @@ from empslurm.config import (
     Embed,
     Fisher,
     LabelUse,
-    Search,
+    PositiveShare,
+    Seed,
     SourceUse,
     Training,
     Trial,
 )
 from empslurm.errors import DamagedError
+from empslurm.limits import Name, Pattern, Range
 
 CellKind = Literal["baseline", "transfer", "fisher", "embed", "trial"]
 MixedPrecision = Literal["no", "bf16"]
 TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
 
+CELL_ID = re.compile(r"[a-z0-9_]+(--[a-z0-9_]+)?-s\d+(-[a-z0-9.]+)*-[0-9a-f]{12}")
 TRIAL_ID = re.compile(r"-trial-\d+-[0-9a-f]{12}$")  # how the id of a trial ends
 
 # Raised by hand when a change of the code changes results; every id moves with it.
@@ -36,12 +40,12 @@ RECIPE = 2
 class DataIdentity:
     """The examples of one task: which bytes, and by which rule they were split and cut."""
 
-    dataset: str
+    dataset: Name
     raw: str | None  # digest of the raw files; None: not pinned and not there yet, the id is provisional
     split: str  # the split rule with its version and salt, e.g. "family-1-317"
     use: DataUse
     labels: LabelUse
-    fraction: float  # of the training part, nested in the seed
+    fraction: PositiveShare  # of the training part, nested in the seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +58,9 @@ class Cell:
     """
 
     kind: CellKind
-    target: str
-    source: str | None = None
-    seed: int
+    target: Name
+    source: Name | None = None
+    seed: Seed
     data: DataIdentity
     backbone: Backbone
     backbone_digest: str | None  # of a local folder's files or of the pinned revision; None: provisional
@@ -66,8 +70,8 @@ class Cell:
     fisher: Fisher | None = None
     embed: Embed | None = None
     trial: Trial | None = None
-    parent: str | None = None
-    recipe: int = field(default=RECIPE)
+    parent: Annotated[str, Pattern(regex=CELL_ID.pattern, words="a cell's id")] | None = None
+    recipe: Annotated[int, Range(low=1)] = field(default=RECIPE)
 
     @cached_property
     def id(self) -> str:
@@ -142,35 +146,28 @@ def differences(
     return found
 
 
-SECTIONS = {"adapter": Adapter, "training": Training, "source_use": SourceUse, "fisher": Fisher}
+# The fields of each kind beyond those of all; the others are None.
+FIELDS: Mapping[CellKind, frozenset[str]] = {
+    "baseline": frozenset({"adapter", "training"}),
+    "transfer": frozenset({"adapter", "training", "source", "source_use", "parent"}),
+    "fisher": frozenset({"adapter", "training", "fisher", "parent"}),
+    "embed": frozenset({"embed"}),
+    "trial": frozenset({"trial"}),
+}
+OPTIONAL = frozenset[str]().union(*FIELDS.values())
 
 
-def _embed(value: dict[str, Any] | None) -> Embed | None:
-    return Embed(**{**value, "encoder": Backbone(**value["encoder"])}) if value else None
+def from_identity(value: object) -> Cell:
+    """The cell whose `identity()` is `value`, where fields that are None may be left out.
 
-
-def _trial(value: dict[str, Any] | None) -> Trial | None:
-    if value is None:
-        return None
-    search = value["search"]
-    adapters = tuple(Adapter(**adapter) for adapter in search["adapters"])
-    made = Search(**{**search, "adapters": adapters, "training": Training(**search["training"])})
-    return Trial(number=value["number"], search=made)
-
-
-def from_identity(value: dict[str, Any]) -> Cell:
-    """The cell whose `identity()` is `value`. Raises DamagedError where a field is missing, unknown or impossible."""
+    Raises DamagedError where there is none: what was read may be damaged or forged.
+    """
     try:
-        data = dict(value["data"])
-        return Cell(
-            **{
-                **value,
-                "data": DataIdentity(**{**data, "use": DataUse(**data["use"])}),
-                "backbone": Backbone(**value["backbone"]),
-                "embed": _embed(value["embed"]),
-                "trial": _trial(value.get("trial")),
-                **{name: value[name] and section(**value[name]) for name, section in SECTIONS.items()},
-            }
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"a stored cell must hold the fields of this version, but does not: {error}") from error
+        cell: Cell = stored.reader(Cell)(value)
+    except stored.Unfit as error:
+        raise DamagedError(f"a stored cell must be as this version writes it, but of its fields {error}") from error
+    given = {name for name in OPTIONAL if getattr(cell, name) is not None}
+    if given != FIELDS[cell.kind]:
+        wrong = ", ".join(sorted(given ^ FIELDS[cell.kind]))
+        raise DamagedError(f"a stored cell of kind {cell.kind} must have its own fields only, but not so with {wrong}")
+    return cell

@@ -13,6 +13,7 @@ Precision = Literal["fp32", "fp32_medium", "bf16"]
 Context = Literal["previous", "history"]
 SplitRule = Literal["family", "paper"]
 LabelUse = Literal["all", "manual"]
+Seed = Annotated[int, Range(low=0, high=2**32 - 1)]
 Count = Annotated[int, Range(low=1, high=1_000_000_000)]
 Share = Annotated[float, Range(low=0, high=1)]
 PositiveShare = Annotated[float, Range(above=0, high=1)]
@@ -92,7 +93,7 @@ class Adapter:
 def stack_problem(source: Adapter, target: Adapter) -> str:
     """Why a new adapter on a source's would silently not be what it seems; empty when the stack works.
 
-    Tried for all 36 ordered pairs of kinds in `tests/train/test_adapter_kinds.py`.
+    Tried for all 36 ordered pairs of kinds in `tests/train/test_library.py`.
     """
     if target.kind == "prompt_tuning":
         return "prompt_tuning on top of another adapter is ignored by the library: it would never be trained"
@@ -169,7 +170,7 @@ class Search:
 class Trial:
     """One draw of a study; its parameters are no part of its identity, they are written when it starts."""
 
-    number: int  # from 0
+    number: Annotated[int, Range(low=0)]
     search: Search
 
 

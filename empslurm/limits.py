@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +72,7 @@ class Duration:
             return None
         days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
         return (days * 24 + hours) * 60 + minutes + (seconds > 0)
+
+
+# How a task or a dataset is named, and so what may stand in a cell's id.
+Name = Annotated[str, Pattern(regex=r"[a-z][a-z0-9_]{0,47}", words="lower-case letters, digits, _ (at most 48)")]

@@ -32,11 +32,10 @@ from types import UnionType
 from typing import Any, Literal
 
 from empslurm import files, ids
-from empslurm.cells import Cell
+from empslurm.cells import CELL_ID, Cell
 from empslurm.errors import ClaimLostError, DamagedError, StoreError, UnknownCellError
 
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
-CELL_ID = re.compile(r"[a-z0-9_]+(--[a-z0-9_]+)?-s\d+(-[a-z0-9.]+)*-[0-9a-f]{12}")
 CLAIM_FILE = re.compile(r"[0-9]{4,9}\.json")
 OUTPUT = re.compile(r"output-[0-9]{4,9}")
 HEARTBEAT_STALE_S = 900.0  # a claim of another host that no scheduler knows: after this silence it is lost

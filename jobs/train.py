@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     from empslurm.train.loop import Settings
-    from empslurm.train.node import run_packs
+    from empslurm.train.run import run_packs
 
     try:
         submitted = submissions.load(given.submission, given.pack)

@@ -4,7 +4,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hypothesis import HealthCheck, settings
@@ -81,6 +83,32 @@ def documents(keys: list[str], good: list[object]) -> st.SearchStrategy[bytes]:
     names = st.one_of(st.sampled_from(keys), st.text(max_size=8))
     mapping = st.dictionaries(names, values(keys, good), max_size=8)
     return mapping.map(lambda value: yaml.dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+def _inner(value: Any) -> list[Any]:
+    """An object or list and all that are in it, at any depth."""
+    items = value.values() if isinstance(value, dict) else value
+    return [value, *(inner for item in items if isinstance(item, dict | list) for inner in _inner(item))]
+
+
+def altered(draw: st.DrawFn, value: Any, good: list[object]) -> Any:
+    """A JSON object or list with some of its values, at any depth, exchanged for others, gone or come."""
+    made = deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(_inner(made)))
+        keys = sorted(place) if isinstance(place, dict) else list(range(len(place)))
+        # Copied: what is drawn may be one of the good values, and be altered next.
+        other = values(["a", *(key for key in keys if isinstance(key, str))], good).map(deepcopy)
+        act = draw(st.sampled_from(("exchange", "exchange", "drop", "add"))) if keys else "add"
+        if act == "drop":
+            del place[draw(st.sampled_from(keys))]
+        elif act == "exchange":
+            place[draw(st.sampled_from(keys))] = draw(other)
+        elif isinstance(place, dict):
+            place[draw(st.text(max_size=8))] = draw(other)
+        else:
+            place.append(draw(other))
+    return made
 
 
 CELLS = (

@@ -3,15 +3,19 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from empslurm.cells import Cell, DataIdentity, differences, from_identity
+from empslurm import ids
+from empslurm.cells import CELL_ID, Cell, DataIdentity, differences, from_identity
 from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, Search, SourceUse, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.manifest import load_manifest
 from empslurm.plan import Inputs, expand
-from empslurm.store import CELL_ID
+from tests import hostile
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "ids.json"
@@ -31,9 +35,14 @@ CELL = Cell(
 )
 
 
-TRIAL = {"kind": "trial", "source": None, "source_use": None, "parent": None, "adapter": None, "training": None}
-TRIAL["trial"] = Trial(number=7, search=Search())
-EMBED = {"kind": "embed", "embed": Embed(), "adapter": None, "training": None, "source_use": None}
+ALONE = {"source": None, "source_use": None}
+UNTRAINED = {**ALONE, "parent": None, "adapter": None, "training": None}
+TRIAL = {**UNTRAINED, "kind": "trial", "trial": Trial(number=7, search=Search())}
+EMBED = {**UNTRAINED, "kind": "embed", "embed": Embed()}
+FISHER = {**ALONE, "kind": "fisher", "fisher": Fisher()}
+LORA = {"adapter": Adapter(kind="lora")}
+KINDS = {"transfer": {}, "lora": LORA, "fisher": FISHER, "embed": EMBED, "trial": TRIAL}
+KINDS["baseline"] = {**ALONE, "kind": "baseline", "parent": None}
 
 
 def other(value: object) -> object:
@@ -80,18 +89,64 @@ def test_an_id_is_readable_and_the_same_on_every_day() -> None:
     assert differences(CELL.identity(), CELL.identity()) == []
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"kind": "fisher", "fisher": Fisher()}, EMBED, TRIAL], ids=["", "fisher", "embed", "trial"]
-)
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 def test_a_cell_is_read_back_from_json(changes: dict[str, object]) -> None:
     cell = dataclasses.replace(CELL, **changes)
     assert from_identity(json.loads(json.dumps(cell.identity()))) == cell
 
 
-@pytest.mark.parametrize("damage", [{"data": None}, {"seeds": 3}, {"training": {"epoch": 3}}, {"backbone": []}])
-def test_a_foreign_identity_is_refused(damage: dict[str, object]) -> None:
-    with pytest.raises(DamagedError, match="must hold the fields of this version"):
+DAMAGE: list[tuple[dict[str, object], str]] = [
+    ({"data": None}, "data must be an object, but is None"),
+    ({"seeds": 3}, "the whole must have no seeds"),
+    ({"seed": "x"}, "seed must be an integer at least 0 and at most 4,294,967,295, but is x"),
+    ({"seed": True}, "seed must be an integer"),
+    ({"seed": -1}, "seed must be an integer"),
+    ({"training": {"epoch": 3}}, "training must have no epoch"),
+    ({"training": ids.plain(Training()) | {"lr": 1}}, "training.lr must be a number above 0 and at most 1, but is 1"),
+    ({"training": {}}, "training must have epochs"),
+    ({"backbone": []}, "backbone must be an object"),
+    ({"target": "../x"}, "target must be lower-case letters"),
+    ({"parent": "x"}, "parent must be a cell's id, but is x"),
+    ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* rank does not matter to seq_bn"),
+    ({"adapter": {"kind": "seq_bn"}}, "adapter must have"),
+    ({"adapter": Adapter().settings | {"non_linearity": None}}, "adapter must have non_linearity"),
+    ({"kind": "baseline"}, "of kind baseline must have its own fields only.* parent, source, source_use"),
+    ({"training": None}, "of kind transfer must have .* training"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=[words[:30] for _, words in DAMAGE])
+def test_a_foreign_identity_is_refused(damage: dict[str, object], words: str) -> None:
+    with pytest.raises(DamagedError, match=words):
         from_identity({**CELL.identity(), **damage})
+
+
+def stated(value: object) -> object:
+    """A JSON value without what is None in its objects, which is the same said or left out."""
+    if isinstance(value, dict):
+        return {key: stated(item) for key, item in value.items() if item is not None}
+    return [stated(item) for item in value] if isinstance(value, list) else value
+
+
+GOOD: list[object] = [1, 0, 0.5, "all", "transfer", "news", Training().precision, Adapter(kind="lora").settings, {}]
+
+
+@st.composite
+def forged(draw: st.DrawFn) -> Any:
+    """The identity of a cell of any kind with something altered at any depth, or anything at all."""
+    cell = dataclasses.replace(CELL, **draw(st.sampled_from(list(KINDS.values()))))
+    return hostile.altered(draw, json.loads(json.dumps(cell.identity())), GOOD)
+
+
+@hostile.examples(share=2)
+@given(st.one_of(forged(), hostile.values(["kind", "data"], GOOD)))
+def test_any_identity_is_a_cells_own_or_damaged(value: Any) -> None:
+    try:
+        cell = from_identity(value)
+    except DamagedError:
+        return
+    assert ids.canonical_json(stated(cell.identity())) == ids.canonical_json(stated(value))
+    assert CELL_ID.fullmatch(cell.id)
 
 
 def test_an_id_is_provisional_while_a_digest_is_unknown() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 
 from empslurm.config import Backbone, DataUse, Embed, Fisher, SourceUse
 from empslurm.errors import ManifestError
-from empslurm.manifest import Manifest, ManifestForm, load_manifest, manifest_json_schema
+from empslurm.forms import ManifestForm
+from empslurm.manifest import Manifest, load_manifest, manifest_json_schema
 from empslurm.presets import PRESETS
 from empslurm.tasks import registry
 from tests import hostile

@@ -14,8 +14,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from empslurm import files, ids
-from empslurm.cells import Cell, DataIdentity, differences, from_identity
-from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
+from empslurm.cells import Cell, DataIdentity, differences
+from empslurm.config import Adapter, Backbone, DataUse, Training
 from empslurm.errors import ClaimLostError, DamagedError, StoreError, UnknownCellError
 from empslurm.store import HEARTBEAT_STALE_S, Claim, RunsRoot, kernel, local_liveness, process_start
 
@@ -56,13 +56,6 @@ def dead_claim(number=1, **changes):
 
 def plant(folder, claim):
     files.create_exclusive(folder.path / "claims" / f"{claim.number:04d}.json", files.to_json(asdict(claim)))
-
-
-def test_an_identity_goes_to_json_and_back():
-    cell = make_cell(kind="transfer", source="news_empathy", source_use=SourceUse(), parent="x")
-    assert from_identity(json.loads(json.dumps(cell.identity()))) == cell
-    with pytest.raises(DamagedError, match="must hold the fields of this version"):
-        from_identity({**cell.identity(), "colour": "red"})
 
 
 def test_differences_name_the_fields():

@@ -79,7 +79,8 @@ def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: 
     from accelerate import Accelerator
 
     from empslurm.train.loop import Member, Settings
-    from empslurm.train.node import Node, train_members
+    from empslurm.train.node import Node
+    from empslurm.train.together import train_members
 
     def lost(_: Member, error: Exception) -> None:
         raise error

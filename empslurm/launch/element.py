@@ -17,6 +17,7 @@ from typing import Any
 
 from empslurm import files, provenance
 from empslurm.cells import Cell
+from empslurm.errors import DamagedError
 from empslurm.launch import control, policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import LOG_VARIABLE, Queue, job_identity, liveness
@@ -71,7 +72,9 @@ class Work:
         self.places = array.elements[int(task) if task else 0]
         self.submission = submissions.load(array.submission, self.places)
         self.packs = dict(zip(self.places, self.submission.packs, strict=True))
-        self.settings: Mapping[str, Any] = self.submission.settings
+        if self.submission.settings is None:
+            raise DamagedError(f"{array.submission} must say what its profile allows, but does not; submit again")
+        self.settings = self.submission.settings
         self.running: dict[int, TrainProcess] = {}
         self.stopping = False
         self.left_out: set[str] = set()
@@ -90,7 +93,7 @@ class Work:
         """Let the train processes save and end; whether the job is to be queued again."""
         self._stop()
         restarts = int(self.identity["restart_count"])
-        if restarts >= int(self.settings["requeues"]):
+        if restarts >= self.settings.requeues:
             say(f"this job has started {restarts + 1} times, and no more is allowed by its profile; submit again")
             return False
         if any(policy.stalled(self._journal(place).events()) for place in self.places):
@@ -111,7 +114,7 @@ class Work:
         for process in self.running.values():
             process.ask()
         for process in self.running.values():
-            process.stop(float(self.settings["grace_s"]))
+            process.stop(self.settings.grace_s)
 
     # ---- the course of things -------------------------------------------------------------------------------------
 
@@ -136,17 +139,17 @@ class Work:
 
     def _train(self, places: Sequence[int]) -> None:
         """Start a process per pack and wait until all have ended; meanwhile the GPUs' power is looked at."""
-        cores = str(max(1, int(self.settings["cpus"]) // (len(self.places) * int(self.settings["num_processes"]))))
+        cores = str(max(1, self.settings.cpus // (len(self.places) * self.settings.num_processes)))
         environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": cores}
         for place in places:
-            arguments = job_arguments(self.root, self.submission, [place], float(self.settings["checkpoint_minutes"]))
+            arguments = job_arguments(self.root, self.submission, [place], self.settings.checkpoint_minutes)
             wanted = {cell.id for cell in self._open(place)}
             for cell in self.packs[place].cells:
                 arguments += [] if cell.id in wanted else ["--without", cell.id]
             self._journal(place).add("start", host=socket.gethostname(), **self._who())
             self.running[place] = TrainProcess(
                 self.packs[place].cells[0].mixed_precision,
-                int(self.settings["num_processes"]),
+                self.settings.num_processes,
                 arguments,
                 log=self.log,
                 environment=environment,
@@ -154,7 +157,7 @@ class Work:
         looked = time.monotonic()
         while not all(process.ended for process in self.running.values()):
             time.sleep(POLL_S)
-            if self.settings["gpus"] and time.monotonic() - looked > POWER_EVERY_S:
+            if self.settings.gpus and time.monotonic() - looked > POWER_EVERY_S:
                 self.energy_ws += watts() * (time.monotonic() - looked)
                 looked = time.monotonic()
 
@@ -299,7 +302,7 @@ class Work:
         now = time.monotonic()
         wall_s, self.since[place] = now - self.since[place], now
         share = 1 / len(self.places)
-        spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.settings["gpus"] * share, 1)}
+        spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.settings.gpus * share, 1)}
         if self.energy_ws:
             spent["energy_wh"] = round(self.energy_ws * share / 3600, 3)
         self._journal(place).add("end", reason=reason, host=socket.gethostname(), **self._who(), **spent, **detail)
@@ -309,7 +312,7 @@ class Work:
             self._end(place, reason, **detail)
 
     def _may_start_again(self) -> bool:
-        return int(self.identity["restart_count"]) < int(self.settings["requeues"])
+        return int(self.identity["restart_count"]) < self.settings.requeues
 
     def _again_elsewhere(self, nodes: Sequence[str]) -> bool:
         """Queue this job again without the nodes that keep losing it."""
@@ -343,9 +346,15 @@ def watts() -> float:
     return sum(float(reading) for reading in readings if reading.replace(".", "", 1).isdigit())
 
 
-def settings(profile: Profile) -> dict[str, Any]:
+def settings(profile: Profile) -> submissions.NodeSettings:
     """What a node needs of a profile, as it stands in the submission."""
     lead = profile.signal_lead_s
-    names = ("cpus", "gpus", "num_processes", "checkpoint_minutes", "requeues")
-    # The rest of the lead is for noticing, for Slurm's own work and for ending.
-    return {name: getattr(profile, name) for name in names} | {"grace_s": lead - 10 if lead >= 40 else lead * 0.75}
+    return submissions.NodeSettings(
+        cpus=profile.cpus,
+        gpus=profile.gpus,
+        num_processes=profile.num_processes,
+        checkpoint_minutes=profile.checkpoint_minutes,
+        requeues=profile.requeues,
+        # The rest of the lead is for noticing, for Slurm's own work and for ending.
+        grace_s=float(lead - 10 if lead >= 40 else lead * 0.75),
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from empslurm import files
-from empslurm.store import CELL_ID
+from empslurm.cells import CELL_ID
 
 Reason = Literal["done", "failed", "stopped", "killed", "waiting", "held"]
 

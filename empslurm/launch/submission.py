@@ -17,18 +17,56 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from empslurm import files, provenance
-from empslurm.cells import Cell, from_identity
+from empslurm import files, ids, provenance, stored
+from empslurm.cells import CELL_ID, Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
+from empslurm.limits import Listed, Pattern, Range
 from empslurm.plan import Pack
-from empslurm.store import CELL_ID, RunsRoot
+from empslurm.store import RunsRoot
+from empslurm.typed import shown
 
 NAME = "submission.jsonl"
+
+StoredPath = Annotated[str, Pattern(regex=r"[^\0]{1,4096}", words="a path")]
+Count = Annotated[int, Range(low=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What a node needs of a profile."""
+
+    cpus: Count  # per job
+    gpus: Annotated[int, Range(low=0)]  # per job
+    num_processes: Count
+    checkpoint_minutes: Annotated[float, Range(above=0)]
+    requeues: Annotated[int, Range(low=0)]  # most restarts of one job
+    grace_s: Annotated[float, Range(low=0)]  # for train processes to save and end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """The first line of a submission."""
+
+    id: str
+    manifest: str
+    data_root: StoredPath
+    cards: tuple[StoredPath, ...]
+    settings: NodeSettings | None
+    code: object  # for people: the commit that submitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackLine:
+    """Every other line: a pack's cells as their identities."""
+
+    id: str
+    wave: Literal[0, 1]
+    cells: Annotated[tuple[object, ...], Listed()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +78,7 @@ class Submission:
     data_root: Path
     cards: tuple[Path, ...]
     packs: tuple[Pack, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of the profile, as far as the node needs them
+    settings: NodeSettings | None = None  # None: no job of Slurm runs it
 
     def path(self, root: RunsRoot) -> Path:
         """Where the submission is kept."""
@@ -58,7 +96,7 @@ def create(
     data_root: Path,
     cards: Sequence[Path],
     packs: Sequence[Pack],
-    settings: Mapping[str, Any] | None = None,
+    settings: NodeSettings | None = None,
 ) -> Submission:
     """Record a submission; its id sorts by time. Cards are copied: later edits are for later submissions."""
     submission_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest}-{secrets.token_hex(3)}"
@@ -69,17 +107,17 @@ def create(
         data_root=data_root.resolve(),
         cards=tuple(_copied(card, folder / "cards") for card in cards),
         packs=tuple(packs),
-        settings=dict(settings or {}),
+        settings=settings,
     )
-    header = {
-        "id": made.id,
-        "manifest": manifest,
-        "data_root": str(made.data_root),
-        "cards": [str(card) for card in made.cards],
-        "settings": made.settings,
-        "code": provenance.code(),
-    }
-    lines = [files.to_line(header)]
+    header = Header(
+        id=made.id,
+        manifest=manifest,
+        data_root=str(made.data_root),
+        cards=tuple(str(card) for card in made.cards),
+        settings=settings,
+        code=provenance.code(),
+    )
+    lines = [files.to_line(ids.plain(header))]
     for pack in packs:
         value = {"id": pack.id, "wave": pack.wave, "cells": [cell.identity() for cell in pack.cells]}
         lines.append(json.dumps(value, sort_keys=True, allow_nan=False))
@@ -102,24 +140,24 @@ def load(path: Path, places: Sequence[int] | None = None) -> Submission:
     """Read a submission back, all of its packs or those at `places`. Raises DamagedError where ids do not match."""
     lines = files.read_bytes(path).splitlines()
     try:
-        value = files.parse_json(lines[0])
+        header: Header = stored.reader(Header)(files.parse_json(lines[0]))
         chosen = lines[1:] if places is None else [lines[1 + place] for place in places]
         return Submission(
-            id=value["id"],
-            manifest=value["manifest"],
-            data_root=Path(value["data_root"]),
-            cards=tuple(Path(card) for card in value["cards"]),
-            packs=tuple(_pack(files.parse_json(line)) for line in chosen),
-            settings=value["settings"],
+            id=header.id,
+            manifest=header.manifest,
+            data_root=Path(header.data_root),
+            cards=tuple(Path(card) for card in header.cards),
+            packs=tuple(_pack(stored.reader(PackLine)(files.parse_json(line))) for line in chosen),
+            settings=header.settings,
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, IndexError, RecursionError) as error:
         raise DamagedError(f"{path} must be a submission as this version writes it, but is not: {error}") from error
 
 
-def _pack(value: dict[str, Any]) -> Pack:
-    pack = Pack(cells=tuple(from_identity(cell) for cell in value["cells"]), wave=value["wave"])
-    if pack.id != value["id"]:
-        raise DamagedError(f"a stored pack must be {value['id']}, but its cells make {pack.id}; submit again")
+def _pack(line: PackLine) -> Pack:
+    pack = Pack(cells=tuple(from_identity(cell) for cell in line.cells), wave=line.wave)
+    if pack.id != line.id:
+        raise DamagedError(f"a stored pack must be {shown(line.id)}, but its cells make {pack.id}; submit again")
     return pack
 
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 from empslurm import ids, yamlfile
 from empslurm.errors import DataError, ManifestError
-from empslurm.limits import Listed, Pattern, Range
+from empslurm.limits import Listed, Name, Pattern, Range
 from empslurm.tasks.hub import is_folder, save
 from empslurm.tasks.records import check_columns, number, read_rows, read_text
 from empslurm.tasks.schema import Dataset, Example, Form, Kind, RawFile, Reject, Task
@@ -37,7 +37,6 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
     "classification": ("f1_macro", "f1_micro", "f1_weighted", "accuracy"),
     "regression": ("pearson", "spearman"),  # the best epoch has the highest value, so an error measure will not do
 }
-Name = Annotated[str, Pattern(regex=r"[a-z][a-z0-9_]{0,47}", words="lower-case letters, digits, _ (at most 48)")]
 Line = Annotated[str, Pattern(regex=r"\S.{0,999}", words="a line of text")]
 FileName = Annotated[
     str,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,34 @@ from empslurm.tasks.prepare import load_task
 from empslurm.tasks.splits import train_subset
 from empslurm.train import fisher
 from empslurm.train.backbone import load_model
+from empslurm.train.commit import process
 from empslurm.train.embed import chosen, load_encoder, mean_embedding
-
-if TYPE_CHECKING:
-    from empslurm.train.loop import Member
-    from empslurm.train.node import Node
+from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings
+from empslurm.train.node import Node
+from empslurm.train.start import parent_adapter
 
 NAME = "embedding.safetensors"  # in a cell's output: named vectors
 
 Vectors = dict[str, NDArray[np.float32]]
 Derived = tuple[Vectors, dict[str, Any]]  # vectors by name, facts for the result
+
+
+def derive_members(members: Sequence[Member], node: Node, settings: Settings, lost: Lost, say: Say) -> Iterator[Member]:
+    """Make the embeddings of cells that train nothing; yields and tells as `together.train_members` does."""
+    for member in members if node.accelerator.is_main_process else ():
+        if settings.stop():
+            raise Interrupted
+        started = time.monotonic()
+        try:
+            vectors, facts = derive(member.cell, node, parent_adapter(member.cell, node.root))
+            device = node.accelerator.device
+            known = {**process(device), "attempt": member.claim.number, "wall_s": time.monotonic() - started}
+            commit(member, vectors, facts, known)
+            say(f"{member.cell.id} is done: {facts['n_examples']:,} examples")
+        except Exception as error:
+            lost(member, error)
+        else:
+            yield member
 
 
 def derive(cell: Cell, node: Node, parent: Path | None) -> Derived:

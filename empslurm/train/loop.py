@@ -71,6 +71,10 @@ class Member:
         return self.diverged or self.stopped or len(self.history) == self.cell.hyper_parameters.epochs
 
 
+Say = Callable[[str], None]  # a line for the log
+Lost = Callable[[Member, Exception], None]  # is told of a cell that leaves its pack, and why
+
+
 class Trainer:
     """Trains the cells of `members`, in which they have the order of the model's cell axis."""
 
@@ -81,7 +85,7 @@ class Trainer:
         model: PackModel,
         accelerator: Any,
         settings: Settings,
-        lost: Callable[[Member, Exception], None],
+        lost: Lost,
     ) -> None:
         """`lost(member, error)` is told of each cell that leaves because its own files or claim failed it."""
         self.members, self.data, self.model, self.accelerator = list(members), data, model, accelerator

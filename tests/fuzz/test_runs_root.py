@@ -8,20 +8,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from empslurm import ids
-from empslurm.cells import Cell
+from empslurm.cells import Cell, from_identity
 from empslurm.cli import common, main
 from empslurm.errors import EmpslurmError
 from empslurm.gather import Gathered, gather
 from empslurm.launch import submission as submissions
 from empslurm.manifest import load_manifest
-from empslurm.plan import Plan, expand, packs
+from empslurm.plan import Pack, Plan, expand, packs
 from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.sample import write_sample
@@ -114,24 +113,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
         yield made
 
 
-def altered(value: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
-    """An object with some of its values, at any depth, exchanged for others or gone."""
-    made: dict[str, Any] = json.loads(json.dumps(value))
-    for _ in range(draw(st.integers(1, 3))):
-        inner: Any = made
-        for _ in range(draw(st.integers(0, 2))):
-            nested = [item for item in inner.values() if isinstance(item, dict) and item]
-            inner = draw(st.sampled_from(nested)) if nested else inner
-        if not inner:
-            continue
-        key = draw(st.sampled_from(sorted(inner)))
-        if draw(st.booleans()):
-            inner[key] = draw(hostile.values(["a", *sorted(made)], GOOD))
-        else:
-            del inner[key]
-    return made
-
-
 @st.composite
 def spoiled_files(draw: st.DrawFn, root: Root, paths: tuple[Path, ...] = ()) -> tuple[Path, bytes]:
     """One file, and what it is to hold: damaged bytes, or JSON that is well-formed, even well-sealed, and wrong."""
@@ -142,11 +123,14 @@ def spoiled_files(draw: st.DrawFn, root: Root, paths: tuple[Path, ...] = ()) -> 
         return path, draw(hostile.spoiled(data))
     many = path.suffix == ".jsonl"
     place = draw(st.integers(0, len(lines) - 1)) if many else 0
-    value = altered(json.loads(lines[place] if many else data), draw)
+    value = hostile.altered(draw, json.loads(lines[place] if many else data), GOOD)
     if path.name == "result.json" and draw(st.booleans()):
         value.pop("seal", None)
         with contextlib.suppress(ValueError, TypeError):
             value["seal"] = ids.digest(value)
+    if path.name == submissions.NAME and place and draw(st.booleans()):
+        with contextlib.suppress(EmpslurmError, KeyError, TypeError, IndexError):
+            value["id"] = Pack(cells=tuple(from_identity(cell) for cell in value["cells"]), wave=0).id
     text = json.dumps(value).encode()
     return path, b"\n".join([*lines[:place], text, *lines[place + 1 :]]) + b"\n" if many else text
 
@@ -251,7 +235,7 @@ def test_any_claim_is_taken_over_or_respected(root: Root) -> None:
     @hostile.examples(share=0.25)
     @given(st.data())
     def any_claim(data: st.DataObject) -> None:
-        path.write_bytes(json.dumps(altered(asdict(claim), data.draw)).encode())
+        path.write_bytes(json.dumps(hostile.altered(data.draw, asdict(claim), GOOD)).encode())
         try:
             taken = [folder.take(local_liveness) for _ in range(2)]
             assert taken[1] is None

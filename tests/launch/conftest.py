@@ -8,7 +8,7 @@ import pytest
 from empslurm.launch import control, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.queue import COLUMNS
-from empslurm.launch.submission import Submission
+from empslurm.launch.submission import NodeSettings, Submission
 from empslurm.plan import packs
 from empslurm.store import RunsRoot
 from tests.launch.test_arrays import plan_of
@@ -35,14 +35,7 @@ while read -r id name; do printf '{layout}' $id N/A $id PENDING 0 None '' "$name
 """
 
 
-SETTINGS = {
-    "cpus": 2,
-    "gpus": 0,
-    "num_processes": 1,
-    "checkpoint_minutes": 5.0,
-    "requeues": 10,
-    "grace_s": 30.0,
-}
+SETTINGS = NodeSettings(cpus=2, gpus=0, num_processes=1, checkpoint_minutes=5.0, requeues=10, grace_s=30.0)
 
 
 @pytest.fixture

@@ -154,4 +154,4 @@ def test_the_debug_profile_stays_above_submitits_ten_minutes() -> None:
     for name in ("debug", "testcluster", "example-single-gpu", "example-multi-gpu"):
         profile = load_profile(ROOT / "slurm" / f"{name}.yaml")
         assert profile.time > 10
-        assert 0 < float(element.settings(profile)["grace_s"]) < profile.signal_lead_s
+        assert 0 < element.settings(profile).grace_s < profile.signal_lead_s

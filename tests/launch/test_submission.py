@@ -34,6 +34,43 @@ def test_an_altered_pack_is_refused(root: RunsRoot, made: Submission) -> None:
     assert submissions.load(path, [3]).packs == (made.packs[3],)
 
 
+HEADERS: list[tuple[dict[str, object], str]] = [
+    ({"cards": "mine.yaml"}, "cards must be a list"),
+    ({"cards": [["x"]]}, r"cards\[0\] must be a path"),
+    ({"data_root": "\0"}, "data_root must be a path"),
+    ({"manifest": None}, "manifest must be a string"),
+    ({"settings": []}, "settings must be an object"),
+    ({"settings": {"cpus": 0}}, "settings.cpus must be an integer at least 1, but is 0"),
+    ({"settings": {"cpus": 1}}, "settings must be whole"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), HEADERS, ids=[words[:24] for _, words in HEADERS])
+def test_a_forged_header_is_refused(root: RunsRoot, made: Submission, damage: dict[str, object], words: str) -> None:
+    path = made.path(root)
+    header, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(header), **damage}), *rest]))
+    with pytest.raises(DamagedError, match=words):
+        submissions.load(path, [0])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"cells": []}, "at least 1"),
+        ({"cells": [[]]}, "be an object"),
+        ({"wave": True}, "one of 0, 1"),
+        ({"id": 3}, "id"),
+    ],
+)
+def test_a_forged_pack_is_refused(root: RunsRoot, made: Submission, damage: dict[str, object], words: str) -> None:
+    path = made.path(root)
+    header, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([header, json.dumps({**json.loads(first), **damage}), *rest]))
+    with pytest.raises(DamagedError, match=words):
+        submissions.load(path)
+
+
 def test_cards_are_kept_as_they_were(root: RunsRoot, tmp_path: Path) -> None:
     card = tmp_path / "mine.yaml"
     card.write_text("id: mine\n")

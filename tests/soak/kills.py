@@ -28,7 +28,7 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
-import empslurm.train.node  # noqa: F401  (warm: the children need not import it)
+import empslurm.train.run  # noqa: F401  (warm: the children need not import it)
 from empslurm.cli import common
 from empslurm.errors import StoreError
 from empslurm.launch import submission

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from empslurm import predictions
-from empslurm.errors import StoreError
+from empslurm.errors import BackboneError, StoreError
 from empslurm.store import CellDir, RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import checkpoint as checkpoints
-from empslurm.train import node as nodes
 from empslurm.train.bank import Bank
 from empslurm.train.loop import Interrupted, Settings, Trainer
 from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
@@ -272,7 +271,7 @@ def test_out_of_memory_halves_the_cells_then_the_batch_and_goes_on_from_the_chec
 def test_a_failure_of_the_whole_pack_is_told_of_every_cell(root):
     class Broken(InventedNode):
         def encoder(self, backbone, training):
-            raise nodes.BackboneError("no weights")
+            raise BackboneError("no weights")
 
     gone = []
     assert train(root, CELLS, node=Broken(root), lost=lambda member, error: gone.append(str(error))) == []

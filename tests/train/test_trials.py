@@ -14,7 +14,7 @@ from empslurm.plan import Pack
 from empslurm.searches import finished_trials
 from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
-from empslurm.train import node as nodes
+from empslurm.train import run as runs
 from empslurm.train.loop import Settings
 from empslurm.train.study import Study
 from tests.train.world import TRAINING, InventedNode, baseline
@@ -35,10 +35,10 @@ def trial(number: int, of: Search) -> Cell:
 
 @pytest.fixture(autouse=True)
 def invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "Node", lambda root, *_: InventedNode(root))
+    monkeypatch.setattr(runs, "Node", lambda root, *_: InventedNode(root))
 
 
-def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_after: int | None = None) -> nodes.Tally:
+def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_after: int | None = None) -> runs.Tally:
     """One process's run; `stop_after`: it is asked to stop when it has looked so many times."""
     looks = iter(range(10**6))
     stop = (lambda: next(looks) >= stop_after) if stop_after is not None else (lambda: False)
@@ -47,9 +47,9 @@ def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_a
         def __call__(self) -> bool:
             return stop()
 
-    kept, nodes.Stop = nodes.Stop, Asked  # type: ignore[misc, assignment]
+    kept, runs.Stop = runs.Stop, Asked  # type: ignore[misc, assignment]
     try:
-        return nodes.run_packs(
+        return runs.run_packs(
             [Pack(cells=tuple(cells), wave=0)],
             root=root,
             data_root=root.path,
@@ -60,7 +60,7 @@ def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_a
             others=others,
         )
     finally:
-        nodes.Stop = kept  # type: ignore[misc]
+        runs.Stop = kept  # type: ignore[misc]
 
 
 def outcome(root: RunsRoot, cell: Cell) -> tuple[Any, ...]:

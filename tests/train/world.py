@@ -13,7 +13,8 @@ from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
 from empslurm.train.data import TaskData
 from empslurm.train.loop import Member, Settings
-from empslurm.train.node import Node, train_members
+from empslurm.train.node import Node
+from empslurm.train.together import train_members
 from empslurm.train.tokens import Tokens
 
 ADAPTER = Adapter(reduction_factor=4)

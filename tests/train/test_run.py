@@ -9,8 +9,7 @@ from empslurm import predictions
 from empslurm.cells import from_identity
 from empslurm.cli import main
 from empslurm.store import RunsRoot
-from empslurm.train import node as nodes
-from empslurm.train.memory import cells_that_fit
+from empslurm.train.run import alike
 
 MANIFEST = """
 name: small
@@ -83,11 +82,5 @@ def test_two_processes_give_the_same_results_as_one(world):
 
 def test_a_pack_is_cut_into_cells_that_are_alike(world, tmp_path):
     cells = [from_identity(folder.identity()) for _, folder in results(world / "one").values()]
-    assert sorted(len(group) for group in nodes.alike(cells, RunsRoot(tmp_path))) == [1, 1, 1, 1]
-    assert [len(group) for group in nodes.alike([cells[0], cells[0]], RunsRoot(tmp_path))] == [2]
-
-
-def test_cells_of_one_pass_are_what_the_measured_memory_holds():
-    assert cells_that_fit(one=5.0, two=7.0, free=40.0) == 16  # 3 + 2 per cell in 36
-    assert cells_that_fit(one=5.0, two=5.0, free=40.0) > 1
-    assert cells_that_fit(one=50.0, two=90.0, free=40.0) == 1
+    assert sorted(len(group) for group in alike(cells, RunsRoot(tmp_path))) == [1, 1, 1, 1]
+    assert [len(group) for group in alike([cells[0], cells[0]], RunsRoot(tmp_path))] == [2]

@@ -1,0 +1,188 @@
+"""Run packs on this node: claim each cell, train them together, commit each; a failure is one cell's alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from empslurm.cells import TRAINED, Cell
+from empslurm.errors import ClaimLostError, DataError, StoreError
+from empslurm.plan import Pack
+from empslurm.store import Claim, Liveness, RunsRoot
+from empslurm.tasks import Registry
+from empslurm.train import trials
+from empslurm.train.derive import derive_members
+from empslurm.train.failure import record
+from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings
+from empslurm.train.node import Node
+from empslurm.train.start import needs_library
+from empslurm.train.together import train_members
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What became of the cells of a run, by id."""
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+class Stop:
+    """Turns TERM, INT and USR1 into a flag that the loop reads between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.asked = True
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def run_packs(
+    packs: Sequence[Pack],
+    *,
+    root: RunsRoot,
+    data_root: Path,
+    registry: Registry,
+    settings: Settings,
+    alive: Liveness,
+    identity: Mapping[str, Any],
+    say: Say = lambda _: None,
+    others: Sequence[Cell] = (),
+) -> Tally:
+    """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
+
+    `others`: trials that belong to other processes; those of this one's studies that nobody runs are taken over last.
+    `identity`: job id, restart count and log file of this process, as claims hold them.
+    """
+    mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
+    if len(mixed) > 1:
+        raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
+    # Unless it is told that there is no GPU, several processes on a CPU would each believe to be the only one.
+    accelerator = Accelerator(mixed_precision=mixed.pop() if mixed else "no", cpu=not torch.cuda.is_available())
+    stop = Stop()
+    settings = replace(settings, stop=stop)
+    node, tally = Node(root, data_root, registry, accelerator), Tally()
+    for cells in (cells for pack in packs for cells in alike(pack.cells, root)):
+        if stop():
+            tally.interrupted = True
+            break
+        _run_together(cells, node, settings, alive, identity, tally, say)
+    studies = {cell.study for pack in packs for cell in pack.cells if cell.kind == "trial"}
+    for cell in (cell for cell in others if cell.kind == "trial" and cell.study in studies):
+        if tally.interrupted or stop():
+            break
+        if root.cell(cell.id).state(alive).state in ("pending", "lost"):
+            _run_together([cell], node, settings, alive, identity, tally, say)
+    return tally
+
+
+def alike(cells: Sequence[Cell], root: RunsRoot) -> list[list[Cell]]:
+    """Cells that can share a data pass and a bank: one task, seed, data, backbone, adapter and kind of stack.
+
+    A trial is alone, since its parameters are its own, and so is a cell that only the library can train.
+    """
+    groups: dict[object, list[Cell]] = {}
+    for cell in cells:
+        alone = cell.kind == "trial" or (cell.kind in TRAINED and needs_library(cell, root))
+        mode = cell.source_use.mode if cell.source_use is not None else None
+        key: tuple[object, ...] = (
+            cell.kind,
+            cell.target,
+            cell.seed,
+            cell.data,
+            cell.backbone,
+            cell.adapter,
+            cell.training,
+            mode,
+        )
+        key = (*key, cell.id) if alone else key
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
+def _run_together(
+    cells: Sequence[Cell],
+    node: Node,
+    settings: Settings,
+    alive: Liveness,
+    identity: Mapping[str, Any],
+    tally: Tally,
+    say: Say,
+) -> None:
+    """Claim the cells, train those that this process got, and let go of the claims, whatever came of it."""
+
+    def lost(member: Member, error: Exception) -> None:
+        if isinstance(error, ClaimLostError):
+            say(str(error))
+            tally.skipped.append(member.cell.id)
+            return
+        tally.failed.append(member.cell.id)
+        record(error, member, node.accelerator, say)
+
+    members: list[Member] = []
+    for cell in cells:
+        claim = _claim(cell, node, alive, identity, tally, say)
+        if claim is not None:
+            members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
+    try:
+        trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
+        run = train_members if trained else derive_members
+        ready = [member for member in members if _drawn(member, node, lost)]
+        for member in run(ready, node, settings, lost, say):
+            tally.done.append(member.cell.id)
+    except Interrupted:
+        tally.interrupted = True
+    finally:
+        if node.accelerator.is_main_process:
+            for member in members:
+                member.folder.release(member.claim)
+
+
+def _claim(
+    cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any], tally: Tally, say: Say
+) -> Claim | None:
+    """The main process claims for all of them; None when there is nothing to do here, or its folder is damaged."""
+    box: list[Any] = [None]
+    folder = node.root.cell(cell.id)
+    if node.accelerator.is_main_process:
+        try:
+            folder.create(cell)
+            box[0] = folder.take(alive, **identity)
+            if box[0] is None:
+                tally.skipped.append(cell.id)
+                if folder.result() is None:
+                    say(f"{cell.id} is left alone: another process runs it")
+        except StoreError as error:  # this cell's alone: without a claim there is no place to note it
+            tally.failed.append(cell.id)
+            say(f"{cell.id} is left out: {error}")
+    if node.accelerator.num_processes > 1:
+        broadcast_object_list(box)
+    claim: Claim | None = box[0]
+    return claim
+
+
+def _drawn(member: Member, node: Node, lost: Lost) -> bool:
+    """Give a trial its parameters and its judge; False where that failed, which `lost` is told."""
+    if member.cell.kind != "trial":
+        return True
+    try:
+        course = trials.Course(node.root, member.cell, node.registry.tasks[member.cell.target].metric, node.accelerator)
+        member.cell, member.judge = course.cell, course.judge
+    except Exception as error:
+        lost(member, error)
+        return False
+    return True
