@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from empslurm.report.summary import Summary
 
 SHOWN_MISSING = 12  # of one state; the file has all
+BESIDE = 3  # columns of the terminal that a column takes beside its text: a space at each end, and one between
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -138,11 +139,11 @@ def show(table: Table, out: Output) -> None:
 def _parts(table: Table, width: int) -> list[list[int]]:
     """Column numbers of each part, the label columns first in all of them."""
     labels = list(range(table.n_labels))
-    room = width - 2 - sum(_width(table, at) + 2 for at in labels)
+    room = width - 1 - sum(_width(table, at) + BESIDE for at in labels)
     parts: list[list[int]] = [[]]
     left = room
     for at in range(table.n_labels, len(table.columns)):
-        needed = _width(table, at) + 2
+        needed = _width(table, at) + BESIDE
         if parts[-1] and needed > left:
             parts.append([])
             left = room

@@ -7,6 +7,7 @@ import pytest
 from empslurm import reference
 from empslurm.cli import main
 from empslurm.gather import gather
+from empslurm.report import formats
 from empslurm.report import write as write_module
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
@@ -99,21 +100,22 @@ def test_the_long_table_of_a_gather_is_a_results_file(root, tmp_path):
     assert new == old
 
 
-def test_narrow_terminals_get_tables_in_parts(capsys, monkeypatch):
+@pytest.mark.parametrize("width", range(50, 90))
+@pytest.mark.parametrize("n_columns", [2, 7])
+def test_narrow_terminals_get_tables_in_parts(capsys, monkeypatch, width, n_columns):
     from empslurm.cli.gather import show
     from empslurm.cli.output import Output
-    from empslurm.gather import published
-    from empslurm.report.scores import score_tables
-    from empslurm.report.tables import table_of_scores
 
-    monkeypatch.setenv("COLUMNS", "60")
-    gathered = published(registry())
-    show(table_of_scores(score_tables(gathered, gathered.groups[0])[0], registry()), Output(json=False))
+    monkeypatch.setenv("COLUMNS", str(width))
+    head = ("target", *(f"name{at} of{at}" for at in range(n_columns)))
+    row = tuple(formats.text(f"{at}" * 11) for at in range(n_columns + 1))
+    table = formats.Table(name="x", title="wide", caption="end", head=(head,), columns=head, rows=(row,))
+    show(table, Output(json=False))
     said = capsys.readouterr().out
-    assert said.count("Condolence") > 1
-    assert "…" not in said
-    table = said.split("Sources are rows")[0]
-    assert max(map(len, table.splitlines())) <= 60
+    assert max(map(len, said.splitlines())) <= width
+    words = {word for name in head for word in name.split()} | {entry.text for entry in row}
+    assert words <= set(said.split())  # nothing is cut
+    assert said.count("target") == 1 if n_columns == 2 else said.count("target") > 1
 
 
 def test_several_settings_have_folders_of_their_own(tmp_path):
