@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from empslurm.searches import finished_trials, preset_text, second_stage_scores,
 from empslurm.store import RunsRoot
 
 if TYPE_CHECKING:
+    from empslurm.report.formats import Entry, Table
     from empslurm.report.search import SearchResults
 
 
@@ -61,13 +63,15 @@ def results(plan: Plan, root: RunsRoot) -> SearchResults:
         seeds=manifest.seeds,
         trials=finished_trials(root, plan.cells),
         second=second_stage_scores(root, plan),
+        n_second=sum(cell.kind == "baseline" for cell in plan.cells),
+        waiting=plan.waiting,
         registry=manifest.registry,
     )
 
 
 def report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
     """Write and show what there is so far."""
-    from empslurm.report.search import tables, write
+    from empslurm.report.search import caution, progress, tables, write
 
     found = results(plan, root)
     written = write(found, given.out or root.gathered / plan.manifest.name)
@@ -78,17 +82,24 @@ def report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -
             "selected_on": "validation",
             "n_finished": {task: len(found.trials.get(task, ())) for task in found.tasks},
             "n_planned": found.n_trials,
-            "tables": {table.name: [[entry.plain for entry in row] for row in table.rows] for table in made},
+            "second_stage": {"n_scored": found.n_scored, "n_planned": found.n_second, "waiting": found.waiting},
+            "caution": caution(found),
+            "tables": {table.name: [_named(table, row) for row in table.rows] for table in made},
             "files": [str(path) for path in written],
+            "report": str(written[-1]),
         }
     )
     for table in made:
-        out.table(table.title, table.columns, [[entry.text for entry in row] for row in table.rows])
+        out.table(table.title, table.head[0], [[entry.text for entry in row] for row in table.rows])
         out.line(table.caption)
-    if plan.waiting:
-        out.line(f"! {plan.waiting}", style="yellow")
+    for sentence in progress(found):
+        out.line(sentence, style="yellow" if plan.waiting else "")
     out.line(f"written: {written[-1]}")
     return 0
+
+
+def _named(table: Table, row: Sequence[Entry]) -> dict[str, object]:
+    return {name: entry.plain for name, entry in zip(table.columns, row, strict=True)}
 
 
 def _freeze(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:

@@ -8,13 +8,35 @@ import numpy as np
 
 from empslurm.analysis.themes import ThemeCell
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
-from empslurm.report.formats import Entry, Table, number, shown, text
+from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
 from empslurm.report.significance import CONTROL, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
 OUTCOMES = ("improvement", "harm", "no difference", "undecided")
+# Plain name -> what is printed.
+VERDICT_COLUMNS = {
+    "source": "source",
+    "target": "target",
+    "verdict": "verdict",
+    "baseline": "baseline",
+    "transfer": "transfer",
+    "difference": "difference",
+    "low": "low",
+    "high": "high",
+    "percent": "%",
+    "percent_low": "% low",
+    "percent_high": "% high",
+    "p_value": "p",
+    "p_bh": "p (BH)",
+    "p_holm": "p (Holm)",
+    "smallest_detectable": "detectable",
+    "n_seeds": "seeds",
+    "paper_p": "p, paper's test",
+    "paper_test": "paper's test",
+    "disagreement_or_reason": "disagreement or reason",
+}
 
 
 def part_name(fraction: float) -> str:
@@ -44,50 +66,14 @@ def verdict_table(one: Significance, study: Study) -> Table:
         origin.append(
             (verdict.source, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ()))))
         )
-    columns: tuple[str, ...] = (
-        "source",
-        "target",
-        "verdict",
-        "baseline",
-        "transfer",
-        "difference",
-        "low",
-        "high",
-        "percent",
-    )
-    columns += ("percent_low", "percent_high", "p_value", "p_bh", "p_holm", "smallest_detectable", "n_seeds")
-    columns += ("paper_p", "paper_test", "disagreement_or_reason")
-    return Table(
+    return flat(
         name=f"verdicts{part_name(one.fraction)}",
         title=f"Does the source help?{_part_title(one)}",
         caption=verdict_caption(one),
-        head=(
-            (
-                "source",
-                "target",
-                "verdict",
-                "baseline",
-                "transfer",
-                "difference",
-                "low",
-                "high",
-                "%",
-                "% low",
-                "% high",
-                "p",
-                "p (BH)",
-                "p (Holm)",
-                "detectable",
-                "seeds",
-                "p, paper's test",
-                "paper's test",
-                "disagreement or reason",
-            ),
-        ),
-        columns=columns,
-        rows=tuple(rows),
+        columns=VERDICT_COLUMNS,
+        rows=rows,
         n_labels=3,
-        origin=tuple(origin),
+        origin=origin,
     )
 
 
@@ -187,66 +173,49 @@ def theme_tables(panels: Sequence[ThemePanels]) -> tuple[Table, ...]:
 
 
 def _theme_table(panel: ThemePanels) -> Table:
-    rows = []
-    for gain, harm in zip(panel.gains, panel.harms, strict=True):
-        rows.append(
-            (
-                text(gain.source_theme),
-                text(gain.target_theme),
-                *_theme_entries(gain),
-                *_theme_entries(harm),
-                Entry(text=str(gain.n_pairs), raw=gain.n_pairs),
-                Entry(text=str(gain.n_undecided), raw=gain.n_undecided),
-            )
+    rows = [
+        (
+            text(gain.source_theme),
+            text(gain.target_theme),
+            *_theme_entries(gain),
+            *_theme_entries(harm),
+            whole(gain.n_pairs),
+            whole(gain.n_undecided),
         )
+        for gain, harm in zip(panel.gains, panel.harms, strict=True)
+    ]
     good = "improvement" if panel.fraction == 1.0 else "not harmed"
     test = "default" if panel.test == "the default verdict" else "paper"
     where = "top" if panel.fraction == 1.0 else "bottom"
-    return Table(
+    return flat(
         name=f"figure3-{test}{part_name(panel.fraction)}",
         number=f"Figure 3, {where}",
         title=f"Transfer by theme, {panel.test}"
         + ("" if panel.fraction == 1.0 else f", {panel.fraction * 100:g} % of the data against the full-data baseline"),
         caption=f"{panel.n_pairs} pairs. Rates are of decided pairs, with Wilson's 95 % intervals, which take pairs as "
         "independent. The paper prints this figure without values.",
-        head=(
-            (
-                "source theme",
-                "target theme",
-                good,
-                "rate",
-                "low",
-                "high",
-                "harm",
-                "rate",
-                "low",
-                "high",
-                "pairs",
-                "undecided",
-            ),
-        ),
-        columns=(
-            "source_theme",
-            "target_theme",
-            good.replace(" ", "_"),
-            "rate",
-            "low",
-            "high",
-            "harm",
-            "harm_rate",
-            "harm_low",
-            "harm_high",
-            "n_pairs",
-            "n_undecided",
-        ),
-        rows=tuple(rows),
+        columns={
+            "source_theme": "source theme",
+            "target_theme": "target theme",
+            good.replace(" ", "_"): good,
+            "rate": "rate",
+            "low": "low",
+            "high": "high",
+            "harm": "harm",
+            "harm_rate": "rate",
+            "harm_low": "low",
+            "harm_high": "high",
+            "n_pairs": "pairs",
+            "n_undecided": "undecided",
+        },
+        rows=rows,
         n_labels=2,
     )
 
 
 def _theme_entries(cell: ThemeCell) -> tuple[Entry, ...]:
     return (
-        Entry(text=str(cell.n), raw=cell.n),
+        whole(cell.n),
         number(cell.rate, 2),
         number(cell.low, 2),
         number(cell.high, 2),
@@ -263,17 +232,22 @@ def effect_table(one: Significance) -> Table | None:
             number(effect.mean, signed=True),
             number(effect.low, signed=True),
             number(effect.high, signed=True),
-            Entry(text=str(effect.n_pairs), raw=effect.n_pairs),
+            whole(effect.n_pairs),
         )
         for effect in one.effects
     ]
-    return Table(
+    return flat(
         name=f"theme-effects{part_name(one.fraction)}",
         title="Mean difference to the baseline by source theme",
         caption="95 % intervals that carry the shared baselines and test examples. Units are mixed: macro F1 and r.",
-        head=(("source theme", "mean difference", "low", "high", "pairs"),),
-        columns=("source_theme", "mean", "low", "high", "n_pairs"),
-        rows=tuple(rows),
+        columns={
+            "source_theme": "source theme",
+            "mean": "mean difference",
+            "low": "low",
+            "high": "high",
+            "n_pairs": "pairs",
+        },
+        rows=rows,
     )
 
 
@@ -354,27 +328,26 @@ def limited_table(study: Study) -> Table | None:
                 (
                     text(f"{one.fraction * 100:g} %"),
                     text(name),
-                    *(Entry(text=str(tally[outcome]), raw=tally[outcome]) for outcome in OUTCOMES),
+                    *(whole(tally[outcome]) for outcome in OUTCOMES),
                     number(rate, 2),
                     number(mean, signed=True),
                 )
             )
     if not rows:
         return None
-    return Table(
+    return flat(
         name="limited-data",
         title="Limited data: part of the target's data against the full-data baseline",
         caption="Not harmed: no significant loss by the default verdict, of decided pairs. Sources are trained on all "
         "of theirs; validation and test parts are whole. The control is the baseline with the same part of the data.",
-        head=(("data", "model", *OUTCOMES, "not harmed", "mean difference"),),
-        columns=(
-            "fraction",
-            "model",
-            *(outcome.replace(" ", "_") for outcome in OUTCOMES),
-            "not_harmed",
-            "mean_difference",
-        ),
-        rows=tuple(rows),
+        columns={
+            "fraction": "data",
+            "model": "model",
+            **{outcome.replace(" ", "_"): outcome for outcome in OUTCOMES},
+            "not_harmed": "not harmed",
+            "mean_difference": "mean difference",
+        },
+        rows=rows,
         n_labels=2,
     )
 

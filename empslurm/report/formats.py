@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,39 @@ class Table:
     origin: tuple[tuple[str, str, str], ...] = ()  # row, column, ids of the cells behind the number
 
 
+def flat(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    columns: Mapping[str, str],
+    rows: Sequence[tuple[Entry, ...]],
+    n_labels: int = 1,
+    number: str = "",
+    origin: Sequence[tuple[str, str, str]] = (),
+) -> Table:
+    """A table with one header line. `columns`: plain name -> what is printed above it."""
+    return Table(
+        name=name,
+        title=title,
+        caption=caption,
+        head=(tuple(columns.values()),),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        n_labels=n_labels,
+        number=number,
+        origin=tuple(origin),
+    )
+
+
 def text(value: object) -> Entry:
     """A cell of words."""
     return Entry(text=MISSING if value is None or value == "" else str(value))
+
+
+def whole(value: int) -> Entry:
+    """A cell with a whole number."""
+    return Entry(text=str(value), raw=value)
 
 
 def number(value: float, digits: int = 3, *, short: bool = False, signed: bool = False) -> Entry:

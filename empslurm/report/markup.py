@@ -1,9 +1,10 @@
-"""Pieces of the page: escaped text, sortable tables, heat maps with hover values, bars."""
+"""The document and the pieces of a page: escaped text, sortable tables, heat maps with hover values, bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,29 @@ from numpy.typing import NDArray
 from empslurm.report.figures import DIVERGING, SEQUENTIAL, values_of
 from empslurm.report.formats import Entry, Table
 
+HERE = Path(__file__).parent
+# Nothing may be loaded, from anywhere: what a page needs is in it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
 Tip = Callable[[int, int], str]  # row and column of a heat map -> what hovering says
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around its body, with the style and script that the pieces below need."""
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>{(HERE / 'report.css').read_text()}</style>"
+    )
+    inside = body + '<div id="tip" role="tooltip" hidden></div>'
+    script = f"<script>{(HERE / 'report.js').read_text()}</script>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{inside}{script}</body></html>\n'
+
+
+def warning(text: str) -> str:
+    """What a reader must not miss."""
+    return paragraph(text, class_="warn")
 
 
 def element(name: str, inside: str, **attributes: str) -> str:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
@@ -23,10 +22,7 @@ from empslurm.report.significance import PairResult
 from empslurm.report.study import Study
 from empslurm.report.tables import improvements, suffix, title_of
 
-HERE = Path(__file__).parent
 QUESTION = "Does training on task A first help task B?"
-# Nothing may be loaded, from anywhere: what the page needs is in it.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 SHOWN_MISSING = 200
 OUTLIER = 0.5  # of its column's median: a run that did not learn
 FEWEST_FOR_OUTLIER = 5
@@ -46,16 +42,7 @@ def page(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table]
     for number, section in enumerate(sections):
         body.append(_group(section, f"g{number}", alone=len(sections) == 1))
     body += [_ratings(fixed), _missing(gathered), _provenance(gathered, sections)]
-    title = f"empslurm: {gathered.name}"
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
-        f"<style>{(HERE / 'report.css').read_text()}</style>"
-    )
-    inside = "".join(body) + '<div id="tip" role="tooltip" hidden></div>'
-    script = f"<script>{(HERE / 'report.js').read_text()}</script>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{inside}{script}</body></html>\n'
+    return markup.document(f"empslurm: {gathered.name}", "".join(body))
 
 
 def _opening(gathered: Gathered, sections: Sequence[Section]) -> str:
@@ -76,18 +63,16 @@ def _opening(gathered: Gathered, sections: Sequence[Section]) -> str:
     ]
     if any("sample" in section.study.group.notes.values() for section in sections):
         made.append(
-            _warning("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
+            markup.warning(
+                "PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task."
+            )
         )
     refused = [cell for cell in gathered.missing if cell.state == "refused"]
     if refused:
-        made.append(_warning(f"{len(refused)} results do not verify and are in no table; they are listed below."))
+        made.append(markup.warning(f"{len(refused)} results do not verify and are in no table; they are listed below."))
     if not sections:
-        made.append(_warning("No cell has a result yet."))
+        made.append(markup.warning("No cell has a result yet."))
     return "".join(made)
-
-
-def _warning(text: str) -> str:
-    return markup.paragraph(text, class_="warn")
 
 
 def _state(gathered: Gathered, sections: Sequence[Section]) -> list[tuple[str, str]]:
@@ -136,7 +121,7 @@ def _verdicts(section: Section, prefix: str) -> str:
     made += [markup.paragraph(sentence) for sentence in findings.headline(given)]
     for name in ("verdicts", "the paper's test", "limited data (Figure 3, bottom)", "Figure 3"):
         if name in given.lacking:
-            made.append(_warning(f"Missing: {name}: {given.lacking[name]}."))
+            made.append(markup.warning(f"Missing: {name}: {given.lacking[name]}."))
     for table in _named(section, "verdicts"):
         made.append(markup.sortable(table, f"{prefix}-{table.name}", tall=True))
     for table in _named(section, "figure3", "theme-effects", "limited-data"):
@@ -167,7 +152,7 @@ def _heat(section: Section, prefix: str) -> str:
         made.append(markup.heat_map(one, f"{prefix}-{one.name}", _plain_tip(one), diverging=False, unit=""))
     for name in ("Figure 9", "Figure 10"):
         if name in given.lacking:
-            made.append(_warning(f"Missing: {name}: {given.lacking[name]}."))
+            made.append(markup.warning(f"Missing: {name}: {given.lacking[name]}."))
     return "".join(made)
 
 
@@ -216,7 +201,7 @@ def _importance(section: Section, prefix: str) -> str:
     made = [markup.heading(2, "Which features predict the improvement, and is that to be believed", id="importance")]
     if audit is None:
         why = section.study.lacking.get("Figure 2 and Table 6", "no results")
-        return "".join([*made, _warning(f"Missing: Figure 2 and Table 6: {why}.")])
+        return "".join([*made, markup.warning(f"Missing: Figure 2 and Table 6: {why}.")])
     lead = markup.paragraph(audit.sentence, class_="" if audit.interpretable else "warn")
     made += [lead, _audit_facts(audit), markup.heading(3, "Figure 2: drop in held-out R² when a feature is permuted")]
     made.append(
@@ -332,7 +317,7 @@ def _cost(given: Study) -> str:
     if spent is not None and spent.n_starts:
         made.append(markup.paragraph(f"Jobs of this manifest: {spent}."))
     if not found:
-        return "".join([*made, _warning("Missing: these results say nothing of what they cost.")])
+        return "".join([*made, markup.warning("Missing: these results say nothing of what they cost.")])
     made.append(markup.facts(found))
     measured = bool(given.group.runs["energy_j"].notna().any()) or (spent is not None and spent.energy_wh > 0)
     if not measured:

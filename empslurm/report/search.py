@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from empslurm import files
 from empslurm.analysis.search import N_RANKED, best_so_far, importances, interval, mean_ranks
 from empslurm.config import AdapterKind
-from empslurm.report.formats import MISSING, Entry, Table, number, text, write_forms
+from empslurm.report import markup
+from empslurm.report.formats import MISSING, Entry, Table, flat, number, text, whole, write_forms
 from empslurm.report.search_figures import Axis, history, parallel, slices
-from empslurm.searches import Finished, SecondScores, best_trial, scores_by_type
+from empslurm.searches import Finished, Outcome, SecondScores, best_trial, scores_by_type
 from empslurm.tasks import Registry
 
+PAGE = "search.html"
 LR_SHOWN = 1e-4  # smaller ones would lose their digits in the paper's five decimals
+# Plain name of a column -> what is printed, where that is another.
+PRINTED = {"batch_size": "batch size", "lr": "learning rate", "mean_rank": "mean rank", "n_seeds": "seeds"}
 SELECTION = "Selected on the validation part alone; no trial has looked at the test part."
 
 
@@ -34,6 +39,18 @@ class SearchResults:
     second: SecondScores
     registry: Registry
 
+    n_second: int  # cells of the second stage, as far as it is planned
+    waiting: str  # why the second stage is not planned yet
+
+    @property
+    def n_scored(self) -> int:
+        """Cells of the second stage that have a score."""
+        return sum(len(seeds) for row in self.second.values() for seeds in row.values())
+
+    def n_through(self, outcome: Outcome) -> int:
+        """Trials of all tasks with this outcome."""
+        return sum(one.outcome == outcome for trials in self.trials.values() for one in trials)
+
 
 def tables(found: SearchResults) -> list[Table]:
     """Table 4's form, the best score of each type, and the second stage where there is one."""
@@ -41,19 +58,34 @@ def tables(found: SearchResults) -> list[Table]:
     return [*made, _second(found)] if found.second else made
 
 
-def _metric(found: SearchResults, task: str) -> str:
-    return found.registry.tasks[task].metric
+def progress(found: SearchResults) -> list[str]:
+    """How far the search is, as sentences."""
+    n = sum(map(len, found.trials.values()))
+    complete, pruned = found.n_through("complete"), found.n_through("pruned")
+    planned = found.n_trials * len(found.tasks)
+    said = [f"{n} of {planned} trials are through: {complete} complete, {pruned} pruned."]
+    if found.n_second:
+        said.append(f"{found.n_scored} of {found.n_second} cells of the second stage have a score.")
+    return [*said, f"Not final: {found.waiting}."] if found.waiting else said
 
 
-def _caution(found: SearchResults) -> str:
+def caution(found: SearchResults) -> str:
     """What a reader must not take from a search of this size."""
     each = found.n_trials / max(1, len(found.types))
     if each >= N_RANKED:
         return f"A type had {each:.0f} of a task's trials on average."
     return (
-        f"A type had {each:.1f} of a task's {found.n_trials} trials on average, each with its own learning rate and "
-        "batch size: this says which configuration to use, and ranks no adapter type."
+        f"{found.n_trials} trials of a task rank no adapter type: each type had {each:.1f} of them on average, every "
+        "trial with its own learning rate and batch size. They say which configuration to use."
     )
+
+
+def _metric(found: SearchResults, task: str) -> str:
+    return found.registry.tasks[task].metric
+
+
+def _rate(lr: float) -> Entry:
+    return Entry(text=f"{lr:.5f}" if lr >= LR_SHOWN else f"{lr:.1e}", raw=lr)
 
 
 def _table_4(found: SearchResults) -> Table:
@@ -61,37 +93,30 @@ def _table_4(found: SearchResults) -> Table:
     for task in found.tasks:
         trials = found.trials.get(task, ())
         best = best_trial(trials)
-        outcomes = [sum(one.outcome == outcome for one in trials) for outcome in ("complete", "pruned")]
-        counts = tuple(Entry(text=str(value), raw=value) for value in outcomes)
+        outcomes = [whole(sum(one.outcome == outcome for one in trials)) for outcome in get_args(Outcome)]
         if best is None or best.validation is None:
-            rows.append((text(task), *(text(None) for _ in range(6)), *counts))
+            rows.append((text(task), *(text(None) for _ in range(6)), *outcomes))
             continue
-        training = best.training
         rows.append(
             (
                 text(task),
-                Entry(text=str(best.best_epoch), raw=best.best_epoch),
-                Entry(text=str(training.batch_size), raw=training.batch_size),
-                Entry(text=f"{training.lr:.5f}" if training.lr >= LR_SHOWN else f"{training.lr:.1e}", raw=training.lr),
+                whole(best.best_epoch),
+                whole(best.training.batch_size),
+                _rate(best.training.lr),
                 text(best.adapter.kind),
                 text(_metric(found, task)),
                 number(best.validation),
-                *counts,
+                *outcomes,
             )
         )
-    columns = ("task", "epochs", "batch size", "learning rate", "adapter", "metric", "validation", "complete", "pruned")
-    caption = (
-        f"Best epoch, batch size and learning rate of each task's best trial (sampler {found.sampler}, pruner "
-        f"{found.pruner}). {SELECTION} {_caution(found)}"
-    )
-    title = "Hyper-parameters found"
-    return Table(
+    names = ("task", "epochs", "batch_size", "lr", "adapter", "metric", "validation", *get_args(Outcome))
+    return flat(
         name="search_table4",
-        title=title,
-        caption=caption,
-        head=(columns,),
-        columns=columns,
-        rows=tuple(rows),
+        title="Hyper-parameters found",
+        caption=f"Best epoch, batch size and learning rate of each task's best trial (sampler {found.sampler}, pruner "
+        f"{found.pruner}). {SELECTION} {caution(found)}",
+        columns={name: PRINTED.get(name, name) for name in names},
+        rows=rows,
         number="Table 4",
     )
 
@@ -109,53 +134,52 @@ def _types(found: SearchResults) -> Table:
             is_best = best is not None and best == max(scores[task].values())
             entries.append(Entry(text=f"{shown} ({n})", bold=is_best, raw=best if best is not None else ""))
         rows.append((text(kind), *entries, number(ranks[kind], 1)))
-    columns = ("adapter", *found.tasks, "mean rank")
-    caption = (
-        f"Best validation score of each adapter type among a task's complete trials, finished trials of the type in "
-        f"brackets; the best of a task is bold. {_caution(found)} {SELECTION}"
-    )
-    return Table(
+    return flat(
         name="search_types",
         title="Adapter types in the trials",
-        caption=caption,
-        head=(columns,),
-        columns=columns,
-        rows=tuple(rows),
+        caption="Best validation score of each adapter type among a task's complete trials, finished trials of the "
+        f"type in brackets; the best of a task is bold. {caution(found)} {SELECTION}",
+        columns={name: PRINTED.get(name, name) for name in ("adapter", *found.tasks, "mean_rank")},
+        rows=rows,
     )
 
 
 def _second(found: SearchResults) -> Table:
     """Each type's validation score with each task's best batch size and learning rate, over seeds."""
-    kinds = [kind for kind in found.types if any(kind in row for row in found.second.values())]
     means = {
         task: {kind: interval([score for _, score, _ in seeds.values()]) for kind, seeds in row.items()}
         for task, row in found.second.items()
     }
+    kinds = [kind for kind in found.types if any(kind in row for row in found.second.values())]
     ranks = mean_ranks({task: {kind: one.mean for kind, one in row.items()} for task, row in means.items()}, kinds)
     rows = []
-    for kind in kinds:
-        entries = []
-        for task in found.tasks:
-            one = means.get(task, {}).get(kind)
-            if one is None:
-                entries.append(text(None))
-                continue
-            span = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
-            best = one.mean == max(other.mean for other in means[task].values())
-            entries.append(Entry(text=f"{one.mean:.3f}{span}", bold=best, raw=one.mean))
-        rows.append((text(kind), *entries, number(ranks[kind], 1)))
-    columns = ("adapter", *found.tasks, "mean rank")
-    caption = (
-        f"Mean validation score over {len(found.seeds)} seeds with its 95 % t interval; each task with the batch size "
-        f"and learning rate of its best trial. Intervals that overlap decide nothing. {SELECTION}"
-    )
-    return Table(
+    for task, row in found.second.items():
+        best = max(means[task], key=lambda kind: means[task][kind].mean)
+        for kind, seeds in row.items():
+            one, training = means[task][kind], next(iter(seeds.values()))[0].hyper_parameters
+            rows.append(
+                (
+                    text(task),
+                    text(kind),
+                    text(_metric(found, task)),
+                    replace(number(one.mean), bold=kind == best),
+                    *(number(float("nan") if end is None else end) for end in (one.low, one.high)),
+                    whole(one.n),
+                    whole(training.batch_size),
+                    _rate(training.lr),
+                    number(ranks[kind], 1),
+                )
+            )
+    names = ("task", "adapter", "metric", "mean", "low", "high", "n_seeds", "batch_size", "lr", "mean_rank")
+    return flat(
         name="search_second_stage",
         title="The second stage",
-        caption=caption,
-        head=(columns,),
-        columns=columns,
-        rows=tuple(rows),
+        caption=f"Mean validation score over {len(found.seeds)} seeds with its 95 % t interval; each task with the "
+        "batch size and learning rate of its best trial. The highest mean of a task is bold, and is what `search "
+        f"freeze` keeps; intervals that overlap rank nothing. {SELECTION}",
+        columns={name: PRINTED.get(name, name) for name in names},
+        rows=rows,
+        n_labels=3,
     )
 
 
@@ -220,54 +244,36 @@ def importance_table(found: SearchResults) -> Table:
         "Share of each parameter in what the three explain of the validation score, by functional ANOVA over finished "
         "trials with a score; with so few trials it says where to look, not what is so."
     )
-    return Table(
+    return flat(
         name="search_importances",
         title="Importance of the parameters",
         caption=caption,
-        head=(("task", *names),),
-        columns=("task", *names),
-        rows=tuple(rows),
+        columns={name: PRINTED.get(name, name) for name in ("task", *names)},
+        rows=rows,
     )
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:.5rem 0}th,td{padding:.2rem .7rem;border-bottom:1px solid #ddd}"
-    "td{text-align:right}td:first-child,th{text-align:left}figure{margin:1.5rem 0}svg{max-width:100%;height:auto}"
-)
 
-
-def section(found: SearchResults) -> str:
-    """The HTML of a search, without the page around it: for the report of a study."""
-    parts = [f"<h2>Search {html.escape(found.name)}</h2>"]
-    parts += [_html_table(table) for table in (*tables(found), importance_table(found))]
-    parts += [
-        f'<figure id="{html.escape(one.name)}">{one.svg}<figcaption>{html.escape(one.caption)}</figcaption></figure>'
-        for one in figures(found)
+def page(found: SearchResults, made: Sequence[Table]) -> str:
+    """One self-contained document with these tables and the figures."""
+    body = [
+        markup.heading(1, f"Search {found.name}"),
+        markup.paragraph(f"What to train each of {len(found.tasks)} tasks with. {SELECTION}", class_="lead"),
+        *map(markup.paragraph, progress(found)),
+        markup.warning(caution(found)),
+        *(markup.sortable(table, table.name) for table in made),
     ]
-    return "\n".join(parts)
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    body = "".join("<tr>" + "".join(_html_cell(entry) for entry in row) + "</tr>" for row in table.rows)
-    title, caption = html.escape(table.title), html.escape(table.caption)
-    return f"<h3>{title}</h3><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{caption}</p>"
-
-
-def _html_cell(entry: Entry) -> str:
-    shown = html.escape(entry.text)
-    return f"<td>{f'<b>{shown}</b>' if entry.bold else shown}</td>"
+    for one in figures(found):
+        caption = markup.element("figcaption", html.escape(one.caption))
+        body.append(markup.element("figure", one.svg + caption, id=one.name))
+    return markup.document(f"empslurm: search {found.name}", "".join(body))
 
 
 def write(found: SearchResults, folder: Path) -> list[Path]:
-    """Tables as CSV, Markdown and LaTeX, and search.html, which needs nothing beside it."""
-    paths = [path for table in (*tables(found), importance_table(found)) for path in write_forms(table, folder)]
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(found.name)}</title>'
-        f"<style>{STYLE}</style></head><body>{section(found)}</body></html>\n"
-    )
-    files.write_text(folder / "search.html", page)
-    return [*paths, folder / "search.html"]
+    """Tables as CSV, Markdown and LaTeX, and last search.html, which needs nothing beside it."""
+    made = [*tables(found), importance_table(found)]
+    paths = [path for table in made for path in write_forms(table, folder)]
+    files.write_text(folder / PAGE, page(found, made))
+    return [*paths, folder / PAGE]

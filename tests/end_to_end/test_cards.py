@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.end_to_end.conftest import ROOT, Project
+from tests.project import ROOT, Project
 
 MOOD = """\
 id: kite_mood

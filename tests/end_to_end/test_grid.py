@@ -2,7 +2,7 @@
 
 import json
 
-from tests.end_to_end.conftest import Project
+from tests.project import Project
 
 
 def test_every_cell_is_done_with_a_result_that_verifies(trained: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 from empslurm.analysis.search import best_so_far, best_types, importances, interval, mean_ranks
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
-from empslurm.report.search import SearchResults, figures, importance_table, section, tables, write
+from empslurm.report.search import SearchResults, figures, importance_table, tables, write
 from empslurm.searches import Finished
 from empslurm.tasks import registry
 
@@ -57,6 +57,8 @@ def found() -> SearchResults:
         seeds=(1, 2),
         trials={"news_empathy": trials},
         second={"news_empathy": scores},  # type: ignore[arg-type]
+        n_second=4,
+        waiting="",
         registry=registry(),
     )
 
@@ -76,15 +78,17 @@ def test_table_4_has_the_best_complete_trial_and_says_what_it_was_selected_on(fo
     ]
     assert [entry.text for entry in table.rows[1][1:7]] == ["—"] * 6
     assert "validation part alone" in table.caption
-    assert "ranks no adapter type" in table.caption
+    assert "12 trials of a task rank no adapter type" in table.caption
     assert table.rows[0][3].raw == 1e-6 * 2**10
 
 
 def test_the_second_stage_has_intervals_over_seeds_and_a_single_seed_has_none(found: SearchResults) -> None:
-    rows = {row[0].text: row[1] for row in tables(found)[2].rows}
-    assert rows["seq_bn"].text == "0.550 [-0.085, 1.185]"
-    assert rows["seq_bn"].bold
-    assert rows["lora"].text == "0.300"
+    table = tables(found)[2]
+    rows = {row[1].text: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    shown = {kind: [row[name].text for name in ("mean", "low", "high", "n_seeds")] for kind, row in rows.items()}
+    assert shown == {"seq_bn": ["0.550", "−0.085", "1.185", "2"], "lora": ["0.300", "—", "—", "1"]}
+    assert [row["mean"].bold for row in rows.values()] == [True, False]
+    assert rows["lora"]["low"].plain == ""
 
 
 def test_figures_are_sound_svg_with_a_mark_per_trial_that_has_a_score(found: SearchResults) -> None:
@@ -102,11 +106,23 @@ def test_figures_are_sound_svg_with_a_mark_per_trial_that_has_a_score(found: Sea
 def test_a_page_needs_nothing_beside_it_and_hostile_names_stay_text(found: SearchResults, tmp_path: Path) -> None:
     paths = write(replace(found, name="<script>x</script>"), tmp_path)
     page = (tmp_path / "search.html").read_text()
-    assert "<script" not in page
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "<script>x" not in page
+    assert "Search &lt;script&gt;x&lt;/script&gt;" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
     HTMLParser().feed(page)
     assert {path.suffix for path in paths} == {".csv", ".md", ".tex", ".html"}
-    assert section(replace(found, name="<script>x</script>")) in page
+
+
+def test_a_page_opens_with_how_far_the_search_is_and_what_it_does_not_say(found: SearchResults, tmp_path: Path) -> None:
+    write(replace(found, waiting="one is slow"), tmp_path)
+    page = (tmp_path / "search.html").read_text()
+    opening = page[: page.index("<table")]
+    assert "12 of 24 trials are through: 11 complete, 1 pruned." in opening
+    assert "3 of 4 cells of the second stage have a score." in opening
+    assert "Not final: one is slow." in opening
+    assert "12 trials of a task rank no adapter type: each type had 6.0 of them on average" in opening
+    write(replace(found, n_trials=20), tmp_path)
+    assert "rank no adapter type" not in (tmp_path / "search.html").read_text()
 
 
 def test_importances_find_the_parameter_that_matters_and_are_left_out_with_few_trials(found: SearchResults) -> None:

@@ -10,7 +10,7 @@ from empslurm.scoring.choose import Chosen
 from empslurm.scoring.evidence import with_evidence
 from empslurm.store import RunsRoot
 from empslurm.train.backbone import load_encoder, load_tokenizer
-from tests.end_to_end.conftest import ROOT, Project
+from tests.project import Project, trained_on_sample
 
 MANIFEST = """\
 name: small
@@ -36,13 +36,7 @@ CONTEXTS = (("My cat died.",), (), ("First turn.", "Second turn, which is nearer
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with finished cells. Tests leave it as it is."""
-    project = Project(path=tmp_path_factory.mktemp("scoring"))
-    (project.path / "manifests").mkdir()
-    (project.path / "manifests" / "small.yaml").write_text(MANIFEST)
-    (project.path / "slurm").symlink_to(ROOT / "slurm")
-    project.call("data", "sample")
-    project.call("submit", "small", "--profile", "local")
-    return project
+    return trained_on_sample(tmp_path_factory.mktemp("scoring"), MANIFEST)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from empslurm.scoring import choose, inputs, outputs
 from empslurm.scoring.run import run_id
 from empslurm.store import RunsRoot
-from tests.end_to_end.conftest import Project
+from tests.project import Project
 from tests.scoring.conftest import TEXTS
 
 
