@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from empslurm.config import Backbone, Training
+from empslurm.config import ADAPTER_KINDS, Adapter, Backbone, Training
 from empslurm.tasks.schema import Task
 from empslurm.train import fisher
 from empslurm.train.backbone import load_model
+from empslurm.train.library import library_config
 from empslurm.train.tokens import Tokens
 
 N_EXAMPLES = 7
@@ -22,10 +23,13 @@ def task(kind: str) -> Task:
 
 @pytest.fixture(params=["classification", "regression"])
 def case(request):
-    """A tiny backbone with a random adapter and head, and seven examples of different lengths."""
-    kind = request.param
+    """A tiny backbone with a random bottleneck and head, and seven examples of different lengths."""
+    return made(request.param, Adapter())
+
+
+def made(kind: str, adapter: Adapter):
     model = load_model(Backbone(name="tiny"), Training())
-    model.add_adapter("kites", config="seq_bn")
+    model.add_adapter("kites", config=library_config(adapter))
     model.add_classification_head("kites", num_labels=3 if kind == "classification" else 1)
     model.active_adapters = "kites"
     generator = torch.Generator().manual_seed(3)
@@ -51,8 +55,9 @@ def case(request):
 
 def by_hand(model, data, labels) -> dict[str, np.ndarray]:
     """One example at a time: squared gradients of the adapter's own parameters."""
-    named = dict(model.named_parameters())
-    wanted = {name: named[name] for name in named if ".adapter_down.0." in name or ".adapter_up." in name}
+    wanted = {
+        name: parameter for name, parameter in model.named_parameters() if "kites" in name and "heads" not in name
+    }
     for parameter in wanted.values():
         parameter.requires_grad_(True)
     model.eval()
@@ -88,6 +93,37 @@ def test_weights_equal_a_loop_over_single_examples(case, monkeypatch) -> None:
             whole = np.concatenate([expected[mine].ravel(), expected[mine.replace("weight", "bias")]])
             np.testing.assert_allclose(found[f"layer_{layer}.{part}"], whole, rtol=1e-3, atol=1e-9)
             assert whole.max() > 0
+
+
+# Components of layer 0 (or of all layers) besides the outputs, by kind.
+OWN = {
+    "seq_bn": {"layer_0.adapter_down", "layer_0.adapter_up"},
+    "double_seq_bn": {f"layer_0.{place}adapter_{part}" for place in ("", "attention_") for part in ("down", "up")},
+    "prefix_tuning": {"prefix"},
+    "prompt_tuning": {"prompt"},
+    "compacter": {"layer_0.compacter", "compacter_shared"},
+    "lora": {"layer_0.lora"},
+}
+
+
+@pytest.mark.parametrize("kind", ADAPTER_KINDS)
+@pytest.mark.parametrize("task_kind", ["classification", "regression"])
+def test_every_kind_has_all_of_its_weights_and_the_outputs(kind: str, task_kind: str) -> None:
+    model, data = made(task_kind, Adapter(kind=kind, **({"reduction_factor": 4} if kind == "compacter" else {})))
+    expected = by_hand(model, data, data.model_targets())
+    found = take(model, data, "empirical")
+    outputs = {f"layer_{layer}.{part}_output" for layer in range(2) for part in ("attention", "feed_forward")}
+    assert outputs < set(found)
+    assert {name for name in set(found) - outputs if not name.startswith("layer_1")} == OWN[kind]
+    weights = np.concatenate([found[name] for name in found if name not in outputs])
+    # Which value stands where is for the test above; here none is lost, added or taken twice.
+    whole = np.concatenate([value.ravel() for value in expected.values()])
+    np.testing.assert_allclose(np.sort(weights), np.sort(whole), rtol=1e-3, atol=1e-9)
+    assert whole.max() > 0
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        np.isfinite(vector).all() and vector.max() > 0 for vector in take(model, data, "sampled", n_draws=2).values()
+    )
 
 
 def test_an_output_is_as_a_bias_added_to_it(case) -> None:
