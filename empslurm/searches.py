@@ -14,8 +14,9 @@ from empslurm.plan import Plan, baseline_of
 from empslurm.store import RunsRoot
 
 Outcome = Literal["complete", "pruned"]
-# By task, adapter kind and seed of the second stage: the cell, its validation score and its best epoch.
-SecondScores = Mapping[str, Mapping[AdapterKind, Mapping[int, tuple[Cell, float, int]]]]
+# Of one adapter kind by seed of the second stage: the cell, its validation score (None: undefined) and its best epoch.
+Seeds = Mapping[int, tuple[Cell, float | None, int]]
+SecondScores = Mapping[str, Mapping[AdapterKind, Seeds]]  # by task and adapter kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +141,8 @@ class Winner:
 
 
 def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
-    """What the second stage has come to so far; undefined scores are left out."""
-    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float, int]]]] = {}
+    """What the second stage has come to so far."""
+    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]]] = {}
     for cell in plan.cells:
         if cell.kind != "baseline" or cell.adapter is None:
             continue
@@ -149,7 +150,7 @@ def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
             result = root.cell(cell.id).result()
         except StoreError:
             continue
-        if result is not None and result["validation"][result["metric"]] is not None:
+        if result is not None:
             row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
             row[cell.seed] = (cell, result["validation"][result["metric"]], result["best_epoch"])
     return found
@@ -164,21 +165,51 @@ def winners(
     """
     use = plan.manifest.search
     assert use is not None
-    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
-    n_there = sum(len(seeds) for row in second.values() for seeds in row.values())
-    if plan.waiting or n_there < n_second or len(finished) < len(plan.manifest.tasks):
-        missing = plan.waiting or f"{n_second - n_there} cells of the second stage lack a score"
+    missing = _undecided(plan, finished, second)
+    if missing:
         raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
-    if not n_second:
+    if not second:
         return {task: _trial_winner(task, best_trial(trials)) for task, trials in finished.items()}
-    means = {task: {kind: _mean(seeds) for kind, seeds in row.items()} for task, row in second.items()}
-    ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
-    chosen = {task: ranked[0] if overall else max(row, key=lambda kind: row[kind]) for task, row in means.items()}
-    return {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items()}
+    means = second_means(second)
+    chosen: Mapping[str, AdapterKind | None]
+    if overall:
+        ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
+        everywhere = (kind for kind in ranked if all(kind in row for row in means.values()))
+        chosen = dict.fromkeys(means, next(everywhere, None))
+    else:
+        chosen = {task: max(row, key=lambda kind: row[kind], default=None) for task, row in means.items()}
+    made = {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items() if kind}
+    lacking = [task for task in chosen if task not in made]
+    if lacking:
+        raise UsageError(
+            "an adapter type must have a score in every seed of the second stage to win, but none has one for "
+            f"{', '.join(lacking)}; give the search more trials, or train longer"
+        )
+    return made
 
 
-def _mean(seeds: Mapping[int, tuple[Cell, float, int]]) -> float:
-    return sum(score for _, score, _ in seeds.values()) / len(seeds)
+def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores) -> str:
+    """What the winners still wait for; empty when all is there."""
+    n_trials = sum(cell.trial is not None for cell in plan.cells) - sum(map(len, finished.values()))
+    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
+    n_second -= sum(len(seeds) for row in second.values() for seeds in row.values())
+    if plan.waiting:
+        return plan.waiting
+    if n_trials:
+        return f"{n_trials} trials are not"
+    return f"{n_second} cells of the second stage have no result" if n_second else ""
+
+
+def second_means(second: SecondScores) -> dict[str, dict[AdapterKind, float]]:
+    """Mean score over seeds, by task and adapter kind; a kind with an undefined score is left out, and cannot win."""
+    made: dict[str, dict[AdapterKind, float]] = {}
+    for task, row in second.items():
+        for kind, seeds in row.items():
+            scores = [score for _, score, _ in seeds.values() if score is not None]
+            if len(scores) == len(seeds):
+                made.setdefault(task, {})[kind] = sum(scores) / len(scores)
+        made.setdefault(task, {})
+    return made
 
 
 def _trial_winner(task: str, best: Finished | None) -> Winner:
@@ -193,7 +224,7 @@ def _trial_winner(task: str, best: Finished | None) -> Winner:
     )
 
 
-def _second_winner(seeds: Mapping[int, tuple[Cell, float, int]], mean: float) -> Winner:
+def _second_winner(seeds: Seeds, mean: float) -> Winner:
     first = next(iter(seeds.values()))[0]
     assert first.adapter is not None
     return Winner(

@@ -157,8 +157,27 @@ def test_nothing_is_frozen_before_all_that_decides_is_there(folder: Path) -> Non
     with pytest.raises(UsageError, match="a search must be through"):
         winners(with_second_stage(plan, {}), {}, {}, overall=False)
     whole = with_second_stage(plan, finished(plan))
-    with pytest.raises(UsageError, match="8 cells of the second stage lack a score"):
+    with pytest.raises(UsageError, match="8 cells of the second stage have no result"):
         winners(whole, finished(plan), {}, overall=False)
+    (folder / "hunt.yaml").write_text(SEARCH.replace("{n_types: 2}", "null"))
+    alone = plan_of(folder / "hunt.yaml")
+    early = {**finished(alone), "news_empathy": finished(alone)["news_empathy"][:1]}
+    with pytest.raises(UsageError, match="but 2 trials are not; run `submit` again"):
+        winners(with_second_stage(alone, early), early, {}, overall=False)
+
+
+def test_a_type_whose_score_is_undefined_in_a_seed_cannot_win_and_does_not_stop_the_others(folder: Path) -> None:
+    plan = with_second_stage(plan_of(folder / "hunt.yaml"), finished(plan_of(folder / "hunt.yaml")))
+    second = second_scores(plan, {task: {"seq_bn": 0.4, "lora": 0.6} for task in SCORES})
+    cell, _, epoch = second["news_empathy"]["lora"][2]
+    second["news_empathy"]["lora"][2] = (cell, None, epoch)
+    chosen = winners(plan, finished(plan), second, overall=False)
+    assert {task: one.adapter.kind for task, one in chosen.items()} == {"epitome_er": "lora", "news_empathy": "seq_bn"}
+    overall = winners(plan, finished(plan), second, overall=True)
+    assert {one.adapter.kind for one in overall.values()} == {"seq_bn"}
+    second["news_empathy"]["seq_bn"][1] = (cell, None, epoch)
+    with pytest.raises(UsageError, match="none has one for news_empathy; give the search more trials"):
+        winners(plan, finished(plan), second, overall=False)
 
 
 def test_one_type_for_all_is_the_best_mean_rank_and_without_a_second_stage_the_best_trials_win(folder: Path) -> None:

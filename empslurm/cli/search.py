@@ -82,7 +82,11 @@ def report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -
             "selected_on": "validation",
             "n_finished": {task: len(found.trials.get(task, ())) for task in found.tasks},
             "n_planned": found.n_trials,
-            "second_stage": {"n_scored": found.n_scored, "n_planned": found.n_second, "waiting": found.waiting},
+            "second_stage": {
+                "n_through": found.n_second_through,
+                "n_planned": found.n_second,
+                "waiting": found.waiting,
+            },
             "caution": caution(found),
             "tables": {table.name: [_named(table, row) for row in table.rows] for table in made},
             "files": [str(path) for path in written],

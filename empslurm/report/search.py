@@ -14,7 +14,7 @@ from empslurm.config import AdapterKind
 from empslurm.report import markup
 from empslurm.report.formats import MISSING, Entry, Table, flat, number, text, whole, write_forms
 from empslurm.report.search_figures import Axis, history, parallel, slices
-from empslurm.searches import Finished, Outcome, SecondScores, best_trial, scores_by_type
+from empslurm.searches import Finished, Outcome, SecondScores, Seeds, best_trial, scores_by_type, second_means
 from empslurm.tasks import Registry
 
 PAGE = "search.html"
@@ -43,8 +43,8 @@ class SearchResults:
     waiting: str  # why the second stage is not planned yet
 
     @property
-    def n_scored(self) -> int:
-        """Cells of the second stage that have a score."""
+    def n_second_through(self) -> int:
+        """Cells of the second stage that have a result."""
         return sum(len(seeds) for row in self.second.values() for seeds in row.values())
 
     def n_through(self, outcome: Outcome) -> int:
@@ -65,7 +65,7 @@ def progress(found: SearchResults) -> list[str]:
     planned = found.n_trials * len(found.tasks)
     said = [f"{n} of {planned} trials are through: {complete} complete, {pruned} pruned."]
     if found.n_second:
-        said.append(f"{found.n_scored} of {found.n_second} cells of the second stage have a score.")
+        said.append(f"{found.n_second_through} of {found.n_second} cells of the second stage are through.")
     return [*said, f"Not final: {found.waiting}."] if found.waiting else said
 
 
@@ -146,25 +146,21 @@ def _types(found: SearchResults) -> Table:
 
 def _second(found: SearchResults) -> Table:
     """Each type's validation score with each task's best batch size and learning rate, over seeds."""
-    means = {
-        task: {kind: interval([score for _, score, _ in seeds.values()]) for kind, seeds in row.items()}
-        for task, row in found.second.items()
-    }
+    means = second_means(found.second)
     kinds = [kind for kind in found.types if any(kind in row for row in found.second.values())]
-    ranks = mean_ranks({task: {kind: one.mean for kind, one in row.items()} for task, row in means.items()}, kinds)
+    ranks = mean_ranks(means, kinds)
     rows = []
     for task, row in found.second.items():
-        best = max(means[task], key=lambda kind: means[task][kind].mean)
+        best = max(means[task], key=lambda kind: means[task][kind], default=None)
         for kind, seeds in row.items():
-            one, training = means[task][kind], next(iter(seeds.values()))[0].hyper_parameters
+            training = next(iter(seeds.values()))[0].hyper_parameters
             rows.append(
                 (
                     text(task),
                     text(kind),
                     text(_metric(found, task)),
-                    replace(number(one.mean), bold=kind == best),
-                    *(number(float("nan") if end is None else end) for end in (one.low, one.high)),
-                    whole(one.n),
+                    *_with_interval(seeds, bold=kind == best),
+                    whole(len(seeds)),
                     whole(training.batch_size),
                     _rate(training.lr),
                     number(ranks[kind], 1),
@@ -176,11 +172,22 @@ def _second(found: SearchResults) -> Table:
         title="The second stage",
         caption=f"Mean validation score over {len(found.seeds)} seeds with its 95 % t interval; each task with the "
         "batch size and learning rate of its best trial. The highest mean of a task is bold, and is what `search "
-        f"freeze` keeps; intervals that overlap rank nothing. {SELECTION}",
+        "freeze` keeps; intervals that overlap rank nothing. —: a seed has no score (a constant prediction has no "
+        f"correlation), and the type cannot win; or there is one seed only, and no interval. {SELECTION}",
         columns={name: PRINTED.get(name, name) for name in names},
         rows=rows,
         n_labels=3,
     )
+
+
+def _with_interval(seeds: Seeds, *, bold: bool) -> tuple[Entry, ...]:
+    """Mean, low and high end; missing where a seed has no score, the ends where there is one seed."""
+    scores = [score for _, score, _ in seeds.values() if score is not None]
+    if len(scores) < len(seeds):
+        return (text(None), text(None), text(None))
+    one = interval(scores)
+    ends = (text(None) if end is None else number(end) for end in (one.low, one.high))
+    return (replace(number(one.mean), bold=bold), *ends)
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------

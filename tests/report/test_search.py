@@ -91,6 +91,17 @@ def test_the_second_stage_has_intervals_over_seeds_and_a_single_seed_has_none(fo
     assert rows["lora"]["low"].plain == ""
 
 
+def test_a_type_without_a_score_in_a_seed_has_no_mean_and_does_not_win(found: SearchResults) -> None:
+    cell = found.second["news_empathy"]["lora"][1][0]
+    second = {"news_empathy": {"seq_bn": {1: (cell, 0.9, 1), 2: (cell, None, 1)}, "lora": {1: (cell, 0.3, 1)}}}
+    table = tables(replace(found, second=second))[2]  # type: ignore[arg-type]
+    assert [[entry.text for entry in row[3:7]] for row in table.rows] == [
+        ["—", "—", "—", "2"],
+        ["0.300", "—", "—", "1"],
+    ]
+    assert [row[3].bold for row in table.rows] == [False, True]
+
+
 def test_figures_are_sound_svg_with_a_mark_per_trial_that_has_a_score(found: SearchResults) -> None:
     made = {one.name: ElementTree.fromstring(one.svg) for one in figures(found)}
     assert set(made) == {f"{kind}_news_empathy" for kind in ("history", "parallel", "slices")}
@@ -118,7 +129,7 @@ def test_a_page_opens_with_how_far_the_search_is_and_what_it_does_not_say(found:
     page = (tmp_path / "search.html").read_text()
     opening = page[: page.index("<table")]
     assert "12 of 24 trials are through: 11 complete, 1 pruned." in opening
-    assert "3 of 4 cells of the second stage have a score." in opening
+    assert "3 of 4 cells of the second stage are through." in opening
     assert "Not final: one is slow." in opening
     assert "12 trials of a task rank no adapter type: each type had 6.0 of them on average" in opening
     write(replace(found, n_trials=20), tmp_path)
