@@ -177,7 +177,7 @@ def winners(
         everywhere = (kind for kind in ranked if all(kind in row for row in means.values()))
         chosen = dict.fromkeys(means, next(everywhere, None))
     else:
-        chosen = {task: max(row, key=lambda kind: row[kind], default=None) for task, row in means.items()}
+        chosen = {task: best_type(row) for task, row in means.items()}
     made = {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items() if kind}
     lacking = [task for task in chosen if task not in made]
     if lacking:
@@ -210,6 +210,14 @@ def second_means(second: SecondScores) -> dict[str, dict[AdapterKind, float]]:
                 made.setdefault(task, {})[kind] = sum(scores) / len(scores)
         made.setdefault(task, {})
     return made
+
+
+def best_type(means: Mapping[AdapterKind, float]) -> AdapterKind | None:
+    """The kind with the highest mean, the first of equals; None where there is none."""
+    if not means:
+        return None
+    kind: AdapterKind = max(means, key=lambda one: means[one])
+    return kind
 
 
 def _trial_winner(task: str, best: Finished | None) -> Winner:

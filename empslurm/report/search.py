@@ -14,7 +14,16 @@ from empslurm.config import AdapterKind
 from empslurm.report import markup
 from empslurm.report.formats import MISSING, Entry, Table, flat, number, text, whole, write_forms
 from empslurm.report.search_figures import Axis, history, parallel, slices
-from empslurm.searches import Finished, Outcome, SecondScores, Seeds, best_trial, scores_by_type, second_means
+from empslurm.searches import (
+    Finished,
+    Outcome,
+    SecondScores,
+    Seeds,
+    best_trial,
+    best_type,
+    scores_by_type,
+    second_means,
+)
 from empslurm.tasks import Registry
 
 PAGE = "search.html"
@@ -151,7 +160,7 @@ def _second(found: SearchResults) -> Table:
     ranks = mean_ranks(means, kinds)
     rows = []
     for task, row in found.second.items():
-        best = max(means[task], key=lambda kind: means[task][kind], default=None)
+        best = best_type(means[task])
         for kind, seeds in row.items():
             training = next(iter(seeds.values()))[0].hyper_parameters
             rows.append(
