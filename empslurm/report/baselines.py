@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.analysis.resampling import resample
-from empslurm.report.formats import MISSING, Entry, Table, number, text
+from empslurm.report.formats import MISSING, Entry, Table, number, text, whole
 from empslurm.report.scores import ScoreTable
 from empslurm.report.significance import Loaded, load, stream
 from empslurm.report.tables import part_of_data, title_of
@@ -95,6 +95,6 @@ def _row(title: str, found: Baseline, n_seeds: int) -> tuple[Entry, ...]:
         text(f"{found.low:.3f} to {found.high:.3f}" if defined else MISSING),
         number(found.chance),
         text("yes" if found.above else "no"),
-        Entry(text=str(n_seeds), raw=n_seeds),
-        Entry(text=str(found.n_examples), raw=found.n_examples),
+        whole(n_seeds),
+        whole(found.n_examples),
     )

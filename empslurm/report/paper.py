@@ -12,7 +12,7 @@ from empslurm.analysis.audit import Audit
 from empslurm.analysis.features import FEATURES
 from empslurm.analysis.improvement import improvement_matrix
 from empslurm.reference import Rating
-from empslurm.report.formats import Entry, Table, number, shown, text
+from empslurm.report.formats import Entry, Table, number, shown, text, whole
 from empslurm.report.scores import ScoreTable
 from empslurm.report.tables import METRIC_TITLES, column_heads, improvements, suffix, title_of
 from empslurm.tasks import Registry
@@ -90,7 +90,7 @@ def table3(found: Sequence[Agreement]) -> Table:
                 number(spearman, 2, short=True),
                 number(round(one.spearman, 2) - spearman, 2, short=True, signed=True),
                 Entry(text=f"{one.p_value:.2g}" if one.p_value == one.p_value else "—", raw=one.p_value),
-                Entry(text=str(one.n_units), raw=one.n_units),
+                whole(one.n_units),
             )
         )
     names: tuple[str, ...] = ("aspect", "alpha", "alpha_printed", "alpha_difference")
@@ -113,10 +113,7 @@ def figure8(found: Sequence[Agreement]) -> Table:
     rows = [
         (
             text(ASPECTS.get(one.aspect, one.aspect)),
-            *(
-                Entry(text=str(one.difference_counts.get(value, 0)), raw=one.difference_counts.get(value, 0))
-                for value in values
-            ),
+            *(whole(one.difference_counts.get(value, 0)) for value in values),
         )
         for one in found
         if one.aspect != "overall"

@@ -82,6 +82,7 @@ def test_every_trial_is_finished_once_and_the_second_stage_trains_what_the_best_
     numbers = sorted((cell["target"], cell["trial"]["number"]) for cell, _ in trials)
     assert numbers == [(task, number) for task in TASKS for number in range(N_TRIALS)]
     assert {result["trial"]["outcome"] for _, result in trials} == {"complete"}
+    assert not any("test" in result for _, result in trials)
     for task in TASKS:
         scored = [result for cell, result in trials if cell["target"] == task]
         drawn = max(scored, key=lambda result: result["validation"][result["metric"]])["trial"]["parameters"]
