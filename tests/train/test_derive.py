@@ -8,9 +8,8 @@ from safetensors.numpy import load_file
 
 from empslurm.config import Adapter, Fisher
 from empslurm.store import RunsRoot
-from empslurm.train.derive import NAME
+from empslurm.train.derive import NAME, derive_members
 from empslurm.train.loop import Settings
-from empslurm.train.node import derive_members
 from tests.train.world import TRAINING, InventedNode, baseline, claimed, train
 
 
