@@ -144,21 +144,26 @@ BYTES = (
 )
 
 
+# Made once: what a strategy is made of is checked each time one is made, and that takes longer than drawing from it.
+OTHER = st.one_of(st.none(), st.none(), st.none(), st.none(), st.binary(max_size=200))  # None: the good bytes
+PIECE = st.one_of(st.sampled_from(BYTES), st.sampled_from(CELLS).map(str.encode), st.binary(max_size=8), st.none())
+ENDING = st.sampled_from(("same", "same", "same", "utf-16", "crlf", "cut"))
+
+
 @st.composite
 def spoiled(draw: st.DrawFn, good: bytes) -> bytes:
     """Bytes that were good: cut, doubled, with hostile pieces put in; or others altogether."""
-    data = draw(st.one_of(st.just(good), st.just(good), st.just(good), st.just(good), st.binary(max_size=200)))
+    other = draw(OTHER)
+    data = good if other is None else other
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(data)))
         end = min(len(data), start + draw(st.integers(0, 60)))
-        piece = st.one_of(
-            st.sampled_from(BYTES),
-            st.sampled_from(CELLS).map(str.encode),
-            st.binary(max_size=8),
-            st.integers(0, len(data)).map(lambda place: good[place : place + 200]),
-        )
-        data = data[:start] + draw(piece) + data[end:]
-    ending = draw(st.sampled_from(("same", "same", "same", "utf-16", "crlf", "cut")))
+        piece = draw(PIECE)
+        if piece is None:  # some of the good bytes once more
+            place = draw(st.integers(0, len(good)))
+            piece = good[place : place + 200]
+        data = data[:start] + piece + data[end:]
+    ending = draw(ENDING)
     if ending == "utf-16":
         return data.decode("utf-8", "replace").encode("utf-16")
     if ending == "crlf":
