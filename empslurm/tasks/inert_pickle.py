@@ -74,7 +74,7 @@ def read_text_frame(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]
     except DataError:
         raise
     except Exception as error:  # damaged pickles raise whatever the byte at hand leads to
-        reason = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
+        reason = " ".join(str(error).split()) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
         raise DataError(f"{must}, but cannot be read ({reason[:80]}); get the file again") from error
     return list(zip(*cells, strict=True))
 
