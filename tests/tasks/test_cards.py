@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,27 @@ def test_columnar_files_as_the_datasets_library_saves_them(tmp_path: Path, forma
 
 
 HUB = CARD.replace("format: csv", "format: parquet").replace("kites.csv", "kites.parquet")
+
+
+def test_an_arrow_table_with_offsets_beyond_its_texts(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    said = ["kite", "kites are up", "kit"]
+    table = pa.table({"row": ["1", "2", "3"], "thread": ["a", "b", "c"], "before": [""] * 3, "said": said})
+    table = table.append_column("mood", pa.array(["up", "down", "up"]))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    offsets = struct.pack("<4i", 0, 4, 16, 19)
+    whole = sink.getvalue().to_pybytes()
+    assert whole.count(offsets) == 1
+    path = tmp_path / "data" / "kites.arrow"
+    path.parent.mkdir()
+    path.write_bytes(whole.replace(offsets, struct.pack("<4i", 0, 4, 16, 2**30)))  # read as it is, it ends the process
+    card = CARD.replace("kites.csv", "kites.arrow").replace("format: csv", "format: arrow")
+    dataset = registry((write(tmp_path, card),)).datasets["kite_mood"]
+    with pytest.raises(DataError, match="must be a table in the arrow format"):
+        prepare(dataset, tmp_path / "data", tmp_path / "cache")
 
 
 def test_a_hub_dataset_says_what_saves_it(tmp_path: Path) -> None:
