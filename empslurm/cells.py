@@ -169,5 +169,7 @@ def from_identity(value: object) -> Cell:
     given = {name for name in OPTIONAL if getattr(cell, name) is not None}
     if given != FIELDS[cell.kind]:
         wrong = ", ".join(sorted(given ^ FIELDS[cell.kind]))
-        raise DamagedError(f"a stored cell of kind {cell.kind} must have its own fields only, but not so with {wrong}")
+        raise DamagedError(
+            f"a stored cell of kind {cell.kind} must have exactly the fields of its kind, but has or lacks {wrong}"
+        )
     return cell

@@ -110,7 +110,7 @@ DAMAGE: list[tuple[dict[str, object], str]] = [
     ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* rank does not matter to seq_bn"),
     ({"adapter": {"kind": "seq_bn"}}, "adapter must have"),
     ({"adapter": Adapter().settings | {"non_linearity": None}}, "adapter must have non_linearity"),
-    ({"kind": "baseline"}, "of kind baseline must have its own fields only.* parent, source, source_use"),
+    ({"kind": "baseline"}, "of kind baseline must have exactly the fields of its kind.* parent, source, source_use"),
     ({"training": None}, "of kind transfer must have .* training"),
 ]
 

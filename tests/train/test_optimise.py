@@ -1,4 +1,4 @@
-"""One fused update for all cells: no cell's bits depend on the cells beside it, and a stop changes nothing."""
+"""No cell's bits depend on the cells that are optimised beside it, and a stop changes nothing."""
 
 import pytest
 import torch
