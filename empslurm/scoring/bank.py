@@ -82,9 +82,8 @@ class Bank:
         budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
             for batch in token_batches(tokens.lengths, budget):
-                inputs = tokens.batch(batch, self.device)
-                below = self.encoder.below(inputs, None)
-                points[batch] = likeness.embed(self.encoder, below, inputs).cpu().numpy()
+                below = self.encoder.below(tokens.batch(batch, self.device), None)
+                points[batch] = likeness.embed(self.encoder, below).cpu().numpy()
                 for places, stack in stacks:
                     made = stack.logits(below, slice(0, stack.n_cells), stack.free, None)
                     for place, logits in zip(places, made, strict=True):

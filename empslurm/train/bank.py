@@ -18,9 +18,10 @@ from empslurm.config import Adapter
 from empslurm.errors import DamagedError
 from empslurm.train import hub
 from empslurm.train.dropout import Masks
-from empslurm.train.encoder import Below, Encoder, Inputs
+from empslurm.train.encoder import Below, Encoder
 from empslurm.train.hub import Tensors
 from empslurm.train.order import stream
+from empslurm.train.tokens import Batch
 
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
@@ -42,7 +43,7 @@ class PackModel(Protocol):
     @property
     def n_cells(self) -> int: ...
 
-    def below(self, inputs: Inputs, masks: Masks | None) -> Any:
+    def below(self, batch: Batch, masks: Masks | None) -> Any:
         """What all cells share of a batch, computed once. masks None: no dropout."""
 
     def logits(
@@ -107,35 +108,35 @@ class Bank:
     def n_cells(self) -> int:
         return len(self.n_outputs)
 
-    def below(self, inputs: Inputs, masks: Masks | None) -> Below:
+    def below(self, batch: Batch, masks: Masks | None) -> Below:
         """The part of a batch that all cells share."""
-        return self.encoder.below(inputs, masks)
+        return self.encoder.below(batch, masks)
 
-    def predict(self, inputs: Inputs) -> list[torch.Tensor]:
+    def predict(self, batch: Batch) -> list[torch.Tensor]:
         """Logits of every cell, each (n_rows, n_outputs of that cell), without dropout."""
         with torch.inference_mode():
-            return self.logits(self.below(inputs, None), slice(0, self.n_cells), self.free, None)
+            return self.logits(self.below(batch, None), slice(0, self.n_cells), self.free, None)
 
     def logits(
         self, below: Below, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> list[torch.Tensor]:
-        """Logits of the cells, each (n_rows, n_outputs). Values go as (n_cells * n_rows, length, hidden)."""
+        """Logits of the cells, each (n_rows, n_outputs). Values go as (n_cells * n_tokens, hidden)."""
         weights = {**{name: value[cells] for name, value in self.fixed.items()}, **free}
         layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
         n_outputs = self.n_outputs[cells]
         n_cells, encoder = len(n_outputs), self.encoder
+        layout = below.layout.of(n_cells)
         residual, output = repeated(below.residual, n_cells), repeated(below.output, n_cells)
-        bias = None if below.bias is None else repeated(below.bias, n_cells)
         values = residual
         for place in range(len(encoder.layers)):
             if place > 0:
-                residual = encoder.attend(place, values, bias, masks)
-                output = encoder.feed(place, residual, masks)
+                residual = encoder.attend(place, values, layout, masks)
+                output = encoder.feed(place, residual, layout, masks)
             for level in self.levels:
                 inside = {part: layers[f"{level}.{part}"][place] for part in hub.BOTTLENECK.values()}
                 output = output + self._bottleneck(encoder.norm(place, output + residual), inside)
             values = encoder.norm(place, output + residual)
-        return self._heads(values[:, 0], n_outputs, weights, masks)
+        return self._heads(layout.first(values), n_outputs, weights, masks)
 
     def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
         down = linear(values, inside["down.weight"], inside["down.bias"])
@@ -192,21 +193,20 @@ def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
 
 
 def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
-    """(n_rows, ...) -> (n_cells * n_rows, ...)."""
-    return values if n_cells == 1 else values.repeat(n_cells, *(1 for _ in values.shape[1:]))
+    """(n_tokens, hidden) -> (n_cells * n_tokens, hidden)."""
+    return values if n_cells == 1 else values.repeat(n_cells, 1)
 
 
 def linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Each cell's own linear map of its rows.
 
-    values: (n_cells * n_rows, ..., n_in), weight: (n_cells, n_out, n_in), bias: (n_cells, n_out).
+    values: (n_cells * n, n_in), weight: (n_cells, n_out, n_in), bias: (n_cells, n_out) -> (n_cells * n, n_out).
     """
     n_cells = len(weight)
     if n_cells == 1:
         return functional.linear(values, weight[0], bias[0])
     rows = values.reshape(n_cells, -1, values.shape[-1])
-    made = torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2))
-    return made.view(*values.shape[:-1], -1)
+    return torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2)).flatten(0, 1)
 
 
 def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> CellTensors:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from empslurm.train.layout import Layout
 from empslurm.train.order import stream
 
 LANES = 4  # one 64-bit word decides for four features, 16 bits each
@@ -48,22 +49,30 @@ class Masks:
         self.n_rows = len(examples)
         self._made: dict[tuple[str, tuple[int, ...], torch.dtype], torch.Tensor] = {}
 
-    def __call__(self, site: str, shape: tuple[int, ...], rate: float, dtype: torch.dtype) -> torch.Tensor:
+    def __call__(
+        self, site: str, shape: tuple[int, ...], rate: float, dtype: torch.dtype, layout: Layout | None = None
+    ) -> torch.Tensor:
         """Factors 0 or 1 / (1 - rate) of `shape`.
 
-        shape: (n_rows, n_features), (n_rows, length, n_features) or (n_rows, n_heads, n_queries, n_keys).
+        shape: (n_rows, n_features), (n_rows, length, n_features) or (n_rows, n_heads, n_queries, n_keys). With a
+        `layout` it is (n_tokens, n_features): what the padded (n_rows, length, n_features) has at its tokens.
         """
         key = (site, shape, dtype)
         if key not in self._made:
             dropped = round(rate * LEVELS)
-            kept = self._lanes(site, shape) >= dropped - LEVELS // 2
+            words = self._of_tokens(site, layout) if layout else self._of_places(site, shape[1:-1])
+            kept = _lanes(words, shape[-1]) >= dropped - LEVELS // 2
             self._made[key] = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
         return self._made[key]
 
-    def _lanes(self, site: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """Uniform int16 of `shape`: row, then site and position, then feature are mixed in, each avalanched."""
+    def _of_tokens(self, site: str, layout: Layout) -> torch.Tensor:
+        """(n_tokens,): row, then site and position are mixed in, each avalanched."""
+        rows = mix(self._rows ^ site_number(site))
+        return mix(rows[layout.rows] + layout.positions * GOLDEN)
+
+    def _of_places(self, site: str, outer: tuple[int, ...]) -> torch.Tensor:
+        """The same for all places of padded rows: (n_rows, *outer)."""
         device = self._rows.device
-        *outer, n_features = shape[1:]
         places = torch.zeros((), dtype=torch.int64, device=device)
         if len(outer) == 2:
             places = torch.arange(outer[0], device=device)[:, None] * HEAD_STRIDE + torch.arange(
@@ -72,10 +81,13 @@ class Masks:
         elif outer:
             places = torch.arange(outer[0], device=device)
         rows = mix(self._rows ^ site_number(site)).view(-1, *(1 for _ in outer))
-        words = mix(rows + places * GOLDEN)
-        features = torch.arange(-(-n_features // LANES), device=device) * GOLDEN
-        made = mix(words.unsqueeze(-1) + features)
-        return made.view(torch.int16)[..., :n_features]
+        return mix(rows + places * GOLDEN)
+
+
+def _lanes(words: torch.Tensor, n_features: int) -> torch.Tensor:
+    """Uniform int16 (..., n_features) of words (...): the feature is mixed in last, and avalanched."""
+    features = torch.arange(-(-n_features // LANES), device=words.device) * GOLDEN
+    return mix(words.unsqueeze(-1) + features).view(torch.int16)[..., :n_features]
 
 
 class KeyedDropout(nn.Module):

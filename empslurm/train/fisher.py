@@ -183,7 +183,7 @@ def information(
     with recorder.recording(), _gradients_from_the_bottom(model):
         for batch in token_batches(data.tokens.lengths[rows], n_tokens):
             part = rows[batch]
-            logits = model(**data.tokens.batch(part, device)).logits.float()
+            logits = model(**data.tokens.batch(part, device).inputs).logits.float()
             for number in range(draws):
                 if kind == "empirical":
                     labels = targets[torch.from_numpy(part).to(device)]

@@ -33,9 +33,9 @@ from empslurm.errors import DamagedError, StoreError
 from empslurm.train import dropout, hub
 from empslurm.train.bank import initial_head
 from empslurm.train.dropout import Masks
-from empslurm.train.encoder import Inputs
 from empslurm.train.hub import Tensors
 from empslurm.train.order import stream
+from empslurm.train.tokens import Batch
 
 NEW, SOURCE = "new", "source"  # the names that the adapters have inside the model
 CONFIGS = {
@@ -61,7 +61,7 @@ def library_config(adapter: Adapter) -> Any:
 class OneBelow:
     """A batch as it came: nothing is shared, since there is one cell."""
 
-    inputs: Inputs
+    batch: Batch
     masks: Masks | None
 
 
@@ -110,9 +110,9 @@ class LibraryModel:
     def n_cells(self) -> int:
         return 1
 
-    def below(self, inputs: Inputs, masks: Masks | None) -> OneBelow:
+    def below(self, batch: Batch, masks: Masks | None) -> OneBelow:
         """Nothing yet: the library runs the whole model at once."""
-        return OneBelow(inputs=inputs, masks=masks)
+        return OneBelow(batch=batch, masks=masks)
 
     def logits(
         self, below: OneBelow, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
@@ -121,7 +121,7 @@ class LibraryModel:
         self.model.train(masks is not None)
         self.box.masks = masks
         tensors = {name: value[0] for name, value in free.items()}
-        return [functional_call(self.model, tensors, kwargs=below.inputs).logits]
+        return [functional_call(self.model, tensors, kwargs=below.batch.inputs).logits]
 
     def keep(self, cells: Sequence[int]) -> None:
         """There is one cell, and it stays."""

@@ -10,24 +10,23 @@ from numpy.typing import NDArray
 
 from empslurm.measures import Typical
 from empslurm.train.data import TaskData
-from empslurm.train.encoder import Below, Encoder, Inputs
+from empslurm.train.encoder import Below, Encoder
 from empslurm.train.evaluate import token_batches
 
 MAX_EXAMPLES = 512  # enough for a mean and a 1st percentile; a pass over them costs a few training steps
 TAIL = 0.01  # of the training examples is left outside on each side
 
 
-def embed(encoder: Encoder, below: Below, inputs: Inputs) -> torch.Tensor:
+def embed(encoder: Encoder, below: Below) -> torch.Tensor:
     """(n_rows, hidden_size): unit-length means over the tokens of the backbone's last hidden state, without adapters.
 
-    below: of the same inputs, shared with the adapters that are scored beside it.
+    below: shared with the adapters that are scored beside it.
     """
-    values = encoder.norm(0, below.output + below.residual)  # (n_rows, length, hidden_size)
+    values = encoder.norm(0, below.output + below.residual)  # (n_tokens, hidden_size)
     for place in range(1, len(encoder.layers)):
-        residual = encoder.attend(place, values, below.bias, None)
-        values = encoder.norm(place, encoder.feed(place, residual, None) + residual)
-    seen = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).unsqueeze(-1)
-    return torch.nn.functional.normalize((values.float() * seen).sum(1) / seen.sum(1), dim=1)
+        residual = encoder.attend(place, values, below.layout, None)
+        values = encoder.norm(place, encoder.feed(place, residual, below.layout, None) + residual)
+    return torch.nn.functional.normalize(below.layout.mean(values), dim=1)
 
 
 def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:
@@ -38,8 +37,8 @@ def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:
     parts = []
     with torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(lengths[chosen]):
-            inputs = data.tokens.batch(chosen[batch], accelerator.device)
-            parts.append(embed(encoder, encoder.below(inputs, None), inputs).cpu().numpy())
+            below = encoder.below(data.tokens.batch(chosen[batch], accelerator.device), None)
+            parts.append(embed(encoder, below).cpu().numpy())
     points = np.concatenate(parts).astype(np.float64)
     centroid = points.mean(0)
     low_length, high_length = np.quantile(lengths[train], [TAIL, 1 - TAIL])

@@ -25,6 +25,37 @@ CHUNK = 2_000  # examples tokenised at a time
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some examples, padded to the longest of them, and where their tokens stand.
+
+    inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
+    rows, positions: (n_tokens,) int64, of each real token, row by row. firsts: (n_rows,) int64, which of them each row
+    begins with. All of it is worked out before it goes to the device, which nothing has to wait for.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    positions: torch.Tensor
+    firsts: torch.Tensor
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, NDArray[np.int64]], real: NDArray[np.bool_], device: torch.device) -> Batch:
+        """`real`: (n_rows, longest), what is no padding."""
+        rows, positions = real.nonzero()
+        firsts = np.concatenate([[0], np.cumsum(real.sum(axis=1))[:-1]])
+
+        def there(array: NDArray[np.int64]) -> torch.Tensor:
+            return torch.from_numpy(array).to(device, non_blocking=True)
+
+        return cls(
+            inputs={name: there(array) for name, array in inputs.items()},
+            rows=there(rows),
+            positions=there(positions),
+            firsts=there(firsts),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """Token ids of every example of a table, in its order; arrays are memory-mapped.
 
@@ -44,24 +75,23 @@ class Tokens:
         """(n_examples,) tokens, specials included."""
         return np.diff(self.starts)
 
-    def batch(self, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> dict[str, torch.Tensor]:
-        """Pad to the longest of `rows`. Each tensor: (n_rows, longest); no attention mask where nothing is padded."""
-        lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
-        longest = max(lengths)
-        input_ids = np.full((len(rows), longest), self.pad_id, np.int64)
-        types = np.zeros((len(rows), longest), np.int64)
-        mask = np.zeros((len(rows), longest), np.int64)
+    def batch(self, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
+        """These examples, in this order."""
+        lengths = np.array([self.starts[row + 1] - self.starts[row] for row in rows])
+        longest = int(lengths.max())
+        real = np.arange(longest) < lengths[:, None]
+        input_ids = np.full(real.shape, self.pad_id, np.int64)
+        types = np.zeros(real.shape, np.int64)
         for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             input_ids[place, :length] = self.flat[self.starts[row] : self.starts[row + 1]]
-            mask[place, :length] = 1
             if self.segments and self.text_starts[row]:
                 types[place, self.text_starts[row] : length] = 1
         made = {"input_ids": input_ids}
-        if min(lengths) < longest:
-            made["attention_mask"] = mask
+        if not real.all():
+            made["attention_mask"] = real.astype(np.int64)
         if self.segments:
             made["token_type_ids"] = types
-        return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in made.items()}
+        return Batch.of(made, real, device)
 
 
 def encode(

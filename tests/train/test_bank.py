@@ -12,7 +12,7 @@ from empslurm.train import hub
 from empslurm.train.bank import Bank, CellTensors, initial
 from empslurm.train.dropout import Masks, install
 from empslurm.train.encoder import Encoder
-from tests.train.world import inputs
+from tests.train.world import batch as invented
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 FAMILIES = {"bert": (BertConfig, BertModel), "roberta": (RobertaConfig, RobertaModel)}
@@ -70,11 +70,11 @@ def library_model(encoder, adapter, source, **config):
 def test_saved_cells_predict_the_same_in_the_bank_and_in_plain_adapters(encoder, tmp_path, source):
     bank, folders = saved(encoder, tmp_path, source=source)
     pad = encoder.config.pad_token_id
-    batch = inputs(6, 9, pad_id=pad)
+    batch = invented(6, 9, pad_id=pad)
     together = Bank.from_folders(encoder, folders).predict(batch)
     for place, (adapter, below) in enumerate(folders):
         with torch.inference_mode():
-            plain = library_model(encoder, adapter, below)(**batch).logits
+            plain = library_model(encoder, adapter, below)(**batch.inputs).logits
         assert together[place].shape == plain.shape == (6, max(1, len(LABELS[place])))
         assert plain.std() > 0.01
         torch.testing.assert_close(together[place], plain, rtol=1e-5, atol=1e-5)
@@ -89,7 +89,7 @@ def test_saved_cells_predict_the_same_in_the_bank_and_in_plain_adapters(encoder,
 
 def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(encoder, tmp_path):
     bank, folders = saved(encoder, tmp_path, source=True)
-    batch = inputs(6, 9, pad_id=encoder.config.pad_token_id)
+    batch = invented(6, 9, pad_id=encoder.config.pad_token_id)
     rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     free = {name: value.clone().requires_grad_() for name, value in bank.free.items()}
     masks = Masks(1, 7, torch.arange(10, 16))
@@ -101,7 +101,7 @@ def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(enc
         box.masks = masks
         model.train_adapter(["source", "task"])
         model.active_adapters = Stack("source", "task")
-        plain = model.train()(**batch).logits
+        plain = model.train()(**batch.inputs).logits
         torch.testing.assert_close(logits[place], plain, rtol=1e-5, atol=1e-5)
         plain.sum().backward()
         for level, name in (("source", "source"), ("new", "task")):
@@ -113,7 +113,7 @@ def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(enc
 
 def test_cells_that_stay_are_untouched_when_others_leave(encoder, tmp_path):
     bank, _ = saved(encoder, tmp_path, source=True)
-    batch = inputs(4, 7, pad_id=encoder.config.pad_token_id)
+    batch = invented(4, 7, pad_id=encoder.config.pad_token_id)
     before = bank.predict(batch)
     bank.keep([2, 0])
     after = bank.predict(batch)

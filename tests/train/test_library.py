@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import adapters
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, RobertaConfig
@@ -15,6 +16,7 @@ from empslurm.errors import DamagedError
 from empslurm.train.backbone import quiet
 from empslurm.train.dropout import Masks
 from empslurm.train.library import NEW, SOURCE, LibraryModel, library_config, load_adapter, owner
+from empslurm.train.tokens import Batch
 
 SMALL = {
     "vocab_size": 60,
@@ -26,10 +28,10 @@ SMALL = {
 }
 FAMILIES = {"bert": BertConfig, "roberta": RobertaConfig}
 LABELS = ("low", "mid", "high")
-INPUTS = {
-    "input_ids": torch.tensor([[5, 9, 22, 31, 8, 40], [7, 50, 12, 1, 1, 1]]),
-    "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
-}
+IDS = np.array([[5, 9, 22, 31, 8, 40], [7, 50, 12, 1, 1, 1]])
+REAL = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+BATCH = Batch.of({"input_ids": IDS, "attention_mask": REAL}, REAL == 1, torch.device("cpu"))
+INPUTS = BATCH.inputs
 TARGETS = torch.tensor([0, 2])
 
 
@@ -50,7 +52,7 @@ def cell(family: str, kind: str, *, source: Path | None = None, tuned: bool = Fa
 
 
 def logits(made: LibraryModel, masks: Masks | None = None) -> torch.Tensor:
-    return made.logits(made.below(INPUTS, masks), slice(0, 1), made.free, masks)[0]
+    return made.logits(made.below(BATCH, masks), slice(0, 1), made.free, masks)[0]
 
 
 def train(made: LibraryModel, n_steps: int = 3) -> list[float]:

@@ -15,7 +15,7 @@ from empslurm.train.data import TaskData
 from empslurm.train.loop import Member, Settings
 from empslurm.train.node import Node
 from empslurm.train.together import train_members
-from empslurm.train.tokens import Tokens
+from empslurm.train.tokens import Batch, Tokens
 
 ADAPTER = Adapter(reduction_factor=4)
 TRAINING = Training(epochs=3, batch_size=8, lr=5e-3, max_length=24)
@@ -116,11 +116,11 @@ def outputs_of(root, cell):
     return made | {key: result[key] for key in kept}
 
 
-def inputs(rows, length, seed=0, pad_id=0, vocabulary=1000):
+def batch(rows, length, seed=0, pad_id=0, vocabulary=1000):
     """Random token ids (rows, length), the second half of the rows padded from the middle on."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(5, vocabulary, (rows, length), generator=generator)
-    seen = torch.ones_like(ids)
-    seen[rows // 2 :, length // 2 :] = 0
-    ids[seen == 0] = pad_id
-    return {"input_ids": ids, "attention_mask": seen}
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(5, vocabulary, (rows, length))
+    real = np.ones_like(ids, dtype=bool)
+    real[rows // 2 :, length // 2 :] = False
+    ids[~real] = pad_id
+    return Batch.of({"input_ids": ids, "attention_mask": real.astype(np.int64)}, real, torch.device("cpu"))

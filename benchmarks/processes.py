@@ -1,0 +1,301 @@
+"""Transfers by whole processes, start-up and scoring included: `empslurm submit` against one AdapterTrainer each.
+
+    python benchmarks/processes.py [--data DIR --target TASK --sources TASK ...] [--rounds N]
+
+In each round `submit` trains the transfers from all sources to the target as one pack, and then a script that uses
+AdapterTrainer as the library's examples do trains each of them in a process of its own: it loads MiniLM and the
+source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
+test part. Both get the same examples, adapters, settings and seed (the initial weights and the order are each one's
+own); a round is a seed. Baselines are trained before, not timed. Without --data the corpus is the invented sample.
+Writes benchmarks/results/processes.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from empslurm.cells import Cell, from_identity
+
+RESULTS = Path(__file__).parent / "results" / "processes.json"
+BATCH_SIZE, MAX_LENGTH = 32, 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """One process or pack: seconds to its first optimiser step and in all, by the clock; of all processors; scores."""
+
+    first_step_s: float
+    wall_s: float
+    cpu_s: float
+    scores: tuple[float, ...]
+
+
+def timed(command: Sequence[str], folder: Path, begun: Callable[[], bool]) -> tuple[float, float, float]:
+    """Seconds until `begun()`, in all, and of all processors. Raises RuntimeError with the process's own words."""
+    before, start, first = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0.0
+    with open(folder / "log", "ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        while process.poll() is None:
+            if not first and begun():
+                first = time.perf_counter() - start
+            time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError((folder / "log").read_text()[-2000:])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return first, time.perf_counter() - start, cpu
+
+
+# ---- ours -----------------------------------------------------------------------------------------------------------
+
+
+def write_manifest(folder: Path, given: argparse.Namespace, name: str, seeds: list[int], pairs: Any) -> None:
+    import yaml
+
+    training = {"epochs": given.epochs, "batch_size": BATCH_SIZE, "lr": given.lr, "max_length": MAX_LENGTH}
+    training |= {"max_train_examples": given.examples, "max_eval_examples": given.examples}
+    value = {"name": name, "tasks": [given.target, *given.sources], "pairs": pairs, "seeds": seeds}
+    value |= {"backbone": "minilm", "training": training}
+    (folder / "manifests").mkdir(exist_ok=True)
+    (folder / "manifests" / f"{name}.yaml").write_text(yaml.safe_dump(value))
+
+
+def submit(given: argparse.Namespace, name: str) -> list[str]:
+    roots = ["--data", str(given.data), "--runs", "runs"]
+    return [sys.executable, "-m", "empslurm", *roots, "submit", name, "--profile", "local"]
+
+
+def stored(folder: Path) -> Iterator[tuple[Path, Cell, dict[str, Any]]]:
+    """Folder, identity and result of every finished cell."""
+    for path in sorted((folder / "runs" / "cells").glob("*/result.json")):
+        cell = from_identity(json.loads((path.parent / "cell.json").read_text()))
+        yield path.parent, cell, json.loads(path.read_text())
+
+
+def ours(folder: Path, given: argparse.Namespace, seed: int) -> Took:
+    """The transfers of one seed, by `submit`."""
+    cells = folder / "runs" / "cells"
+    there = set(cells.glob("*/progress.json"))
+    begun = lambda: len(set(cells.glob("*/progress.json")) - there) > 0  # noqa: E731
+    first, wall, cpu = timed(submit(given, f"transfers{seed}"), folder, begun)
+    found = {
+        cell.source: result["test"][result["metric"]]
+        for _, cell, result in stored(folder)
+        if cell.kind == "transfer" and cell.seed == seed
+    }
+    if set(found) != set(given.sources):
+        raise RuntimeError(f"every transfer must have a result, but only those from {sorted(map(str, found))} have")
+    return Took(first_step_s=first, wall_s=wall, cpu_s=cpu, scores=tuple(found[source] for source in given.sources))
+
+
+# ---- AdapterTrainer -------------------------------------------------------------------------------------------------
+
+
+def hand_over(folder: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What the other side needs, as a file would hold it: the same examples as text, settings, sources' adapters."""
+    from empslurm import backbones
+    from empslurm.tasks import registry
+    from empslurm.tasks.prepare import prepare
+    from empslurm.train.backbone import load_tokenizer
+    from empslurm.train.data import load
+
+    known, prepared = registry(), folder / "runs" / "prepared"
+    baselines = {cell.target: (path, cell, result) for path, cell, result in stored(folder) if cell.seed == seed}
+    _, cell, _ = baselines[given.target]
+    task = known.tasks[given.target]
+    examples = prepare(known.datasets[cell.data.dataset], given.data, prepared)
+    data = load(cell, task, examples, load_tokenizer(cell.backbone), prepared)
+    targets = data.model_targets()
+    return {
+        "backbone": str(backbones.resolve(cell.backbone).path),
+        "kind": task.kind,
+        "n_labels": len(task.labels) or 1,
+        "epochs": given.epochs,
+        "lr": given.lr,
+        "seed": seed,
+        "sources": {
+            source: str(baselines[source][0] / baselines[source][2]["output"] / "adapter") for source in given.sources
+        },
+        "parts": {
+            part: [
+                {
+                    "text": (" ".join(data.table.contexts[row]), data.table.texts[row]),
+                    "label": targets[row].item(),
+                }
+                for row in rows
+            ]
+            for part, rows in data.rows.items()
+        },
+    }
+
+
+def theirs(folder: Path, given: argparse.Namespace, seed: int) -> list[Took]:
+    """Each transfer of one seed by AdapterTrainer, one after another."""
+    value, made = hand_over(folder, given, seed), []
+    for source in given.sources:
+        place = folder / f"reference-{seed}-{source}"
+        place.mkdir()
+        (place / "given.json").write_text(json.dumps({**value, "source": value["sources"][source]}))
+        command = [sys.executable, __file__, "--reference", str(place)]
+        first, wall, cpu = timed(command, place, (place / "begun").exists)
+        score = json.loads((place / "score.json").read_text())
+        made.append(Took(first_step_s=first, wall_s=wall, cpu_s=cpu, scores=(score,)))
+    return made
+
+
+def reference(place: Path) -> None:
+    """One transfer as the examples of `adapters` train it, start to end."""
+    import adapters
+    import numpy as np
+    from adapters.composition import Stack
+    from scipy.stats import pearsonr
+    from sklearn.metrics import f1_score
+    from transformers import AutoTokenizer, TrainerCallback, TrainingArguments
+
+    value = json.loads((place / "given.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(value["backbone"])
+    classes = value["kind"] == "classification"
+
+    def encoded(example: dict[str, Any]) -> dict[str, Any]:
+        texts = [text for text in example["text"] if text]
+        made = tokenizer(*texts, truncation=True, padding="max_length", max_length=MAX_LENGTH)
+        return {**made, "labels": example["label"]}
+
+    parts = {part: [encoded(example) for example in examples] for part, examples in value["parts"].items()}
+    model = adapters.AutoAdapterModel.from_pretrained(value["backbone"])
+    model.load_adapter(value["source"], load_as="source", with_head=False, use_safetensors=True)
+    model.add_adapter("target", config="seq_bn")
+    # one label: the head's loss is the squared error
+    model.add_classification_head("target", num_labels=value["n_labels"])
+    model.train_adapter("target")
+    model.active_adapters = Stack("source", "target")
+
+    def score(prediction: Any) -> dict[str, float]:
+        outputs, gold = np.asarray(prediction.predictions), prediction.label_ids
+        if classes:
+            return {"score": f1_score(gold, outputs.argmax(1), average="macro", labels=range(value["n_labels"]))}
+        return {"score": float(pearsonr(gold, outputs.reshape(-1))[0])}
+
+    class Begun(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            (place / "begun").touch()
+
+    arguments = TrainingArguments(
+        output_dir=str(place / "out"),
+        per_device_train_batch_size=BATCH_SIZE,
+        per_device_eval_batch_size=BATCH_SIZE,
+        num_train_epochs=value["epochs"],
+        learning_rate=value["lr"],
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+        report_to=[],
+        disable_tqdm=True,
+        seed=value["seed"],
+    )
+    trainer = adapters.AdapterTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=parts["train"],
+        eval_dataset=parts["validation"],
+        compute_metrics=score,
+        callbacks=[Begun],
+    )
+    trainer.train()
+    made = trainer.predict(parts["test"])
+    model.save_adapter(str(place / "adapter"), "target")
+    (place / "score.json").write_text(json.dumps(score(made)["score"]))
+
+
+# ---- both -----------------------------------------------------------------------------------------------------------
+
+
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    seeds = list(range(1, given.rounds + 1))
+    if given.data is None:
+        given.data = folder / "data"
+        roots = ["--data", str(given.data), "--runs", "runs"]
+        timed([sys.executable, "-m", "empslurm", *roots, "data", "sample"], folder, lambda: False)
+    write_manifest(folder, given, "baselines", seeds, "none")
+    timed(submit(given, "baselines"), folder, lambda: False)
+    packs, singles = [], []
+    for seed in seeds:
+        write_manifest(folder, given, f"transfers{seed}", [seed], [{"source": given.sources, "target": given.target}])
+        packs.append(ours(folder, given, seed))
+        singles.append(theirs(folder, given, seed))
+        print(f"round {seed}: {packs[-1]}\n{singles[-1]}", file=sys.stderr, flush=True)
+    n, middle = len(given.sources), statistics.median
+    differences = [
+        mine - other.scores[0]
+        for pack, each in zip(packs, singles, strict=True)
+        for mine, other in zip(pack.scores, each, strict=True)
+    ]
+    flat = [took for each in singles for took in each]
+    both = list(zip(packs, singles, strict=True))
+    return {
+        "n_transfers": n,
+        "rounds": given.rounds,
+        "ratio_wall": [round(sum(took.wall_s for took in each) / pack.wall_s, 2) for pack, each in both],
+        "ratio_cpu": [round(sum(took.cpu_s for took in each) / pack.cpu_s, 2) for pack, each in both],
+        "empslurm": {
+            "first_step_s": middle(took.first_step_s for took in packs),
+            "wall_s_per_cell_after_first_step": middle((took.wall_s - took.first_step_s) / n for took in packs),
+            "cells_per_hour": n * 3600 / middle(took.wall_s for took in packs),
+            "mean_score": statistics.mean(score for took in packs for score in took.scores),
+        },
+        "AdapterTrainer": {
+            "first_step_s": middle(took.first_step_s for took in flat),
+            "wall_s_per_cell_after_first_step": middle(took.wall_s - took.first_step_s for took in flat),
+            "cells_per_hour": 3600 / middle(took.wall_s for took in flat),
+            "mean_score": statistics.mean(took.scores[0] for took in flat),
+        },
+        "score_difference": {
+            "mean": statistics.mean(differences),
+            "standard_error": statistics.stdev(differences) / len(differences) ** 0.5,
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=lambda text: Path(text).resolve(), help="default: the invented sample")
+    parser.add_argument("--target", default="conv_emopol")
+    parser.add_argument("--sources", nargs="+", default=["epitome_er", "empdial_ei", "news_empathy", "news_distress"])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--examples", type=int, default=256, help="at most, of each part")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.reference:
+        reference(given.reference)
+        return
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    real = given.data is not None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "slurm").symlink_to(Path(__file__).resolve().parents[1] / "slurm")
+        made = measure(given, folder)
+    settings = {name: getattr(given, name) for name in ("target", "sources", "epochs", "lr", "examples")}
+    value = {**settings, "data": "real" if real else "the invented sample", **made}
+    value |= {"cores": os.cpu_count(), "load_1min": os.getloadavg()[0]}
+    given.out.write_text(json.dumps(value, indent=1) + "\n")
+    print(json.dumps(value, indent=1))
+
+
+if __name__ == "__main__":
+    main()
