@@ -37,12 +37,18 @@ VERBS: dict[str, tuple[str, str]] = {
 Handler = Callable[[argparse.Namespace, Output], int]
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    """The whole parser; only the called verb's own arguments are built."""
-    common = argparse.ArgumentParser(add_help=False)
+def _common() -> argparse.ArgumentParser:
+    """The options of every verb, which may stand before it too."""
+    common = argparse.ArgumentParser(prog="empslurm", add_help=False)
     common.add_argument("--runs", type=Path, default=argparse.SUPPRESS, help="runs root (EMPSLURM_RUNS, else runs/)")
     common.add_argument("--data", type=Path, default=argparse.SUPPRESS, help="raw data (EMPSLURM_DATA, else data/)")
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
+    return common
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """The whole parser; only the called verb's own arguments are built."""
+    common = _common()
     parser = argparse.ArgumentParser(prog="empslurm", description=empslurm.__doc__, parents=[common])
     parser.add_argument("--version", action="version", version=f"empslurm {empslurm.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -54,8 +60,12 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def _verb(arguments: Sequence[str]) -> str | None:
-    """The verb among the arguments, before argparse sees them: the first word that is one."""
-    return next((word for word in arguments if word in VERBS), None)
+    """The verb among the arguments, before argparse sees them: the first word that is one, and no option's value.
+
+    The value of `--data data` is a verb's name too.
+    """
+    _, rest = _common().parse_known_args(arguments)
+    return next((word for word in rest if word in VERBS), None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
