@@ -170,7 +170,7 @@ def test_an_undecodable_name_is_printed_on_any_terminal(here: Path) -> None:
         assert b"must be a YAML file" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["plan", "submit", "gather"])
+@pytest.mark.parametrize("verb", ["plan", "status", "gather"])
 def test_an_option_before_the_verb_may_have_a_verbs_name_as_its_value(verb, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["--data", "data", "--runs", "score", verb, "absent"]) == 2
