@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from empslurm.config import Training
 
-MEGABATCH = 50  # batches that are sorted by length together: short padding, still a new mix every epoch
+# Batches that are sorted by length together: short padding, still a new mix every epoch. At most a quarter of an epoch:
+# where few batches make an epoch, sorting all of it would put the same examples together again and again.
+MEGABATCH, MEGABATCHES_PER_EPOCH = 50, 4
 
 
 def stream(*key: object) -> int:
@@ -21,13 +23,14 @@ def stream(*key: object) -> int:
 def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training) -> list[NDArray[np.int64]]:
     """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
 
-    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, the batches shuffled again.
+    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows or a quarter of all, whichever is less,
+    the batches shuffled again.
     """
     rng = np.random.Generator(np.random.Philox(stream("order", seed, epoch)))
     rows = rng.permutation(len(lengths)).astype(np.int64)
     size = training.batch_size
     if training.batch_order == "length_grouped":
-        mega = size * MEGABATCH
+        mega = size * max(1, min(MEGABATCH, n_batches(len(rows), size) // MEGABATCHES_PER_EPOCH))
         parts = [rows[start : start + mega] for start in range(0, len(rows), mega)]
         rows = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]

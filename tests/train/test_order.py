@@ -29,6 +29,18 @@ def test_grouping_by_length_saves_padding():
     assert padded("length_grouped") < 1.1 * LENGTHS.sum() < padded("random") / 1.5
 
 
+def test_few_batches_are_not_sorted_as_a_whole_so_that_epochs_mix():
+    """Of 8 batches, sorted as one, each epoch would have the same examples together."""
+    lengths = np.arange(256)
+
+    def together(epoch):
+        batches = epoch_batches(lengths, seed=1, epoch=epoch, training=Training(batch_size=32))
+        return {(int(one), int(two)) for batch in batches for one in batch for two in batch if one < two}
+
+    first, second = together(0), together(1)
+    assert len(first & second) / len(first) < 2 / 7  # a fully random order: 1/8; sorted as a whole: 1
+
+
 def test_the_order_never_moves():
     """Results depend on it: a change here needs a new recipe number."""
     first = epoch_batches(LENGTHS, seed=1, epoch=0, training=Training(batch_size=4))[0]
