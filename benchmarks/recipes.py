@@ -2,7 +2,8 @@
 
     python benchmarks/recipes.py [--data DIR --tasks TASK ...] [--seeds N] [--recipes NAME ...]
 
-Recipes differ in what makes training faster: the precision of products, attention dropout, and batches of alike lengths. Every recipe is a manifest of its own on MiniLM with the same tasks, seeds and data, run by `submit`. Told are
+Recipes differ in what makes training faster: the precision of products, attention dropout, and batches of alike
+lengths. Every recipe is a manifest of its own on MiniLM with the same tasks, seeds and data, run by `submit`. Told are
 the mean test score, and the difference to the first recipe within each seed, with its 95 % interval (Student's t over
 seeds: the test examples are the same). Without --data the corpus is the invented sample.
 Writes benchmarks/results/recipes.json.

@@ -23,8 +23,8 @@ def stream(*key: object) -> int:
 def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training) -> list[NDArray[np.int64]]:
     """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
 
-    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows or a quarter of all, whichever is less,
-    the batches shuffled again.
+    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, or a quarter of all where that is
+    less, the batches shuffled again.
     """
     rng = np.random.Generator(np.random.Philox(stream("order", seed, epoch)))
     rows = rng.permutation(len(lengths)).astype(np.int64)
