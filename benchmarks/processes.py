@@ -116,7 +116,7 @@ def hand_over(folder: Path, given: argparse.Namespace, seed: int) -> dict[str, A
     _, cell, _ = baselines[given.target]
     task = known.tasks[given.target]
     examples = prepare(known.datasets[cell.data.dataset], given.data, prepared)
-    data = load(cell, task, examples, load_tokenizer(cell.backbone), prepared)
+    data = load(cell, task, examples, lambda: load_tokenizer(cell.backbone), prepared)
     targets = data.model_targets()
     return {
         "backbone": str(backbones.resolve(cell.backbone).path),

@@ -42,6 +42,7 @@ from empslurm.scoring.scorer import Scorer
 from empslurm.train import bank as banks
 from empslurm.train import hub
 from empslurm.train.backbone import load_encoder
+from empslurm.train.batch import cut
 from empslurm.train.evaluate import token_batches
 
 OUT = Path(__file__).parent / "results"
@@ -209,7 +210,7 @@ class Rungs:
         outputs = [np.zeros((len(rows), group.measure.n_outputs)) for group in self.chosen.groups]
         with torch.inference_mode():
             for batch in token_batches(tokens.lengths, budget):
-                below = self.encoder.below(tokens.batch(batch, torch.device("cpu")), None)
+                below = self.encoder.below(cut(tokens, batch, torch.device("cpu")), None)
                 made = [one for stack in stacks for one in stack.logits(below, slice(0, stack.n_cells), {}, None)]
                 for output, logits in zip(outputs, made, strict=True):
                     output[batch] = logits.numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,16 @@ def tokenise_all(
 ) -> dict[str, dict[str, Any]]:
     """Tokens of every job, made once per examples, backbone and length. Task id -> counts and their folder."""
     from empslurm.tasks.prepare import load_task
-    from empslurm.train.backbone import load_tokenizer
     from empslurm.train.tokens import tokenise
 
+    @cache
+    def tokenizer() -> Any:
+        from empslurm.train.backbone import load_tokenizer
+
+        return load_tokenizer(backbone)
+
     jobs = list(jobs)
-    bar = progress.add_task("loading the tokenizer", total=len(jobs))
-    tokenizer = load_tokenizer(backbone)
+    bar = progress.add_task("tokenising", total=len(jobs))
     made: dict[str, dict[str, Any]] = {}
     for job in jobs:
         progress.update(bar, description=f"tokenising {job.task.id}")

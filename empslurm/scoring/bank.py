@@ -16,6 +16,7 @@ from empslurm.scoring.choose import Member
 from empslurm.train import bank as banks
 from empslurm.train import likeness
 from empslurm.train.backbone import load_encoder
+from empslurm.train.batch import cut
 from empslurm.train.encoder import Encoder
 from empslurm.train.evaluate import token_batches
 from empslurm.train.tokens import Tokens
@@ -82,7 +83,7 @@ class Bank:
         budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
             for batch in token_batches(tokens.lengths, budget):
-                below = self.encoder.below(tokens.batch(batch, self.device), None)
+                below = self.encoder.below(cut(tokens, batch, self.device), None)
                 points[batch] = likeness.embed(self.encoder, below).cpu().numpy()
                 for places, stack in stacks:
                     made = stack.logits(below, slice(0, stack.n_cells), stack.free, None)

@@ -17,11 +17,11 @@ from torch.nn import functional
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError
 from empslurm.train import hub
+from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks
 from empslurm.train.encoder import Below, Encoder
 from empslurm.train.hub import Tensors
 from empslurm.train.order import stream
-from empslurm.train.tokens import Batch
 
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from empslurm.cells import Cell
 from empslurm.errors import DataError
@@ -44,7 +46,9 @@ def _capped(rows: NDArray[np.int64], table: TaskTable, cap: int | None) -> NDArr
     return np.sort(rows[sorted(range(len(rows)), key=key.__getitem__)[:cap]])
 
 
-def load(cell: Cell, task: Task, prepared: Prepared, tokenizer: Any, cache_root: Path) -> TaskData:
+def load(
+    cell: Cell, task: Task, prepared: Prepared, tokenizer: Callable[[], PreTrainedTokenizerBase], cache_root: Path
+) -> TaskData:
     """The data of a cell. Raises DataError where a part is empty."""
     table = load_task(prepared, task, cell.data.use, cell.data.labels)
     training = cell.hyper_parameters

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks
 from empslurm.train.layout import Layout
-from empslurm.train.tokens import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

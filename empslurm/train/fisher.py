@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from empslurm.errors import DamagedError
+from empslurm.train.batch import cut
 from empslurm.train.data import TaskData
 from empslurm.train.evaluate import token_batches
 from empslurm.train.order import stream
@@ -183,7 +184,7 @@ def information(
     with recorder.recording(), _gradients_from_the_bottom(model):
         for batch in token_batches(data.tokens.lengths[rows], n_tokens):
             part = rows[batch]
-            logits = model(**data.tokens.batch(part, device).inputs).logits.float()
+            logits = model(**cut(data.tokens, part, device).inputs).logits.float()
             for number in range(draws):
                 if kind == "empirical":
                     labels = targets[torch.from_numpy(part).to(device)]

@@ -32,10 +32,10 @@ from empslurm.config import Adapter
 from empslurm.errors import DamagedError, StoreError
 from empslurm.train import dropout, hub
 from empslurm.train.bank import initial_head
+from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks
 from empslurm.train.hub import Tensors
 from empslurm.train.order import stream
-from empslurm.train.tokens import Batch
 
 NEW, SOURCE = "new", "source"  # the names that the adapters have inside the model
 CONFIGS = {

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from empslurm.measures import Typical
+from empslurm.train.batch import cut
 from empslurm.train.data import TaskData
 from empslurm.train.encoder import Below, Encoder
 from empslurm.train.evaluate import token_batches
@@ -37,7 +38,7 @@ def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:
     parts = []
     with torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(lengths[chosen]):
-            below = encoder.below(data.tokens.batch(chosen[batch], accelerator.device), None)
+            below = encoder.below(cut(data.tokens, chosen[batch], accelerator.device), None)
             parts.append(embed(encoder, below).cpu().numpy())
     points = np.concatenate(parts).astype(np.float64)
     centroid = points.mean(0)

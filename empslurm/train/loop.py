@@ -22,6 +22,7 @@ from empslurm.store import CellDir, Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.bank import PackModel
+from empslurm.train.batch import cut
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 from empslurm.train.evaluate import predict
@@ -132,7 +133,7 @@ class Trainer:
             part = mine[start : start + size]
             masks = Masks(self.seed, self.step, torch.from_numpy(part).to(self.accelerator.device))
             with self.accelerator.autocast():
-                below = self.model.below(self.data.tokens.batch(part, self.accelerator.device), masks)
+                below = self.model.below(cut(self.data.tokens, part, self.accelerator.device), masks)
                 for group in self.optimiser.groups:
                     logits = self.model.logits(below, group.cells, group.free, masks)
                     summed = torch.stack([self.loss(each.float(), part) for each in logits]) / len(rows)

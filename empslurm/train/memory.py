@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from empslurm.train.bank import PackModel
+from empslurm.train.batch import cut
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 
@@ -49,7 +50,7 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     masks = Masks(0, 0, torch.from_numpy(rows).to(device))
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():  # type: ignore[attr-defined]
-        below = model.below(data.tokens.batch(rows, device), masks)
+        below = model.below(cut(data.tokens, rows, device), masks)
         logits = model.logits(below, slice(0, n_cells), free, masks)
         torch.autograd.backward(torch.stack([each.float().sum() for each in logits]).sum())
     return float(torch.cuda.max_memory_allocated(device) - before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Node:
         """The tokenised data of a cell, kept for the next pack. Raises DataError as `examples` does."""
         key = (cell.target, cell.seed, cell.data, cell.training, cell.backbone)
         if self._data[0] != key:
-            task, tokenizer = self.registry.tasks[cell.target], self.tokenizer(cell.backbone)
+            task, tokenizer = self.registry.tasks[cell.target], partial(self.tokenizer, cell.backbone)
             self._data = (key, datas.load(cell, task, self.examples(cell), tokenizer, self.root.prepared))
         made: datas.TaskData = self._data[1]
         return made

@@ -1,4 +1,4 @@
-"""Tokenise a task's texts once, keep them memory-mapped, and cut batches from them."""
+"""Tokenise a task's texts once and keep them memory-mapped. Without torch: `prepare` has mostly nothing to do."""
 
 from __future__ import annotations
 
@@ -6,53 +6,23 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from empslurm import files, ids
 from empslurm.errors import StoreError
 from empslurm.tasks.prepare import TaskTable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 TOKEN_VERSION = 1  # raised when the rule below changes; cells' recipe moves with it
 CHUNK = 2_000  # examples tokenised at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Some examples, padded to the longest of them, and where their tokens stand.
-
-    inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
-    rows, positions: (n_tokens,) int64, of each real token, row by row. firsts: (n_rows,) int64, which of them each row
-    begins with. All of it is worked out before it goes to the device, which nothing has to wait for.
-    """
-
-    inputs: dict[str, torch.Tensor]
-    rows: torch.Tensor
-    positions: torch.Tensor
-    firsts: torch.Tensor
-
-    @classmethod
-    def of(cls, inputs: Mapping[str, NDArray[np.int64]], real: NDArray[np.bool_], device: torch.device) -> Batch:
-        """`real`: (n_rows, longest), what is no padding."""
-        rows, positions = real.nonzero()
-        firsts = np.concatenate([[0], np.cumsum(real.sum(axis=1))[:-1]])
-
-        def there(array: NDArray[np.int64]) -> torch.Tensor:
-            return torch.from_numpy(array).to(device, non_blocking=True)
-
-        return cls(
-            inputs={name: there(array) for name, array in inputs.items()},
-            rows=there(rows),
-            positions=there(positions),
-            firsts=there(firsts),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,24 +44,6 @@ class Tokens:
     def lengths(self) -> NDArray[np.int64]:
         """(n_examples,) tokens, specials included."""
         return np.diff(self.starts)
-
-    def batch(self, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
-        """These examples, in this order."""
-        lengths = np.array([self.starts[row + 1] - self.starts[row] for row in rows])
-        longest = int(lengths.max())
-        real = np.arange(longest) < lengths[:, None]
-        input_ids = np.full(real.shape, self.pad_id, np.int64)
-        types = np.zeros(real.shape, np.int64)
-        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            input_ids[place, :length] = self.flat[self.starts[row] : self.starts[row + 1]]
-            if self.segments and self.text_starts[row]:
-                types[place, self.text_starts[row] : length] = 1
-        made = {"input_ids": input_ids}
-        if not real.all():
-            made["attention_mask"] = real.astype(np.int64)
-        if self.segments:
-            made["token_type_ids"] = types
-        return Batch.of(made, real, device)
 
 
 def encode(
@@ -121,13 +73,20 @@ def encode(
 
 
 def tokenise(
-    table: TaskTable, tokenizer: PreTrainedTokenizerBase, backbone_digest: str, max_length: int, cache_root: Path
+    table: TaskTable,
+    tokenizer: Callable[[], PreTrainedTokenizerBase],
+    backbone_digest: str,
+    max_length: int,
+    cache_root: Path,
 ) -> Tokens:
-    """Tokens of a table, made once per (examples, context rule, backbone, length) and memory-mapped after that."""
+    """Tokens of a table, made once per (examples, context rule, backbone, length) and memory-mapped after that.
+
+    `tokenizer()` is asked for one only where they are still to be made: to load it takes seconds.
+    """
     key = ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
     folder = cache_root / "tokens" / key
     if not (folder / "done.json").exists():
-        _write(folder, table, tokenizer, max_length)
+        _write(folder, table, tokenizer(), max_length)
     meta = files.read_object(folder / "done.json")
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     return Tokens(**arrays, n_truncated=meta["n_truncated"], pad_id=meta["pad_id"], segments=meta["segments"])

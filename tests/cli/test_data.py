@@ -122,7 +122,7 @@ def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pyte
     for task in ("conv_emoint", "epitome_er"):
         dataset = registry().dataset_of(task)
         table = load_task(prepare(dataset, data, prepared), registry().tasks[task], DataUse(), "all")
-        tokens = tokenise(table, load_tokenizer(Backbone(name="minilm")), "digest", 48, prepared)
+        tokens = tokenise(table, lambda: load_tokenizer(Backbone(name="minilm")), "digest", 48, prepared)
         assert 0 < found[task] < 1
         assert found[task] == tokens.n_truncated / len(table.ids)
 

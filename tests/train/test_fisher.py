@@ -10,6 +10,7 @@ from empslurm.config import ADAPTER_KINDS, Adapter, Backbone, Training
 from empslurm.tasks.schema import Task
 from empslurm.train import fisher
 from empslurm.train.backbone import load_model
+from empslurm.train.batch import cut
 from empslurm.train.library import library_config
 from empslurm.train.tokens import Tokens
 
@@ -63,7 +64,7 @@ def by_hand(model, data, labels) -> dict[str, np.ndarray]:
     model.eval()
     sums = {name: torch.zeros_like(parameter) for name, parameter in wanted.items()}
     for row in range(N_EXAMPLES):
-        logits = model(**data.tokens.batch([row], torch.device("cpu")).inputs).logits
+        logits = model(**cut(data.tokens, [row], torch.device("cpu")).inputs).logits
         if data.task.kind == "classification":
             value = logits.log_softmax(1)[0, labels[row]]
         else:
@@ -135,7 +136,7 @@ def test_an_output_is_as_a_bias_added_to_it(case) -> None:
     total = torch.zeros_like(shift)
     targets = torch.from_numpy(data.model_targets())
     for row in range(N_EXAMPLES):
-        logits = model(**data.tokens.batch([row], torch.device("cpu")).inputs).logits
+        logits = model(**cut(data.tokens, [row], torch.device("cpu")).inputs).logits
         value = fisher.log_likelihood(logits, targets[row : row + 1], classification=len(data.task.labels) > 0)
         total += torch.autograd.grad(value, shift)[0].square()
     handle.remove()

@@ -14,9 +14,9 @@ from transformers import BertConfig, RobertaConfig
 from empslurm.config import ADAPTER_KINDS, Adapter, stack_problem
 from empslurm.errors import DamagedError
 from empslurm.train.backbone import quiet
+from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks
 from empslurm.train.library import NEW, SOURCE, LibraryModel, library_config, load_adapter, owner
-from empslurm.train.tokens import Batch
 
 SMALL = {
     "vocab_size": 60,

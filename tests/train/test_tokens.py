@@ -34,24 +34,24 @@ def test_the_text_keeps_its_head_and_the_context_its_tail(tokenizer) -> None:
 
 
 def test_tokens_are_made_once(tokenizer, tmp_path, monkeypatch) -> None:
-    first = tokenise(TABLE, tokenizer, "weights", 12, tmp_path)
+    first = tokenise(TABLE, lambda: tokenizer, "weights", 12, tmp_path)
     monkeypatch.setattr("empslurm.train.tokens.encode", None)
-    again = tokenise(TABLE, tokenizer, "weights", 12, tmp_path)
+    again = tokenise(TABLE, lambda: tokenizer, "weights", 12, tmp_path)
     assert np.array_equal(first.flat, again.flat)
     assert first.lengths.tolist() == [6, 12]
     assert again.n_truncated == 1
 
 
 def test_an_incomplete_folder_is_made_anew(tokenizer, tmp_path) -> None:
-    tokenise(TABLE, tokenizer, "weights", 12, tmp_path)
+    tokenise(TABLE, lambda: tokenizer, "weights", 12, tmp_path)
     (folder,) = (tmp_path / "tokens").iterdir()
     (folder / "done.json").unlink()
-    assert tokenise(TABLE, tokenizer, "weights", 12, tmp_path).lengths.tolist() == [6, 12]
+    assert tokenise(TABLE, lambda: tokenizer, "weights", 12, tmp_path).lengths.tolist() == [6, 12]
     assert sorted(path.name for path in folder.iterdir()) == ["done.json", "flat.npy", "starts.npy", "text_starts.npy"]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_in_words(tokenizer, tmp_path) -> None:
     (tmp_path / "tokens").write_text("")
     with pytest.raises(StoreError, match="must be written, but cannot be"):
-        tokenise(TABLE, tokenizer, "weights", 12, tmp_path)
+        tokenise(TABLE, lambda: tokenizer, "weights", 12, tmp_path)
     assert os.listdir(tmp_path) == ["tokens"]
