@@ -24,3 +24,10 @@ def test_light_verbs_import_no_heavy_library(words: list[str]) -> None:
     code += f"print('heavy:', *sorted({HEAVY} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "heavy:"), done.stderr
+
+
+def test_what_submit_needs_where_everything_is_prepared_imports_no_torch() -> None:
+    code = "import sys, empslurm.cli.submit, empslurm.cli.prepare, empslurm.train.tokens\n"
+    code += "print('heavy:', *sorted({'torch', 'transformers', 'adapters'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "heavy:"), done.stderr
