@@ -31,13 +31,18 @@ class Layout:
         return self if n_cells == self.n_cells else replace(self, n_cells=n_cells)
 
     @cached_property
+    def _places(self) -> torch.Tensor:
+        """(n_tokens,): places in one cell's (n_rows, length)."""
+        return self.rows * self.length + self.positions
+
+    @cached_property
     def bias(self) -> torch.Tensor | None:
         """(n_cells * n_rows, 1, 1, length), to be added to attention scores; None where nothing is padded."""
         if not self.padded:
             return None
         lowest = torch.finfo(torch.float32).min
         made = torch.full((self.n_rows, self.length), lowest, device=self.rows.device)
-        made.view(-1)[self.rows * self.length + self.positions] = 0.0
+        made.view(-1).index_fill_(0, self._places, 0.0)
         return made.repeat(self.n_cells, 1)[:, None, None, :]
 
     @cached_property
@@ -81,7 +86,7 @@ class Layout:
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Of one cell's (n_tokens, hidden) the mean over each row's tokens, in float32: (n_rows, hidden)."""
         room = values.new_zeros(self.n_rows * self.length, values.shape[-1], dtype=torch.float32)
-        room.index_copy_(0, self.rows * self.length + self.positions, values.float())
+        room.index_copy_(0, self._places, values.float())
         counts = torch.zeros(self.n_rows, 1, device=values.device)
         counts.index_add_(0, self.rows, torch.ones(len(self.rows), 1, device=values.device))
         return room.view(self.n_rows, self.length, -1).sum(1) / counts
