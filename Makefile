@@ -65,8 +65,10 @@ format: install ## let ruff format and mend the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## what training costs, beside AdapterTrainer: benchmarks/results/training.json
+bench: install ## what training costs, beside AdapterTrainer, and whether it costs quality: benchmarks/results/
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/recipes.py
 
 submit: install ## run what is missing: MANIFEST=name [PROFILE=name]
 	$(EMPSLURM) submit $(MANIFEST) $(profile_flag)

@@ -1,10 +1,10 @@
 """Transfers by whole processes, start-up and scoring included: `empslurm submit` against one AdapterTrainer each.
 
-    python benchmarks/processes.py [--data DIR --target TASK --sources TASK ...] [--rounds N]
+    python benchmarks/processes.py [--data DIR --target TASK --sources TASK ...] [--backbone NAME] [--rounds N]
 
 In each round `submit` trains the transfers from all sources to the target as one pack, and then a script that uses
-AdapterTrainer as the library's examples do trains each of them in a process of its own: it loads MiniLM and the
-source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
+AdapterTrainer as the library's examples do trains each of them in a process of its own: it loads the backbone and
+the source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
 test part. Both get the same examples, adapters, settings and seed (the initial weights and the order are each one's
 own); a round is a seed. Baselines are trained before, not timed. Without --data the corpus is the invented sample.
 Writes benchmarks/results/processes.json.
@@ -67,7 +67,7 @@ def write_manifest(folder: Path, given: argparse.Namespace, name: str, seeds: li
     training = {"epochs": given.epochs, "batch_size": BATCH_SIZE, "lr": given.lr, "max_length": MAX_LENGTH}
     training |= {"max_train_examples": given.examples, "max_eval_examples": given.examples}
     value = {"name": name, "tasks": [given.target, *given.sources], "pairs": pairs, "seeds": seeds}
-    value |= {"backbone": "minilm", "training": training}
+    value |= {"backbone": given.backbone, "training": training}
     (folder / "manifests").mkdir(exist_ok=True)
     (folder / "manifests" / f"{name}.yaml").write_text(yaml.safe_dump(value))
 
@@ -272,12 +272,13 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=lambda text: Path(text).resolve(), help="default: the invented sample")
-    parser.add_argument("--target", default="conv_emopol")
-    parser.add_argument("--sources", nargs="+", default=["epitome_er", "empdial_ei", "news_empathy", "news_distress"])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--target", default="epitome_er")
+    parser.add_argument("--sources", nargs="+", default=["empdial_ei", "conv_emopol", "news_empathy"])
+    parser.add_argument("--backbone", default="minilm", help="or a local folder")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--examples", type=int, default=256, help="at most, of each part")
+    parser.add_argument("--examples", type=int, default=192, help="at most, of each part")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -290,7 +291,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "slurm").symlink_to(Path(__file__).resolve().parents[1] / "slurm")
         made = measure(given, folder)
-    settings = {name: getattr(given, name) for name in ("target", "sources", "epochs", "lr", "examples")}
+    settings = {name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples")}
     value = {**settings, "data": "real" if real else "the invented sample", **made}
     value |= {"cores": os.cpu_count(), "load_1min": os.getloadavg()[0]}
     given.out.write_text(json.dumps(value, indent=1) + "\n")

@@ -375,23 +375,36 @@ def packs(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def memory(given: argparse.Namespace, _: torch.device) -> dict[str, Any]:
-    """Peak of a process of its own that trains one cell, batch 32, at each length."""
-    made = {}
+    """Peak of a process of its own that trains one cell, batch 32, at each length; and what further cells add."""
+    made: dict[str, Any] = {}
     for length in given.lengths:
-        command = [sys.executable, __file__, "--child", str(length), "--shape", given.shape]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        made[str(length)] = json.loads(output.splitlines()[-1])
+        made[str(length)] = child_memory(given, length, 1)
         say(f"{length} tokens: {made[str(length)]}")
+    length, n_cells = given.lengths[0], 5
+    pack = child_memory(given, length, n_cells)
+    each = (pack["peak_gb"] - made[str(length)]["peak_gb"]) / (n_cells - 1)
+    made["pack"] = {"tokens": length, "n_cells": n_cells, **pack, "gb_per_further_cell": each}
+    say(f"pack: {made['pack']}")
     return made
 
 
-def child(length: int, shape_name: str) -> None:
-    """Two steps, and what they took at most."""
-    engine = Engine(shape_name, Way(name="fp32"), workload(64, length=length), torch.device("cpu"))
+def child_memory(given: argparse.Namespace, length: int, n_cells: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", str(length), str(n_cells), "--shape", given.shape]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made: dict[str, float] = json.loads(output.splitlines()[-1])
+    return made
+
+
+def child(length: int, n_cells: int, shape_name: str) -> None:
+    """Two steps, and what they took at most; what a cell owns: adapters, gradients and moments."""
+    data, device = workload(64, length=length), torch.device("cpu")
+    engine = Engine(shape_name, Way(name="fp32"), data, device, n_cells=n_cells)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     engine.steps(2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"peak_gb": peak * 1024 / 1e9, "before_training_gb": before * 1024 / 1e9}))
+    own = 4 * sum(value.nbytes for value in engine.trainer.model.free.values()) / n_cells
+    made = {"peak_gb": peak * 1024, "before_training_gb": before * 1024, "own_of_a_cell_gb": own}
+    print(json.dumps({name: value / 1e9 for name, value in made.items()}))
 
 
 def cost(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
@@ -480,11 +493,11 @@ def main() -> None:
     parser.add_argument("--pack-shape", choices=tuple(SHAPES), default="minilm", help="of packs and cost")
     parser.add_argument("--lengths", type=int, nargs="+", default=[35, 64, 128, 256], help="of memory, in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.child:
-        child(given.child, given.shape)
+        child(*given.child, given.shape)
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
