@@ -121,9 +121,25 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> i
     for name, why in written.lacking.items():
         out.line(f"missing: {name}: {why}")
     _show_missing(gathered, out)
-    for path in paths:
-        out.line(path)
+    for line in listed(folder, written.files):
+        out.line(line)
     return 1 if any(cell.state == "refused" for cell in gathered.missing) else 0
+
+
+def listed(folder: Path, names: Sequence[str]) -> list[str]:
+    """Files for people: `folder/*.{csv,md}: table7, table8`, a line for each folder and set of endings."""
+    endings: dict[tuple[Path, str], list[str]] = {}
+    for path in (folder / name for name in names):
+        endings.setdefault((path.parent, path.stem), []).append(path.suffix.lstrip("."))
+    alike: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
+    for (parent, stem), found in endings.items():
+        alike.setdefault((parent, tuple(found)), []).append(stem)
+    return [
+        str(parent / f"{stems[0]}.{found[0]}")
+        if len(stems) == len(found) == 1
+        else f"{parent}/*.{'{' + ','.join(found) + '}' if len(found) > 1 else found[0]}: {', '.join(stems)}"
+        for (parent, found), stems in alike.items()
+    ]
 
 
 def show(table: Table, out: Output) -> None:

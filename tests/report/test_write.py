@@ -6,6 +6,7 @@ import pytest
 
 from empslurm import reference
 from empslurm.cli import main
+from empslurm.cli.gather import listed
 from empslurm.gather import gather
 from empslurm.report import formats
 from empslurm.report import write as write_module
@@ -127,3 +128,22 @@ def test_several_settings_have_folders_of_their_own(tmp_path):
     folders = {name.split("/")[0] for name in written.files if "/" in name}
     assert folders == {group.name for group in gathered.groups}
     assert len(folders) == 2
+
+
+def test_files_are_told_in_a_line_for_each_kind_and_each_of_them_is_there(tmp_path):
+    names = [
+        "report.html",
+        "table7.csv",
+        "table7.md",
+        "table8.csv",
+        "table8.md",
+        "long.csv",
+        "wide.csv",
+        "figs/one.svg",
+    ]
+    assert listed(tmp_path, names) == [
+        f"{tmp_path}/report.html",
+        f"{tmp_path}/*.{{csv,md}}: table7, table8",
+        f"{tmp_path}/*.csv: long, wide",
+        f"{tmp_path}/figs/one.svg",
+    ]
