@@ -6,7 +6,8 @@ In each round `submit` trains the transfers from all sources to the target as on
 AdapterTrainer as the library's examples do trains each of them in a process of its own: it loads the backbone and
 the source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
 test part. Both get the same examples, adapters, settings and seed (the initial weights and the order are each one's
-own); a round is a seed. Baselines are trained before, not timed. Without --data the corpus is the invented sample.
+own); a round is a seed. Baselines are trained before, not timed: so the data is parsed and tokenised already, once for
+all cells, as it is for every pack of a study after the first; a script has to tokenise for itself each time. Without --data the corpus is the invented sample.
 Writes benchmarks/results/processes.json.
 """
 
@@ -51,7 +52,7 @@ def timed(command: Sequence[str], folder: Path, begun: Callable[[], bool]) -> tu
             if not first and begun():
                 first = time.perf_counter() - start
             time.sleep(0.02)
-    if process.returncode:
+    if process.returncode or not first:
         raise RuntimeError((folder / "log").read_text()[-2000:])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -185,7 +186,7 @@ def reference(place: Path) -> None:
     def score(prediction: Any) -> dict[str, float]:
         outputs, gold = np.asarray(prediction.predictions), prediction.label_ids
         if classes:
-            return {"score": f1_score(gold, outputs.argmax(1), average="macro", labels=range(value["n_labels"]))}
+            return {"score": f1_score(gold, outputs.argmax(1), average="macro", labels=sorted(set(gold)))}
         return {"score": float(pearsonr(gold, outputs.reshape(-1))[0])}
 
     class Begun(TrainerCallback):  # type: ignore[misc]
@@ -238,10 +239,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         singles.append(theirs(folder, given, seed))
         print(f"round {seed}: {packs[-1]}\n{singles[-1]}", file=sys.stderr, flush=True)
     n, middle = len(given.sources), statistics.median
-    differences = [
-        mine - other.scores[0]
+    differences = [  # within a round cells share seed, order and test examples: one difference each
+        statistics.mean(pack.scores) - statistics.mean(took.scores[0] for took in each)
         for pack, each in zip(packs, singles, strict=True)
-        for mine, other in zip(pack.scores, each, strict=True)
     ]
     flat = [took for each in singles for took in each]
     both = list(zip(packs, singles, strict=True))
@@ -262,10 +262,7 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "cells_per_hour": 3600 / middle(took.wall_s for took in flat),
             "mean_score": statistics.mean(took.scores[0] for took in flat),
         },
-        "score_difference": {
-            "mean": statistics.mean(differences),
-            "standard_error": statistics.stdev(differences) / len(differences) ** 0.5,
-        },
+        "score_differences": differences,
     }
 
 
@@ -286,14 +283,14 @@ def main() -> None:
         reference(given.reference)
         return
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
-    real = given.data is not None
+    real, load = given.data is not None, os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "slurm").symlink_to(Path(__file__).resolve().parents[1] / "slurm")
         made = measure(given, folder)
     settings = {name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples")}
     value = {**settings, "data": "real" if real else "the invented sample", **made}
-    value |= {"cores": os.cpu_count(), "load_1min": os.getloadavg()[0]}
+    value |= {"cores": os.cpu_count(), "load_1min": load}
     given.out.write_text(json.dumps(value, indent=1) + "\n")
     print(json.dumps(value, indent=1))
 

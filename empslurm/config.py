@@ -111,7 +111,7 @@ class Training:
     lr: PositiveShare = 5e-4  # the middle of Table 4 of the paper
     weight_decay: Share = 0.0  # AdamW's decay; adapters are small, and the paper names none
     warmup_fraction: Share = 0.0  # of all steps, linear from 0; the paper names none
-    batch_order: Literal["length_grouped", "random"] = "length_grouped"  # alike lengths together: less padding
+    batch_order: Literal["length_grouped", "random"] = "length_grouped"  # alike lengths together: little padding
     schedule: Literal["linear", "constant"] = "linear"  # to 0 at the last step, the default of AdapterTrainer
     max_grad_norm: NonNegative = 1.0  # clip the global norm; the default of AdapterTrainer. 0: no clipping
     max_length: Count = 128  # tokens of context and text together; oldest context is cut first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -39,7 +40,7 @@ Handler = Callable[[argparse.Namespace, Output], int]
 
 def _common() -> argparse.ArgumentParser:
     """The options of every verb, which may stand before it too."""
-    common = argparse.ArgumentParser(prog="empslurm", add_help=False)
+    common = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     common.add_argument("--runs", type=Path, default=argparse.SUPPRESS, help="runs root (EMPSLURM_RUNS, else runs/)")
     common.add_argument("--data", type=Path, default=argparse.SUPPRESS, help="raw data (EMPSLURM_DATA, else data/)")
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
@@ -60,11 +61,10 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def _verb(arguments: Sequence[str]) -> str | None:
-    """The verb among the arguments, before argparse sees them: the first word that is one, and no option's value.
-
-    The value of `--data data` is a verb's name too.
-    """
-    _, rest = _common().parse_known_args(arguments)
+    """The verb among the arguments: the first word that is one and no option's value, as in `--data data`."""
+    rest = list(arguments)
+    with contextlib.suppress(argparse.ArgumentError):  # which the whole parser will tell
+        _, rest = _common().parse_known_args(arguments)
     return next((word for word in rest if word in VERBS), None)
 
 

@@ -71,7 +71,7 @@ def _tokens(
     root: RunsRoot,
     progress: Any,
 ) -> dict[str, dict[str, Any]]:
-    """Tokens of all tasks by the default data use. What is noted as made needs no tokenizer: torch loads slowly."""
+    """Tokens of all tasks by the default data use. What is noted as made is not opened again."""
     backbone = Backbone(name=given.backbone)
     fetch(backbone)
     digest = resolve(backbone).digest

@@ -18,7 +18,7 @@ class Batch:
 
     inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
     rows, positions: (n_tokens,) int64, of each real token, row by row. firsts: (n_rows,) int64, which of them each row
-    begins with. All of it is worked out before it goes to the device, which nothing has to wait for.
+    begins with.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -26,37 +26,48 @@ class Batch:
     positions: torch.Tensor
     firsts: torch.Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """n_rows, longest."""
+        n_rows, longest = self.inputs["input_ids"].shape
+        return n_rows, longest
+
+    @property
+    def padded(self) -> bool:
+        """Whether there is any padding."""
+        return "attention_mask" in self.inputs
+
     @classmethod
     def of(cls, inputs: Mapping[str, NDArray[np.int64]], real: NDArray[np.bool_], device: torch.device) -> Batch:
-        """`real`: (n_rows, longest), what is no padding."""
+        """`real`: (n_rows, longest), what is no padding. All of it goes to the device in one piece."""
         rows, positions = real.nonzero()
         firsts = np.concatenate([[0], np.cumsum(real.sum(axis=1))[:-1]])
-
-        def there(array: NDArray[np.int64]) -> torch.Tensor:
-            return torch.from_numpy(array).to(device, non_blocking=True)
-
+        arrays = [rows, positions, firsts, *inputs.values()]
+        whole = to_device(np.concatenate([array.ravel() for array in arrays]), device)
+        parts = torch.split(whole, [array.size for array in arrays])
+        shaped = [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
         return cls(
-            inputs={name: there(array) for name, array in inputs.items()},
-            rows=there(rows),
-            positions=there(positions),
-            firsts=there(firsts),
+            rows=shaped[0], positions=shaped[1], firsts=shaped[2], inputs=dict(zip(inputs, shaped[3:], strict=True))
         )
+
+
+def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The same numbers there; a GPU goes on with its work meanwhile, which needs memory that cannot be paged out."""
+    made = torch.from_numpy(array)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
 def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
     """These examples, in this order."""
-    lengths = np.array([tokens.starts[row + 1] - tokens.starts[row] for row in rows])
-    longest = int(lengths.max())
-    real = np.arange(longest) < lengths[:, None]
+    rows = np.asarray(rows)
+    lengths = tokens.starts[rows + 1] - tokens.starts[rows]
+    real = np.arange(lengths.max()) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
-    types = np.zeros(real.shape, np.int64)
-    for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        input_ids[place, :length] = tokens.flat[tokens.starts[row] : tokens.starts[row + 1]]
-        if tokens.segments and tokens.text_starts[row]:
-            types[place, tokens.text_starts[row] : length] = 1
+    input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])
     made = {"input_ids": input_ids}
     if not real.all():
         made["attention_mask"] = real.astype(np.int64)
     if tokens.segments:
-        made["token_type_ids"] = types
+        begins = tokens.text_starts[rows, None]
+        made["token_type_ids"] = (real & (begins > 0) & (np.arange(real.shape[1]) >= begins)).astype(np.int64)
     return Batch.of(made, real, device)

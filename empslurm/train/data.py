@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from empslurm.cells import Cell
 from empslurm.errors import DataError
@@ -18,6 +17,9 @@ from empslurm.tasks.prepare import Prepared, TaskTable, load_task
 from empslurm.tasks.schema import Part, Task
 from empslurm.tasks.splits import train_subset
 from empslurm.train.tokens import Tokens, tokenise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

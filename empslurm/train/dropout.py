@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from empslurm.train.batch import Batch
 from empslurm.train.layout import Layout
 from empslurm.train.order import stream
 
@@ -60,15 +61,15 @@ class Masks:
         key = (site, shape, dtype)
         if key not in self._made:
             dropped = round(rate * LEVELS)
-            words = self._of_tokens(site, layout) if layout else self._of_places(site, shape[1:-1])
+            words = self._of_places(site, shape[1:-1]) if layout is None else self._of_tokens(site, layout.batch)
             kept = _lanes(words, shape[-1]) >= dropped - LEVELS // 2
             self._made[key] = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
         return self._made[key]
 
-    def _of_tokens(self, site: str, layout: Layout) -> torch.Tensor:
+    def _of_tokens(self, site: str, batch: Batch) -> torch.Tensor:
         """(n_tokens,): row, then site and position are mixed in, each avalanched."""
         rows = mix(self._rows ^ site_number(site))
-        return mix(rows[layout.rows] + layout.positions * GOLDEN)
+        return mix(rows[batch.rows] + batch.positions * GOLDEN)
 
     def _of_places(self, site: str, outer: tuple[int, ...]) -> torch.Tensor:
         """The same for all places of padded rows: (n_rows, *outer)."""

@@ -44,18 +44,9 @@ class Encoder:
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:
         """Embeddings, and the first layer without its adapter; nothing here is trained, so no graph is kept."""
-        input_ids = batch.inputs["input_ids"]
-        layout = Layout(
-            n_rows=input_ids.shape[0],
-            length=input_ids.shape[1],
-            rows=batch.rows,
-            positions=batch.positions,
-            firsts=batch.firsts,
-            padded="attention_mask" in batch.inputs,
-            n_heads=self.config.num_attention_heads,
-        )
+        layout = Layout(batch=batch, n_heads=self.config.num_attention_heads)
         with torch.no_grad():
-            padded = self.model.embeddings(input_ids, token_type_ids=batch.inputs.get("token_type_ids"))
+            padded = self.model.embeddings(batch.inputs["input_ids"], token_type_ids=batch.inputs.get("token_type_ids"))
             values = padded[batch.rows, batch.positions]
             values = self.drop(values, "embeddings.dropout", self.dropout, masks, layout)
             residual = self.attend(0, values, layout, masks)
@@ -104,7 +95,7 @@ class Encoder:
         """
         if masks is None or rate == 0.0:
             return values
-        n_first = masks.n_rows if layout is None else len(layout.rows)
+        n_first = masks.n_rows if layout is None else layout.n_tokens
         mask = masks(site, (n_first, *values.shape[1:]), rate, values.dtype, layout)
         return (values.view(-1, *mask.shape) * mask).view(values.shape)
 

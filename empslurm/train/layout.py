@@ -2,72 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from empslurm.train.batch import Batch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The tokens of `n_cells` cells that see the same batch, cell by cell, row by row: (n_cells * n_tokens, width).
+    """The tokens of `n_cells` cells that see the same batch, cell by cell, row by row: (n_cells * n_tokens, width)."""
 
-    n_rows, length: of the padded batch, as one cell sees it. rows, positions: (n_tokens,) int64, of each real token.
-    firsts: (n_rows,) int64, which token each row begins with. padded: whether there is any padding.
-    """
-
-    n_rows: int
-    length: int
-    rows: torch.Tensor
-    positions: torch.Tensor
-    firsts: torch.Tensor
-    padded: bool
+    batch: Batch
     n_heads: int
     n_cells: int = 1
+    made: dict[int, Layout] = field(default_factory=dict, repr=False, compare=False)  # by n_cells
 
     def of(self, n_cells: int) -> Layout:
         """The same batch for another number of cells."""
-        return self if n_cells == self.n_cells else replace(self, n_cells=n_cells)
+        if n_cells == self.n_cells:
+            return self
+        if n_cells not in self.made:
+            self.made[n_cells] = replace(self, n_cells=n_cells)
+        return self.made[n_cells]
+
+    @property
+    def n_tokens(self) -> int:
+        """Of one cell."""
+        return len(self.batch.rows)
 
     @cached_property
     def _places(self) -> torch.Tensor:
         """(n_tokens,): places in one cell's (n_rows, length)."""
-        return self.rows * self.length + self.positions
+        return self.batch.rows * self.batch.shape[1] + self.batch.positions
 
     @cached_property
     def bias(self) -> torch.Tensor | None:
         """(n_cells * n_rows, 1, 1, length), to be added to attention scores; None where nothing is padded."""
-        if not self.padded:
+        if not self.batch.padded:
             return None
-        lowest = torch.finfo(torch.float32).min
-        made = torch.full((self.n_rows, self.length), lowest, device=self.rows.device)
+        made = torch.full(self.batch.shape, torch.finfo(torch.float32).min, device=self.batch.rows.device)
         made.view(-1).index_fill_(0, self._places, 0.0)
         return made.repeat(self.n_cells, 1)[:, None, None, :]
 
     @cached_property
     def _spots(self) -> torch.Tensor:
         """(n_cells * n_tokens, n_heads): places in (n_cells * n_rows, n_heads, length)."""
-        device = self.rows.device
-        rows = (torch.arange(self.n_cells, device=device)[:, None] * self.n_rows + self.rows).view(-1, 1)
+        (n_rows, length), device = self.batch.shape, self.batch.rows.device
+        rows = (torch.arange(self.n_cells, device=device)[:, None] * n_rows + self.batch.rows).view(-1, 1)
         heads = torch.arange(self.n_heads, device=device)
-        return (rows * self.n_heads + heads) * self.length + self.positions.repeat(self.n_cells)[:, None]
+        return (rows * self.n_heads + heads) * length + self.batch.positions.repeat(self.n_cells)[:, None]
 
     @cached_property
     def _thrice(self) -> torch.Tensor:
         """The same for three tensors that stand behind one another, in the order of each token's values, flat."""
-        size = self.n_cells * self.n_rows * self.n_heads * self.length
-        return (self._spots[:, None, :] + torch.arange(3, device=self.rows.device)[:, None] * size).view(-1)
+        parts = torch.arange(3, device=self._spots.device)[:, None] * self._size
+        return (self._spots[:, None, :] + parts).view(-1)
+
+    @property
+    def _size(self) -> int:
+        """Of (n_cells * n_rows, n_heads, length)."""
+        n_rows, length = self.batch.shape
+        return self.n_cells * n_rows * self.n_heads * length
 
     def spread(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Query, key and value, padded with zeros: each (n_cells * n_rows, n_heads, length, hidden / n_heads).
 
         values: (n_cells * n_tokens, 3 * hidden).
         """
+        n_rows, length = self.batch.shape
         width = values.shape[1] // (3 * self.n_heads)
-        room = values.new_zeros(3, self.n_cells * self.n_rows, self.n_heads, self.length, width)
-        room.view(-1, width).index_copy_(0, self._thrice, values.reshape(-1, width))
-        query, key, value = room
+        room = values.new_zeros(3 * self._size, width)
+        room.index_copy_(0, self._thrice, values.reshape(-1, width))
+        query, key, value = room.view(3, self.n_cells * n_rows, self.n_heads, length, width)
         return query, key, value
 
     def collect(self, values: torch.Tensor) -> torch.Tensor:
@@ -80,16 +89,17 @@ class Layout:
 
     def first(self, values: torch.Tensor) -> torch.Tensor:
         """Of (n_cells * n_tokens, hidden) the first token of each row: (n_cells * n_rows, hidden)."""
-        cells = torch.arange(self.n_cells, device=self.firsts.device)[:, None] * len(self.rows)
-        return take(values, (cells + self.firsts).view(-1))
+        firsts = self.batch.firsts
+        cells = torch.arange(self.n_cells, device=firsts.device)[:, None] * self.n_tokens
+        return take(values, (cells + firsts).view(-1))
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Of one cell's (n_tokens, hidden) the mean over each row's tokens, in float32: (n_rows, hidden)."""
-        room = values.new_zeros(self.n_rows * self.length, values.shape[-1], dtype=torch.float32)
+        (n_rows, length), rows = self.batch.shape, self.batch.rows
+        room = values.new_zeros(n_rows * length, values.shape[-1], dtype=torch.float32)
         room.index_copy_(0, self._places, values.float())
-        counts = torch.zeros(self.n_rows, 1, device=values.device)
-        counts.index_add_(0, self.rows, torch.ones(len(self.rows), 1, device=values.device))
-        return room.view(self.n_rows, self.length, -1).sum(1) / counts
+        counts = room.new_zeros(n_rows).index_add_(0, rows, room.new_ones(len(rows)))
+        return room.view(n_rows, length, -1).sum(1) / counts[:, None]
 
 
 class _Take(torch.autograd.Function):

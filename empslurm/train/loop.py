@@ -22,7 +22,7 @@ from empslurm.store import CellDir, Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut
+from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 from empslurm.train.evaluate import predict
@@ -131,12 +131,13 @@ class Trainer:
         losses = torch.zeros_like(self.losses)
         for start in range(0, len(mine), size):
             part = mine[start : start + size]
-            masks = Masks(self.seed, self.step, torch.from_numpy(part).to(self.accelerator.device))
+            places = to_device(part, self.accelerator.device)
+            masks, targets = Masks(self.seed, self.step, places), self.targets[places]
             with self.accelerator.autocast():
                 below = self.model.below(cut(self.data.tokens, part, self.accelerator.device), masks)
                 for group in self.optimiser.groups:
                     logits = self.model.logits(below, group.cells, group.free, masks)
-                    summed = torch.stack([self.loss(each.float(), part) for each in logits]) / len(rows)
+                    summed = torch.stack([self.loss(each.float(), targets) for each in logits]) / len(rows)
                     torch.autograd.backward(summed.sum())
                     losses[group.cells] += summed.detach()
         if not self._alone:
@@ -144,11 +145,10 @@ class Trainer:
         self.losses += losses
         self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
         self.step += 1
-        self.n_tokens += int(self.data.tokens.lengths[rows].sum())
+        self.n_tokens += int((self.data.tokens.starts[rows + 1] - self.data.tokens.starts[rows]).sum())
 
-    def loss(self, logits: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Summed cross-entropy of logits (n_rows, n_labels), or squared error of (n_rows, 1) in standardised units."""
-        targets = self.targets[torch.from_numpy(rows).to(self.targets.device)]
         if self.data.task.kind == "classification":
             return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
         return torch.nn.functional.mse_loss(logits[:, 0], targets, reduction="sum")

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from empslurm.config import Training
 
-# Batches that are sorted by length together: short padding, still a new mix every epoch. At most a quarter of an epoch:
-# where few batches make an epoch, sorting all of it would put the same examples together again and again.
-MEGABATCH, MEGABATCHES_PER_EPOCH = 50, 4
+# Batches that are sorted by length together: little padding, still a new mix every epoch. An epoch has at least four
+# such groups, since sorting all of a small one would put the same examples together again and again; below eight
+# batches a group is one batch, and the order is random.
+MEGABATCH, MIN_MEGABATCHES = 50, 4
 
 
 def stream(*key: object) -> int:
@@ -30,7 +31,7 @@ def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training
     rows = rng.permutation(len(lengths)).astype(np.int64)
     size = training.batch_size
     if training.batch_order == "length_grouped":
-        mega = size * max(1, min(MEGABATCH, n_batches(len(rows), size) // MEGABATCHES_PER_EPOCH))
+        mega = size * max(1, min(MEGABATCH, n_batches(len(rows), size) // MIN_MEGABATCHES))
         parts = [rows[start : start + mega] for start in range(0, len(rows), mega)]
         rows = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]

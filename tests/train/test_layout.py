@@ -1,8 +1,10 @@
 """Values without padding are those that stand at the tokens of the padded batch, and so are gradients and masks."""
 
+import numpy as np
 import pytest
 import torch
 
+from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks
 from empslurm.train.layout import Layout, take
 
@@ -12,18 +14,11 @@ REAL = torch.arange(4) < LENGTHS[:, None]
 
 
 def layout(real=REAL, n_cells=1):
-    rows, positions = real.nonzero(as_tuple=True)
-    firsts = torch.cat([torch.zeros(1, dtype=torch.int64), real.sum(1).cumsum(0)[:-1]])
-    made = Layout(
-        n_rows=real.shape[0],
-        length=real.shape[1],
-        rows=rows,
-        positions=positions,
-        firsts=firsts,
-        padded=not bool(real.all()),
-        n_heads=N_HEADS,
-    )
-    return made.of(n_cells)
+    array = real.numpy()
+    inputs = {"input_ids": array.astype(np.int64)}
+    if not array.all():
+        inputs["attention_mask"] = array.astype(np.int64)
+    return Layout(batch=Batch.of(inputs, array, torch.device("cpu")), n_heads=N_HEADS).of(n_cells)
 
 
 def padded(values, n_cells, real=REAL):
@@ -38,7 +33,7 @@ def padded(values, n_cells, real=REAL):
 @pytest.mark.parametrize("real", [REAL, torch.ones(2, 3, dtype=torch.bool)], ids=["padded", "full"])
 def test_attention_gets_what_plain_padding_would_give_it_and_its_gradient(n_cells, real):
     where = layout(real, n_cells)
-    values = torch.randn(n_cells * len(where.rows), 3 * N_HEADS * WIDTH, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(n_cells * where.n_tokens, 3 * N_HEADS * WIDTH, dtype=torch.float64, requires_grad=True)
     parts = where.spread(values)
     plain = values.detach().clone().requires_grad_()
     for part, own in zip(parts, plain.chunk(3, dim=1), strict=True):
@@ -61,10 +56,10 @@ def test_the_padding_is_hidden_from_attention_and_from_nothing_else():
 
 def test_first_tokens_and_means_are_those_of_each_row():
     where = layout(n_cells=2)
-    values = torch.randn(2 * len(where.rows), 5)
+    values = torch.randn(2 * where.n_tokens, 5)
     rows = padded(values, 2)
     assert torch.equal(where.first(values), rows[:, 0])
-    one = values[: len(where.rows)]
+    one = values[: where.n_tokens]
     torch.testing.assert_close(layout().mean(one), padded(one, 1).sum(1) / LENGTHS[:, None])
 
 
@@ -76,7 +71,7 @@ def test_the_gradient_of_rows_that_are_taken_goes_back_to_them():
 def test_a_mask_of_tokens_is_the_mask_of_the_padded_rows_at_the_tokens():
     masks = Masks(1, 5, torch.tensor([7, 3, 31]))
     site, where = "layer.0.output.dropout", layout()
-    flat = masks(site, (len(where.rows), 30), 0.1, torch.float32, where)
+    flat = masks(site, (where.n_tokens, 30), 0.1, torch.float32, where)
     whole = masks(site, (3, 4, 30), 0.1, torch.float32)
     assert torch.equal(flat, whole[REAL])
     assert 0 < (flat == 0).sum() < flat.numel() / 3

@@ -252,7 +252,7 @@ def test_out_of_memory_halves_the_cells_then_the_batch_and_goes_on_from_the_chec
     real, seen = Bank.logits, []
 
     def logits_within(self, below, cells, free, masks):
-        n_cells, n_rows = cells.stop - cells.start, below.layout.n_rows
+        n_cells, n_rows = cells.stop - cells.start, below.layout.batch.shape[0]
         if masks is not None:
             seen.append((n_cells, n_rows))
             if n_cells * n_rows > 4:
