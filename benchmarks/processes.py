@@ -7,7 +7,8 @@ AdapterTrainer as the library's examples do trains each of them in a process of 
 the source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
 test part. Both get the same examples, adapters, settings and seed (the initial weights and the order are each one's
 own); a round is a seed. Baselines are trained before, not timed: so the data is parsed and tokenised already, once for
-all cells, as it is for every pack of a study after the first; a script has to tokenise for itself each time. Without --data the corpus is the invented sample.
+all cells, as it is for every pack of a study after the first; a script has to tokenise for itself each time. Without
+--data the corpus is the invented sample.
 Writes benchmarks/results/processes.json.
 """
 
@@ -229,9 +230,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if given.data is None:
         given.data = folder / "data"
         roots = ["--data", str(given.data), "--runs", "runs"]
-        timed([sys.executable, "-m", "empslurm", *roots, "data", "sample"], folder, lambda: False)
+        timed([sys.executable, "-m", "empslurm", *roots, "data", "sample"], folder, lambda: True)
     write_manifest(folder, given, "baselines", seeds, "none")
-    timed(submit(given, "baselines"), folder, lambda: False)
+    timed(submit(given, "baselines"), folder, lambda: True)
     packs, singles = [], []
     for seed in seeds:
         write_manifest(folder, given, f"transfers{seed}", [seed], [{"source": given.sources, "target": given.target}])
