@@ -35,8 +35,8 @@ demo: install ## an invented corpus, a small grid on it, and its tables
 	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs submit manifests/demo.yaml --profile local
 	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs gather manifests/demo.yaml
 
-test: install check ## check, and all tests
-	$(BIN)/python -m pytest
+test: install check ## check, and all tests: two at a time, each on one thread
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian)
 	bash slurm/testcluster/cluster.sh up

@@ -62,8 +62,7 @@ class Encoder:
         query, key, value = layout.spread(functional.linear(values, *self._projections[place]))
         bias = layout.bias
         if masks is not None and self.attention_dropout > 0:
-            scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
-            weights = functional.softmax(scores if bias is None else scores + bias, dim=-1)
+            weights = functional.softmax(_scores(query, key, bias), dim=-1)
             weights = self.drop(weights, f"layer.{place}.attention.self.dropout", self.attention_dropout, masks)
             mixed = torch.matmul(weights.to(value.dtype), value)
         else:
@@ -98,6 +97,17 @@ class Encoder:
         n_first = masks.n_rows if layout is None else layout.n_tokens
         mask = masks(site, (n_first, *values.shape[1:]), rate, values.dtype, layout)
         return (values.view(-1, *mask.shape) * mask).view(values.shape)
+
+
+def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Scaled products (n, n_heads, length, length), bias added, in one pass: no scaled query to keep for backward.
+
+    query, key: (n, n_heads, length, width). bias: (n, 1, 1, length).
+    """
+    n, n_heads, length, width = query.shape
+    added = query.new_zeros(1) if bias is None else bias.expand(n, n_heads, 1, length).reshape(-1, 1, length)
+    made = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
+    return made.view(n, n_heads, length, length)
 
 
 def _joined(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
