@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import adapters
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,10 @@ from empslurm.errors import BackboneError, StoreError
 from empslurm.store import CellDir, RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import checkpoint as checkpoints
-from empslurm.train.bank import Bank
-from empslurm.train.loop import Interrupted, Settings, Trainer
+from empslurm.train.bank import Bank, initial
+from empslurm.train.batch import cut
+from empslurm.train.loop import Interrupted, Member, Settings, Trainer
+from empslurm.train.order import epoch_batches, lr_at
 from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
 
 PARENTS = [baseline(seed=seed, training=replace(TRAINING, epochs=1)) for seed in (1, 2, 3)]
@@ -47,6 +50,45 @@ def undisturbed(parents, tmp_path_factory):
 def logits(root, cell):
     output = root.cell(cell.id).verify(root.cell(cell.id).result())
     return predictions.read(output / predictions.NAME)["test"].outputs
+
+
+# ---- steps ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_the_one_that_plain_adapters_and_plain_adamw_take(tmp_path):
+    """Without dropout, from the same first weights and on the same batches."""
+    cell = baseline(training=replace(TRAINING, dropout=0.0, attention_dropout=0.0, batch_size=4))
+    node, data = InventedNode(RunsRoot(tmp_path / "runs")), invented_data()
+    encoder = node.encoder(cell.backbone, cell.training)
+    bank = Bank(encoder, [initial(encoder, cell.adapter, 3, cell.seed)], cell.adapter, free=("new", "head"))
+    bank.save(0, "task", ("a", "b", "c"), tmp_path)
+    plain = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
+    plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)
+    plain.train_adapter(plain.load_adapter(str(tmp_path / "adapter"), use_safetensors=True))
+    plain.active_head = "task"
+    plain.eval()
+    trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+    adamw = torch.optim.AdamW(trained, weight_decay=cell.training.weight_decay)
+    member = Member(cell=cell, folder=None, claim=None)
+    trainer = Trainer([member], data, bank, node.accelerator, Settings(group_size=1), lambda *_: None)
+    lengths = data.tokens.lengths[trainer.train_rows]
+    losses = []
+    for step, part in enumerate(epoch_batches(lengths, seed=cell.seed, epoch=0, training=cell.training)):
+        rows = trainer.train_rows[part]
+        trainer.losses.zero_()
+        trainer.train_step(rows)
+        for group in adamw.param_groups:
+            group["lr"] = lr_at(step, trainer.n_steps, cell.training)
+        logits = plain(**cut(data.tokens, rows, torch.device("cpu")).inputs).logits
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.table.targets[rows]))
+        adamw.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, cell.training.max_grad_norm)
+        adamw.step()
+        losses.append(loss.item())
+        assert trainer.losses.item() == pytest.approx(loss.item(), abs=1e-5)
+    assert len(losses) > 4
+    assert max(losses) - min(losses) > 0.01
 
 
 # ---- packs ---------------------------------------------------------------------------------------------------------
