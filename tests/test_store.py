@@ -207,7 +207,7 @@ def test_an_equal_host_name_is_not_the_same_machine(folder):
     assert folder.take(local_liveness) is None
 
 
-@pytest.mark.parametrize("beat", [time.time() + 10 * HEARTBEAT_STALE_S, 1e300])
+@pytest.mark.parametrize("beat", [time.time() + 10 * HEARTBEAT_STALE_S, 1e300], ids=["tomorrow", "never"])
 def test_a_heartbeat_from_the_future_keeps_nobody_alive(folder, beat):
     plant(folder, dead_claim(host="elsewhere"))
     files.write_json(folder.path / "progress.json", {"time": beat})
