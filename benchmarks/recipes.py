@@ -58,7 +58,7 @@ def run(folder: Path, given: argparse.Namespace, recipe: str) -> dict[str, Any]:
         if score is None:
             raise RuntimeError(f"every score must be defined, but that of {cell.id} is not; train longer")
         scores[cell.target].append(score)
-        seconds += result["wall_s"]
+        seconds += json.loads((path.parent / result["output"] / "provenance.json").read_text())["wall_s"]
     short = [task for task, values in scores.items() if len(values) != given.seeds]
     if short:
         raise RuntimeError(f"every seed of {', '.join(short)} must have a result; look in {runs}")
