@@ -21,14 +21,13 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from empslurm.cells import Cell, from_identity
+from scratch import Scratch, scratch
 
 RESULTS = Path(__file__).parent / "results" / "processes.json"
 BATCH_SIZE, MAX_LENGTH = 32, 128
@@ -63,38 +62,26 @@ def timed(command: Sequence[str], folder: Path, begun: Callable[[], bool]) -> tu
 # ---- ours -----------------------------------------------------------------------------------------------------------
 
 
-def write_manifest(folder: Path, given: argparse.Namespace, name: str, seeds: list[int], pairs: Any) -> None:
-    import yaml
-
+def write_manifest(project: Scratch, given: argparse.Namespace, name: str, seeds: list[int], pairs: Any) -> None:
     training = {"epochs": given.epochs, "batch_size": BATCH_SIZE, "lr": given.lr, "max_length": MAX_LENGTH}
     training |= {"max_train_examples": given.examples, "max_eval_examples": given.examples}
-    value = {"name": name, "tasks": [given.target, *given.sources], "pairs": pairs, "seeds": seeds}
-    value |= {"backbone": given.backbone, "training": training}
-    (folder / "manifests").mkdir(exist_ok=True)
-    (folder / "manifests" / f"{name}.yaml").write_text(yaml.safe_dump(value))
+    sections = {"tasks": [given.target, *given.sources], "pairs": pairs, "seeds": seeds, "backbone": given.backbone}
+    project.write_manifest(name, {**sections, "training": training})
 
 
-def submit(given: argparse.Namespace, name: str) -> list[str]:
-    roots = ["--data", str(given.data), "--runs", "runs"]
-    return [sys.executable, "-m", "empslurm", *roots, "submit", name, "--profile", "local"]
-
-
-def stored(folder: Path) -> Iterator[tuple[Path, Cell, dict[str, Any]]]:
-    """Folder, identity and result of every finished cell."""
-    for path in sorted((folder / "runs" / "cells").glob("*/result.json")):
-        cell = from_identity(json.loads((path.parent / "cell.json").read_text()))
-        yield path.parent, cell, json.loads(path.read_text())
-
-
-def ours(folder: Path, given: argparse.Namespace, seed: int) -> Took:
+def ours(project: Scratch, given: argparse.Namespace, seed: int) -> Took:
     """The transfers of one seed, by `submit`."""
-    cells = folder / "runs" / "cells"
+    cells = project.path / "runs" / "cells"
     there = set(cells.glob("*/progress.json"))
-    begun = lambda: len(set(cells.glob("*/progress.json")) - there) > 0  # noqa: E731
-    first, wall, cpu = timed(submit(given, f"transfers{seed}"), folder, begun)
+
+    def begun() -> bool:
+        return len(set(cells.glob("*/progress.json")) - there) > 0
+
+    command = project.command("runs", "submit", f"transfers{seed}", "--profile", "local")
+    first, wall, cpu = timed(command, project.path, begun)
     found = {
         cell.source: result["test"][result["metric"]]
-        for _, cell, result in stored(folder)
+        for _, cell, result in project.finished("runs")
         if cell.kind == "transfer" and cell.seed == seed
     }
     if set(found) != set(given.sources):
@@ -105,7 +92,7 @@ def ours(folder: Path, given: argparse.Namespace, seed: int) -> Took:
 # ---- AdapterTrainer -------------------------------------------------------------------------------------------------
 
 
-def hand_over(folder: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What the other side needs, as a file would hold it: the same examples as text, settings, sources' adapters."""
     from empslurm import backbones
     from empslurm.tasks import registry
@@ -113,11 +100,11 @@ def hand_over(folder: Path, given: argparse.Namespace, seed: int) -> dict[str, A
     from empslurm.train.backbone import load_tokenizer
     from empslurm.train.data import load
 
-    known, prepared = registry(), folder / "runs" / "prepared"
-    baselines = {cell.target: (path, cell, result) for path, cell, result in stored(folder) if cell.seed == seed}
+    known, prepared = registry(), project.path / "runs" / "prepared"
+    baselines = {found[1].target: found for found in project.finished("runs") if found[1].seed == seed}
     _, cell, _ = baselines[given.target]
     task = known.tasks[given.target]
-    examples = prepare(known.datasets[cell.data.dataset], given.data, prepared)
+    examples = prepare(known.datasets[cell.data.dataset], project.data, prepared)
     data = load(cell, task, examples, lambda: load_tokenizer(cell.backbone), prepared)
     targets = data.model_targets()
     return {
@@ -143,11 +130,11 @@ def hand_over(folder: Path, given: argparse.Namespace, seed: int) -> dict[str, A
     }
 
 
-def theirs(folder: Path, given: argparse.Namespace, seed: int) -> list[Took]:
+def theirs(project: Scratch, given: argparse.Namespace, seed: int) -> list[Took]:
     """Each transfer of one seed by AdapterTrainer, one after another."""
-    value, made = hand_over(folder, given, seed), []
+    value, made = hand_over(project, given, seed), []
     for source in given.sources:
-        place = folder / f"reference-{seed}-{source}"
+        place = project.path / f"reference-{seed}-{source}"
         place.mkdir()
         (place / "given.json").write_text(json.dumps({**value, "source": value["sources"][source]}))
         command = [sys.executable, __file__, "--reference", str(place)]
@@ -225,19 +212,16 @@ def reference(place: Path) -> None:
 # ---- both -----------------------------------------------------------------------------------------------------------
 
 
-def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(project: Scratch, given: argparse.Namespace) -> dict[str, Any]:
     seeds = list(range(1, given.rounds + 1))
-    if given.data is None:
-        given.data = folder / "data"
-        roots = ["--data", str(given.data), "--runs", "runs"]
-        timed([sys.executable, "-m", "empslurm", *roots, "data", "sample"], folder, lambda: True)
-    write_manifest(folder, given, "baselines", seeds, "none")
-    timed(submit(given, "baselines"), folder, lambda: True)
+    write_manifest(project, given, "baselines", seeds, "none")
+    project.call("runs", "submit", "baselines", "--profile", "local")
     packs, singles = [], []
     for seed in seeds:
-        write_manifest(folder, given, f"transfers{seed}", [seed], [{"source": given.sources, "target": given.target}])
-        packs.append(ours(folder, given, seed))
-        singles.append(theirs(folder, given, seed))
+        pairs = [{"source": given.sources, "target": given.target}]
+        write_manifest(project, given, f"transfers{seed}", [seed], pairs)
+        packs.append(ours(project, given, seed))
+        singles.append(theirs(project, given, seed))
         print(f"round {seed}: {packs[-1]}\n{singles[-1]}", file=sys.stderr, flush=True)
     n, middle = len(given.sources), statistics.median
     differences = [  # within a round cells share seed, order and test examples: one difference each
@@ -283,14 +267,11 @@ def main() -> None:
     if given.reference:
         reference(given.reference)
         return
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
-    real, load = given.data is not None, os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "slurm").symlink_to(Path(__file__).resolve().parents[1] / "slurm")
-        made = measure(given, folder)
+    load = os.getloadavg()[0]
+    with scratch(given.data) as project:
+        made = measure(project, given)
     settings = {name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples")}
-    value = {**settings, "data": "real" if real else "the invented sample", **made}
+    value = {**settings, "data": "real" if given.data else "the invented sample", **made}
     value |= {"cores": os.cpu_count(), "load_1min": load}
     given.out.write_text(json.dumps(value, indent=1) + "\n")
     print(json.dumps(value, indent=1))

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scratch import bf16_units
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
@@ -318,7 +319,8 @@ def rates(took: list[Took]) -> dict[str, float]:
 def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Every way and AdapterTrainer in turn, round after round, so that a busy machine is busy for all."""
     data = workload(32 * given.steps * 4)
-    ways = [way for way in WAYS if not given.ways or way.name in given.ways]
+    able = [way for way in WAYS if way.precision != "bf16" or bf16_units()]
+    ways = [way for way in WAYS if way.name in given.ways] if given.ways else able
     racers: dict[str, Engine | Library] = {way.name: Engine(given.shape, way, data, device) for way in ways}
     racers["AdapterTrainer"] = Library(given.shape, data, device)
     took: dict[str, list[Took]] = {name: [] for name in racers}
@@ -465,11 +467,10 @@ def machine(device: torch.device) -> dict[str, Any]:
         ),
         platform.processor(),
     )
-    flags = Path("/proc/cpuinfo").read_text()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "bf16_units": "avx512_bf16" in flags or "amx_bf16" in flags,
+        "bf16_units": bf16_units(),
         "load_1min": os.getloadavg()[0],
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -487,7 +488,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="of ours in a round")
-    parser.add_argument("--ways", nargs="+", choices=[way.name for way in WAYS], help="default: all")
+    parser.add_argument(
+        "--ways", nargs="+", choices=[way.name for way in WAYS], help="default: all that is not emulated"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--shape", choices=tuple(SHAPES), default="roberta-base")
     parser.add_argument("--pack-shape", choices=tuple(SHAPES), default="minilm", help="of packs and cost")

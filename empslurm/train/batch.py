@@ -60,7 +60,7 @@ def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
 def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
     """These examples, in this order."""
     rows = np.asarray(rows)
-    lengths = tokens.starts[rows + 1] - tokens.starts[rows]
+    lengths = tokens.lengths[rows]
     real = np.arange(lengths.max()) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
     input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from empslurm.train.batch import Batch
-from empslurm.train.layout import Layout
 from empslurm.train.order import stream
 
 LANES = 4  # one 64-bit word decides for four features, 16 bits each
@@ -51,17 +50,17 @@ class Masks:
         self._made: dict[tuple[str, tuple[int, ...], torch.dtype], torch.Tensor] = {}
 
     def __call__(
-        self, site: str, shape: tuple[int, ...], rate: float, dtype: torch.dtype, layout: Layout | None = None
+        self, site: str, shape: tuple[int, ...], rate: float, dtype: torch.dtype, batch: Batch | None = None
     ) -> torch.Tensor:
         """Factors 0 or 1 / (1 - rate) of `shape`.
 
         shape: (n_rows, n_features), (n_rows, length, n_features) or (n_rows, n_heads, n_queries, n_keys). With a
-        `layout` it is (n_tokens, n_features): what the padded (n_rows, length, n_features) has at its tokens.
+        `batch` it is (n_tokens, n_features): what the padded (n_rows, length, n_features) has at its tokens.
         """
         key = (site, shape, dtype)
         if key not in self._made:
             dropped = round(rate * LEVELS)
-            words = self._of_places(site, shape[1:-1]) if layout is None else self._of_tokens(site, layout.batch)
+            words = self._of_places(site, shape[1:-1]) if batch is None else self._of_tokens(site, batch)
             kept = _lanes(words, shape[-1]) >= dropped - LEVELS // 2
             self._made[key] = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
         return self._made[key]

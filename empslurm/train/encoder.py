@@ -95,7 +95,7 @@ class Encoder:
         if masks is None or rate == 0.0:
             return values
         n_first = masks.n_rows if layout is None else layout.n_tokens
-        mask = masks(site, (n_first, *values.shape[1:]), rate, values.dtype, layout)
+        mask = masks(site, (n_first, *values.shape[1:]), rate, values.dtype, None if layout is None else layout.batch)
         return (values.view(-1, *mask.shape) * mask).view(values.shape)
 
 

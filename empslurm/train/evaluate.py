@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut
+from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
@@ -44,7 +44,7 @@ def predict(
     with torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
             below = model.below(cut(data.tokens, rows[batch], accelerator.device), None)
-            places = torch.from_numpy(batch).to(outputs.device)
+            places = to_device(batch, outputs.device)
             for place, (cell, free) in enumerate(alone):
                 outputs[place, places] = model.logits(below, cell, free, None)[0].float()
     if world > 1:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from empslurm.errors import DamagedError
-from empslurm.train.batch import cut
+from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
 from empslurm.train.evaluate import token_batches
 from empslurm.train.order import stream
@@ -187,7 +187,7 @@ def information(
             logits = model(**cut(data.tokens, part, device).inputs).logits.float()
             for number in range(draws):
                 if kind == "empirical":
-                    labels = targets[torch.from_numpy(part).to(device)]
+                    labels = targets[to_device(part, device)]
                 else:
                     seeds = [stream("fisher", seed, number, data.table.ids[row]) for row in part]
                     labels = draw(logits.detach(), seeds, classification=classification)

@@ -145,7 +145,7 @@ class Trainer:
         self.losses += losses
         self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
         self.step += 1
-        self.n_tokens += int((self.data.tokens.starts[rows + 1] - self.data.tokens.starts[rows]).sum())
+        self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Summed cross-entropy of logits (n_rows, n_labels), or squared error of (n_rows, 1) in standardised units."""

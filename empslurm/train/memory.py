@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut
+from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 
@@ -47,7 +47,7 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    masks = Masks(0, 0, torch.from_numpy(rows).to(device))
+    masks = Masks(0, 0, to_device(rows, device))
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():  # type: ignore[attr-defined]
         below = model.below(cut(data.tokens, rows, device), masks)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from empslurm.config import Training
 
-# Batches that are sorted by length together: little padding, still a new mix every epoch. An epoch has at least four
-# such groups, since sorting all of a small one would put the same examples together again and again; below eight
-# batches a group is one batch, and the order is random.
+# Batches that are sorted by length together: little padding, still a new mix every epoch. An epoch of
+# four batches or more has at least four such groups, since sorting all of a small one would put the same examples
+# together again and again; below eight batches a group is one batch, and the order is random.
 MEGABATCH, MIN_MEGABATCHES = 50, 4
 
 
@@ -25,7 +25,7 @@ def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training
     """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
 
     `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, or a quarter of all where that is
-    less, the batches shuffled again.
+    less (one batch at least), the batches shuffled again.
     """
     rng = np.random.Generator(np.random.Philox(stream("order", seed, epoch)))
     rows = rng.permutation(len(lengths)).astype(np.int64)

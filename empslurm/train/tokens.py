@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Tokens:
     pad_id: int
     segments: bool  # the backbone tells two segments apart (BERT yes, RoBERTa no)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(n_examples,) tokens, specials included."""
         return np.diff(self.starts)

@@ -130,7 +130,7 @@ def test_several_settings_have_folders_of_their_own(tmp_path):
     assert len(folders) == 2
 
 
-def test_files_are_told_in_a_line_for_each_kind_and_each_of_them_is_there(tmp_path):
+def test_files_are_told_in_a_line_for_each_folder_and_set_of_endings(tmp_path):
     names = [
         "report.html",
         "table7.csv",

@@ -71,7 +71,7 @@ def test_the_gradient_of_rows_that_are_taken_goes_back_to_them():
 def test_a_mask_of_tokens_is_the_mask_of_the_padded_rows_at_the_tokens():
     masks = Masks(1, 5, torch.tensor([7, 3, 31]))
     site, where = "layer.0.output.dropout", layout()
-    flat = masks(site, (where.n_tokens, 30), 0.1, torch.float32, where)
+    flat = masks(site, (where.n_tokens, 30), 0.1, torch.float32, where.batch)
     whole = masks(site, (3, 4, 30), 0.1, torch.float32)
     assert torch.equal(flat, whole[REAL])
     assert 0 < (flat == 0).sum() < flat.numel() / 3
