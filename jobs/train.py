@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pack", type=int, action="append", help="position in the submission; default: all")
     parser.add_argument("--without", action="append", default=[], metavar="CELL", help="leave this cell of a pack out")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
+    parser.add_argument("--gpu", action="store_true", help="fail every cell with the reason where no GPU can be used")
+    parser.add_argument(
+        "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU's memory, that this process may use"
+    )
     given = parser.parse_args(arguments)
 
     from empslurm.train.loop import Settings
@@ -39,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             root=RunsRoot(given.runs),
             data_root=submitted.data_root,
             registry=registry(submitted.cards),
-            settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60),
+            settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60, memory_share=given.memory_share),
+            gpu=given.gpu,
             alive=lambda claim: liveness()(claim),  # asked anew each time: other jobs start and end meanwhile
             identity=job_identity(),
             say=lambda line: print(line, flush=True),

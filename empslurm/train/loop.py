@@ -44,6 +44,7 @@ class Settings:
     checkpoint_every_steps: int | None = None
     micro_batch: int | None = None  # examples per forward pass; None: the whole batch
     group_size: int | None = None  # cells per forward pass; None: what the device is best at
+    memory_share: float = 1.0  # of the device's memory, that this process may use; others use the rest
     stop: Callable[[], bool] = lambda: False
 
 

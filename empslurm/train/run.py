@@ -62,6 +62,7 @@ def run_packs(
     identity: Mapping[str, Any],
     say: Say = lambda _: None,
     others: Sequence[Cell] = (),
+    gpu: bool = False,
 ) -> Tally:
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
