@@ -18,7 +18,7 @@ from empslurm.config import Adapter
 from empslurm.errors import DamagedError
 from empslurm.train import hub
 from empslurm.train.batch import Batch
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, Sites
 from empslurm.train.encoder import Below, Encoder
 from empslurm.train.hub import Tensors
 from empslurm.train.order import stream
@@ -42,6 +42,10 @@ class PackModel(Protocol):
 
     @property
     def n_cells(self) -> int: ...
+
+    @property
+    def sites(self) -> Sequence[Sites]:
+        """Where dropout needs masks of one shape, which are made together."""
 
     def below(self, batch: Batch, masks: Masks | None) -> Any:
         """What all cells share of a batch, computed once. masks None: no dropout."""
@@ -87,7 +91,7 @@ class Bank:
             name: torch.stack([one[name] for one in flat]).to(device) for flat in [_flat(cells)] for name in flat[0]
         }
         self.free = {name: value for name, value in stacked.items() if name.split(".")[0] in free}
-        self.fixed = {name: value for name, value in stacked.items() if name not in self.free}
+        self.fixed = encoder.cast({name: value for name, value in stacked.items() if name not in self.free})
 
     @classmethod
     def from_folders(cls, encoder: Encoder, folders: Sequence[tuple[Path, Path | None]]) -> Bank:
@@ -108,6 +112,11 @@ class Bank:
     def n_cells(self) -> int:
         return len(self.n_outputs)
 
+    @property
+    def sites(self) -> tuple[Sites, ...]:
+        """The encoder's and the heads'."""
+        return self.encoder.sites
+
     def below(self, batch: Batch, masks: Masks | None) -> Below:
         """The part of a batch that all cells share."""
         return self.encoder.below(batch, masks)
@@ -121,7 +130,7 @@ class Bank:
         self, below: Below, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> list[torch.Tensor]:
         """Logits of the cells, each (n_rows, n_outputs). Values go as (n_cells * n_tokens, hidden)."""
-        weights = {**{name: value[cells] for name, value in self.fixed.items()}, **free}
+        weights = {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
         layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
         n_outputs = self.n_outputs[cells]
         n_cells, encoder = len(n_outputs), self.encoder

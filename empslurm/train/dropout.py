@@ -6,7 +6,10 @@ the same masks (common random numbers), and a resumed run needs no state of any 
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +22,8 @@ LANES = 4  # one 64-bit word decides for four features, 16 bits each
 LEVELS = 65_536  # so a rate is a multiple of 1/65536
 HEAD_STRIDE = 65_536  # position of (head, query) is head * 65536 + query
 GOLDEN = -7046029254386353131  # 2**64 / golden ratio, odd: steps through all 64-bit words
+# Most values of the masks that one pass makes. A GPU wants few kernels; a CPU wants them to stay in its caches.
+VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 MIX_1, MIX_2 = -4658895280553007687, -7723592293110705685  # the multipliers of splitmix64
 
 
@@ -37,16 +42,34 @@ def site_number(name: str) -> int:
     return stream("site", name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Places in the network whose masks have one shape and dtype, so that one pass of the generator makes them all.
+
+    numbers: (n_sites,) int64 on the device; made once, since a copy to a GPU at every step would be waited for.
+    """
+
+    names: tuple[str, ...]
+    numbers: torch.Tensor
+
+    @classmethod
+    def of(cls, names: Sequence[str], device: torch.device) -> Sites:
+        """The sites of these names."""
+        return cls(names=tuple(names), numbers=torch.tensor([site_number(name) for name in names], device=device))
+
+
 class Masks:
     """The masks of one step for one batch of examples, made when asked for and kept for the other cells of the step.
 
-    examples: (n_rows,) int64, what identifies each example within its task.
+    examples: (n_rows,) int64, what identifies each example within its task. `alike`: sites that are made together when
+    one of them is asked for; it changes no bit, only the number of kernels.
     """
 
-    def __init__(self, seed: int, step: int, examples: torch.Tensor) -> None:
+    def __init__(self, seed: int, step: int, examples: torch.Tensor, alike: Sequence[Sites] = ()) -> None:
         base = torch.full_like(examples, stream("dropout", seed, step))
         self._rows = mix(base + mix(examples * GOLDEN))
         self.n_rows = len(examples)
+        self._alike = {name: (sites, index) for sites in alike for index, name in enumerate(sites.names)}
         self._made: dict[tuple[str, tuple[int, ...], torch.dtype], torch.Tensor] = {}
 
     def __call__(
@@ -59,29 +82,39 @@ class Masks:
         """
         key = (site, shape, dtype)
         if key not in self._made:
+            names, rows = self._rows_of(site, math.prod(shape))
+            words = _of_places(rows, shape[1:-1]) if batch is None else _of_tokens(rows, batch)
             dropped = round(rate * LEVELS)
-            words = self._of_places(site, shape[1:-1]) if batch is None else self._of_tokens(site, batch)
             kept = _lanes(words, shape[-1]) >= dropped - LEVELS // 2
-            self._made[key] = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
+            factors = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
+            self._made |= {(name, shape, dtype): mask for name, mask in zip(names, factors, strict=True)}
         return self._made[key]
 
-    def _of_tokens(self, site: str, batch: Batch) -> torch.Tensor:
-        """(n_tokens,): row, then site and position are mixed in, each avalanched."""
-        rows = mix(self._rows ^ site_number(site))
-        return mix(rows[batch.rows] + batch.positions * GOLDEN)
+    def _rows_of(self, site: str, size: int) -> tuple[tuple[str, ...], torch.Tensor]:
+        """Sites to make now, and their words of each row, site and row mixed: (n_sites, n_rows). `size`: of a mask."""
+        if site not in self._alike:
+            return (site,), mix(self._rows ^ site_number(site))[None]
+        sites, index = self._alike[site]
+        n_at_once = max(1, VALUES_AT_ONCE[self._rows.device.type] // max(1, size))
+        first = index - index % n_at_once
+        chosen = slice(first, first + n_at_once)
+        return sites.names[chosen], mix(self._rows ^ sites.numbers[chosen, None])
 
-    def _of_places(self, site: str, outer: tuple[int, ...]) -> torch.Tensor:
-        """The same for all places of padded rows: (n_rows, *outer)."""
-        device = self._rows.device
-        places = torch.zeros((), dtype=torch.int64, device=device)
-        if len(outer) == 2:
-            places = torch.arange(outer[0], device=device)[:, None] * HEAD_STRIDE + torch.arange(
-                outer[1], device=device
-            )
-        elif outer:
-            places = torch.arange(outer[0], device=device)
-        rows = mix(self._rows ^ site_number(site)).view(-1, *(1 for _ in outer))
-        return mix(rows + places * GOLDEN)
+
+def _of_tokens(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Of rows (n_sites, n_rows) the words at tokens, (n_sites, n_tokens): the position is mixed in."""
+    return mix(rows[:, batch.rows] + batch.positions * GOLDEN)
+
+
+def _of_places(rows: torch.Tensor, outer: tuple[int, ...]) -> torch.Tensor:
+    """The same at all places of padded rows: (n_sites, n_rows, *outer)."""
+    places = torch.zeros((), dtype=torch.int64, device=rows.device)
+    if len(outer) == 2:
+        heads, queries = (torch.arange(n, device=rows.device) for n in outer)
+        places = heads[:, None] * HEAD_STRIDE + queries
+    elif outer:
+        places = torch.arange(outer[0], device=rows.device)
+    return mix(rows.view(*rows.shape, *(1 for _ in outer)) + places * GOLDEN)
 
 
 def _lanes(words: torch.Tensor, n_features: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from empslurm.train.batch import Batch
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, Sites
 from empslurm.train.layout import Layout
 
 
@@ -36,11 +37,25 @@ class Encoder:
         self.model = model.eval().requires_grad_(False)
         self.config, self.layers = model.config, list(model.encoder.layer)
         self.dropout, self.attention_dropout = dropout, attention_dropout
+        self.bf16 = bf16
         if bf16:  # autocast would convert these weights again at every step: they need no gradient, so it keeps no copy
             for module in model.modules():
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)
         self._projections = [_joined(layer.attention.self) for layer in self.layers]
+        self.sites = self._sites()
+
+    def _sites(self) -> tuple[Sites, ...]:
+        """Where masks of one shape are needed at every step: of hidden values, of attention weights, in the heads."""
+        layers = [f"layer.{place}" for place in range(len(self.layers))]
+        hidden = [f"{layer}.{part}.dropout" for layer in layers for part in ("attention.output", "output")]
+        weights = [f"{layer}.attention.self.dropout" for layer in layers]
+        device = next(self.model.parameters()).device
+        return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
+
+    def cast(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights in the precision of the encoder's products: each once, where autocast would convert layer by layer."""
+        return {name: value.to(torch.bfloat16) if self.bf16 else value for name, value in weights.items()}
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:
         """Embeddings, and the first layer without its adapter; nothing here is trained, so no graph is kept."""

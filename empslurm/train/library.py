@@ -110,6 +110,11 @@ class LibraryModel:
     def n_cells(self) -> int:
         return 1
 
+    @property
+    def sites(self) -> tuple[dropout.Sites, ...]:
+        """None: the library's modules ask for their masks one by one."""
+        return ()
+
     def below(self, batch: Batch, masks: Masks | None) -> OneBelow:
         """Nothing yet: the library runs the whole model at once."""
         return OneBelow(batch=batch, masks=masks)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from empslurm import files, metrics
 from empslurm.cells import Cell
@@ -133,12 +134,12 @@ class Trainer:
         for start in range(0, len(mine), size):
             part = mine[start : start + size]
             places = to_device(part, self.accelerator.device)
-            masks, targets = Masks(self.seed, self.step, places), self.targets[places]
+            masks, targets = Masks(self.seed, self.step, places, self.model.sites), self.targets[places]
             with self.accelerator.autocast():
                 below = self.model.below(cut(self.data.tokens, part, self.accelerator.device), masks)
                 for group in self.optimiser.groups:
                     logits = self.model.logits(below, group.cells, group.free, masks)
-                    summed = torch.stack([self.loss(each.float(), targets) for each in logits]) / len(rows)
+                    summed = self.loss(torch.stack(list(logits)).float(), targets) / len(rows)
                     torch.autograd.backward(summed.sum())
                     losses[group.cells] += summed.detach()
         if not self._alone:
@@ -149,10 +150,15 @@ class Trainer:
         self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Summed cross-entropy of logits (n_rows, n_labels), or squared error of (n_rows, 1) in standardised units."""
+        """Per cell the summed cross-entropy, or squared error in standardised units: (n_cells,).
+
+        logits: (n_cells, n_rows, n_labels), or (n_cells, n_rows, 1). targets: (n_rows,), the same for every cell.
+        """
+        n_cells = len(logits)
         if self.data.task.kind == "classification":
-            return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-        return torch.nn.functional.mse_loss(logits[:, 0], targets, reduction="sum")
+            each = functional.cross_entropy(logits.flatten(0, 1), targets.repeat(n_cells), reduction="none")
+            return each.view(n_cells, -1).sum(1)
+        return (logits[:, :, 0] - targets).square().sum(1)
 
     def _exchange(self, losses: torch.Tensor) -> None:
         """Sum gradients and losses (n_cells,) over the processes, in place: each saw its part of the batch."""

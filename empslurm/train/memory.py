@@ -47,7 +47,7 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    masks = Masks(0, 0, to_device(rows, device))
+    masks = Masks(0, 0, to_device(rows, device), model.sites)
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():  # type: ignore[attr-defined]
         below = model.below(cut(data.tokens, rows, device), masks)
