@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import empslurm
-from empslurm import files
+from empslurm import files, hardware
 
 PACKAGES = (
     "empslurm",
@@ -28,7 +27,6 @@ PACKAGES = (
     "submitit",
 )
 CODE_FILE = "code.json"  # beside the package where a job runs a copy of it
-GPU_FIELDS = ("name", "uuid", "driver_version", "memory.total", "power.draw")
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -78,19 +76,12 @@ def code() -> dict[str, Any]:
     }
 
 
-def gpus() -> list[dict[str, str]] | None:
-    """Name, driver, memory and energy meter of the GPUs this process may see; None without nvidia-smi."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    select = [f"--id={visible}"] if visible else []
-    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits", *select]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    rows = (line.split(", ") for line in done.stdout.splitlines())
-    return [dict(zip(GPU_FIELDS, row, strict=False)) for row in rows]
+def gpus() -> list[hardware.Reading] | None:
+    """Name, driver, memory (MiB) and power (W) of the GPUs this process sees, `mig_uuid` and `mig_profile` of a part.
+
+    None where it sees no GPU. A value that nvidia-smi does not know is None. Results of earlier versions hold text.
+    """
+    return hardware.read_gpus(hardware.visible_gpus()) or None
 
 
 def collect() -> dict[str, Any]:
