@@ -30,7 +30,7 @@ MailEvent = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # What means something without a scheduler; anything else in a local profile would be ignored in silence.
-LOCAL_FIELDS = ("kind", "num_processes", "pack_size", "checkpoint_minutes")
+LOCAL_FIELDS = ("kind", "gpus", "num_processes", "pack_size", "packs_per_gpu", "checkpoint_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class ProfileForm:
     partition: SlurmName | None = None  # null: the cluster's default
     account: SlurmName | None = None  # null: the user's default
     qos: SlurmName | None = None
-    gpus: Annotated[int, Range(low=0, high=64)] = 0  # per job
+    gpus: Annotated[int, Range(low=0, high=64)] = 0  # per job; 0 in a local profile: what torch finds
     cpus: Annotated[int, Range(low=1, high=1024)] = 2  # per job
     mem_gb: Annotated[float, Range(above=0, high=65536)] = 8.0  # GiB per job
     time: Annotated[int, Range(low=1, high=527_040), Duration()] = 60  # the job's limit, in minutes once read
@@ -65,7 +65,7 @@ class ProfileForm:
     group: SlurmName | None = None  # that owns what jobs write below the runs root
     num_processes: Annotated[int, Range(low=1, high=64)] = 1  # that train one pack together, by accelerate, on one node
     pack_size: Annotated[int, Range(low=1, high=10_000)] | None = None  # most cells of one job; null: all
-    packs_per_gpu: Annotated[int, Range(low=1, high=16)] = 1  # processes that share one GPU
+    packs_per_gpu: Annotated[int, Range(low=1, high=16)] = 1  # packs that train on one GPU at the same time
     checkpoint_minutes: Annotated[float, Range(above=0, high=1440)] = 5.0  # between checkpoints, those of signals apart
     requeues: Annotated[int, Range(low=0, high=100)] = 10  # most restarts of one job
 
@@ -91,6 +91,9 @@ def load_profile(path: Path) -> Profile:
     if 0 < profile.gpus < profile.num_processes:
         must = f"be at most gpus ({profile.gpus}), but is {profile.num_processes}"
         reader.problem("num_processes", must, "ask for more gpus or fewer processes")
+    if profile.packs_per_gpu > 1 and not profile.gpus:
+        must = f"be 1 where gpus is 0, since no GPU is there to share, but is {profile.packs_per_gpu}"
+        reader.problem("packs_per_gpu", must, "set gpus, or leave packs_per_gpu out")
     if profile.signal_lead_s * 2 > profile.time * 60:
         must = f"be at most half of time ({profile.time} min), but is {profile.signal_lead_s} s"
         reader.problem("signal_lead_s", must, "shorten it or ask for more time")

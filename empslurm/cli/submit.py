@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from empslurm.cells import Cell
@@ -17,11 +18,11 @@ from empslurm.launch.liveness import Queue, liveness
 from empslurm.launch.lock import submitting
 from empslurm.launch.share import share
 from empslurm.launch.states import jobs_of_cells
-from empslurm.plan import Plan, counts, decide, packs
+from empslurm.plan import Pack, Plan, counts, decide, packs
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
-POLL_S = 0.5
+LOOK_EVERY_S = 0.5
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.clean:
         snapshot.refuse_dirty()
     if profile.kind == "local":
+        local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
         return _decide_and_run(given, profile, out)
     from empslurm.launch.slurm import reconcile
 
@@ -113,16 +115,13 @@ def _send(
 
 
 def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_root: Path, out: Output) -> int:  # type: ignore[type-arg]
-    """Train in a process of this machine and wait for it."""
+    """Train in processes of this machine and wait for them."""
     manifest = plan.manifest
-    made = submission.create(root, manifest.name, data_root, manifest.cards, packs(wanted, profile.pack_size))
-    status = local.run(
-        root,
-        made,
-        n_processes=profile.num_processes,
-        checkpoint_minutes=profile.checkpoint_minutes,
-        watch=_watcher(root, made, out),
-    )
+    grouped = packs(wanted, profile.pack_size)
+    slots = local.slots(profile, len(grouped))
+    made = submission.create(root, manifest.name, data_root, manifest.cards, grouped)
+    with _bar(root, made, len(slots), out) as look:
+        status = local.run(root, made, profile, slots, look=look, say=out.say)
     after = {cell.id: root.cell(cell.id).state(liveness()) for cell in made.cells}
     tally = counts([state.state for state in after.values()])
     failed = {cell: state.why for cell, state in after.items() if state.state == "failed"}
@@ -133,40 +132,43 @@ def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_r
     if status == local.EXIT_INTERRUPTED:
         out.line("stopped; the same command goes on from the checkpoints")
     elif status and not failed:
-        out.line(f"the train process ended early; its log: {made.path(root).parent}", style="red")
+        out.line(f"a train process ended early; its log: {made.path(root).parent}", style="red")
     return 0 if set(tally) == {"done"} else 1
 
 
-def _watcher(
-    root: RunsRoot, made: submission.Submission, out: Output
-) -> Callable[[subprocess.Popen[bytes], Path], None]:
-    """Show a bar of finished cells while the process runs."""
+@contextmanager
+def _bar(root: RunsRoot, made: submission.Submission, n_slots: int, out: Output) -> Iterator[local.Look]:
+    """Show how many cells have ended, for as long as something looks."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    def watch(process: subprocess.Popen[bytes], log: Path) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    open_cells = {cell.id for cell in made.cells}
+    logs = ", ".join(str(local.log_path(root, made, slot)) for slot in range(n_slots))
+    at_once = f", {n_slots} packs at once" if n_slots > 1 else ""
+    out.say(f"training {len(open_cells)} cells here{at_once}; log: {logs}")
+    with Progress(*columns, console=out.console(error=True), transient=True) as progress:
+        bar = progress.add_task("starting", total=len(open_cells))
+        looked = 0.0
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        open_cells = {cell.id for cell in made.cells}
-        out.say(f"training {len(open_cells)} cells here; log: {log}")
-        with Progress(*columns, console=out.console(error=True), transient=True) as progress:
-            bar = progress.add_task("starting", total=len(open_cells))
-            while True:
-                ended = _ended(process)
-                for cell in sorted(open_cells):
-                    folder = root.cell(cell).path
-                    if (folder / "result.json").exists() or (folder / "error.json").exists():
-                        open_cells.discard(cell)
-                current = next((cell for cell in open_cells if (root.cell(cell).path / "claims").exists()), None)
-                progress.update(bar, completed=len(made.cells) - len(open_cells), description=current or "starting")
-                if ended:
-                    return
+        def look(places: Sequence[int]) -> None:
+            nonlocal looked
+            if time.monotonic() - looked < LOOK_EVERY_S:
+                return
+            looked = time.monotonic()
+            for cell in sorted(open_cells):
+                folder = root.cell(cell).path
+                if (folder / "result.json").exists() or (folder / "error.json").exists():
+                    open_cells.discard(cell)
+            running = [_current(root, made.packs[place], open_cells) for place in places]
+            known = [cell for cell in running if cell is not None]
+            more = f" and {len(known) - 1} more packs" if n_slots > 1 and len(known) > 1 else ""
+            description = f"{known[0]}{more}" if known else "starting"
+            progress.update(bar, completed=len(made.cells) - len(open_cells), description=description)
 
-    return watch
+        yield look
 
 
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        process.wait(POLL_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _current(root: RunsRoot, pack: Pack, open_cells: Collection[str]) -> str | None:
+    """A cell of a pack that has been begun and has not ended."""
+    begun = (cell.id for cell in pack.cells if cell.id in open_cells and (root.cell(cell.id).path / "claims").exists())
+    return next(begun, None)

@@ -1,4 +1,4 @@
-"""What one array element does on its node: check the sources, train its packs, look at what came of it, decide.
+"""What one array element does on its node: check the sources, train a pack on each slot, look at the results, decide.
 
 The object that submitit pickles holds strings only: what it knows more it reads from the runs root, so that a job that
 starts again is a job that starts.
@@ -17,13 +17,14 @@ from typing import Any
 
 from empslurm import files, provenance
 from empslurm.cells import Cell
-from empslurm.errors import DamagedError
-from empslurm.launch import control, policy
+from empslurm.errors import DamagedError, UsageError
+from empslurm.launch import control, devices, policy
 from empslurm.launch import submission as submissions
+from empslurm.launch.devices import Slot
 from empslurm.launch.liveness import LOG_VARIABLE, Queue, job_identity, liveness
 from empslurm.launch.local import job_arguments
 from empslurm.launch.policy import Reason
-from empslurm.launch.process import TrainProcess
+from empslurm.launch.process import TrainProcess, stop_all
 from empslurm.launch.states import states
 from empslurm.profile import Profile
 from empslurm.store import CellState, RunsRoot
@@ -75,17 +76,25 @@ class Work:
         if self.submission.settings is None:
             raise DamagedError(f"{array.submission} must say what its profile allows, but does not; submit again")
         self.settings = self.submission.settings
+        self.n_slots = devices.n_slots(self.settings.gpus, self.settings.num_processes, self.packs_per_gpu)
         self.running: dict[int, TrainProcess] = {}
+        self.slot_of: dict[int, Slot] = {}  # of each pack that runs
+        self.elsewhere: list[int] = []  # packs that another node is to try
         self.stopping = False
         self.left_out: set[str] = set()
         self.since = dict.fromkeys(self.places, time.monotonic())
         self.energy_ws = 0.0
+        self.metered_ws = dict.fromkeys(self.places, 0.0)  # of energy_ws, when each pack last ended
         self.log = Path(os.environ.get(LOG_VARIABLE) or os.devnull)
 
     @property
     def job_id(self) -> str:
         """As squeue writes it."""
         return str(self.identity["job_id"])
+
+    @property
+    def packs_per_gpu(self) -> int:
+        return self.settings.packs_per_gpu or 1
 
     # ---- signals --------------------------------------------------------------------------------------------------
 
@@ -111,10 +120,7 @@ class Work:
         self.stopping = True
         for place in self.running:  # noted first: there may be no time for it later
             self._end(place, "stopped", steps=self._steps(place))
-        for process in self.running.values():
-            process.ask()
-        for process in self.running.values():
-            process.stop(self.settings.grace_s)
+        stop_all(list(self.running.values()), self.settings.grace_s)
 
     # ---- the course of things -------------------------------------------------------------------------------------
 
@@ -126,40 +132,65 @@ class Work:
             say(f"nothing is started, since {held}")
             self._end_all("held")
             return "held"
-        excluded = sorted({node for place in self.places for node in policy.bad_nodes(self._journal(place).events())})
-        if socket.gethostname() in excluded and self._again_elsewhere(excluded):
+        if socket.gethostname() in self._bad_nodes() and self._again_elsewhere():
             return "requeued"
         if not self._await_sources():
             return "requeued"
         todo = [place for place in self.places if self._open(place)]
-        while todo and not self.stopping:
-            self._train(todo)
-            todo = [place for place in todo if self._settle(place)]
-        return "stopped" if self.stopping else "done"
+        try:
+            slots = self._slots(len(todo))
+        except UsageError as error:
+            return self._without_devices(todo, str(error))
+        self._train(todo, slots)
+        return "stopped" if self.stopping else self._move()
 
-    def _train(self, places: Sequence[int]) -> None:
-        """Start a process per pack and wait until all have ended; meanwhile the GPUs' power is looked at."""
-        cores = str(max(1, self.settings.cpus // (len(self.places) * self.settings.num_processes)))
-        environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": cores}
-        for place in places:
-            arguments = job_arguments(self.root, self.submission, [place], self.settings.checkpoint_minutes)
-            wanted = {cell.id for cell in self._open(place)}
-            for cell in self.packs[place].cells:
-                arguments += [] if cell.id in wanted else ["--without", cell.id]
-            self._journal(place).add("start", host=socket.gethostname(), **self._who())
-            self.running[place] = TrainProcess(
-                self.packs[place].cells[0].mixed_precision,
-                self.settings.num_processes,
-                arguments,
-                log=self.log,
-                environment=environment,
-            )
+    def _slots(self, n_packs: int) -> tuple[Slot, ...]:
+        """The slots of this job. Raises UsageError where it has fewer GPUs than its profile asks for."""
+        return devices.slots(
+            devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"), self.settings.gpus),
+            gpus=self.settings.gpus,
+            num_processes=self.settings.num_processes,
+            packs_per_gpu=self.packs_per_gpu,
+            cpus=self.settings.cpus,
+            n_packs=n_packs,
+        )
+
+    def _train(self, places: Sequence[int], slots: Sequence[Slot]) -> None:
+        """Keep every slot busy with a pack until none is left; meanwhile the GPUs' power is looked at."""
+        waiting, free = list(places), list(slots)
         looked = time.monotonic()
-        while not all(process.ended for process in self.running.values()):
+        while (waiting or self.running) and not (self.stopping and not self.running):
+            while waiting and free and not self.stopping:
+                self._start(waiting.pop(0), free.pop(0))
             time.sleep(POLL_S)
+            if self.stopping:  # a process that was being started when the signal came
+                stop_all(list(self.running.values()), self.settings.grace_s)
             if self.settings.gpus and time.monotonic() - looked > POWER_EVERY_S:
                 self.energy_ws += watts() * (time.monotonic() - looked)
                 looked = time.monotonic()
+            for place in [place for place, process in self.running.items() if process.ended]:
+                waiting += [place] if self._settle(place) else []
+                free.append(self.slot_of.pop(place))
+            if len(places) > len(slots):  # what has waited for a slot has used none of the job's time
+                self.since |= dict.fromkeys(waiting, time.monotonic())
+                self.metered_ws |= dict.fromkeys(waiting, self.energy_ws)
+
+    def _start(self, place: int, slot: Slot) -> None:
+        """Start the train process of a pack."""
+        arguments = job_arguments(self.root, self.submission, [place], self.settings.checkpoint_minutes)
+        wanted = {cell.id for cell in self._open(place)}
+        for cell in self.packs[place].cells:
+            arguments += [] if cell.id in wanted else ["--without", cell.id]
+        self._journal(place).add("start", host=socket.gethostname(), **self._who())
+        self.slot_of[place] = slot
+        self.running[place] = TrainProcess(
+            self.packs[place].cells[0].mixed_precision,
+            self.settings.num_processes,
+            [*arguments, *slot.arguments],
+            log=self.log,
+            environment=slot.environment,
+            n_cores=slot.n_cores,
+        )
 
     def _settle(self, place: int) -> bool:
         """Note how a pack ended, and what follows; True when it is to be started again here."""
@@ -168,6 +199,10 @@ class Work:
         process.close()
         unfinished = self._open(place)
         if self.stopping:
+            return False
+        if not unfinished and any(error.get("class") == policy.DEVICE for _, error in self._failures(place)):
+            self._end(place, "device")
+            self.elsewhere.append(place)
             return False
         if not unfinished:
             self._end(place, "failed" if self._failures(place) else "done")
@@ -178,12 +213,53 @@ class Work:
         say(f"pack {place} ended with {len(unfinished)} cells unfinished and status {code}; that makes {kills} times")
         if kills <= policy.KILLS_IN_PLACE:
             return True
-        if kills <= policy.KILLS_ALLOWED and self._again_elsewhere([socket.gethostname()]):
-            return False
-        for cell in unfinished:
-            self._fail(cell, kills)
-        self._note_failures(place)
+        self.elsewhere.append(place)
         return False
+
+    # ---- other nodes ------------------------------------------------------------------------------------------------
+
+    def _move(self) -> str:
+        """Once nothing runs here: queue the job again for what another node may do, and give the rest up."""
+        moving = [place for place in self.elsewhere if self._may_move(place)]
+        for place in self.elsewhere:
+            if place not in moving:
+                self._give_up(place)
+        if moving and self._again_elsewhere():
+            return "requeued"
+        for place in moving:
+            self._give_up(place)
+        return "done"
+
+    def _may_move(self, place: int) -> bool:
+        events = self._journal(place).events()
+        return policy.count(events, "killed") <= policy.KILLS_ALLOWED and policy.may_find_device(events)
+
+    def _give_up(self, place: int) -> None:
+        """Fail what is unfinished of a pack whose process died too often; what has failed by itself stays failed."""
+        kills = policy.count(self._journal(place).events(), "killed")
+        for cell in self._open(place):
+            message = (
+                f"{cell.id} must be trained to its end, but its process died {kills} times without a word, as for lack "
+                f"of host memory; its last line: {self._last_line()}; raise mem_gb, or look at `empslurm logs`"
+            )
+            self._fail(cell, "killed", message)
+        self._note_failures(place)
+
+    def _without_devices(self, places: Sequence[int], why: str) -> str:
+        """Try another node, since this one has too few GPUs for any pack; else fail the cells with the reason."""
+        say(why)
+        for place in places:
+            self._end(place, "device", detail=why)
+        if any(self._may_move(place) for place in places) and self._again_elsewhere():
+            return "requeued"
+        for place in places:
+            for cell in self._open(place):
+                self._fail(cell, policy.DEVICE, why)
+            self._note_failures(place)
+        return "done"
+
+    def _bad_nodes(self) -> set[str]:
+        return {node for place in self.places for node in policy.bad_nodes(self._journal(place).events())}
 
     # ---- sources --------------------------------------------------------------------------------------------------
 
@@ -225,15 +301,22 @@ class Work:
     def _open(self, place: int) -> list[Cell]:
         """Cells of a pack that want work here: neither finished, nor run by others, nor failed by this very job.
 
-        A cell that another job has failed was asked for again when this one was submitted.
+        A cell that another job has failed was asked for again when this one was submitted. One that failed for want of
+        a GPU, before this job was queued again for another node, is tried here.
         """
         alive, found = liveness(), []
         for cell in self.packs[place].cells:
             state = self.root.cell(cell.id).state(alive)
-            wants = state.state in ("pending", "lost") or (state.state == "failed" and not self._is_own(state))
-            if wants and cell.id not in self.left_out:
+            again = state.state == "failed" and (not self._is_own(state) or self._wants_device(place, cell, state))
+            if (state.state in ("pending", "lost") or again) and cell.id not in self.left_out:
                 found.append(cell)
         return found
+
+    def _wants_device(self, place: int, cell: Cell, state: CellState) -> bool:
+        """Whether a cell that this job has failed found no usable GPU on an earlier node, and may still find one."""
+        earlier = state.claim is not None and state.claim.restart_count < int(self.identity["restart_count"])
+        error = self.root.cell(cell.id).error() or {}
+        return earlier and error.get("class") == policy.DEVICE and policy.may_find_device(self._journal(place).events())
 
     def _is_own(self, state: CellState) -> bool:
         return state.claim is not None and state.claim.job_id == self.job_id
@@ -249,17 +332,13 @@ class Work:
             if state.state == "failed" and self._is_own(state)
         ]
 
-    def _fail(self, cell: Cell, kills: int) -> None:
-        """Record that a cell's process was killed too often."""
+    def _fail(self, cell: Cell, kind: str, message: str) -> None:
+        """Record why a cell stays unfinished that no process has failed."""
         folder = self.root.cell(cell.id)
         folder.create(cell)
         claim = folder.take(liveness(), **self.identity)
         if claim is not None:
-            message = (
-                f"{cell.id} must be trained to its end, but its process died {kills} times without a word, as for lack "
-                f"of host memory; its last line: {self._last_line()}; raise mem_gb, or look at `empslurm logs`"
-            )
-            folder.fail(claim, kind="killed", message=message)
+            folder.fail(claim, kind=kind, message=message)
             folder.release(claim)
 
     def _note_failures(self, place: int) -> None:
@@ -301,10 +380,11 @@ class Work:
         """Note an end with what was spent since the job started, or since the pack's last end in it."""
         now = time.monotonic()
         wall_s, self.since[place] = now - self.since[place], now
-        share = 1 / len(self.places)
+        share = 1 / min(len(self.places), self.n_slots)
         spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.settings.gpus * share, 1)}
-        if self.energy_ws:
-            spent["energy_wh"] = round(self.energy_ws * share / 3600, 3)
+        energy_ws, self.metered_ws[place] = self.energy_ws - self.metered_ws[place], self.energy_ws
+        if energy_ws:
+            spent["energy_wh"] = round(energy_ws * share / 3600, 3)
         self._journal(place).add("end", reason=reason, host=socket.gethostname(), **self._who(), **spent, **detail)
 
     def _end_all(self, reason: Reason, **detail: Any) -> None:
@@ -314,12 +394,13 @@ class Work:
     def _may_start_again(self) -> bool:
         return int(self.identity["restart_count"]) < self.settings.requeues
 
-    def _again_elsewhere(self, nodes: Sequence[str]) -> bool:
-        """Queue this job again without the nodes that keep losing it."""
+    def _again_elsewhere(self) -> bool:
+        """Queue this job again without this node, those that keep losing it, and those that its profile excludes."""
         if not self._may_start_again():
             return False
+        nodes = sorted({*self._bad_nodes(), socket.gethostname()})
         say(f"goes to another node than {', '.join(nodes)}")
-        return self._requeue(exclude=nodes)
+        return self._requeue(exclude=[*nodes, *([self.settings.exclude] if self.settings.exclude else [])])
 
     def _requeue(self, *, exclude: Sequence[str] = (), delay_s: int = 0) -> bool:
         objection = control.requeue(self.job_id, exclude=exclude, delay_s=delay_s)
@@ -342,7 +423,7 @@ class Work:
 
 def watts() -> float:
     """Present power of this job's GPUs, as far as they report it."""
-    readings = (gpu.get("power.draw", "") for gpu in provenance.gpus() or ())
+    readings = (str(gpu.get("power.draw")) for gpu in provenance.gpus() or ())
     return sum(float(reading) for reading in readings if reading.replace(".", "", 1).isdigit())
 
 
@@ -357,4 +438,6 @@ def settings(profile: Profile) -> submissions.NodeSettings:
         requeues=profile.requeues,
         # The rest of the lead is for noticing, for Slurm's own work and for ending.
         grace_s=float(lead - 10 if lead >= 40 else lead * 0.75),
+        packs_per_gpu=profile.packs_per_gpu,
+        exclude=profile.exclude,
     )

@@ -1,19 +1,29 @@
-"""Run packs on this machine: one accelerate-launched process trains them all, one after another."""
+"""Run packs on this machine: one train process at a time, or one on each slot of the machine's GPUs."""
 
 from __future__ import annotations
 
 import itertools
-import subprocess
+import os
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from empslurm.launch.process import TrainProcess
+from empslurm.launch import devices, policy
+from empslurm.launch.devices import Slot
+from empslurm.launch.liveness import liveness
+from empslurm.launch.process import TrainProcess, cores_here, stop_all
 from empslurm.launch.submission import Submission
 from empslurm.plan import Pack
+from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 GRACE_S = 120.0
+POLL_S = 0.1
+
+Look = Callable[[Sequence[int]], None]  # is called while packs are trained, with their places in the submission
+Say = Callable[[str], None]
 
 
 def job_arguments(
@@ -26,37 +36,156 @@ def job_arguments(
     return [*arguments, "--checkpoint-minutes", str(checkpoint_minutes)]
 
 
+def slots(profile: Profile, n_packs: int) -> tuple[Slot, ...]:
+    """The slots of this machine, as the profile wants them. Raises UsageError where too few GPUs are visible."""
+    return devices.slots(
+        devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"), profile.gpus),
+        gpus=profile.gpus,
+        num_processes=profile.num_processes,
+        packs_per_gpu=profile.packs_per_gpu,
+        cpus=cores_here(),
+        n_packs=n_packs,
+    )
+
+
+def log_path(root: RunsRoot, submission: Submission, slot: int) -> Path:
+    """What the train processes of a slot say, one after another."""
+    return submission.path(root).with_name(f"local-{slot}.log")
+
+
 def run(
-    root: RunsRoot,
-    submission: Submission,
-    *,
-    n_processes: int = 1,
-    checkpoint_minutes: float = 5.0,
-    watch: Callable[[subprocess.Popen[bytes], Path], None],
+    root: RunsRoot, submission: Submission, profile: Profile, slots: Sequence[Slot], *, look: Look, say: Say
 ) -> int:
     """Train all packs of a submission; returns the worst exit status (0 done, 1 some failed, 75 interrupted).
 
-    `watch(process, log)` is called while the process runs and returns when it has ended. Ctrl-C is passed on as TERM,
-    so that the cell is saved.
+    Ctrl-C is passed on as TERM to all train processes, so that their cells are saved.
     """
-    worst = 0
-    groups = itertools.groupby(enumerate(submission.packs), key=lambda item: _mixed_precision(item[1]))
-    for number, (mixed_precision, group) in enumerate(groups):
-        places = [place for place, _ in group]
-        log = submission.path(root).with_name(f"local-{number}.log")
-        arguments = job_arguments(root, submission, places, checkpoint_minutes)
+    return Scheduler(root, submission, profile, slots, say).run(look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one train process trains: packs of one mixed precision, by their places in the submission."""
+
+    places: tuple[int, ...]
+    mixed_precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A train process, and what it was started for."""
+
+    task: Task
+    slot: int
+    process: TrainProcess
+
+
+class Scheduler:
+    """Keeps every slot busy with a pack whose sources have ended."""
+
+    def __init__(
+        self, root: RunsRoot, submission: Submission, profile: Profile, slots: Sequence[Slot], say: Say
+    ) -> None:
+        self.root, self.submission, self.profile, self.slots, self.say = root, submission, profile, slots, say
+        self.free = list(range(len(slots)))
+        self.n_slots = len(slots)  # that still take packs
+        self.waiting = tasks(submission.packs, together=len(slots) == 1)
+        self.running: list[Running] = []
+        self.worst = 0
+
+    def run(self, look: Look) -> int:
+        try:
+            while self._start_some() or self.running:
+                time.sleep(POLL_S)
+                look([place for running in self.running for place in running.task.places])
+                self._collect()
+        except KeyboardInterrupt:
+            self._stop()
+            return EXIT_INTERRUPTED
+        except BaseException:
+            self._stop()
+            raise
+        return self.worst
+
+    def _start_some(self) -> bool:
+        """Give each free slot a pack; False when none was started."""
+        n_before = len(self.running)
+        while self.free and (task := self._next()) is not None:
+            self.waiting.remove(task)
+            if not self._finished(task):
+                self.running.append(self._start(task, self.free.pop(0)))
+        return len(self.running) > n_before
+
+    def _next(self) -> Task | None:
+        """The first task none of whose sources is still to be made here."""
+        unfinished = [*self.waiting, *(running.task for running in self.running)]
+        maker = {cell.id: task for task in unfinished for place in task.places for cell in self._pack(place).cells}
+        for task in self.waiting:
+            parents = {parent for place in task.places for parent in self._pack(place).parents}
+            if all(maker.get(parent, task) is task for parent in parents):
+                return task
+        # Packs that wait for each other are not planned; each would say what it lacks.
+        return self.waiting[0] if self.waiting and not self.running else None
+
+    def _finished(self, task: Task) -> bool:
+        """Whether nothing is left to do: a process that tries a search's trials may have taken this task's over."""
+        cells = [cell for place in task.places for cell in self._pack(place).cells]
+        return all((self.root.cell(cell.id).path / "result.json").exists() for cell in cells)
+
+    def _start(self, task: Task, index: int) -> Running:
+        slot, log = self.slots[index], log_path(self.root, self.submission, index)
+        arguments = job_arguments(self.root, self.submission, task.places, self.profile.checkpoint_minutes)
         with open(log, "ab") as stream:
-            process = TrainProcess(mixed_precision, n_processes, arguments, log=log, stream=stream)
-            try:
-                watch(process.popen, log)
-            except KeyboardInterrupt:
-                process.stop(GRACE_S)
-                return EXIT_INTERRUPTED
-        # accelerate turns a child's 75 into 1; both are for the states to tell apart
-        worst = max(worst, 0 if process.popen.wait() == 0 else 1)
-        process.close()
-    return worst
+            process = TrainProcess(
+                task.mixed_precision,
+                self.profile.num_processes,
+                [*arguments, *slot.arguments],
+                log=log,
+                stream=stream,
+                environment=slot.environment,
+                n_cores=slot.n_cores,
+            )
+        return Running(task=task, slot=index, process=process)
+
+    def _collect(self) -> None:
+        """Take back the slots of processes that have ended."""
+        for ended in [running for running in self.running if running.process.ended]:
+            self.running.remove(ended)
+            ended.process.close()
+            if self.n_slots > 1 and self._device_failed(ended.task):
+                self._retire(ended)
+                continue
+            self.free.append(ended.slot)
+            # accelerate turns a child's 75 into 1; both are for the states to tell apart
+            self.worst = max(self.worst, 0 if ended.process.code == 0 else 1)
+
+    def _device_failed(self, task: Task) -> bool:
+        """Whether torch could not use the GPUs that a task was given."""
+        alive = liveness()
+        folders = [self.root.cell(cell.id) for place in task.places for cell in self._pack(place).cells]
+        failed = [folder for folder in folders if folder.state(alive).state == "failed"]
+        return any((folder.error() or {}).get("class") == policy.DEVICE for folder in failed)
+
+    def _retire(self, ended: Running) -> None:
+        """Leave out a slot whose GPU cannot be used: it would fail pack after pack. Its pack goes to another slot."""
+        self.n_slots -= 1
+        self.waiting.insert(0, ended.task)
+        names, log = ", ".join(self.slots[ended.slot].devices), log_path(self.root, self.submission, ended.slot)
+        self.say(f"GPU {names} cannot be used and is left out from here on; its log: {log}")
+
+    def _stop(self) -> None:
+        stop_all([running.process for running in self.running], GRACE_S)
+        for running in self.running:
+            running.process.close()
+
+    def _pack(self, place: int) -> Pack:
+        return self.submission.packs[place]
 
 
-def _mixed_precision(pack: Pack) -> str:
-    return pack.cells[0].mixed_precision
+def tasks(packs: Sequence[Pack], *, together: bool) -> list[Task]:
+    """One task per pack; `together`: neighbours of one mixed precision share one, and load the backbone once."""
+    precisions = [(place, pack.cells[0].mixed_precision) for place, pack in enumerate(packs)]
+    if not together:
+        return [Task(places=(place,), mixed_precision=precision) for place, precision in precisions]
+    groups = itertools.groupby(precisions, key=lambda item: item[1])
+    return [Task(places=tuple(place for place, _ in group), mixed_precision=precision) for precision, group in groups]

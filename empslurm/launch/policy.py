@@ -12,10 +12,12 @@ from typing import Any, Literal
 from empslurm import files
 from empslurm.cells import CELL_ID
 
-Reason = Literal["done", "failed", "stopped", "killed", "waiting", "held"]
+Reason = Literal["done", "failed", "stopped", "killed", "waiting", "held", "device"]
 
 KILLS_IN_PLACE = 1  # a pack whose process was killed goes on from its checkpoint on the same node, ...
 KILLS_ALLOWED = 2  # ... the next time on another one
+DEVICE = "device"  # the class of a failure, and the reason of an end: torch cannot use the GPUs of this node
+DEVICE_NODES = 3  # so many nodes may turn out not to have usable GPUs before a pack's cells stay failed
 LOSSES_OF_NODE = 2  # starts that never ended, after which a node is left out
 STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
 HOLD_PACKS = 3  # so many packs ...
@@ -48,18 +50,25 @@ def count(events: Iterable[Mapping[str, Any]], reason: Reason) -> int:
 
 
 def bad_nodes(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Nodes on which a pack was lost without a word, or its process killed, too often."""
+    """Nodes whose GPUs cannot be used, or on which a pack was lost without a word or killed too often."""
     ended = {_incarnation(event) for event in events if event.get("event") == "end"}
     losses: dict[str, int] = {}
     for event in events:
         lost = event.get("event") == "start" and _incarnation(event) not in ended
         if lost or event.get("reason") == "killed":
             losses[str(event.get("host"))] = losses.get(str(event.get("host")), 0) + 1
+        if event.get("reason") == DEVICE:  # once is enough
+            losses[str(event.get("host"))] = LOSSES_OF_NODE
     return tuple(sorted(host for host, n in losses.items() if n >= LOSSES_OF_NODE))
 
 
 def _incarnation(event: Mapping[str, Any]) -> tuple[object, object]:
     return event.get("job"), event.get("restart")
+
+
+def may_find_device(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a pack may still look for a node with usable GPUs."""
+    return count(events, "device") < DEVICE_NODES
 
 
 def stalled(events: Iterable[Mapping[str, Any]]) -> bool:

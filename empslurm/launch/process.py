@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -23,10 +23,15 @@ PORT_IS_MEANT = {"PYTHONWARNINGS": "ignore:Port:UserWarning"}
 
 
 def launch_command(
-    mixed_precision: str, n_processes: int, arguments: Sequence[str], port: int | None = None
+    mixed_precision: str,
+    n_processes: int,
+    arguments: Sequence[str],
+    port: int | None = None,
+    n_cores: int | None = None,
 ) -> list[str]:
     """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
 
+    `n_cores`: CPU cores for all of these processes together; None: all that are there.
     `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
     can take it between being found free and being used, which `--main_process_port 0` does not exclude.
     """
@@ -37,7 +42,8 @@ def launch_command(
         )
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
-    command += ["--mixed_precision", mixed_precision, "--num_cpu_threads_per_process", str(n_threads(n_processes))]
+    command += ["--mixed_precision", mixed_precision]
+    command += ["--num_cpu_threads_per_process", str(n_threads(n_processes, n_cores))]
     if n_processes == 1:
         command += ["--quiet"]
     else:
@@ -45,17 +51,21 @@ def launch_command(
     return [*command, str(job), *arguments]
 
 
-def n_threads(n_processes: int) -> int:
-    """CPU threads of each of these processes: as OMP_NUM_THREADS says, else their share of the cores that are theirs.
+def n_threads(n_processes: int, n_cores: int | None = None) -> int:
+    """CPU threads of each of these processes: OMP_NUM_THREADS where it is set, else their share of the cores.
 
-    Without a word from us accelerate takes one thread, whatever the machine.
+    accelerate sets OMP_NUM_THREADS to this; by itself it takes one thread, whatever the machine.
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
-    cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
-    n_cores = int(cores) if cores.isdigit() else len(os.sched_getaffinity(0))
-    return max(1, n_cores // n_processes)
+    return max(1, (n_cores or cores_here()) // n_processes)
+
+
+def cores_here() -> int:
+    """CPU cores of this job's task, else those that this process may run on."""
+    cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(cores) if cores.isdigit() else len(os.sched_getaffinity(0))
 
 
 def offline_environment() -> dict[str, str]:
@@ -80,12 +90,17 @@ class TrainProcess:
         log: Path,
         environment: Mapping[str, str] | None = None,
         stream: IO[bytes] | None = None,
+        n_cores: int | None = None,
     ) -> None:
-        """`stream`: where output goes; None: this process's own. `log`: the file that people are sent to."""
+        """Start it.
+
+        `stream`: where output goes; None: this process's own. `log`: the file that people are sent to. `n_cores`: CPU
+        cores for all of its processes together; None: all that are there.
+        """
         self._port = _listening() if n_processes > 1 else None
         port = self._port.getsockname()[1] if self._port else None
         self.popen = subprocess.Popen(
-            launch_command(mixed_precision, n_processes, arguments, port),
+            launch_command(mixed_precision, n_processes, arguments, port, n_cores),
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
@@ -127,6 +142,15 @@ class TrainProcess:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
+
+
+def stop_all(processes: Collection[TrainProcess], grace_s: float) -> None:
+    """Ask all of them, give them one time to save between them, then KILL."""
+    for process in processes:
+        process.ask()
+    end = time.monotonic() + grace_s
+    for process in processes:
+        process.stop(max(0.0, end - time.monotonic()))
 
 
 def _listening() -> socket.socket:

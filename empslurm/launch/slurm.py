@@ -22,6 +22,7 @@ from empslurm.errors import SchedulerError
 from empslurm.launch import control, queue
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
+from empslurm.launch.devices import n_slots
 from empslurm.launch.element import Element
 from empslurm.launch.liveness import LOG_VARIABLE
 from empslurm.launch.submission import Array, Submission
@@ -130,9 +131,10 @@ class Sender:
         packs = self.submission.packs
         unfinished = {*self.job_of, *(cell.id for pack in packs for cell in pack.cells)}
         most = control.max_array_size()
+        n_together = n_slots(self.profile.gpus, self.profile.num_processes, self.profile.packs_per_gpu)
         n_sent = 0
         for group in groups(packs, unfinished):
-            for elements in chunks(group, most, self.profile.packs_per_gpu):
+            for elements in chunks(group, most, n_together):
                 dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
                 rest = list(elements)
                 size = len(rest)

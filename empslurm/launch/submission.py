@@ -27,6 +27,7 @@ from empslurm.cells import CELL_ID, Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
 from empslurm.limits import Listed, Pattern, Range
 from empslurm.plan import Pack
+from empslurm.profile import NodeList
 from empslurm.store import RunsRoot
 from empslurm.typed import shown
 
@@ -46,6 +47,8 @@ class NodeSettings:
     checkpoint_minutes: Annotated[float, Range(above=0)]
     requeues: Annotated[int, Range(low=0)]  # most restarts of one job
     grace_s: Annotated[float, Range(low=0)]  # for train processes to save and end
+    packs_per_gpu: Count | None = None  # None, as older submissions have it: 1
+    exclude: NodeList | None = None  # nodes that are never used
 
 
 @dataclass(frozen=True, kw_only=True)

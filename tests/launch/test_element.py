@@ -89,7 +89,7 @@ def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, ma
     for parent in good:
         finish(root, made, parent)
     doing = work(root, made, TRANSFERS)
-    assert doing.run() == "done"
+    assert doing.run() == "requeued"  # the fake dies twice
     lost = [cell.id for cell in pack.cells if cell.parent == failed]
     assert (len(lost), len(pack.cells)) == (1, 3)
     given = [Dying.arguments[n + 1] for n, word in enumerate(Dying.arguments) if word == "--without"]
@@ -118,7 +118,7 @@ def test_a_process_that_keeps_dying_is_tried_here_then_elsewhere_then_failed(
     node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doing = work(root, made, 0)
-    assert doing.run() == "done"
+    assert doing.run() == "requeued"
     assert reasons(doing.array, 0) == [None, "killed", None, "killed"]
     told = (node / "told").read_text().splitlines()
     assert told == ["requeue 101", "update JobId=101 ExcNodeList=node1"]
