@@ -64,5 +64,9 @@ class TrainingError(EmpslurmError):
     pass
 
 
+class DeviceError(EmpslurmError):
+    pass
+
+
 class SchedulerError(EmpslurmError):
     pass

@@ -6,6 +6,7 @@ Only what training changes is inside (adapters, head, optimiser, best weights so
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from empslurm.errors import DamagedError, StoreError
 MAX_BYTES = 8 * 2**30
 Position = tuple[int, int]  # optimiser steps done, epochs evaluated
 START = (0, 0)
+# What every checkpoint says; those of one pack also say `group_size` and `micro_batch`, which older ones do not.
 STATE = {"id": str, "step": int, "history": list, "best_epoch": int | None, "n_tokens": int, "wall_s": float | int}
 
 
@@ -45,12 +47,14 @@ def encode(checkpoint: Checkpoint) -> bytes:
         {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     )
     header = {"sha256": _checksum(checkpoint.state, body), "state": checkpoint.state}
-    return json.dumps(header, sort_keys=True, allow_nan=False).encode() + b"\n" + body
+    return b"\n".join([json.dumps(header, sort_keys=True, allow_nan=False).encode(), body])
 
 
 def _checksum(state: Mapping[str, Any], body: bytes) -> str:
     """Over both: a flipped digit of the history is damage too."""
-    return files.sha256_bytes(json.dumps(state, sort_keys=True, allow_nan=False).encode() + b"\n" + body)
+    whole = hashlib.sha256(json.dumps(state, sort_keys=True, allow_nan=False).encode() + b"\n")
+    whole.update(body)
+    return whole.hexdigest()
 
 
 def decode(data: bytes, name: str) -> Checkpoint:
@@ -72,8 +76,12 @@ def decode(data: bytes, name: str) -> Checkpoint:
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Write, read back, and only then drop all but the one before. Raises StoreError; older files stay intact."""
     path = folder / f"step-{checkpoint.state['step']:09d}.ckpt"
-    files.write_bytes(path, encode(checkpoint))
-    decode(files.read_bytes(path, MAX_BYTES), str(path))
+    data = encode(checkpoint)
+    files.write_bytes(path, data)
+    if files.read_bytes(path, MAX_BYTES) != data:
+        raise StoreError(
+            f"{path} must hold what was written, but reads back differently; check the file system, then submit again"
+        )
     for old in _newest_first(folder)[2:]:
         old.unlink(missing_ok=True)
 

@@ -54,7 +54,7 @@ class Encoder:
         return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
 
     def cast(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights in the precision of the encoder's products: each once, where autocast would convert layer by layer."""
+        """Weights in the precision of the products: each once, where autocast would convert layer by layer."""
         return {name: value.to(torch.bfloat16) if self.bf16 else value for name, value in weights.items()}
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from empslurm.train.bank import PackModel
 from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
+from empslurm.train.processes import one_fate
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
 
@@ -41,7 +42,7 @@ def predict(
     alone = [
         (slice(cell, cell + 1), {name: value[cell : cell + 1] for name, value in model.free.items()}) for cell in cells
     ]
-    with torch.inference_mode(), accelerator.autocast():
+    with one_fate(accelerator), torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
             below = model.below(cut(data.tokens, rows[batch], accelerator.device), None)
             places = to_device(batch, outputs.device)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 
-from empslurm.errors import BackboneError, DamagedError, DataError, EmpslurmError, StoreError
-from empslurm.train.loop import Member, Say
+from empslurm.errors import BackboneError, DamagedError, DataError, DeviceError, EmpslurmError, StoreError
+
+if TYPE_CHECKING:
+    from empslurm.train.loop import Member, Say
 
 TRACEBACK_LINES = 30
 
@@ -17,6 +20,8 @@ def failure_class(error: Exception) -> str:
     """The class of a failure, which decides what is done about it."""
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
         return "device memory"
+    if isinstance(error, DeviceError):
+        return "device"
     if isinstance(error, MemoryError):
         return "host memory"
     if isinstance(error, DamagedError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ from empslurm.train.dropout import Masks
 from empslurm.train.evaluate import predict
 from empslurm.train.optimise import MOMENTS, Optimiser
 from empslurm.train.order import epoch_batches, lr_at, n_batches
+from empslurm.train.processes import one_fate
 
 PROGRESS_EVERY_S = 5.0
 
@@ -102,6 +104,8 @@ class Trainer:
         self.n_tokens = 0  # real tokens trained on, padding not counted
         # Per cell, of this epoch; on the device, so that no step waits for it.
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=accelerator.device)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._writing: Future[list[tuple[Member, Exception]]] | None = None
         self._prepare()
         self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0}
 
@@ -115,6 +119,10 @@ class Trainer:
     def train(self) -> Iterator[Member]:
         """All epochs that are left. Yields each cell when it has ended; after that it leaves the pack."""
         self._marks |= {"tokens": float(self.n_tokens), "steps": float(self.step)}
+        with self._writer:  # it ends when the last checkpoint is written, whatever ends the training
+            yield from self._epochs()
+
+    def _epochs(self) -> Iterator[Member]:
         yield from self._ended()
         while self.members:
             epoch = len(self.members[0].history)
@@ -128,13 +136,24 @@ class Trainer:
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
         """One optimiser step of every cell on the examples `rows`: the mean loss, however the batch is cut."""
+        losses = torch.zeros_like(self.losses)
+        with one_fate(self.accelerator):
+            self._add_gradients(rows, losses)
+        if not self._alone:
+            self._exchange(losses)
+        self.losses += losses
+        self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
+        self.step += 1
+        self.n_tokens += int(self.data.tokens.lengths[rows].sum())
+
+    def _add_gradients(self, rows: NDArray[np.int64], losses: torch.Tensor) -> None:
+        """Add this process's part of the gradients of every cell, and of `losses` (n_cells,)."""
         mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
         size = self.settings.micro_batch or max(1, len(mine))
-        losses = torch.zeros_like(self.losses)
         for start in range(0, len(mine), size):
             part = mine[start : start + size]
-            places = to_device(part, self.accelerator.device)
-            masks, targets = Masks(self.seed, self.step, places, self.model.sites), self.targets[places]
+            indices = to_device(part, self.accelerator.device)
+            masks, targets = Masks(self.seed, self.step, indices, self.model.sites), self.targets[indices]
             with self.accelerator.autocast():
                 below = self.model.below(cut(self.data.tokens, part, self.accelerator.device), masks)
                 for group in self.optimiser.groups:
@@ -142,12 +161,6 @@ class Trainer:
                     summed = self.loss(torch.stack(list(logits)).float(), targets) / len(rows)
                     torch.autograd.backward(summed.sum())
                     losses[group.cells] += summed.detach()
-        if not self._alone:
-            self._exchange(losses)
-        self.losses += losses
-        self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
-        self.step += 1
-        self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Per cell the summed cross-entropy, or squared error in standardised units: (n_cells,).
@@ -173,6 +186,7 @@ class Trainer:
         everyone = range(len(self.members))
         outputs = predict(self.model, everyone, self.data, self.data.rows["validation"], self.accelerator)
         losses = (self.losses / self.steps_per_epoch).tolist()
+        weights = {name: value.detach().cpu() for name, value in self.model.free.items()}  # one copy for all cells
         self.losses.zero_()
         for place, member in enumerate(self.members):
             values = {"train_loss": losses[place], **self.score("validation", outputs[place])}
@@ -184,7 +198,7 @@ class Trainer:
             )
             if best is member.history[-1] or member.best_epoch is None:
                 member.best_epoch = epoch + 1
-                member.best = {name: value.detach().cpu().clone() for name, value in self.of(place).items()}
+                member.best = {name: value[place].clone() for name, value in weights.items()}
             if member.judge is not None and not member.ended:
                 member.stopped = member.judge(member.history)
         self.checkpoint(note_epoch=True)
@@ -204,7 +218,9 @@ class Trainer:
         return metrics.score(self.data.task.kind, len(self.data.task.labels), gold, outputs)
 
     def _ended(self) -> Iterator[Member]:
-        """The cells that have ended, one by one; the others go on without them."""
+        """The cells that have ended, one by one, their checkpoints written; the others go on without them."""
+        if any(member.ended for member in self.members):
+            self.settle()
         ended = [member for member in self.members if member.ended]
         yield from ended
         self.leave(ended)
@@ -236,6 +252,7 @@ class Trainer:
         if due or stop:
             self.checkpoint()
         if stop:
+            self.settle()
             raise Interrupted
 
     @property
@@ -269,42 +286,50 @@ class Trainer:
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def checkpoint(self, *, note_epoch: bool = False) -> None:
-        """Write every cell's own state to its own folder; a cell whose folder or claim fails leaves the pack."""
+        """Have every cell's own state written to its own folder, by a thread, while training goes on.
+
+        The state is copied first. Only one round of checkpoints is on its way at a time: the one before ends first.
+        """
+        self.settle()
+        if not self.members:
+            return
         now = time.monotonic()
         share = (now - self._marks["checkpoint"]) / len(self.members)
         self._marks["checkpoint"] = now
-        failed: list[tuple[Member, Exception]] = []
-        for place, member in enumerate(self.members):
+        for member in self.members:
             member.wall_s += share
-            if not self.accelerator.is_main_process:
-                continue
-            try:
-                member.folder.check(member.claim)
-                if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
-                    lines = "".join(f"{files.to_line(entry)}\n" for entry in member.history)
-                    files.write_text(member.folder.path / "metrics.jsonl", lines)
-                checkpoints.write(member.folder.path / "checkpoint", self._state(place))
-            except (StoreError, OSError) as error:
-                failed.append((member, error))
+        if self.accelerator.is_main_process:
+            states = self._states()
+            self._writing = self._writer.submit(_write, list(self.members), states, note_epoch=note_epoch)
+
+    def settle(self) -> None:
+        """Wait for the checkpoints on their way; a cell whose folder or claim failed leaves the pack."""
+        if self._writing is None:
+            return
+        failed, self._writing = self._writing.result(), None
         for member, reason in failed:
             self.lost(member, reason)
         self.leave([member for member, _ in failed])
 
-    def _state(self, place: int) -> checkpoints.Checkpoint:
-        member = self.members[place]
-        tensors: dict[str, torch.Tensor] = {"loss": self.losses[place], **self.optimiser.moments(place)}
-        tensors |= {f"free/{name}": value for name, value in self.of(place).items()}
-        tensors |= {f"best/{name}": value for name, value in member.best.items()}
-        state = {
-            "id": member.cell.id,
-            "step": self.step,
-            "history": member.history,
-            "best_epoch": member.best_epoch,
-            "stopped": member.stopped,
-            "n_tokens": self.n_tokens,
-            "wall_s": member.wall_s,
-        }
-        return checkpoints.Checkpoint(state=state, tensors=tensors)
+    def _states(self) -> list[checkpoints.Checkpoint]:
+        """Of every cell; nothing in it changes when training goes on."""
+        losses = self.losses.to("cpu", copy=True)
+        states = []
+        for place, (member, tensors) in enumerate(zip(self.members, self.optimiser.snapshot(), strict=True)):
+            best = {f"best/{name}": value for name, value in member.best.items()}
+            state = {
+                "id": member.cell.id,
+                "step": self.step,
+                "history": list(member.history),
+                "best_epoch": member.best_epoch,
+                "stopped": member.stopped,
+                "n_tokens": self.n_tokens,
+                "wall_s": member.wall_s,
+                "group_size": self.settings.group_size,
+                "micro_batch": self.settings.micro_batch,
+            }
+            states.append(checkpoints.Checkpoint(state=state, tensors={"loss": losses[place], **tensors, **best}))
+        return states
 
     def fits(self, found: Sequence[checkpoints.Checkpoint]) -> bool:
         """Whether checkpoints, one per cell, hold what this model and task need: another version's may not."""
@@ -336,6 +361,23 @@ class Trainer:
             for name, value in self.of(place).items():
                 value.copy_(kept.tensors[f"free/{name}"])
         self.optimiser.load(self.step, [kept.tensors for kept in found])
+
+
+def _write(
+    members: Sequence[Member], states: Sequence[checkpoints.Checkpoint], *, note_epoch: bool
+) -> list[tuple[Member, Exception]]:
+    """Write the checkpoints of cells; returns those whose folder or claim failed, with the reason."""
+    failed: list[tuple[Member, Exception]] = []
+    for member, checkpoint in zip(members, states, strict=True):
+        try:
+            member.folder.check(member.claim)
+            if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
+                lines = "".join(f"{files.to_line(entry)}\n" for entry in checkpoint.state["history"])
+                files.write_text(member.folder.path / "metrics.jsonl", lines)
+            checkpoints.write(member.folder.path / "checkpoint", checkpoint)
+        except (StoreError, OSError) as error:
+            failed.append((member, error))
+    return failed
 
 
 def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from empslurm.train.bank import PackModel
 from empslurm.train.batch import cut, to_device
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
+from empslurm.train.processes import least, one_fate
 
 SHARE = 0.9  # of the free memory; the rest is for fragmentation
 
@@ -19,16 +22,23 @@ def cells_that_fit(one: float, two: float, free: float) -> int:
     return max(1, int((SHARE * free - (one - each)) // each))
 
 
-def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: object) -> int:
-    """Cells of one forward pass.
+def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float = 1.0) -> int:
+    """Cells of one forward pass, the same in every process of the pack.
 
     A CPU's cores are full with one cell's rows already: one by one the activations stay in its caches, and a cell's
     numbers are the same bits in every pack. A GPU idles on so few rows, so there it is what a trial of the longest
-    batch says. Raises torch.OutOfMemoryError where not even one cell fits.
+    batch says. `share`: of the device's memory, that this process may use. Raises torch.OutOfMemoryError where not even
+    one cell fits.
     """
-    device: torch.device = accelerator.device  # type: ignore[attr-defined]
-    if device.type != "cuda":
+    if accelerator.device.type != "cuda":
         return 1
+    with one_fate(accelerator):
+        fits = _cells_that_fit(model, data, batch_size, accelerator, share)
+    return least(accelerator, fits)
+
+
+def _cells_that_fit(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float) -> int:
+    """What a trial says. Raises torch.OutOfMemoryError."""
     one = _peak(model, data, batch_size, 1, accelerator)
     if model.n_cells == 1:
         return 1
@@ -37,19 +47,21 @@ def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: o
     except torch.OutOfMemoryError:
         return 1
     torch.cuda.empty_cache()
-    return min(model.n_cells, cells_that_fit(one, two, torch.cuda.mem_get_info(device)[0]))
+    free, total = torch.cuda.mem_get_info(accelerator.device)
+    allowed = share * total - torch.cuda.memory_reserved(accelerator.device)
+    return min(model.n_cells, cells_that_fit(one, two, min(free, allowed)))
 
 
-def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: object) -> float:
+def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: Any) -> float:
     """Bytes that a forward and backward pass of the longest batch needs beyond what is held already."""
-    device: torch.device = accelerator.device  # type: ignore[attr-defined]
+    device: torch.device = accelerator.device
     train = data.rows["train"]
     rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     masks = Masks(0, 0, to_device(rows, device), model.sites)
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
-    with accelerator.autocast():  # type: ignore[attr-defined]
+    with accelerator.autocast():
         below = model.below(cut(data.tokens, rows, device), masks)
         logits = model.logits(below, slice(0, n_cells), free, masks)
         torch.autograd.backward(torch.stack([each.float().sum() for each in logits]).sum())

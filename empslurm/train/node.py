@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from empslurm import measures
 from empslurm.cells import Cell
 from empslurm.config import Backbone, Training
-from empslurm.errors import DataError
+from empslurm.errors import DataError, DeviceError
 from empslurm.store import RunsRoot
 from empslurm.tasks import Registry
 from empslurm.tasks.prepare import Prepared, prepare
@@ -29,6 +29,7 @@ class Node:
 
     def __init__(self, root: RunsRoot, data_root: Path, registry: Registry, accelerator: Accelerator) -> None:
         self.root, self.data_root, self.registry, self.accelerator = root, data_root, registry, accelerator
+        self.problem: DeviceError | None = None  # why nothing can be trained here
         quiet()
         # Bound per instance: a process trains many cells on few tasks.
         self.prepared: Callable[[str], Prepared] = lru_cache(self._prepared)

@@ -77,6 +77,18 @@ class Optimiser:
             for key in MOMENTS
         }
 
+    def snapshot(self) -> list[Tensors]:
+        """Each cell's free tensors (`free/...`) and moments, copied to the CPU: one copy per stacked tensor."""
+        cells: list[Tensors] = []
+        for group in self.groups:
+            stacked = {f"free/{name}": value.detach() for name, value in group.free.items()}
+            for name, value in group.free.items():
+                stacked |= {f"{key}/{name}": group.adamw.state[value][key] for key in MOMENTS if group.adamw.state}
+            copies = {name: value.to("cpu", copy=True) for name, value in stacked.items()}
+            n_cells = len(next(iter(copies.values())))
+            cells += [{name: value[place] for name, value in copies.items()} for place in range(n_cells)]
+        return cells
+
     def load(self, step: int, moments: Sequence[Mapping[str, torch.Tensor]]) -> None:
         """Take up the state after `step` steps; one mapping per cell, as `moments` gave it."""
         if step == 0:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from empslurm.cells import TRAINED, Cell
-from empslurm.errors import ClaimLostError, DataError, StoreError
+from empslurm.errors import ClaimLostError, DataError, DeviceError, StoreError
 from empslurm.plan import Pack
 from empslurm.store import Claim, Liveness, RunsRoot
 from empslurm.tasks import Registry
@@ -24,6 +27,10 @@ from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings
 from empslurm.train.node import Node
 from empslurm.train.start import needs_library
 from empslurm.train.together import train_members
+
+# Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
+# Where one dies, the launcher ends the others at once.
+LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(kw_only=True)
@@ -67,16 +74,24 @@ def run_packs(
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
     `others`: trials that belong to other processes; those of this one's studies that nobody runs are taken over last.
-    `identity`: job id, restart count and log file of this process, as claims hold them.
+    `identity`: job id, restart count and log file of this process, as claims hold them. `gpu`: fail every cell where
+    there is no GPU that works, for its profile asked for one.
     """
     mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
     if len(mixed) > 1:
         raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
     # Unless it is told that there is no GPU, several processes on a CPU would each believe to be the only one.
-    accelerator = Accelerator(mixed_precision=mixed.pop() if mixed else "no", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        mixed_precision=mixed.pop() if mixed else "no",
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+    )
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(settings.memory_share, accelerator.device)
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
+    node.problem = no_gpu() if gpu else None
     for cells in (cells for pack in packs for cells in alike(pack.cells, root)):
         if stop():
             tally.interrupted = True
@@ -142,7 +157,7 @@ def _run_together(
     try:
         trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
         run = train_members if trained else derive_members
-        ready = [member for member in members if _drawn(member, node, lost)]
+        ready = [member for member in members if _can_start(member, node, lost)]
         for member in run(ready, node, settings, lost, say):
             tally.done.append(member.cell.id)
     except Interrupted:
@@ -176,14 +191,31 @@ def _claim(
     return claim
 
 
-def _drawn(member: Member, node: Node, lost: Lost) -> bool:
-    """Give a trial its parameters and its judge; False where that failed, which `lost` is told."""
-    if member.cell.kind != "trial":
-        return True
+def _can_start(member: Member, node: Node, lost: Lost) -> bool:
+    """Give a trial its parameters and its judge; False where that or the device fails, which `lost` is told."""
     try:
-        course = trials.Course(node.root, member.cell, node.registry.tasks[member.cell.target].metric, node.accelerator)
-        member.cell, member.judge = course.cell, course.judge
+        if node.problem is not None:
+            raise node.problem
+        if member.cell.kind == "trial":
+            metric = node.registry.tasks[member.cell.target].metric
+            course = trials.Course(node.root, member.cell, metric, node.accelerator)
+            member.cell, member.judge = course.cell, course.judge
     except Exception as error:
         lost(member, error)
         return False
     return True
+
+
+def no_gpu() -> DeviceError | None:
+    """Why no GPU can be used here; None when one can."""
+    try:
+        torch.zeros(1, device="cuda")
+    except Exception as error:  # a broken driver has many
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return DeviceError(
+            f"{socket.gethostname()} must have a working GPU, since the profile asks for one, but torch says: {reason} "
+            f"(CUDA_VISIBLE_DEVICES is {visible!r}); run `nvidia-smi` and `python -m empslurm doctor` on that node, and "
+            "list it under `exclude` in the profile if its driver is broken"
+        )
+    return None

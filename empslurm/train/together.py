@@ -13,6 +13,7 @@ from empslurm.train.commit import commit
 from empslurm.train.failure import failure_class
 from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings, Trainer
 from empslurm.train.node import Node
+from empslurm.train.processes import one_fate
 from empslurm.train.start import starting_model
 
 
@@ -91,11 +92,14 @@ def _train_part(
     training = first.hyper_parameters
     data = node.data(first)
     by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
-    members, model = starting_model(members, node, data, leave)
+    with one_fate(node.accelerator):
+        members, model = starting_model(members, node, data, leave)
     if model is None:
         return
+    settings = _as_before(settings, found, node)
     if settings.group_size is None:
-        size = memory.group_size(model, data, settings.micro_batch or training.batch_size, node.accelerator)
+        examples = settings.micro_batch or training.batch_size
+        size = memory.group_size(model, data, examples, node.accelerator, settings.memory_share)
         settings = replace(settings, group_size=size)
     used.append(min(settings.group_size or 1, len(members)))
     trainer = Trainer(members, data, model, node.accelerator, settings, leave)
@@ -114,3 +118,15 @@ def _train_part(
         else:
             yield member
     node.accelerator.wait_for_everyone()
+
+
+def _as_before(settings: Settings, found: Sequence[checkpoints.Checkpoint], node: Node) -> Settings:
+    """Passes of the size that the checkpoints were trained with: on a GPU another size rounds differently.
+
+    What is free there depends on who else computes on it. On a CPU cells pass one by one, whoever trained before.
+    """
+    sizes = [kept.state["group_size"] for kept in found if isinstance(kept.state.get("group_size"), int)]
+    if settings.group_size is not None or not sizes or node.accelerator.device.type != "cuda":
+        return settings
+    pieces = [kept.state["micro_batch"] for kept in found if isinstance(kept.state.get("micro_batch"), int)]
+    return replace(settings, group_size=min(sizes), micro_batch=settings.micro_batch or min(pieces, default=None))
