@@ -43,7 +43,8 @@ def test_values_of_the_shipped_profiles():
     assert single.mail == Mail(user="me@example.org", type=("FAIL", "TIME_LIMIT"))
     assert single.setup == ("module load cuda/12.4", "source .venv/bin/activate")
     assert single.environment == {"HF_HUB_OFFLINE": "1"}
-    assert load_profile(SLURM / "example-multi-gpu.yaml").time == 24 * 60
+    several = load_profile(SLURM / "example-multi-gpu.yaml")
+    assert (several.time, several.gpus, several.num_processes, several.packs_per_gpu) == (24 * 60, 4, 1, 2)
 
 
 def test_no_profiles_where_there_is_no_folder(tmp_path):
@@ -78,6 +79,7 @@ def test_time_is_read_as_slurm_writes_it(tmp_path, text, minutes):
         ("mail: {type: [FAIL]}", "mail must have the key user"),
         ("umask: 27", "three octal digits in quotes"),
         ("gpus: 1\nnum_processes: 2", "num_processes must be at most gpus (1), but is 2"),
+        ("packs_per_gpu: 2", "packs_per_gpu must be 1 where gpus is 0"),
         ("time: 2\nsignal_lead_s: 120", "signal_lead_s must be at most half of time (2 min), but is 120 s"),
         ("requeues: 1000", "requeues must be an integer"),
         ("precision: bf16", "precision must be a known key"),
@@ -94,6 +96,15 @@ def test_each_problem_has_its_fix(tmp_path, line, sentence):
 def test_a_local_profile_refuses_what_only_slurm_heeds(tmp_path):
     with pytest.raises(ManifestError, match="partition must be left out of a local profile"):
         load(tmp_path, "kind: local\npartition: gpu")
+
+
+def test_a_local_profile_may_share_out_the_gpus_of_a_workstation(tmp_path):
+    found = load(tmp_path, "kind: local\ngpus: 2\npacks_per_gpu: 3")
+    assert (found.gpus, found.packs_per_gpu) == (2, 3)
+    with pytest.raises(ManifestError, match="packs_per_gpu must be 1 where gpus is 0, since no GPU is there to share"):
+        load(tmp_path, "kind: local\npacks_per_gpu: 2")
+    with pytest.raises(ManifestError, match=r"num_processes must be at most gpus \(1\), but is 2"):
+        load(tmp_path, "kind: local\ngpus: 1\nnum_processes: 2")
 
 
 def test_a_profiles_name_is_its_files(tmp_path):

@@ -70,6 +70,7 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
         out.document({"manifest": plan.manifest.name, "submitted": 0, "decisions": tally})
         out.line("nothing to run" if not skipped else "nothing more to run")
         return 0 if all(item.coming for item in skipped) else 1
+    common.warn(wanted, profile, out)
     prepare_all(plan, root, given, out)
     if profile.kind == "slurm":
         return _send(plan, wanted, profile, root, given, queue, out)

@@ -1,11 +1,15 @@
 """Stand-ins for Slurm's commands, whose answers are staged, and a submission to send."""
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from empslurm.launch import control, slurm
+from empslurm.launch import control, process, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.queue import COLUMNS
 from empslurm.launch.submission import NodeSettings, Submission
@@ -73,3 +77,35 @@ def root(tmp_path: Path) -> RunsRoot:
 @pytest.fixture
 def made(root: RunsRoot) -> Submission:
     return submissions.create(root, "demo", Path("data"), (), packs(plan_of("demo").cells), SETTINGS)
+
+
+@pytest.fixture
+def square(root: RunsRoot) -> Submission:
+    """Two baselines and the two transfers between them, a pack each."""
+    cells = [cell for cell in plan_of("demo").cells if cell.seed == 1]
+    two = {cell.target for cell in [cell for cell in cells if cell.kind == "baseline"][:2]}
+    chosen = [cell for cell in cells if {cell.target, cell.source or cell.target} <= two]
+    made = submissions.create(root, "demo", Path("data"), (), packs(chosen), SETTINGS)
+    assert [(pack.wave, len(pack.cells)) for pack in made.packs] == [(0, 1), (0, 1), (1, 1), (1, 1)]
+    return made
+
+
+Notes = Callable[[], dict[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Notes]:
+    """A stand-in for jobs/train.py, which accelerate launches, in a folder of its own; what it has noted, by pack."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parent / "staged" / "train.py", folder)
+    shutil.copy(process.JOBS / "accelerate.yaml", folder)
+    monkeypatch.setattr(process, "JOBS", folder)
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def notes() -> dict[int, dict[str, Any]]:
+        found = [json.loads(path.read_text()) for path in folder.glob("note-*.json")]
+        return {note["packs"][0]: note for note in found}
+
+    return folder, notes

@@ -21,6 +21,14 @@ def test_a_node_that_loses_a_pack_twice_is_left_out() -> None:
     assert policy.bad_nodes(killed) == ("node3",)
 
 
+def test_a_node_whose_gpus_cannot_be_used_is_left_out_after_one_try() -> None:
+    tried = [start("node1", 0), end("node1", 0, "device")]
+    assert policy.bad_nodes(tried) == ("node1",)
+    assert policy.may_find_device(tried)
+    more = [event for n in range(1, policy.DEVICE_NODES) for event in (start(f"n{n}", n), end(f"n{n}", n, "device"))]
+    assert not policy.may_find_device([*tried, *more])
+
+
 def test_stops_without_progress_stall() -> None:
     stops = [{**end("node1", n, "stopped"), "steps": 7} for n in range(5)]
     assert policy.stalled(stops)

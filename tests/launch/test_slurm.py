@@ -45,6 +45,18 @@ def test_everything_is_sent_once_with_its_dependencies(lab: Path, root: RunsRoot
     assert all(re.fullmatch(r"afterany(:10[12]_\d){3}", line) for line in waits)
 
 
+def test_an_element_has_a_pack_for_each_slot_of_its_job(lab: Path, root: RunsRoot, made: Submission) -> None:
+    sender(root, made, gpus=4, num_processes=2, packs_per_gpu=2).send()
+    known, _ = submissions.scan(root)
+    first = submissions.load_array(known["101"])
+    assert first.elements == ((0, 1, 2, 3), (4, 5, 6, 7))
+
+
+def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
+    given = element.settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
+    assert (given.gpus, given.packs_per_gpu, given.exclude) == (4, 2, "node7")
+
+
 def test_a_refusal_for_good_says_what_to_mend_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:
     (lab / "answers").write_text(
         "REFUSE Batch job submission failed: Invalid account or account/partition combination\n"

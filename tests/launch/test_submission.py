@@ -23,6 +23,18 @@ def test_packs_come_back_as_they_were(root: RunsRoot, made: Submission) -> None:
     assert some.settings == made.settings
 
 
+def test_a_submission_of_before_packs_shared_gpus_is_read(root: RunsRoot, made: Submission) -> None:
+    path = made.path(root)
+    first, *rest = path.read_text().splitlines()
+    header = json.loads(first)
+    for name in ("packs_per_gpu", "exclude"):
+        header["settings"].pop(name, None)
+    path.write_text("\n".join([json.dumps(header), *rest]) + "\n")
+    settings = submissions.load(path).settings
+    assert settings is not None
+    assert (settings.packs_per_gpu, settings.exclude, settings.cpus) == (None, None, 2)
+
+
 def test_an_altered_pack_is_refused(root: RunsRoot, made: Submission) -> None:
     path = made.path(root)
     lines = path.read_text().splitlines()
@@ -42,6 +54,8 @@ HEADERS: list[tuple[dict[str, object], str]] = [
     ({"settings": []}, "settings must be an object"),
     ({"settings": {"cpus": 0}}, "settings.cpus must be an integer at least 1, but is 0"),
     ({"settings": {"cpus": 1}}, "settings must be whole"),
+    ({"settings": {"packs_per_gpu": 0}}, "settings.packs_per_gpu must be an integer at least 1, but is 0"),
+    ({"settings": {"exclude": "node1 --x"}}, "settings.exclude must be a Slurm node list"),
 ]
 
 
