@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from empslurm.backbones import hidden_size, resolve
+from empslurm.cells import Cell
+from empslurm.cli import advice
+from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.liveness import Queue
@@ -93,3 +96,9 @@ def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The computed state of every planned cell."""
     return launched.states(plan.by_id, root, queue)
+
+
+def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:
+    """Say before cells run what would waste hours; the JSON document has it too."""
+    for text in advice.sentences(advice.WARNINGS, advice.situation(cells, profile)):
+        out.warn(text)

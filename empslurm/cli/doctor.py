@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from empslurm import hardware
 from empslurm.backbones import resolve
 from empslurm.cli.output import Output
 from empslurm.config import Backbone
@@ -66,15 +68,38 @@ def _packages() -> Iterator[Check]:
 
 
 def _device() -> Iterator[Check]:
+    """What training computes on, and what that does natively."""
     import torch
 
     if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
-        yield Check(what="device", ok=True, found=f"{names} (torch {torch.__version__}, CUDA {torch.version.cuda})")
+        readings = hardware.read_gpus(hardware.visible_gpus())
+        for index in range(torch.cuda.device_count()):
+            reading = readings[index] if index < len(readings) else {}
+            found = gpu_line(torch.cuda.get_device_properties(index), reading)
+            versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+            yield Check(what=f"device: GPU {index}", ok=True, found=f"{found} ({versions})")
     else:
-        fix = "for a GPU, install the CUDA build of torch for your driver" if shutil.which("nvidia-smi") else ""
+        fix = "for a GPU, install the CUDA build of torch for your driver" if hardware.visible_gpus() else ""
         found = f"CPU, {len(os.sched_getaffinity(0))} cores (torch {torch.__version__})"
         yield Check(what="device", ok=False if fix else None, found=found, fix=fix)
+    units = {True: "bf16 native", False: "bf16 emulated, many times slower than fp32", None: "bf16 unknown"}
+    yield Check(what="processor", ok=None, found=units[hardware.cpu_bf16()])
+
+
+def gpu_line(properties: Any, reading: hardware.Reading) -> str:
+    """A GPU in words. `properties`: as torch gives them; `reading`: as nvidia-smi does, empty where it does not."""
+    capability = (properties.major, properties.minor)
+    part = f" MIG {reading.get('mig_profile') or 'instance'}" if "mig_uuid" in reading else ""
+    return ", ".join(
+        (
+            f"{properties.name}{part}",
+            f"compute capability {properties.major}.{properties.minor}",
+            f"bf16 {'native' if capability >= hardware.NATIVE_BF16 else 'emulated'}",
+            f"TF32 {'yes' if capability >= hardware.TF32 else 'no'}",
+            f"{properties.total_memory / 2**30:.1f} GiB",
+            f"driver {reading.get('driver_version') or 'unknown'}",
+        )
+    )
 
 
 def _slurm() -> Iterator[Check]:

@@ -22,6 +22,7 @@ class Output:
     def __init__(self, *, json: bool) -> None:
         self.json = json
         self._consoles: dict[bool, Console] = {}
+        self._warnings: list[str] = []
 
     def console(self, *, error: bool = False) -> Console:
         """A rich console; colours and width follow the terminal, pipes and NO_COLOR."""
@@ -32,8 +33,10 @@ class Output:
         return self._consoles[error]
 
     def document(self, value: Any) -> None:
-        """The one JSON document. NaN is null."""
+        """The one JSON document, with the key `warnings` where there were any. NaN is null."""
         if self.json:
+            if self._warnings:
+                value = {**value, "warnings": self._warnings}
             print(json_module.dumps(value, indent=1, allow_nan=False))
 
     def line(self, text: str = "", style: str = "") -> None:
@@ -46,6 +49,11 @@ class Output:
         """A line on stderr, for people and logs."""
         console = self.console(error=True)
         console.print(printable(text, console.encoding), style=style, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A line on stderr that must not be missed; the JSON document has it too."""
+        self._warnings.append(text)
+        self.say(f"! {text}", style="bold yellow")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table for people on stdout. Columns that hold only numbers are right-aligned."""

@@ -10,7 +10,7 @@ from typing import Any
 from empslurm import files
 from empslurm.backbones import resolve
 from empslurm.cells import TRAINED, Cell
-from empslurm.cli import common
+from empslurm.cli import advice, common
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_DEFAULTS
 from empslurm.launch import cost
@@ -125,6 +125,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
     told = warnings(plan)
+    if profile is not None:
+        open_cells = [decision.cell for decision in decisions if decision.action != "reuse"]  # data may come later
+        told += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))
     flags, remark = leaks_found(plan, root)
     if flags:
         told.append(f"{len(flags)} pairs leak, such as {next(iter(flags.values()))}; `data audit` has all")

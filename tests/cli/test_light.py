@@ -13,6 +13,8 @@ HEAVY = {"torch", "transformers", "adapters", "datasets", "sklearn", "pandas", "
     [
         ["--help"],
         ["plan", "full_grid"],
+        ["plan", "full_grid", "--profile", "local"],
+        ["plan", "full_grid", "--profile", "example-single-gpu"],
         ["plan", "--help"],
         ["data", "status"],
         ["score", "--help"],
@@ -28,6 +30,8 @@ def test_light_verbs_import_no_heavy_library(words: list[str]) -> None:
 
 def test_what_submit_needs_where_everything_is_prepared_imports_no_torch() -> None:
     code = "import sys, empslurm.cli.submit, empslurm.cli.prepare, empslurm.train.tokens\n"
+    code += "from empslurm.cli import common; from empslurm.cli.output import Output\n"
+    code += "common.warn((), common.choose_profile('local'), Output(json=True))\n"
     code += "print('heavy:', *sorted({'torch', 'transformers', 'adapters'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "heavy:"), done.stderr

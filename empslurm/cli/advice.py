@@ -1,0 +1,121 @@
+"""What a person should know before cells run somewhere: combinations that work and waste hours, each with its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from empslurm import hardware
+from empslurm.cells import TRAINED, Cell
+from empslurm.config import Precision
+from empslurm.plan import packs
+from empslurm.profile import Profile
+
+EMULATED_BF16 = 35  # times as long as fp32, measured on a processor without bf16 units
+MOST_PACKS_PER_GPU = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """The cells that are to run, and what they are to run on."""
+
+    cells: tuple[Cell, ...]
+    profile: Profile
+    has_gpu: bool
+    cpu_bf16: bool | None  # None: not known, as of a cluster's nodes
+
+    def n_in(self, precision: Precision) -> int:
+        """Trained cells of a precision; invented backbones are too small for it to matter to them."""
+        return sum(_precision(cell) == precision and cell.backbone.name != "tiny" for cell in self.cells)
+
+    @property
+    def n_bf16(self) -> int:
+        """Cells in bf16, whatever their backbone."""
+        return sum(_precision(cell) == "bf16" for cell in self.cells)
+
+    @property
+    def n_single(self) -> int:
+        """Packs of one trained cell."""
+        return sum(len(pack.cells) == 1 for pack in packs(self._trained, self.profile.pack_size))
+
+    @property
+    def _trained(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.kind in TRAINED]
+
+
+def _precision(cell: Cell) -> Precision | None:
+    """What the cell computes in; None where it is not trained."""
+    training = cell.training if cell.trial is None else cell.trial.search.training
+    return None if training is None else training.precision
+
+
+def situation(cells: Sequence[Cell], profile: Profile) -> Situation:
+    """What is known: of this machine for a local profile, of a cluster's nodes only what the profile asks for."""
+    local = profile.kind == "local"
+    return Situation(
+        cells=tuple(cells),
+        profile=profile,
+        has_gpu=profile.gpus > 0 or (local and bool(hardware.visible_gpus())),
+        cpu_bf16=hardware.cpu_bf16() if local else None,
+    )
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+
+
+def _emulated_bf16(at: Situation) -> str:
+    return (
+        f"{at.n_bf16} cells train in bf16, for which this machine must have bf16 units, but its processor has none and "
+        f"no GPU is seen: bf16 is emulated, which took {EMULATED_BF16} times as long as fp32 when measured; write "
+        "`precision: fp32` under `training` in the manifest (ids change with it), or run on a machine with a GPU"
+    )
+
+
+def _idle_tensor_cores(at: Situation) -> str:
+    return (
+        f"{at.n_in('fp32')} cells train in fp32, which leaves the tensor cores of a GPU idle: on one like the A100 or "
+        "H100, `precision: bf16` needs about a tenth of the time and `precision: fp32_medium` (TF32) about a sixth to "
+        "a quarter; this is an estimate from peak rates, not a measurement; precision is part of a cell, so the ids of "
+        "all cells change with it"
+    )
+
+
+def _lonely_packs(at: Situation) -> str:
+    n = min(at.n_single, MOST_PACKS_PER_GPU)
+    setting = f"`packs_per_gpu: {n}`" if at.profile.gpus else f"`gpus: 1` and `packs_per_gpu: {n}`"
+    more = ", and enough `cpus` and `mem_gb` for them" if at.profile.kind == "slurm" else ""
+    return (
+        f"{at.n_single} packs train one cell each, as those of baselines do, and leave a GPU waiting for its host: in "
+        f"a full grid they are an estimated 1/18 of the arithmetic and 40 % of the time; set {setting} in the profile "
+        f"{at.profile.name}{more}, so that {n} packs share a GPU and its memory"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A sentence, and when it is said."""
+
+    applies: Callable[[Situation], bool]
+    sentence: Callable[[Situation], str]
+
+
+# Said before anything runs, by `submit` as by `plan`.
+WARNINGS = (
+    Advice(
+        applies=lambda at: at.n_bf16 > 0 and not at.has_gpu and at.cpu_bf16 is False,
+        sentence=_emulated_bf16,
+    ),
+)
+# Said by `plan`, while there is time to choose.
+CHOICES = (
+    Advice(applies=lambda at: at.has_gpu and at.n_in("fp32") > 0, sentence=_idle_tensor_cores),
+    Advice(
+        applies=lambda at: at.has_gpu and at.profile.packs_per_gpu == 1 and at.n_single > 1,
+        sentence=_lonely_packs,
+    ),
+)
+
+
+def sentences(table: Sequence[Advice], at: Situation) -> list[str]:
+    """What of a table applies."""
+    return [advice.sentence(at) for advice in table if advice.applies(at)]
