@@ -1,0 +1,40 @@
+"""What the processes that train one pack together must agree on: that one of them failed, and how much fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from empslurm.train.failure import failure_class
+
+
+@contextmanager
+def one_fate(accelerator: Any) -> Iterator[None]:
+    """Make all processes raise when one of them runs out of device memory in here; they would wait for it for ever.
+
+    What is done in here must exchange nothing. The wait for the others is one number, and only where there are several
+    processes. Any other error ends its process, and the launcher ends the rest.
+    """
+    failed: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        if accelerator.num_processes == 1 or failure_class(error) != "device memory":
+            raise
+        failed = error.with_traceback(None)  # which holds what must be freed
+    if accelerator.num_processes == 1:
+        return
+    n_failed = accelerator.reduce(torch.tensor(float(failed is not None), device=accelerator.device), "sum")
+    if n_failed.item():
+        raise failed or torch.OutOfMemoryError("another process of this pack is out of memory")
+
+
+def least(accelerator: Any, value: int) -> int:
+    """The smallest of the processes' values."""
+    if accelerator.num_processes == 1:
+        return value
+    every = accelerator.gather(torch.tensor([value], device=accelerator.device))
+    return int(every.min().item())
