@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from empslurm import files, provenance
+from empslurm import files
 from empslurm.cells import Cell
 from empslurm.errors import DamagedError, UsageError
 from empslurm.launch import control, devices, policy
@@ -23,6 +23,7 @@ from empslurm.launch import submission as submissions
 from empslurm.launch.devices import Slot
 from empslurm.launch.liveness import LOG_VARIABLE, Queue, job_identity, liveness
 from empslurm.launch.local import job_arguments
+from empslurm.launch.meter import Meter
 from empslurm.launch.policy import Reason
 from empslurm.launch.process import TrainProcess, stop_all
 from empslurm.launch.states import states
@@ -30,7 +31,6 @@ from empslurm.profile import Profile
 from empslurm.store import CellState, RunsRoot
 
 POLL_S = 0.2
-POWER_EVERY_S = 30.0
 SOURCE_POLL_S = 2.0
 PATIENCE_S = 30.0  # for a shared file system to show what another node has written
 LOG_TAIL_BYTES = 8192
@@ -76,15 +76,13 @@ class Work:
         if self.submission.settings is None:
             raise DamagedError(f"{array.submission} must say what its profile allows, but does not; submit again")
         self.settings = self.submission.settings
-        self.n_slots = devices.n_slots(self.settings.gpus, self.settings.num_processes, self.packs_per_gpu)
         self.running: dict[int, TrainProcess] = {}
         self.slot_of: dict[int, Slot] = {}  # of each pack that runs
         self.elsewhere: list[int] = []  # packs that another node is to try
         self.stopping = False
         self.left_out: set[str] = set()
-        self.since = dict.fromkeys(self.places, time.monotonic())
-        self.energy_ws = 0.0
-        self.metered_ws = dict.fromkeys(self.places, 0.0)  # of energy_ws, when each pack last ended
+        n_slots = devices.n_slots(self.settings.gpus, self.settings.num_processes, self.packs_per_gpu)
+        self.meter = Meter(self.places, gpus=self.settings.gpus, n_slots=n_slots)
         self.log = Path(os.environ.get(LOG_VARIABLE) or os.devnull)
 
     @property
@@ -158,22 +156,18 @@ class Work:
     def _train(self, places: Sequence[int], slots: Sequence[Slot]) -> None:
         """Keep every slot busy with a pack until none is left; meanwhile the GPUs' power is looked at."""
         waiting, free = list(places), list(slots)
-        looked = time.monotonic()
+        self.meter.skip()
         while (waiting or self.running) and not (self.stopping and not self.running):
             while waiting and free and not self.stopping:
                 self._start(waiting.pop(0), free.pop(0))
             time.sleep(POLL_S)
             if self.stopping:  # a process that was being started when the signal came
                 stop_all(list(self.running.values()), self.settings.grace_s)
-            if self.settings.gpus and time.monotonic() - looked > POWER_EVERY_S:
-                self.energy_ws += watts() * (time.monotonic() - looked)
-                looked = time.monotonic()
+            self.meter.look()
             for place in [place for place, process in self.running.items() if process.ended]:
                 waiting += [place] if self._settle(place) else []
                 free.append(self.slot_of.pop(place))
-            if len(places) > len(slots):  # what has waited for a slot has used none of the job's time
-                self.since |= dict.fromkeys(waiting, time.monotonic())
-                self.metered_ws |= dict.fromkeys(waiting, self.energy_ws)
+            self.meter.restart(waiting)
 
     def _start(self, place: int, slot: Slot) -> None:
         """Start the train process of a pack."""
@@ -378,13 +372,7 @@ class Work:
 
     def _end(self, place: int, reason: Reason, **detail: Any) -> None:
         """Note an end with what was spent since the job started, or since the pack's last end in it."""
-        now = time.monotonic()
-        wall_s, self.since[place] = now - self.since[place], now
-        share = 1 / min(len(self.places), self.n_slots)
-        spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.settings.gpus * share, 1)}
-        energy_ws, self.metered_ws[place] = self.energy_ws - self.metered_ws[place], self.energy_ws
-        if energy_ws:
-            spent["energy_wh"] = round(energy_ws * share / 3600, 3)
+        spent = self.meter.spent(place)
         self._journal(place).add("end", reason=reason, host=socket.gethostname(), **self._who(), **spent, **detail)
 
     def _end_all(self, reason: Reason, **detail: Any) -> None:
@@ -419,12 +407,6 @@ class Work:
             return ""
         spoken = (line.strip() for line in reversed(lines) if not line.startswith(("submitit ", "empslurm: ")))
         return next((line for line in spoken if line), "")[:300]
-
-
-def watts() -> float:
-    """Present power of this job's GPUs, as far as they report it."""
-    readings = (str(gpu.get("power.draw")) for gpu in provenance.gpus() or ())
-    return sum(float(reading) for reading in readings if reading.replace(".", "", 1).isdigit())
 
 
 def settings(profile: Profile) -> submissions.NodeSettings:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from empslurm import provenance
 from empslurm.launch import element, policy
 from empslurm.launch import submission as submissions
-from empslurm.launch.element import Work, watts
+from empslurm.launch.element import Work
 from empslurm.launch.submission import Array, NodeSettings, Submission
 from empslurm.plan import packs
 from empslurm.store import RunsRoot
@@ -278,15 +277,3 @@ def test_a_cell_that_failed_otherwise_is_not_tried_again_with_them(
     move(monkeypatch, 1)
     assert Work(root, array).run() == "done"
     assert Broken.started == 0
-
-
-@pytest.mark.parametrize(
-    ("readings", "total"), [(["61.5", "8"], 69.5), ([None, "[N/A]", "12.25"], 12.25), ([], 0.0), (["nan"], 0.0)]
-)
-def test_power_that_is_not_reported_counts_nothing(
-    monkeypatch: pytest.MonkeyPatch, readings: list[str | None], total: float
-) -> None:
-    monkeypatch.setattr(provenance, "gpus", lambda: [{"name": "x", "power.draw": reading} for reading in readings])
-    assert watts() == total
-    monkeypatch.setattr(provenance, "gpus", lambda: [{"name": "x"}])
-    assert watts() == 0.0
