@@ -1,11 +1,11 @@
-"""What training costs: the engine against one AdapterTrainer process per cell, interleaved in one run.
+"""What training costs: the engine against AdapterTrainer, interleaved in one run.
 
     make bench                     a look of some minutes; the whole machine
     python benchmarks/training.py --rounds 6 --threads 2 --parts speed packs memory cost projection
 
-Parts: `speed` (real tokens/s, share of the matrix peak), `packs` (1 to 17 cells), `memory` (peak of a process), `cost`
-(against length and data size), `projection` (GPU-hours of the paper's grid). Where CUDA is there, `speed` and `packs`
-run on it: the 17-cell pack against AdapterTrainer is the cells per hour that a node gives.
+Parts: `speed` (real tokens/s, share of the matrix peak, ratios to both of rivals.py, the fair one first), `packs`
+(1 to 17 cells), `memory` (peak of a process), `cost` (against length and data size), `projection` (hours of the paper's
+grid). On a GPU `make gpu` measures more.
 
 Wall time says what a user waits; on a machine shared with others the processor time of one thread is the steadier.
 """
@@ -13,7 +13,6 @@ Wall time says what a user waits; on a machine shared with others the processor 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -21,359 +20,147 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
+from engine import (
+    MEAN_TOKENS,
+    SHAPES,
+    WAYS,
+    Engine,
+    Took,
+    Way,
+    matrix_peak,
+    n_matrix_parameters,
+    operations_per_token,
+    shape,
+    workload,
+)
+from rivals import FAIR, PADDED, Rival
 from scratch import bf16_units
 
-from empslurm.cells import Cell, DataIdentity
-from empslurm.config import Adapter, Backbone, DataUse, Training
+from empslurm.config import Training
 from empslurm.tasks import registry
-from empslurm.tasks.prepare import TaskTable
-from empslurm.train.bank import Bank, CellTensors, initial
-from empslurm.train.data import TaskData
-from empslurm.train.encoder import Encoder
-from empslurm.train.loop import Member, Settings, Trainer
-from empslurm.train.tokens import Tokens
+
+__all__ = ["Engine", "Way", "n_matrix_parameters", "shape", "workload"]
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 PARTS = ("speed", "packs", "memory", "cost", "projection")
-MEAN_TOKENS, SPREAD, LONGEST = 35, 0.5, 128
-PAD, FIRST_TOKEN = 1, 0
-SHAPES = {
-    "roberta-base": {},
-    "roberta-base-3": {"num_hidden_layers": 3},  # the same matrices, a quarter of the time: for a busy machine
-    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30_522},
-    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-}
-N_TASKS, N_SEEDS, FRACTIONS = 18, 3, (1.0, 0.1)
+N_TASKS = 18
+TRAINED = 0.8  # share of a task's examples in its training part
+# Seeds, and the fractions of a target's training part, of manifests/full_grid.yaml and full_study.yaml.
+STUDIES: dict[str, tuple[int, tuple[float, ...]]] = {"full_grid": (1, (1.0,)), "full_study": (3, (1.0, 0.5))}
+CLOCKS = ("wall_s", "cpu_s")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """One way to train: precision as in a manifest, and the rate of attention dropout."""
-
-    name: str
-    precision: str = "fp32"
-    attention_dropout: float = 0.1
+# ---- ratios ---------------------------------------------------------------------------------------------------------
 
 
-WAYS = (
-    Way(name="fp32"),
-    Way(name="fp32_medium", precision="fp32_medium"),
-    Way(name="bf16", precision="bf16"),
-    Way(name="fp32 without attention dropout", attention_dropout=0.0),
-    Way(name="bf16 without attention dropout", precision="bf16", attention_dropout=0.0),
-)
+def rates(took: Sequence[Took]) -> dict[str, float]:
+    """Real tokens per second of wall and of processor time: medians over the rounds."""
+    return {
+        f"tokens_per_{clock}": statistics.median(each.tokens / getattr(each, clock) for each in took)
+        for clock in CLOCKS
+    }
 
 
-# ---- the same work for all ------------------------------------------------------------------------------------------
+def against(took: Sequence[Took], others: Sequence[Took], n_cells: int = 1) -> dict[str, Any]:
+    """How many times the rival's rate, round by round: median and range. `n_cells`: that ours trains at once."""
+    made: dict[str, Any] = {}
+    for clock in CLOCKS:
+        ratios = [
+            n_cells * (one.tokens / getattr(one, clock)) / (other.tokens / getattr(other, clock))
+            for one, other in zip(took, others, strict=True)
+        ]
+        made[f"ratio_{clock}"] = statistics.median(ratios)
+        made[f"ratio_{clock}_range"] = [min(ratios), max(ratios)]
+    return made
 
 
-def workload(n: int, *, length: int | None = None, seed: int = 0) -> TaskData:
-    """n examples of log-normal lengths around 35 tokens, or all of one length; three labels."""
-    rng = np.random.default_rng(seed)
-    drawn = np.exp(rng.normal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD, n))
-    lengths = np.full(n, length) if length else np.clip(np.rint(drawn), 5, LONGEST).astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    flat = rng.integers(10, 20_000, starts[-1]).astype(np.int32)
-    flat[starts[:-1]] = FIRST_TOKEN
-    names = tuple(str(place) for place in range(n))
-    table = TaskTable(
-        ids=names,
-        groups=names,
-        contexts=((),) * n,
-        texts=("",) * n,
-        targets=rng.integers(0, 3, n),
-        parts=np.full(n, "train"),
-        digest="",
-    )
-    tokens = Tokens(
-        flat=flat, starts=starts, text_starts=np.zeros(n, np.int32), n_truncated=0, pad_id=PAD, segments=False
-    )
-    rows = {"train": np.arange(n), "validation": np.arange(1), "test": np.arange(1)}
-    return TaskData(task=registry().tasks["epitome_er"], table=table, tokens=tokens, rows=rows, centre=0.0, scale=1.0)
-
-
-def shape(name: str) -> Any:
-    from transformers import RobertaConfig
-
-    base = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
-    return RobertaConfig(**{**base, **SHAPES[name]})
-
-
-def n_matrix_parameters(config: Any) -> int:
-    """Weights of the frozen matrices: all but embeddings, biases and norms."""
-    hidden = config.hidden_size
-    return int(config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * config.intermediate_size))
-
-
-def operations_per_token(config: Any) -> float:
-    """Of forward and backward pass; the first layer has none backward, since nothing below its adapter is trained."""
-    n_layers = config.num_hidden_layers
-    return 2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Took:
-    """What some steps took."""
-
-    wall_s: float
-    cpu_s: float
-    tokens: int
-
-
-@contextlib.contextmanager
-def timed(device: torch.device) -> Iterator[Callable[[int], Took]]:
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    wall, cpu = time.perf_counter(), time.process_time()
-
-    def stop(tokens: int) -> Took:
-        wait()
-        return Took(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu, tokens=tokens)
-
-    yield stop
-
-
-# ---- ours -----------------------------------------------------------------------------------------------------------
-
-
-def autocast(device: torch.device, precision: str) -> Any:
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
-
-
-class Engine:
-    """The engine's own steps on a random encoder of a shape."""
-
-    def __init__(
-        self,
-        shape_name: str,
-        way: Way,
-        data: TaskData,
-        device: torch.device,
-        *,
-        n_cells: int = 1,
-        stacked: bool = False,
-    ) -> None:
-        from transformers import RobertaModel
-
-        torch.manual_seed(0)
-        self.way, self.device, self.data = way, device, data
-        training = Training(epochs=1, batch_size=32, attention_dropout=way.attention_dropout)
-        encoder = Encoder(
-            RobertaModel(shape(shape_name), add_pooling_layer=False).to(device),
-            dropout=training.dropout,
-            attention_dropout=way.attention_dropout,
-            bf16=way.precision == "bf16",
-        )
-        adapter = Adapter()
-        cells = [initial(encoder, adapter, 3, seed) for seed in range(n_cells)]
-        if stacked:
-            cells = [CellTensors(new=cell.new, head=cell.head, source=cell.new) for cell in cells]
-        bank = Bank(encoder, cells, adapter, free=("new", "head"))
-        accelerator = SimpleNamespace(
-            device=device,
-            num_processes=1,
-            process_index=0,
-            is_main_process=True,
-            autocast=lambda: autocast(device, way.precision),
-        )
-        identity = DataIdentity(dataset="x", raw="", split="", use=DataUse(), labels="all", fraction=1.0)
-        cell = Cell(
-            kind="baseline",
-            target="epitome_er",
-            seed=1,
-            data=identity,
-            backbone=Backbone(name="x"),
-            backbone_digest="",
-            adapter=adapter,
-            training=training,
-        )
-        members = [Member(cell=cell, folder=None, claim=None) for _ in range(n_cells)]  # type: ignore[arg-type]
-        group = n_cells if device.type == "cuda" else 1
-        self.trainer = Trainer(members, data, bank, accelerator, Settings(group_size=group), lambda *_: None)
-
-    def steps(self, n: int) -> Took:
-        """n optimiser steps of all cells, batches as the loop cuts them."""
-        from empslurm.train.order import epoch_batches
-
-        torch.set_float32_matmul_precision("medium" if self.way.precision == "fp32_medium" else "highest")
-        batches = epoch_batches(self.data.tokens.lengths, seed=1, epoch=0, training=self.trainer.training)
-        tokens = 0
-        with timed(self.device) as stop:
-            for _ in range(n):
-                rows = batches[self.trainer.step % len(batches)]
-                self.trainer.train_step(rows)
-                tokens += int(self.data.tokens.lengths[rows].sum())
-            took = stop(tokens)
-        torch.set_float32_matmul_precision("highest")
-        return took
-
-
-class Library:
-    """AdapterTrainer as the examples of `adapters` use it: every text padded to 128 tokens, float32."""
-
-    def __init__(self, shape_name: str, data: TaskData, device: torch.device) -> None:
-        import adapters
-        from adapters import AdapterTrainer
-        from transformers import TrainerCallback, TrainingArguments
-
-        from empslurm.train.backbone import quiet
-
-        quiet()
-        self.data, self.device, self.took = data, device, []
-        model = adapters.AutoAdapterModel.from_config(shape(shape_name))
-        model.add_adapter("task", config="seq_bn")
-        model.add_classification_head("task", num_labels=3)
-        model.train_adapter("task")
-        library = self
-
-        class Timer(TrainerCallback):  # type: ignore[misc]
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                library.began = time.perf_counter(), time.process_time()
-
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                wall, cpu = library.began
-                library.took.append((time.perf_counter() - wall, time.process_time() - cpu))
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.arguments = lambda n: TrainingArguments(
-            output_dir=self.folder.name,
-            per_device_train_batch_size=32,
-            max_steps=n,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type == "cuda",
-            seed=1,
-        )
-        self.make = lambda n: AdapterTrainer(
-            model=model, args=self.arguments(n), train_dataset=self.padded(), callbacks=[Timer]
-        )
-
-    def padded(self) -> list[dict[str, Any]]:
-        made = []
-        for row in range(len(self.data.table.ids)):
-            ids = self.data.tokens.flat[self.data.tokens.starts[row] : self.data.tokens.starts[row + 1]].tolist()
-            pad = LONGEST - len(ids)
-            made.append(
-                {
-                    "input_ids": ids + [PAD] * pad,
-                    "attention_mask": [1] * len(ids) + [0] * pad,
-                    "labels": int(self.data.table.targets[row]),
-                }
-            )
-        return made
-
-    def steps(self, n: int) -> Took:
-        """n optimiser steps; the set-up of train() is not counted, nor the batch that the loader makes ahead."""
-        self.took.clear()
-        self.make(n).train()
-        walls, cpus = zip(*self.took, strict=True)
-        mean = self.data.tokens.lengths.mean()
-        return Took(wall_s=sum(walls), cpu_s=sum(cpus), tokens=round(32 * n * mean))
+def share_of_peak(values: dict[str, float], config: Any, peak: float, device: torch.device) -> dict[str, float]:
+    """`values`: rates. On a CPU by processor time, as the peak is."""
+    rate = values["tokens_per_wall_s"]
+    if device.type == "cpu":
+        rate = values["tokens_per_cpu_s"] * torch.get_num_threads()
+    return {"matrix_peak_gflops": peak / 1e9, "share_of_peak": operations_per_token(config) * rate / peak}
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def matrix_peak(device: torch.device, precision: str) -> float:
-    """The best of some large products, in operations per second of processor time on a CPU, of wall time on a GPU."""
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    torch.set_float32_matmul_precision("medium" if precision == "fp32_medium" else "highest")
-    one, two = (torch.randn(size, dtype=kind, device=device) for size in ((1120, 768), (768, 3072)))
-    best = 0.0
-    for _ in range(6):
-        with timed(device) as stop:
-            for _ in range(4):
-                torch.mm(one, two)
-            took = stop(0)
-        spent = took.cpu_s / torch.get_num_threads() if device.type == "cpu" else took.wall_s
-        best = max(best, 4 * 2 * 1120 * 768 * 3072 / spent)
-    torch.set_float32_matmul_precision("highest")
-    return best
+def rival_precision(precision: str, device: torch.device) -> str:
+    """The rival of a way computes as it does; on a CPU without bf16 units `fp32_medium` is float32."""
+    return "fp32" if precision == "fp32_medium" and device.type == "cpu" and not bf16_units() else precision
 
 
-def rates(took: list[Took]) -> dict[str, float]:
-    """Real tokens per second of wall and of processor time: medians over the rounds."""
-    return {
-        "tokens_per_wall_s": statistics.median(each.tokens / each.wall_s for each in took),
-        "tokens_per_cpu_s": statistics.median(each.tokens / each.cpu_s for each in took),
-    }
+def fair_name(precision: str) -> str:
+    return f"{FAIR}, {precision}"
 
 
 def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Every way and AdapterTrainer in turn, round after round, so that a busy machine is busy for all."""
-    data = workload(32 * given.steps * 4)
+    """Every way and both rivals in turn, round after round, so that a busy machine is busy for all."""
+    cuda = device.type == "cuda"
+    steps, warm = (100, 20) if cuda else (given.steps, 1)
+    data = workload(32 * (steps if cuda else 50))
     able = [way for way in WAYS if way.precision != "bf16" or bf16_units()]
     ways = [way for way in WAYS if way.name in given.ways] if given.ways else able
-    racers: dict[str, Engine | Library] = {way.name: Engine(given.shape, way, data, device) for way in ways}
-    racers["AdapterTrainer"] = Library(given.shape, data, device)
+    precisions = {way.name: way.precision for way in ways}
+    racers: dict[str, Engine | Rival] = {way.name: Engine(given.shape, way, data, device) for way in ways}
+    for precision in dict.fromkeys(rival_precision(way.precision, device) for way in ways):
+        racers[fair_name(precision)] = Rival(given.shape, data, device, fair=True, precision=precision)
+        precisions[fair_name(precision)] = precision
+    racers[PADDED], precisions[PADDED] = Rival(given.shape, data, device, fair=False), "fp32"
     took: dict[str, list[Took]] = {name: [] for name in racers}
     for racer in racers.values():
-        racer.steps(1)
+        if isinstance(racer, Engine):
+            racer.steps(1)
     for number in range(given.rounds):
         for name, racer in racers.items():
-            took[name].append(racer.steps(given.steps if name != "AdapterTrainer" else max(1, given.steps // 2)))
+            n = max(1, steps // 2) if name == PADDED and not cuda else steps
+            took[name].append(racer.steps(n, warm if cuda or isinstance(racer, Rival) else 0))
             say(f"round {number + 1} {name}: {took[name][-1].tokens / took[name][-1].wall_s:.0f} tokens/s")
-    base = took["AdapterTrainer"]
-    operations = operations_per_token(shape(given.shape))
+    peaks = {precision: matrix_peak(device, precision) for precision in set(precisions.values())}
     made: dict[str, Any] = {}
     for name in racers:
-        precision = next((way.precision for way in ways if way.name == name), "fp32")
         made[name] = rates(took[name])
-        for clock in ("wall_s", "cpu_s"):
-            ratios = [
-                (one.tokens / getattr(one, clock)) / (other.tokens / getattr(other, clock))
-                for one, other in zip(took[name], base, strict=True)
-            ]
-            made[name][f"ratio_{clock}"] = statistics.median(ratios)
-            made[name][f"ratio_{clock}_range"] = [min(ratios), max(ratios)]
-        rate = made[name]["tokens_per_cpu_s"] * torch.get_num_threads()
-        rate = rate if device.type == "cpu" else made[name]["tokens_per_wall_s"]
-        peak = matrix_peak(device, precision)
-        made[name] |= {"matrix_peak_gflops": peak / 1e9, "share_of_peak": operations * rate / peak}
+        made[name] |= share_of_peak(made[name], shape(given.shape), peaks[precisions[name]], device)
+        if name in {way.name for way in ways}:
+            fair = fair_name(rival_precision(precisions[name], device))
+            made[name]["against"] = {other: against(took[name], took[other]) for other in (fair, PADDED)}
     return made
 
 
 def packs(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Stacked transfers of one pack: cell-tokens per second, and what a cell costs beside a solo run."""
-    data = workload(32 * 8)
-    way = Way(name="fp32") if device.type == "cpu" else Way(name="bf16", precision="bf16")
+    """Stacked transfers of one pack: cell-tokens per second, what a cell costs beside one alone, and the fair rival."""
+    cuda = device.type == "cuda"
+    steps, warm = (100, 20) if cuda else (2, 0)
+    data = workload(32 * (steps if cuda else 50))
+    way = Way(name="bf16", precision="bf16") if cuda else Way(name="fp32")
     name = given.pack_shape
     solo = Engine(name, way, data, device, stacked=True)
+    rival = Rival(name, data, device, fair=True, precision=way.precision, stacked=True)
     solo.steps(1)
     made = {}
     for n_cells in (1, 2, 4, 8, 17):
         pack = Engine(name, way, data, device, n_cells=n_cells, stacked=True)
         pack.steps(1)
-        ratios: dict[str, list[float]] = {"wall_s": [], "cpu_s": []}
-        speeds = []
-        for _ in range(given.rounds):
-            one, many = solo.steps(2), pack.steps(2)
-            speeds.append(n_cells * many.tokens / many.wall_s)
-            for clock, values in ratios.items():
-                values.append(getattr(many, clock) / many.tokens / n_cells / (getattr(one, clock) / one.tokens))
+        rounds = [
+            (solo.steps(steps, warm), pack.steps(steps, warm), rival.steps(steps, max(1, warm)))
+            for _ in range(given.rounds)
+        ]
+        alone, many, other = zip(*rounds, strict=True)
         made[str(n_cells)] = {
-            "cell_tokens_per_wall_s": statistics.median(speeds),
-            **{f"cost_per_cell_beside_solo_{clock}": statistics.median(values) for clock, values in ratios.items()},
+            "cell_tokens_per_wall_s": n_cells * rates(many)["tokens_per_wall_s"],
+            **{
+                f"cost_per_cell_beside_solo_{clock}": 1 / against(many, alone, n_cells)[f"ratio_{clock}"]
+                for clock in CLOCKS
+            },
+            "against": {fair_name(way.precision): against(many, other, n_cells)},
         }
         say(f"pack of {n_cells}: {made[str(n_cells)]}")
-    return {"shape": name, "way": way.name, "packs": made}
+    return {"shape": name, "way": way.name, "rival": rates(other), "packs": made}
 
 
 def memory(given: argparse.Namespace, _: torch.device) -> dict[str, Any]:
@@ -425,36 +212,66 @@ def cost(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     return {"shape": given.pack_shape, **made}
 
 
+def study_tokens() -> tuple[float, float]:
+    """Real tokens of one epoch: of all baselines, and of all transfers, at one seed and with all of the data."""
+    published = {task.id: dataset.published for dataset in registry().datasets.values() for task in dataset.tasks}
+    tokens = sum(counts["n_examples"] * TRAINED * MEAN_TOKENS for counts in published.values())
+    return tokens, tokens * (len(published) - 1)
+
+
+def study_hours(study: str, baseline_rate: float, transfer_rate: float, evaluation_share: float = 0.0) -> float:
+    """Hours of a study: baselines at the rate of a cell alone, transfers at that of a pack, in real tokens per second.
+
+    `evaluation_share`: of the whole time, for what is no training step.
+    """
+    n_seeds, fractions = STUDIES[study]
+    baselines, transfers = study_tokens()
+    runs = n_seeds * sum(fractions) * Training().epochs
+    return runs * (baselines / baseline_rate + transfers / transfer_rate) / (1 - evaluation_share) / 3600
+
+
+def floor_hours(study: str, config: Any, peak: float) -> float:
+    """Hours if every real token cost its matrix operations alone, at the matrix peak (operations per second)."""
+    rate = peak / operations_per_token(config)
+    return study_hours(study, rate, rate)
+
+
+def arithmetic(study: str) -> str:
+    """The sum that `study_hours` works out."""
+    n_seeds, fractions = STUDIES[study]
+    baselines, transfers = study_tokens()
+    return (
+        f"{study}: {n_seeds} seed(s) x fractions {fractions} x {Training().epochs} epochs x ({baselines:.4g} tokens of "
+        f"{N_TASKS} baselines / solo rate + {transfers:.4g} tokens of {N_TASKS * (N_TASKS - 1)} transfers / rate of "
+        f"{N_TASKS - 1} packed cells) / (1 - share of evaluation); {TRAINED} of the examples are trained on, "
+        f"{MEAN_TOKENS} tokens each"
+    )
+
+
 def projection(given: argparse.Namespace, measured: dict[str, Any]) -> dict[str, Any]:
-    """Hours of the paper's grid on the machine that was measured, with the arithmetic."""
-    published = {task: dataset.published for dataset in registry().datasets.values() for task in tasks_of(dataset)}
-    epochs = Training().epochs
-    trained = 0.8  # share of a task's examples in its training part
-    tokens = {task: counts["n_examples"] * trained * MEAN_TOKENS for task, counts in published.items()}
-    baselines = sum(tokens.values()) * epochs
-    transfers = sum(tokens.values()) * (len(tokens) - 1) * epochs
-    total = N_SEEDS * sum(FRACTIONS) * (baselines + transfers)
-    rate = measured.get("speed", {})
-    return {
-        "arithmetic": f"{N_SEEDS} seeds x fractions {FRACTIONS} x {epochs} epochs x tokens of {N_TASKS} tasks x (1 "
-        f"baseline + {N_TASKS - 1} transfers); {trained} of the examples are trained on, {MEAN_TOKENS} tokens each",
-        "tokens": total,
-        "shape": measured.get("machine", {}).get("speed", {}).get("shape"),
-        "hours": {
-            name: total / values["tokens_per_wall_s"] / 3600
-            for name, values in rate.items()
-            if isinstance(values, dict)
-        },
-        "floor": "4 x matrix parameters x tokens / matrix peak",
-        "floor_hours": {
-            name: 4 * n_matrix_parameters(shape(given.shape)) * total / (values["matrix_peak_gflops"] * 1e9) / 3600
-            for name, values in rate.items()
-        },
+    """Hours of the paper's grid on the machine that was measured, with the arithmetic; evaluation is not counted."""
+    speeds, many = measured.get("speed", {}), measured.get("packs", {})
+    name = measured.get("machine", {}).get("speed", {}).get("shape") or given.shape
+    last = many.get("packs", {}).get(str(N_TASKS - 1), {})
+    cost = last.get("cost_per_cell_beside_solo_wall_s", 1.0)
+    same = many.get("shape") == name
+    made: dict[str, Any] = {
+        "shape": name,
+        "packed_rate": "as measured with 17 cells"
+        if same
+        else f"solo rate / {cost:.3f}, the cost of a cell of 17 beside solo as measured on {many.get('shape')}",
+        "floor": "matrix operations of forward and backward pass x tokens / matrix peak",
     }
-
-
-def tasks_of(dataset: Any) -> list[str]:
-    return [task.id for task in dataset.tasks]
+    for study in STUDIES:
+        made[study] = {"arithmetic": arithmetic(study), "hours": {}, "floor_hours": {}}
+        for racer, values in speeds.items():
+            solo = packed = values["tokens_per_wall_s"]
+            if not racer.startswith("AdapterTrainer"):
+                packed = last["cell_tokens_per_wall_s"] if same and racer == many["way"] else solo / cost
+            made[study]["hours"][racer] = study_hours(study, solo, packed)
+            peak = values["matrix_peak_gflops"] * 1e9
+            made[study]["floor_hours"][racer] = floor_hours(study, shape(name), peak)
+    return made
 
 
 def machine(device: torch.device) -> dict[str, Any]:

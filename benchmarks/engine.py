@@ -1,0 +1,289 @@
+"""What benchmarks race: the same invented work for all, its cost in operations, a stopwatch, and the engine itself."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import Adapter, Backbone, DataUse, Training
+from empslurm.tasks import registry
+from empslurm.tasks.prepare import TaskTable
+from empslurm.train.bank import Bank, CellTensors, initial
+from empslurm.train.data import TaskData
+from empslurm.train.encoder import Encoder
+from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.order import epoch_batches
+from empslurm.train.tokens import Tokens
+
+MEAN_TOKENS, SPREAD, LONGEST = 35, 0.5, 128
+PAD, FIRST_TOKEN = 1, 0
+SHAPES: dict[str, dict[str, int]] = {
+    "roberta-base": {},
+    "roberta-base-3": {"num_hidden_layers": 3},  # the same matrices, a quarter of the time: for a busy machine
+    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30_522},
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+}
+# Products that show the peak of a device: too large for a processor's caches, and enough to fill a GPU.
+PEAK_SIZES = {"cpu": (4096, 1024, 4096), "cuda": (8192, 8192, 8192)}
+MATMUL = {"fp32": "highest", "fp32_medium": "medium", "bf16": "highest"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to train: precision as in a manifest, and the rate of attention dropout."""
+
+    name: str
+    precision: str = "fp32"
+    attention_dropout: float = 0.1
+    dropout: float = 0.1
+
+
+WAYS = (
+    Way(name="fp32"),
+    Way(name="fp32_medium", precision="fp32_medium"),
+    Way(name="bf16", precision="bf16"),
+    Way(name="fp32 without attention dropout", attention_dropout=0.0),
+    Way(name="bf16 without attention dropout", precision="bf16", attention_dropout=0.0),
+)
+
+
+# ---- the same work for all ------------------------------------------------------------------------------------------
+
+
+def workload(n: int, *, length: int | None = None, seed: int = 0, n_eval: int = 1) -> TaskData:
+    """n examples of log-normal lengths around 35 tokens, or all of one length; three labels.
+
+    `n_eval`: examples of the training part that serve as validation and as test part too.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.exp(rng.normal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD, n))
+    lengths = np.full(n, length) if length else np.clip(np.rint(drawn), 5, LONGEST).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    flat = rng.integers(10, 20_000, starts[-1]).astype(np.int32)
+    flat[starts[:-1]] = FIRST_TOKEN
+    names = tuple(str(place) for place in range(n))
+    table = TaskTable(
+        ids=names,
+        groups=names,
+        contexts=((),) * n,
+        texts=("",) * n,
+        targets=rng.integers(0, 3, n),
+        parts=np.full(n, "train"),
+        digest="",
+    )
+    tokens = Tokens(
+        flat=flat, starts=starts, text_starts=np.zeros(n, np.int32), n_truncated=0, pad_id=PAD, segments=False
+    )
+    rows = {"train": np.arange(n), "validation": np.arange(n_eval), "test": np.arange(n_eval)}
+    return TaskData(task=registry().tasks["epitome_er"], table=table, tokens=tokens, rows=rows, centre=0.0, scale=1.0)
+
+
+def shape(name: str) -> Any:
+    """The configuration of a random encoder."""
+    from transformers import RobertaConfig
+
+    base = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
+    return RobertaConfig(**{**base, **SHAPES[name]})
+
+
+def n_matrix_parameters(config: Any) -> int:
+    """Weights of the frozen matrices: all but embeddings, biases and norms."""
+    hidden = config.hidden_size
+    return int(config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * config.intermediate_size))
+
+
+def operations_per_token(config: Any) -> float:
+    """Of forward and backward pass; the first layer has none backward, since nothing below its adapter is trained."""
+    n_layers = config.num_hidden_layers
+    return 2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """What some steps took: seconds by the clock and of all processor threads, for so many real tokens."""
+
+    wall_s: float
+    cpu_s: float
+    tokens: int
+
+
+class Stopwatch:
+    """Runs from when it is made; waits for the device at both ends, and never between."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        self._wait()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def took(self, tokens: int) -> Took:
+        """What was done since."""
+        self._wait()
+        return Took(wall_s=time.perf_counter() - self._wall, cpu_s=time.process_time() - self._cpu, tokens=tokens)
+
+
+@contextlib.contextmanager
+def matmul_precision(value: str) -> Any:
+    """torch's precision of float32 products in here; "highest" again at the end."""
+    torch.set_float32_matmul_precision(value)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def product_rate(device: torch.device, precision: str, sizes: Sequence[int], n_tries: int = 5) -> float:
+    """Operations per second of a product (n, k) x (k, m), the best of some tries after a warm one.
+
+    `sizes`: n, k, m. By processor time on a CPU, which may be shared; by the clock on a GPU.
+    """
+    n, k, m = sizes
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, two = (torch.randn(size, dtype=kind, device=device) for size in ((n, k), (k, m)))
+    repeats = 1 if device.type == "cpu" else max(1, round(2e12 / (2 * n * k * m)))
+    best = 0.0
+    with matmul_precision(MATMUL[precision]):
+        for number in range(n_tries + 1):
+            watch = Stopwatch(device)
+            for _ in range(repeats):
+                torch.mm(one, two)
+            took = watch.took(0)
+            spent = took.cpu_s / torch.get_num_threads() if device.type == "cpu" else took.wall_s
+            if number:
+                best = max(best, repeats * 2 * n * k * m / max(spent, 1e-9))
+    return best
+
+
+def matrix_peak(device: torch.device, precision: str, sizes: Sequence[int] = ()) -> float:
+    """The rate of a large product, in operations per second."""
+    return product_rate(device, precision, sizes or PEAK_SIZES[device.type])
+
+
+# ---- ours -----------------------------------------------------------------------------------------------------------
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def local_accelerator(device: torch.device, precision: str) -> Any:
+    """What the loop asks of an accelerator, without its global state: racers of several precisions share a process."""
+    return SimpleNamespace(
+        device=device,
+        num_processes=1,
+        process_index=0,
+        is_main_process=True,
+        autocast=lambda: autocast(device, precision),
+        wait_for_everyone=lambda: None,
+    )
+
+
+@cache
+def random_encoder(
+    shape_name: str, device: torch.device, *, bf16: bool, dropout: float, attention_dropout: float
+) -> Encoder:
+    """A frozen encoder of a shape, made on the device; racers that are alike share it."""
+    from transformers import RobertaModel
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = RobertaModel(shape(shape_name), add_pooling_layer=False)
+    return Encoder(model.to(device), dropout=dropout, attention_dropout=attention_dropout, bf16=bf16)
+
+
+def cell_of(training: Training, seed: int = 1) -> Cell:
+    """A baseline cell of no dataset."""
+    identity = DataIdentity(dataset="x", raw="", split="", use=DataUse(), labels="all", fraction=1.0)
+    return Cell(
+        kind="baseline",
+        target="epitome_er",
+        seed=seed,
+        data=identity,
+        backbone=Backbone(name="x"),
+        backbone_digest="",
+        adapter=Adapter(),
+        training=training,
+    )
+
+
+def random_bank(encoder: Encoder, n_cells: int, *, stacked: bool, first_seed: int = 0) -> Bank:
+    """New cells, each from its own seed; `stacked`: on a source of the same weights."""
+    adapter = Adapter()
+    cells = [initial(encoder, adapter, 3, first_seed + place) for place in range(n_cells)]
+    if stacked:
+        cells = [CellTensors(new=cell.new, head=cell.head, source=cell.new) for cell in cells]
+    return Bank(encoder, cells, adapter, free=("new", "head"))
+
+
+class Engine:
+    """The engine's own steps on a random encoder of a shape."""
+
+    def __init__(
+        self,
+        shape_name: str,
+        way: Way,
+        data: TaskData,
+        device: torch.device,
+        *,
+        n_cells: int = 1,
+        stacked: bool = False,
+        batch_size: int = 32,
+        group_size: int | None = None,
+        first_seed: int = 0,
+    ) -> None:
+        """`group_size`: cells of one pass; by default all on a GPU, one on a CPU. `first_seed`: of the first cell."""
+        self.way, self.device, self.data, self.n_cells = way, device, data, n_cells
+        training = Training(
+            epochs=1000, batch_size=batch_size, dropout=way.dropout, attention_dropout=way.attention_dropout
+        )
+        encoder = random_encoder(
+            shape_name,
+            device,
+            bf16=way.precision == "bf16",
+            dropout=way.dropout,
+            attention_dropout=way.attention_dropout,
+        )
+        self.bank = random_bank(encoder, n_cells, stacked=stacked, first_seed=first_seed)
+        cell = cell_of(training)
+        members = [Member(cell=cell, folder=None, claim=None) for _ in range(n_cells)]  # type: ignore[arg-type]
+        group = group_size or (n_cells if device.type == "cuda" else 1)
+        self.accelerator = local_accelerator(device, way.precision)
+        settings = Settings(group_size=group)
+        self.trainer = Trainer(members, data, self.bank, self.accelerator, settings, lambda *_: None)
+        self.batches = epoch_batches(data.tokens.lengths, seed=1, epoch=0, training=training)
+
+    def step(self) -> int:
+        """One optimiser step of all cells on the next batch as the loop cuts it; returns its real tokens."""
+        rows = self.batches[self.trainer.step % len(self.batches)]
+        with matmul_precision(MATMUL[self.way.precision]):
+            self.trainer.train_step(rows)
+        return int(self.data.tokens.lengths[rows].sum())
+
+    def steps(self, n: int, warm: int = 0) -> Took:
+        """n optimiser steps after `warm` ones that are not counted."""
+        for _ in range(warm):
+            self.step()
+        watch = Stopwatch(self.device)
+        return watch.took(sum(self.step() for _ in range(n)))
+
+    def losses(self, n: int) -> list[list[float]]:
+        """Mean losses of n steps, each a list of n_cells; waits for the device at every step."""
+        made = []
+        for _ in range(n):
+            self.trainer.losses.zero_()
+            self.step()
+            made.append(self.trainer.losses.tolist())
+        return made

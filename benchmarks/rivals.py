@@ -1,0 +1,228 @@
+"""The rivals: AdapterTrainer as the library's examples use it, and as one who knows it would.
+
+    python benchmarks/rivals.py --together FOLDER --n 4     one of several processes on one device, for gpu.py
+
+Both train the same shape, adapter, head, dropout and batch size as ours. The fair one pads to the longest text of a
+batch, groups texts by length, and computes in the same precision as ours; the other pads every text to 128 tokens in
+float32. A run of train() is timed from the end of one step to the end of a later one: the device is waited for at these
+two only. Real tokens are counted, padding is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine import LONGEST, PAD, SHAPES, Stopwatch, Took, matmul_precision, shape, workload
+
+from empslurm.train.data import TaskData
+
+PADDED = "AdapterTrainer, padded to 128"
+FAIR = "AdapterTrainer, dynamic padding, grouped by length"
+PROCESSES_WAIT_S = 120.0
+
+
+def fair_settings(*, cuda: bool, precision: str, workers: int = 4) -> dict[str, Any]:
+    """TrainingArguments that make AdapterTrainer as fast as it gets without changing it."""
+    settings: dict[str, Any] = {"group_by_length": True, "bf16": precision == "bf16"}
+    settings["logging_nan_inf_filter"] = False  # it looks at every step's loss, and a GPU would be waited for
+    if cuda:
+        settings |= {"optim": "adamw_torch_fused", "dataloader_num_workers": workers, "dataloader_pin_memory": True}
+    return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collate:
+    """Pads the examples of a batch to `fixed` tokens, or to their longest rounded up to a multiple."""
+
+    fixed: int | None = None
+    multiple: int = 1
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [len(example["input_ids"]) for example in examples]
+        width = self.fixed or -(-max(lengths) // self.multiple) * self.multiple
+        input_ids = torch.full((len(examples), width), PAD)
+        for row, example in enumerate(examples):
+            input_ids[row, : lengths[row]] = example["input_ids"]
+        real = torch.arange(width) < torch.tensor(lengths)[:, None]
+        labels = torch.tensor([example["labels"] for example in examples])
+        return {
+            "input_ids": input_ids,
+            "attention_mask": real.long(),
+            "labels": labels,
+            "n_tokens": sum(lengths),
+        }
+
+
+class Order(torch.utils.data.Sampler):  # type: ignore[type-arg]
+    """Rows in a given order."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def in_turn(rows: Sequence[int], size: int, *, warm: int, n: int) -> list[int]:
+    """Whole batches of `rows` in shuffled order: `warm` of them, then n others, all of an epoch if it has n.
+
+    group_by_length sorts within many batches, so that a short run would see its longest texts only.
+    """
+    batches = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+    batches = [batches[place] for place in torch.randperm(len(batches)).tolist()]
+    return [row for turn in range(-warm, n) for row in batches[turn % len(batches)]]
+
+
+class Rival:
+    """AdapterTrainer on a random model of a shape; `stacked`: the new adapter on a frozen source's."""
+
+    def __init__(
+        self,
+        shape_name: str,
+        data: TaskData,
+        device: torch.device,
+        *,
+        fair: bool,
+        precision: str = "fp32",
+        stacked: bool = False,
+        batch_size: int = 32,
+        workers: int = 4,
+    ) -> None:
+        import adapters
+        from adapters.composition import Stack
+
+        from empslurm.train.backbone import quiet
+
+        quiet()
+        logging.getLogger("adapters").setLevel(logging.ERROR)
+        self.data, self.device, self.fair, self.precision = data, device, fair, precision
+        self.batch_size, self.workers, self.n_runs = batch_size, workers, 0
+        self.model = adapters.AutoAdapterModel.from_config(shape(shape_name))
+        for name in ("source", "task") if stacked else ("task",):
+            self.model.add_adapter(name, config="seq_bn")
+        self.model.add_classification_head("task", num_labels=3)
+        self.model.train_adapter("task")
+        if stacked:
+            self.model.active_adapters = Stack("source", "task")
+        starts, flat = data.tokens.starts, torch.from_numpy(data.tokens.flat).long()
+        self.examples = [
+            {"input_ids": flat[starts[row] : starts[row + 1]], "labels": int(data.table.targets[row])}
+            for row in range(len(data.table.ids))
+        ]
+
+    def steps(self, n: int, warm: int = 1, ready: Callable[[], None] = lambda: None) -> Took:
+        """n optimiser steps in a run of train() after `warm` ones; `ready` is called between the two."""
+        self.n_runs += 1
+        # A run in another precision leaves its own here and around the model's forward().
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        self.model.__dict__.pop("forward", None)
+        # As the argument tf32 does it. On a GPU "high" and "medium" are both TF32.
+        products = {"fp32": "highest", "fp32_medium": "medium", "bf16": "high"}[self.precision]
+        with tempfile.TemporaryDirectory() as folder, matmul_precision(products):
+            trainer, clock = self._trainer(folder, n, warm, ready)
+            trainer.train()
+        assert clock.took is not None
+        return clock.took
+
+    def _trainer(self, folder: str, n: int, warm: int, ready: Callable[[], None]) -> tuple[Any, Any]:
+        from adapters import AdapterTrainer
+        from transformers import TrainerCallback, TrainingArguments
+
+        device, cuda = self.device, self.device.type == "cuda"
+
+        class Counting(AdapterTrainer):  # type: ignore[misc]
+            n_tokens = 0
+
+            def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+                self.n_tokens += inputs.pop("n_tokens")
+                return super().training_step(model, inputs, *rest, **named)
+
+            def _get_train_sampler(self, *given: Any, **named: Any) -> Any:
+                rows = list(super()._get_train_sampler(*given, **named))
+                return Order(in_turn(rows, self.args.train_batch_size, warm=warm, n=n))
+
+        class Clock(TrainerCallback):  # type: ignore[misc]
+            took: Took | None = None
+
+            def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+                if state.global_step == warm:
+                    ready()
+                    self.before, self.watch = trainer.n_tokens, Stopwatch(device)
+                elif state.global_step == warm + n:
+                    self.took = self.watch.took(trainer.n_tokens - self.before)
+
+        clock = Clock()
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=self.batch_size,
+            max_steps=warm + n,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=not cuda,
+            seed=self.n_runs,
+            **(fair_settings(cuda=cuda, precision=self.precision, workers=self.workers) if self.fair else {}),
+        )
+        collate = Collate(multiple=8 if cuda else 1) if self.fair else Collate(fixed=LONGEST)
+        trainer = Counting(
+            model=self.model, args=arguments, train_dataset=self.examples, data_collator=collate, callbacks=[clock]
+        )
+        return trainer, clock
+
+
+# ---- several processes on one device --------------------------------------------------------------------------------
+
+
+def wait_for_all(folder: Path, n_processes: int) -> None:
+    """Tell that this process is ready, and wait until all are. Raises TimeoutError."""
+    (folder / f"ready-{os.getpid()}").touch()
+    end = time.monotonic() + PROCESSES_WAIT_S
+    while len(list(folder.glob("ready-*"))) < n_processes:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{n_processes} processes must get ready within {PROCESSES_WAIT_S:.0f} s, but did not")
+        time.sleep(0.005)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--together", type=Path, required=True, help="a folder in which the processes meet")
+    parser.add_argument("--n", type=int, required=True, help="processes")
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="roberta-base")
+    parser.add_argument("--precision", choices=("fp32", "fp32_medium", "bf16"), default="bf16")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--warm", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=100)
+    given = parser.parse_args()
+    cuda, n_cores = torch.cuda.is_available(), os.cpu_count() or 1
+    if not cuda:
+        torch.set_num_threads(max(1, n_cores // given.n))
+    rival = Rival(
+        given.shape,
+        workload(given.batch_size * max(given.steps, 8)),
+        torch.device("cuda" if cuda else "cpu"),
+        fair=True,
+        precision=given.precision,
+        stacked=True,
+        batch_size=given.batch_size,
+        workers=max(1, min(4, n_cores // given.n - 1)),
+    )
+    took = rival.steps(given.steps, given.warm, lambda: wait_for_all(given.together, given.n))
+    print(json.dumps(asdict(took)))
+
+
+if __name__ == "__main__":
+    main()
