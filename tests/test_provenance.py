@@ -1,10 +1,13 @@
 """What is recorded of the GPUs a process sees, and what is not known stays unknown."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from empslurm import hardware, provenance
+from empslurm import files, hardware, provenance
+from empslurm.train import commit
 from tests import nvidia
 
 NUMBERS = ("memory.total", "power.draw")
@@ -127,6 +130,32 @@ def test_an_nvidia_smi_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     monkeypatch.setattr(hardware, "TIMEOUT_S", 0.2)
     assert provenance.gpus() is None
+
+
+def test_a_process_on_a_gpu_records_what_it_used_and_all_it_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia.stage(tmp_path, monkeypatch, listed=nvidia.MIG)
+    properties = SimpleNamespace(name="NVIDIA A100-SXM4-40GB MIG 1g.5gb", major=8, minor=0, total_memory=5 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**30)
+    made = commit.process(torch.device("cuda", 0))
+    assert made["gpu"] == {
+        "name": "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "capability": "8.0",
+        "memory_bytes": 5 * 2**30,
+        "cuda": torch.version.cuda,
+        "peak_memory_bytes": 2**30,
+    }
+    assert [gpu["mig_profile"] for gpu in made["gpus"]] == ["1g.5gb"]
+    files.write_json(tmp_path / "provenance.json", made)
+    assert files.read_object(tmp_path / "provenance.json") == made
+
+
+def test_a_process_on_the_processor_records_no_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia.hide(monkeypatch, tmp_path)
+    made = commit.process(torch.device("cpu"))
+    assert (made["device"], made["gpu"], made["gpus"]) == ("cpu", None, None)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def _device() -> Iterator[Check]:
 def gpu_line(properties: Any, reading: hardware.Reading) -> str:
     """A GPU in words. `properties`: as torch gives them; `reading`: as nvidia-smi does, empty where it does not."""
     capability = (properties.major, properties.minor)
-    part = f" MIG {reading.get('mig_profile') or 'instance'}" if "mig_uuid" in reading else ""
+    named = " MIG " in properties.name or "mig_uuid" not in reading
+    part = "" if named else f" MIG {reading.get('mig_profile') or 'instance'}"
     return ", ".join(
         (
             f"{properties.name}{part}",

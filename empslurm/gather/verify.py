@@ -92,11 +92,41 @@ def _provenance(output: Path) -> Row:
     gpu = note.get("gpu") or {}
     return {
         "wall_s": note.get("wall_s"),
-        "energy_j": note.get("energy_j"),
+        "energy_j": _number(note.get("energy_j")),
         "device": gpu.get("name") or note.get("device"),
+        **_gpu(note),
         "commit": (note.get("code") or {}).get("commit"),
         "finished": note.get("time"),
     }
+
+
+def _gpu(note: Mapping[str, Any]) -> Row:
+    """Driver, memory and MIG profile of the GPU that a run used; None for what was not recorded, or without one.
+
+    Results of earlier versions hold numbers as text, and may hold `[N/A]` in their place.
+    """
+    used = note.get("gpu")
+    if not used:
+        return dict.fromkeys(("driver", "gpu_memory_mib", "mig_profile"))
+    place = str(note.get("device")).partition(":")[2]
+    readings = note.get("gpus") or []
+    index = int(place) if place.isdigit() else 0
+    reading = readings[index] if index < len(readings) else {}
+    own = _number(used.get("memory_bytes"))  # by torch: of a MIG instance its own
+    return {
+        "driver": reading.get("driver_version"),
+        "gpu_memory_mib": own / 2**20 if own else _number(reading.get("memory.total")),
+        "mig_profile": reading.get("mig_profile"),
+    }
+
+
+def _number(value: object) -> float | None:
+    """A positive number, also one that is written as text; else None."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:

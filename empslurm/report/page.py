@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +23,13 @@ from empslurm.report.significance import PairResult
 from empslurm.report.study import Study
 from empslurm.report.tables import improvements, suffix, title_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 QUESTION = "Does training on task A first help task B?"
 SHOWN_MISSING = 200
+SHOWN_DEVICES = 8
+NOT_MEASURED = "not measured"
 OUTLIER = 0.5  # of its column's median: a run that did not learn
 FEWEST_FOR_OUTLIER = 5
 
@@ -294,21 +300,51 @@ def _flags(given: Study) -> str:
 
 
 def cost(given: Study) -> list[tuple[str, str]]:
-    """What the cells of a group took, as far as it was recorded."""
+    """What the cells of a group took and on what, what was not measured said so; empty where nothing was recorded."""
     runs = given.group.runs
     found = []
-    for name, unit, what in (("wall_s", "h", "of training, wall time"), ("energy_j", "kWh", "of energy, as recorded")):
-        known = runs[name].dropna()
-        if len(known):
-            total = float(known.sum()) / (3600 if unit == "h" else 3.6e6)
-            part = "" if len(known) == len(runs) else f" ({len(known)} of {len(runs)} cells recorded it)"
-            found.append((f"{total:.2f} {unit}", what + part))
+    if runs["wall_s"].notna().any():
+        hours = float(runs["wall_s"].sum()) / 3600
+        found.append((f"{hours:.2f} h", "of training, wall time" + _part(runs["wall_s"])))
     tokens = runs["n_tokens"].dropna()
     if len(tokens):
         found.append((f"{float(tokens.sum()) / 1e6:,.1f} M", "tokens trained on"))
-    devices = Counter(str(device) for device in runs["device"].dropna())
-    found += [(f"{n:,}", f"cells on {device}") for device, n in devices.most_common(4)]
+    energy = _energy(given)
+    if not found and energy is None and runs["device"].isna().all():
+        return []
+    found.append(energy or (NOT_MEASURED, "energy"))
+    names = ["device", "driver", "gpu_memory_mib", "mig_profile"]
+    columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
+    devices = Counter(hardware_line(*values) for values in zip(*columns, strict=True))
+    found += [(f"{n:,}", f"cells on {device}") for device, n in devices.most_common(SHOWN_DEVICES)]
     return found
+
+
+def _part(known: pd.Series) -> str:
+    """How many cells a sum is of, where it is not all."""
+    n = int(known.notna().sum())
+    return "" if n == len(known) else f" ({n:,} of {len(known):,} cells recorded it)"
+
+
+def _energy(given: Study) -> tuple[str, str] | None:
+    """Of the cells where they recorded it, else of the manifest's jobs; None where neither did, which is not 0."""
+    joules, spent = given.group.runs["energy_j"], given.gathered.spent
+    if joules.notna().any():
+        return f"{float(joules.sum()) / 3.6e6:.2f} kWh", "of energy, as recorded" + _part(joules)
+    if spent is not None and spent.energy_wh > 0:
+        return f"{spent.energy_wh / 1000:.2f} kWh", "of energy, as the jobs of this manifest read it from their GPUs"
+    return None
+
+
+def hardware_line(device: str | None, driver: str | None, memory_mib: float | None, mig_profile: str | None) -> str:
+    """What a cell ran on."""
+    if device is None:
+        return f"hardware that was {NOT_MEASURED}"
+    if device == "cpu":
+        return device
+    part = f" MIG {mig_profile}" if mig_profile and " MIG " not in device else ""  # torch's name may have it already
+    memory = f"{memory_mib / 1024:.1f} GiB" if memory_mib else f"memory {NOT_MEASURED}"
+    return f"{device}{part}, {memory}, driver {driver or NOT_MEASURED}"
 
 
 def _cost(given: Study) -> str:
@@ -318,11 +354,7 @@ def _cost(given: Study) -> str:
         made.append(markup.paragraph(f"Jobs of this manifest: {spent}."))
     if not found:
         return "".join([*made, markup.warning("Missing: these results say nothing of what they cost.")])
-    made.append(markup.facts(found))
-    measured = bool(given.group.runs["energy_j"].notna().any()) or (spent is not None and spent.energy_wh > 0)
-    if not measured:
-        made.append(markup.paragraph("Energy was not recorded.", class_="soft"))
-    return "".join(made)
+    return "".join([*made, markup.facts(found)])
 
 
 def _ratings(fixed: Sequence[Table]) -> str:

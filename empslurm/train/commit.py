@@ -73,8 +73,11 @@ def process(device: torch.device) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     gpu = None
     if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
         gpu = {
-            "name": torch.cuda.get_device_name(device),
+            "name": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "memory_bytes": properties.total_memory,  # of a MIG instance its own
             "cuda": torch.version.cuda,
             "peak_memory_bytes": torch.cuda.max_memory_allocated(device),
         }

@@ -248,5 +248,7 @@ def test_doctor_names_a_mig_instance(here: Path, monkeypatch: pytest.MonkeyPatch
     nvidia.stage(here / "bin", monkeypatch, listed=nvidia.MIG)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nvidia.PARTS[1])
     (reading,) = hardware.read_gpus(hardware.visible_gpus())
-    properties = SimpleNamespace(name="NVIDIA A100-SXM4-40GB", major=8, minor=0, total_memory=20 * 2**30)
-    assert "MIG 3g.20gb" in doctor.gpu_line(properties, reading)
+    for name in ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-40GB MIG 3g.20gb"):
+        properties = SimpleNamespace(name=name, major=8, minor=0, total_memory=20 * 2**30)
+        line = doctor.gpu_line(properties, reading)
+        assert line.startswith("NVIDIA A100-SXM4-40GB MIG 3g.20gb, compute capability 8.0, bf16 native, TF32 yes, 20.0")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
 
 TASKS = registry().tasks
+ON_CPU: Mapping[str, Any] = {"wall_s": 2.5, "device": "cpu", "gpu": None}
 N_EXAMPLES = {"validation": 20, "test": 30}
 
 
@@ -75,7 +77,14 @@ def outputs(cell: Cell, part: str, *, skill: float, rng: np.random.Generator) ->
     )
 
 
-def finish(root: RunsRoot, cell: Cell, *, skill: float = 0.7, constant: bool = False) -> Path:
+def finish(
+    root: RunsRoot,
+    cell: Cell,
+    *,
+    skill: float = 0.7,
+    constant: bool = False,
+    provenance: Mapping[str, Any] = ON_CPU,
+) -> Path:
     """Give a cell a result, as training does; returns its folder."""
     folder = root.cell(cell.id)
     folder.create(cell)
@@ -90,7 +99,7 @@ def finish(root: RunsRoot, cell: Cell, *, skill: float = 0.7, constant: bool = F
     output = folder.output(claim)
     files.write_bytes(output / "adapter" / "adapter.safetensors", cell.id.encode())
     predictions.write(output / predictions.NAME, parts)
-    files.write_json(output / "provenance.json", {"wall_s": 2.5, "device": "cpu", "gpu": None})
+    files.write_json(output / "provenance.json", dict(provenance))
     result = {
         "kind": cell.kind,
         "target": cell.target,
