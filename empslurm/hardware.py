@@ -71,15 +71,13 @@ class Gpu:
 def visible_gpus(visible: str | None = None) -> tuple[Gpu, ...]:
     """The GPUs that CUDA_VISIBLE_DEVICES (or `visible`) leaves to a process, in its order; none without nvidia-smi."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
-    if chosen is not None and not chosen.strip():
-        return ()  # set, but to nothing: all are hidden
     listed = parse_list(_nvidia_smi("-L") or "")
     wanted = [str(gpu.index) for gpu in listed] if chosen is None else [part.strip() for part in chosen.split(",")]
     found = []
     for name in wanted:
         gpu = _chosen(listed, name)
         if gpu is None:
-            break  # as CUDA does: what follows a name that is none is hidden too
+            break  # as CUDA does: what follows a name that is none is hidden too, and an empty text hides all
         found.append(gpu)
     return tuple(found)
 
