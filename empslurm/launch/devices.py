@@ -55,8 +55,8 @@ def slots(
     """
     if len(devices) < gpus:
         raise UsageError(
-            f"the job must see {gpus} GPUs (gpus in its profile), but sees {len(devices)} "
-            f"({', '.join(devices) or 'none'}); lower gpus, or leave this machine out"
+            f"{gpus} GPUs must be visible, as the profile's gpus asks, but CUDA_VISIBLE_DEVICES names {len(devices)} "
+            f"({', '.join(devices) or 'none'}); lower gpus in the profile, or exclude this node"
         )
     if gpus and num_processes > 1 and any(device.startswith(MIG) for device in devices[:gpus]):
         raise UsageError(

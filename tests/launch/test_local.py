@@ -179,7 +179,7 @@ def test_what_another_process_has_finished_is_not_started(root: RunsRoot, square
 
 def test_too_few_gpus_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with pytest.raises(UsageError, match="must see 2 GPUs"):
+    with pytest.raises(UsageError, match="2 GPUs must be visible"):
         local.slots(workstation(gpus=2), 8)
 
 

@@ -32,10 +32,10 @@ def test_a_pack_alone_in_its_job_has_all_of_its_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("readings", "total"), [(["61.5", "8"], 69.5), ([None, "[N/A]", "12.25"], 12.25), ([], 0.0), (["nan"], 0.0)]
+    ("readings", "total"), [(["61.5", "8"], 69.5), ([None, "[N/A]", "12.25", 2.5], 14.75), ([], 0.0), (["nan"], 0.0)]
 )
 def test_power_that_is_not_reported_counts_nothing(
-    monkeypatch: pytest.MonkeyPatch, readings: list[str | None], total: float
+    monkeypatch: pytest.MonkeyPatch, readings: list[str | float | None], total: float
 ) -> None:
     monkeypatch.setattr(provenance, "gpus", lambda: [{"name": "x", "power.draw": reading} for reading in readings])
     assert watts() == total
