@@ -215,7 +215,7 @@ def no_gpu() -> DeviceError | None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return DeviceError(
             f"{socket.gethostname()} must have a working GPU, since the profile asks for one, but torch says: {reason} "
-            f"(CUDA_VISIBLE_DEVICES is {visible!r}); run `nvidia-smi` and `python -m empslurm doctor` on that node, and "
+            f"(CUDA_VISIBLE_DEVICES is {visible!r}); run `nvidia-smi` and `python -m empslurm doctor` there, and "
             "list it under `exclude` in the profile if its driver is broken"
         )
     return None

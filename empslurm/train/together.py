@@ -24,11 +24,16 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, los
     with smaller pieces of a batch: the batch that the optimiser sees stays the same.
     """
     open_, sizes = list(members), settings
+    fatal: list[Exception] = []  # what `lost` itself raised: it ends the process
     while open_:
 
         def leave(member: Member, error: Exception) -> None:
             open_.remove(member)
-            lost(member, error)
+            try:
+                lost(member, error)
+            except Exception as raised:
+                fatal.append(raised)
+                raise
 
         used: list[int] = []
         try:
@@ -40,6 +45,8 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, los
         except Interrupted:
             raise
         except Exception as error:
+            if error in fatal:
+                raise
             smaller = _smaller(sizes, used, members[0].cell.hyper_parameters.batch_size)
             if failure_class(error) != "device memory" or smaller is None:
                 for member in list(open_):

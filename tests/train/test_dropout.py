@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from empslurm.train.dropout import KeyedDropout, Masks, install, mix
+from empslurm.train import dropout
+from empslurm.train.dropout import KeyedDropout, Masks, Sites, install, mix
+from tests.train.world import batch
 
 ROWS = torch.arange(40, dtype=torch.int64)
 
@@ -81,3 +83,25 @@ def test_it_goes_into_a_model_of_a_library():
     assert torch.equal(dropped, model[1](values))
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert torch.equal(model.eval()[1](values), values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("at_once", [1, 2**30], ids=["one by one", "all"])
+@pytest.mark.parametrize("shape", [(40, 30), (40, 24, 30), (40, 4, 13, 13)], ids=str)
+def test_sites_that_are_made_together_have_the_bits_that_each_has_alone(monkeypatch, shape, at_once, dtype):
+    monkeypatch.setitem(dropout.VALUES_AT_ONCE, "cpu", at_once)
+    names = [f"layer.{place}.output.dropout" for place in range(7)]
+    together = Masks(1, 5, ROWS, (Sites.of(names, ROWS.device),))
+    for name in (*names[3:], *names[:3], "another"):
+        alone = Masks(1, 5, ROWS)(name, shape, 0.1, dtype)
+        assert torch.equal(together(name, shape, 0.1, dtype), alone)
+        assert alone.dtype == dtype
+
+
+def test_masks_at_tokens_are_those_of_padded_rows():
+    few = batch(4, 10)
+    rows = torch.arange(4)
+    sites = (Sites.of(["a", "b"], rows.device),)
+    padded = Masks(1, 5, rows, sites)("b", (4, 10, 30), 0.1, torch.float32)
+    at_tokens = Masks(1, 5, rows, sites)("b", (len(few.rows), 30), 0.1, torch.float32, few)
+    assert torch.equal(at_tokens, padded[few.rows, few.positions])

@@ -1,6 +1,8 @@
 """Packs: one loop for many cells, of which each is what it would be alone; stopped anywhere, it goes on as if never."""
 
+import contextlib
 import shutil
+import threading
 from dataclasses import replace
 
 import adapters
@@ -336,3 +338,53 @@ def test_regression_targets_are_standardised_and_come_back_in_the_tasks_unit(roo
     found = logits(root, cell)
     assert found.shape == (12,)
     assert 90 < found.mean() < 130
+
+
+# ---- checkpoints on their way ---------------------------------------------------------------------------------------
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_the_file_holds_the_step_it_was_asked_at(root, monkeypatch):
+    """The first file is held back until training is two steps further: it must have the bytes of its own step."""
+    one, two = root, RunsRoot(root.path.with_name("other"))
+    shutil.copytree(one.path, two.path)
+    kept, further = {}, threading.Event()
+    real, real_step = checkpoints.write, Trainer.train_step
+
+    def step(self, rows):
+        real_step(self, rows)
+        if self.step == 4:
+            further.set()
+
+    def write(folder, checkpoint):
+        if waiting:
+            assert further.wait(20), "training must not wait for the file"
+        if checkpoint.state["step"] == 2:
+            state = {key: value for key, value in checkpoint.state.items() if key != "wall_s"}
+            kept[folder.parents[2].name, checkpoint.state["id"]] = (
+                state,
+                checkpoints.encode(checkpoint).split(b"\n", 1)[1],
+            )
+        real(folder, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    monkeypatch.setattr(Trainer, "train_step", step)
+    for place, waiting in ((one, True), (two, False)):
+        settings = Settings(checkpoint_every_steps=2, stop=(lambda: False) if waiting else stopped_at(2))
+        with contextlib.suppress(Interrupted):
+            train(place, CELLS, settings=settings)
+    assert len(kept) == 2 * len(CELLS)
+    for cell in CELLS:
+        assert kept["runs", cell.id] == kept["other", cell.id]
+
+
+def test_a_file_that_reads_back_differently_fails_its_cell(root, monkeypatch):
+    real = checkpoints.files.read_bytes
+    monkeypatch.setattr(
+        checkpoints.files,
+        "read_bytes",
+        lambda path, limit=2**30: real(path, limit)[: -1 if path.suffix == ".ckpt" else None],
+    )
+    gone = []
+    done = train(root, CELLS[:1], lost=lambda _, error: gone.append(str(error)))
+    assert done == []
+    assert "must hold what was written, but reads back differently" in gone[0]

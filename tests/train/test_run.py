@@ -10,6 +10,7 @@ from empslurm.cells import from_identity
 from empslurm.cli import main
 from empslurm.store import RunsRoot
 from empslurm.train.run import alike
+from jobs.train import main as train_job
 
 MANIFEST = """
 name: small
@@ -84,3 +85,19 @@ def test_a_pack_is_cut_into_cells_that_are_alike(world, tmp_path):
     cells = [from_identity(folder.identity()) for _, folder in results(world / "one").values()]
     assert sorted(len(group) for group in alike(cells, RunsRoot(tmp_path))) == [1, 1, 1, 1]
     assert [len(group) for group in alike([cells[0], cells[0]], RunsRoot(tmp_path))] == [2]
+
+
+def test_a_process_that_must_have_a_gpu_and_has_none_fails_every_cell_with_the_reason(world, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    (submission,) = (world / "one" / "submissions").glob("*/submission.jsonl")
+    runs = world / "broken"
+    monkeypatch.setattr("torch.zeros", broken)
+    assert train_job(["--runs", str(runs), "--submission", str(submission), "--gpu"]) == 1
+    errors = [folder.error() for folder in RunsRoot(runs).cells()]
+    assert len(errors) == 4
+    for error in errors:
+        assert error["class"] == "device"
+        assert "must have a working GPU" in error["message"]
+        assert "The NVIDIA driver on your system is too old" in error["message"]

@@ -1,0 +1,78 @@
+"""Several processes of one pack: what one of them runs out of, all hear of, and all go on with the same sizes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from empslurm.store import RunsRoot
+from empslurm.train import memory
+from empslurm.train.checkpoint import Checkpoint
+from empslurm.train.loop import Settings
+from empslurm.train.together import _as_before
+from tests.train.world import InventedNode
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+ROOT = Path(__file__).parents[2]
+
+
+def run(folder, staged):
+    """Two processes train a pack; what each of them says at the end, by rank."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
+    done = subprocess.run(
+        [*command, str(folder), staged],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("staged", ["step", "evaluation"])
+def test_out_of_memory_on_one_rank_makes_all_go_on_with_smaller_pieces(tmp_path, staged):
+    for name in ("even", "failing"):
+        (tmp_path / name).mkdir()
+    even = run(tmp_path / "even", "nothing")
+    failing = run(tmp_path / "failing", staged)
+    assert [rank["sizes"] for rank in even] == [[[1, None]]] * 2
+    assert [rank["sizes"] for rank in failing] == [[[1, None], [1, 4]]] * 2  # half of a batch of 8, on both
+    assert failing[0]["losses"] == pytest.approx(even[0]["losses"], rel=1e-4)
+    assert [rank["done"] for rank in failing] == [1, 1]
+
+
+def test_the_smallest_group_size_of_all_ranks_counts(tmp_path):
+    ranks = run(tmp_path, "least")
+    assert [rank["least"] for rank in ranks] == [3, 3]  # rank 0 says 7, rank 1 says 3
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 16), (0.5, 7), (0.25, 2), (0.1, 1)])
+def test_a_process_sizes_its_group_by_its_share_of_the_memory(monkeypatch, share, expected):
+    """A cell takes 2 GB, on top of 3 that all share; of the card's 45, 40 are free and 2 are this process's."""
+    model, accelerator = torch.nn.Module(), torch.nn.Module()
+    model.n_cells, accelerator.device, accelerator.num_processes = 100, torch.device("cuda"), 1
+    monkeypatch.setattr(memory, "_peak", lambda _model, _data, _size, n, _accelerator: (3 + 2 * n) * 1e9)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (40e9, 45e9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 2e9)
+    assert memory.group_size(model, None, 8, accelerator, share) == expected
+
+
+def test_a_pack_keeps_the_sizes_that_its_checkpoints_name(tmp_path):
+    kept_sizes = Checkpoint(state={"group_size": 6, "micro_batch": 4}, tensors={})
+    old = Checkpoint(state={"id": "x"}, tensors={})  # written before sizes were kept
+    node = InventedNode(RunsRoot(tmp_path))
+    settings = Settings()
+    assert _as_before(settings, [kept_sizes], node) == settings  # a CPU's passes have one cell
+    node.accelerator = type("A", (), {"device": torch.device("cuda")})()
+    kept = _as_before(settings, [kept_sizes, kept_sizes], node)
+    assert (kept.group_size, kept.micro_batch) == (6, 4)
+    assert _as_before(settings, [old], node) == settings
+    smaller = Settings(group_size=2)  # what a lack of memory has led to stands
+    assert _as_before(smaller, [kept_sizes], node) == smaller

@@ -1,0 +1,61 @@
+"""What each of two processes executes: train a pack of one cell, with a lack of memory staged on rank 1.
+
+torchrun ... two_processes.py FOLDER {nothing,step,evaluation,least}
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate.utils import broadcast_object_list
+
+from empslurm.store import RunsRoot
+from empslurm.train import evaluate, together
+from empslurm.train.bank import Bank
+from empslurm.train.evaluate import token_batches
+from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.processes import least
+from tests.train.world import InventedNode, baseline, claimed
+
+
+def main(folder: Path, staged: str) -> None:
+    node = InventedNode(RunsRoot(folder / "runs"))
+    rank = node.accelerator.process_index
+    assert node.accelerator.num_processes == 2
+    sizes, told = [], {"n": 0}
+    begin, real = Trainer.__init__, Bank.logits
+
+    def start(self, members, data, model, accelerator, settings, lost):
+        sizes.append([settings.group_size, settings.micro_batch])
+        begin(self, members, data, model, accelerator, settings, lost)
+
+    def logits(self, below, cells, free, masks):
+        mine = rank == 1 and staged == ("evaluation" if masks is None else "step")
+        told["n"] += mine
+        if mine and told["n"] == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
+        return real(self, below, cells, free, masks)
+
+    Trainer.__init__, Bank.logits = start, logits
+    evaluate.token_batches = partial(token_batches, max_tokens=64)  # some for each rank
+    cell, made = baseline(), {"rank": rank}
+    if staged == "least":
+        made["least"] = least(node.accelerator, 7 if rank == 0 else 3)
+    else:
+        claims = [member.claim for member in claimed(node.root, [cell])] if rank == 0 else [None]
+        broadcast_object_list(claims)
+        member = Member(cell=cell, folder=node.root.cell(cell.id), claim=claims[0])
+
+        def lost(_, error):
+            raise error
+
+        done = list(together.train_members([member], node, Settings(), lost, lambda _: None))
+        made |= {"sizes": sizes, "done": len(done), "losses": [entry["train_loss"] for entry in member.history]}
+    (folder / f"rank-{rank}.json").write_text(json.dumps(made))
+    node.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
