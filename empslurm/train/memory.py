@@ -13,6 +13,7 @@ from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks
 from empslurm.train.processes import least, one_fate
 
+OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and AdamW's two moments
 SHARE = 0.9  # of the free memory; the rest is for fragmentation
 
 
@@ -49,7 +50,8 @@ def _cells_that_fit(model: PackModel, data: TaskData, batch_size: int, accelerat
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(accelerator.device)
     allowed = share * total - torch.cuda.memory_reserved(accelerator.device)
-    return min(model.n_cells, cells_that_fit(one, two, min(free, allowed)))
+    coming = OPTIMISER_COPIES * sum(value.nbytes for value in model.free.values())
+    return min(model.n_cells, cells_that_fit(one, two, min(free, allowed) - coming))
 
 
 def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: Any) -> float:
