@@ -13,7 +13,7 @@ EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test soak check format submit status resume gather debug doctor clean \
+.PHONY: help install demo bench gpu test soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -69,6 +69,9 @@ bench: install ## what training costs, beside AdapterTrainer, and whether it cos
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/recipes.py
+
+gpu: install ## what a GPU gives, in 8 minutes: correctness, speed beside AdapterTrainer, a grid; tiny without a GPU
+	$(BIN)/python benchmarks/gpu.py
 
 submit: install ## run what is missing: MANIFEST=name [PROFILE=name]
 	$(EMPSLURM) submit $(MANIFEST) $(profile_flag)

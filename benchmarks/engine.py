@@ -17,6 +17,7 @@ from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
+from empslurm.train import memory
 from empslurm.train.bank import Bank, CellTensors, initial
 from empslurm.train.data import TaskData
 from empslurm.train.encoder import Encoder
@@ -242,9 +243,11 @@ class Engine:
         stacked: bool = False,
         batch_size: int = 32,
         group_size: int | None = None,
+        fitting: bool = False,
         first_seed: int = 0,
     ) -> None:
-        """`group_size`: cells of one pass; by default all on a GPU, one on a CPU. `first_seed`: of the first cell."""
+        """`group_size`: cells of one pass; by default all on a GPU, or what fits as the engine's own trial says
+        (`fitting`), and one on a CPU. `first_seed`: of the first cell."""
         self.way, self.device, self.data, self.n_cells = way, device, data, n_cells
         training = Training(
             epochs=1000, batch_size=batch_size, dropout=way.dropout, attention_dropout=way.attention_dropout
@@ -259,9 +262,11 @@ class Engine:
         self.bank = random_bank(encoder, n_cells, stacked=stacked, first_seed=first_seed)
         cell = cell_of(training)
         members = [Member(cell=cell, folder=None, claim=None) for _ in range(n_cells)]  # type: ignore[arg-type]
-        group = group_size or (n_cells if device.type == "cuda" else 1)
         self.accelerator = local_accelerator(device, way.precision)
-        settings = Settings(group_size=group)
+        self.group_size = group_size or (n_cells if device.type == "cuda" else 1)
+        if fitting:
+            self.group_size = memory.group_size(self.bank, data, batch_size, self.accelerator)
+        settings = Settings(group_size=self.group_size)
         self.trainer = Trainer(members, data, self.bank, self.accelerator, settings, lambda *_: None)
         self.batches = epoch_batches(data.tokens.lengths, seed=1, epoch=0, training=training)
 

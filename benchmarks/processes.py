@@ -101,7 +101,11 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
     from empslurm.train.data import load
 
     known, prepared = registry(), project.path / "runs" / "prepared"
-    baselines = {found[1].target: found for found in project.finished("runs") if found[1].seed == seed}
+    baselines = {
+        found[1].target: found
+        for found in project.finished("runs")
+        if found[1].kind == "baseline" and found[1].seed == seed
+    }
     _, cell, _ = baselines[given.target]
     task = known.tasks[given.target]
     examples = prepare(known.datasets[cell.data.dataset], project.data, prepared)
@@ -114,6 +118,8 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
         "epochs": given.epochs,
         "lr": given.lr,
         "seed": seed,
+        "fair": given.fair,
+        "precision": cell.hyper_parameters.precision,
         "sources": {
             source: str(baselines[source][0] / baselines[source][2]["output"] / "adapter") for source in given.sources
         },
@@ -145,21 +151,24 @@ def theirs(project: Scratch, given: argparse.Namespace, seed: int) -> list[Took]
 
 
 def reference(place: Path) -> None:
-    """One transfer as the examples of `adapters` train it, start to end."""
+    """One transfer as the examples of `adapters` train it, start to end, or with the fair rival's settings."""
     import adapters
     import numpy as np
+    import torch
     from adapters.composition import Stack
+    from rivals import fair_settings
     from scipy.stats import pearsonr
     from sklearn.metrics import f1_score
-    from transformers import AutoTokenizer, TrainerCallback, TrainingArguments
+    from transformers import AutoTokenizer, DataCollatorWithPadding, TrainerCallback, TrainingArguments
 
     value = json.loads((place / "given.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(value["backbone"])
-    classes = value["kind"] == "classification"
+    classes, fair, cuda = value["kind"] == "classification", value["fair"], torch.cuda.is_available()
+    padding = False if fair else "max_length"
 
     def encoded(example: dict[str, Any]) -> dict[str, Any]:
         texts = [text for text in example["text"] if text]
-        made = tokenizer(*texts, truncation=True, padding="max_length", max_length=MAX_LENGTH)
+        made = tokenizer(*texts, truncation=True, padding=padding, max_length=MAX_LENGTH)
         return {**made, "labels": example["label"]}
 
     parts = {part: [encoded(example) for example in examples] for part, examples in value["parts"].items()}
@@ -194,13 +203,17 @@ def reference(place: Path) -> None:
         report_to=[],
         disable_tqdm=True,
         seed=value["seed"],
+        **(fair_settings(cuda=cuda, precision=value["precision"]) if fair else {}),
     )
+    if fair and value["precision"] != "fp32":
+        torch.set_float32_matmul_precision("high")
     trainer = adapters.AdapterTrainer(
         model=model,
         args=arguments,
         train_dataset=parts["train"],
         eval_dataset=parts["validation"],
         compute_metrics=score,
+        data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if cuda else None) if fair else None,
         callbacks=[Begun],
     )
     trainer.train()
@@ -261,6 +274,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--examples", type=int, default=192, help="at most, of each part")
+    parser.add_argument("--fair", action="store_true", help="AdapterTrainer with the settings of the fair rival")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -270,7 +284,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     with scratch(given.data) as project:
         made = measure(project, given)
-    settings = {name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples")}
+    settings = {
+        name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples", "fair")
+    }
     value = {**settings, "data": "real" if given.data else "the invented sample", **made}
     value |= {"cores": os.cpu_count(), "load_1min": load}
     given.out.write_text(json.dumps(value, indent=1) + "\n")

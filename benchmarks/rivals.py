@@ -126,20 +126,21 @@ class Rival:
     def steps(self, n: int, warm: int = 1, ready: Callable[[], None] = lambda: None) -> Took:
         """n optimiser steps in a run of train() after `warm` ones; `ready` is called between the two."""
         self.n_runs += 1
-        # A run in another precision leaves its own here and around the model's forward().
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        # What the last run wrapped around forward().
         self.model.__dict__.pop("forward", None)
         # As the argument tf32 does it. On a GPU "high" and "medium" are both TF32.
         products = {"fp32": "highest", "fp32_medium": "medium", "bf16": "high"}[self.precision]
         with tempfile.TemporaryDirectory() as folder, matmul_precision(products):
             trainer, clock = self._trainer(folder, n, warm, ready)
             trainer.train()
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # a process that this one starts would take it up
         assert clock.took is not None
         return clock.took
 
     def _trainer(self, folder: str, n: int, warm: int, ready: Callable[[], None]) -> tuple[Any, Any]:
         from adapters import AdapterTrainer
-        from transformers import TrainerCallback, TrainingArguments
+        from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
         device, cuda = self.device, self.device.type == "cuda"
 
@@ -181,6 +182,7 @@ class Rival:
         trainer = Counting(
             model=self.model, args=arguments, train_dataset=self.examples, data_collator=collate, callbacks=[clock]
         )
+        trainer.remove_callback(PrinterCallback)
         return trainer, clock
 
 

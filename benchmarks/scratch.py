@@ -32,9 +32,10 @@ class Scratch:
         roots = ["--data", str(self.data), "--runs", runs]
         return [sys.executable, "-m", "empslurm", *roots, *words]
 
-    def call(self, runs: str, *words: str) -> None:
-        """Run a verb to its end. Raises RuntimeError with its own words."""
-        done = subprocess.run(self.command(runs, *words), cwd=self.path, capture_output=True, text=True, check=False)
+    def call(self, runs: str, *words: str, timeout_s: float | None = None) -> None:
+        """Run a verb to its end. Raises RuntimeError with its own words, TimeoutExpired when it takes too long."""
+        command = self.command(runs, *words)
+        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False, timeout=timeout_s)
         if done.returncode:
             raise RuntimeError((done.stdout + done.stderr)[-2000:])
 
@@ -51,7 +52,8 @@ class Scratch:
 @contextlib.contextmanager
 def scratch(data: Path | None) -> Iterator[Scratch]:
     """A new one, deleted at the end; without `data` it has the invented sample. Its calls run this tree's code."""
-    os.environ["PYTHONPATH"] = str(ROOT)
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with tempfile.TemporaryDirectory() as name:
         made = Scratch(path=Path(name), data=data or Path(name) / "data")
         (made.path / "manifests").mkdir()

@@ -144,7 +144,7 @@ def packs(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     solo.steps(1)
     made = {}
     for n_cells in (1, 2, 4, 8, 17):
-        pack = Engine(name, way, data, device, n_cells=n_cells, stacked=True)
+        pack = Engine(name, way, data, device, n_cells=n_cells, stacked=True, fitting=True)
         pack.steps(1)
         rounds = [
             (solo.steps(steps, warm), pack.steps(steps, warm), rival.steps(steps, max(1, warm)))

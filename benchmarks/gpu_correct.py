@@ -1,0 +1,246 @@
+"""Is training on this device right? The checks of benchmarks/gpu.py; each says what it found, its tolerance and why.
+
+python benchmarks/gpu_correct.py --resume bf16     one check in a process of its own, for it changes torch's modes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine import Engine, Way, workload
+from scratch import ROOT
+
+from empslurm.train.batch import cut
+from empslurm.train.dropout import Masks, Sites
+from empslurm.train.order import lr_at
+
+# Losses are about 1. What another order of sums in float32 makes of them in some steps; on a CPU it is below 1e-5.
+STEP_TOLERANCE = 1e-4
+# A batched product sums in another order than single ones; in bf16 each rounding is up to 0.4 %.
+PACK_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
+# TF32 has 10 bits of mantissa, bf16 has 7: losses of 20 steps may stray by some roundings of 0.05 % and 0.4 %.
+CURVE_TOLERANCE = {"fp32_medium": 1e-2, "bf16": 5e-2}
+# Where a kernel has no deterministic form, sums of atomics differ between any two runs; else not one bit may.
+RESUME_TOLERANCE = 1e-3
+LABELS = ("a", "b", "c")
+RESUME_TIMEOUT_S = 120.0
+
+Found = dict[str, Any]
+
+
+def compare(one: Sequence[Sequence[float]], two: Sequence[Sequence[float]]) -> float:
+    """The largest difference between two lists (n_steps, n_cells) of losses."""
+    return float((torch.tensor(one, dtype=torch.float64) - torch.tensor(two, dtype=torch.float64)).abs().max())
+
+
+def within(value: float, tolerance: float) -> Found:
+    """A number that is not one is never within."""
+    return {"largest_difference": value, "tolerance": tolerance, "ok": bool(value <= tolerance)}
+
+
+def plain_adapters(device: torch.device, shape_name: str, n_steps: int = 5) -> Found:
+    """Losses of steps without dropout beside those of plain `adapters` and AdamW, from the same first weights."""
+    data = workload(32 * n_steps)
+    engine = Engine(shape_name, Way(name="fp32", dropout=0.0, attention_dropout=0.0), data, device)
+    plain = plain_model(engine)
+    trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+    training, trainer = engine.trainer.training, engine.trainer
+    adamw = torch.optim.AdamW(trained, weight_decay=training.weight_decay)
+    targets = trainer.targets
+    ours = engine.losses(n_steps)
+    theirs = []
+    for step in range(n_steps):
+        rows = engine.batches[step % len(engine.batches)]
+        for group in adamw.param_groups:
+            group["lr"] = lr_at(step, trainer.n_steps, training)
+        logits = plain(**cut(data.tokens, rows, device).inputs).logits
+        loss = torch.nn.functional.cross_entropy(logits, targets[torch.from_numpy(rows).to(device)])
+        adamw.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
+        adamw.step()
+        theirs.append([loss.item()])
+    return {**within(compare(ours, theirs), STEP_TOLERANCE), "losses": ours}
+
+
+def plain_model(engine: Engine) -> Any:
+    """The first cell of an engine as plain `adapters` loads it, on the same device, ready to train."""
+    import adapters
+
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    encoder = engine.bank.encoder
+    plain = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
+    plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)  # what is missing is the pooler
+    with tempfile.TemporaryDirectory() as folder:
+        engine.bank.save(0, "task", LABELS, Path(folder))
+        plain.train_adapter(plain.load_adapter(f"{folder}/adapter", use_safetensors=True))
+    plain.active_head = "task"
+    return plain.to(engine.device).eval()
+
+
+def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
+    """Keyed dropout masks made there, alike sites in one pass, against those that a CPU makes one by one."""
+    tokens, home = workload(16).tokens, torch.device("cpu")
+    rows = torch.arange(16) * 13
+    asked: list[tuple[str, tuple[int, ...], bool]] = []
+    for layer in ("layer.0", "layer.1"):
+        asked.append((f"{layer}.output.dropout", (int(tokens.starts[-1]), hidden), True))
+        asked.append((f"{layer}.attention.self.dropout", (16, n_heads, 40, 40), False))
+    asked.append(("head.0", (16, hidden), False))
+    names = [[name for name, shape, _ in asked if len(shape) == n and "layer" in name] for n in (2, 4)]
+    alike = [Sites.of(group, device) for group in names]
+    n_values = n_different = 0
+    for dtype in (torch.float32, torch.bfloat16):
+        there, here = Masks(7, 3, rows.to(device), alike), Masks(7, 3, rows)
+        for name, shape, packed in asked:
+            one = there(name, shape, 0.1, dtype, cut(tokens, range(16), device) if packed else None).cpu()
+            two = here(name, shape, 0.1, dtype, cut(tokens, range(16), home) if packed else None)
+            n_values, n_different = n_values + two.numel(), n_different + int((one != two).sum())
+    return {"n_values": n_values, "n_different": n_different, "tolerance": 0, "ok": n_different == 0}
+
+
+def pack_equals_solo(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
+    """Losses of a pack of 4 stacked cells, one pass for all, beside those of four runs alone."""
+    way, data = Way(name=precision, precision=precision), workload(32 * 8)
+    pack = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4).losses(n_steps)
+    solos = [Engine(shape_name, way, data, device, stacked=True, first_seed=seed).losses(n_steps) for seed in range(4)]
+    alone = [[solo[step][0] for solo in solos] for step in range(n_steps)]
+    return within(compare(pack, alone), PACK_TOLERANCE[precision])
+
+
+def curve(device: torch.device, shape_name: str, precision: str, n_steps: int = 20) -> Found:
+    """Losses of a solo run beside the same run in float32."""
+    data = workload(32 * 8)
+    made = {
+        each: Engine(shape_name, Way(name=each, precision=each), data, device).losses(n_steps)
+        for each in ("fp32", precision)
+    }
+    return {**within(compare(*made.values()), CURVE_TOLERANCE[precision]), "losses": made}
+
+
+def no_waiting(device: torch.device, shape_name: str, n_steps: int = 5) -> Found:
+    """No step of the loop makes the host wait for the device: torch raises where one does."""
+    engine = Engine(shape_name, Way(name="bf16", precision="bf16"), workload(32 * 8), device, n_cells=4, stacked=True)
+    engine.steps(2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(n_steps):
+            engine.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return {"n_steps": n_steps, "ok": True}
+
+
+# ---- resume ---------------------------------------------------------------------------------------------------------
+
+
+def resume(precision: str) -> Found:
+    """A pack stopped after every few steps beside one that never is, in a process of its own."""
+    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it products are not deterministic
+    command = [sys.executable, str(Path(__file__)), "--resume", precision]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=RESUME_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    found: Found = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def resume_here(precision: str) -> Found:
+    """What `resume` finds. Deterministic kernels where there are some, then not one bit may differ."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        difference, n_stops, same = stopped_and_straight(precision)
+        found = {"largest_difference": difference, "tolerance": 0, "ok": same and n_stops > 1}
+        return {"deterministic": True, "n_stops": n_stops, **found}
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+    torch.use_deterministic_algorithms(False)
+    difference, n_stops, _ = stopped_and_straight(precision)
+    found = within(difference, RESUME_TOLERANCE)
+    return {"deterministic": False, "why_not": reason, "n_stops": n_stops, **found, "ok": found["ok"] and n_stops > 1}
+
+
+def stopped_and_straight(precision: str) -> tuple[float, int, bool]:
+    """The largest difference in training loss, how often the one was stopped, and whether all it wrote is the same."""
+    sys.path.insert(0, str(ROOT))
+    from accelerate import Accelerator
+
+    from empslurm.store import RunsRoot
+    from empslurm.tasks import registry
+    from empslurm.train.loop import Interrupted, Settings
+    from empslurm.train.node import Node
+    from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
+
+    accelerator = Accelerator(
+        mixed_precision="bf16" if precision == "bf16" else "no", cpu=not torch.cuda.is_available()
+    )
+
+    class DeviceNode(InventedNode):  # type: ignore[misc]
+        def __init__(self, root: RunsRoot) -> None:
+            Node.__init__(self, root, Path(), registry(), accelerator)
+            self.invented = invented_data()
+
+    training = replace(TRAINING, precision=precision)
+    parents = [baseline(seed=seed, training=replace(training, epochs=1)) for seed in (1, 2)]
+    cells = [transfer(parent, f"source{place}", training=training) for place, parent in enumerate(parents)]
+    made, n_stops = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("straight", "stopped"):
+            root = RunsRoot(Path(folder) / name)
+            for parent in parents:
+                train(root, [parent], DeviceNode(root))
+            while left := [cell for cell in cells if root.cell(cell.id).result() is None]:
+                asked = iter(range(3 if name == "stopped" else 10**9))
+                try:
+                    train(root, left, DeviceNode(root), Settings(stop=lambda asked=asked: next(asked, None) is None))
+                except Interrupted:
+                    n_stops += 1
+            made.append([outputs_of(root, cell) for cell in cells])
+    losses = [[[epoch["train_loss"] for epoch in cell["history"]] for cell in each] for each in made]
+    return compare(*losses), n_stops, made[0] == made[1]
+
+
+# ---- all ------------------------------------------------------------------------------------------------------------
+
+
+def checks(device: torch.device, shape_name: str) -> dict[str, Callable[[], Found]]:
+    """All of them, by name."""
+    made: dict[str, Callable[[], Found]] = {
+        "masks_equal_the_cpus": lambda: masks(device),
+        "steps_equal_plain_adapters": lambda: plain_adapters(device, shape_name),
+        "pack_equals_solo_fp32": lambda: pack_equals_solo(device, shape_name, "fp32"),
+        "pack_equals_solo_bf16": lambda: pack_equals_solo(device, shape_name, "bf16"),
+        "curve_fp32_medium": lambda: curve(device, shape_name, "fp32_medium"),
+        "curve_bf16": lambda: curve(device, shape_name, "bf16"),
+    }
+    if device.type == "cuda":
+        made["no_waiting_in_a_step"] = lambda: no_waiting(device, shape_name)
+    made["resumed_equals_straight_fp32"] = lambda: resume("fp32")
+    if device.type == "cuda":
+        made["resumed_equals_straight_bf16"] = lambda: resume("bf16")
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", choices=("fp32", "bf16"), required=True)
+    print(json.dumps(resume_here(parser.parse_args().resume)))
+
+
+if __name__ == "__main__":
+    main()
