@@ -3,7 +3,8 @@
     make gpu
     python3 benchmarks/gpu.py --seconds 480 [--backbone FOLDER] [--out FILE] [--parts correctness speed ...]
 
-Every figure is printed and saved as soon as it is there, so an interrupted run keeps what it had. A part that would not
+Every figure is printed and saved as soon as it is there, so an interrupted run keeps what it had; a run of some parts
+only goes on with the file. A part that would not
 fit the seconds that are left is told as not run; one that fails does not stop the next. Exit code 1: a check of
 correctness found a difference, or something failed. Without a CUDA device the parts that a CPU can run are run at tiny
 size, and the results go to a temporary file: figures of a CPU never pose as a GPU's.
@@ -53,6 +54,12 @@ class Notebook:
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
 
+    def reopen(self, again: Sequence[str]) -> None:
+        """Go on with a file that is there, without the parts that are measured again."""
+        if self.path.exists():
+            found = json.loads(self.path.read_text())
+            self.values = {name: value for name, value in found.items() if name not in (*again, "device", "end")}
+
     def keep(self, part: str, name: str, value: Any) -> None:
         """Save and print a figure."""
         self.values.setdefault(part, {})[name] = value
@@ -72,6 +79,7 @@ def run_parts(parts: Sequence[Part], book: Notebook, left: Left) -> None:
             keep("not_run", f"{NOT_RUN}: it needs {part.needs_s:.0f} s, and {max(0.0, left()):.0f} s are left")
             continue
         began = time.monotonic()
+        keep("gpu", book.values.get("device", {}).get("gpu"))  # parts of several runs may meet in one file
         try:
             part.run(keep, lambda later=later: left() - later)  # type: ignore[misc]
         except Exception as error:
@@ -219,11 +227,13 @@ def main() -> int:
         )
     ends = began + (given.seconds or (480.0 if cuda else 170.0))
     book = Notebook(path=out)
+    if set(given.parts) != set(NAMES):
+        book.reopen(given.parts)
     for name, value in device_facts().items():
         book.keep("device", name, value)
     parts = [part for part in parts_of(given) if part.name in given.parts]
     run_parts(parts, book, lambda: ends - time.monotonic())
-    failed = failures(book.values)
+    failed = failures({name: book.values.get(name) for name in given.parts})
     book.keep("end", "failed", failed)
     book.keep("end", "took_s", round(time.monotonic() - began, 1))
     print(f"The results are in {out}." + (f" NOT OK: {', '.join(failed)}" if failed else ""), flush=True)

@@ -25,12 +25,14 @@ from empslurm.train.batch import cut
 from empslurm.train.dropout import Masks, Sites
 from empslurm.train.order import lr_at
 
-# Losses are about 1. What another order of sums in float32 makes of them in some steps; on a CPU it is below 1e-5.
+# Losses are 1 to 3. What another order of sums in float32 makes of them in five steps; on a CPU it is below 1e-6.
 STEP_TOLERANCE = 1e-4
-# A batched product sums in another order than single ones; in bf16 each rounding is up to 0.4 %.
-PACK_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
-# TF32 has 10 bits of mantissa, bf16 has 7: losses of 20 steps may stray by some roundings of 0.05 % and 0.4 %.
-CURVE_TOLERANCE = {"fp32_medium": 1e-2, "bf16": 5e-2}
+# A batched product sums in another order than single ones, and ten steps of AdamW enlarge it; in bf16 a rounding is up
+# to 0.4 %. Cells of other seeds differ by some 1e-1.
+PACK_TOLERANCE = {"fp32": 5e-4, "bf16": 2e-2}
+# TF32 has 10 bits of mantissa, bf16 has 7: losses of 20 steps may stray by some roundings of 0.05 % and 0.4 %. On a CPU
+# with bf16 units they stray by 5e-3.
+CURVE_TOLERANCE = {"fp32_medium": 1e-2, "bf16": 3e-2}
 # Where a kernel has no deterministic form, sums of atomics differ between any two runs; else not one bit may.
 RESUME_TOLERANCE = 1e-3
 LABELS = ("a", "b", "c")

@@ -42,6 +42,7 @@ NO_TIME = "not run: out of time"
 NO_CUDA = "not run: needs a CUDA device"
 SLOWEST_S = 3.0  # that one racer may take in a round; a slow one does fewer steps
 GB = 1e9
+N_TOP = 25  # kernels of a table
 BASELINE = "baseline"  # one cell without a source; all others are transfers
 
 
@@ -252,10 +253,14 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
             racers = field_of(setup, precision, batch_size, padded=padded)
             made = race(setup, racers, rounds, left)
             keep(name, made)
+            if batch_size == first and precision == sizes.main:
+                keep(f"1 process of the fair rival, {precision}", made[FAIR])
             if batch_size == first:
                 setup.rates.update({f"{precision} {each}": made[each]["real_tokens_per_s"] for each in made})
             if setup.cuda:
-                keep(f"{name} kernels", {each.name: kernels(each.runner) for each in racers if is_ours(each)})
+                told = (f"{min(sizes.cells)} cells", f"{max(sizes.cells)} cells")  # of these all the kernels
+                found = {each.name: kernels(each.runner, told=each.name in told) for each in racers if is_ours(each)}
+                keep(f"{name} kernels", found)
 
         return run
 
@@ -317,10 +322,11 @@ def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left)
 # ---- kernels --------------------------------------------------------------------------------------------------------
 
 
-def kernels(engine: Engine | Rival, n_steps: int = 3, n_top: int = 25) -> dict[str, Any]:
+def kernels(engine: Engine | Rival, *, told: bool, n_steps: int = 3) -> dict[str, Any]:
     """Device kernels per step, and the share of the time in which the device waits for the host.
 
-    The time is that of the same batches without the profiler, which slows the host.
+    The time is that of the same batches without the profiler, which slows the host. `told`: with a table of
+    the kernels.
     """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
@@ -345,7 +351,7 @@ def kernels(engine: Engine | Rival, n_steps: int = 3, n_top: int = 25) -> dict[s
         noted = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))
         if event.device_type == DeviceType.CUDA and not noted:  # a note spans kernels that are counted themselves
             times[event.name].append(event.time_range.elapsed_us())
-    return summary(times, wall_us, n_steps, n_top)
+    return summary(times, wall_us, n_steps, N_TOP if told else 0)
 
 
 def summary(times: Mapping[str, Sequence[float]], wall_us: float, n_steps: int, n_top: int) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from engine import (
     Took,
     Way,
     matrix_peak,
-    n_matrix_parameters,
     operations_per_token,
     shape,
     workload,
@@ -43,8 +42,6 @@ from scratch import bf16_units
 
 from empslurm.config import Training
 from empslurm.tasks import registry
-
-__all__ = ["Engine", "Way", "n_matrix_parameters", "shape", "workload"]
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 PARTS = ("speed", "packs", "memory", "cost", "projection")

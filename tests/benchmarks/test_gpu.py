@@ -45,7 +45,18 @@ def test_every_figure_is_saved_before_the_next_is_measured(book):
             seen.append(json.loads(book.path.read_text())["one"])
 
     run_parts([part("one", run)], book, lambda: 100.0)
-    assert seen == [{"1": 1}, {"1": 1, "2": 2}]
+    assert seen == [{"gpu": None, "1": 1}, {"gpu": None, "1": 1, "2": 2}]
+
+
+def test_a_run_of_some_parts_keeps_the_others_of_the_file(book):
+    from gpu import Notebook
+
+    for name in ("one", "two", "end"):
+        book.keep(name, "figure", 1)
+    again = Notebook(path=book.path)
+    again.reopen(["two"])
+    again.keep("two", "other", 2)
+    assert json.loads(book.path.read_text()) == {"one": {"figure": 1}, "two": {"other": 2}}
 
 
 def test_a_part_leaves_the_later_ones_their_time_and_one_that_does_not_fit_says_so(book):
