@@ -173,8 +173,9 @@ class Racer:
 
 def paced(name: str, engine: Engine, setup: Setup) -> Racer:
     """Ours, with as many steps as take no longer than SLOWEST_S."""
-    took = engine.steps(2, 1)
-    most = max(4, int(SLOWEST_S / (took.wall_s / 2)))
+    n, warm = 4, 6  # the first steps load kernels
+    took = engine.steps(n, warm)
+    most = max(n, int(SLOWEST_S * n / took.wall_s))
     steps = min(setup.sizes.steps, most)
     warm = min(setup.sizes.warm, max(1, steps // 5))
     return Racer(
