@@ -14,6 +14,8 @@ import argparse
 import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,7 @@ from typing import Any
 import torch
 from engine import LONGEST, PAD, SHAPES, Stopwatch, Took, matmul_precision, shape, workload
 
+from empslurm.launch.process import KEPT_MEMORY
 from empslurm.train.data import TaskData
 
 PADDED = "AdapterTrainer, padded to 128"
@@ -186,6 +189,40 @@ class Rival:
         return trainer, clock
 
 
+class Apart:
+    """A rival in a process of its own, with the environment of this one less what our own train processes get."""
+
+    def __init__(self, shape_name: str, n_examples: int, *, fair: bool, precision: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in KEPT_MEMORY}
+        words = ["--serve", "--shape", shape_name, "--precision", precision, "--examples", str(n_examples)]
+        words += [] if fair else ["--padded"]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *words, "--threads", str(torch.get_num_threads())],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def steps(self, n: int, warm: int = 1) -> Took:
+        """As Rival's."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(n, warm, file=self.process.stdin, flush=True)
+        return Took(**json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def serve(rival: Rival) -> None:
+    """Train as many steps as each line of stdin says (steps, warm-up), and print what they took."""
+    for line in sys.stdin:
+        took = rival.steps(*map(int, line.split()))
+        print(json.dumps(asdict(took)), flush=True)
+
+
 # ---- several processes on one device --------------------------------------------------------------------------------
 
 
@@ -201,14 +238,23 @@ def wait_for_all(folder: Path, n_processes: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--together", type=Path, required=True, help="a folder in which the processes meet")
-    parser.add_argument("--n", type=int, required=True, help="processes")
+    parser.add_argument("--together", type=Path, help="a folder in which the processes meet")
+    parser.add_argument("--n", type=int, default=1, help="processes")
+    parser.add_argument("--serve", action="store_true", help="train as stdin says, on the CPU")
+    parser.add_argument("--padded", action="store_true", help="as the library's examples have it")
+    parser.add_argument("--examples", type=int, default=1600)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--shape", choices=tuple(SHAPES), default="roberta-base")
     parser.add_argument("--precision", choices=("fp32", "fp32_medium", "bf16"), default="bf16")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--warm", type=int, default=20)
     parser.add_argument("--steps", type=int, default=100)
     given = parser.parse_args()
+    if given.serve:
+        torch.set_num_threads(given.threads)
+        data, fair = workload(given.examples), not given.padded
+        serve(Rival(given.shape, data, torch.device("cpu"), fair=fair, precision=given.precision))
+        return
     cuda, n_cores = torch.cuda.is_available(), os.cpu_count() or 1
     if not cuda:
         torch.set_num_threads(max(1, n_cores // given.n))

@@ -37,10 +37,11 @@ from engine import (
     shape,
     workload,
 )
-from rivals import FAIR, PADDED, Rival
+from rivals import FAIR, PADDED, Apart, Rival
 from scratch import bf16_units
 
 from empslurm.config import Training
+from empslurm.launch.process import KEPT_MEMORY
 from empslurm.tasks import registry
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
@@ -97,27 +98,39 @@ def fair_name(precision: str) -> str:
 
 
 def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Every way and both rivals in turn, round after round, so that a busy machine is busy for all."""
+    """Every way and both rivals in turn, round after round, so that a busy machine is busy for all.
+
+    On a CPU ours has the environment of a train process that empslurm launches, and rivals that of whoever calls this,
+    as they are run; with --same-memory both have ours.
+    """
     cuda = device.type == "cuda"
     steps, warm = (100, 20) if cuda else (given.steps, 1)
     data = workload(32 * (steps if cuda else 50))
     able = [way for way in WAYS if way.precision != "bf16" or bf16_units()]
     ways = [way for way in WAYS if way.name in given.ways] if given.ways else able
     precisions = {way.name: way.precision for way in ways}
-    racers: dict[str, Engine | Rival] = {way.name: Engine(given.shape, way, data, device) for way in ways}
+
+    def rival(precision: str, *, fair: bool) -> Rival | Apart:
+        if cuda or given.same_memory:
+            return Rival(given.shape, data, device, fair=fair, precision=precision)
+        return Apart(given.shape, len(data.table.ids), fair=fair, precision=precision)
+
+    racers: dict[str, Engine | Rival | Apart] = {way.name: Engine(given.shape, way, data, device) for way in ways}
     for precision in dict.fromkeys(rival_precision(way.precision, device) for way in ways):
-        racers[fair_name(precision)] = Rival(given.shape, data, device, fair=True, precision=precision)
+        racers[fair_name(precision)] = rival(precision, fair=True)
         precisions[fair_name(precision)] = precision
-    racers[PADDED], precisions[PADDED] = Rival(given.shape, data, device, fair=False), "fp32"
+    racers[PADDED], precisions[PADDED] = rival("fp32", fair=False), "fp32"
     took: dict[str, list[Took]] = {name: [] for name in racers}
     for racer in racers.values():
-        if isinstance(racer, Engine):
-            racer.steps(1)
+        racer.steps(1)  # processes apart have started then
     for number in range(given.rounds):
         for name, racer in racers.items():
             n = max(1, steps // 2) if name == PADDED and not cuda else steps
-            took[name].append(racer.steps(n, warm if cuda or isinstance(racer, Rival) else 0))
+            took[name].append(racer.steps(n, 0 if isinstance(racer, Engine) and not cuda else warm))
             say(f"round {number + 1} {name}: {took[name][-1].tokens / took[name][-1].wall_s:.0f} tokens/s")
+    for racer in racers.values():
+        if isinstance(racer, Apart):
+            racer.close()
     peaks = {precision: matrix_peak(device, precision) for precision in set(precisions.values())}
     made: dict[str, Any] = {}
     for name in racers:
@@ -310,8 +323,11 @@ def main() -> None:
     parser.add_argument("--pack-shape", choices=tuple(SHAPES), default="minilm", help="of packs and cost")
     parser.add_argument("--lengths", type=int, nargs="+", default=[35, 64, 128, 256], help="of memory, in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--same-memory", action="store_true", help="give rivals on a CPU our allocator settings too")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if not KEPT_MEMORY.items() <= os.environ.items():  # the allocator reads them when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEPT_MEMORY})
     torch.set_num_threads(given.threads)
     if given.child:
         child(*given.child, given.shape)
