@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
     parser.add_argument("--gpu", action="store_true", help="fail every cell with the reason where no GPU can be used")
     parser.add_argument(
-        "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU's memory, that this process may use"
+        "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU memory, for this process"
     )
     given = parser.parse_args(arguments)
 
