@@ -15,6 +15,7 @@ import torch
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
+from empslurm.store import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
 from empslurm.train import memory
@@ -218,6 +219,19 @@ def cell_of(training: Training, seed: int = 1) -> Cell:
         adapter=Adapter(),
         training=training,
     )
+
+
+def claimed(root: RunsRoot, training: Training, n_cells: int) -> list[Member]:
+    """Cells that differ in their seed, so that each has a folder."""
+    members = []
+    for seed in range(1, n_cells + 1):
+        cell = cell_of(training, seed)
+        folder = root.cell(cell.id)
+        folder.create(cell)
+        claim = folder.take(local_liveness)
+        assert claim is not None
+        members.append(Member(cell=cell, folder=folder, claim=claim))
+    return members
 
 
 def random_bank(encoder: Encoder, n_cells: int, *, stacked: bool, first_seed: int = 0) -> Bank:

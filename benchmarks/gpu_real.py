@@ -12,14 +12,14 @@ from typing import Any
 
 import processes
 import torch
-from engine import cell_of, local_accelerator, random_bank, random_encoder, shape, workload
+from engine import claimed, local_accelerator, random_bank, random_encoder, shape, workload
 from gpu_speed import BASELINE, NO_TIME, Keep, Left, Setup, free_memory
 from rivals import FAIR
 from scratch import Scratch, scratch
 from training import N_TASKS, STUDIES, arithmetic, floor_hours, study_hours
 
 from empslurm.config import Training
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store import RunsRoot
 from empslurm.train import memory
 from empslurm.train.evaluate import predict
 from empslurm.train.loop import Member, Settings, Trainer
@@ -180,19 +180,6 @@ def finish(trainer: Trainer, member: Member) -> None:
     for part in ("validation", "test"):
         predict(trainer.model, [place], data, data.rows[part], trainer.accelerator)
     trainer.model.save(place, "task", data.task.labels, member.folder.path / "output")
-
-
-def claimed(root: RunsRoot, training: Training, n_cells: int) -> list[Member]:
-    """Cells that differ in their seed, so that each has a folder."""
-    members = []
-    for seed in range(1, n_cells + 1):
-        cell = cell_of(training, seed)
-        folder = root.cell(cell.id)
-        folder.create(cell)
-        claim = folder.take(local_liveness)
-        assert claim is not None
-        members.append(Member(cell=cell, folder=folder, claim=claim))
-    return members
 
 
 # ---- projection -----------------------------------------------------------------------------------------------------

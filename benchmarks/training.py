@@ -4,8 +4,8 @@
     python benchmarks/training.py --rounds 6 --threads 2 --parts speed packs memory cost projection
 
 Parts: `speed` (real tokens/s, share of the matrix peak, ratios to both of rivals.py, the fair one first), `packs`
-(1 to 17 cells), `memory` (peak of a process), `cost` (against length and data size), `projection` (hours of the paper's
-grid). On a GPU `make gpu` measures more.
+(1 to 17 cells), `memory` (peak of a process), `cost` (against length and data size), `checkpoint` (what training waits
+for it), `projection` (hours of the paper's grid). On a GPU `make gpu` measures more.
 
 Wall time says what a user waits; on a machine shared with others the processor time of one thread is the steadier.
 """
@@ -20,6 +20,8 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from engine import (
     Engine,
     Took,
     Way,
+    claimed,
     matrix_peak,
     operations_per_token,
     shape,
@@ -42,10 +45,11 @@ from scratch import bf16_units
 
 from empslurm.config import Training
 from empslurm.launch.process import KEPT_MEMORY
+from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
-PARTS = ("speed", "packs", "memory", "cost", "projection")
+PARTS = ("speed", "packs", "memory", "cost", "checkpoint", "projection")
 N_TASKS = 18
 TRAINED = 0.8  # share of a task's examples in its training part
 # Seeds, and the fractions of a target's training part, of manifests/full_grid.yaml and full_study.yaml.
@@ -256,6 +260,27 @@ def arithmetic(study: str) -> str:
         f"{N_TASKS - 1} packed cells) / (1 - share of evaluation); {TRAINED} of the examples are trained on, "
         f"{MEAN_TOKENS} tokens each"
     )
+
+
+def checkpoint(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Milliseconds per cell of a pack of 17: what the loop waits for a checkpoint, and until its file is there."""
+    n_cells = 17
+    engine = Engine(given.shape, Way(name="fp32"), workload(32), device, n_cells=n_cells)
+    trainer, waits, wholes = engine.trainer, [], []
+    engine.steps(1)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.members = claimed(RunsRoot(Path(folder)), trainer.training, n_cells)
+        for number, member in enumerate(trainer.members):
+            member.best = {name: value.clone() for name, value in trainer.of(number).items()}
+        for _ in range(given.rounds + 1):
+            began = time.perf_counter()
+            trainer.checkpoint()
+            waits.append(1000 * (time.perf_counter() - began) / n_cells)
+            trainer.settle()
+            wholes.append(1000 * (time.perf_counter() - began) / n_cells)
+    mib = sum(value.nbytes for value in trainer.model.free.values()) / n_cells * 4 / 2**20
+    made = {"waited_ms": statistics.median(waits[1:]), "written_ms": statistics.median(wholes[1:]), "mib": mib}
+    return {"n_cells": n_cells, **made, "first_waited_ms": waits[0]}
 
 
 def projection(given: argparse.Namespace, measured: dict[str, Any]) -> dict[str, Any]:
