@@ -4,10 +4,10 @@
     python3 benchmarks/gpu.py --seconds 480 [--backbone FOLDER] [--out FILE] [--parts correctness speed ...]
 
 Every figure is printed and saved as soon as it is there, so an interrupted run keeps what it had; a run of some parts
-only goes on with the file. A part that would not
-fit the seconds that are left is told as not run; one that fails does not stop the next. Exit code 1: a check of
-correctness found a difference, or something failed. Without a CUDA device the parts that a CPU can run are run at tiny
-size, and the results go to a temporary file: figures of a CPU never pose as a GPU's.
+goes on with the file and keeps the other parts. A part that would not fit the seconds that are left is told as not run;
+one that fails does not stop the next. Exit code 1: a check of correctness found a difference, or something failed.
+Without a CUDA device the parts that a CPU can run are run at tiny size, and the results go to a temporary file: figures
+of a CPU never pose as a GPU's.
 Real data is taken from EMPSLURM_DATA where that has the Epitome and News files, else the sample is invented.
 """
 

@@ -81,17 +81,19 @@ def run_packs(
     if len(mixed) > 1:
         raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
     # Unless it is told that there is no GPU, several processes on a CPU would each believe to be the only one.
+    problem = no_gpu() if gpu else None
+    on_gpu = problem is None and torch.cuda.is_available()
     accelerator = Accelerator(
         mixed_precision=mixed.pop() if mixed else "no",
-        cpu=not torch.cuda.is_available(),
+        cpu=not on_gpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
-    if torch.cuda.is_available():
+    if on_gpu:
         torch.cuda.set_per_process_memory_fraction(settings.memory_share, accelerator.device)
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
-    node.problem = no_gpu() if gpu else None
+    node.problem = problem
     for cells in (cells for pack in packs for cells in alike(pack.cells, root)):
         if stop():
             tally.interrupted = True
@@ -207,9 +209,9 @@ def _can_start(member: Member, node: Node, lost: Lost) -> bool:
 
 
 def no_gpu() -> DeviceError | None:
-    """Why no GPU can be used here; None when one can."""
+    """Why this process cannot use its GPU; None when it can."""
     try:
-        torch.zeros(1, device="cuda")
+        torch.zeros(1, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     except Exception as error:  # a broken driver has many
         reason = (str(error) or type(error).__name__).splitlines()[0]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
