@@ -40,7 +40,7 @@ def test_values_of_the_shipped_profiles():
     assert (cluster.partition, cluster.gpus, cluster.cpus, cluster.mem_gb, cluster.time) == ("batch", 0, 2, 1.5, 20)
     single = load_profile(SLURM / "example-single-gpu.yaml")
     assert (single.time, single.pack_size) == (480, None)
-    assert single.mail == Mail(user="me@example.org", type=("FAIL", "TIME_LIMIT"))
+    assert single.mail == Mail(user="me@example.org", type=())
     assert single.setup == ("module load cuda/12.4", "source .venv/bin/activate")
     assert single.environment == {"HF_HUB_OFFLINE": "1"}
     several = load_profile(SLURM / "example-multi-gpu.yaml")
@@ -83,6 +83,22 @@ def test_time_is_read_as_slurm_writes_it(tmp_path, text, minutes):
         ("time: 2\nsignal_lead_s: 120", "signal_lead_s must be at most half of time (2 min), but is 120 s"),
         ("requeues: 1000", "requeues must be an integer"),
         ("precision: bf16", "precision must be a known key"),
+        ("gres: 'gpu:1 --x'", "gres must be generic resources such as gpu:a100:2"),
+        ("gres: gpu:a100:2\ngpus: 2", "gpus must be left out where gres asks for GPUs (gpu:a100:2)"),
+        ("gres: gpu:a100:99", "gres must ask for at most 64 GPUs, but asks for 99"),
+        ("gpu_type: a100", "gpu_type must stand beside gpus, which says how many"),
+        ("mem_gb: 8\nmem_per_cpu_gb: 2", "mem_per_cpu_gb must be left out where mem_gb is given"),
+        ("cpus: 4\ncpus_per_pack: 8", "cpus_per_pack must be at most cpus (4), but is 8"),
+        ("comment: 'a\"b'", "comment must be plain words"),
+        ("begin: $(id)", "begin must be a time such as now+1hour"),
+        ("sbatch: {-C: x}", "must be an option of sbatch in full and without its dashes"),
+        ("sbatch: {partition: x}", "write `partition:` instead"),
+        ("sbatch: {mem: 4G}", "sbatch.mem must be left to the profile's own field mem_gb"),
+        ("sbatch: {output: x}", "sbatch.output must be left to empslurm, since logs are found by their names"),
+        ("sbatch: {outp: x}", "sbatch.outp must be left to empslurm"),
+        ("sbatch: {job-name: x}", "since jobs are recognised by their names"),
+        ("sbatch: {core-spec: false}", "remove it: an option not given is off"),
+        ('sbatch: {core-spec: "a\'b"}', "sbatch.core-spec must be one line without quotes"),
     ],
 )
 def test_each_problem_has_its_fix(tmp_path, line, sentence):
@@ -91,6 +107,28 @@ def test_each_problem_has_its_fix(tmp_path, line, sentence):
     (problem,) = caught.value.problems
     assert sentence in problem
     assert "x.yaml:" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gres: gpu:a100:2", {"gpus": 2}),
+        ("gres: gpu", {"gpus": 1}),
+        ("gres: gpu:2,lscratch:50", {"gpus": 2}),
+        ("gres: gpu:a100:1,gpu:v100:2", {"gpus": 3}),
+        ("gres: lscratch:50\ngpus: 1", {"gpus": 1}),
+        ("gpus: 2\ngpu_type: a100", {"gpus": 2, "gpu_type": "a100"}),
+        ("mem_per_cpu_gb: 2", {"mem_gb": None, "mem_per_cpu_gb": 2.0}),
+        ("mem_gb: null", {"mem_gb": None}),
+        ("exclusive: true\ncpus_per_pack: 8", {"exclusive": True, "cpus_per_pack": 8}),
+        ("sbatch: {core-spec: 2, contiguous: true}", {"sbatch": {"core-spec": 2, "contiguous": True}}),
+        ("mail: {user: me}", {"mail": Mail(user="me", type=())}),
+        ("nice: 100\nwckey: lab\nreservation: course\nlicenses: matlab:1\nbegin: now+1hour", {"nice": 100}),
+    ],
+)
+def test_what_sites_demand_can_be_said(tmp_path, line, expected):
+    found = load(tmp_path, f"kind: slurm\n{line}\n")
+    assert {name: getattr(found, name) for name in expected} == expected
 
 
 def test_a_local_profile_refuses_what_only_slurm_heeds(tmp_path):
