@@ -2,6 +2,7 @@
 
 runs/cells/<id>/cell.json               identity, written once
                 claims/0001.json        who runs it; the highest number holds the cell, older ones are history
+                claims/0001.beat        when its process last said that it lives
                 checkpoint/             sealed files, the last good one kept until the next is verified
                 metrics.jsonl           one line per evaluation, for people who watch
                 progress.json           where training stands, replaced every few seconds
@@ -38,7 +39,7 @@ from empslurm.errors import ClaimLostError, DamagedError, StoreError, UnknownCel
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
 CLAIM_FILE = re.compile(r"[0-9]{4,9}\.json")
 OUTPUT = re.compile(r"output-[0-9]{4,9}")
-HEARTBEAT_STALE_S = 900.0  # a claim of another host that no scheduler knows: after this silence it is lost
+HEARTBEAT_STALE_S = 900.0  # a claim whose process cannot be seen: after this silence it is lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class Claim:
     restart_count: int = 0
     log: str | None = None  # the file that the process writes what it says to
     kernel: str = ""  # boot and process name space: hosts, and containers on one host, may share a name
+    job_name: str | None = None  # with a nonce; ids of jobs may occur again
+    cluster: str | None = None  # that has the job
 
     @property
     def who(self) -> str:
@@ -139,7 +142,14 @@ class CellDir:
         return _read_claim(there[-1]) if there else None
 
     def take(
-        self, alive: Liveness, *, job_id: str | None = None, restart_count: int = 0, log: str | None = None
+        self,
+        alive: Liveness,
+        *,
+        job_id: str | None = None,
+        restart_count: int = 0,
+        log: str | None = None,
+        job_name: str | None = None,
+        cluster: str | None = None,
     ) -> Claim | None:
         """Claim the cell for this process, or return None when it is done or a living process holds it.
 
@@ -148,9 +158,12 @@ class CellDir:
         if self.tidy():
             return None
         last = self.claim()
-        if last is not None and not self._released(last) and not self._mine_before(last, job_id, restart_count):
-            newer_self = job_id is not None and last.job_id == job_id and last.restart_count > restart_count
-            if newer_self or self.holder_lives(last, alive):
+        if last is not None and not self._released(last):
+            of_this_job = job_id is not None and (last.job_id, last.job_name) == (job_id, job_name)
+            # Slurm started this very job again, so that its earlier start is over.
+            over = of_this_job and last.restart_count < restart_count
+            newer_self = of_this_job and last.restart_count > restart_count
+            if newer_self or (not over and self.holder_lives(last, alive)):
                 return None
         pid = os.getpid()
         claim = Claim(
@@ -164,6 +177,8 @@ class CellDir:
             restart_count=restart_count,
             log=log,
             kernel=kernel(),
+            job_name=job_name,
+            cluster=cluster,
         )
         path = self.path / "claims" / f"{claim.number:04d}.json"
         if not files.create_exclusive(path, files.to_json(asdict(claim))):
@@ -174,11 +189,6 @@ class CellDir:
         files.sweep(self.path / "checkpoint")
         return claim
 
-    @staticmethod
-    def _mine_before(last: Claim, job_id: str | None, restart_count: int) -> bool:
-        """Whether a claim is that of an earlier start of this very job: Slurm started it again, so that one is over."""
-        return job_id is not None and last.job_id == job_id and last.restart_count < restart_count
-
     def release(self, claim: Claim) -> None:
         """Say that the claim's process is through with the cell, whatever came of it.
 
@@ -186,21 +196,34 @@ class CellDir:
         """
         with contextlib.suppress(StoreError):
             files.create_exclusive(self.path / "claims" / f"{claim.number:04d}.released", b"")
+        with contextlib.suppress(OSError):
+            (self.path / "claims" / f"{claim.number:04d}.beat").unlink(missing_ok=True)
 
     def _released(self, claim: Claim) -> bool:
         return (self.path / "claims" / f"{claim.number:04d}.released").exists()
 
+    def beat(self, claim: Claim) -> None:
+        """Say that the claim's process lives, for those who cannot see it; a beat that fails is not missed."""
+        with contextlib.suppress(StoreError):
+            files.write_json(self.path / "claims" / f"{claim.number:04d}.beat", {"time": time.time()})
+
     def holder_lives(self, claim: Claim, alive: Liveness) -> bool:
         """Whether the claim's process lives; where nobody can tell, a stale heartbeat decides."""
+        known = self._known(claim, alive)
+        return self._silence_s(claim) < HEARTBEAT_STALE_S if known is None else known
+
+    @staticmethod
+    def _known(claim: Claim, alive: Liveness) -> bool | None:
         known = alive(claim)
-        if known is None:
-            known = local_liveness(claim)
-        if known is None:
-            now = time.time()
-            beats = (claim.started, float(self.progress().get("time", 0.0)))
-            # A beat from the future is a clock that is wrong or a file that lies: it counts for nothing.
-            known = any(now - HEARTBEAT_STALE_S < beat < now + HEARTBEAT_STALE_S for beat in beats)
-        return known
+        return local_liveness(claim) if known is None else known
+
+    def _silence_s(self, claim: Claim) -> float:
+        """Seconds since the claim's last sign of life."""
+        now = time.time()
+        beat = _numbers(self.path / "claims" / f"{claim.number:04d}.beat")
+        beats = (claim.started, *(note.get("time", 0.0) for note in (beat, self.progress())))
+        # A beat from the future is a clock that is wrong or a file that lies: it counts for nothing.
+        return min((max(0.0, now - beat) for beat in beats if beat < now + HEARTBEAT_STALE_S), default=math.inf)
 
     def check(self, claim: Claim) -> None:
         """Raise ClaimLostError unless `claim` still holds the cell. Called before every commit."""
@@ -219,11 +242,7 @@ class CellDir:
 
     def progress(self) -> dict[str, float]:
         """The numbers of the progress note; empty when there is none that can be read."""
-        try:
-            note = files.read_object(self.path / "progress.json")
-        except (FileNotFoundError, StoreError):
-            return {}
-        return {key: value for key, value in note.items() if _is_number(value)}
+        return _numbers(self.path / "progress.json")
 
     # ---- outcome ------------------------------------------------------------------------------------------------
 
@@ -330,12 +349,25 @@ class CellDir:
             return CellState(state="failed", why=str(error))
         if claim is None:
             return CellState(state="pending")
-        if not self._released(claim) and self.holder_lives(claim, alive):
-            return CellState(state="running", why=claim.who, claim=claim)
+        if not self._released(claim):
+            known = self._known(claim, alive)
+            silence_s = self._silence_s(claim)
+            if known or (known is None and silence_s < HEARTBEAT_STALE_S):
+                unseen = "" if known else f", which cannot be seen; its last sign of life is {silence_s:.0f} s old"
+                return CellState(state="running", why=f"{claim.who}{unseen}", claim=claim)
         failure = self.error()
         if failure is not None and failure.get("claim") == claim.number:
             return CellState(state="failed", why=f"{failure.get('class')}: {failure.get('message')}", claim=claim)
         return CellState(state="lost", why=f"{claim.who} ended without a result", claim=claim)
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """The numbers of a small note; empty when there is none that can be read."""
+    try:
+        note = files.read_object(path)
+    except (FileNotFoundError, StoreError):
+        return {}
+    return {key: value for key, value in note.items() if _is_number(value)}
 
 
 def _sealed(value: Mapping[str, Any]) -> bool:
@@ -388,7 +420,8 @@ def _read_claim(path: Path) -> Claim:
     number = int(path.stem)
     try:
         value = {**files.read_object(path), "number": number}
-        if all(isinstance(value.get(name), kind) for name, kind in CLAIM_FIELDS.items()):
+        given = {**NEWER_CLAIM_FIELDS, **value}
+        if all(isinstance(given.get(name), kind) for name, kind in CLAIM_FIELDS.items()):
             return Claim(**value)
     except (DamagedError, FileNotFoundError, TypeError):  # absent: a link to nowhere
         pass
@@ -407,7 +440,11 @@ CLAIM_FIELDS: Mapping[str, type | UnionType] = {
     "job_id": str | None,
     "restart_count": int,
     "log": str | None,
+    "kernel": str,
+    "job_name": str | None,
+    "cluster": str | None,
 }
+NEWER_CLAIM_FIELDS: Mapping[str, object] = {"kernel": "", "job_name": None, "cluster": None}  # absent from old claims
 
 
 class RunsRoot:

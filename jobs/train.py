@@ -14,6 +14,7 @@ from empslurm.errors import EmpslurmError
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
 from empslurm.launch.local import EXIT_INTERRUPTED
+from empslurm.launch.states import queue_of
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 
@@ -35,17 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
     from empslurm.train.loop import Settings
     from empslurm.train.run import run_packs
 
+    root = RunsRoot(given.runs)
     try:
         submitted = submissions.load(given.submission, given.pack)
         chosen = [pack for pack in (pack.without(given.without) for pack in submitted.packs) if pack.cells]
         tally = run_packs(
             chosen,
-            root=RunsRoot(given.runs),
+            root=root,
             data_root=submitted.data_root,
             registry=registry(submitted.cards),
             settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60, memory_share=given.memory_share),
             gpu=given.gpu,
-            alive=lambda claim: liveness()(claim),  # asked anew each time: other jobs start and end meanwhile
+            alive=liveness(queue_of(root)),
             identity=job_identity(),
             say=lambda line: print(line, flush=True),
             others=_trials(given.submission) if any(cell.kind == "trial" for cell in submitted.cells) else (),

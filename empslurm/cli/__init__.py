@@ -13,6 +13,7 @@ from pathlib import Path
 import empslurm
 from empslurm.cli.output import Output
 from empslurm.errors import EmpslurmError, ManifestError
+from empslurm.launch import environment
 
 # verb -> (module of empslurm.cli, one line for --help); a module is imported when its verb is called
 VERBS: dict[str, tuple[str, str]] = {
@@ -34,6 +35,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "search": ("search", "a hyper-parameter search: report what it found, freeze its winners as a preset"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
+
+CLOSED = 0o007  # texts and what is predicted of them are nobody else's business, whatever the user's umask allows
 
 Handler = Callable[[argparse.Namespace, Output], int]
 
@@ -76,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.runs = getattr(given, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
     given.data = getattr(given, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
     out = Output(json=getattr(given, "json", False))
+    environment.forget_ranks()
+    os.umask(os.umask(0o077) | CLOSED)
     try:
         handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[given.verb][0]}").run
         return handler(given, out)

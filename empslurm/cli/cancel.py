@@ -9,7 +9,6 @@ from empslurm.cli.output import Output
 from empslurm.errors import SchedulerError
 from empslurm.launch import control, states
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import Queue
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -17,25 +16,29 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
-    from empslurm.launch.slurm import look_for
+    from empslurm.launch.slurm import is_here, look_for
 
     plan, root = common.load_plan(given)
+    submissions.cancel(root, plan.manifest.name)  # first: a `submit` that waits for room would fill what becomes free
     _, unresolved = submissions.scan(root)
     for marker in unresolved:  # a submission that was cut off, or is still under way
         array = submissions.load_array(marker)
-        job_id = look_for(array)
+        job_id = look_for(array) if is_here(array) else None
         if job_id:
             array.resolve(job_id)
-    queue = Queue()
+    queue = states.queue_of(root)
     if queue.jobs is None:
         raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")
     jobs = states.jobs_of_cells(root, queue)
     ours = {jobs[cell].id: jobs[cell].runs for cell in plan.by_id if cell in jobs}
     control.cancel(sorted(ours))
     n_running = sum(ours.values())
-    value = {"manifest": plan.manifest.name, "jobs": sorted(ours), "n_running": n_running}
+    hidden = states.unseen([cell for cell in plan.by_id if cell not in jobs], root, queue)
+    value = {"manifest": plan.manifest.name, "jobs": sorted(ours), "n_running": n_running, "unseen": list(hidden)}
     out.document(value)
     out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
+    for why, n_cells in hidden.items():
+        out.line(f"{n_cells} cells may be queued or run unseen: {why}", style="yellow")
     if ours:
         out.line("the same `submit` goes on from their checkpoints")
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 from empslurm.cells import differences
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
-from empslurm.launch.find import find_cell, newest_log
+from empslurm.launch.find import find_cell, log_of_job, newest_log
 from empslurm.launch.states import states
 from empslurm.store import CellDir, RunsRoot
 
@@ -76,9 +76,11 @@ def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
     return [(prefix, str(value))]
 
 
-def _logs(folder: CellDir, root: RunsRoot, out: Output, *, follow: bool) -> int:
-    """Print the log of the newest attempt; when following, move on to the next attempt's file."""
-    path = newest_log(folder, root)
+def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
+    """Print the log of the newest attempt, or of the job that is named; when following, move on to the next file."""
+    named = log_of_job(root, name)
+    folder, path = named or (find_cell(root, name), None)
+    path = path or newest_log(folder, root)
     if path is None and not follow:
         raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
     position = 0
@@ -126,12 +128,12 @@ def _explain(one: CellDir, two: CellDir, out: Output) -> int:
 
 def run(given: argparse.Namespace, out: Output) -> int:
     root = RunsRoot(given.runs)
-    folder = find_cell(root, given.cell)
     try:
+        if given.verb == "logs":
+            return _logs(given.cell, root, out, follow=given.follow)
+        folder = find_cell(root, given.cell)
         if given.verb == "show":
             return _show(folder, root, out)
-        if given.verb == "logs":
-            return _logs(folder, root, out, follow=given.follow)
         return _explain(folder, find_cell(root, given.other), out)
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

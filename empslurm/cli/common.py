@@ -14,7 +14,7 @@ from empslurm.cli import advice
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
-from empslurm.launch.liveness import Queue
+from empslurm.launch.queue import Queue
 from empslurm.manifest import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
 from empslurm.profile import Profile, load_profile, profiles

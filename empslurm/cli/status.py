@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,9 @@ from empslurm import files
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.launch import cost, policy
-from empslurm.launch.liveness import Queue
+from empslurm.launch.endings import endings
+from empslurm.launch.queue import Job, Queue
+from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
 from empslurm.searches import finished_trials
@@ -20,7 +23,8 @@ from empslurm.store import CellState, RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
 MAX_LEFT_S = 1e9  # what a damaged progress note may claim at most
-REFRESH_S = 2.0
+REFRESH_S = 2.0  # files are looked at so often,
+ASK_EVERY_S = 15.0  # and Slurm at most so often: many people watch, and one controller answers
 SHOWN = 20  # rows of running cells and of queued jobs for people
 
 
@@ -29,22 +33,25 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--watch", action="store_true", help="refresh until nothing runs or is queued any more")
 
 
-def summary(plan: Plan, root: RunsRoot) -> dict[str, Any]:
+def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
     """Counts by state and target, running cells with their progress, failures with their last line, what was spent."""
-    queue = Queue()
     states = common.states(plan, root, queue)
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
-    running, failed, waiting = [], [], dict[str, int]()
+    running, failed, queued, idle = [], [], dict[str, str](), []
     for cell in plan.cells:
         state = states[cell.id]
         by_target.setdefault(cell.target, dict.fromkeys(STATES, 0))[state.state] += 1
         if state.state == "running":
             running.append(_running(cell.id, state, root))
         elif state.state == "queued":
-            waiting[state.why] = waiting.get(state.why, 0) + 1
+            queued[cell.id] = state.why
         elif state.state == "failed":
             kind, _, message = state.why.partition(": ")
             failed.append({"id": cell.id, "class": kind, "why": message or kind})
+        elif state.state in ("pending", "lost"):
+            idle.append(cell.id)
+    ended = endings(idle, root, queue)
+    jobs = jobs_of_cells(root, queue) if queued else {}
     searched = {"studies": studies(plan, states, root)} if plan.manifest.search is not None else {}
     totals = {name: sum(row[name] for row in by_target.values()) for name in STATES}
     return {
@@ -53,12 +60,25 @@ def summary(plan: Plan, root: RunsRoot) -> dict[str, Any]:
         "targets": by_target,
         **searched,
         "running": running,
-        "queued": [{"why": why, "n_cells": n} for why, n in waiting.items()],
+        "queued": [{"why": why, "n_cells": n} for why, n in Counter(queued.values()).items()],
+        "never": never([jobs[cell] for cell in queued if cell in jobs]),
         "failed": failed,
+        "died_early": [
+            {"id": cell, "job": row[0].job_id, "log": str(row[0].log), "why": row[0].why}
+            for cell, row in ended.early.items()
+        ],
+        "saved": sorted(ended.saved),
+        "unseen": [{"why": why, "n_cells": n} for why, n in unseen(idle, root, queue).items()],
         "queue_answers": queue.jobs is not None if root.submissions.is_dir() else None,
         "held": held(root, plan.manifest.name),
         "spent": asdict(cost.spent(cost.journals(root, plan.manifest.name))),
     }
+
+
+def never(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Of jobs by cell, those that can never start as they are: the reason, what to do, how many cells."""
+    stuck = Counter((job.reason.strip("()"), job.fix) for job in jobs if job.fix is not None)
+    return [{"reason": reason, "fix": fix, "n_cells": n} for (reason, fix), n in stuck.items()]
 
 
 def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, dict[str, int]]:
@@ -127,6 +147,17 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     if value["queued"]:
         out.table("", ("queued", "cells"), [(item["why"], item["n_cells"]) for item in value["queued"][:SHOWN]])
         _and_more(value["queued"], out)
+    for item in value["never"]:
+        out.line(
+            f"{item['n_cells']} cells wait for jobs that can never start, {item['reason']}: {item['fix']}", style="red"
+        )
+    if value["died_early"]:
+        died = Counter(item["why"] for item in value["died_early"])
+        out.table("", ("died before they started", "cells"), died.most_common(SHOWN))
+    if value["saved"]:
+        out.line(f"{len(value['saved'])} cells were saved when their jobs ended: the next `submit` goes on from there")
+    for item in value["unseen"]:
+        out.line(f"{item['n_cells']} cells may be queued or run unseen: {item['why']}", style="yellow")
     if value["failed"]:
         out.table("", ("failed", "cells", "such as", "last line"), _failures(value["failed"]))
     if value["queue_answers"] is False and value["totals"]["done"] != sum(value["totals"].values()):
@@ -169,23 +200,25 @@ def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
 
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
-    value = summary(plan, root)
+    queue = queue_of(root, every_s=ASK_EVERY_S if given.watch else 0.0)
+    value = summary(plan, root, queue)
     if given.watch:
-        value = _watch(plan, root, value, out)
+        value = _watch(plan, root, queue, value, out)
     out.document(value)
     if not (given.watch and not out.json and out.console().is_terminal):
         show(value, out)
-    return 0
+    return 1 if given.watch and value["never"] else 0
 
 
-def _watch(plan: Plan, root: RunsRoot, value: dict[str, Any], out: Output) -> dict[str, Any]:
-    """Redraw until nothing runs or is queued. In a pipe: wait without drawing."""
+def _watch(plan: Plan, root: RunsRoot, queue: Queue, value: dict[str, Any], out: Output) -> dict[str, Any]:
+    """Redraw until nothing runs, and nothing is queued that may ever start. In a pipe: wait without drawing."""
     drawn = out.console().is_terminal and not out.json
     while True:
         if drawn:
             out.console().clear()
             show(value, out)
-        if not value["totals"]["running"] and not value["totals"]["queued"]:
+        stuck = sum(item["n_cells"] for item in value["never"])
+        if not value["totals"]["running"] and value["totals"]["queued"] == stuck:
             return value
         time.sleep(REFRESH_S)
-        value = summary(plan, root)
+        value = summary(plan, root, queue)

@@ -14,10 +14,12 @@ from empslurm.cli.output import Output
 from empslurm.cli.prepare import prepare_all
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import local, snapshot, submission
-from empslurm.launch.liveness import Queue, liveness
+from empslurm.launch.endings import endings, repeated
+from empslurm.launch.liveness import liveness
 from empslurm.launch.lock import submitting
+from empslurm.launch.queue import Queue
 from empslurm.launch.share import share
-from empslurm.launch.states import jobs_of_cells
+from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.plan import Pack, Plan, counts, decide, packs
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
@@ -39,9 +41,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if profile.kind == "local":
         local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
         return _decide_and_run(given, profile, out)
-    from empslurm.launch.slurm import reconcile
+    from empslurm.launch.slurm import reconcile, refuse_percent
 
     root = RunsRoot(given.runs)
+    refuse_percent(root)
     with submitting(root, out.say, wait=not given.no_wait):
         reconcile(root, out.say)
         return _decide_and_run(given, profile, out)
@@ -50,7 +53,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
 def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) -> int:
     """What is missing, said and sent."""
     plan, root = common.load_plan(given)
-    queue = Queue()
+    queue = queue_of(root)
     if profile.kind == "slurm" and queue.jobs is None:
         raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
     decisions = decide(plan, common.states(plan, root, queue), rerun_failed=given.verb == "resume")
@@ -70,11 +73,33 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
         out.document({"manifest": plan.manifest.name, "submitted": 0, "decisions": tally})
         out.line("nothing to run" if not skipped else "nothing more to run")
         return 0 if all(item.coming for item in skipped) else 1
+    if profile.kind == "slurm":
+        _look_back(wanted, profile, root, queue, given.verb, out)
     common.warn(wanted, profile, out)
     prepare_all(plan, root, given, out)
     if profile.kind == "slurm":
         return _send(plan, wanted, profile, root, given, queue, out)
     return _run_here(plan, wanted, profile, root, given.data, out)
+
+
+def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: Queue, verb: str, out: Output) -> None:
+    """What became of earlier jobs of these cells. Raises SchedulerError where the next would die as they did."""
+    from empslurm.launch.slurm import script_digest
+
+    names = [cell.id for cell in wanted]
+    for why, n_cells in unseen(names, root, queue).items():
+        out.warn(f"{n_cells} of these cells may be queued or run unseen, and would be sent again: {why}")
+    early = endings(names, root, queue).early
+    twice = repeated(early, script_digest(profile))
+    if twice and verb != "resume":
+        last, before = twice
+        raise SchedulerError(
+            f"jobs must start on their nodes, but {before.job_id} and {last.job_id} ended before they started, both "
+            f"saying: {last.line or 'nothing'}; see {last.log}, mend it (`setup`, `python` or `partition` in "
+            f"{profile.name}.yaml, or the site), then run `empslurm resume`"
+        )
+    for row in list(early.values())[:1]:
+        out.warn(f"{row[0].why}; so did jobs of {len(early)} cells in all, which are sent again")
 
 
 def _send(
@@ -99,6 +124,7 @@ def _send(
     sender = Sender(root, made, profile, code, waiting_for=waiting_for, wait=not given.no_wait, say=out.say)
     sent = sender.send()
     n_sent = len(grouped) - sent.n_left
+    stuck = _stuck(root, sent.jobs)
     value = {
         "manifest": manifest.name,
         "submission": made.id,
@@ -106,13 +132,27 @@ def _send(
         "packs": n_sent,
         "packs_left": sent.n_left,
         "jobs": list(sent.jobs),
+        "cancelled": sent.cancelled,
+        "never": stuck,
     }
     out.document(value)
+    if sent.cancelled:
+        out.line(f"{manifest.name}: cancelled while it was being sent; its jobs are cancelled too", style="yellow")
+        return 1
     out.line(f"{manifest.name}: {n_sent} packs of {len(wanted)} cells are queued as {len(sent.jobs)} arrays")
+    for reason, fix in stuck.items():
+        out.line(f"some can never start, {reason}: {fix}; then `cancel` and submit again", style="red")
     if sent.n_left:
         out.line(f"{sent.n_left} packs wait for room in the queue: run the same command again later", style="yellow")
     out.line(f"see `empslurm status {given.manifest} --watch`")
-    return 0
+    return 1 if stuck else 0
+
+
+def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
+    """Why some of the arrays just sent can never start, with what to do; one look at the queue."""
+    jobs = queue_of(root).jobs or {}
+    mine = (job for job in jobs.values() if job.id.partition("_")[0] in sent)
+    return {job.reason.strip("()"): job.fix for job in mine if job.fix is not None}
 
 
 def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_root: Path, out: Output) -> int:  # type: ignore[type-arg]
@@ -123,7 +163,7 @@ def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_r
     made = submission.create(root, manifest.name, data_root, manifest.cards, grouped)
     with _bar(root, made, len(slots), out) as look:
         status = local.run(root, made, profile, slots, look=look, say=out.say)
-    after = {cell.id: root.cell(cell.id).state(liveness()) for cell in made.cells}
+    after = {cell.id: root.cell(cell.id).state(liveness(queue_of(root))) for cell in made.cells}
     tally = counts([state.state for state in after.values()])
     failed = {cell: state.why for cell, state in after.items() if state.state == "failed"}
     out.document({"manifest": manifest.name, "submitted": len(made.cells), "states": tally, "failed": failed})

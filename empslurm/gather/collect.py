@@ -14,6 +14,7 @@ from empslurm.gather.groups import Place, describe, groups
 from empslurm.gather.verify import PARTS, column
 from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
+from empslurm.launch.states import queue_of
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
 from empslurm.tasks import Registry, overlap
@@ -146,7 +147,7 @@ def gather(
 def _missing(
     root: RunsRoot, plan: Plan | None, absent: Sequence[str], refused: Mapping[str, str], there: set[str]
 ) -> tuple[Missing, ...]:
-    alive = liveness()
+    alive = liveness(queue_of(root))
     found = []
     for cell in absent:
         state, why = "pending", "never started"

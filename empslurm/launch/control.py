@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 from empslurm.errors import SchedulerError
+from empslurm.launch import environment
 
 COMMAND_TIMEOUT_S = 120
 DEFAULT_MAX_ARRAY = 1001  # Slurm's own default of MaxArraySize
 PATIENCE_S = 600.0
 RETRY_S = 5.0
+# Slurm's own sentences for a controller that cannot be reached or cannot take more just now.
 AWAY = re.compile(
-    r"unable to contact|connection refused|connect failure|timed out|zero bytes|temporarily|communication|"
-    r"try again|not responding|socket|controller|slurmctld",
+    r"unable to contact slurm|unable to establish c\w+|communication connection failure|connection (refused|timed out)|"
+    r"(message|communication) \w+ failure|\((connect|send|receive|shutdown) failure\)|socket timed out|zero bytes were|"
+    r"backup controller in standby|temporarily un(able|available)|timed out after \d",
     re.IGNORECASE,
 )
+# sbatch gives Slurm's verdict last; what stands before it may be a site's own words to its users.
+VERDICT = re.compile(r"(?:job submission failed|allocation failure): ?(.*)", re.IGNORECASE)
 
 
-def run(*command: str) -> tuple[bool, str]:
-    """Whether a command succeeded, and what it said."""
+def is_away(said: str) -> bool:
+    """Whether a command failed for want of a controller, so that it may succeed later."""
+    verdicts = VERDICT.findall(said)
+    return AWAY.search(verdicts[-1] if verdicts else said) is not None
+
+
+def run(*command: str, text: str | None = None) -> tuple[bool, str]:
+    """Whether a command succeeded, and what it said. `text`: what it is given to read."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+            env=environment.for_slurm(os.environ),
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return False, str(error)
     return done.returncode == 0, (done.stdout if done.returncode == 0 else done.stderr).strip()
@@ -34,18 +56,33 @@ def patiently(*command: str, patience_s: float = PATIENCE_S) -> tuple[bool, str]
     end = time.monotonic() + patience_s
     while True:
         good, said = run(*command)
-        if good or not AWAY.search(said) or time.monotonic() > end:
+        if good or not is_away(said) or time.monotonic() > end:
             return good, said
         time.sleep(RETRY_S)
 
 
-def max_array_size() -> int:
-    """The cluster's MaxArraySize: the most elements of one array. Raises SchedulerError when it does not answer."""
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What the controller says of itself."""
+
+    name: str | None  # None: it does not say
+    max_array: int  # most elements of one array
+    hides_jobs: bool  # of other users
+
+
+@cache
+def cluster() -> Cluster:
+    """The cluster that answers here; asked once. Raises SchedulerError when none does."""
     good, said = patiently("scontrol", "show", "config", patience_s=60)
     if not good:
-        raise SchedulerError(f"Slurm's controller must answer to submit, but says: {said}; try `sinfo`, then again")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
-    return max(1, int(found.group(1))) if found else DEFAULT_MAX_ARRAY
+        raise SchedulerError(f"Slurm's controller must answer, but says: {said}; try `sinfo`, then again")
+    fields = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", said, re.MULTILINE))
+    most = fields.get("MaxArraySize", "")
+    return Cluster(
+        name=fields.get("ClusterName"),
+        max_array=max(1, int(most)) if most.isdigit() else DEFAULT_MAX_ARRAY,
+        hides_jobs="jobs" in fields.get("PrivateData", "").split(","),
+    )
 
 
 def requeue(job_id: str, *, exclude: Sequence[str] = (), delay_s: int = 0) -> str:

@@ -40,13 +40,25 @@ def visible(value: str | None, gpus: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(entries[:end]))
 
 
-def n_slots(gpus: int, num_processes: int, packs_per_gpu: int) -> int:
-    """How many packs a job with `gpus` GPUs trains at once."""
-    return max(1, gpus // num_processes * packs_per_gpu)
+def n_slots(*, gpus: int, num_processes: int, packs_per_gpu: int, cpus: int, cpus_per_pack: int | None) -> int:
+    """How many packs a job with `gpus` GPUs and `cpus` cores trains at once.
+
+    `cpus_per_pack`: cores that a pack needs; None: without GPUs a pack takes all of them.
+    """
+    by_gpus = gpus // num_processes * packs_per_gpu if gpus else None
+    by_cores = cpus // cpus_per_pack if cpus_per_pack else None
+    return max(1, min((n for n in (by_gpus, by_cores) if n is not None), default=1))
 
 
 def slots(
-    devices: Sequence[str], *, gpus: int, num_processes: int, packs_per_gpu: int, cpus: int, n_packs: int
+    devices: Sequence[str],
+    *,
+    gpus: int,
+    num_processes: int,
+    packs_per_gpu: int,
+    cpus: int,
+    n_packs: int,
+    cpus_per_pack: int | None = None,
 ) -> tuple[Slot, ...]:
     """The slots of a job that has `n_packs` packs to train; never more slots than packs.
 
@@ -63,7 +75,10 @@ def slots(
             f"num_processes must be 1 on MIG devices, since a CUDA process sees only one, but is {num_processes}; "
             "set num_processes: 1, or ask for whole GPUs"
         )
-    used = min(n_slots(gpus, num_processes, packs_per_gpu), max(1, n_packs))
+    at_once = n_slots(
+        gpus=gpus, num_processes=num_processes, packs_per_gpu=packs_per_gpu, cpus=cpus, cpus_per_pack=cpus_per_pack
+    )
+    used = min(at_once, max(1, n_packs))
     n_groups = gpus // num_processes
     made = []
     for index in range(used):

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from empslurm import files
 from empslurm.cells import Cell
@@ -21,19 +21,19 @@ from empslurm.errors import DamagedError, UsageError
 from empslurm.launch import control, devices, policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.devices import Slot
-from empslurm.launch.liveness import LOG_VARIABLE, Queue, job_identity, liveness
-from empslurm.launch.local import job_arguments
+from empslurm.launch.liveness import LOG_VARIABLE, NAME_VARIABLE, job_identity, liveness
+from empslurm.launch.local import EXIT_INTERRUPTED, job_arguments
+from empslurm.launch.logs import last_words
 from empslurm.launch.meter import Meter
 from empslurm.launch.policy import Reason
 from empslurm.launch.process import TrainProcess, stop_all
-from empslurm.launch.states import states
+from empslurm.launch.states import queue_of, states
 from empslurm.profile import Profile
 from empslurm.store import CellState, RunsRoot
 
 POLL_S = 0.2
 SOURCE_POLL_S = 2.0
 PATIENCE_S = 30.0  # for a shared file system to show what another node has written
-LOG_TAIL_BYTES = 8192
 
 
 def say(text: str) -> None:
@@ -54,13 +54,15 @@ class Element:
         self.work = Work(RunsRoot(Path(self.runs)), submissions.load_array(Path(self.array)))
         return self.work.run()
 
-    def checkpoint(self) -> Any:
-        """Called by submitit when Slurm sends USR2, before a time limit or a preemption: save; queued again after."""
-        from submitit.helpers import DelayedSubmission
+    def checkpoint(self) -> NoReturn:
+        """Called by submitit when Slurm sends USR2, before a time limit or a preemption: save, and queue again.
 
-        if self.work is not None and not self.work.save():
-            return None
-        return DelayedSubmission(Element(self.runs, self.array))
+        Ends here, since submitit would queue again whatever Slurm answers, and call a job that may not start again
+        failed.
+        """
+        if self.work is not None:
+            self.work.leave()
+        raise SystemExit(EXIT_INTERRUPTED)
 
 
 class Work:
@@ -69,8 +71,7 @@ class Work:
     def __init__(self, root: RunsRoot, array: submissions.Array) -> None:
         self.root, self.array = root, array
         self.identity = job_identity()
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        self.places = array.elements[int(task) if task else 0]
+        self.places = _places(array)
         self.submission = submissions.load(array.submission, self.places)
         self.packs = dict(zip(self.places, self.submission.packs, strict=True))
         if self.submission.settings is None:
@@ -78,10 +79,18 @@ class Work:
         self.settings = self.submission.settings
         self.running: dict[int, TrainProcess] = {}
         self.slot_of: dict[int, Slot] = {}  # of each pack that runs
+        self.log_before: dict[int, int] = {}  # bytes of the log when each pack was last started
         self.elsewhere: list[int] = []  # packs that another node is to try
         self.stopping = False
         self.left_out: set[str] = set()
-        n_slots = devices.n_slots(self.settings.gpus, self.settings.num_processes, self.packs_per_gpu)
+        self.queue = queue_of(root)
+        n_slots = devices.n_slots(
+            gpus=self.settings.gpus,
+            num_processes=self.settings.num_processes,
+            packs_per_gpu=self.packs_per_gpu,
+            cpus=self.cpus,
+            cpus_per_pack=self.settings.cpus_per_pack,
+        )
         self.meter = Meter(self.places, gpus=self.settings.gpus, n_slots=n_slots)
         self.log = Path(os.environ.get(LOG_VARIABLE) or os.devnull)
 
@@ -94,19 +103,26 @@ class Work:
     def packs_per_gpu(self) -> int:
         return self.settings.packs_per_gpu or 1
 
+    @property
+    def cpus(self) -> int:
+        """Cores of this job: of a whole node all that it has, whatever the profile asked for."""
+        on_node = os.environ.get("SLURM_CPUS_ON_NODE", "")
+        return int(on_node) if self.settings.exclusive and on_node.isdigit() else self.settings.cpus
+
     # ---- signals --------------------------------------------------------------------------------------------------
 
-    def save(self) -> bool:
-        """Let the train processes save and end; whether the job is to be queued again."""
+    def leave(self) -> None:
+        """Let the train processes save and end, and have the job queued again where that is allowed and serves."""
         self._stop()
         restarts = int(self.identity["restart_count"])
-        if restarts >= self.settings.requeues:
-            say(f"this job has started {restarts + 1} times, and no more is allowed by its profile; submit again")
-            return False
         if any(policy.stalled(self._journal(place).events()) for place in self.places):
             say(f"{policy.STALLS} starts in a row ended before training came further; raise time, then submit again")
-            return False
-        return True
+        elif restarts >= self.settings.requeues:
+            say(
+                f"what was trained is saved; the profile allows {restarts} restarts, so the next submit goes on from here"
+            )
+        else:
+            self._requeue()
 
     def _on_term(self, *_: object) -> None:
         """Slurm is ending the job, by its own decision: nothing is queued again from here."""
@@ -149,8 +165,9 @@ class Work:
             gpus=self.settings.gpus,
             num_processes=self.settings.num_processes,
             packs_per_gpu=self.packs_per_gpu,
-            cpus=self.settings.cpus,
+            cpus=self.cpus,
             n_packs=n_packs,
+            cpus_per_pack=self.settings.cpus_per_pack,
         )
 
     def _train(self, places: Sequence[int], slots: Sequence[Slot]) -> None:
@@ -177,13 +194,15 @@ class Work:
             arguments += [] if cell.id in wanted else ["--without", cell.id]
         self._journal(place).add("start", host=socket.gethostname(), **self._who())
         self.slot_of[place] = slot
+        self.log_before[place] = _size(self.log)
         self.running[place] = TrainProcess(
             self.packs[place].cells[0].mixed_precision,
             self.settings.num_processes,
             [*arguments, *slot.arguments],
             log=self.log,
-            environment=slot.environment,
+            variables=slot.environment,
             n_cores=slot.n_cores,
+            python=self.settings.python,
         )
 
     def _settle(self, place: int) -> bool:
@@ -202,7 +221,7 @@ class Work:
             self._end(place, "failed" if self._failures(place) else "done")
             self._note_failures(place)
             return False
-        self._end(place, "killed", detail=self._last_line())
+        self._end(place, "killed", detail=self._last_words(place)[0])
         kills = policy.count(self._journal(place).events(), "killed")
         say(f"pack {place} ended with {len(unfinished)} cells unfinished and status {code}; that makes {kills} times")
         if kills <= policy.KILLS_IN_PLACE:
@@ -231,10 +250,12 @@ class Work:
     def _give_up(self, place: int) -> None:
         """Fail what is unfinished of a pack whose process died too often; what has failed by itself stays failed."""
         kills = policy.count(self._journal(place).events(), "killed")
+        line, is_error = self._last_words(place)
+        how, fix = policy.DEATHS[is_error]
         for cell in self._open(place):
             message = (
-                f"{cell.id} must be trained to its end, but its process died {kills} times without a word, as for lack "
-                f"of host memory; its last line: {self._last_line()}; raise mem_gb, or look at `empslurm logs`"
+                f"{cell.id} must be trained to its end, but its process {how.format(n=kills)}; its last line: "
+                f"{line or 'none'}; {fix}"
             )
             self._fail(cell, "killed", message)
         self._note_failures(place)
@@ -263,10 +284,9 @@ class Work:
         A pack is trained whole or, where a source failed, without it; never now one half and later the other.
         """
         end = time.monotonic() + PATIENCE_S
-        gone, coming = self._sources()
-        while (gone or coming) and not self.stopping and time.monotonic() < end:
+        while self._lacking() and not self.stopping and time.monotonic() < end:
             time.sleep(SOURCE_POLL_S)
-            gone, coming = self._sources()
+        gone, coming = self._sources() if self._lacking() else (set(), set())
         delays = [policy.wait_s(self._journal(place).events()) for place in self.places]
         if coming and None not in delays and self._may_start_again():
             delay = max(delay for delay in delays if delay is not None)
@@ -280,14 +300,19 @@ class Work:
             say(f"{len(self.left_out)} cells are left out: there is no result of {', '.join(sorted(lacking))}")
         return True
 
+    def _lacking(self) -> list[str]:
+        """Sources without a result, by their files alone."""
+        wanted = {cell.parent for pack in self.packs.values() for cell in pack.cells if cell.parent is not None}
+        return sorted(parent for parent in wanted if not (self.root.cell(parent).path / "result.json").exists())
+
     def _sources(self) -> tuple[set[str], set[str]]:
         """Sources without a result: those that nothing will make, and those that something runs or has queued."""
         wanted = {cell.parent for place in self.places for cell in self._open(place) if cell.parent is not None}
-        queue = Queue()
-        found = states(wanted, self.root, queue)
+        found = states(wanted, self.root, self.queue)
         lacking = {parent: state.state for parent, state in found.items() if state.state != "done"}
         # Without squeue's answer nobody can tell that nothing will come.
-        coming = {parent for parent, state in lacking.items() if state in ("running", "queued") or queue.jobs is None}
+        silent = bool(lacking) and self.queue.jobs is None
+        coming = {parent for parent, state in lacking.items() if state in ("running", "queued") or silent}
         return set(lacking) - coming, coming
 
     # ---- cells ----------------------------------------------------------------------------------------------------
@@ -298,7 +323,7 @@ class Work:
         A cell that another job has failed was asked for again when this one was submitted. One that failed for want of
         a GPU, before this job was queued again for another node, is tried here.
         """
-        alive, found = liveness(), []
+        alive, found = liveness(self.queue), []
         for cell in self.packs[place].cells:
             state = self.root.cell(cell.id).state(alive)
             again = state.state == "failed" and (not self._is_own(state) or self._wants_device(place, cell, state))
@@ -317,7 +342,7 @@ class Work:
 
     def _failures(self, place: int) -> list[tuple[Cell, Mapping[str, Any]]]:
         """Cells that this job has failed, with their errors."""
-        alive = liveness()
+        alive = liveness(self.queue)
         folders = ((cell, self.root.cell(cell.id)) for cell in self.packs[place].cells)
         states = ((cell, folder, folder.state(alive)) for cell, folder in folders)
         return [
@@ -330,7 +355,7 @@ class Work:
         """Record why a cell stays unfinished that no process has failed."""
         folder = self.root.cell(cell.id)
         folder.create(cell)
-        claim = folder.take(liveness(), **self.identity)
+        claim = folder.take(liveness(self.queue), **self.identity)
         if claim is not None:
             folder.fail(claim, kind=kind, message=message)
             folder.release(claim)
@@ -396,17 +421,29 @@ class Work:
             say(f"job {self.job_id} must be queued again, but Slurm says: {objection}")
         return not objection
 
-    def _last_line(self) -> str:
-        """The end of what the train process said, submitit's own words left out."""
+    def _last_words(self, place: int) -> tuple[str, bool]:
+        """The last line that was said since a pack was started, and whether Python told an error there."""
         sys.stdout.flush()
-        try:
-            with open(self.log, "rb") as stream:
-                stream.seek(max(0, os.path.getsize(self.log) - LOG_TAIL_BYTES))
-                lines = stream.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ""
-        spoken = (line.strip() for line in reversed(lines) if not line.startswith(("submitit ", "empslurm: ")))
-        return next((line for line in spoken if line), "")[:300]
+        return last_words(self.log, self.log_before.get(place, 0))
+
+
+def _places(array: submissions.Array) -> tuple[int, ...]:
+    """The packs of the element that this process is. Raises DamagedError where it is none of the array's."""
+    given = os.environ
+    task, name = given.get("SLURM_ARRAY_TASK_ID", ""), given.get(NAME_VARIABLE)
+    if name != array.name or not task.isdigit() or int(task) >= len(array.elements):
+        raise DamagedError(
+            f"an element of {array.name} must run here, but Slurm calls this job {name!r} and its index {task!r}; "
+            "start jobs by `empslurm submit` only"
+        )
+    return array.elements[int(task)]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def settings(profile: Profile) -> submissions.NodeSettings:
@@ -421,5 +458,8 @@ def settings(profile: Profile) -> submissions.NodeSettings:
         # The rest of the lead is for noticing, for Slurm's own work and for ending.
         grace_s=float(lead - 10 if lead >= 40 else lead * 0.75),
         packs_per_gpu=profile.packs_per_gpu,
+        cpus_per_pack=profile.cpus_per_pack,
         exclude=profile.exclude,
+        exclusive=profile.exclusive,
+        python=profile.python,
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from empslurm.errors import UnknownCellError
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import Queue
-from empslurm.launch.states import jobs_of_cells
+from empslurm.launch.endings import endings
+from empslurm.launch.states import jobs_of_cells, queue_of
 from empslurm.store import CellDir, RunsRoot
 
 SLURM_ID = re.compile(r"\d+(_\d+)?")
@@ -17,7 +17,7 @@ SLURM_ID = re.compile(r"\d+(_\d+)?")
 def find_cell(root: RunsRoot, name: str) -> CellDir:
     """The one cell that `name` stands for. Raises UnknownCellError when none or several do."""
     if not SLURM_ID.fullmatch(name):
-        return root.find(name)
+        return _by_id(root, name)
     found = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
     if not found:
         found = [root.cell(cell) for cell in _sent_as(root, name)]
@@ -32,24 +32,51 @@ def find_cell(root: RunsRoot, name: str) -> CellDir:
     return found[0]
 
 
+def _by_id(root: RunsRoot, name: str) -> CellDir:
+    """The cell whose id starts with `name`: one that has a folder, else one that was sent and never started."""
+    try:
+        return root.find(name)
+    except UnknownCellError:
+        sent = {cell for _, array in submissions.sent(root) for of in array.cells for cell in of}
+        found = [cell for cell in sent if name and cell.startswith(name)]
+        if len(found) != 1:
+            raise
+        return root.cell(found[0])
+
+
 def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
-    """Cells of an element that has not started yet."""
-    marker = submissions.scan(root)[0].get(job_id.partition("_")[0])
+    """Cells of an element, whether it has started or not; an array of one element may be named without its index."""
+    array_id, _, index = job_id.partition("_")
+    marker = submissions.scan(root)[0].get(array_id)
     if marker is None:
         return ()
     array = submissions.load_array(marker)
-    return dict(zip(array.element_ids(job_id.partition("_")[0]), array.cells, strict=True)).get(job_id, ())
+    cells = dict(zip(array.element_ids(array_id), array.cells, strict=True))
+    return next(iter(cells.values())) if len(cells) == 1 and not index else cells.get(job_id, ())
+
+
+def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
+    """A cell of the job whose Slurm id `name` is, and the job's log; None where there is no such log."""
+    cells = _sent_as(root, name) if SLURM_ID.fullmatch(name) else ()
+    if not cells:
+        return None
+    array_id, _, index = name.partition("_")
+    array = submissions.load_array(submissions.scan(root)[0][array_id])
+    log = array.log(name if index or array.single else f"{name}_0")
+    return (root.cell(cells[0]), log) if log.is_file() else None
 
 
 def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
-    """The log of the job that has the cell now, if it has one yet; else of the cell's last claim."""
+    """The log of the job that has the cell now, or that ended before it started; else of the cell's last claim."""
     claim = folder.claim()
     last = Path(claim.log) if claim is not None and claim.log else None
     if folder.result() is not None or not root.submissions.is_dir():
         return last
-    job = jobs_of_cells(root, Queue()).get(folder.id)
+    queue = queue_of(root)
+    job = jobs_of_cells(root, queue).get(folder.id)
     if job is None:
-        return last
+        early = endings((folder.id,), root, queue).early.get(folder.id)
+        return early[0].log if early else last
     marker = submissions.scan(root)[0][job.id.partition("_")[0]]
     path = submissions.load_array(marker).log(job.id)
     return path if path.is_file() else last

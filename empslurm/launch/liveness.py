@@ -1,61 +1,73 @@
-"""Whether the holder of a claim lives: by squeue for jobs, by the process for this host and for one's own job."""
+"""Whether the holder of a claim lives: by squeue for jobs, by the process for this host and for one's own job.
+
+A job is told by its id and its name, which carries a nonce: ids start at 1 again when a controller loses its state, and
+two clusters that share a file system give the same ones. A job that squeue does not show is not dead for that: it may
+be another user's, hidden from this one. Then only the silence of its claim tells.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
-from collections.abc import Callable, Mapping
+import time
 from typing import Any
 
-from empslurm.launch import queue
-from empslurm.launch.queue import Job
+from empslurm.launch.queue import Job, Queue
 from empslurm.store import Claim, Liveness, local_liveness, process_start
 
 LOG_VARIABLE = "EMPSLURM_LOG"
+ARRAY_VARIABLE = "EMPSLURM_ARRAY"  # the marker of the array that this process is an element of
+NAME_VARIABLE = "EMPSLURM_JOB_NAME"  # the array's name, as Slurm has it
+CLOCKS_S = 120.0  # clocks of two machines may differ by so much
+OUR_NAME = re.compile(r".+\.[0-9a-f]{8}")
 
 
 def job_identity() -> dict[str, Any]:
-    """Job id and restart count as Slurm tells them (nothing outside a job), and the log file as the launcher does."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    job_id = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0)
-    return {"job_id": job_id, "restart_count": restarts, "log": os.environ.get(LOG_VARIABLE)}
+    """Which incarnation of which job this process belongs to, and its log file, as claims hold them.
+
+    Nothing outside an element of an array: in somebody's allocation the variables of Slurm are that allocation's.
+    """
+    given = os.environ
+    if not given.get(ARRAY_VARIABLE):
+        return {"job_id": None, "restart_count": 0, "log": given.get(LOG_VARIABLE)}
+    return {
+        "job_id": f"{given.get('SLURM_ARRAY_JOB_ID')}_{given.get('SLURM_ARRAY_TASK_ID')}",
+        "restart_count": int(given.get("SLURM_RESTART_COUNT", "0") or 0),
+        "log": given.get(LOG_VARIABLE),
+        "job_name": given.get(NAME_VARIABLE),
+        "cluster": given.get("SLURM_CLUSTER_NAME"),
+    }
 
 
-class Queue:
-    """squeue's answer, asked for once and only when somebody wants it."""
+def liveness(queue: Queue) -> Liveness:
+    """A function of claims: True, False, or None where only the claim's heartbeat can tell.
 
-    def __init__(self, ask: Callable[[], Mapping[str, Job] | None] = queue.ask) -> None:
-        self._ask = ask
-        self._answer: list[Mapping[str, Job] | None] = []
-
-    @property
-    def jobs(self) -> Mapping[str, Job] | None:
-        """Jobs by id; None when squeue does not answer."""
-        if not self._answer:
-            self._answer.append(self._ask())
-        return self._answer[0]
-
-
-def liveness(known: Queue | None = None) -> Liveness:
-    """A function of claims that asks squeue once at most.
-
-    An incarnation is a job id with a restart count: of a requeued job the older claims are dead, wherever they were
+    An incarnation is a job with a restart count: of a requeued job the older claims are dead, wherever they were
     made, and within one's own incarnation the process itself is looked at.
     """
-    asked = known or Queue()
     own = job_identity()
 
     def alive(claim: Claim) -> bool | None:
         if claim.job_id is None:
             return local_liveness(claim)
-        if claim.job_id == own["job_id"]:
+        if (claim.job_id, claim.job_name) == (own["job_id"], own.get("job_name")):
             same = claim.restart_count == own["restart_count"] and claim.host == socket.gethostname()
             return same and process_start(claim.pid) == claim.process_start
-        jobs = asked.jobs
-        if jobs is None:
+        # A claim is dead only by an answer that is younger than it: its job may have started since an older one.
+        since = min(claim.started + CLOCKS_S, time.time())
+        answer = queue.look(since)
+        job = (answer.jobs or {}).get(claim.job_id)
+        if job is None or not is_of(job, claim) or job.restarts < claim.restart_count:
             return None
-        job = jobs.get(claim.job_id)
-        return job is not None and job.runs and job.restarts == claim.restart_count
+        lives = job.runs and job.restarts == claim.restart_count
+        return lives if lives or answer.asked >= since else None
 
     return alive
+
+
+def is_of(job: Job, claim: Claim) -> bool:
+    """Whether a job is the one that made a claim, and not another one of the same number."""
+    if claim.job_name is None:  # of an earlier version
+        return OUR_NAME.fullmatch(job.name) is not None
+    return job.name == claim.job_name

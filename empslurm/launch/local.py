@@ -13,6 +13,7 @@ from empslurm.launch import devices, policy
 from empslurm.launch.devices import Slot
 from empslurm.launch.liveness import liveness
 from empslurm.launch.process import TrainProcess, cores_here, stop_all
+from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.plan import Pack
 from empslurm.profile import Profile
@@ -142,7 +143,7 @@ class Scheduler:
                 [*arguments, *slot.arguments],
                 log=log,
                 stream=stream,
-                environment=slot.environment,
+                variables=slot.environment,
                 n_cores=slot.n_cores,
             )
         return Running(task=task, slot=index, process=process)
@@ -161,7 +162,7 @@ class Scheduler:
 
     def _device_failed(self, task: Task) -> bool:
         """Whether torch could not use the GPUs that a task was given."""
-        alive = liveness()
+        alive = liveness(queue_of(self.root))
         folders = [self.root.cell(cell.id) for place in task.places for cell in self._pack(place).cells]
         failed = [folder for folder in folders if folder.state(alive).state == "failed"]
         return any((folder.error() or {}).get("class") == policy.DEVICE for folder in failed)

@@ -23,6 +23,14 @@ STALLS = 5  # stops in a row that found training where the one before had left i
 HOLD_PACKS = 3  # so many packs ...
 HOLD_CELLS = 5  # ... with so many cells failing alike hold the rest back
 HOLD = "hold.json"
+# How a process died, and what to do, by whether Python told an error: only a silent end speaks for want of memory.
+DEATHS = {
+    False: (
+        "died {n} times without a word, as for lack of host memory",
+        "raise mem_gb, or look at `empslurm logs`",
+    ),
+    True: ("ended {n} times with an error", "`empslurm logs` shows all of it; mend that, then resume"),
+}
 FIRST_WAIT_S, LONGEST_WAIT_S, MAX_WAITS = 15, 900, 20  # for a source that is requeued or still runs
 
 

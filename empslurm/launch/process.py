@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from empslurm.errors import UsageError
+from empslurm.launch import environment
 from empslurm.launch.liveness import LOG_VARIABLE
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -31,10 +33,12 @@ def launch_command(
     arguments: Sequence[str],
     port: int | None = None,
     n_cores: int | None = None,
+    python: str | None = None,
 ) -> list[str]:
     """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
 
-    `n_cores`: CPU cores for all of these processes together; None: all that are there.
+    `n_cores`: CPU cores for all of these processes together; None: all that are there. `python`: words of a shell that
+    start Python, such as `apptainer exec image.sif python`; None: this one.
     `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
     can take it between being found free and being used, which `--main_process_port 0` does not exclude.
     """
@@ -43,7 +47,8 @@ def launch_command(
         raise UsageError(
             f"{job} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
         )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
+    start = shlex.split(python) if python else [sys.executable]
+    command = [*start, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
     command += ["--num_processes", str(n_processes), "--num_machines", "1", "--dynamo_backend", "no"]
     command += ["--mixed_precision", mixed_precision]
     command += ["--num_cpu_threads_per_process", str(n_threads(n_processes, n_cores))]
@@ -72,9 +77,9 @@ def cores_here() -> int:
 
 
 def train_environment() -> dict[str, str]:
-    """What train processes inherit. They never touch the network: everything was prepared before."""
+    """What train processes inherit, of which none is another one's rank. They never touch the network."""
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**KEPT_MEMORY, **os.environ, **offline}
+    return {**KEPT_MEMORY, **environment.for_training(os.environ), **offline}
 
 
 def _ignore_usr2() -> None:
@@ -92,23 +97,24 @@ class TrainProcess:
         arguments: Sequence[str],
         *,
         log: Path,
-        environment: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
         stream: IO[bytes] | None = None,
         n_cores: int | None = None,
+        python: str | None = None,
     ) -> None:
         """Start it.
 
-        `stream`: where output goes; None: this process's own. `log`: the file that people are sent to. `n_cores`: CPU
-        cores for all of its processes together; None: all that are there.
+        `stream`: where output goes; None: this process's own. `log`: the file that people are sent to. `variables`:
+        of the environment, besides what is inherited. `n_cores` and `python` as `launch_command` has them.
         """
         self._port = _listening() if n_processes > 1 else None
         port = self._port.getsockname()[1] if self._port else None
         self.popen = subprocess.Popen(
-            launch_command(mixed_precision, n_processes, arguments, port, n_cores),
+            launch_command(mixed_precision, n_processes, arguments, port, n_cores, python),
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
-            env={**train_environment(), **PORT_IS_MEANT, **(environment or {}), LOG_VARIABLE: str(log.resolve())},
+            env={**train_environment(), **PORT_IS_MEANT, **(variables or {}), LOG_VARIABLE: str(log.resolve())},
             start_new_session=True,
             preexec_fn=_ignore_usr2,
         )

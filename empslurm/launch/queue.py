@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+from empslurm.launch import environment, reasons
 
 # A controller that is away lets squeue fail only after some nine seconds.
 SQUEUE_TIMEOUT_S = 60
@@ -15,18 +19,25 @@ COLUMNS = {  # squeue's fields with widths: a field that fills its column would 
     "JobID": 14,
     "State": 20,
     "RestartCnt": 8,
-    "Reason": 60,
-    "NodeList": 60,
+    "Reason": 200,
+    "NodeList": 100,
     "Name": 100,
 }
+SLOW = 10.0  # a question that took a second is not asked again for ten
+MOST_NAMES = 500  # of one question: a command line has an end
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "CONFIGURING", "STAGE_OUT"})
+# squeue still shows such jobs for a while (Slurm's MinJobAge, five minutes by default).
+ENDED = frozenset(
+    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED"}
+    | {"TIMEOUT"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One job or array element that the queue knows."""
 
-    id: str  # "1234", or "1234_7" for an array element
+    id: str  # "1234_7"; "1234" for what is no array
     state: str  # as squeue writes it: PENDING, RUNNING, ...
     restarts: int
     reason: str
@@ -39,6 +50,16 @@ class Job:
         return self.state in RUNNING
 
     @property
+    def ended(self) -> bool:
+        """True when it will never run again."""
+        return self.state in ENDED
+
+    @property
+    def fix(self) -> str | None:
+        """What to do about a job that can never start as it is; None where it runs, or where waiting may help."""
+        return None if self.runs or self.ended else reasons.fix_of(self.reason)
+
+    @property
     def why(self) -> str:
         """For people: where it is, or what it waits for."""
         if self.runs:
@@ -47,18 +68,24 @@ class Job:
         return f"job {self.id} is {self.state.lower()}{waits}"
 
 
-def ask(*options: str) -> dict[str, Job] | None:
-    """Jobs by id, of all users or those that squeue's `options` select; None when squeue does not answer."""
+def ask(names: Collection[str] = (), users: Collection[int] = ()) -> dict[str, Job] | None:
+    """Jobs by id, also those that ended a moment ago; None when squeue does not answer.
+
+    `names`: of jobs; empty: whatever they are called. `users`: whose they are; empty: everybody's.
+    """
     if shutil.which("squeue") is None:
         return None
     layout = ",".join(f"{field}:{width}" for field, width in COLUMNS.items())
+    chosen = [f"--user={','.join(map(str, sorted(users)))}"] if users else []
+    chosen += [f"--name={','.join(sorted(names))}"] if 0 < len(names) <= MOST_NAMES else []
     try:
         done = subprocess.run(
-            ["squeue", "--noheader", "--array", f"--Format={layout}", *options],
+            ["squeue", "--noheader", "--array", "--all", "--states=all", f"--Format={layout}", *chosen],
             capture_output=True,
             text=True,
             timeout=SQUEUE_TIMEOUT_S,
             check=True,
+            env=environment.for_slurm(os.environ),
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -86,3 +113,36 @@ def parse(lines: Sequence[str]) -> dict[str, Job]:
             name=name,
         )
     return jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What squeue said, and when it was asked."""
+
+    jobs: Mapping[str, Job] | None  # None: it did not answer
+    asked: float  # Unix time
+
+
+class Queue:
+    """squeue's answer, asked for only when somebody wants it, and never more often than allowed."""
+
+    def __init__(self, ask: Callable[[], Mapping[str, Job] | None], *, every_s: float = 0.0) -> None:
+        """`every_s`: least time between two questions; a controller that answers slowly is asked more rarely."""
+        self._ask, self._pause_s, self._every_s = ask, every_s, every_s
+        self._answer: Answer | None = None
+
+    def look(self, since: float = 0.0) -> Answer:
+        """An answer to a question asked at `since` (Unix time) or later, if one may be asked now; else the last one."""
+        last = self._answer
+        now = time.time()
+        if last is None or (last.asked < since and now - last.asked >= self._pause_s):
+            begin = time.monotonic()
+            self._answer = Answer(jobs=self._ask(), asked=now)
+            self._pause_s = max(self._every_s, SLOW * (time.monotonic() - begin)) if self._every_s else 0.0
+        assert self._answer is not None
+        return self._answer
+
+    @property
+    def jobs(self) -> Mapping[str, Job] | None:
+        """Jobs by id; None when squeue does not answer."""
+        return self.look().jobs

@@ -1,38 +1,43 @@
 """Packs become Slurm arrays, through submitit; the only module that knows it.
 
 Each array is written down before sbatch and resolved after it, so that whatever ends this process, the next `submit`
-knows what Slurm has. Of submitit only the sending is used, and its way of queueing a job again on a signal: results are
-files of the runs root.
+knows what Slurm has. Of submitit only the sending is used, and its start on the node: results are files of the runs
+root.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from submitit import AutoExecutor
+from submitit import SlurmExecutor
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
-from empslurm.errors import SchedulerError
-from empslurm.launch import control, queue
+from empslurm import ids
+from empslurm.errors import SchedulerError, UsageError
+from empslurm.launch import control, environment, queue
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
 from empslurm.launch.devices import n_slots
 from empslurm.launch.element import Element
-from empslurm.launch.liveness import LOG_VARIABLE
+from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
 from empslurm.launch.submission import Array, Submission
-from empslurm.profile import Profile
+from empslurm.profile import Profile, gpus_of
 from empslurm.store import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
 PERMANENT = re.compile(r"(Max|Min|Grp)(?!Submit)\w+(Limit|Per\w+)")
 PATIENCE_S = 600.0  # for a controller that does not answer
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
+LISTEN_S = 0.5  # between two looks whether what waits for room was cancelled
 SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
 NEVER = 1_000_000  # time-outs that submitit allows: how often a job starts again is the profile's to say
 PICKLE = "element.pkl"
@@ -42,44 +47,82 @@ class LimitReached(Exception):
     """Slurm takes no more jobs of this user for now."""
 
 
+class Cancelled(Exception):
+    """`cancel` has ended this submission."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """What became of a submission: array ids, and how many packs a limit left for later."""
+    """What became of a submission: array ids, how many packs were left for later, and whether it was cancelled."""
 
     jobs: tuple[str, ...]
     n_left: int
+    cancelled: bool = False
 
 
 # ---- what sbatch is told ---------------------------------------------------------------------------------------------
 
 
-def parameters(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> dict[str, object]:
-    """submitit's parameters for one array. Everything explicit: no default of submitit's decides."""
-    given: dict[str, object] = {
-        "name": array.name,
-        "timeout_min": profile.time,
-        "mem_gb": profile.mem_gb,
-        "nodes": 1,
-        "tasks_per_node": 1,
-        "cpus_per_task": profile.cpus,
-        "stderr_to_stdout": True,
-        "slurm_signal_delay_s": profile.signal_lead_s,
-        "slurm_array_parallelism": profile.array_parallelism,
-        "slurm_setup": setup_lines(profile, array, code),
-        # Since Slurm 22.05 a step does not inherit the job's CPUs per task.
-        "slurm_srun_args": ["--cpus-per-task", str(profile.cpus)],
-    }
-    more: dict[str, object] = {"requeue": True}
-    if profile.gpus:
-        given["gpus_per_node"] = profile.gpus
-    if dependency:
-        given["slurm_dependency"] = "afterany:" + ":".join(dependency)
-    if profile.mail is not None:
-        given |= {"slurm_mail_user": profile.mail.user, "slurm_mail_type": ",".join(profile.mail.type)}
-    for name in ("partition", "account", "qos", "constraint", "exclude"):
-        if getattr(profile, name) is not None:
-            given[f"slurm_{name}"] = getattr(profile, name)
-    return {**given, "slurm_additional_parameters": more}
+class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no types
+    """submitit's executor for arrays only: a single element is an array too, and inherits no other one's variables."""
+
+    def send(self, n_elements: int) -> str:
+        """The array's id. Raises what submitit raises where sbatch refuses or does not answer."""
+        self.parameters["map_count"] = n_elements
+        with environment.only(environment.for_slurm(os.environ)):
+            return str(self._submit_command(self._submitit_command_str).job_id)
+
+    def text(self, n_elements: int) -> str:
+        """The batch script."""
+        self.parameters["map_count"] = n_elements
+        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["sbatch", "--export=ALL", str(submission_file_path)]
+
+
+def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> ArrayExecutor:
+    """submitit's executor for one array. Everything explicit: no default of submitit's decides."""
+    made = ArrayExecutor(array.folder, max_num_timeout=NEVER, python=shlex.quote(sys.executable))
+    made.update_parameters(
+        job_name=array.name,
+        time=profile.time,
+        nodes=1,
+        ntasks_per_node=1,
+        cpus_per_task=profile.cpus,
+        signal_delay_s=profile.signal_lead_s,
+        array_parallelism=profile.array_parallelism,
+        stderr_to_stdout=True,
+        setup=setup_lines(profile, array, code),
+        # Since Slurm 22.05 a step does not inherit the job's CPUs per task; of a whole node the step gets all.
+        srun_args=[] if profile.exclusive else ["--cpus-per-task", str(profile.cpus)],
+        wckey=profile.wckey,
+        additional_parameters={**options(profile), **({"dependency": _after(dependency)} if dependency else {})},
+    )
+    return made
+
+
+def options(profile: Profile) -> dict[str, object]:
+    """Options of sbatch that depend on the site, by their long names; those that are not set are left out."""
+    named = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "reservation", "licenses", "nice")
+    asked: dict[str, object | None] = {name: getattr(profile, name) for name in (*named, "comment", "begin", "gres")}
+    asked["exclusive"] = profile.exclusive or None
+    asked["mem"] = _mebibytes(profile.mem_gb)
+    asked["mem-per-cpu"] = _mebibytes(profile.mem_per_cpu_gb)
+    if profile.gpus and gpus_of(profile.gres or "") is None:
+        asked["gpus-per-node"] = ":".join(filter(None, (profile.gpu_type, str(profile.gpus))))
+    if profile.mail is not None and profile.mail.type:
+        asked |= {"mail-user": profile.mail.user, "mail-type": ",".join(profile.mail.type)}
+    asked["requeue" if profile.requeues else "no-requeue"] = True
+    return {name: value for name, value in asked.items() if value is not None} | dict(profile.sbatch)
+
+
+def _mebibytes(gib: float | None) -> str | None:
+    return None if gib is None else f"{math.ceil(gib * 1024)}M"
+
+
+def _after(jobs: Sequence[str]) -> str:
+    return "afterany:" + ":".join(jobs)
 
 
 def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
@@ -88,19 +131,34 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
     The element's pickle is copied here, not by the submitting process, which may be gone by then; what a kill in the
     middle of submitit's own writing may have left is cleared away.
     """
-    folder = shlex.quote(str(array.folder))
+    folder, copy = shlex.quote(str(array.folder)), shlex.quote(str(code))
+    whole_node = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE" SLURM_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"'
     return [
+        "trap : USR2  # some sites signal this shell too, which would end it",
         *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
         *profile.setup,
         *([f"umask {profile.umask}"] if profile.umask else []),
-        'job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+        *([whole_node] if profile.exclusive else []),
+        'job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
         f'rm -f {folder}/"$job"_*.save_tmp',
         f'[ -e {folder}/"$job"_submitted.pkl ] || cp {folder}/{PICKLE} {folder}/"$job"_submitted.pkl',
+        # srun gives its tasks another name; this one is the job's.
+        f'export {ARRAY_VARIABLE}={shlex.quote(str(array.path))} {NAME_VARIABLE}="$SLURM_JOB_NAME"',
         f'export {LOG_VARIABLE}={folder}/"$job"_0_log.out',
-        # The copy of the code, and nothing that lies in the folder of the submission.
-        f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
-        f"cd {shlex.quote(str(code))}",
+        # The copy of the code, and nothing that lies in the folder of the submission or where empslurm is installed.
+        f"export PYTHONPATH={copy} PYTHONSAFEPATH=1",
+        f"cd {copy} || {{ echo 'empslurm: the copy of the code must be there, but is gone; submit again'; exit 1; }}",
     ]
+
+
+def refuse_percent(root: RunsRoot) -> None:
+    """Raises UsageError for a runs root whose path sbatch and submitit would not take as it is."""
+    path = str(root.path.resolve())
+    if "%" in path:
+        raise UsageError(
+            f"the runs root must have no % in its path, since Slurm replaces it in the names of log files, but is "
+            f"{path}; choose another one with --runs or EMPSLURM_RUNS"
+        )
 
 
 # ---- sending ---------------------------------------------------------------------------------------------------------
@@ -130,26 +188,41 @@ class Sender:
         """Queue everything. Raises SchedulerError when Slurm refuses for good or does not answer."""
         packs = self.submission.packs
         unfinished = {*self.job_of, *(cell.id for pack in packs for cell in pack.cells)}
-        most = control.max_array_size()
-        n_together = n_slots(self.profile.gpus, self.profile.num_processes, self.profile.packs_per_gpu)
-        n_sent = 0
-        for group in groups(packs, unfinished):
-            for elements in chunks(group, most, n_together):
-                dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
-                rest = list(elements)
-                size = len(rest)
-                while rest:
-                    size = self._send_some(rest, min(size, len(rest)), dependency)
-                    if not size:
-                        n_left = len(packs) - n_sent - sum(map(len, elements)) + sum(map(len, rest))
-                        return Sent(jobs=tuple(self.sent), n_left=n_left)
-                n_sent += sum(map(len, elements))
+        n_left = len(packs)
+        try:
+            for group in groups(packs, unfinished):
+                for elements in chunks(group, control.cluster().max_array, self._packs_per_element(len(group.places))):
+                    dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
+                    rest = list(elements)
+                    size = len(rest)
+                    while rest:
+                        n_before = sum(map(len, rest))
+                        size = self._send_some(rest, min(size, len(rest)), dependency)
+                        n_left -= n_before - sum(map(len, rest))
+                        if not size:
+                            return Sent(jobs=tuple(self.sent), n_left=n_left)
+        except Cancelled:
+            control.cancel(self.sent)
+            return Sent(jobs=tuple(self.sent), n_left=n_left, cancelled=True)
         return Sent(jobs=tuple(self.sent), n_left=0)
+
+    def _packs_per_element(self, n_packs: int) -> int:
+        """As many as train at once; of a whole node, which is kept busy, its share of all of them."""
+        profile = self.profile
+        at_once = n_slots(
+            gpus=profile.gpus,
+            num_processes=profile.num_processes,
+            packs_per_gpu=profile.packs_per_gpu,
+            cpus=profile.cpus,
+            cpus_per_pack=profile.cpus_per_pack,
+        )
+        return max(at_once, math.ceil(n_packs / profile.array_parallelism)) if profile.exclusive else at_once
 
     def _send_some(self, rest: list[tuple[int, ...]], size: int, dependency: Sequence[str]) -> int:
         """Send the first `size` elements, or fewer where a limit asks for that; the size to try next, 0 to stop."""
         delay = FIRST_WAIT_S
         while True:
+            self._heed_cancel()
             try:
                 self._send_array(rest[:size], dependency)
             except LimitReached as limit:
@@ -159,28 +232,42 @@ class Sender:
                 if not self.wait:
                     return 0
                 self.say(f"{len(rest)} elements wait for room in the queue, next try in {delay:.0f} s ({limit})")
-                time.sleep(delay)
+                self._wait(delay)
                 delay = min(LONGEST_WAIT_S, delay * 1.5)
                 continue
             del rest[:size]
             return size * 2
 
+    def _wait(self, delay_s: float) -> None:
+        end = time.monotonic() + delay_s
+        while time.monotonic() < end:
+            self._heed_cancel()
+            time.sleep(min(LISTEN_S, delay_s))
+
+    def _heed_cancel(self) -> None:
+        """Raises Cancelled once somebody wants no more of this submission."""
+        if self.submission.path(self.root).with_name(submissions.CANCELLED).exists():
+            raise Cancelled
+
     def _send_array(self, elements: Sequence[tuple[int, ...]], dependency: Sequence[str]) -> None:
         """One array: marker, sbatch, note."""
         first = self.submission.packs[elements[0][0]]
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
-        array = submissions.mark(self.root, self.submission, elements, title)
+        cluster = control.cluster().name
+        array = submissions.mark(
+            self.root, self.submission, elements, title, cluster=cluster, script=script_digest(self.profile)
+        )
         job_id = self._sbatch(array, dependency)
         array.resolve(job_id)
         self.sent.append(job_id)
+        self._heed_cancel()  # which may have looked at the queue just before this array was in it
         for element, cells in zip(array.element_ids(job_id), array.cells, strict=True):
             self.job_of |= dict.fromkeys(cells, element)
 
     def _sbatch(self, array: Array, dependency: Sequence[str]) -> str:
         """The array's id. An answer that was lost is looked for in the queue before anything is sent again."""
         end, delay = time.monotonic() + PATIENCE_S, FIRST_WAIT_S
-        executor = AutoExecutor(array.folder, cluster="slurm", slurm_max_num_timeout=NEVER, **self._python())
-        executor.update_parameters(**parameters(self.profile, array, self.code, dependency))
+        sending = executor(self.profile, array, self.code, dependency)
         job = Element(str(self.root.path.resolve()), str(array.path))
         array.folder.mkdir(parents=True, exist_ok=True)
         pickled = DelayedSubmission(job)
@@ -188,18 +275,13 @@ class Sender:
         pickled.dump(array.folder / PICKLE)
         while True:
             try:
-                with executor.batch():
-                    jobs = [executor.submit(job) for _ in array.elements]
-                return str(jobs[0].job_id).partition("_")[0]
+                return sending.send(len(array.elements))
             except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
                 text = _last_words(str(error))
-            for leftover in array.folder.glob("*.pkl"):
-                if leftover.name != PICKLE:
-                    leftover.unlink()
             if LIMIT.search(text) and not PERMANENT.search(text):
                 array.discard()
                 raise LimitReached(text)
-            if not control.AWAY.search(text):
+            if not control.is_away(text):
                 array.discard()
                 raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
             if time.monotonic() > end:
@@ -208,14 +290,16 @@ class Sender:
                     "run the same command again later"
                 )
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
-            time.sleep(delay)
+            self._wait(delay)
             delay = min(LONGEST_WAIT_S, delay * 1.5)
             found = look_for(array)
             if found:
                 return found
 
-    def _python(self) -> dict[str, str]:
-        return {"slurm_python": self.profile.python} if self.profile.python else {}
+
+def script_digest(profile: Profile) -> str:
+    """Of all that a profile says: what died under another one may live under this."""
+    return ids.digest(ids.plain(profile), 16)
 
 
 def _last_words(text: str) -> str:
@@ -233,15 +317,20 @@ def look_for(array: Array) -> str | None:
 
     None: Slurm does not answer.
     """
-    jobs = queue.ask("--name", array.name)
+    jobs = queue.ask({array.name})
     if jobs is None:
         return None
-    ids = {job.id.partition("_")[0] for job in jobs.values() if job.name == array.name}
-    if not ids:
+    found = {job.id.partition("_")[0] for job in jobs.values() if job.name == array.name}
+    if not found:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(array.created - 60))
         good, said = control.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", since, f"--name={array.name}")
-        ids = {line.partition("_")[0].strip() for line in said.splitlines()} - {""} if good else set()
-    return min(ids, key=int) if ids else ""
+        found = {line.partition("_")[0].strip() for line in said.splitlines()} - {""} if good else set()
+    return min(found, key=int) if found else ""
+
+
+def is_here(array: Array) -> bool:
+    """Whether an array was sent to the cluster that answers here; one of which that is not known counts as such."""
+    return array.cluster in (None, control.cluster().name)
 
 
 def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
@@ -249,6 +338,8 @@ def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
     _, unresolved = submissions.scan(root)
     for marker in unresolved:
         array = submissions.load_array(marker)
+        if not is_here(array):  # nobody here can tell
+            continue
         found = look_for(array)
         if found == "" and time.time() - array.created < SETTLE_S:
             say(f"a submission of a moment ago ended early: looking whether Slurm has {array.name}")

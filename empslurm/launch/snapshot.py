@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import empslurm
@@ -36,7 +37,10 @@ def refuse_dirty() -> None:
 
 
 def take(root: RunsRoot) -> Path:
-    """The snapshot of the running code below the runs root, made unless an equal one is there."""
+    """The snapshot of the running code below the runs root, made unless an equal one is there.
+
+    What lacks of an older one, or is altered there, is restored: some file systems remove what nobody reads for weeks.
+    """
     folder = source()
     names = sorted(
         path
@@ -48,6 +52,7 @@ def take(root: RunsRoot) -> Path:
     content = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in names}
     target = root.path.resolve() / "code" / ids.digest({"files": content, "code": code}, 16)
     if target.is_dir():
+        _mend(target, folder, content, code)
         return target
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -61,6 +66,16 @@ def take(root: RunsRoot) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def _mend(target: Path, folder: Path, content: Mapping[str, str], code: object) -> None:
+    """Restore files of a snapshot that jobs of other submissions may be reading: each is replaced as a whole."""
+    for name, digest in content.items():
+        path = target / name
+        if not path.is_file() or files.sha256_file(path) != digest:
+            files.write_bytes(path, (folder / name).read_bytes())
+    if not (target / provenance.CODE_FILE).is_file():
+        files.write_json(target / provenance.CODE_FILE, code)
 
 
 def _ignored(path: Path) -> bool:

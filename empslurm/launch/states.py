@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from empslurm.errors import StoreError
+from empslurm.launch import control
+from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import Queue, liveness
-from empslurm.launch.queue import Job
+from empslurm.launch.liveness import liveness
+from empslurm.launch.queue import Job, Queue
 from empslurm.store import CellState, RunsRoot
+
+
+def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
+    """The queue as far as it concerns a runs root: the arrays sent from it, by name and by who sent them.
+
+    `every_s`: least time between two questions. Where nothing was ever sent, nothing is asked.
+    """
+
+    def ask() -> Mapping[str, Job] | None:
+        arrays = [array for _, array in submissions.sent(root)]
+        users = {array.user if array.user is not None else _owner(array) for array in arrays}
+        known = {user for user in users if user is not None and _is_known(user)}
+        return queues.ask({array.name for array in arrays}, known if known == users else ()) if arrays else {}
+
+    return Queue(ask, every_s=every_s)
+
+
+def _owner(array: submissions.Array) -> int | None:
+    """Who wrote a marker that does not say who sent it."""
+    try:
+        return array.path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _is_known(user: int) -> bool:
+    """Whether this machine knows a user, as squeue must."""
+    try:
+        return bool(pwd.getpwuid(user))
+    except KeyError:
+        return False
 
 
 def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
     """The job that has, or will have, each cell, for all arrays of this runs root that the queue still knows.
 
-    Where several jobs have a cell, the one that runs or else the newest is named.
+    A job is an array's by its id and its name. Where several have a cell, the one that runs or the newest is named.
     """
     jobs = queue.jobs or {}
-    known, _ = submissions.scan(root)
     found: dict[str, Job] = {}
-    for array_id in sorted({job_id.partition("_")[0] for job_id in jobs} & known.keys(), key=int):
-        try:
-            array = submissions.load_array(known[array_id])
-        except (StoreError, FileNotFoundError):
-            continue
+    for array_id, array in submissions.sent(root):
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = jobs.get(element)
-            if job is None:
+            if job is None or job.ended or job.name != array.name:
                 continue
             for cell in cells:
                 if cell not in found or not found[cell].runs:
@@ -37,7 +66,7 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
 
 def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The state of every cell. A cell that nothing runs is `queued` when a job of the queue has it."""
-    queue = queue or Queue()
+    queue = queue or queue_of(root)
     alive = liveness(queue)
     there = set(root.ids())
     pending = CellState(state="pending")
@@ -46,6 +75,35 @@ def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) 
         return found
     jobs = jobs_of_cells(root, queue)
     return {cell: _with_job(state, jobs.get(cell)) for cell, state in found.items()}
+
+
+def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, int]:
+    """For how many of these cells a job may be queued or run that cannot be seen from here, by the reason."""
+    found: dict[str, str] = {}
+    wanted, jobs = set(cell_ids), queue.jobs
+    for array_id, array in submissions.sent(root) if wanted and jobs else ():
+        why = _hidden(array)
+        for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
+            if why and element not in (jobs or {}):
+                found |= dict.fromkeys(wanted.intersection(cells), why)
+    return {why: list(found.values()).count(why) for why in sorted(set(found.values()))}
+
+
+def _hidden(array: submissions.Array) -> str:
+    """Why squeue would not show an array's jobs here; empty where it would."""
+    here = control.cluster()
+    if array.cluster not in (None, here.name):
+        return f"cluster {array.cluster} has or had jobs for them, and this is cluster {here.name}"
+    if here.hides_jobs and array.user is not None and array.user != os.getuid():
+        return f"{_user_name(array.user)} has or had jobs for them, which this cluster hides from other users"
+    return ""
+
+
+def _user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
 
 
 def _with_job(state: CellState, job: Job | None) -> CellState:

@@ -7,10 +7,13 @@ runs/submissions/<id>/submission.jsonl     line 1: where data, cards and code ar
                       arrays/0001/         submitit's folder: the batch script, the callable, logs
                       packs/0003.jsonl     what happened to pack 3: starts, ends, reasons
                       hold.json            why the rest of its packs must not start
+                      cancelled            nothing more of it is to be sent
+                      end.json             the job that tells people when all others have ended
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,18 +23,21 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from empslurm import files, ids, provenance, stored
 from empslurm.cells import CELL_ID, Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
 from empslurm.limits import Listed, Pattern, Range
 from empslurm.plan import Pack
-from empslurm.profile import NodeList
+from empslurm.profile import Line, NodeList
 from empslurm.store import RunsRoot
 from empslurm.typed import shown
 
 NAME = "submission.jsonl"
+CANCELLED = "cancelled"
+END = "end.json"
+T = TypeVar("T")
 
 StoredPath = Annotated[str, Pattern(regex=r"[^\0]{1,4096}", words="a path")]
 Count = Annotated[int, Range(low=1)]
@@ -48,7 +54,10 @@ class NodeSettings:
     requeues: Annotated[int, Range(low=0)]  # most restarts of one job
     grace_s: Annotated[float, Range(low=0)]  # for train processes to save and end
     packs_per_gpu: Count | None = None  # None, as older submissions have it: 1
+    cpus_per_pack: Count | None = None  # None: a pack takes all that its slot has
     exclude: NodeList | None = None  # nodes that are never used
+    exclusive: bool = False  # the job has its whole node
+    python: Line | None = None  # that trains; None: the one that runs the element
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +186,10 @@ class Array:
     created: float  # Unix time
     elements: tuple[tuple[int, ...], ...]  # packs of each element, by place in the submission
     cells: tuple[tuple[str, ...], ...]  # the same as cell ids
+    cluster: str | None  # that it was sent to; None: not known, as of earlier versions
+    user: int | None  # who sent it; None: not known
+    script: str  # digest of what its batch script was made from; empty: not known
+    single: bool  # sent as no array, as earlier versions did with one element
 
     @property
     def folder(self) -> Path:
@@ -194,10 +207,8 @@ class Array:
         return next(iter(_job_ids(self.path)), None)
 
     def element_ids(self, job_id: str) -> list[str]:
-        """Job ids of the elements as squeue writes them: a single element is no array."""
-        if len(self.elements) == 1:
-            return [job_id]
-        return [f"{job_id}_{place}" for place in range(len(self.elements))]
+        """Job ids of the elements as squeue writes them."""
+        return [job_id] if self.single else [f"{job_id}_{place}" for place in range(len(self.elements))]
 
     def log(self, job_id: str) -> Path:
         """What an element says, on all of its attempts."""
@@ -222,7 +233,15 @@ def _job_ids(marker: Path) -> Iterator[str]:
     return (path.name.removeprefix(prefix) for path in marker.parent.glob(f"{prefix}*"))
 
 
-def mark(root: RunsRoot, submission: Submission, elements: Sequence[Sequence[int]], title: str) -> Array:
+def mark(
+    root: RunsRoot,
+    submission: Submission,
+    elements: Sequence[Sequence[int]],
+    title: str,
+    *,
+    cluster: str | None = None,
+    script: str = "",
+) -> Array:
     """Write the marker of an array that is about to be given to sbatch."""
     folder = submission.path(root).parent / "arrays"
     taken = [int(path.stem) for path in folder.glob("[0-9]*.json")]
@@ -231,6 +250,9 @@ def mark(root: RunsRoot, submission: Submission, elements: Sequence[Sequence[int
         "nonce": nonce,
         "name": f"{title[:60]}.{nonce}",
         "created": time.time(),
+        "cluster": cluster,
+        "user": os.getuid(),
+        "script": script,
         "elements": [list(places) for places in elements],
         "cells": [[cell.id for place in places for cell in submission.packs[place].cells] for places in elements],
     }
@@ -254,9 +276,28 @@ def load_array(path: Path) -> Array:
             created=float(value["created"]),
             elements=tuple(tuple(places) for places in elements),
             cells=tuple(tuple(of) for of in cells),
+            cluster=_or_none(str, value.get("cluster")),
+            user=_or_none(int, value.get("user")),
+            script=str(value.get("script", "")),
+            single=len(elements) == 1 and "cluster" not in value,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} must be an array's marker, but is not: {error}; move it away") from error
+
+
+def _or_none(kind: type[T], value: object) -> T | None:
+    if value is None or type(value) is kind:
+        return value
+    raise ValueError(f"{value!r} where a {kind.__name__} belongs")
+
+
+def sent(root: RunsRoot) -> list[tuple[str, Array]]:
+    """All arrays that Slurm has or has had, with their ids, oldest first. Damaged markers are left out."""
+    found = []
+    for job_id, marker in sorted(scan(root)[0].items(), key=lambda item: int(item[0])):
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            found.append((job_id, load_array(marker)))
+    return sorted(found, key=lambda item: item[1].created)
 
 
 ARRAY_FILE = re.compile(r"(\d{4,})\.(?:(json)|(void)|job-(\d+))")
@@ -292,6 +333,12 @@ def folders(path: Path) -> list[Path]:
 def of_manifest(root: RunsRoot, manifest: str) -> list[Path]:
     """Folders of all submissions of a manifest, oldest first."""
     return [path for path in folders(root.submissions) if path.name.split("-", 1)[-1].rpartition("-")[0] == manifest]
+
+
+def cancel(root: RunsRoot, manifest: str) -> None:
+    """Have whoever still sends submissions of a manifest stop."""
+    for folder in of_manifest(root, manifest):
+        files.create_exclusive(folder / CANCELLED, b"")
 
 
 def _names(path: Path) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ from empslurm.train.together import train_members
 # Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
 # Where one dies, the launcher ends the others at once.
 LONGEST_WAIT = timedelta(days=1)
+BEAT_EVERY_S = 60.0
 
 
 @dataclass(kw_only=True)
@@ -157,17 +160,37 @@ def _run_together(
         if claim is not None:
             members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
     try:
-        trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
-        run = train_members if trained else derive_members
-        ready = [member for member in members if _can_start(member, node, lost)]
-        for member in run(ready, node, settings, lost, say):
-            tally.done.append(member.cell.id)
+        with beating(members if node.accelerator.is_main_process else ()):
+            trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
+            run = train_members if trained else derive_members
+            ready = [member for member in members if _can_start(member, node, lost)]
+            for member in run(ready, node, settings, lost, say):
+                tally.done.append(member.cell.id)
     except Interrupted:
         tally.interrupted = True
     finally:
         if node.accelerator.is_main_process:
             for member in members:
                 member.folder.release(member.claim)
+
+
+@contextmanager
+def beating(members: Sequence[Member]) -> Iterator[None]:
+    """A thread that says now and then that this process lives, whatever it is busy with meanwhile."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_EVERY_S):
+            for member in members:
+                member.folder.beat(member.claim)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _claim(

@@ -12,12 +12,15 @@
 #   cluster.sh slurmd-start NAME   slurmd again, beside these tasks
 #   cluster.sh ctld-stop           stop slurmctld, jobs run on
 #   cluster.sh ctld-start          slurmctld again
+#   cluster.sh ctld-lose           slurmctld forgets every job, whatever ran has ended, job ids start again at FirstJobId
+#   cluster.sh as USER COMMAND...  run as one of the ordinary users nobody and games, who may read root's home here
 #
 # Environment (that of the last `up` holds):
 #   EMPSLURM_CLUSTER_STATE         state folder; ${TMPDIR:-/tmp}/empslurm-testcluster
 #   EMPSLURM_CLUSTER_ACCOUNTING    1: slurmdbd and MariaDB; 0: none, so no sacct; 1
 #   EMPSLURM_CLUSTER_MAX_ARRAY     MaxArraySize; 1001
 #   EMPSLURM_CLUSTER_MAX_SUBMIT    MaxSubmitJobs of the user root; none
+#   EMPSLURM_CLUSTER_EXTRA         file of slurm.conf lines; each replaces that of the same setting or partition; none
 #   EMPSLURM_CLUSTER_PORT          first of 100 ports; 26900
 set -u
 umask 022
@@ -27,7 +30,10 @@ STATE=${EMPSLURM_CLUSTER_STATE:-${TMPDIR:-/tmp}/empslurm-testcluster}
 ACCOUNTING=${EMPSLURM_CLUSTER_ACCOUNTING:-1}
 MAX_ARRAY=${EMPSLURM_CLUSTER_MAX_ARRAY:-1001}
 MAX_SUBMIT=${EMPSLURM_CLUSTER_MAX_SUBMIT:--1}
+EXTRA=${EMPSLURM_CLUSTER_EXTRA:-/dev/null}
 PORT=${EMPSLURM_CLUSTER_PORT:-26900}
+# Every Debian has them, so that none need be made.
+USERS=nobody,games
 HERE=$(cd "$(dirname "$0")" && pwd)
 MARKER=$STATE/.empslurm-testcluster
 FREEZER=/sys/fs/cgroup/freezer
@@ -100,18 +106,28 @@ fill() { # TEMPLATE...: to standard output
         -e "s|@PORT_SLURMCTLD@|$PORT|g; s|@PORT_SLURMDBD@|$((PORT + 1))|g; s|@PORT_MARIADBD@|$((PORT + 2))|g" \
         -e "s|@PORT_FIRST_NODE@|$((PORT + 10 + 1))|g; s|@PORT_LAST_NODE@|$((PORT + 10 + $1))|g" "${@:3}"
 }
+# Slurm ignores a second line about a partition, and complains of a second line about anything else.
+replace_lines() { # FILE: standard input, with each line of FILE in the place of the one it replaces, or at the end
+    awk 'function about(word) { word = $1; if (word !~ /^(PartitionName|NodeName)=/) sub(/=.*/, "", word); return word }
+        FILENAME != "-" { if ($0 ~ /^ *[^ #]/) given[about()] = $0; next }
+        about() in given { print given[about()]; delete given[about()]; next }
+        { print }
+        END { for (word in given) print given[word] }' "$1" -
+}
 write_config() { # N_NODES FOLDER
     local n=$1 etc=$2 proctrack=linuxproc node
     # linuxproc loses children whose parent ended; the freezer of cgroup v1 loses none.
     if mkdir -p "$CGROUPS" 2>/dev/null && [ -f "$CGROUPS/cgroup.procs" ]; then proctrack=cgroup; fi
     rm -rf "$etc"; mkdir -p "$etc"; : > "$etc/plugstack.conf"
+    cat "$EXTRA" > "$etc/extra" || die "EMPSLURM_CLUSTER_EXTRA must be a readable file, not '$EXTRA'"
     (
         cd "$HERE" || exit 1
-        fill "$n" $proctrack slurm.conf.in "accounting-$ACCOUNTING.conf.in" > "$etc/slurm.conf"
+        fill "$n" $proctrack slurm.conf.in "accounting-$ACCOUNTING.conf.in" | replace_lines "$etc/extra" > "$etc/slurm.conf"
         fill "$n" $proctrack gres.conf.in > "$etc/gres.conf"
         fill "$n" $proctrack cgroup.conf.in > "$etc/cgroup.conf"
-        # slurmdbd refuses a configuration that others may read.
-        [ "$ACCOUNTING" = 0 ] || (umask 077; fill "$n" $proctrack slurmdbd.conf.in > "$etc/slurmdbd.conf")
+        # slurmdbd refuses a configuration that others may read, and does not know what slurm.conf keeps private.
+        [ "$ACCOUNTING" = 0 ] || (umask 077; fill "$n" $proctrack slurmdbd.conf.in > "$etc/slurmdbd.conf"
+            sed -n -E '/^(PrivateData|TrackWCKey)=/p' "$etc/extra" >> "$etc/slurmdbd.conf")
     ) || die "the templates in $HERE must be readable"
     seq -f 'node%g' "$n" > "$etc/nodes"
     { cat /etc/hosts; while read -r node; do echo "127.0.0.1 $node"; done < "$etc/nodes"; } > "$etc/hosts"
@@ -156,6 +172,7 @@ start_slurmdbd() {
     launch_on_localhost slurmdbd
     wait_for 30 sacctmgr -n show cluster || die "slurmdbd must start, but did not; see $STATE/log/slurmdbd.log"
     [ -n "$(sacctmgr -n show cluster testcluster)" ] || sacctmgr -i add cluster testcluster > /dev/null
+    [ -n "$(sacctmgr -n show association user="$USERS")" ] || sacctmgr -i add user "$USERS" account=root > /dev/null
 }
 start_slurmctld() {
     alive slurmctld && return
@@ -163,6 +180,31 @@ start_slurmctld() {
     wait_for 30 slurmctld_answers || die "slurmctld must start, but did not; see $STATE/log/slurmctld.log"
 }
 slurmctld_answers() { scontrol ping | grep -q 'is UP'; }
+
+# Root's home may be closed to others and hold the Python that jobs run: in a mount namespace of its own, /root becomes a
+# folder open to all with the same things in it.
+open_home() { # EMPTY_FOLDER
+    local thing name
+    mount --rbind /root "$1" && mount -t tmpfs -o mode=755 home /root || return
+    for thing in "$1"/* "$1"/.[!.]*; do
+        name=/root/${thing##*/}
+        if [ -L "$thing" ]; then
+            cp -P "$thing" "$name"
+        elif [ -d "$thing" ]; then
+            mkdir "$name" && mount --rbind "$thing" "$name"
+        elif [ -f "$thing" ]; then
+            touch "$name" && mount --bind "$thing" "$name"
+        fi || return
+    done
+}
+# shellcheck disable=SC2016
+run_as() { # USER COMMAND...
+    local user=$1 gid home
+    IFS=: read -r _ _ _ gid _ home _ < <(getent passwd "$user")
+    exec unshare --mount --propagation private bash -c "$(declare -f open_home)"'
+        open_home "$1" && exec "${@:2}"' bash "$STATE/home" \
+        setpriv --reuid="$user" --regid="$gid" --clear-groups env USER="$user" LOGNAME="$user" HOME="$home" "${@:2}"
+}
 
 # A node is a set of namespaces (processes, mounts, host name, cgroup) held by an init that only reaps: killing it kills
 # everything in it at once. Its slurmd is a daemon in there.
@@ -186,6 +228,7 @@ start_node() {
             while :; do sleep infinity & wait \$!; done"
         ' sh "$1" "$CGROUPS/$1" "$FREEZER" "$STATE/etc/hosts"
     wait_for 5 has_name "$1" || die "$1 must get namespaces of its own, but did not; see $STATE/log/$1.out"
+    in_node "$1" bash -c "$(declare -f open_home); open_home '$STATE/home'" || die "$1 must get a /root open to all"
     slurmd_start "$1"
 }
 slurmd_start() {
@@ -222,7 +265,7 @@ up() {
     [ -f "$MARKER" ] || [ -z "$(ls -A "$STATE" 2>/dev/null)" ] || die "$STATE must be empty or this cluster's own, but holds other files"
     unshare --cgroup --pid --fork --mount --uts --mount-proc --propagation private hostname probe 2>/dev/null ||
         die "root must be allowed to make namespaces (CAP_SYS_ADMIN), but is not on this machine"
-    mkdir -p "$STATE"/{etc,run,log,dev,slurmctld}
+    mkdir -p "$STATE"/{etc,run,log,dev,home,slurmctld}
     touch "$MARKER" || die "$STATE must be writable, but is not"
     lock
     install_missing
@@ -263,6 +306,15 @@ stop_slurm() {
     [ ! -d "$CGROUPS" ] || no_cgroup "$CGROUPS"
     stop slurmctld 15
 }
+lose_state() {
+    local node
+    stop slurmctld 15
+    for node in $(nodes); do ! alive "$node" || node_kill "$node"; done
+    rm -rf "${STATE:?}/slurmctld"; mkdir "$STATE/slurmctld"
+    start_slurmctld
+    for node in $(nodes); do start_node "$node"; done
+    await_nodes
+}
 stop_accounting() { stop slurmdbd 15; stop mariadbd 30; }
 stop_all() {
     stop_slurm
@@ -290,6 +342,7 @@ case $command in
     down | purge | ctld-*) [ -f "$MARKER" ] || { say "no cluster in $STATE"; exit 0; } ;;
 esac
 case $command in
+    as) [[ ,$USERS, == *,"${2:-}",* && $# -ge 3 ]] || die "as takes one of $USERS and a command, not '${*:2}'" ;;
     node-kill | slurmd-kill | slurmd-start) alive "$2" || die "$2 must run, but does not; cluster.sh node-start $2" ;;
 esac
 case $command in
@@ -304,5 +357,7 @@ case $command in
     slurmd-start) slurmd_start "$2"; await_nodes ;;
     ctld-stop) stop slurmctld 15 ;;
     ctld-start) start_slurmctld ;;
+    ctld-lose) lose_state ;;
+    as) run_as "${@:2}" ;;
     *) sed -n '2,/^set -u/s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

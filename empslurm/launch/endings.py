@@ -1,0 +1,110 @@
+"""How the jobs of unfinished cells ended: before anything of ours ran in them, or with everything saved.
+
+A job that ends before it starts (a missing module, a container that does not start, srun refusing) leaves no claim and
+no event, only a log. An element that started has noted something about its packs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from empslurm.launch import policy
+from empslurm.launch.logs import last_words
+from empslurm.launch.queue import Job, Queue
+from empslurm.launch.submission import Array, sent
+from empslurm.store import RunsRoot
+
+IN_A_ROW = 2  # so many deaths with the same last line, and nothing more is sent
+BY_HAND = re.compile(r"CANCELLED AT (?!.*TIME LIMIT)")  # by scancel, or with a node: nothing to mend
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """A job that ended before it started."""
+
+    job_id: str
+    log: Path
+    line: str  # the last one of its log
+    script: str  # digest of what the job was made from
+
+    @property
+    def why(self) -> str:
+        """For people."""
+        return f"job {self.job_id} ended before it started: {self.line or 'its log is empty'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endings:
+    """By cell."""
+
+    early: Mapping[str, Sequence[Death]]  # jobs that ended before they started since the last that did, newest first
+    saved: frozenset[str]  # cells whose last job was stopped, at its limit for instance, and may not start again
+
+
+def endings(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> Endings:
+    """How the jobs of these cells ended; nothing of cells that a job still has, or where squeue does not answer."""
+    early: dict[str, list[Death]] = {}
+    saved: set[str] = set()
+    left = set(cell_ids)
+    for element, cells in _newest_first(root, queue.jobs) if left else ():
+        ours = left.intersection(cells)
+        if not ours:
+            continue
+        death = element.death()
+        if death is None:
+            left -= ours
+            saved |= ours - early.keys() if element.was_saved() else set()
+        elif not BY_HAND.search(death.line):
+            for cell in ours:
+                early.setdefault(cell, []).append(death)
+    return Endings(early=early, saved=frozenset(saved))
+
+
+def repeated(found: Mapping[str, Sequence[Death]], script: str) -> tuple[Death, Death] | None:
+    """Two deaths in a row of one cell with the same last line, of jobs that were made from the same `script`."""
+    for row in found.values():
+        newest = [death for death in row[:IN_A_ROW] if death.script == script]
+        if len(newest) == IN_A_ROW and len({policy.signature({"message": death.line}) for death in newest}) == 1:
+            return newest[0], newest[1]
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Element:
+    """An element of an array that was sent, and its job as far as the queue knows it."""
+
+    array: Array
+    job_id: str
+    places: tuple[int, ...]
+    job: Job | None
+
+    def death(self) -> Death | None:
+        """How it ended before it started; None where it started, still may, or never ran."""
+        log = self.array.log(self.job_id)
+        if self._in_queue or not log.is_file() or self._events():
+            return None
+        return Death(job_id=self.job_id, log=log, line=last_words(log)[0], script=self.array.script)
+
+    def was_saved(self) -> bool:
+        """Whether it was stopped with everything saved."""
+        events = self._events()
+        return not self._in_queue and bool(events) and events[-1].get("reason") == "stopped"
+
+    @property
+    def _in_queue(self) -> bool:
+        return self.job is not None and self.job.name == self.array.name and not self.job.ended
+
+    def _events(self) -> list[dict[str, Any]]:
+        events = (event for place in self.places for event in policy.journal(self.array.submission, place).events())
+        return [event for event in events if event.get("job") == self.job_id]
+
+
+def _newest_first(root: RunsRoot, jobs: Mapping[str, Job] | None) -> Iterator[tuple[_Element, tuple[str, ...]]]:
+    """Every element that was sent, with its cells; none where squeue does not answer."""
+    for array_id, array in reversed(sent(root)) if jobs is not None else ():
+        for job_id, cells, places in zip(array.element_ids(array_id), array.cells, array.elements, strict=True):
+            yield _Element(array=array, job_id=job_id, places=places, job=(jobs or {}).get(job_id)), cells
