@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import re
 import shlex
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +17,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "testcluster" / "cluster.sh"
 MARKER = ".empslurm-testcluster"
+# Ordinary users of the cluster; root is Slurm's own user and sees everything.
+USER, OTHER_USER = "nobody", "games"
 ABSENT = "no Slurm cluster answers: run `make cluster-up`"
 
 
@@ -45,7 +50,9 @@ class Cluster:
         return done.stderr.strip()
 
     def _control(self, *arguments: str, **settings: str) -> None:
-        names = {"STATE": str(self.state), **settings}
+        # The port too: the cluster that answers need not be that of this process's environment.
+        port = re.findall(r"^SlurmctldPort=(\d+)$", (self.state / "etc" / "slurm.conf").read_text(), re.MULTILINE)[0]
+        names = {"STATE": str(self.state), "PORT": port, **settings}
         variables = (f"EMPSLURM_CLUSTER_{name}={value}" for name, value in names.items())
         self.run("env", *variables, SCRIPT, *arguments)
 
@@ -63,6 +70,10 @@ class Cluster:
         with open(self.state / "tested", "a") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+    def as_user(self, name: str) -> tuple[str, ...]:
+        """What to put before a command so that `USER` or `OTHER_USER` runs it; they may read root's home, not write."""
+        return ("env", f"EMPSLURM_CLUSTER_STATE={self.state}", str(SCRIPT), "as", name)
 
     # What is asked.
 
@@ -148,17 +159,30 @@ class Cluster:
     def controller_start(self) -> None:
         self._control("ctld-start")
 
+    def controller_loses_its_state(self) -> None:
+        """Every job is forgotten, whatever ran has ended, and job ids start again at 1 (or FirstJobId)."""
+        self._control("ctld-lose")
+
     @contextmanager
-    def configured(self, *, accounting: bool = True, max_array: int = 1001, max_submit: int = -1) -> Iterator[None]:
-        """The cluster with other settings; everything queued is lost on entry and at the end."""
+    def configured(
+        self, *, accounting: bool = True, max_array: int = 1001, max_submit: int = -1, extra: str = ""
+    ) -> Iterator[None]:
+        """The cluster with other settings; everything queued is lost on entry and at the end.
+
+        `extra`: lines of slurm.conf; each replaces that of the same setting or partition.
+        """
         n_nodes = str(len(self.nodes()))
         before = {"ACCOUNTING": str(int(self.has_accounting())), "MAX_ARRAY": self.setting("MaxArraySize")}
         wanted = {"ACCOUNTING": str(int(accounting)), "MAX_ARRAY": str(max_array), "MAX_SUBMIT": str(max_submit)}
-        self._control("up", n_nodes, **wanted)
-        try:
-            yield
-        finally:
-            self._control("up", n_nodes, **before)
+        with tempfile.TemporaryDirectory() as folder:
+            old, new = Path(folder, "old"), Path(folder, "new")
+            shutil.copy(self.state / "etc" / "extra", old)
+            new.write_text(extra)
+            self._control("up", n_nodes, EXTRA=str(new), **wanted)
+            try:
+                yield
+            finally:
+                self._control("up", n_nodes, EXTRA=str(old), **before)
 
 
 def _answers(conf: Path) -> bool:

@@ -1,10 +1,14 @@
 """The throw-away Slurm cluster does what the tests of launching rely on."""
 
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import OTHER_USER, USER, Cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -101,3 +105,72 @@ def test_sacct_answers_with_accounting_only(cluster: Cluster) -> None:
         assert cluster.has_accounting() is not accounting
         cluster.wait_ended(cluster.submit("true"))
         cluster.wait("sacct agrees", lambda: sacct_agrees(cluster, not accounting))
+
+
+def test_lines_of_slurm_conf_are_replaced(cluster: Cluster) -> None:
+    partition = "PartitionName=batch Default=YES PriorityTier=10 MaxTime=10"
+    with cluster.configured(extra=f"JobRequeue=0\nEnforcePartLimits=NO\n{partition}\n"):
+        assert (cluster.setting("JobRequeue"), cluster.setting("EnforcePartLimits")) == ("0", "NO")
+        # For the first moments the reason is PartitionConfig.
+        long = cluster.submit("true", "--time=11")
+        cluster.wait("it waits", lambda: reason(cluster, long) == "PartitionTimeLimit")
+        # A lost node does not queue the job again; what asks for that by hand is refused.
+        short = cluster.submit("sleep 60", "--time=10")
+        cluster.wait_running(short)
+        assert "Requested operation is presently disabled" in cluster.refused("scontrol", "requeue", short)
+    assert cluster.setting("JobRequeue") == "1"
+    assert cluster.run("sinfo", "-h", "-p", "batch", "-o", "%l") == "infinite"
+
+
+def reason(cluster: Cluster, job: str) -> str:
+    return cluster.run("squeue", "-h", "-j", job, "-o", "%r")
+
+
+def test_wckeys_are_checked(cluster: Cluster) -> None:
+    extra = "TrackWCKey=yes\nAccountingStorageEnforce=wckeys,limits,qos\n"
+    with cluster.configured(extra=extra):
+        if "paper" not in cluster.run("sacctmgr", "-n", "-P", "show", "wckey", "format=wckey").split():
+            cluster.run("sacctmgr", "-i", "add", "user", "root", "wckeys=paper")
+        assert "Invalid wckey specification" in cluster.refused("sbatch", "--wckey=unheard", "--wrap=true")
+        # Without one it is the user's default, marked by a star; the first key that a user gets becomes it.
+        jobs = [cluster.submit("sleep 60"), cluster.submit("sleep 60", "--wckey=paper")]
+        keys = [cluster.run("squeue", "-h", "-j", job, "-O", "WCKey") for job in jobs]
+        assert keys in (["*paper", "paper"], ["*", "paper"])
+
+
+def test_two_users_do_not_see_each_other(cluster: Cluster, shared: Path) -> None:
+    who = f"id -un > {shared}/$SLURM_JOB_ID; {sys.executable} -c 'import torch' && echo torch >> {shared}/$SLURM_JOB_ID"
+    with cluster.configured(extra="PrivateData=jobs\n"):
+        asked = {name: cluster.as_user(name) for name in (USER, OTHER_USER)}
+        sbatch = ("sbatch", "--parsable", "--output=/dev/null", f"--wrap={who}; sleep 60")
+        jobs = {name: cluster.run(*prefix, *sbatch) for name, prefix in asked.items()}
+        cluster.wait("both run", lambda: all(lines(shared / job)[1:] == ["torch"] for job in jobs.values()))
+        assert {name: lines(shared / job)[0] for name, job in jobs.items()} == {name: name for name in jobs}
+        assert {name: cluster.run(*asked[name], "squeue", "-h", "-o", "%i") for name in jobs} == jobs
+        assert "Invalid job id" in cluster.refused(*asked[USER], "scontrol", "show", "job", jobs[OTHER_USER])
+        history = (*asked[USER], "sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", "User")
+        cluster.wait("sacct knows it", lambda: USER in cluster.run(*history))
+        assert set(cluster.run(*history).split()) == {USER}
+        assert set(cluster.jobs()) == set(jobs.values())
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder for every user; that of `tmp_path` is closed to all but one."""
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o777)
+        yield Path(path)
+
+
+def test_a_controller_that_lost_its_state_counts_again(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.configured(extra="FirstJobId=700\n"):
+        script = f"echo started > {tmp_path}/seen; sleep 5; echo ended >> {tmp_path}/seen"
+        cluster.controller_loses_its_state()
+        assert cluster.submit(script) == "700"
+        cluster.wait("it runs", lambda: lines(tmp_path / "seen") == ["started"])
+        cluster.controller_loses_its_state()
+        assert cluster.jobs() == {}
+        assert set(cluster.nodes().values()) == {"idle"}
+        assert cluster.submit("sleep 60") == "700"
+        time.sleep(5)
+        assert lines(tmp_path / "seen") == ["started"]
