@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "score": ("score", "every trained adapter's measure of any text, in one pass"),
     "export": ("export", "adapters with model cards, as AdapterHub has them"),
     "search": ("search", "a hyper-parameter search: report what it found, freeze its winners as a preset"),
+    "profile": ("profile", "ask the cluster and write a profile for it"),
     "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
 }
 

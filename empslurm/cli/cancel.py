@@ -8,6 +8,7 @@ from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import SchedulerError
 from empslurm.launch import control, states
+from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 
 
@@ -31,7 +32,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
         raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")
     jobs = states.jobs_of_cells(root, queue)
     ours = {jobs[cell].id: jobs[cell].runs for cell in plan.by_id if cell in jobs}
-    control.cancel(sorted(ours))
+    ends = submissions.end_jobs(root, plan.manifest.name)
+    telling = queues.ask(ends) or {} if ends else {}
+    control.cancel([*sorted(ours), *(job.id for job in telling.values() if job.name in ends and not job.ended)])
     n_running = sum(ours.values())
     hidden = states.unseen([cell for cell in plan.by_id if cell not in jobs], root, queue)
     value = {"manifest": plan.manifest.name, "jobs": sorted(ours), "n_running": n_running, "unseen": list(hidden)}

@@ -118,9 +118,7 @@ class Work:
         if any(policy.stalled(self._journal(place).events()) for place in self.places):
             say(f"{policy.STALLS} starts in a row ended before training came further; raise time, then submit again")
         elif restarts >= self.settings.requeues:
-            say(
-                f"what was trained is saved; the profile allows {restarts} restarts, so the next submit goes on from here"
-            )
+            say(f"what was trained is saved; no more than {restarts} restarts are allowed, so the next submit goes on")
         else:
             self._requeue()
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import math
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit import SlurmExecutor
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
-from empslurm import ids
+from empslurm import files, ids
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import control, environment, queue
 from empslurm.launch import submission as submissions
@@ -30,7 +31,7 @@ from empslurm.launch.devices import n_slots
 from empslurm.launch.element import Element
 from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
 from empslurm.launch.submission import Array, Submission
-from empslurm.profile import Profile, gpus_of
+from empslurm.profile import Mail, Profile, gpus_of
 from empslurm.store import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
@@ -147,8 +148,48 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
         f'export {LOG_VARIABLE}={folder}/"$job"_0_log.out',
         # The copy of the code, and nothing that lies in the folder of the submission or where empslurm is installed.
         f"export PYTHONPATH={copy} PYTHONSAFEPATH=1",
-        f"cd {copy} || {{ echo 'empslurm: the copy of the code must be there, but is gone; submit again'; exit 1; }}",
+        f"cd {copy} || {{ echo 'the copy of the code must be there, but is gone; submit again'; exit 1; }}",
     ]
+
+
+def end_script(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root: RunsRoot, code: Path) -> str:
+    """The batch script of the one job that waits for all others and tells people what came of them.
+
+    It asks for little, and for no GPU. Its own exit status, and so the mail that Slurm sends, says whether all is done.
+    """
+    small = replace(
+        profile,
+        gpus=0,
+        gpu_type=None,
+        gres=None,
+        exclusive=False,
+        mem_gb=None if profile.mem_gb is None else min(profile.mem_gb, 1.0),
+        mail=Mail(user=profile.mail.user, type=("END", "FAIL")) if profile.mail else None,
+        requeues=0,
+    )
+    more = {"job-name": name, "dependency": _after(jobs), "time": 10, "cpus-per-task": 1, "nodes": 1, "ntasks": 1}
+    asked = options(small) | more | {"output": str(submission.with_name("end.log")), "open-mode": "append"}
+    if profile.wckey:
+        asked["wckey"] = profile.wckey
+    flags = [
+        f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}") for key, value in asked.items()
+    ]
+    words = [sys.executable, "-u", str(code / "jobs" / "tell.py"), "--runs", str(root.path.resolve())]
+    tell = shlex.join([*words, "--submission", str(submission)])
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *flags,
+            *(f"export {key}={shlex.quote(value)}" for key, value in profile.environment.items()),
+            *profile.setup,
+            f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
+            f'EMPSLURM_MESSAGE="$({tell})"; status=$?',
+            'export EMPSLURM_MESSAGE; echo "$EMPSLURM_MESSAGE"',
+            *([profile.at_end] if profile.at_end else []),
+            "exit $status",
+            "",
+        ]
+    )
 
 
 def refuse_percent(root: RunsRoot) -> None:
@@ -201,10 +242,24 @@ class Sender:
                         n_left -= n_before - sum(map(len, rest))
                         if not size:
                             return Sent(jobs=tuple(self.sent), n_left=n_left)
+            self._send_end()
         except Cancelled:
             control.cancel(self.sent)
-            return Sent(jobs=tuple(self.sent), n_left=n_left, cancelled=True)
+            return Sent(jobs=tuple(self.sent), n_left=len(packs), cancelled=True)
         return Sent(jobs=tuple(self.sent), n_left=0)
+
+    def _send_end(self) -> None:
+        """Have people told once when all of this has ended. Results do not depend on it: a refusal is only said."""
+        if self.profile.mail is None and self.profile.at_end is None:
+            return
+        self._heed_cancel()
+        path = self.submission.path(self.root).resolve()
+        name = f"{self.submission.manifest[:60]}-end.{secrets.token_hex(4)}"
+        files.write_json(path.with_name(submissions.END), {"name": name})
+        text = end_script(self.profile, name, self.sent, path, self.root, self.code)
+        good, said = control.run("sbatch", "--export=ALL", "--parsable", text=text)
+        if not good:
+            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {_last_words(said)}")
 
     def _packs_per_element(self, n_packs: int) -> int:
         """As many as train at once; of a whole node, which is kept busy, its share of all of them."""

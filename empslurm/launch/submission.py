@@ -341,6 +341,15 @@ def cancel(root: RunsRoot, manifest: str) -> None:
         files.create_exclusive(folder / CANCELLED, b"")
 
 
+def end_jobs(root: RunsRoot, manifest: str) -> set[str]:
+    """Names of the jobs that tell people when all others of a manifest have ended."""
+    found = set()
+    for folder in of_manifest(root, manifest):
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            found.add(str(files.read_object(folder / END).get("name")))
+    return found
+
+
 def _names(path: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(path))

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from empslurm.launch import control, process, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.queue import COLUMNS
-from empslurm.launch.submission import NodeSettings, Submission
+from empslurm.launch.submission import Array, NodeSettings, Submission
 from empslurm.plan import packs
 from empslurm.store import RunsRoot
 from tests.launch.test_arrays import plan_of
@@ -21,6 +21,8 @@ from tests.launch.test_arrays import plan_of
 SBATCH = """#!/bin/bash
 cd {folder}
 line=$(sed -n 1p answers); sed -i 1d answers
+[ "$1" = --export=ALL ] && shift
+[ "$1" != --parsable ] || {{ cat > piped; set -- piped; }}
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
 echo "$name" >> asked
 case "$line" in REFUSE*) echo "sbatch: error: ${{line#REFUSE }}" >&2; exit 1;; esac
@@ -28,14 +30,20 @@ id=$(( $(cat last 2>/dev/null || echo 100) + 1 )); echo $id > last
 echo "$id $name" >> taken
 sed -n 's/^#SBATCH --dependency=//p' "$1" >> dependencies
 cp "$1" script-$id
+env > environment-$id
 case "$line" in LOSE*) echo "sbatch: error: ${{line#LOSE }}" >&2; exit 1;; esac
 echo "Submitted batch job $id"
 """
 SQUEUE = """#!/bin/bash
 cd {folder}
+echo "$*" >> queue-asked
+env > queue-environment
 [ ! -e silent ] || exit 1
 [ -e taken ] || exit 0
-while read -r id name; do printf '{layout}' $id N/A $id PENDING 0 None '' "$name"; echo; done < taken
+reason=$(cat reason 2>/dev/null || echo None)
+while read -r id name; do
+    for n in 0 1 2 3 4 5; do printf '{layout}' $id $n $id PENDING 0 "$reason" '' "$name"; echo; done
+done < taken
 """
 
 
@@ -43,7 +51,7 @@ SETTINGS = NodeSettings(cpus=2, gpus=0, num_processes=1, checkpoint_minutes=5.0,
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of stand-ins for sbatch, squeue, srun, sacct and scontrol; waits are short."""
     folder = tmp_path / "lab"
     folder.mkdir()
@@ -52,8 +60,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sbatch": SBATCH.format(folder=folder),
         "squeue": SQUEUE.format(folder=folder, layout=layout),
         "srun": "#!/bin/sh\n",
+        "scancel": f"#!/bin/sh\necho $* >> {folder}/cancelled\n",
         "sacct": "#!/bin/sh\nexit 1\n",
-        "scontrol": f"#!/bin/sh\necho $* >> {folder}/told\necho 'MaxArraySize            = 6'\n",
+        "scontrol": f"#!/bin/sh\necho $* >> {folder}/told\nprintf 'ClusterName = lab\\nMaxArraySize  = 6\\n'\n",
     }
     for name, text in programs.items():
         (folder / name).write_text(text)
@@ -63,10 +72,27 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module, name, value in (
         (slurm, "FIRST_WAIT_S", 0.01),
         (slurm, "PATIENCE_S", 2.0),
+        (slurm, "LISTEN_S", 0.01),
         (control, "RETRY_S", 0.05),
     ):
         monkeypatch.setattr(module, name, value)
-    return folder
+    control.cluster.cache_clear()
+    yield folder
+    control.cluster.cache_clear()
+
+
+def runs_as(monkeypatch: pytest.MonkeyPatch, array: Array, job: str = "101", index: int = 0, restart: int = 0) -> None:
+    """This process is an element of an array, as the batch script and Slurm tell it."""
+    given = {
+        "EMPSLURM_ARRAY": str(array.path),
+        "EMPSLURM_JOB_NAME": array.name,
+        "SLURM_ARRAY_JOB_ID": job,
+        "SLURM_ARRAY_TASK_ID": str(index),
+        "SLURM_RESTART_COUNT": str(restart),
+        "SLURM_CLUSTER_NAME": "lab",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

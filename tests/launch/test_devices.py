@@ -107,8 +107,20 @@ def test_nothing_is_given_away_twice(
         cpus=cpus,
         n_packs=n_packs,
     )
-    assert len(found) == min(n_slots(gpus, num_processes, packs_per_gpu), max(1, n_packs))
+    at_once = n_slots(
+        gpus=gpus, num_processes=num_processes, packs_per_gpu=packs_per_gpu, cpus=cpus, cpus_per_pack=None
+    )
+    assert len(found) == min(at_once, max(1, n_packs))
     for at in range(gpus):
         assert sum(slot.memory_share for slot in found if str(at) in slot.devices) <= 1.0001
     assert all(len(set(slot.devices)) == (num_processes if gpus else 0) for slot in found)
     assert sum(slot.n_cores for slot in found) <= max(cpus, len(found))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "cpus_per_pack", "expected"),
+    [(0, 16, None, 1), (0, 16, 4, 4), (0, 3, 4, 1), (4, 16, None, 4), (4, 16, 8, 2), (4, 64, 8, 4)],
+)
+def test_packs_at_once_are_bounded_by_cores_too(gpus: int, cpus: int, cpus_per_pack: int | None, expected: int) -> None:
+    found = n_slots(gpus=gpus, num_processes=1, packs_per_gpu=1, cpus=cpus, cpus_per_pack=cpus_per_pack)
+    assert found == expected

@@ -1,7 +1,7 @@
 """What an element decides on its node, without training: sources, holds, processes that die."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from empslurm.launch import submission as submissions
 from empslurm.launch.element import Element, Work
 from empslurm.launch.submission import Array, Submission
 from empslurm.store import RunsRoot
+from tests.launch.conftest import runs_as
 
 TRANSFERS = 8  # the place of the first pack of transfers in the demo's submission: three cells
 
@@ -35,8 +36,7 @@ class Dying:
 
 @pytest.fixture
 def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment of job 101 on node1, with a train process that dies and no patience."""
-    monkeypatch.setenv("SLURM_JOB_ID", "101")
+    """A node called node1, with a train process that dies and no patience."""
     monkeypatch.setattr(element, "PATIENCE_S", 0.0)
     monkeypatch.setattr(element, "TrainProcess", Dying)
     monkeypatch.setattr(element.socket, "gethostname", lambda: "node1")
@@ -44,10 +44,20 @@ def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return lab
 
 
-def work(root: RunsRoot, made: Submission, place: int) -> Work:
-    array = submissions.mark(root, made, [[place]], "demo")
-    array.resolve("101")
-    return Work(root, array)
+Start = Callable[[int], Work]
+
+
+@pytest.fixture
+def work(root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts job 101_0, which has the pack at a place."""
+
+    def start(place: int) -> Work:
+        array = submissions.mark(root, made, [[place]], "demo", cluster="lab")
+        array.resolve("101")
+        runs_as(monkeypatch, array)
+        return Work(root, array)
+
+    return start
 
 
 def reasons(array: Array, place: int) -> list[object]:
@@ -69,7 +79,7 @@ def fail(root: RunsRoot, made: Submission, cell_id: str) -> None:
     cell = next(cell for cell in made.cells if cell.id == cell_id)
     folder = root.cell(cell.id)
     folder.create(cell)
-    claim = folder.take(lambda _: False, job_id="55")
+    claim = folder.take(lambda _: False, job_id="55_0")
     assert claim is not None
     folder.fail(claim, kind="error", message="a sentence")
     folder.release(claim)
@@ -82,13 +92,13 @@ def test_the_pickle_holds_strings_only() -> None:
     assert callable(given.checkpoint)
 
 
-def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, made: Submission) -> None:
+def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, made: Submission, work: Start) -> None:
     pack = made.packs[TRANSFERS]
     failed, *good = pack.parents
     fail(root, made, failed)
     for parent in good:
         finish(root, made, parent)
-    doing = work(root, made, TRANSFERS)
+    doing = work(TRANSFERS)
     assert doing.run() == "requeued"  # the fake dies twice
     lost = [cell.id for cell in pack.cells if cell.parent == failed]
     assert (len(lost), len(pack.cells)) == (1, 3)
@@ -97,7 +107,7 @@ def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, ma
 
 
 def test_a_source_that_is_queued_is_waited_for_by_queueing_again_later(
-    node: Path, root: RunsRoot, made: Submission
+    node: Path, root: RunsRoot, made: Submission, work: Start
 ) -> None:
     coming, *good = made.packs[TRANSFERS].parents
     for parent in good:
@@ -106,22 +116,22 @@ def test_a_source_that_is_queued_is_waited_for_by_queueing_again_later(
     array = submissions.mark(root, made, [[place]], "demo")
     array.resolve("77")
     (node / "taken").write_text(f"77 {array.name}\n")
-    doing = work(root, made, TRANSFERS)
+    doing = work(TRANSFERS)
     assert doing.run() == "requeued"
     assert Dying.started == 0
     told = (node / "told").read_text().splitlines()
-    assert told == ["requeue 101", "update JobId=101 StartTime=now+15"]
+    assert told == ["requeue 101_0", "update JobId=101_0 StartTime=now+15"]
     assert reasons(doing.array, TRANSFERS) == ["waiting"]
 
 
 def test_a_process_that_keeps_dying_is_tried_here_then_elsewhere_then_failed(
-    node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+    node: Path, root: RunsRoot, made: Submission, work: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doing = work(root, made, 0)
+    doing = work(0)
     assert doing.run() == "requeued"
     assert reasons(doing.array, 0) == [None, "killed", None, "killed"]
     told = (node / "told").read_text().splitlines()
-    assert told == ["requeue 101", "update JobId=101 ExcNodeList=node1"]
+    assert told == ["requeue 101_0", "update JobId=101_0 ExcNodeList=node1"]
     assert root.cell(made.packs[0].cells[0].id).error() is None
     # The next start, on another node.
     monkeypatch.setattr(element.socket, "gethostname", lambda: "node2")
@@ -132,16 +142,18 @@ def test_a_process_that_keeps_dying_is_tried_here_then_elsewhere_then_failed(
     assert Dying.started == 3
 
 
-def test_a_node_that_lost_the_pack_twice_is_left_at_once(node: Path, root: RunsRoot, made: Submission) -> None:
-    doing = work(root, made, 0)
+def test_a_node_that_lost_the_pack_twice_is_left_at_once(
+    node: Path, root: RunsRoot, made: Submission, work: Start
+) -> None:
+    doing = work(0)
     for restart in (0, 1):
-        policy.journal(doing.array.submission, 0).add("start", host="node1", job="101", restart=restart)
+        policy.journal(doing.array.submission, 0).add("start", host="node1", job="101_0", restart=restart)
     assert doing.run() == "requeued"
     assert "ExcNodeList=node1" in (node / "told").read_text()
 
 
-def test_a_held_submission_starts_nothing(node: Path, root: RunsRoot, made: Submission) -> None:
-    doing = work(root, made, 0)
+def test_a_held_submission_starts_nothing(node: Path, root: RunsRoot, made: Submission, work: Start) -> None:
+    doing = work(0)
     cause: Mapping[str, Any] = {"signature": "x", "cells": ["a", "b"], "message": "a sentence"}
     doing.array.submission.with_name(policy.HOLD).write_text(json.dumps(cause))
     assert doing.run() == "held"
@@ -149,8 +161,13 @@ def test_a_held_submission_starts_nothing(node: Path, root: RunsRoot, made: Subm
 
 
 def test_saving_stops_when_the_profile_allows_no_more_starts(
-    node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+    node: Path, root: RunsRoot, work: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert work(root, made, 0).save() is True
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "10")
-    assert work(root, made, 0).save() is False
+    work(0).leave()
+    assert (node / "told").read_text().splitlines()[-1] == "requeue 101_0"
+    (node / "told").unlink()
+    array = work(0).array
+    runs_as(monkeypatch, array, restart=10)
+    Work(root, array).leave()
+    assert not (node / "told").exists()
+    assert "no more than 10 restarts are allowed, so the next submit goes on" in capsys.readouterr().out

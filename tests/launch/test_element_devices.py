@@ -25,15 +25,18 @@ def create(root: RunsRoot, settings: NodeSettings) -> Submission:
 
 
 def marked(root: RunsRoot, made: Submission, places: list[int]) -> Array:
-    array = submissions.mark(root, made, [places], "demo")
+    array = submissions.mark(root, made, [places], "demo", cluster="lab")
     array.resolve("101")
+    os.environ |= {"EMPSLURM_ARRAY": str(array.path), "EMPSLURM_JOB_NAME": array.name}
     return array
 
 
 @pytest.fixture
 def job(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment of job 101, first start, on node1."""
-    monkeypatch.setenv("SLURM_JOB_ID", "101")
+    """The environment of job 101_0, first start, on node1; `marked` adds which array it is of."""
+    for name, value in {"EMPSLURM_ARRAY": "", "EMPSLURM_JOB_NAME": "", "SLURM_ARRAY_JOB_ID": "101"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     monkeypatch.setenv("EMPSLURM_LOG", str(lab / "log"))
     monkeypatch.setattr(element, "PATIENCE_S", 0.0)
     monkeypatch.setattr(element, "POLL_S", 0.01)
@@ -86,7 +89,7 @@ class Finishing:
     def __init__(self, precision: str, n_processes: int, arguments: list[str], **more: Any) -> None:
         Finishing.now += 1
         Finishing.most = max(Finishing.most, Finishing.now)
-        Finishing.devices += (more["environment"]["CUDA_VISIBLE_DEVICES"],)
+        Finishing.devices += (more["variables"]["CUDA_VISIBLE_DEVICES"],)
         self.work, self.looks, self.code = arguments, 0, 0
         self.place = int(arguments[arguments.index("--pack") + 1])
 
@@ -201,7 +204,7 @@ def test_packs_of_a_node_without_usable_gpus_are_done_on_the_next(
     array = marked(root, made, [0, 1, 2, 3])
     assert Work(root, array).run() == "requeued"
     # Once, after all four had ended; what the profile excludes stays excluded.
-    assert told(broken) == ["requeue 101", "update JobId=101 ExcNodeList=node1,node[7-9]"]
+    assert told(broken) == ["requeue 101_0", "update JobId=101_0 ExcNodeList=node1,node[7-9]"]
     assert not failures(array)
     move(monkeypatch, 1)
     assert Work(root, array).run() == "done"
@@ -235,7 +238,7 @@ def test_after_so_many_bad_nodes_a_cell_stays_failed_with_its_reason(
     assert error is not None
     assert error["class"] == "device"
     assert failures(array)
-    assert told(broken)[-1] == "update JobId=101 ExcNodeList=node1,node2"
+    assert told(broken)[-1] == "update JobId=101_0 ExcNodeList=node1,node2"
 
 
 def test_where_no_restart_is_left_a_cell_stays_failed_on_the_first_bad_node(broken: Path, root: RunsRoot) -> None:

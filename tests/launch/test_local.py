@@ -94,7 +94,7 @@ class Desk:
 
     def process(self, precision: str, n_processes: int, arguments: list[str], **more: Any) -> "Staged":
         place = int(arguments[arguments.index("--pack") + 1])
-        device = more["environment"].get("CUDA_VISIBLE_DEVICES", "")
+        device = more["variables"].get("CUDA_VISIBLE_DEVICES", "")
         self.started.append((place, device))
         for cell in () if self.hang else self.made.packs[place].cells:
             if device in self.broken:

@@ -1,13 +1,18 @@
 """squeue's answer is read by columns, and a claim's life follows from it."""
 
+import itertools
 import os
 import socket
+import time
 
 import pytest
 
-from empslurm.launch.liveness import Queue, liveness
-from empslurm.launch.queue import COLUMNS, Job, parse
+from empslurm.launch import queue
+from empslurm.launch.liveness import liveness
+from empslurm.launch.queue import COLUMNS, Job, Queue, parse
 from empslurm.store import Claim, process_start
+
+NAME = "small.0123abcd"
 
 
 def line(*values: str) -> str:
@@ -16,7 +21,7 @@ def line(*values: str) -> str:
 
 def claim(**changes: object) -> Claim:
     given = {"number": 1, "nonce": "n", "host": "node1", "pid": 1, "process_start": 1.0, "started": 0.0}
-    return Claim(**{**given, "job_id": "7_1", "restart_count": 1, **changes})  # type: ignore[arg-type]
+    return Claim(**{**given, "job_id": "7_1", "job_name": NAME, "restart_count": 1, **changes})  # type: ignore[arg-type]
 
 
 def test_elements_and_single_jobs_are_told_apart() -> None:
@@ -33,12 +38,64 @@ def test_elements_and_single_jobs_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("state", "restarts", "lives"),
-    [("RUNNING", 1, True), ("COMPLETING", 1, True), ("RUNNING", 2, False), ("PENDING", 1, False), (None, 0, False)],
+    [
+        ("RUNNING", 1, True),
+        ("COMPLETING", 1, True),
+        ("RUNNING", 2, False),
+        ("PENDING", 1, False),
+        ("NODE_FAIL", 1, False),
+        ("PENDING", 0, None),  # an answer from before the claim's own start
+        (None, 0, None),  # not shown: it may be hidden from this user
+    ],
 )
-def test_a_claim_lives_while_its_incarnation_of_the_job_runs(state: str | None, restarts: int, lives: bool) -> None:
-    job = Job(id="7_1", state=state or "", restarts=restarts, reason="", node="node1", name="x")
+def test_a_claim_lives_while_its_incarnation_of_the_job_runs(
+    state: str | None, restarts: int, lives: bool | None
+) -> None:
+    job = Job(id="7_1", state=state or "", restarts=restarts, reason="", node="node1", name=NAME)
     alive = liveness(Queue(lambda: {"7_1": job} if state else {}))
     assert alive(claim()) is lives
+
+
+def test_a_job_of_another_name_says_nothing_of_a_claim() -> None:
+    """Ids start at 1 again when a controller loses its state, and two clusters may share a file system."""
+    for state in ("RUNNING", "COMPLETED"):
+        job = Job(id="7_1", state=state, restarts=1, reason="", node="node1", name="somebody.else")
+        assert liveness(Queue(lambda job=job: {"7_1": job}))(claim()) is None
+        assert liveness(Queue(lambda job=job: {"7_1": job}))(claim(job_name=None)) is None
+    ours = Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)
+    assert liveness(Queue(lambda: {"7_1": ours}))(claim(job_name=None)) is True  # of an earlier version
+
+
+def test_only_an_answer_younger_than_the_claim_can_kill_it() -> None:
+    """A job that was pending when squeue was asked may have started since."""
+    job = Job(id="7_1", state="PENDING", restarts=1, reason="", node="", name=NAME)
+    asked: list[int] = []
+    paced = Queue(lambda: asked.append(1) or {"7_1": job}, every_s=60.0)
+    assert liveness(paced)(claim()) is False
+    assert liveness(paced)(claim(started=time.time())) is None
+    assert len(asked) == 1
+    eager = Queue(lambda: asked.append(1) or {"7_1": job})
+    assert liveness(eager)(claim()) is False
+    assert liveness(eager)(claim(started=time.time())) is False
+    assert len(asked) == 3
+
+
+def test_a_slow_controller_is_asked_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(queue.time, "time", lambda: now[0])
+    monkeypatch.setattr(queue.time, "monotonic", lambda: now[0])
+    asked: list[float] = []
+
+    def ask() -> dict[str, Job]:
+        asked.append(now[0])
+        now[0] += 3.0
+        return {}
+
+    paced = Queue(ask, every_s=15.0)
+    for _ in range(90):
+        paced.look(now[0])
+        now[0] += 1.0
+    assert [later - earlier for earlier, later in itertools.pairwise(asked)] == [30.0, 30.0, 30.0]
 
 
 def test_nobody_can_tell_when_squeue_is_silent() -> None:
@@ -49,6 +106,8 @@ def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setenv("EMPSLURM_ARRAY", "/marker.json")
+    monkeypatch.setenv("EMPSLURM_JOB_NAME", NAME)
 
     def never() -> None:
         raise AssertionError("squeue is not needed")

@@ -3,20 +3,27 @@
 Slurm's commands are stand-ins here, since its failures must be staged; tests/cluster has the real one.
 """
 
+import importlib.util
+import json
+import os
 import re
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from empslurm.errors import SchedulerError
-from empslurm.launch import element, slurm
+from empslurm.errors import SchedulerError, UsageError
+from empslurm.launch import control, element, slurm
 from empslurm.launch import submission as submissions
-from empslurm.launch.slurm import Sender, reconcile
+from empslurm.launch.slurm import Sender, Sent, reconcile, refuse_percent
+from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.profile import Mail, Profile, load_profile
 from empslurm.store import RunsRoot
+from tests.launch.staged.train import finish
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "sbatch.sh"
@@ -148,14 +155,14 @@ def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
         exclude="node[3-4]",
         setup=("module load cuda", "source .venv/bin/activate"),
         environment={"WORDS": "it's two"},
-        mail=Mail(user="me@example.org"),
+        mail=Mail(user="me@example.org", type=("FAIL", "TIME_LIMIT")),
         umask="007",
         python="apptainer exec --nv image.sif python",
         time=90,
     ).send()
     text = (lab / "script-101").read_text()
     folder = made.path(root).parent
-    text = text.replace(str(folder.resolve()), "SUBMISSION")
+    text = text.replace(str(folder.resolve()), "SUBMISSION").replace(sys.executable, "PYTHON")
     text = re.sub(r"demo-baseline\.[0-9a-f]{8}", "demo-baseline.NONCE", text)
     assert text == GOLDEN.read_text(), f"write {GOLDEN.name} again if this is meant"
     checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
@@ -167,3 +174,188 @@ def test_the_debug_profile_stays_above_submitits_ten_minutes() -> None:
         profile = load_profile(ROOT / "slurm" / f"{name}.yaml")
         assert profile.time > 10
         assert 0 < element.settings(profile).grace_s < profile.signal_lead_s
+
+
+# ---- what the site demands -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "there", "absent"),
+    [
+        ({}, ["--mem=8192M", "--requeue"], ["--wckey", "--gpus", "--gres", "--mail", "--exclusive"]),
+        ({"gpus": 2, "gpu_type": "a100"}, ["--gpus-per-node=a100:2"], ["--gres"]),
+        ({"gpus": 2, "gres": "gpu:a100:2"}, ["--gres=gpu:a100:2"], ["--gpus"]),
+        ({"gpus": 1, "gres": "lscratch:50"}, ["--gres=lscratch:50", "--gpus-per-node=1"], []),
+        ({"mem_gb": None}, [], ["--mem"]),
+        ({"mem_gb": None, "mem_per_cpu_gb": 2.5}, ["--mem-per-cpu=2560M"], ["--mem="]),
+        ({"requeues": 0}, ["--no-requeue"], ["--requeue"]),
+        ({"wckey": "lab"}, ["--wckey=lab"], []),
+        ({"exclusive": True}, ["--exclusive"], []),
+        ({"nice": 7, "begin": "now+1hour", "comment": "a b"}, ["--nice=7", "--begin=now+1hour", "--comment='a b'"], []),
+        ({"reservation": "r", "licenses": "l:1", "nodelist": "n[1-2]"}, ["--reservation=r", "--nodelist='n[1-2]'"], []),
+        ({"sbatch": {"core-spec": 2, "contiguous": True}}, ["--core-spec=2", "--contiguous"], []),
+    ],
+)
+def test_what_a_profile_asks_for_reaches_sbatch(
+    lab: Path, root: RunsRoot, made: Submission, changes: dict[str, object], there: list[str], absent: list[str]
+) -> None:
+    sender(root, made, **changes).send()
+    asked = [line.removeprefix("#SBATCH ") for line in (lab / "script-101").read_text().splitlines() if "#SB" in line]
+    assert set(there) <= set(asked)
+    assert not [line for line in asked if line.startswith(tuple(absent))]
+
+
+INHERITED = {
+    "SLURM_MEM_PER_CPU": "300",
+    "SBATCH_EXPORT": "NONE",
+    "SLURM_EXPORT_ENV": "NONE",
+    "SLURM_ARRAY_JOB_ID": "5",
+    "SLURM_ARRAY_TASK_ID": "5",
+    "SLURM_RESTART_COUNT": "3",
+    "SBATCH_PARTITION": "other",
+    "SBATCH_TIMELIMIT": "1",
+    "SBATCH_NO_REQUEUE": "1",
+    "SBATCH_JOB_NAME": "mine",
+    "SQUEUE_STATES": "PENDING",
+    "SQUEUE_PARTITION": "none",
+    "SALLOC_ACCOUNT": "x",
+    "SRUN_CPUS_PER_TASK": "64",
+    "EMPSLURM_ARRAY": "/an/outer/one",
+}
+
+
+def test_nothing_inherited_reaches_slurm_or_the_jobs(
+    lab: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in INHERITED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    sender(root, made).send()
+    assert queue_of(root).jobs
+    for path in (lab / "environment-101", lab / "queue-environment"):
+        names = {line.partition("=")[0] for line in path.read_text().splitlines()}
+        assert not names & INHERITED.keys()
+        assert "SLURM_CONF" in names
+    assert {name: os.environ[name] for name in INHERITED} == INHERITED  # of this process, nothing is taken
+
+
+def test_one_element_is_an_array_too(lab: Path, root: RunsRoot, square: Submission) -> None:
+    sender(root, square, array_parallelism=1).send()
+    known, _ = submissions.scan(root)
+    array = submissions.load_array(known["102"])
+    assert (len(array.elements), array.element_ids("102"), array.cluster) == (1, ["102_0"], "lab")
+    assert "#SBATCH --array=0-0%1" in (lab / "script-102").read_text()
+
+
+def test_an_array_of_one_that_an_earlier_version_sent_is_no_array(root: RunsRoot, made: Submission) -> None:
+    array = submissions.mark(root, made, [[0]], "demo")
+    value = json.loads(array.path.read_text())
+    for name in ("cluster", "user", "script"):
+        del value[name]
+    array.path.write_text(json.dumps(value))
+    old = submissions.load_array(array.path)
+    assert (old.element_ids("12"), old.cluster, old.user, old.script) == (["12"], None, None, "")
+
+
+def test_a_whole_node_gets_its_share_of_all_packs(lab: Path, root: RunsRoot, made: Submission) -> None:
+    sender(root, made, exclusive=True, array_parallelism=2, cpus=8, cpus_per_pack=4).send()
+    known, _ = submissions.scan(root)
+    first = submissions.load_array(known["101"])
+    assert first.elements == ((0, 1, 2, 3), (4, 5, 6, 7))  # baselines: two jobs, each with two packs at once
+    text = (lab / "script-101").read_text()
+    assert 'SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"' in text
+    assert "--cpus-per-task" not in next(line for line in text.splitlines() if line.startswith("srun "))
+
+
+# ---- refusals and silence --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "away"),
+    [
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("slurm_load_jobs error: Zero Bytes were transmitted or received", True),
+        ("sbatch: error: Batch job submission failed: Slurm backup controller in standby mode", True),
+        ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", True),
+        ("Command '['sbatch', 'x']' timed out after 120 seconds", True),
+        (
+            "sbatch: error: You asked the controller for no account. Please try again with --account\n"
+            "sbatch: error: Batch job submission failed: Unspecified error",
+            False,
+        ),
+        ("sbatch: error: site policy: connection refused to this queue; try again\nsbatch: error: x failed", True),
+        ("sbatch: error: the slurmctld socket plugin says: wrong project, try again", False),
+    ],
+)
+def test_a_sites_own_words_are_no_silence(said: str, away: bool) -> None:
+    assert control.is_away(said) is away
+
+
+def test_a_refusal_that_asks_to_try_again_is_told_at_once(lab: Path, root: RunsRoot, made: Submission) -> None:
+    (lab / "answers").write_text("REFUSE Please try again with a project, see the controller's wiki\n" * 9)
+    with pytest.raises(SchedulerError, match="refuses: Please try again with a project"):
+        sender(root, made).send()
+    assert len((lab / "asked").read_text().split()) == 1
+
+
+def test_cancel_ends_a_submission_that_waits_for_room(lab: Path, root: RunsRoot, made: Submission) -> None:
+    (lab / "answers").write_text("TAKE\n" + "REFUSE AssocMaxSubmitJobLimit\n" * 9999)
+    ended: list[Sent] = []
+    thread = threading.Thread(target=lambda: ended.append(sender(root, made).send()))
+    thread.start()
+    while not (lab / "taken").exists():
+        time.sleep(0.01)
+    submissions.cancel(root, "demo")
+    thread.join(20)
+    (sent,) = ended
+    assert (sent.cancelled, sent.jobs, sent.n_left) == (True, ("101",), 16)
+    assert (lab / "cancelled").read_text() == "101\n"
+
+
+def test_a_path_that_slurm_would_change_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no % in its path, .* choose another one with --runs"):
+        refuse_percent(RunsRoot(tmp_path / "r 50%job"))
+    refuse_percent(RunsRoot(tmp_path / "r 50"))
+
+
+# ---- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_job_tells_when_all_others_have_ended(lab: Path, root: RunsRoot, square: Submission) -> None:
+    given = {"mail": Mail(user="me"), "at_end": 'post "$EMPSLURM_MESSAGE"', "gpus": 2, "gres": "gpu:2", "wckey": "lab"}
+    sent = sender(root, square, **given).send()
+    assert "--mail" not in (lab / "script-101").read_text()
+    (script,) = [path for path in lab.glob("script-*") if "demo-end." in path.read_text()]
+    lines = script.read_text().splitlines()
+    asked = [f"--dependency=afterany:{':'.join(sent.jobs)}", "--mail-type=END,FAIL", "--wckey=lab", "--no-requeue"]
+    assert {f"#SBATCH {option}" for option in asked} <= set(lines)
+    assert not [line for line in lines if "gpu" in line]
+    assert subprocess.run(["bash", "-n"], input=script.read_text(), text=True, check=False).returncode == 0
+    assert submissions.end_jobs(root, "demo") == {
+        line.split()[1] for line in (lab / "taken").read_text().splitlines()[-1:]
+    }
+
+
+def test_without_that_job_everything_else_is_sent(lab: Path, root: RunsRoot, square: Submission) -> None:
+    (lab / "answers").write_text("TAKE\n" * 3 + "REFUSE no such thing\n")
+    told: list[str] = []
+    profile = Profile(name="x", kind="slurm", at_end="true")
+    sent = Sender(root, square, profile, Path("/code"), waiting_for={}, wait=True, say=told.append).send()
+    assert (len(sent.jobs), sent.n_left) == (3, 0)
+    assert told == ["nobody will be told when all has ended, since Slurm refuses that job: no such thing"]
+
+
+@pytest.mark.parametrize(("finished", "status", "message"), [(True, 0, "demo: 4 done"), (False, 1, "demo: 4 pending")])
+def test_what_it_says(
+    root: RunsRoot, square: Submission, capsys: pytest.CaptureFixture[str], finished: bool, status: int, message: str
+) -> None:
+    for cell in square.cells if finished else ():
+        finish(root, cell)
+    spec = importlib.util.spec_from_file_location("tell", ROOT / "jobs" / "tell.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tell = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tell)
+    assert tell.main(["--runs", str(root.path), "--submission", str(square.path(root))]) == status
+    assert capsys.readouterr().out == f"{message}\n"

@@ -7,8 +7,7 @@ import pytest
 
 from empslurm.errors import DamagedError
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import Queue
-from empslurm.launch.queue import Job
+from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import states
 from empslurm.launch.submission import Submission
 from empslurm.plan import packs
@@ -118,15 +117,15 @@ def test_cells_of_queued_elements_are_queued(root: RunsRoot, made: Submission) -
 
 
 def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: RunsRoot, made: Submission) -> None:
-    array = submissions.mark(root, made, [[0]], "demo")
+    array = submissions.mark(root, made, [[0]], "demo", cluster="lab")
     array.resolve("12")
     (cell,) = made.packs[0].cells
     folder = root.cell(cell.id)
     folder.create(cell)
-    claim = folder.take(lambda _: False, job_id="12", restart_count=0)
+    claim = folder.take(lambda _: False, job_id="12_0", job_name=array.name)
     assert claim is not None
     folder.fail(claim, kind="error", message="a sentence")
     folder.release(claim)
     for restarts, expected in ((0, "failed"), (1, "queued")):
-        job = Job(id="12", state="RUNNING", restarts=restarts, reason="None", node="node1", name=array.name)
-        assert states([cell.id], root, Queue(lambda job=job: {"12": job}))[cell.id].state == expected
+        job = Job(id="12_0", state="RUNNING", restarts=restarts, reason="None", node="node1", name=array.name)
+        assert states([cell.id], root, Queue(lambda job=job: {"12_0": job}))[cell.id].state == expected

@@ -13,6 +13,7 @@ from pathlib import Path
 from empslurm.cells import Cell
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
+from empslurm.launch.states import queue_of
 from empslurm.store import RunsRoot
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION")
@@ -62,7 +63,7 @@ def everybody_is_here(folder: Path) -> bool:
 def finish(root: RunsRoot, cell: Cell) -> None:
     folder = root.cell(cell.id)
     folder.create(cell)
-    claim = folder.take(liveness(), **job_identity())
+    claim = folder.take(liveness(queue_of(root)), **job_identity())
     assert claim is not None
     folder.output(claim).mkdir()
     (folder.output(claim) / "provenance.json").write_text("{}")

@@ -1,0 +1,98 @@
+"""What the training Python of a node can do: its packages, its GPUs, and one step of an invented model."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from typing import Any
+
+from empslurm import hardware, provenance
+
+IMPORTED = ("torch", "accelerate", "transformers", "adapters")
+
+
+def report(gpus: int) -> dict[str, Any]:
+    """Facts as JSON takes them; nothing here raises for what is wrong with the node.
+
+    `gpus`: how many the profile asks for; 0: training uses the CPU. Times are Unix times of this machine, in seconds.
+    """
+    facts: dict[str, Any] = {"begun": time.time(), "executable": sys.executable, "python": sys.version.split()[0]}
+    facts["imports"] = {name: _problem_of_import(name) for name in ("torch", "accelerate", "transformers")}
+    facts["imported"] = time.time()
+    if not any(facts["imports"].values()):
+        facts["gpu"] = _gpus() if gpus else None
+        facts["step_problem"] = _problem_of_step(on_gpu=bool(gpus) and not facts["gpu"]["problem"])
+        facts["first_step"] = time.time()
+    facts["imports"]["adapters"] = _problem_of_import("adapters")  # takes seconds that no trained cell spends
+    facts["packages"] = provenance.collect()["packages"]
+    return facts
+
+
+def _problem_of_import(name: str) -> str:
+    """Why a package cannot be imported; empty when it can."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # a broken installation has many
+        return _line(error)
+    return ""
+
+
+def _gpus() -> dict[str, Any]:
+    """What torch sees, and why it cannot use one of them."""
+    import torch
+
+    from empslurm.train.run import no_gpu
+
+    problem = no_gpu()
+    properties = [] if problem else [torch.cuda.get_device_properties(at) for at in range(torch.cuda.device_count())]
+    seen = [
+        {"name": one.name, "major": one.major, "minor": one.minor, "total_memory": one.total_memory}
+        for one in properties
+    ]
+    return {
+        "problem": str(problem) if problem else _problem_of_another(len(seen)),
+        "cuda": torch.version.cuda,
+        "seen": seen,
+        "readings": hardware.read_gpus(hardware.visible_gpus()),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+
+
+def _problem_of_another(n_gpus: int) -> str:
+    """Why a GPU other than the first cannot be used; empty when all can."""
+    import torch
+
+    for index in range(1, n_gpus):
+        try:
+            torch.zeros(1, device=f"cuda:{index}")
+        except Exception as error:
+            return f"GPU {index} cannot be used: {_line(error)}"
+    return ""
+
+
+def _problem_of_step(*, on_gpu: bool) -> str:
+    """Why a training step of the invented backbone fails; empty when it goes through."""
+    import torch
+
+    from empslurm.config import Backbone
+    from empslurm.train.backbone import load_encoder
+
+    try:
+        device = torch.device("cuda:0" if on_gpu else "cpu")
+        model = load_encoder(Backbone(name="tiny")).to(device).train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        token_ids = torch.ones((4, 16), dtype=torch.int64, device=device)
+        loss = model(input_ids=token_ids).last_hidden_state.square().mean()
+        loss.backward()
+        optimiser.step()
+        loss.item()  # waits for the GPU
+    except Exception as error:
+        return _line(error)
+    return ""
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {(str(error) or 'without a word').splitlines()[0]}"

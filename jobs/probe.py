@@ -1,0 +1,43 @@
+"""What a node executes for `empslurm doctor --probe`: say what the training Python can do, or race for files.
+
+accelerate launch jobs/probe.py --report FILE --gpus N
+python jobs/probe.py --race FOLDER --at TIME
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from empslurm import files
+from empslurm.errors import EmpslurmError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: it was said; 1: it could not be written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--report", type=Path, metavar="FILE", help="write there what this Python can do")
+    what.add_argument("--race", type=Path, metavar="FOLDER", help="create files there before another process does")
+    parser.add_argument("--gpus", type=int, default=0, help="that the profile asks for")
+    parser.add_argument("--at", type=float, default=0.0, metavar="TIME", help="Unix time at which the race begins")
+    given = parser.parse_args(arguments)
+    try:
+        if given.race is not None:
+            from empslurm.launch.probe_node import race
+
+            print(json.dumps(race(given.race, given.at)))
+        else:
+            from empslurm.train.probe import report
+
+            files.write_json(given.report, report(given.gpus))
+    except EmpslurmError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What a node executes once all jobs of a submission have ended: says in one line what came of them.
+
+python jobs/tell.py --runs RUNS --submission FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from empslurm.errors import EmpslurmError
+from empslurm.launch import submission as submissions
+from empslurm.launch.states import states
+from empslurm.store import RunsRoot
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: every cell is done; 1: not all are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--submission", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    try:
+        submitted = submissions.load(given.submission)
+        found = states([cell.id for cell in submitted.cells], RunsRoot(given.runs))
+    except EmpslurmError as error:
+        print(error)
+        return 1
+    tally = Counter(state.state for state in found.values())
+    print(f"{submitted.manifest}: " + ", ".join(f"{n} {state}" for state, n in tally.most_common()))
+    return 0 if set(tally) == {"done"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
