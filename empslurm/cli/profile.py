@@ -14,7 +14,7 @@ from empslurm import files
 from empslurm.cli.common import PROFILES
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
-from empslurm.launch import site
+from empslurm.launch import facts
 from empslurm.launch.proposal import Proposal, propose
 from empslurm.profile import NAME, load_profile
 
@@ -72,7 +72,7 @@ def _write(path: Path, text: str) -> None:
 def run(given: argparse.Namespace, out: Output) -> int:
     path = _target(given.name)
     _require_slurm()
-    proposal = propose(site.read(), given.name, given.partition)
+    proposal = propose(facts.read(), given.name, given.partition)
     _write(path, proposal.text)
     _tell(given.name, path, proposal, out)
     return 0

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, get_args
 
 from empslurm.errors import SchedulerError, UsageError
-from empslurm.launch.site import Association, Nodes, Partition, Site
+from empslurm.launch.facts import Association, Nodes, Partition, Site
 from empslurm.profile import SlurmName
 
 SENSIBLE_MIN = 8 * 60  # of a job: long beside start-up, short enough to be started early

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from empslurm.errors import SchedulerError, UsageError
+from empslurm.launch.facts import Site, read
 from empslurm.launch.proposal import Proposal, obstacles, propose
-from empslurm.launch.site import Site, read
 from empslurm.profile import Profile, load_profile
-from tests.launch.test_site import (
+from tests.launch.test_facts import (
     GARBAGE,
     NO_ACCOUNTING,
     SITES,
@@ -187,7 +187,7 @@ def test_the_partition_asked_for(tmp_path: Path) -> None:
         propose(facts, "mine", "gpus")
 
 
-def one(facts: Answers = TYPED, **changes: str) -> Site:
+def one(facts: Answers = TYPED, /, **changes: str) -> Site:
     """A cluster of one partition of four nodes with two GPUs each."""
     return read(replace(facts, partitions=partition("p", **changes), sinfo="p|4|32|128000|1|gpu:2"))
 

@@ -1,5 +1,7 @@
 """What clusters say, read as facts; the answers are invented after the forms of Slurm 20.11 to 25."""
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from empslurm.errors import SchedulerError
-from empslurm.launch import site
-from empslurm.launch.site import Site, gpus, minutes, read
+from empslurm.launch import facts as asking
+from empslurm.launch.facts import Site, gpus, minutes, read
 
 OPEN = (
     "AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A DefaultTime=01:00:00 "
@@ -167,9 +169,9 @@ def ada(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def as_ada(setattr: Callable[..., None]) -> None:
     """A user of an ordinary group, with a torch for GPUs."""
-    setattr(site, "_user", lambda: "ada")
-    setattr(site, "_groups", lambda: ("ada", "students"))
-    setattr(site, "torch_has_gpus", lambda: True)
+    setattr(asking, "_user", lambda: "ada")
+    setattr(asking, "_groups", lambda: ("ada", "students"))
+    setattr(asking, "torch_has_gpus", lambda: True)
 
 
 def test_a_cluster_with_typed_gpus_and_accounts() -> None:
@@ -314,7 +316,7 @@ def test_no_answers_break_the_reading(config: str, partitions: str, more: str) -
 
 def test_torch_s_build_is_known_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert site.torch_has_gpus() is (__import__("importlib.metadata").metadata.version("torch")[-4:] != "+cpu")
+    assert asking.torch_has_gpus() is ("+cpu" not in importlib.metadata.version("torch"))
     for text, expected in (
         ("cuda: Optional[str] = '12.4'\nhip: Optional[str] = None\n", True),
         ("cuda = None\nhip = '6.2'\n", True),
@@ -323,5 +325,5 @@ def test_torch_s_build_is_known_without_importing_it(tmp_path: Path, monkeypatch
     ):
         (tmp_path / "version.py").write_text(text)
         spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-        monkeypatch.setattr(site.importlib.util, "find_spec", lambda name, spec=spec: spec)
-        assert site.torch_has_gpus() is expected
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, spec=spec: spec)
+        assert asking.torch_has_gpus() is expected
