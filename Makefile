@@ -8,6 +8,7 @@ NAMES ?=
 DEMO ?= demo
 SEED ?= 1
 KILLS ?= 120
+RELEASE ?=
 EXAMPLES ?= 10000
 EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
@@ -38,8 +39,8 @@ demo: install ## an invented corpus, a small grid on it, and its tables
 test: install check ## check, and all tests: two at a time, each on one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian)
-	bash slurm/testcluster/cluster.sh up
+cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian); RELEASE=trixie: with Slurm 24.11
+	EMPSLURM_CLUSTER_RELEASE=$(RELEASE) bash slurm/testcluster/cluster.sh up
 
 cluster-down: ## stop it
 	bash slurm/testcluster/cluster.sh down

@@ -20,13 +20,16 @@
 #   EMPSLURM_CLUSTER_ACCOUNTING    1: slurmdbd and MariaDB; 0: none, so no sacct; 1
 #   EMPSLURM_CLUSTER_MAX_ARRAY     MaxArraySize; 1001
 #   EMPSLURM_CLUSTER_MAX_SUBMIT    MaxSubmitJobs of the user root; none
+#   EMPSLURM_CLUSTER_RELEASE       Debian release whose Slurm runs, for the life of the state: trixie has 24.11; this machine's own
 #   EMPSLURM_CLUSTER_EXTRA         file of slurm.conf lines; each replaces that of the same setting or partition; none
 #   EMPSLURM_CLUSTER_PORT          first of 100 ports; 26900
 set -u
 umask 022
-export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 
 STATE=${EMPSLURM_CLUSTER_STATE:-${TMPDIR:-/tmp}/empslurm-testcluster}
+# The Slurm of another release, if there is one, comes before this machine's.
+PROGRAMS=$STATE/programs
+export LC_ALL=C PATH="$PROGRAMS/bin:$PATH:/usr/sbin:/sbin"
 ACCOUNTING=${EMPSLURM_CLUSTER_ACCOUNTING:-1}
 MAX_ARRAY=${EMPSLURM_CLUSTER_MAX_ARRAY:-1001}
 MAX_SUBMIT=${EMPSLURM_CLUSTER_MAX_SUBMIT:--1}
@@ -35,7 +38,9 @@ PORT=${EMPSLURM_CLUSTER_PORT:-26900}
 # Every Debian has them, so that none need be made.
 USERS=nobody,games
 HERE=$(cd "$(dirname "$0")" && pwd)
+# Holds the release, or nothing for this machine's own.
 MARKER=$STATE/.empslurm-testcluster
+RELEASE=$(cat "$MARKER" 2>/dev/null)
 FREEZER=/sys/fs/cgroup/freezer
 CGROUPS=$FREEZER/empslurm.$(printf %s "$STATE" | cksum | cut -d' ' -f1)
 export SLURM_CONF=$STATE/etc/slurm.conf
@@ -77,9 +82,9 @@ launch_on_localhost() { # NAME
 
 # ------------------------------------------------------------ up: packages and configuration
 install_missing() {
-    local need=() pair policy=/usr/sbin/policy-rc.d
-    for pair in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmdbd:slurmdbd \
-        mariadbd:mariadb-server-core mariadb:mariadb-client-core; do
+    local need=() pair policy=/usr/sbin/policy-rc.d slurm=patchelf:patchelf
+    [ -n "$RELEASE" ] || slurm='slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmdbd:slurmdbd'
+    for pair in munged:munge $slurm mariadbd:mariadb-server-core mariadb:mariadb-client-core; do
         command -v "${pair%%:*}" > /dev/null || need+=("${pair##*:}")
     done
     [ ${#need[@]} -gt 0 ] || return 0
@@ -99,6 +104,36 @@ update_lists() {
         tail -3 "$STATE/log/apt.log" | grep -q 'lists/lock' && [ $SECONDS -lt 600 ] || return 1
         sleep 2
     done
+}
+
+# The Slurm of another release is unpacked, not installed, and told to use the loader and the libraries that came with it.
+# All else is this machine's own, jobs too.
+fetch_release() {
+    local apt=$STATE/apt mirror options libraries name program
+    [ ! -d "$PROGRAMS/bin" ] || return 0
+    say "fetching the Slurm of Debian $RELEASE"
+    rm -rf "$PROGRAMS" "$apt"
+    mkdir -p "$apt"/{lists,archives}/partial "$PROGRAMS/bin.new"; : > "$apt/status"
+    # shellcheck disable=SC2016
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | head -1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $RELEASE main" > "$apt/sources.list"
+    # With an empty list of what is installed, everything that is needed comes.
+    options=(-o Dir::State="$apt" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt" -o APT::Install-Recommends=0
+        -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null)
+    apt "${options[@]}" update && apt "${options[@]}" -y --download-only install slurmctld slurmd slurm-client slurmdbd ||
+        die "apt-get must fetch the Slurm of Debian $RELEASE, but failed; see $STATE/log/apt.log"
+    find "$apt/archives" -name '*.deb' -exec dpkg-deb -x {} "$PROGRAMS" \; || die "the packages in $apt must unpack"
+    libraries=$(dirname "$PROGRAMS"/usr/lib/*/slurm-wlm)
+    for program in "$PROGRAMS"/usr/{bin,sbin}/s*; do
+        # The daemons are called NAME-wlm.
+        name=${program##*/}; name=${name%-wlm}
+        grep -q slurmfull "$program" 2>/dev/null || continue
+        patchelf --set-interpreter "$(echo "$libraries"/ld-linux*.so.*)" --force-rpath \
+            --set-rpath "$libraries:$libraries/slurm-wlm" "$program" && ln -s "$program" "$PROGRAMS/bin.new/$name" ||
+            die "patchelf must change $program, but failed"
+    done
+    rm -rf "$apt"
+    mv "$PROGRAMS/bin.new" "$PROGRAMS/bin"
 }
 
 fill() { # TEMPLATE...: to standard output
@@ -129,6 +164,7 @@ write_config() { # N_NODES FOLDER
         [ "$ACCOUNTING" = 0 ] || (umask 077; fill "$n" $proctrack slurmdbd.conf.in > "$etc/slurmdbd.conf"
             sed -n -E '/^(PrivateData|TrackWCKey)=/p' "$etc/extra" >> "$etc/slurmdbd.conf")
     ) || die "the templates in $HERE must be readable"
+    [ -z "$RELEASE" ] || printf 'PluginDir=%s\n' "$PROGRAMS"/usr/lib/*/slurm-wlm | tee -a "$etc"/slurm*.conf > /dev/null
     seq -f 'node%g' "$n" > "$etc/nodes"
     { cat /etc/hosts; while read -r node; do echo "127.0.0.1 $node"; done < "$etc/nodes"; } > "$etc/hosts"
 }
@@ -234,6 +270,7 @@ start_node() {
 slurmd_start() {
     rm -f "$STATE/run/$1.self"
     env -i PATH="$PATH" LC_ALL=C SLURM_CONF="$SLURM_CONF" setsid nsenter -t "$(init_of "$1")" -m -u -p -C slurmd -N "$1" \
+        -d "$(command -v slurmstepd)" \
         < /dev/null >> "$STATE/log/$1.out" 2>&1 9>&-
 }
 node_kill() {
@@ -257,6 +294,7 @@ await_nodes() {
 up() {
     local n=${1:-4} node gpu
     [[ $n =~ ^[1-9][0-9]?$ && $n -le 80 ]] || die "up takes 1 to 80 nodes, not '$n'"
+    [[ ${EMPSLURM_CLUSTER_RELEASE:-} =~ ^[a-z]*$ ]] || die "EMPSLURM_CLUSTER_RELEASE must be the name of a Debian release"
     [[ $ACCOUNTING =~ ^[01]$ ]] || die "EMPSLURM_CLUSTER_ACCOUNTING must be 0 or 1, not '$ACCOUNTING'"
     [ "$ACCOUNTING" = 1 ] || [ "$MAX_SUBMIT" = -1 ] || die "EMPSLURM_CLUSTER_MAX_SUBMIT needs EMPSLURM_CLUSTER_ACCOUNTING=1"
     # Paths of unix sockets end at 107 bytes, and slurmd puts some 50 behind the state folder.
@@ -266,9 +304,14 @@ up() {
     unshare --cgroup --pid --fork --mount --uts --mount-proc --propagation private hostname probe 2>/dev/null ||
         die "root must be allowed to make namespaces (CAP_SYS_ADMIN), but is not on this machine"
     mkdir -p "$STATE"/{etc,run,log,dev,home,slurmctld}
-    touch "$MARKER" || die "$STATE must be writable, but is not"
     lock
+    [ -f "$MARKER" ] || RELEASE=${EMPSLURM_CLUSTER_RELEASE:-}
+    echo "$RELEASE" > "$MARKER" || die "$STATE must be writable, but is not"
+    # Neither daemons nor the database can go back to an older Slurm.
+    [ "${EMPSLURM_CLUSTER_RELEASE:-$RELEASE}" = "$RELEASE" ] ||
+        die "EMPSLURM_CLUSTER_RELEASE must be '$RELEASE', as in $STATE, not '$EMPSLURM_CLUSTER_RELEASE'; first $0 purge"
     install_missing
+    [ -z "$RELEASE" ] || fetch_release
     for gpu in 0 1; do
         [ -c "$STATE/dev/gpu$gpu" ] || mknod "$STATE/dev/gpu$gpu" c 240 $gpu || die "root must be allowed to make device nodes (CAP_MKNOD)"
     done
@@ -350,7 +393,7 @@ case $command in
     down) lock; stop_all ;;
     purge) lock; stop_all; rm -rf "$STATE" ;;
     status) status ;;
-    env) echo "export SLURM_CONF='$SLURM_CONF'" ;;
+    env) echo "export SLURM_CONF='$SLURM_CONF' PATH='$PROGRAMS/bin':\"\$PATH\"" ;;
     node-kill) node_kill "$2" ;;
     node-start) ! alive "$2" || node_kill "$2"; start_node "$2"; await_nodes ;;
     slurmd-kill) slurmd_signal "$2" KILL ;;

@@ -140,8 +140,12 @@ class Cluster:
     def node_kill(self, node: str, *, told: bool = True) -> None:
         """As by a power failure. `told`: slurmctld hears of it at once, else it notices after 13 s."""
         self._control("node-kill", node)
-        if told:
-            self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+        # An answer that was on its way may bring the node back into service: then slurmctld is told again.
+        end = time.monotonic() + 1.5
+        while told and time.monotonic() < end:
+            if not self.nodes()[node].startswith("down"):
+                self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+            time.sleep(0.2)
 
     def node_start(self, node: str) -> None:
         self._control("node-start", node)
@@ -185,11 +189,17 @@ class Cluster:
                 self._control("up", n_nodes, EXTRA=str(old), **before)
 
 
+def _environment(conf: Path) -> dict[str, str]:
+    """What a process needs to reach the cluster, with the Slurm of its own release where it has one."""
+    return {"SLURM_CONF": str(conf), "PATH": f"{conf.parent.parent}/programs/bin:{os.environ['PATH']}"}
+
+
 def _answers(conf: Path) -> bool:
     # Only the throw-away cluster: nobody's real one is to have its nodes killed.
     if not conf.is_file() or not (conf.parent.parent / MARKER).exists():
         return False
-    ping = ["env", f"SLURM_CONF={conf}", "scontrol", "ping"]
+    variables = (f"{name}={value}" for name, value in _environment(conf).items())
+    ping = ["env", *variables, "scontrol", "ping"]
     return "is UP" in subprocess.run(ping, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
@@ -208,7 +218,8 @@ def cluster() -> Iterator[Cluster]:
     if found is None:
         pytest.skip(ABSENT)
     with pytest.MonkeyPatch.context() as patch, found.alone():
-        patch.setenv("SLURM_CONF", str(found.state / "etc" / "slurm.conf"))
+        for name, value in _environment(found.state / "etc" / "slurm.conf").items():
+            patch.setenv(name, value)
         found.clear()
         yield found
         found.clear()
