@@ -26,6 +26,7 @@ MOST_SHOWN = 10  # alternatives of one kind in the file
 MOST_LISTED = 100  # and in the JSON document
 WIDTH = 118
 GIB = 1024  # MiB
+MOST_GIB = 65536.0  # that a profile takes
 # Partitions for something else than hours of training: by the words of their names.
 DOUBTFUL = re.compile(
     r"debug|dbg|devel|interact|jupyter|urgent|express|priority|preempt|scav|backfill|spot|requeue|besteffort|"
@@ -476,6 +477,8 @@ def _memory(draft: Draft) -> Choice:
     why = f"at most a job's share of a node, {_gib(_least_memory(draft))} beside {draft.node_cpus} CPUs"
     if draft.exclusive:
         why = f"of a whole node, {_gib(_least_memory(draft))}"
+    if draft.n_gpus and memory.default_per_gpu:
+        why += f"; the site's default is {_gib(memory.default_per_gpu)} per GPU"
     if memory.default_per_cpu:
         why += f"; a job that does not ask gets {_gib(memory.default_per_cpu)} per core"
     if site.memory_is_shared_out is None:
@@ -527,8 +530,11 @@ def _wckey(draft: Draft) -> Choice | None:
 
 def _requeues(draft: Draft) -> Choice:
     if draft.site.requeues is False:
-        why = "the site's jobs are not requeued (JobRequeue=0), so `empslurm resume` goes on with what a limit ended; "
-        return Choice(field="requeues", value=0, why=f"{why}where --requeue is allowed, write {REQUEUES}")
+        why = (
+            "jobs of this site are not requeued by default (JobRequeue=0), so `empslurm resume` goes on with what a "
+            f"limit ended; where the site lets jobs ask for it (--requeue), write {REQUEUES}"
+        )
+        return Choice(field="requeues", value=0, why=why)
     why = (
         "most restarts of one job"
         if draft.site.requeues
@@ -604,9 +610,9 @@ def _duration(total_min: int) -> str:
 
 
 def _gibibytes(mib: float) -> float:
-    """MiB as GiB, rounded down: to halves where that is little of it, else to hundredths; at least the least."""
+    """MiB as GiB, rounded down to halves, or to hundredths below 1; within what a profile takes."""
     step = 2 if mib >= GIB else 100
-    return max(math.floor(mib / GIB * step) / step, 0.01)
+    return min(max(math.floor(mib / GIB * step) / step, 0.01), MOST_GIB)
 
 
 def _gib(mib: float) -> str:

@@ -224,6 +224,7 @@ def test_what_rules_a_partition_out(changes: dict[str, str], reason: str) -> Non
         ({"JobDefaults": "DefCpuPerGPU=4,DefMemPerGPU=10240"}, {"cpus": 4, "mem_gb": 10.0}),
         ({"MaxMemPerNode": "4096"}, {"mem_gb": 4.0}),
         ({"MaxMemPerCPU": "2048"}, {"mem_gb": None, "mem_per_cpu_gb": 2.0}),
+        ({"MaxMemPerCPU": "999999999999"}, {"mem_gb": None, "mem_per_cpu_gb": 3.0}),
         ({"MaxMemPerCPU": "64000"}, {"mem_gb": None, "mem_per_cpu_gb": 3.0}),
         (
             {"OverSubscribe": "EXCLUSIVE"},
@@ -245,6 +246,15 @@ def test_what_a_partition_s_settings_make_of_a_profile(
 def test_the_partition_s_own_qos_bounds_time(tmp_path: Path) -> None:
     facts = replace(one(QoS="short"), qos_time_min={"short": 90})
     assert load(propose(facts, "mine"), tmp_path).time == 90
+
+
+def test_nodes_larger_than_a_profile_can_say(tmp_path: Path) -> None:
+    large = replace(TYPED, partitions=partition("p", OverSubscribe="EXCLUSIVE"), sinfo="p|1|2000|99999999999|1|gpu:100")
+    assert fields(load(propose(read(large), "mine"), tmp_path), "gpus", "cpus", "mem_gb") == {
+        "gpus": 64,
+        "cpus": 1024,
+        "mem_gb": 65536.0,
+    }
 
 
 def test_select_linear_gives_whole_nodes(tmp_path: Path) -> None:
