@@ -1,4 +1,7 @@
-"""`doctor`: python, packages, device, Slurm, data, backbone, disk; each problem with its fix."""
+"""`doctor`: python, packages, device, Slurm, data, backbone, disk, privacy; each problem with its fix.
+
+With --profile also the profile against the site, and with --probe a small real job of it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,24 @@ import argparse
 import importlib.metadata
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from empslurm import hardware
+from empslurm import hardware, provenance
 from empslurm.backbones import resolve
-from empslurm.cli.output import Output
+from empslurm.cli import common
+from empslurm.cli.output import Output, printable
 from empslurm.config import Backbone
-from empslurm.launch import queue
+from empslurm.errors import EmpslurmError, UsageError
+from empslurm.launch import openness, queue
+from empslurm.launch.checks import Check
+from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.raw import locate
@@ -24,18 +34,17 @@ from empslurm.tasks.raw import locate
 MIN_FREE_BYTES = 2 * 2**30
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at. `ok` None: worth knowing, nothing to mend."""
-
-    what: str
-    ok: bool | None
-    found: str
-    fix: str = ""
+WAIT_MIN = 30.0
+LOG_LINES = 15
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
+    parser.add_argument("--profile", help="also check this profile against the site: a file, or a name in slurm/")
+    parser.add_argument(
+        "--probe", action="store_true", help="also send one small job of the profile and report what its node says"
+    )
+    text = f"how long the probe may take, queueing included (default {WAIT_MIN:g})"
+    parser.add_argument("--wait", type=float, metavar="MINUTES", default=WAIT_MIN, help=text)
 
 
 def _python() -> Iterator[Check]:
@@ -111,8 +120,9 @@ def _slurm() -> Iterator[Check]:
     if jobs is None:
         yield Check(what="slurm", ok=False, found="squeue does not answer", fix="is the controller up? try `sinfo`")
         return
+    n_jobs = sum(not job.ended for job in jobs.values())
     accounting = "with sacct" if shutil.which("sacct") else "without sacct (not needed)"
-    yield Check(what="slurm", ok=True, found=f"{len(jobs)} jobs in the queue, {accounting}")
+    yield Check(what="slurm", ok=True, found=f"{n_jobs} jobs in the queue, {accounting}")
 
 
 def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
@@ -147,13 +157,129 @@ def _disk(root: RunsRoot) -> Iterator[Check]:
     yield Check(what="runs root", ok=writable, found=f"{root.path} is {'' if writable else 'not '}writable", fix=fix)
 
 
+# ---- a profile -------------------------------------------------------------------------------------------------------
+
+
+def _asked_for(given: argparse.Namespace) -> Profile | None:
+    """The profile, if one is named. Raises UsageError where --probe has no cluster to probe."""
+    if given.probe and given.profile is None:
+        raise UsageError("--probe needs to know which jobs to try, but no profile is named; add --profile NAME")
+    if not given.wait > 0:
+        raise UsageError(f"--wait must be above 0 minutes, but is {given.wait:g}; leave it out for {WAIT_MIN:g}")
+    profile = common.choose_profile(given.profile) if given.profile is not None else None
+    if given.probe and profile is not None and profile.kind == "local":
+        raise UsageError(f"--probe needs a profile of kind slurm, but {profile.name} is local; leave --probe out")
+    return profile
+
+
+def _probe(
+    profile: Profile, root: RunsRoot, wait_s: float, before: Sequence[Check], out: Output
+) -> tuple[list[Check], dict[str, Any] | None]:
+    """Send the probe, unless sbatch refuses such jobs anyway: what it found, and all of it for programs."""
+    if any(check.ok is False for check in before):
+        fix = f"correct {profile.name}.yaml, then run the same command again"
+        return [Check(what="probe: job", ok=None, found="not sent, since the profile has problems", fix=fix)], None
+    from empslurm.launch.findings import Findings, timings
+    from empslurm.launch.probe import Probe
+
+    try:
+        with _ends_by_signal(), _display(out) as look:
+            outcome = Probe(root, profile, wait_s=wait_s, look=look, say=out.warn).run()
+    except EmpslurmError as error:
+        return [Check.of("probe: job", error)], None
+    here = provenance.collect()["packages"]
+    found = Findings(outcome, profile, root.path.resolve(), here, _gpu_of_facts).checks()
+    if any(check.ok is False for check in found) and outcome.log:
+        out.say("the end of the job's log:")
+        for line in outcome.log.rstrip().splitlines()[-LOG_LINES:]:
+            out.say(f"  {line}")
+    value = {
+        "name": outcome.name,
+        "job": outcome.job_id,
+        "seconds": timings(outcome),
+        "clock": asdict(outcome.clock) if outcome.clock else None,
+        "node": dict(outcome.node) or None,
+        "training": dict(outcome.training) or None,
+        "log": outcome.log,
+    }
+    return found, value
+
+
+def _gpu_of_facts(properties: Mapping[str, Any], reading: Mapping[str, Any]) -> str:
+    return gpu_line(SimpleNamespace(**properties), dict(reading))
+
+
+@contextmanager
+def _ends_by_signal() -> Iterator[None]:
+    """TERM and HUP end this process as Ctrl-C does, so that its job is cancelled."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _display(out: Output) -> Iterator[Callable[[str], None]]:
+    """Show what the probe waits for: one line that changes on a terminal, a line per change elsewhere."""
+    console = out.console(error=True)
+    if not console.is_terminal:
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            if told[-1:] != [text]:
+                told.append(text)
+                out.say(f"probe: {text}")
+
+        yield tell
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("probe: sending it", total=None)
+        yield lambda text: progress.update(bar, description=printable(f"probe: {text}", console.encoding))
+
+
+# ---- the verb --------------------------------------------------------------------------------------------------------
+
+
 def run(given: argparse.Namespace, out: Output) -> int:
-    root = RunsRoot(given.runs)
+    root, profile = RunsRoot(given.runs), _asked_for(given)
     checks = [
-        *_python(), *_packages(), *_device(), *_slurm(), *_data(given.data, root), *_backbone(), *_disk(root)
+        *_python(), *_packages(), *_device(), *_slurm(), *_data(given.data, root), *_backbone(), *_disk(root),
+        openness.check(root),
     ]  # fmt: skip
+    value: dict[str, Any] = {}
+    if profile is not None:
+        from empslurm.launch import site
+
+        fits = list(site.check(profile, root))
+        checks += fits
+        value["profile"] = profile.name
+        if given.probe:
+            found, value["probe"] = _probe(profile, root, given.wait * 60, fits, out)
+            checks += found
     bad = [check for check in checks if check.ok is False]
-    out.document({"ok": not bad, "checks": [asdict(check) for check in checks]})
+    out.document({"ok": not bad, "checks": [asdict(check) for check in checks], **value})
+    out.line(_answer(bad, profile, given.probe), style="bold red" if bad else "bold green")
     marks = {True: "ok", False: "PROBLEM", None: "-"}
     out.table("", ("what", "", "found", "fix"), [(c.what, marks[c.ok], c.found, c.fix) for c in checks])
     return 1 if bad else 0
+
+
+def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool) -> str:
+    """The outcome in one line."""
+    if bad:
+        count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
+        return f"{count}: {', '.join(dict.fromkeys(check.what for check in bad))}"
+    if profile is None:
+        return "ready: no problem found here"
+    if profile.kind == "local":
+        return f"ready: `submit --profile {profile.name}` can train here"
+    if probed:
+        return f"ready: a job of {profile.name} did all that was tried"
+    return f"ready: Slurm takes jobs of {profile.name}; --probe tries one"

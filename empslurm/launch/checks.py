@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from empslurm.errors import EmpslurmError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -13,3 +15,9 @@ class Check:
     ok: bool | None
     found: str
     fix: str = ""
+
+    @classmethod
+    def of(cls, what: str, error: EmpslurmError) -> Check:
+        """A problem that was raised as a sentence: what stands after its last semicolon is the fix."""
+        found, _, fix = str(error).rpartition("; ")
+        return cls(what=what, ok=False, found=found or fix, fix=fix)

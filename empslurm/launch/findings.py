@@ -36,11 +36,11 @@ class Findings:
     def checks(self) -> list[Check]:
         """All of them, in the order in which things happen."""
         found = [*self._job(), *self._setup()]
-        if self.outcome.node:
+        if self.outcome.node and self.outcome.started:
             found += [*self._slurm(), *self._files(), *self._clock(), *self._element(), *self._training()]
         return found
 
-    # ---- the job ----------------------------------------------------------------------------------------------------
+    # ---- the job ---------------------------------------------------------------------------------------------------
 
     def _job(self) -> Iterator[Check]:
         outcome = self.outcome
@@ -66,7 +66,7 @@ class Findings:
         fix = "have Slurm's commands on the nodes' PATH (a line of `setup`): jobs restart themselves through them"
         yield Check(what="probe: Slurm on the node", ok=not wrong, found=found, fix=fix if wrong else "")
 
-    # ---- the runs root and the clock ----------------------------------------------------------------------------------
+    # ---- the runs root and the clock ---------------------------------------------------------------------------------
 
     def _files(self) -> Iterator[Check]:
         wrong = [said for said in self.outcome.node["files"].values() if said]
@@ -76,8 +76,8 @@ class Findings:
         free = self.outcome.node["free_bytes"]
         if free is not None:
             good = free >= MIN_FREE_BYTES
-            found = f"{free / 2**30:.1f} GiB free there"
-            yield Check(what="probe: disk", ok=good, found=found, fix="" if good else "make room, or choose other --runs")
+            fix = "" if good else "make room, or choose other --runs"
+            yield Check(what="probe: disk", ok=good, found=f"{free / 2**30:.1f} GiB free there", fix=fix)
 
     def _clock(self) -> Iterator[Check]:
         clock = self.outcome.clock
@@ -93,7 +93,7 @@ class Findings:
         sure = None if good and apart + clock.within_s > CLOCK_LIMIT_S else good
         yield Check(what="probe: clock", ok=sure, found=found, fix="" if good else fix)
 
-    # ---- the two Pythons ----------------------------------------------------------------------------------------------
+    # ---- the two Pythons ---------------------------------------------------------------------------------------------
 
     def _element(self) -> Iterator[Check]:
         node = self.outcome.node
@@ -103,18 +103,20 @@ class Findings:
         training, ended = self.outcome.training, self.outcome.node["training"]
         what = "probe: Python of training"
         if not training:
-            status = "could not be started" if ended["status"] is None else f"ended with status {ended['status']}"
-            found = f"it {status} before it could say anything; its last line: {ended['line'] or 'none'}"
-            fix = f"correct `python` in {self.file}: it must start Python there" if self.profile.python else (
-                f"install empslurm's packages in {self.container}"
-            )
+            found = f"it ended with status {ended['status']} and no report; its last line: {ended['line'] or 'none'}"
+            if ended["status"] is None:
+                found = f"it could not be started: {ended['line']}"
+            fix = f"install empslurm's packages in {self.container}"
+            if self.profile.python:
+                fix = f"correct `python` in {self.file}: it must start Python with empslurm's packages there"
             yield Check(what=what, ok=False, found=found, fix=fix)
             return
         yield self._versions(what, training, training["imports"])
         if "first_step" not in training:
             return
         yield from self._gpu() if self.profile.gpus else self._processor()
-        yield self._step()
+        if not (self.profile.gpus and training["gpu"]["problem"]):  # else the step went over the CPU
+            yield self._step()
 
     def _versions(self, what: str, facts: Mapping[str, Any], imports: Mapping[str, str]) -> Check:
         """Whether a Python has this machine's packages, and can import them."""
@@ -145,11 +147,12 @@ class Findings:
             yield Check(what=what, ok=False, found=f"asked for {asked} GPUs, but torch sees {len(seen)}", fix=fix)
         for index, properties in enumerate(seen):
             reading = gpu["readings"][index] if index < len(gpu["readings"]) else {}
-            yield Check(what=f"{what} {index}", ok=True, found=f"{self.gpu_line(properties, reading)}, CUDA {gpu['cuda']}")
+            found = f"{self.gpu_line(properties, reading)}, CUDA {gpu['cuda']}"
+            yield Check(what=f"{what} {index}", ok=True, found=found)
 
     def _processor(self) -> Iterator[Check]:
         node = self.outcome.node
-        found = f"no GPU asked for: CPU, {node['cpus']} cores of {node['host']}, {UNITS[node['bf16']]}"
+        found = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {UNITS[node['bf16']]}"
         yield Check(what="probe: device", ok=None, found=found)
 
     def _step(self) -> Check:

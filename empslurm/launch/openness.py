@@ -31,7 +31,7 @@ def check(root: RunsRoot, limit_s: float = LIMIT_S) -> Check:
     opened = look(root, limit_s)
     what, path = "privacy", root.path
     if opened.n_files:
-        count = f"{'at least ' if opened.cut else ''}{opened.n_files:,} files"
+        count = f"{'at least ' if opened.cut else ''}{opened.n_files:,} file{'s' if opened.n_files > 1 else ''}"
         found = f"other users of this machine can read {count} below {path}, such as {opened.example}"
         return Check(what=what, ok=False, found=found, fix=f"run `chmod -R o-rwx {shlex.quote(str(path))}`")
     if opened.cut:

@@ -30,20 +30,22 @@ from empslurm.launch.logs import last_words
 from empslurm.launch.probe_node import BEGINS, NODE, PING, PONG, STARTED, TAKEN, TRAINING, NodeProbe
 from empslurm.launch.queue import Job
 from empslurm.launch.share import share
+from empslurm.launch.submission import Array
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
 TIME_MIN = 10  # the job's limit
 LEAD_S = 30
-WAIT_MIN = 30.0  # for the job to start and end, unless told otherwise
 ASK_EVERY_S = 2.0  # the queue
 POLL_S = 0.2  # the files
 SHOW_S = 30.0  # for a shared file system to show what the node wrote
+SHOW_LOG_S = 3.0  # as SHOW_S, for a file that is there: opening it asks for its newest content
+END_S = 5.0  # for a job that has said all to end by itself
 LEAVE_S = 20.0  # for a cancelled job to end
 STUCK_LOOKS = 2  # a reason with which the job can never start may be there for a moment only
 LOG_BYTES = 100_000
 
-Look = Callable[[str], None]  # is told what the probe waits for
+Look = Callable[[str], None]  # is given words for people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,8 @@ class Outcome:
 
     def after_sending(self, node_time: float) -> float:
         """Seconds from sbatch to a time of the node's clock."""
-        return node_time - (self.clock.ahead_s if self.clock else 0.0) - self.sent
+        known = self.clock is not None and abs(self.clock.ahead_s) > self.clock.within_s
+        return node_time - (self.clock.ahead_s if self.clock and known else 0.0) - self.sent
 
     @property
     def setup_said(self) -> str:
@@ -93,11 +96,12 @@ def short(profile: Profile) -> Profile:
 class Probe:
     """One job. Whatever ends this process, bar SIGKILL, also ends the job and removes its folder."""
 
-    def __init__(self, root: RunsRoot, profile: Profile, *, wait_s: float, look: Look) -> None:
-        self.root, self.profile, self.wait_s, self.look = root, profile, wait_s, look
+    def __init__(self, root: RunsRoot, profile: Profile, *, wait_s: float, look: Look, say: Look) -> None:
+        self.root, self.profile, self.wait_s, self.look, self.say = root, profile, wait_s, look, say
         name = f"empslurm-probe.{secrets.token_hex(4)}"
         self.folder = root.path.resolve() / "probes" / name
         self.outcome = Outcome(name=name)
+        self.array: Array | None = None  # None: nothing was sent
         self.pinged = 0.0  # when the node's time was asked for
         self.over = False  # the job has ended by itself
         self.stuck = 0
@@ -121,14 +125,13 @@ class Probe:
     def _send(self, code: Path) -> None:
         """Write what the job reads, and give it to Slurm."""
         files.create_exclusive(self.folder / TAKEN, b"login node")
-        array = site.array_of_one(self.folder, self.outcome.name)
-        self.array, profile = array, short(self.profile)
+        array, profile = site.array_of_one(self.folder, self.outcome.name), short(self.profile)
         executor = slurm.executor(profile, array, code)
         array.folder.mkdir()
         pickled = DelayedSubmission(NodeProbe(str(self.folder), profile.gpus, profile.python, profile.cpus))
         pickled.set_timeout(profile.time, 0)
         pickled.dump(array.folder / slurm.PICKLE)
-        self.outcome.sent = time.time()
+        self.array, self.outcome.sent = array, time.time()
         try:
             self.outcome.job_id = executor.send(1)
         except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
@@ -152,7 +155,7 @@ class Probe:
                     return
                 gone_since = (gone_since or now) if self.over else None
                 self.look(why)
-                if gone_since is not None and now - gone_since > (SHOW_S if self._expects_more() else 0):
+                if gone_since is not None and now - gone_since > self._patience_s():
                     self._died(job)
                     return
             if now > end:
@@ -206,22 +209,23 @@ class Probe:
         where = "what it says is awaited" if outcome.started else "its first words are awaited"
         return job, f"{job.why}; {where}" if job.runs else job.why
 
-    def _expects_more(self) -> bool:
-        """Whether a job that ended may have written what is not seen here yet: its log tells nothing of a failure."""
-        return "Traceback" not in self._log_text()
+    def _patience_s(self) -> float:
+        """How long what a job that ended has written may stay unseen; short where its log shows that it never began."""
+        text = self._log_text()
+        began = BEGINS in text and "Traceback" not in text
+        return SHOW_S if began or not self._has_log() else SHOW_LOG_S
 
-    # ---- when the node does not say all -------------------------------------------------------------------------------
+    # ---- when the node does not say all ------------------------------------------------------------------------------
 
     def _died(self, job: Job | None) -> None:
         """The job ended before it could write what it found."""
         outcome = self.outcome
-        log = self.array.log(f"{outcome.job_id}_0")
-        line = last_words(log)[0]
+        line, log = last_words(self._log())[0], self._log()
         state, status = (job.state if job else "gone"), _exit_code(outcome.job_id)
         code = f", exit code {status}" if status else ""
-        last = f"its last line: {line}" if line else "it said nothing" if log.exists() else f"it left no log, {log}"
+        last = f"its last line: {line}" if line else "it said nothing" if self._has_log() else f"it left no log, {log}"
         outcome.problem = f"job {outcome.job_id} ended ({state}{code}) before it could say what it found; {last}"
-        outcome.fix = death_fix(state, line, log.exists(), self.profile)
+        outcome.fix = death_fix(state, line, self._has_log(), self.profile)
 
     def _late(self, why: str) -> None:
         outcome = self.outcome
@@ -229,36 +233,53 @@ class Probe:
         if outcome.started:
             outcome.fix = "look at the end of its log: what it began did not end"
         else:
-            outcome.fix = "try again when the queue is shorter, wait longer with --wait MINUTES, or set a `partition` or "
-            outcome.fix += f"`qos` for tests in {self.profile.name}.yaml"
+            outcome.fix = (
+                "try again when the queue is shorter, wait longer with --wait MINUTES, or set a `partition` or `qos` "
+                f"for tests in {self.profile.name}.yaml"
+            )
 
     # ---- the end ----------------------------------------------------------------------------------------------------
 
-    def _log_text(self) -> str:
+    def _log(self) -> Path:
+        """The job's log."""
+        return self.array.log(f"{self.outcome.job_id}_0") if self.array else Path(os.devnull)
+
+    def _has_log(self) -> bool:
         with suppress(OSError):
-            path = self.array.log(f"{self.outcome.job_id}_0")
-            with open(path, "rb") as stream:
-                return stream.read(LOG_BYTES).decode(errors="replace")
+            return self._log().name in os.listdir(self._log().parent)
+        return False
+
+    def _log_text(self) -> str:
+        with suppress(OSError), open(self._log(), "rb") as stream:
+            return stream.read(LOG_BYTES).decode(errors="replace")
         return ""
 
     def _clear(self) -> None:
         """Leave nothing in the queue and nothing in the runs root."""
-        if hasattr(self, "array"):
-            self.outcome.log = self._log_text()
-            if not self.over:
+        if self.array is not None:
+            said_all = bool(self.outcome.node) and not self.outcome.problem
+            if not (self.over or (said_all and self._ends_within(END_S))):
                 # By name: the answer of sbatch, with the id, may not have come.
-                control.run("scancel", f"--name={self.outcome.name}")
-                self._await_end()
+                good, said = control.patiently("scancel", f"--name={self.outcome.name}", patience_s=LEAVE_S)
+                if not good:
+                    self.say(
+                        f"the probe's job could not be cancelled ({said}): run `scancel --name={self.outcome.name}`"
+                    )
+                self._ends_within(LEAVE_S)
+            self.outcome.log = self._log_text()
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
 
-    def _await_end(self) -> None:
-        end = time.monotonic() + LEAVE_S
-        while time.monotonic() < end:
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait for the job to end; whether it has."""
+        end = time.monotonic() + seconds
+        while True:
             jobs = queue.ask({self.outcome.name})
             if jobs is not None and all(job.ended for job in jobs.values() if job.name == self.outcome.name):
-                return
+                return True
+            if time.monotonic() > end:
+                return False
             time.sleep(POLL_S * 2)
 
 
@@ -271,7 +292,10 @@ def _exit_code(job_id: str | None) -> str:
 
 # What a log's last line, or the job's state, tells -> what to do. The first that matches decides.
 DEATHS: tuple[tuple[str, str], ...] = (
-    (r"command not found|not found$|module.*(unknown|unable|error)", "correct the line of `setup` that says so in {file}"),
+    (
+        r"command not found|not found$|module.*(unknown|unable|error)",
+        "correct the line of `setup` that says so in {file}",
+    ),
     (
         r"ModuleNotFoundError|ImportError|No module named",
         "install empslurm where the nodes see it, and activate that environment in `setup` of {file}",
@@ -281,7 +305,10 @@ DEATHS: tuple[tuple[str, str], ...] = (
         "put the runs root where the nodes see it: --runs or EMPSLURM_RUNS on a shared file system",
     ),
     (r"No such file or directory|can't open file", "put what it names where the nodes see it, or correct {file}"),
-    (r"Permission denied|Read-only file system", "give yourself write access there from the nodes, or choose other --runs"),
+    (
+        r"Permission denied|Read-only file system",
+        "give yourself write access there from the nodes, or choose other --runs",
+    ),
     (r"OUT_OF_MEMORY|oom.kill|MemoryError|Out Of Memory", "raise `mem_gb` in {file}"),
     (r"TIMEOUT|DUE TO TIME LIMIT", "its time was too short: a slow file system? `time` in {file} may be too low"),
     (r"NODE_FAIL|BOOT_FAIL", "list the node under `exclude` in {file}"),
@@ -297,6 +324,6 @@ def death_fix(state: str, line: str, has_log: bool, profile: Profile) -> str:
         return told.format(file=file)
     if not has_log:
         return "put the runs root where the nodes see and can write it: --runs or EMPSLURM_RUNS on a shared file system"
-    return f"run the lines of `setup` in {file} by hand on a node: one of them ends the job" if not line else (
-        f"correct what that line says: `setup`, `python` or `environment` in {file}"
-    )
+    if not line:
+        return f"run the lines of `setup` in {file} by hand on a node: one of them ends the job"
+    return f"correct what that line says: `setup`, `python` or `environment` in {file}"

@@ -12,8 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +47,12 @@ class NodeProbe:
         _say(BEGINS)
         folder = Path(self.folder)
         files.write_json(folder / STARTED, {"time": time.time(), "host": socket.gethostname()})
-        training = Training(folder / TRAINING, self.gpus, self.python, self.cpus)
-        facts = {**_machine(), "files": _files(folder), "slurm": _slurm(), "free_bytes": _free(folder)}
-        answered = False
-        while training.runs():
-            answered = answered or _answer(folder)
-            time.sleep(POLL_S)
-        files.write_json(folder / NODE, {**facts, "training": training.end()})
-        end = time.monotonic() + PING_LIMIT_S
-        while not answered and folder.is_dir() and time.monotonic() < end:
-            answered = _answer(folder)
-            time.sleep(POLL_S)
+        with _answering(folder):
+            training = Training(folder / TRAINING, self.gpus, self.python, self.cpus)
+            facts = {**_machine(), "files": _files(folder), "slurm": _slurm(), "free_bytes": _free(folder)}
+            while training.runs():
+                time.sleep(POLL_S)
+            files.write_json(folder / NODE, {**facts, "training": training.end()})
 
 
 def _say(text: str) -> None:
@@ -63,13 +60,23 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _answer(folder: Path) -> bool:
-    """Tell this node's time once the login node has asked for it; whether that is done."""
-    with suppress(OSError):
-        if PING in os.listdir(folder):  # and not by its name: NFS remembers for a while that there was none
-            files.write_json(folder / PONG, {"time": time.time()})
-            return True
-    return False
+@contextmanager
+def _answering(folder: Path) -> Iterator[None]:
+    """Tell this node's time as soon as the login node asks for it; wait a while for the question at the end."""
+    done = threading.Event()
+    thread = threading.Thread(target=_answer, args=(folder, done), daemon=True)
+    thread.start()
+    yield
+    thread.join(PING_LIMIT_S)
+    done.set()
+
+
+def _answer(folder: Path, done: threading.Event) -> None:
+    while not done.wait(POLL_S):
+        with suppress(OSError, StoreError):
+            if PING in os.listdir(folder):  # and not by its name: NFS remembers for a while that there was none
+                files.write_json(folder / PONG, {"time": time.time()})
+                return
 
 
 def _machine() -> dict[str, Any]:

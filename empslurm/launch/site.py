@@ -17,6 +17,7 @@ from empslurm.errors import EmpslurmError
 from empslurm.launch import control, environment, local, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.checks import Check
+from empslurm.launch.process import cores_here
 from empslurm.launch.submission import Array
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
@@ -101,12 +102,11 @@ def _local(profile: Profile) -> Check:
     try:
         slots = local.slots(profile, 10_000)
     except EmpslurmError as error:
-        found, _, fix = str(error).rpartition("; ")
-        return Check(what=what, ok=False, found=found or fix, fix=fix if found else f"correct {profile.name}.yaml")
+        return Check.of(what, error)
     devices = [name for slot in slots for name in slot.devices]
     used = f"GPU {', '.join(dict.fromkeys(devices))}" if devices else "the GPU that torch finds, else the CPU"
     processes = f", {profile.num_processes} processes each" if profile.num_processes > 1 else ""
-    found = f"trains on this machine: {used}; {len(slots)} packs at once{processes}; {local.cores_here()} cores"
+    found = f"trains on this machine: {used}; {len(slots)} packs at once{processes}; {cores_here()} cores"
     return Check(what=what, ok=True, found=found.replace("1 packs", "1 pack"))
 
 
@@ -117,14 +117,13 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
         slurm.refuse_percent(root)
         good, said = test_only(script(profile, root))
     except EmpslurmError as error:
-        found, _, fix = str(error).rpartition("; ")
-        return Check(what=what, ok=False, found=found or fix, fix=fix)
+        return Check.of(what, error)
     if good:
         return Check(what=what, ok=True, found=words(said))
     if control.is_away(said):
         return Check(what=what, ok=False, found=words(said), fix="is Slurm's controller up? try `sinfo`, then again")
     if slurm.LIMIT.search(said) and not slurm.PERMANENT.search(said):
-        found = f"{words(said)}: too many jobs of yours for now, `submit` waits for room"
+        found = f"{words(said)}; perhaps too many of your jobs are queued, then `submit` waits for room"
         return Check(what=what, ok=None, found=found)
     return Check(what=what, ok=False, found=f"sbatch refuses: {words(said)}", fix=fix_of(words(said), profile))
 

@@ -1,0 +1,116 @@
+"""doctor with a profile: what is wrong use, what the answer looks like, and its JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from empslurm.cli import doctor
+from empslurm.launch import openness
+from tests.cli.test_errors import call, problems
+
+SLURM = "kind: slurm\npartition: gpu\ntime: 60\n"
+REFUSES = "#!/bin/sh\ncat > /dev/null\necho 'allocation failure: Invalid qos specification' >&2\nexit 1\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a local and a slurm profile and stand-ins for Slurm's commands, of which sbatch refuses."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMPSLURM_RUNS", raising=False)
+    monkeypatch.delenv("EMPSLURM_DATA", raising=False)
+    for name, text in {"local": "kind: local\n", "mine": SLURM, "broken": "kind: slurm\ntime: long\n"}.items():
+        path = tmp_path / "slurm" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    tools = {"sbatch": REFUSES, **dict.fromkeys(("srun", "squeue", "scontrol"), "#!/bin/sh\n")}
+    for name, text in tools.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    for name in ("_packages", "_device"):
+        monkeypatch.setattr(doctor, name, lambda: iter(()))
+    return tmp_path
+
+
+def answer(*words: str, expect: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JSON document, and its checks by name."""
+    status, out, err = call("doctor", *words, "--json")
+    assert status == expect, (out, err)
+    value = json.loads(out)
+    assert value["ok"] is (expect == 0)
+    return value, {check["what"]: check for check in value["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--probe",), "add --profile NAME"),
+        (("--profile", "local", "--probe"), "local is local"),
+        (("--profile", "absent"), "one of: broken, local, mine"),
+        (("--profile", "broken"), "time"),
+        (("--profile", "mine", "--probe", "--wait", "0"), "above 0 minutes"),
+        (("--profile", "mine", "--probe", "--wait", "nan"), "above 0 minutes"),
+    ],
+)
+def test_wrong_use_is_a_sentence_and_status_2(here: Path, words: tuple[str, ...], said: str) -> None:
+    assert any(said in sentence for sentence in problems("doctor", *words, expect=2))
+
+
+def test_without_a_profile_it_looks_at_this_machine_and_the_answer_comes_first(here: Path) -> None:
+    value, checks = answer(expect=0)
+    assert "profile" not in value
+    assert checks["privacy"]["ok"] is True
+    status, out, _ = call("doctor")
+    assert status == 0
+    assert out.startswith("ready: ")
+    assert not (here / "runs").exists()
+
+
+def test_a_local_profile_says_what_it_would_use(here: Path) -> None:
+    value, checks = answer("--profile", "local", expect=0)
+    assert value["profile"] == "local"
+    assert "trains on this machine" in checks["profile local"]["found"]
+
+
+def test_a_refusal_of_sbatch_is_a_problem_and_no_probe_is_sent(here: Path) -> None:
+    value, checks = answer("--profile", "mine", "--probe", expect=1)
+    assert "`qos`" in checks["profile mine: sbatch"]["fix"]
+    assert "mine.yaml" in checks["profile mine: sbatch"]["fix"]
+    assert checks["probe: job"]["ok"] is None
+    assert value["probe"] is None
+    assert not (here / "runs").exists()
+    status, out, _ = call("doctor", "--profile", "mine")
+    assert status == 1
+    assert out.startswith("1 problem: profile mine: sbatch")
+
+
+def test_a_probe_that_sbatch_refuses_after_all_is_a_check_too(here: Path) -> None:
+    text = REFUSES.replace("cat > /dev/null", '[ "$2" != --test-only ] || { cat > /dev/null; exit 0; }')
+    (here / "bin" / "sbatch").write_text(text)
+    value, checks = answer("--profile", "mine", "--probe", expect=1)
+    assert checks["profile mine: sbatch"]["ok"] is True
+    assert "Invalid qos specification" in checks["probe: job"]["found"]
+    assert "`qos`" in checks["probe: job"]["fix"]
+    assert value["probe"] is None
+    assert not (here / "runs" / "probes").exists()
+
+
+def test_files_that_others_can_read_are_a_problem_with_the_command_that_closes_them(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = here / "runs" / "prepared" / "texts.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("said in confidence")
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    path.parents[1].chmod(0o755)
+    assert answer(expect=0)[1]["privacy"]["ok"] is True  # nobody else may enter the folder of this test
+    real, outside = openness._lets_pass, {here, *here.parents}
+    monkeypatch.setattr(openness, "_lets_pass", lambda folder: folder in outside or real(folder))
+    _, checks = answer(expect=1)
+    assert "can read 1 file below" in checks["privacy"]["found"]
+    assert checks["privacy"]["fix"] == "run `chmod -R o-rwx runs`"
