@@ -107,6 +107,29 @@ def test_a_claim_of_another_host_lives_as_long_as_it_says_so(folder):
     assert folder.state(local_liveness).state == "running"
 
 
+def test_a_process_that_nobody_sees_lives_as_long_as_it_says_so(folder):
+    """Such as a job that Slurm hides from other users, busy for half an hour with what has no steps."""
+    unseen = lambda claim: None  # noqa: E731
+    claim = dead_claim(host="elsewhere", job_id="7_1", job_name="theirs.0123abcd")
+    plant(folder, claim)
+    assert folder.state(unseen).state == "lost"
+    folder.beat(claim)
+    state = folder.state(unseen)
+    assert (state.state, folder.take(unseen)) == ("running", None)
+    assert state.why == "job 7_1, which cannot be seen; its last sign of life is 0 s old"
+    folder.release(claim)
+    assert folder.state(unseen).state == "lost"
+    assert not list((folder.path / "claims").glob("*.beat"))
+
+
+def test_a_job_of_the_same_number_is_not_the_same_job(folder):
+    """A controller that lost its state gives numbers again."""
+    assert folder.take(lambda claim: True, job_id="7_1", job_name="one.0123abcd") is not None
+    again = {"job_id": "7_1", "job_name": "two.4567cdef", "restart_count": 1}
+    assert folder.take(lambda claim: True, **again) is None
+    assert folder.take(lambda claim: False, **again) is not None
+
+
 def test_the_old_holder_of_a_split_cluster_cannot_commit(folder):
     first = folder.take(local_liveness)
     second = folder.take(lambda claim: False)

@@ -41,6 +41,7 @@ def run(*command: str, text: str | None = None) -> tuple[bool, str]:
             command,
             capture_output=True,
             text=True,
+            errors="replace",
             input=text,
             timeout=COMMAND_TIMEOUT_S,
             check=False,

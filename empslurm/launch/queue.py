@@ -83,6 +83,7 @@ def ask(names: Collection[str] = (), users: Collection[int] = ()) -> dict[str, J
             ["squeue", "--noheader", "--array", "--all", "--states=all", f"--Format={layout}", *chosen],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=SQUEUE_TIMEOUT_S,
             check=True,
             env=environment.for_slurm(os.environ),
@@ -144,5 +145,5 @@ class Queue:
 
     @property
     def jobs(self) -> Mapping[str, Job] | None:
-        """Jobs by id; None when squeue does not answer."""
-        return self.look().jobs
+        """Jobs by id, as told once or, where a pace is set, at that pace; None when squeue does not answer."""
+        return self.look(time.time() - self._every_s if self._every_s else 0.0).jobs

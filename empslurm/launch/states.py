@@ -81,10 +81,11 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
     """For how many of these cells a job may be queued or run that cannot be seen from here, by the reason."""
     found: dict[str, str] = {}
     wanted, jobs = set(cell_ids), queue.jobs
-    for array_id, array in submissions.sent(root) if wanted and jobs else ():
+    for array_id, array in submissions.sent(root) if wanted and jobs is not None else ():
         why = _hidden(array)
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
-            if why and element not in (jobs or {}):
+            job = (jobs or {}).get(element)
+            if why and (job is None or job.name != array.name):
                 found |= dict.fromkeys(wanted.intersection(cells), why)
     return {why: list(found.values()).count(why) for why in sorted(set(found.values()))}
 

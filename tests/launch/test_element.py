@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from empslurm.errors import DamagedError
 from empslurm.launch import element, policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.element import Element, Work
 from empslurm.launch.submission import Array, Submission
 from empslurm.store import RunsRoot
-from tests.launch.conftest import runs_as
+from tests.launch.conftest import SETTINGS, runs_as
 
 TRANSFERS = 8  # the place of the first pack of transfers in the demo's submission: three cells
 
@@ -171,3 +173,71 @@ def test_saving_stops_when_the_profile_allows_no_more_starts(
     Work(root, array).leave()
     assert not (node / "told").exists()
     assert "no more than 10 restarts are allowed, so the next submit goes on" in capsys.readouterr().out
+
+
+def test_an_error_that_python_told_is_no_want_of_memory(
+    node: Path, root: RunsRoot, work: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = node / "log"
+    log.write_text("Traceback (most recent call last):\nOldError: of an earlier start\n")
+    monkeypatch.setenv("EMPSLURM_LOG", str(log))
+
+    class Telling(Dying):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            with log.open("a") as stream:
+                stream.write("Traceback (most recent call last):\nModuleNotFoundError: No module named 'torch'\n")
+
+    monkeypatch.setattr(element, "TrainProcess", Telling)
+    array = work(0).array
+    for name in ("node1", "node2"):
+        monkeypatch.setattr(element.socket, "gethostname", lambda name=name: name)
+        Work(root, array).run()
+    error = root.cell(array.cells[0][0]).error()
+    assert error is not None
+    assert (
+        "ended 3 times with an error; its last line: ModuleNotFoundError: No module named 'torch'" in error["message"]
+    )
+    assert "mem_gb" not in error["message"]
+    # Without a word of its own it is a silent end again, whatever an earlier start has told.
+    monkeypatch.setattr(element, "TrainProcess", Dying)
+    other = work(1).array
+    for name in ("node1", "node2"):
+        monkeypatch.setattr(element.socket, "gethostname", lambda name=name: name)
+        Work(root, other).run()
+    silent = root.cell(other.cells[0][0]).error()
+    assert silent is not None
+    assert "died 3 times without a word, as for lack of host memory; its last line: none" in silent["message"]
+
+
+def test_a_job_that_is_not_this_arrays_trains_nothing(
+    node: Path, root: RunsRoot, work: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = work(0).array
+    for name, value in (("EMPSLURM_JOB_NAME", "another.0123abcd"), ("SLURM_ARRAY_TASK_ID", "5")):
+        runs_as(monkeypatch, array)
+        monkeypatch.setenv(name, value)
+        with pytest.raises(DamagedError, match=r"an element of demo\.\w+ must run here, but Slurm calls this job"):
+            Work(root, array)
+
+
+def test_an_element_asks_slurm_only_when_it_must(node: Path, root: RunsRoot, made: Submission, work: Start) -> None:
+    asked = node / "queue-asked"
+    work(0).run()
+    assert not asked.exists()
+    for parent in made.packs[TRANSFERS].parents[1:]:
+        finish(root, made, parent)
+    work(TRANSFERS).run()
+    assert len(asked.read_text().splitlines()) == 1
+
+
+def test_a_whole_node_gives_all_its_cores_to_packs(
+    node: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(SETTINGS, exclusive=True, cpus=2, cpus_per_pack=8)
+    own = submissions.create(root, "demo", Path("data"), (), made.packs, whole)
+    array = submissions.mark(root, own, [[0, 1, 2, 3]], "demo", cluster="lab")
+    runs_as(monkeypatch, array)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "24")
+    slots = Work(root, array)._slots(4)
+    assert [slot.n_cores for slot in slots] == [8, 8, 8]

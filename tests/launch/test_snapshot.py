@@ -50,6 +50,24 @@ def test_equal_code_shares_one_copy_and_changed_code_has_its_own(checkout: Path,
     assert len(list((tmp_path / "runs" / "code").iterdir())) == 2
 
 
+@pytest.mark.parametrize("lost", ["empslurm/part/table.csv", "jobs/train.py", "code.json", "empslurm"])
+def test_what_a_cleaner_took_from_a_copy_is_restored(checkout: Path, tmp_path: Path, lost: str) -> None:
+    root = RunsRoot(tmp_path / "runs")
+    copy = snapshot.take(root)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    shutil.rmtree(copy / lost) if (copy / lost).is_dir() else (copy / lost).unlink()
+    assert snapshot.take(root) == copy
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_altered_in_a_copy_is_restored(checkout: Path, tmp_path: Path) -> None:
+    root = RunsRoot(tmp_path / "runs")
+    copy = snapshot.take(root)
+    (copy / "jobs" / "train.py").write_text("")
+    snapshot.take(root)
+    assert (copy / "jobs" / "train.py").read_text() == "one\n"
+
+
 def test_the_copy_knows_commit_and_difference(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot.refuse_dirty()
     (checkout / "jobs" / "train.py").write_text("two\n")
