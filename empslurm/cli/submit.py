@@ -25,6 +25,8 @@ from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
 LOOK_EVERY_S = 0.5
+# Slurm looks at a new job within a second or two; then it says why it waits.
+LOOKS, LOOK_AFTER_S = 3, 1.0
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -45,6 +47,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
     root = RunsRoot(given.runs)
     refuse_percent(root)
+    share(root, profile)  # before anything is written there
     with submitting(root, out.say, wait=not given.no_wait):
         reconcile(root, out.say)
         return _decide_and_run(given, profile, out)
@@ -115,7 +118,6 @@ def _send(
     from empslurm.launch import element
     from empslurm.launch.slurm import Sender
 
-    share(root, profile)
     code = snapshot.take(root)
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
@@ -149,9 +151,13 @@ def _send(
 
 
 def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
-    """Why some of the arrays just sent can never start, with what to do; one look at the queue."""
-    jobs = queue_of(root).jobs or {}
-    mine = (job for job in jobs.values() if job.id.partition("_")[0] in sent)
+    """Why some of the arrays just sent can never start, with what to do."""
+    for _ in range(LOOKS):
+        time.sleep(LOOK_AFTER_S)
+        jobs = queue_of(root).jobs or {}
+        mine = [job for job in jobs.values() if job.id.partition("_")[0] in sent]
+        if not any(job.is_new for job in mine):
+            break
     return {job.reason.strip("()"): job.fix for job in mine if job.fix is not None}
 
 

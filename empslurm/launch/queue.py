@@ -55,6 +55,11 @@ class Job:
         return self.state in ENDED
 
     @property
+    def is_new(self) -> bool:
+        """True while Slurm has not looked at it and so does not say what it waits for."""
+        return self.state == "PENDING" and self.reason.strip("()") in ("", "None", "PartitionConfig")
+
+    @property
     def fix(self) -> str | None:
         """What to do about a job that can never start as it is; None where it runs, or where waiting may help."""
         return None if self.runs or self.ended else reasons.fix_of(self.reason)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.project import Project, create
+
 SCRIPT = Path(__file__).parents[2] / "slurm" / "testcluster" / "cluster.sh"
 MARKER = ".empslurm-testcluster"
 # Ordinary users of the cluster; root is Slurm's own user and sees everything.
@@ -63,6 +65,10 @@ class Cluster:
         while not holds():
             assert time.monotonic() < end, f"not within {limit_s:g} s: {what}"
             time.sleep(0.05)
+
+    def wait_empty(self, limit_s: float = 1800.0) -> None:
+        """Until nothing is queued or runs."""
+        self.wait("the queue is empty", lambda: not self.jobs(), limit_s)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -223,6 +229,18 @@ def cluster() -> Iterator[Cluster]:
         found.clear()
         yield found
         found.clear()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return create(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Project:
+    """A user's folder with invented data and nothing run yet."""
+    shutil.copytree(corpus.path, tmp_path / "project")
+    return Project(path=tmp_path / "project")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

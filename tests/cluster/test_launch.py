@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,27 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.project import Project, create
+from tests.cluster.project import Project
 
 pytestmark = pytest.mark.cluster
 
 # Some ten seconds of training: time to be interrupted.
 SLOW = "{epochs: 80, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return create(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Project:
-    shutil.copytree(corpus.path, tmp_path / "project")
-    return Project(path=tmp_path / "project")
-
-
-def ended(cluster: Cluster, limit_s: float = 1800.0) -> None:
-    cluster.wait("the queue is empty", lambda: not cluster.jobs(), limit_s)
 
 
 def running(project: Project, cluster: Cluster, n: int = 1, limit_s: float = 600.0) -> list[Path]:
@@ -65,7 +49,7 @@ def test_a_grid_runs_as_arrays_and_equals_a_local_run(project: Project, cluster:
     again, told = project.call("submit", "small", "--profile", "here")
     assert "nothing more to run" in again
     assert "8 skipped: is queued" in told or "running" in told
-    ended(cluster)
+    cluster.wait_empty()
     assert project.totals("small") == {"done": 8}
     assert project.equals(*twin)
 
@@ -81,7 +65,7 @@ def test_jobs_run_the_code_that_was_submitted(project: Project, cluster: Cluster
     (copy,) = (project.runs / "code").iterdir()
     (script,) = project.runs.glob("submissions/*/arrays/0001/*_submission.sh")
     assert f"export PYTHONPATH={copy} PYTHONSAFEPATH=1" in script.read_text()
-    ended(cluster)
+    cluster.wait_empty()
     (cell,) = project.cells()
     origin = json.loads((cell / "output-0001" / "provenance.json").read_text())
     assert origin["slurm"]["SLURM_JOB_ID"] == sent["jobs"][0]
@@ -106,7 +90,7 @@ def test_what_interrupts_a_job_does_not_change_its_numbers(project: Project, clu
     node = cluster.node_of(f"{array}_3")
     cluster.node_kill(node)
     follower = project.start("logs", "epitome_er-s1", "-f")
-    ended(cluster)
+    cluster.wait_empty()
     cluster.node_start(node)
     assert project.totals("slow") == {"done": 6}
     baselines = [path for path in project.cells() if "--" not in path.name]
@@ -122,7 +106,7 @@ def test_cancelled_and_failed_cells_run_again_only_when_asked(project: Project, 
     running(project, cluster, 2)
     cancelled = project.json("cancel", "slow")
     assert (len(cancelled["jobs"]), cancelled["n_running"]) == (4, 2)
-    ended(cluster)
+    cluster.wait_empty()
     assert project.totals("slow") == {"lost": 2, "pending": 2}
     # A cell that failed before stays failed; its transfer is not sent without a source.
     cell = next(path for path in project.cells() if path.name.startswith("epitome_er-"))
@@ -132,11 +116,11 @@ def test_cancelled_and_failed_cells_run_again_only_when_asked(project: Project, 
     (cell / "error.json").write_text(json.dumps(error))
     sent = project.json("submit", "slow", "--profile", "here", expect=0)
     assert sent["submitted"] == 2
-    ended(cluster)
+    cluster.wait_empty()
     assert project.totals("slow") == {"done": 2, "failed": 1, "pending": 1}
     assert project.json("status", "slow")["failed"] == [{"id": cell.name, "class": "error", "why": "a sentence"}]
     assert project.json("resume", "slow", "--profile", "here")["submitted"] == 2
-    ended(cluster)
+    cluster.wait_empty()
     assert project.totals("slow") == {"done": 4}
 
 
@@ -146,7 +130,7 @@ def test_two_processes_per_cell_on_one_node_do_not_collide(project: Project, clu
     project.call("submit", "pair", "--profile", "here")
     cluster.wait("both run", lambda: list(cluster.jobs().values()) == ["RUNNING"] * 2)
     assert len({cluster.node_of(job) for job in cluster.jobs()}) == 1
-    ended(cluster)
+    cluster.wait_empty()
     assert project.totals("pair") == {"done": 2}
     origins = [json.loads((path / "output-0001" / "provenance.json").read_text()) for path in project.cells()]
     assert [origin["n_processes"] for origin in origins] == [2, 2]
