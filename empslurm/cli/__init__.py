@@ -34,7 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export", "adapters with model cards, as AdapterHub has them"),
     "search": ("search", "a hyper-parameter search: report what it found, freeze its winners as a preset"),
     "profile": ("profile", "ask the cluster and write a profile for it"),
-    "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk"),
+    "doctor": ("doctor", "check python, packages, device, Slurm, data, backbone, disk; with --profile a cluster"),
 }
 
 CLOSED = 0o007  # texts and what is predicted of them are nobody else's business, whatever the user's umask allows

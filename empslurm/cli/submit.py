@@ -43,7 +43,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if profile.kind == "local":
         local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
         return _decide_and_run(given, profile, out)
-    from empslurm.launch.slurm import reconcile, refuse_percent
+    from empslurm.launch.script import refuse_percent
+    from empslurm.launch.slurm import reconcile
 
     root = RunsRoot(given.runs)
     refuse_percent(root)
@@ -87,13 +88,13 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
 
 def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: Queue, verb: str, out: Output) -> None:
     """What became of earlier jobs of these cells. Raises SchedulerError where the next would die as they did."""
-    from empslurm.launch.slurm import script_digest
+    from empslurm.launch.script import digest_of
 
     names = [cell.id for cell in wanted]
     for why, n_cells in unseen(names, root, queue).items():
         out.warn(f"{n_cells} of these cells may be queued or run unseen, and would be sent again: {why}")
     early = endings(names, root, queue).early
-    twice = repeated(early, script_digest(profile))
+    twice = repeated(early, digest_of(profile))
     if twice and verb != "resume":
         last, before = twice
         raise SchedulerError(

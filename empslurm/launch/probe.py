@@ -25,7 +25,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from empslurm import files
 from empslurm.errors import SchedulerError, StoreError
-from empslurm.launch import control, queue, site, slurm, snapshot
+from empslurm.launch import control, queue, script, site, snapshot
 from empslurm.launch.logs import last_words
 from empslurm.launch.probe_node import BEGINS, NODE, PING, PONG, STARTED, TAKEN, TRAINING, NodeProbe
 from empslurm.launch.queue import Job
@@ -108,7 +108,7 @@ class Probe:
 
     def run(self) -> Outcome:
         """Send the job and wait for what it says. Raises StoreError, UsageError, SchedulerError before it is sent."""
-        slurm.refuse_percent(self.root)
+        script.refuse_percent(self.root)
         share(self.root, self.profile)
         code = snapshot.take(self.root)
         begun = time.monotonic()
@@ -126,11 +126,11 @@ class Probe:
         """Write what the job reads, and give it to Slurm."""
         files.create_exclusive(self.folder / TAKEN, b"login node")
         array, profile = site.array_of_one(self.folder, self.outcome.name), short(self.profile)
-        executor = slurm.executor(profile, array, code)
+        executor = script.executor(profile, array, code)
         array.folder.mkdir()
         pickled = DelayedSubmission(NodeProbe(str(self.folder), profile.gpus, profile.python, profile.cpus))
         pickled.set_timeout(profile.time, 0)
-        pickled.dump(array.folder / slurm.PICKLE)
+        pickled.dump(array.folder / script.PICKLE)
         self.array, self.outcome.sent = array, time.time()
         try:
             self.outcome.job_id = executor.send(1)

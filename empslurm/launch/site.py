@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empslurm.errors import EmpslurmError
-from empslurm.launch import control, environment, local, slurm
+from empslurm.launch import control, environment, local, script, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.checks import Check
 from empslurm.launch.process import cores_here
@@ -114,8 +114,8 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
     """Whether sbatch would take the jobs that `submit` sends."""
     what = f"profile {profile.name}: sbatch"
     try:
-        slurm.refuse_percent(root)
-        good, said = test_only(script(profile, root))
+        script.refuse_percent(root)
+        good, said = test_only(text_of(profile, root))
     except EmpslurmError as error:
         return Check.of(what, error)
     if good:
@@ -128,11 +128,11 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
     return Check(what=what, ok=False, found=f"sbatch refuses: {words(said)}", fix=fix_of(words(said), profile))
 
 
-def script(profile: Profile, root: RunsRoot) -> str:
+def text_of(profile: Profile, root: RunsRoot) -> str:
     """The batch script of an array of one element as `submit` makes it; nothing is written below the runs root."""
     with tempfile.TemporaryDirectory(prefix="empslurm-doctor-") as folder:
         array = array_of_one(Path(folder), "empslurm-doctor")
-        return slurm.executor(profile, array, root.path.resolve() / "code").text(1)
+        return script.executor(profile, array, root.path.resolve() / "code").text(1)
 
 
 def array_of_one(folder: Path, name: str) -> Array:

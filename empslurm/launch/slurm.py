@@ -1,37 +1,28 @@
-"""Packs become Slurm arrays, through submitit; the only module that knows it.
+"""Packs become Slurm arrays.
 
 Each array is written down before sbatch and resolved after it, so that whatever ends this process, the next `submit`
-knows what Slurm has. Of submitit only the sending is used, and its start on the node: results are files of the runs
-root.
+knows what Slurm has.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
 import secrets
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from submitit import SlurmExecutor
-from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
-
-from empslurm import files, ids
-from empslurm.errors import SchedulerError, UsageError
-from empslurm.launch import control, environment, queue
+from empslurm import files
+from empslurm.errors import SchedulerError
+from empslurm.launch import control, queue, script
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
 from empslurm.launch.devices import n_slots
-from empslurm.launch.element import Element
-from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
 from empslurm.launch.submission import Array, Submission
-from empslurm.profile import Mail, Profile, gpus_of
+from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
@@ -40,8 +31,6 @@ PATIENCE_S = 600.0  # for a controller that does not answer
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 LISTEN_S = 0.5  # between two looks whether what waits for room was cancelled
 SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
-NEVER = 1_000_000  # time-outs that submitit allows: how often a job starts again is the profile's to say
-PICKLE = "element.pkl"
 
 
 class LimitReached(Exception):
@@ -59,147 +48,6 @@ class Sent:
     jobs: tuple[str, ...]
     n_left: int
     cancelled: bool = False
-
-
-# ---- what sbatch is told ---------------------------------------------------------------------------------------------
-
-
-class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no types
-    """submitit's executor for arrays only: a single element is an array too, and inherits no other one's variables."""
-
-    def send(self, n_elements: int) -> str:
-        """The array's id. Raises what submitit raises where sbatch refuses or does not answer."""
-        self.parameters["map_count"] = n_elements
-        with environment.only(environment.for_slurm(os.environ)):
-            return str(self._submit_command(self._submitit_command_str).job_id)
-
-    def text(self, n_elements: int) -> str:
-        """The batch script."""
-        self.parameters["map_count"] = n_elements
-        return str(self._make_submission_file_text(self._submitit_command_str, ""))
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["sbatch", "--export=ALL", str(submission_file_path)]
-
-
-def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> ArrayExecutor:
-    """submitit's executor for one array. Everything explicit: no default of submitit's decides."""
-    made = ArrayExecutor(array.folder, max_num_timeout=NEVER, python=shlex.quote(sys.executable))
-    made.update_parameters(
-        job_name=array.name,
-        time=profile.time,
-        nodes=1,
-        ntasks_per_node=1,
-        cpus_per_task=profile.cpus,
-        signal_delay_s=profile.signal_lead_s,
-        array_parallelism=profile.array_parallelism,
-        stderr_to_stdout=True,
-        setup=setup_lines(profile, array, code),
-        # Since Slurm 22.05 a step does not inherit the job's CPUs per task; of a whole node the step gets all.
-        srun_args=[] if profile.exclusive else ["--cpus-per-task", str(profile.cpus)],
-        wckey=profile.wckey,
-        additional_parameters={**options(profile), **({"dependency": _after(dependency)} if dependency else {})},
-    )
-    return made
-
-
-def options(profile: Profile) -> dict[str, object]:
-    """Options of sbatch that depend on the site, by their long names; those that are not set are left out."""
-    named = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "reservation", "licenses", "nice")
-    asked: dict[str, object | None] = {name: getattr(profile, name) for name in (*named, "comment", "begin", "gres")}
-    asked["exclusive"] = profile.exclusive or None
-    asked["mem"] = _mebibytes(profile.mem_gb)
-    asked["mem-per-cpu"] = _mebibytes(profile.mem_per_cpu_gb)
-    if profile.gpus and gpus_of(profile.gres or "") is None:
-        asked["gpus-per-node"] = ":".join(filter(None, (profile.gpu_type, str(profile.gpus))))
-    if profile.mail is not None and profile.mail.type:
-        asked |= {"mail-user": profile.mail.user, "mail-type": ",".join(profile.mail.type)}
-    asked["requeue" if profile.requeues else "no-requeue"] = True
-    return {name: value for name, value in asked.items() if value is not None} | dict(profile.sbatch)
-
-
-def _mebibytes(gib: float | None) -> str | None:
-    return None if gib is None else f"{math.ceil(gib * 1024)}M"
-
-
-def _after(jobs: Sequence[str]) -> str:
-    return "afterany:" + ":".join(jobs)
-
-
-def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
-    """Shell lines of the batch script before python starts.
-
-    The element's pickle is copied here, not by the submitting process, which may be gone by then; what a kill in the
-    middle of submitit's own writing may have left is cleared away.
-    """
-    folder, copy = shlex.quote(str(array.folder)), shlex.quote(str(code))
-    whole_node = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE" SLURM_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"'
-    return [
-        "trap : USR2  # some sites signal this shell too, which would end it",
-        *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
-        *profile.setup,
-        *([f"umask {profile.umask}"] if profile.umask else []),
-        *([whole_node] if profile.exclusive else []),
-        'job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
-        f'rm -f {folder}/"$job"_*.save_tmp',
-        f'[ -e {folder}/"$job"_submitted.pkl ] || cp {folder}/{PICKLE} {folder}/"$job"_submitted.pkl',
-        # srun gives its tasks another name; this one is the job's.
-        f'export {ARRAY_VARIABLE}={shlex.quote(str(array.path))} {NAME_VARIABLE}="$SLURM_JOB_NAME"',
-        f'export {LOG_VARIABLE}={folder}/"$job"_0_log.out',
-        # The copy of the code, and nothing that lies in the folder of the submission or where empslurm is installed.
-        f"export PYTHONPATH={copy} PYTHONSAFEPATH=1",
-        f"cd {copy} || {{ echo 'the copy of the code must be there, but is gone; submit again'; exit 1; }}",
-    ]
-
-
-def end_script(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root: RunsRoot, code: Path) -> str:
-    """The batch script of the one job that waits for all others and tells people what came of them.
-
-    It asks for little, and for no GPU. Its own exit status, and so the mail that Slurm sends, says whether all is done.
-    """
-    small = replace(
-        profile,
-        gpus=0,
-        gpu_type=None,
-        gres=None,
-        exclusive=False,
-        mem_gb=None if profile.mem_gb is None else min(profile.mem_gb, 1.0),
-        mail=Mail(user=profile.mail.user, type=("END", "FAIL")) if profile.mail else None,
-        requeues=0,
-    )
-    more = {"job-name": name, "dependency": _after(jobs), "time": 10, "cpus-per-task": 1, "nodes": 1, "ntasks": 1}
-    asked = options(small) | more | {"output": str(submission.with_name("end.log")), "open-mode": "append"}
-    if profile.wckey:
-        asked["wckey"] = profile.wckey
-    flags = [
-        f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}") for key, value in asked.items()
-    ]
-    words = [sys.executable, "-u", str(code / "jobs" / "tell.py"), "--runs", str(root.path.resolve())]
-    tell = shlex.join([*words, "--submission", str(submission)])
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            *flags,
-            *(f"export {key}={shlex.quote(value)}" for key, value in profile.environment.items()),
-            *profile.setup,
-            f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
-            f'EMPSLURM_MESSAGE="$({tell})"; status=$?',
-            'export EMPSLURM_MESSAGE; echo "$EMPSLURM_MESSAGE"',
-            *([profile.at_end] if profile.at_end else []),
-            "exit $status",
-            "",
-        ]
-    )
-
-
-def refuse_percent(root: RunsRoot) -> None:
-    """Raises UsageError for a runs root whose path sbatch and submitit would not take as it is."""
-    path = str(root.path.resolve())
-    if "%" in path:
-        raise UsageError(
-            f"the runs root must have no % in its path, since Slurm replaces it in the names of log files, but is "
-            f"{path}; choose another one with --runs or EMPSLURM_RUNS"
-        )
 
 
 # ---- sending ---------------------------------------------------------------------------------------------------------
@@ -256,7 +104,7 @@ class Sender:
         path = self.submission.path(self.root).resolve()
         name = f"{self.submission.manifest[:60]}-end.{secrets.token_hex(4)}"
         files.write_json(path.with_name(submissions.END), {"name": name})
-        text = end_script(self.profile, name, self.sent, path, self.root, self.code)
+        text = script.end(self.profile, name, self.sent, path, self.root, self.code)
         good, said = control.run("sbatch", "--export=ALL", "--parsable", text=text)
         if not good:
             self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {_last_words(said)}")
@@ -310,7 +158,7 @@ class Sender:
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
         cluster = control.cluster().name
         array = submissions.mark(
-            self.root, self.submission, elements, title, cluster=cluster, script=script_digest(self.profile)
+            self.root, self.submission, elements, title, cluster=cluster, script=script.digest_of(self.profile)
         )
         job_id = self._sbatch(array, dependency)
         array.resolve(job_id)
@@ -322,16 +170,12 @@ class Sender:
     def _sbatch(self, array: Array, dependency: Sequence[str]) -> str:
         """The array's id. An answer that was lost is looked for in the queue before anything is sent again."""
         end, delay = time.monotonic() + PATIENCE_S, FIRST_WAIT_S
-        sending = executor(self.profile, array, self.code, dependency)
-        job = Element(str(self.root.path.resolve()), str(array.path))
-        array.folder.mkdir(parents=True, exist_ok=True)
-        pickled = DelayedSubmission(job)
-        pickled.set_timeout(self.profile.time, NEVER)
-        pickled.dump(array.folder / PICKLE)
+        sending = script.executor(self.profile, array, self.code, dependency)
+        script.pickle_element(self.profile, array, self.root)
         while True:
             try:
                 return sending.send(len(array.elements))
-            except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
+            except (*script.REFUSED, subprocess.SubprocessError, OSError) as error:
                 text = _last_words(str(error))
             if LIMIT.search(text) and not PERMANENT.search(text):
                 array.discard()
@@ -350,11 +194,6 @@ class Sender:
             found = look_for(array)
             if found:
                 return found
-
-
-def script_digest(profile: Profile) -> str:
-    """Of all that a profile says: what died under another one may live under this."""
-    return ids.digest(ids.plain(profile), 16)
 
 
 def _last_words(text: str) -> str:

@@ -27,6 +27,8 @@ def test_a_grid_runs_with_the_profile_that_is_written(cluster: Cluster, tmp_path
         pytest.skip("the torch installed here is built for GPUs, which this cluster only pretends to have")
     assert (profile.gpus, profile.cpus, profile.mem_gb) == (0, 4, 3.5)
     assert "built for CPUs only" in document["warnings"][0]
+    report = project.json("doctor", "--profile", "here2", "--probe")
+    assert (report["ok"], [check["what"] for check in report["checks"] if check["ok"] is False]) == (True, [])
     project.manifest("small", ["epitome_er", "news_empathy"], [1])
     project.call("submit", "small", "--profile", "here2")
     cluster.wait("the queue is empty", lambda: not cluster.jobs(), 900)

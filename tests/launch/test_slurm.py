@@ -18,7 +18,8 @@ import pytest
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import control, element, slurm
 from empslurm.launch import submission as submissions
-from empslurm.launch.slurm import Sender, Sent, reconcile, refuse_percent
+from empslurm.launch.script import refuse_percent
+from empslurm.launch.slurm import Sender, Sent, reconcile
 from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.profile import Mail, Profile, load_profile

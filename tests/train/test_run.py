@@ -1,6 +1,8 @@
 """Node processes as launchers start them: `accelerate launch jobs/train.py`, from sample data to sealed results."""
 
 import json
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from empslurm import predictions
 from empslurm.cells import from_identity
 from empslurm.cli import main
 from empslurm.store import RunsRoot
+from empslurm.train import run as train_run
 from empslurm.train.run import alike
 from jobs.train import main as train_job
 
@@ -101,3 +104,18 @@ def test_a_process_that_must_have_a_gpu_and_has_none_fails_every_cell_with_the_r
         assert error["class"] == "device"
         assert "must have a working GPU" in error["message"]
         assert "The NVIDIA driver on your system is too old" in error["message"]
+
+
+def test_a_process_says_that_it_lives_while_it_is_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_run, "BEAT_EVERY_S", 0.01)
+    folder = RunsRoot(tmp_path).cell("epitome_er-s1-0123456789ab")
+    claim = folder.take(lambda _: None)
+    beat = folder.path / "claims" / "0001.beat"
+    with train_run.beating([SimpleNamespace(folder=folder, claim=claim)]):
+        end = time.monotonic() + 10
+        while not beat.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+    first = json.loads(beat.read_text())["time"]
+    assert abs(first - time.time()) < 10
+    time.sleep(0.05)
+    assert json.loads(beat.read_text())["time"] == first  # over, and so silent
