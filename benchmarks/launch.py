@@ -23,7 +23,7 @@ from empslurm.cli import common, main
 from empslurm.launch import element, snapshot
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
-from empslurm.launch.liveness import Queue
+from empslurm.launch.states import queue_of
 from empslurm.plan import decide, packs
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
@@ -111,7 +111,7 @@ def mark_everything() -> None:
     """What submit does before and between its calls of sbatch, for an empty runs root."""
     given = Namespace(runs=Path("empty"), data=Path("data"), manifest="large")
     plan, root = common.load_plan(given)
-    wanted = [item.cell for item in decide(plan, common.states(plan, root, Queue())) if item.action == "run"]
+    wanted = [item.cell for item in decide(plan, common.states(plan, root, queue_of(root))) if item.action == "run"]
     snapshot.take(root)
     profile = Profile(name="x", kind="slurm")
     grouped = packs(wanted, None)

@@ -96,7 +96,8 @@ class _Element:
 
     @property
     def _in_queue(self) -> bool:
-        return self.job is not None and self.job.name == self.array.name and not self.job.ended
+        array = self.array
+        return self.job is not None and self.job.is_called(array.name, array.cluster) and not self.job.ended
 
     def _events(self) -> list[dict[str, Any]]:
         events = (event for place in self.places for event in policy.journal(self.array.submission, place).events())

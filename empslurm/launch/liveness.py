@@ -70,4 +70,4 @@ def is_of(job: Job, claim: Claim) -> bool:
     """Whether a job is the one that made a claim, and not another one of the same number."""
     if claim.job_name is None:  # of an earlier version
         return OUR_NAME.fullmatch(job.name) is not None
-    return job.name == claim.job_name
+    return job.is_called(claim.job_name, claim.cluster)

@@ -22,6 +22,7 @@ COLUMNS = {  # squeue's fields with widths: a field that fills its column would 
     "Reason": 200,
     "NodeList": 100,
     "Name": 100,
+    "Cluster": 60,
 }
 SLOW = 10.0  # a question that took a second is not asked again for ten
 MOST_NAMES = 500  # of one question: a command line has an end
@@ -43,6 +44,11 @@ class Job:
     reason: str
     node: str
     name: str
+    cluster: str | None = None  # None: squeue does not say
+
+    def is_called(self, name: str, cluster: str | None) -> bool:
+        """Whether it is the job of that name, which carries a nonce, on that cluster; None: not known."""
+        return self.name == name and (None in (self.cluster, cluster) or self.cluster == cluster)
 
     @property
     def runs(self) -> bool:
@@ -106,7 +112,7 @@ def parse(lines: Sequence[str]) -> dict[str, Job]:
         for width in COLUMNS.values():
             cut.append(line[start : start + width].strip())
             start += width
-        array, task, job, state, restarts, reason, node, name = cut
+        array, task, job, state, restarts, reason, node, name, cluster = cut
         if not state:
             continue
         job_id = f"{array}_{task}" if task.isdigit() else job
@@ -117,6 +123,7 @@ def parse(lines: Sequence[str]) -> dict[str, Job]:
             reason=reason,
             node=node,
             name=name,
+            cluster=None if cluster in ("", "N/A", "(null)") else cluster,
         )
     return jobs
 

@@ -56,7 +56,7 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
     for array_id, array in submissions.sent(root):
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = jobs.get(element)
-            if job is None or job.ended or job.name != array.name:
+            if job is None or job.ended or not job.is_called(array.name, array.cluster):
                 continue
             for cell in cells:
                 if cell not in found or not found[cell].runs:
@@ -85,7 +85,7 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
         why = _hidden(array)
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = (jobs or {}).get(element)
-            if why and (job is None or job.name != array.name):
+            if why and (job is None or not job.is_called(array.name, array.cluster)):
                 found |= dict.fromkeys(wanted.intersection(cells), why)
     return {why: list(found.values()).count(why) for why in sorted(set(found.values()))}
 

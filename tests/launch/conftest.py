@@ -42,7 +42,7 @@ env > queue-environment
 [ -e taken ] || exit 0
 reason=$(cat reason 2>/dev/null || echo None)
 while read -r id name; do
-    for n in 0 1 2 3 4 5; do printf '{layout}' $id $n $id PENDING 0 "$reason" '' "$name"; echo; done
+    for n in 0 1 2 3 4 5; do printf '{layout}' $id $n $id PENDING 0 "$reason" '' "$name" lab; echo; done
 done < taken
 """
 

@@ -27,13 +27,14 @@ def claim(**changes: object) -> Claim:
 def test_elements_and_single_jobs_are_told_apart() -> None:
     jobs = parse(
         [
-            line("7", "1", "9", "RUNNING", "2", "None", "node3", "small.ab"),
-            line("8", "N/A", "8", "PENDING", "0", "Dependency", "", "small.cd"),
+            line("7", "1", "9", "RUNNING", "2", "None", "node3", "small.ab", "alpha"),
+            line("8", "N/A", "8", "PENDING", "0", "Dependency", "", "small.cd", "N/A"),
         ]
     )
     assert jobs["7_1"].why == "job 7_1 is running on node3"
     assert (jobs["7_1"].restarts, jobs["7_1"].runs) == (2, True)
     assert jobs["8"].why == "job 8 is pending (Dependency)"
+    assert (jobs["7_1"].cluster, jobs["8"].cluster) == ("alpha", None)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,9 @@ def test_a_job_of_another_name_says_nothing_of_a_claim() -> None:
         job = Job(id="7_1", state=state, restarts=1, reason="", node="node1", name="somebody.else")
         assert liveness(Queue(lambda job=job: {"7_1": job}))(claim()) is None
         assert liveness(Queue(lambda job=job: {"7_1": job}))(claim(job_name=None)) is None
+    elsewhere = Job(id="7_1", state="COMPLETED", restarts=1, reason="", node="", name=NAME, cluster="beta")
+    assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="alpha")) is None
+    assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="beta")) is False
     ours = Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)
     assert liveness(Queue(lambda: {"7_1": ours}))(claim(job_name=None)) is True  # of an earlier version
 
