@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from empslurm.cli import common
 from empslurm.cli.output import Output
-from empslurm.errors import SchedulerError
+from empslurm.errors import SchedulerError, StoreError
 from empslurm.launch import control, states
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
@@ -20,13 +21,19 @@ def run(given: argparse.Namespace, out: Output) -> int:
     from empslurm.launch.slurm import is_here, look_for
 
     plan, root = common.load_plan(given)
-    submissions.cancel(root, plan.manifest.name)  # first: a `submit` that waits for room would fill what becomes free
+    # First: a `submit` that waits for room would fill what becomes free.
+    closed = submissions.cancel(root, plan.manifest.name)
+    if closed:
+        out.warn(
+            f"a `submit` that still sends {closed[-1].name} goes on, since nothing can be written there; stop it too"
+        )
     _, unresolved = submissions.scan(root)
     for marker in unresolved:  # a submission that was cut off, or is still under way
-        array = submissions.load_array(marker)
-        job_id = look_for(array) if is_here(array) else None
-        if job_id:
-            array.resolve(job_id)
+        with contextlib.suppress(StoreError, SchedulerError, FileNotFoundError):
+            array = submissions.load_array(marker)
+            job_id = look_for(array) if is_here(array) else None
+            if job_id:
+                array.resolve(job_id)
     queue = states.queue_of(root)
     if queue.jobs is None:
         raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")

@@ -139,6 +139,7 @@ class Work:
     def run(self) -> str:
         """Train what can be trained; what came of it, in a word."""
         signal.signal(signal.SIGTERM, self._on_term)
+        self.array.note_start(self.job_id)
         held = self._hold()
         if held:
             say(f"nothing is started, since {held}")
@@ -336,7 +337,8 @@ class Work:
         return earlier and error.get("class") == policy.DEVICE and policy.may_find_device(self._journal(place).events())
 
     def _is_own(self, state: CellState) -> bool:
-        return state.claim is not None and state.claim.job_id == self.job_id
+        claim = state.claim
+        return claim is not None and (claim.job_id, claim.job_name) == (self.job_id, self.identity.get("job_name"))
 
     def _failures(self, place: int) -> list[tuple[Cell, Mapping[str, Any]]]:
         """Cells that this job has failed, with their errors."""

@@ -85,7 +85,7 @@ class _Element:
     def death(self) -> Death | None:
         """How it ended before it started; None where it started, still may, or never ran."""
         log = self.array.log(self.job_id)
-        if self._in_queue or not log.is_file() or self._events():
+        if self._in_queue or not log.is_file() or self.array.has_started(self.job_id) or self._events():
             return None
         return Death(job_id=self.job_id, log=log, line=last_words(log)[0], script=self.array.script)
 

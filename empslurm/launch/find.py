@@ -46,24 +46,29 @@ def _by_id(root: RunsRoot, name: str) -> CellDir:
 
 def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
     """Cells of an element, whether it has started or not; an array of one element may be named without its index."""
-    array_id, _, index = job_id.partition("_")
-    marker = submissions.scan(root)[0].get(array_id)
-    if marker is None:
-        return ()
-    array = submissions.load_array(marker)
-    cells = dict(zip(array.element_ids(array_id), array.cells, strict=True))
-    return next(iter(cells.values())) if len(cells) == 1 and not index else cells.get(job_id, ())
+    found = _elements(root, job_id)
+    return found[-1][2] if found else ()
+
+
+def _elements(root: RunsRoot, name: str) -> list[tuple[submissions.Array, str, tuple[str, ...]]]:
+    """Array, job id and cells of what was sent under a Slurm id, oldest first: ids may occur again."""
+    array_id, _, index = name.partition("_")
+    found = []
+    for known, array in submissions.sent(root):
+        if known == array_id:
+            elements = list(zip(array.element_ids(array_id), array.cells, strict=True))
+            found += [
+                (array, job, cells) for job, cells in elements if job == name or (len(elements) == 1 and not index)
+            ]
+    return found
 
 
 def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
     """A cell of the job whose Slurm id `name` is, and the job's log; None where there is no such log."""
-    cells = _sent_as(root, name) if SLURM_ID.fullmatch(name) else ()
-    if not cells:
-        return None
-    array_id, _, index = name.partition("_")
-    array = submissions.load_array(submissions.scan(root)[0][array_id])
-    log = array.log(name if index or array.single else f"{name}_0")
-    return (root.cell(cells[0]), log) if log.is_file() else None
+    for array, job, cells in reversed(_elements(root, name) if SLURM_ID.fullmatch(name) else []):
+        if array.log(job).is_file():
+            return root.cell(cells[0]), array.log(job)
+    return None
 
 
 def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
@@ -77,6 +82,5 @@ def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
     if job is None:
         early = endings((folder.id,), root, queue).early.get(folder.id)
         return early[0].log if early else last
-    marker = submissions.scan(root)[0][job.id.partition("_")[0]]
-    path = submissions.load_array(marker).log(job.id)
-    return path if path.is_file() else last
+    paths = (array.log(job.id) for _, array in submissions.sent(root) if array.name == job.name)
+    return next((path for path in paths if path.is_file()), last)

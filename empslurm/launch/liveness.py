@@ -13,13 +13,14 @@ import socket
 import time
 from typing import Any
 
-from empslurm.launch.queue import Job, Queue
+from empslurm.launch.queue import Answer, Job, Queue
 from empslurm.store import Claim, Liveness, local_liveness, process_start
 
 LOG_VARIABLE = "EMPSLURM_LOG"
 ARRAY_VARIABLE = "EMPSLURM_ARRAY"  # the marker of the array that this process is an element of
 NAME_VARIABLE = "EMPSLURM_JOB_NAME"  # the array's name, as Slurm has it
-CLOCKS_S = 120.0  # clocks of two machines may differ by so much
+CLOCKS_S = 60.0  # clocks of two machines may differ by so much
+BELIEVED_S = 60.0  # a job that was seen to run is believed to run for so long
 OUR_NAME = re.compile(r".+\.[0-9a-f]{8}")
 
 
@@ -40,13 +41,17 @@ def job_identity() -> dict[str, Any]:
     }
 
 
-def liveness(queue: Queue) -> Liveness:
+def liveness(queue: Queue, *, ask_again: bool = True) -> Liveness:
     """A function of claims: True, False, or None where only the claim's heartbeat can tell.
 
     An incarnation is a job with a restart count: of a requeued job the older claims are dead, wherever they were
     made, and within one's own incarnation the process itself is looked at.
+
+    A claim is dead only by an answer that is younger than it: its job may have started since an older one. Without
+    `ask_again` squeue is not asked anew for that; then the same claim can be judged later by a later answer.
     """
     own = job_identity()
+    met: dict[str, float] = {}  # when each claim was first looked at, and so was there
 
     def alive(claim: Claim) -> bool | None:
         if claim.job_id is None:
@@ -54,16 +59,25 @@ def liveness(queue: Queue) -> Liveness:
         if (claim.job_id, claim.job_name) == (own["job_id"], own.get("job_name")):
             same = claim.restart_count == own["restart_count"] and claim.host == socket.gethostname()
             return same and process_start(claim.pid) == claim.process_start
-        # A claim is dead only by an answer that is younger than it: its job may have started since an older one.
-        since = min(claim.started + CLOCKS_S, time.time())
-        answer = queue.look(since)
-        job = (answer.jobs or {}).get(claim.job_id)
-        if job is None or not is_of(job, claim) or job.restarts < claim.restart_count:
-            return None
-        lives = job.runs and job.restarts == claim.restart_count
-        return lives if lives or answer.asked >= since else None
+        now = time.time()
+        since = min(claim.started + CLOCKS_S, met.setdefault(claim.nonce, now))
+        answer = queue.look(now - BELIEVED_S)
+        if _verdict(answer, claim):
+            return True
+        if answer.asked < since and ask_again:
+            answer = queue.look(since)
+        known = _verdict(answer, claim)
+        return known if known or answer.asked >= since else None
 
     return alive
+
+
+def _verdict(answer: Answer, claim: Claim) -> bool | None:
+    """What an answer of squeue's says of a claim; None where it says nothing."""
+    job = (answer.jobs or {}).get(str(claim.job_id))
+    if job is None or not is_of(job, claim) or job.restarts < claim.restart_count:
+        return None
+    return job.runs and job.restarts == claim.restart_count
 
 
 def is_of(job: Job, claim: Claim) -> bool:

@@ -108,13 +108,14 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
     middle of submitit's own writing may have left is cleared away.
     """
     folder, copy = shlex.quote(str(array.folder)), shlex.quote(str(code))
-    whole_node = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE" SLURM_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"'
+    # What sbatch made of cpus-per-task would contradict it, since Slurm 23.11.
+    all_cores = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE" SLURM_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"'
     return [
         "trap : USR2  # some sites signal this shell too, which would end it",
         *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
         *profile.setup,
         *([f"umask {profile.umask}"] if profile.umask else []),
-        *([whole_node] if profile.exclusive else []),
+        *(["unset SLURM_TRES_PER_TASK", all_cores] if profile.exclusive else []),
         'job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
         f'rm -f {folder}/"$job"_*.save_tmp',
         f'[ -e {folder}/"$job"_submitted.pkl ] || cp {folder}/{PICKLE} {folder}/"$job"_submitted.pkl',
@@ -158,7 +159,7 @@ def end(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root
             *(f"export {key}={shlex.quote(value)}" for key, value in profile.environment.items()),
             *profile.setup,
             f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
-            f'EMPSLURM_MESSAGE="$({tell})"; status=$?',
+            f'status=0; EMPSLURM_MESSAGE="$({tell})" || status=$?',
             'export EMPSLURM_MESSAGE; echo "$EMPSLURM_MESSAGE"',
             *([profile.at_end] if profile.at_end else []),
             "exit $status",

@@ -28,6 +28,10 @@ from empslurm.store import RunsRoot
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
 PERMANENT = re.compile(r"(Max|Min|Grp)(?!Submit)\w+(Limit|Per\w+)")
 PATIENCE_S = 600.0  # for a controller that does not answer
+SILENT = (
+    "Slurm must answer within {minutes:.0f} minutes, but does not: {said}; nothing is lost, run the same command again "
+    "later"
+)
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 LISTEN_S = 0.5  # between two looks whether what waits for room was cancelled
 SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
@@ -92,9 +96,22 @@ class Sender:
                             return Sent(jobs=tuple(self.sent), n_left=n_left)
             self._send_end()
         except Cancelled:
-            control.cancel(self.sent)
+            control.cancel([*self.sent, *self._in_doubt()])
             return Sent(jobs=tuple(self.sent), n_left=len(packs), cancelled=True)
         return Sent(jobs=tuple(self.sent), n_left=0)
+
+    def _in_doubt(self) -> list[str]:
+        """Arrays that Slurm has although its answer was lost; they are noted."""
+        found = []
+        folder = self.submission.path(self.root).resolve().parent
+        for marker in submissions.scan(self.root)[1]:
+            if marker.resolve().parents[1] == folder:
+                array = submissions.load_array(marker)
+                job_id = look_for(array)
+                if job_id:
+                    array.resolve(job_id)
+                    found.append(job_id)
+        return found
 
     def _send_end(self) -> None:
         """Have people told once when all of this has ended. Results do not depend on it: a refusal is only said."""
@@ -184,16 +201,19 @@ class Sender:
                 array.discard()
                 raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
             if time.monotonic() > end:
-                raise SchedulerError(
-                    f"Slurm must answer within {PATIENCE_S / 60:.0f} minutes, but does not: {text}; nothing is lost, "
-                    "run the same command again later"
-                )
+                raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
-            self._wait(delay)
-            delay = min(LONGEST_WAIT_S, delay * 1.5)
-            found = look_for(array)
+            found = None
+            while found is None:  # without an answer nobody knows whether Slurm has it: it must not be sent twice
+                self._wait(delay)
+                delay = min(LONGEST_WAIT_S, delay * 1.5)
+                found = look_for(array)
+                if found is None and time.monotonic() > end:
+                    break
             if found:
                 return found
+            if found is None:
+                raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
 
 
 def _last_words(text: str) -> str:
@@ -224,14 +244,17 @@ def look_for(array: Array) -> str | None:
 
 def is_here(array: Array) -> bool:
     """Whether an array was sent to the cluster that answers here; one of which that is not known counts as such."""
-    return array.cluster in (None, control.cluster().name)
+    return array.cluster is None or array.cluster == control.cluster().name
 
 
 def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
     """Settle every array of which it is not known whether Slurm has it. Raises SchedulerError without an answer."""
     _, unresolved = submissions.scan(root)
     for marker in unresolved:
-        array = submissions.load_array(marker)
+        try:
+            array = submissions.load_array(marker)
+        except FileNotFoundError:  # sbatch refused it just now
+            continue
         if not is_here(array):  # nobody here can tell
             continue
         found = look_for(array)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from empslurm.errors import SchedulerError
 from empslurm.launch import control
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
-from empslurm.launch.liveness import liveness
+from empslurm.launch.liveness import is_of, liveness
 from empslurm.launch.queue import Job, Queue
-from empslurm.store import CellState, RunsRoot
+from empslurm.store import CellState, Liveness, RunsRoot
 
 
 def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
@@ -67,14 +69,22 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
 def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The state of every cell. A cell that nothing runs is `queued` when a job of the queue has it."""
     queue = queue or queue_of(root)
-    alive = liveness(queue)
+    alive = liveness(queue, ask_again=False)
     there = set(root.ids())
     pending = CellState(state="pending")
     found = {cell: root.cell(cell).state(alive) if cell in there else pending for cell in cell_ids}
+    unsure = [cell for cell, state in found.items() if state.state == "running" and _is_unsure(state, alive)]
+    if unsure:  # one more question for all of them, asked after their claims were there
+        queue.look(time.time())
+        found |= {cell: root.cell(cell).state(alive) for cell in unsure}
     if all(state.state in ("done", "running") for state in found.values()) or not root.submissions.is_dir():
         return found
     jobs = jobs_of_cells(root, queue)
     return {cell: _with_job(state, jobs.get(cell)) for cell, state in found.items()}
+
+
+def _is_unsure(state: CellState, alive: Liveness) -> bool:
+    return state.claim is not None and state.claim.job_id is not None and alive(state.claim) is None
 
 
 def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, int]:
@@ -92,10 +102,16 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
 
 def _hidden(array: submissions.Array) -> str:
     """Why squeue would not show an array's jobs here; empty where it would."""
-    here = control.cluster()
+    mine = array.user in (None, os.getuid())
+    if array.cluster is None and mine:
+        return ""
+    try:
+        here = control.cluster()
+    except SchedulerError:
+        return ""
     if array.cluster not in (None, here.name):
         return f"cluster {array.cluster} has or had jobs for them, and this is cluster {here.name}"
-    if here.hides_jobs and array.user is not None and array.user != os.getuid():
+    if here.hides_jobs and array.user is not None and not mine:
         return f"{_user_name(array.user)} has or had jobs for them, which this cluster hides from other users"
     return ""
 
@@ -112,7 +128,8 @@ def _with_job(state: CellState, job: Job | None) -> CellState:
     if job is None or state.state in ("done", "running"):
         return state
     claim = state.claim
-    if state.state == "failed" and claim is not None and (claim.job_id, claim.restart_count) == (job.id, job.restarts):
+    same = claim is not None and (claim.job_id, claim.restart_count) == (job.id, job.restarts) and is_of(job, claim)
+    if state.state == "failed" and same:
         return state
     why = f"job {job.id} starts on {job.node}" if job.runs else job.why
     return replace(state, state="queued", why=why)

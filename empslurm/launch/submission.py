@@ -214,6 +214,15 @@ class Array:
         """What an element says, on all of its attempts."""
         return self.folder / f"{job_id}_0_log.out"
 
+    def note_start(self, job_id: str) -> None:
+        """Note that an element has begun, whatever there is for it to do."""
+        with contextlib.suppress(StoreError):
+            files.create_exclusive(self.folder / f"{job_id}.started", b"")
+
+    def has_started(self, job_id: str) -> bool:
+        """Whether an element has ever begun; False too for elements of earlier versions."""
+        return (self.folder / f"{job_id}.started").exists()
+
     def resolve(self, job_id: str) -> None:
         """Note the id that sbatch gave."""
         files.create_exclusive(self.path.with_name(f"{self.path.stem}.job-{job_id}"), b"")
@@ -294,7 +303,7 @@ def _or_none(kind: type[T], value: object) -> T | None:
 def sent(root: RunsRoot) -> list[tuple[str, Array]]:
     """All arrays that Slurm has or has had, with their ids, oldest first. Damaged markers are left out."""
     found = []
-    for job_id, marker in sorted(scan(root)[0].items(), key=lambda item: int(item[0])):
+    for job_id, marker in _known(root)[0]:
         with contextlib.suppress(StoreError, FileNotFoundError):
             found.append((job_id, load_array(marker)))
     return sorted(found, key=lambda item: item[1].created)
@@ -304,8 +313,14 @@ ARRAY_FILE = re.compile(r"(\d{4,})\.(?:(json)|(void)|job-(\d+))")
 
 
 def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
-    """All arrays there are by names alone: markers by job id, and markers whose fate is unknown."""
-    known: dict[str, Path] = {}
+    """All arrays there are by names alone: markers by job id, the newest of each, and markers whose fate is unknown."""
+    known, unresolved = _known(root)
+    return dict(known), unresolved
+
+
+def _known(root: RunsRoot) -> tuple[list[tuple[str, Path]], list[Path]]:
+    """As `scan`, but every marker with its job id: two clusters, or a controller that counts again, give one twice."""
+    known: list[tuple[str, Path]] = []
     unresolved: list[Path] = []
     for folder in folders(root.submissions):
         markers: dict[str, Path] = {}
@@ -320,7 +335,7 @@ def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
             else:
                 settled.add(number)
             if job_id:
-                known[job_id] = folder / "arrays" / f"{number}.json"
+                known.append((job_id, folder / "arrays" / f"{number}.json"))
         unresolved += [path for number, path in sorted(markers.items()) if number not in settled]
     return known, unresolved
 
@@ -335,10 +350,15 @@ def of_manifest(root: RunsRoot, manifest: str) -> list[Path]:
     return [path for path in folders(root.submissions) if path.name.split("-", 1)[-1].rpartition("-")[0] == manifest]
 
 
-def cancel(root: RunsRoot, manifest: str) -> None:
-    """Have whoever still sends submissions of a manifest stop."""
+def cancel(root: RunsRoot, manifest: str) -> list[Path]:
+    """Have whoever still sends submissions of a manifest stop; the folders where that could not be written."""
+    closed = []
     for folder in of_manifest(root, manifest):
-        files.create_exclusive(folder / CANCELLED, b"")
+        try:
+            files.create_exclusive(folder / CANCELLED, b"")
+        except StoreError:
+            closed.append(folder)
+    return closed
 
 
 def end_jobs(root: RunsRoot, manifest: str) -> set[str]:

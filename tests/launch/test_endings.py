@@ -59,6 +59,12 @@ def test_what_started_waits_or_never_ran_is_none(root: RunsRoot, made: Submissio
     assert early(root, made) == []
 
 
+def test_an_element_that_found_nothing_to_do_has_started(root: RunsRoot, made: Submission, sent: Sent) -> None:
+    array = sent("14", "submitit INFO (x) - Exiting after successful completion")
+    array.note_start("14_0")
+    assert early(root, made) == []
+
+
 def test_those_since_the_last_that_started_count(root: RunsRoot, made: Submission, sent: Sent) -> None:
     sent("12", "srun: fatal: old")
     started = sent("13", "trained")

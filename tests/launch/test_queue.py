@@ -121,3 +121,16 @@ def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch
     assert alive(claim(**own)) is True
     assert alive(claim(**{**own, "process_start": 0.0})) is False
     assert alive(claim(**{**own, "restart_count": 0})) is False
+
+
+def test_a_job_that_was_seen_to_run_is_not_believed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(queue.time, "time", lambda: now[0])
+    jobs = {"7_1": Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)}
+    alive = liveness(Queue(lambda: dict(jobs)))
+    assert alive(claim()) is True
+    jobs["7_1"] = Job(id="7_1", state="NODE_FAIL", restarts=1, reason="", node="", name=NAME)
+    now[0] += 10
+    assert alive(claim()) is True
+    now[0] += 60
+    assert alive(claim()) is False

@@ -360,3 +360,32 @@ def test_what_it_says(
     spec.loader.exec_module(tell)
     assert tell.main(["--runs", str(root.path), "--submission", str(square.path(root))]) == status
     assert capsys.readouterr().out == f"{message}\n"
+
+
+def test_it_says_so_though_the_setup_ends_at_the_first_failure(lab: Path, root: RunsRoot, square: Submission) -> None:
+    sender(root, square, at_end="true", setup=("set -e",)).send()
+    (script,) = [path for path in lab.glob("script-*") if "demo-end." in path.read_text()]
+    text = re.sub(r"\$\(.*tell.py.*\)", "$(echo two of four; exit 1)", script.read_text())
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "two of four\n")
+
+
+def test_what_may_have_been_sent_is_not_sent_again_while_nobody_can_tell(
+    lab: Path, root: RunsRoot, made: Submission
+) -> None:
+    (lab / "answers").write_text("LOSE Socket timed out on send/recv operation\n")
+    (lab / "silent").touch()
+    timer = threading.Timer(0.5, (lab / "silent").unlink)
+    timer.start()
+    assert sender(root, made).send().jobs[0] == "101"
+    assert len(taken(lab)) == len(set(taken(lab))) == 10
+
+
+def test_jobs_that_have_ended_by_themselves_are_no_fault(lab: Path) -> None:
+    (lab / "scancel").write_text(
+        '#!/bin/sh\necho "scancel: error: Kill job error on job id $1: Invalid job id specified" >&2\nexit 1\n'
+    )
+    control.cancel(["7", "8"])
+    (lab / "scancel").write_text("#!/bin/sh\necho 'scancel: error: Access/permission denied' >&2\nexit 1\n")
+    with pytest.raises(SchedulerError, match="Access/permission denied"):
+        control.cancel(["7", "8"])

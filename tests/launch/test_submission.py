@@ -1,6 +1,7 @@
 """A submission is one file that gives back what was put in; arrays are found by names alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,31 @@ def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: Run
     for restarts, expected in ((0, "failed"), (1, "queued")):
         job = Job(id="12_0", state="RUNNING", restarts=restarts, reason="None", node="node1", name=array.name)
         assert states([cell.id], root, Queue(lambda job=job: {"12_0": job}))[cell.id].state == expected
+
+
+def test_two_arrays_of_one_number_are_told_apart_by_their_names(root: RunsRoot, made: Submission) -> None:
+    """Two clusters on one file system, or a controller that counts from the start again."""
+    first = submissions.mark(root, made, [[0]], "demo", cluster="alpha")
+    second = submissions.mark(root, made, [[1]], "demo", cluster="beta")
+    for array in (first, second):
+        array.resolve("12")
+    assert [array.name for _, array in submissions.sent(root)] == [first.name, second.name]
+    job = Job(id="12_0", state="PENDING", restarts=0, reason="None", node="", name=first.name, cluster="alpha")
+    cells = [made.packs[place].cells[0].id for place in (0, 1)]
+    found = states(cells, root, Queue(lambda: {"12_0": job}))
+    assert [found[cell].state for cell in cells] == ["queued", "pending"]
+
+
+def test_many_young_claims_cost_two_questions(root: RunsRoot, made: Submission) -> None:
+    asked: list[int] = []
+    array = submissions.mark(root, made, [[place] for place in range(8)], "demo", cluster="lab")
+    array.resolve("12")
+    for place in range(8):
+        cell = made.packs[place].cells[0]
+        root.cell(cell.id).create(cell)
+        assert root.cell(cell.id).take(lambda _: False, job_id=f"12_{place}", job_name=array.name)
+    ended = Job(id="", state="NODE_FAIL", restarts=0, reason="None", node="", name=array.name)
+    jobs = {f"12_{place}": replace(ended, id=f"12_{place}") for place in range(8)}
+    found = states(array.cells[0] + array.cells[7], root, Queue(lambda: asked.append(1) or jobs))
+    assert [state.state for state in found.values()] == ["lost", "lost"]
+    assert len(asked) == 2
