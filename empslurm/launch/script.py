@@ -141,7 +141,7 @@ def end(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root
         exclusive=False,
         mem_gb=None if profile.mem_gb is None else min(profile.mem_gb, 1.0),
         mail=Mail(user=profile.mail.user, type=("END", "FAIL")) if profile.mail else None,
-        requeues=0,
+        requeues=1,
     )
     more = {"job-name": name, "dependency": _after(jobs), "time": 10, "cpus-per-task": 1, "nodes": 1, "ntasks": 1}
     asked = options(small) | more | {"output": str(submission.with_name("end.log")), "open-mode": "append"}

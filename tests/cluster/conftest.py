@@ -144,7 +144,7 @@ class Cluster:
     # What happens to machines and daemons.
 
     def node_kill(self, node: str, *, told: bool = True) -> None:
-        """As by a power failure. `told`: slurmctld hears of it at once, else it notices after 13 s."""
+        """As by a power failure. `told`: slurmctld hears of it at once, else it notices after some 40 s."""
         self._control("node-kill", node)
         # An answer that was on its way may bring the node back into service: then slurmctld is told again.
         end = time.monotonic() + 1.5

@@ -329,7 +329,7 @@ def test_one_job_tells_when_all_others_have_ended(lab: Path, root: RunsRoot, squ
     assert "--mail" not in (lab / "script-101").read_text()
     (script,) = [path for path in lab.glob("script-*") if "demo-end." in path.read_text()]
     lines = script.read_text().splitlines()
-    asked = [f"--dependency=afterany:{':'.join(sent.jobs)}", "--mail-type=END,FAIL", "--wckey=lab", "--no-requeue"]
+    asked = [f"--dependency=afterany:{':'.join(sent.jobs)}", "--mail-type=END,FAIL", "--wckey=lab", "--requeue"]
     assert {f"#SBATCH {option}" for option in asked} <= set(lines)
     assert not [line for line in lines if "gpu" in line]
     assert subprocess.run(["bash", "-n"], input=script.read_text(), text=True, check=False).returncode == 0
