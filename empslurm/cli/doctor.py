@@ -25,14 +25,11 @@ from empslurm.cli.output import Output, printable
 from empslurm.config import Backbone
 from empslurm.errors import EmpslurmError, UsageError
 from empslurm.launch import openness, queue
-from empslurm.launch.checks import Check
+from empslurm.launch.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.raw import locate
-
-MIN_FREE_BYTES = 2 * 2**30
-
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
@@ -91,8 +88,7 @@ def _device() -> Iterator[Check]:
         fix = "for a GPU, install the CUDA build of torch for your driver" if hardware.visible_gpus() else ""
         found = f"CPU, {len(os.sched_getaffinity(0))} cores (torch {torch.__version__})"
         yield Check(what="device", ok=False if fix else None, found=found, fix=fix)
-    units = {True: "bf16 native", False: "bf16 emulated, many times slower than fp32", None: "bf16 unknown"}
-    yield Check(what="processor", ok=None, found=units[hardware.cpu_bf16()])
+    yield Check(what="processor", ok=None, found=BF16_UNITS[hardware.cpu_bf16()])
 
 
 def gpu_line(properties: Any, reading: hardware.Reading) -> str:

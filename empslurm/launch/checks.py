@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from empslurm.errors import EmpslurmError
 
+MIN_FREE_BYTES = 2 * 2**30
+BF16_UNITS = {True: "bf16 native", False: "bf16 emulated, many times slower than fp32", None: "bf16 unknown"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:

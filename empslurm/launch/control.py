@@ -27,6 +27,9 @@ AWAY = re.compile(
 # sbatch gives Slurm's verdict last; what stands before it may be a site's own words to its users.
 VERDICT = re.compile(r"(?:job submission failed|allocation failure): ?(.*)", re.IGNORECASE)
 
+# What scancel says of a job that has ended by itself.
+HAS_ENDED = re.compile(r"invalid job id|already complet\w+|job/step already", re.IGNORECASE)
+
 
 def is_away(said: str) -> bool:
     """Whether a command failed for want of a controller, so that it may succeed later."""
@@ -34,8 +37,19 @@ def is_away(said: str) -> bool:
     return AWAY.search(verdicts[-1] if verdicts else said) is not None
 
 
+def words(said: str) -> str:
+    """Slurm's own sentence in what one of its commands printed; its last line where none is marked."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines if line.startswith("sbatch:")]
+    told += [match[1] for line in lines if (match := VERDICT.search(line)) and not line.startswith("sbatch:")]
+    return "; ".join(dict.fromkeys(told or lines[-1:])) or "nothing"
+
+
 def run(*command: str, text: str | None = None) -> tuple[bool, str]:
-    """Whether a command succeeded, and what it said. `text`: what it is given to read."""
+    """Whether a command succeeded, and what it said: on standard output, or else on standard error.
+
+    `text`: what it is given to read.
+    """
     try:
         done = subprocess.run(
             command,
@@ -49,14 +63,15 @@ def run(*command: str, text: str | None = None) -> tuple[bool, str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return False, str(error)
-    return done.returncode == 0, (done.stdout if done.returncode == 0 else done.stderr).strip()
+    good = done.returncode == 0
+    return good, (done.stdout.strip() if good else "") or done.stderr.strip()
 
 
-def patiently(*command: str, patience_s: float = PATIENCE_S) -> tuple[bool, str]:
+def patiently(*command: str, patience_s: float = PATIENCE_S, text: str | None = None) -> tuple[bool, str]:
     """As `run`, but again for as long as the controller does not answer."""
     end = time.monotonic() + patience_s
     while True:
-        good, said = run(*command)
+        good, said = run(*command, text=text)
         if good or not is_away(said) or time.monotonic() > end:
             return good, said
         time.sleep(RETRY_S)
@@ -110,6 +125,3 @@ def cancel(job_ids: Sequence[str]) -> None:
         refused = refused or ("" if good else "; ".join(left))
     if refused:
         raise SchedulerError(f"the jobs must be cancelled, but Slurm says: {refused}; try again")
-
-
-HAS_ENDED = re.compile(r"invalid job id|already complet\w+|job/step already", re.IGNORECASE)

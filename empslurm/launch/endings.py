@@ -1,7 +1,7 @@
 """How the jobs of unfinished cells ended: before anything of ours ran in them, or with everything saved.
 
-A job that ends before it starts (a missing module, a container that does not start, srun refusing) leaves no claim and
-no event, only a log. An element that started has noted something about its packs.
+A job that ends before it starts (a missing module, srun refusing) leaves a log, but neither claims nor events, nor the
+note that every element writes first of all.
 """
 
 from __future__ import annotations

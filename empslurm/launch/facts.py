@@ -154,6 +154,12 @@ def read(run: Run = control.run) -> Site:
     )
 
 
+def partitions(run: Run = control.run) -> tuple[Partition, ...]:
+    """The partitions without their nodes and the cluster's defaults; none where the controller does not answer."""
+    good, said = _ask(run, "scontrol", "--all", "--oneliner", "show", "partition")
+    return _partitions(said, {}, {}) if good else ()
+
+
 # ---- asking ----------------------------------------------------------------------------------------------------------
 
 

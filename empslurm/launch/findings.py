@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from empslurm.launch.checks import Check
+from empslurm.launch.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.launch.probe import Outcome
 from empslurm.profile import Profile
 
 CLOCK_LIMIT_S = 60.0  # heartbeats of claims are compared by the clocks of their machines
-MIN_FREE_BYTES = 2 * 2**30
 SETUP_TROUBLE = re.compile(r"not found|no such file|error|unable|cannot|can't|failed|denied|unknown", re.IGNORECASE)
-UNITS = {True: "bf16 native", False: "bf16 emulated, many times slower than fp32", None: "bf16 unknown"}
 NOT_SHARED = "put the runs root on a file system that all nodes share and that has hard links: --runs or EMPSLURM_RUNS"
 
 
@@ -152,7 +150,7 @@ class Findings:
 
     def _processor(self) -> Iterator[Check]:
         node = self.outcome.node
-        found = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {UNITS[node['bf16']]}"
+        found = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
         yield Check(what="probe: device", ok=None, found=found)
 
     def _step(self) -> Check:

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
-
 from empslurm import files
 from empslurm.errors import SchedulerError, StoreError
 from empslurm.launch import control, queue, script, site, snapshot
@@ -87,7 +85,7 @@ class Outcome:
 
 def short(profile: Profile) -> Profile:
     """The profile with what a probe changes: little time, never queued again, as soon as possible, no mail."""
-    limits = [partition.max_minutes for partition in site.partitions(profile)]
+    limits = [partition.max_time_min for partition in site.partitions(profile)]
     minutes = min([TIME_MIN, profile.time, *(limit for limit in limits if limit)])
     lead_s = min(LEAD_S, profile.signal_lead_s)
     return replace(profile, time=minutes, signal_lead_s=lead_s, requeues=0, begin=None, mail=None)
@@ -127,15 +125,13 @@ class Probe:
         files.create_exclusive(self.folder / TAKEN, b"login node")
         array, profile = site.array_of_one(self.folder, self.outcome.name), short(self.profile)
         executor = script.executor(profile, array, code)
-        array.folder.mkdir()
-        pickled = DelayedSubmission(NodeProbe(str(self.folder), profile.gpus, profile.python, profile.cpus))
-        pickled.set_timeout(profile.time, 0)
-        pickled.dump(array.folder / script.PICKLE)
+        job = NodeProbe(str(self.folder), profile.gpus, profile.python, profile.cpus)
+        script.write_callable(array, job, profile.time)
         self.array, self.outcome.sent = array, time.time()
         try:
             self.outcome.job_id = executor.send(1)
-        except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
-            said = site.words(str(error))
+        except (*script.REFUSED, subprocess.SubprocessError, OSError) as error:
+            said = control.words(str(error))
             raise SchedulerError(
                 f"sbatch must accept the probe, but says: {said}; {site.fix_of(said, self.profile)}"
             ) from error

@@ -501,7 +501,7 @@ def _time(draft: Draft) -> Choice:
     if default is not None and default != most:
         why += f"; a job that does not say gets {_duration(default)}"
     if draft.time_min <= 10:
-        why += "; so short that start-up takes much of it, and a preemption counts as a time-out"
+        why += "; so short that start-up takes much of it"
     else:
         why += "; long enough beside start-up, and a job that meets it goes on from its checkpoint"
     return Choice(field="time", value=_duration(draft.time_min), why=why)
@@ -531,7 +531,7 @@ def _wckey(draft: Draft) -> Choice | None:
 def _requeues(draft: Draft) -> Choice:
     if draft.site.requeues is False:
         why = (
-            "jobs of this site are not requeued by default (JobRequeue=0), so `empslurm resume` goes on with what a "
+            "jobs of this site are not requeued by default (JobRequeue=0), so the next `submit` goes on with what a "
             f"limit ended; where the site lets jobs ask for it (--requeue), write {REQUEUES}"
         )
         return Choice(field="requeues", value=0, why=why)

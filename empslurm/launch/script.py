@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +20,17 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 from empslurm import ids
 from empslurm.errors import UsageError
 from empslurm.launch import environment
-from empslurm.launch.element import Element
 from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
 from empslurm.launch.submission import Array
 from empslurm.profile import Mail, Profile, gpus_of
 from empslurm.store import RunsRoot
 
-NEVER = 1_000_000  # time-outs that submitit allows: how often a job starts again is the profile's to say
 PICKLE = "element.pkl"
+# Fields of a profile that are options of sbatch, name and value.
+AS_NAMED = (
+    *("partition", "account", "qos", "constraint", "exclude", "nodelist", "reservation", "licenses", "nice", "comment"),
+    *("begin", "gres", "wckey"),
+)
 REFUSED = (FailedJobError, FailedSubmissionError)  # how submitit says that sbatch did not take an array
 
 
@@ -51,7 +54,7 @@ class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no typ
 
 def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> ArrayExecutor:
     """submitit's executor for one array. Everything explicit: no default of submitit's decides."""
-    made = ArrayExecutor(array.folder, max_num_timeout=NEVER, python=shlex.quote(sys.executable))
+    made = ArrayExecutor(array.folder, python=shlex.quote(sys.executable))
     made.update_parameters(
         job_name=array.name,
         time=profile.time,
@@ -64,24 +67,26 @@ def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[st
         setup=setup_lines(profile, array, code),
         # Since Slurm 22.05 a step does not inherit the job's CPUs per task; of a whole node the step gets all.
         srun_args=[] if profile.exclusive else ["--cpus-per-task", str(profile.cpus)],
-        wckey=profile.wckey,
+        wckey=None,  # else submitit would name its own
         additional_parameters={**options(profile), **({"dependency": _after(dependency)} if dependency else {})},
     )
     return made
 
 
-def pickle_element(profile: Profile, array: Array, root: RunsRoot) -> None:
-    """Write what submitit starts on the node; all elements of an array share it."""
+def write_callable(array: Array, job: Callable[[], object], time_min: int) -> None:
+    """Write what submitit starts on the node, in a job of `time_min` minutes; all elements of an array share it.
+
+    How often a job starts again is not submitit's to say: on a signal the callable decides, and ends the process.
+    """
     array.folder.mkdir(parents=True, exist_ok=True)
-    pickled = DelayedSubmission(Element(str(root.path.resolve()), str(array.path)))
-    pickled.set_timeout(profile.time, NEVER)
+    pickled = DelayedSubmission(job)
+    pickled.set_timeout(time_min, 0)
     pickled.dump(array.folder / PICKLE)
 
 
 def options(profile: Profile) -> dict[str, object]:
     """Options of sbatch that depend on the site, by their long names; those that are not set are left out."""
-    named = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "reservation", "licenses", "nice")
-    asked: dict[str, object | None] = {name: getattr(profile, name) for name in (*named, "comment", "begin", "gres")}
+    asked: dict[str, object | None] = {name: getattr(profile, name) for name in AS_NAMED}
     asked["exclusive"] = profile.exclusive or None
     asked["mem"] = _mebibytes(profile.mem_gb)
     asked["mem-per-cpu"] = _mebibytes(profile.mem_per_cpu_gb)
@@ -145,8 +150,6 @@ def end(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root
     )
     more = {"job-name": name, "dependency": _after(jobs), "time": 10, "cpus-per-task": 1, "nodes": 1, "ntasks": 1}
     asked = options(small) | more | {"output": str(submission.with_name("end.log")), "open-mode": "append"}
-    if profile.wckey:
-        asked["wckey"] = profile.wckey
     flags = [
         f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}") for key, value in asked.items()
     ]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from empslurm.errors import EmpslurmError
-from empslurm.launch import control, environment, local, script, slurm
+from empslurm.launch import control, facts, local, script, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.checks import Check
+from empslurm.launch.facts import Partition
 from empslurm.launch.process import cores_here
 from empslurm.launch.submission import Array
 from empslurm.profile import Profile
@@ -62,21 +60,12 @@ REFUSALS: tuple[tuple[str, str], ...] = (
         f"ask for what the account and the qos allow: {ANY_RESOURCE}",
     ),
 )
-DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
 def fix_of(said: str, profile: Profile) -> str:
     """What to change in a profile after a refusal of Slurm's."""
     fix = next((fix for pattern, fix in REFUSALS if re.search(pattern, said, re.IGNORECASE)), "fix what Slurm names")
     return f"in {profile.name}.yaml: {fix}"
-
-
-def words(said: str) -> str:
-    """Slurm's own sentence in what one of its commands printed; its last line where none is marked."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    verdicts = [match[1] for line in lines if (match := control.VERDICT.search(line))]
-    told = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines if line.startswith("sbatch: ")]
-    return "; ".join(dict.fromkeys([*told, *verdicts])) or (lines[-1] if lines else "nothing")
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -118,14 +107,15 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
         good, said = test_only(text_of(profile, root))
     except EmpslurmError as error:
         return Check.of(what, error)
+    words = control.words(said)
     if good:
-        return Check(what=what, ok=True, found=words(said))
+        return Check(what=what, ok=True, found=words)
     if control.is_away(said):
-        return Check(what=what, ok=False, found=words(said), fix="is Slurm's controller up? try `sinfo`, then again")
+        return Check(what=what, ok=False, found=words, fix="is Slurm's controller up? try `sinfo`, then again")
     if slurm.LIMIT.search(said) and not slurm.PERMANENT.search(said):
-        found = f"{words(said)}; perhaps too many of your jobs are queued, then `submit` waits for room"
+        found = f"{words}; perhaps too many of your jobs are queued, then `submit` waits for room"
         return Check(what=what, ok=None, found=found)
-    return Check(what=what, ok=False, found=f"sbatch refuses: {words(said)}", fix=fix_of(words(said), profile))
+    return Check(what=what, ok=False, found=f"sbatch refuses: {words}", fix=fix_of(words, profile))
 
 
 def text_of(profile: Profile, root: RunsRoot) -> str:
@@ -145,64 +135,17 @@ def array_of_one(folder: Path, name: str) -> Array:
 
 def test_only(text: str) -> tuple[bool, str]:
     """Whether sbatch would take a batch script, and what it says; on success it tells where and when it would run."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            done = subprocess.run(
-                ["sbatch", "--export=ALL", "--test-only"],
-                capture_output=True,
-                text=True,
-                input=text,
-                timeout=control.COMMAND_TIMEOUT_S,
-                check=False,
-                env=environment.for_slurm(os.environ),
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return False, str(error)
-        said = (done.stderr + done.stdout).strip()
-        if done.returncode == 0 or not control.is_away(said) or time.monotonic() > end:
-            return done.returncode == 0, said
-        time.sleep(control.RETRY_S)
+    return control.patiently("sbatch", "--export=ALL", "--test-only", patience_s=PATIENCE_S, text=text)
 
 
 # ---- partitions ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Partition:
-    """What the controller says of a partition. `max_minutes` None: no limit."""
-
-    name: str
-    state: str
-    max_minutes: int | None
-    n_nodes: str
-
-
 def partitions(profile: Profile) -> list[Partition]:
     """The partitions that a profile names, or the cluster's default one; empty where the controller does not say."""
-    good, said = control.run("scontrol", "show", "partition", "--oneliner")
-    rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines()] if good else []
     wanted = profile.partition.split(",") if profile.partition else None
-    return [
-        Partition(
-            name=row["PartitionName"],
-            state=row.get("State", "unknown"),
-            max_minutes=_minutes(row.get("MaxTime", "")),
-            n_nodes=row.get("TotalNodes", "?"),
-        )
-        for row in rows
-        if "PartitionName" in row and (row["PartitionName"] in wanted if wanted else row.get("Default") == "YES")
-    ]
-
-
-def _minutes(text: str) -> int | None:
-    """A limit such as 1-12:00:00 in whole minutes; None for UNLIMITED and what is no time."""
-    match = DURATION.fullmatch(text)
-    if match is None:
-        return None
-    days, *parts = (int(part or 0) for part in match.groups())
-    hours, minutes, _ = parts
-    return days * 1440 + hours * 60 + minutes
+    known = facts.partitions()
+    return [one for one in known if (one.name in wanted if wanted else one.is_default)]
 
 
 def _partitions(profile: Profile) -> Iterator[Check]:
@@ -210,8 +153,8 @@ def _partitions(profile: Profile) -> Iterator[Check]:
     found = partitions(profile)
     problems = [_problem(partition, profile) for partition in found]
     for partition, (problem, fix) in zip(found, problems, strict=True):
-        limit = "no time limit" if partition.max_minutes is None else f"time limit {partition.max_minutes} min"
-        text = f"{partition.state.lower()}, {partition.n_nodes} nodes, {limit}"
+        limit = "no time limit" if partition.max_time_min is None else f"time limit {partition.max_time_min} min"
+        text = f"{partition.state.lower()}, {limit}"
         ok = True if not problem else (None if not all(problem for problem, _ in problems) else False)
         said = f"{text}: {problem}" if problem else text
         yield Check(what=f"partition {partition.name}", ok=ok, found=said, fix=fix)
@@ -223,7 +166,7 @@ def _problem(partition: Partition, profile: Profile) -> tuple[str, str]:
     if partition.state != "UP":
         fix = f"wait until `sinfo -s` says that it is up, or set another `partition` in {file}"
         return "it starts no jobs now", fix
-    if partition.max_minutes is not None and profile.time > partition.max_minutes:
-        fix = f"in {file}: lower `time` to at most {partition.max_minutes}"
+    if partition.max_time_min is not None and profile.time > partition.max_time_min:
+        fix = f"in {file}: lower `time` to at most {partition.max_time_min}"
         return f"{file} asks for {profile.time} min", fix
     return "", ""

@@ -21,6 +21,7 @@ from empslurm.launch import control, queue, script
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
 from empslurm.launch.devices import n_slots
+from empslurm.launch.element import Element
 from empslurm.launch.submission import Array, Submission
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
@@ -124,7 +125,7 @@ class Sender:
         text = script.end(self.profile, name, self.sent, path, self.root, self.code)
         good, said = control.run("sbatch", "--export=ALL", "--parsable", text=text)
         if not good:
-            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {_last_words(said)}")
+            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {control.words(said)}")
 
     def _packs_per_element(self, n_packs: int) -> int:
         """As many as train at once; of a whole node, which is kept busy, its share of all of them."""
@@ -188,39 +189,29 @@ class Sender:
         """The array's id. An answer that was lost is looked for in the queue before anything is sent again."""
         end, delay = time.monotonic() + PATIENCE_S, FIRST_WAIT_S
         sending = script.executor(self.profile, array, self.code, dependency)
-        script.pickle_element(self.profile, array, self.root)
+        element = Element(str(self.root.path.resolve()), str(array.path))
+        script.write_callable(array, element, self.profile.time)
         while True:
             try:
                 return sending.send(len(array.elements))
             except (*script.REFUSED, subprocess.SubprocessError, OSError) as error:
-                text = _last_words(str(error))
+                text = control.words(str(error))
             if LIMIT.search(text) and not PERMANENT.search(text):
                 array.discard()
                 raise LimitReached(text)
             if not control.is_away(text):
                 array.discard()
                 raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
-            if time.monotonic() > end:
-                raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
             found = None
             while found is None:  # without an answer nobody knows whether Slurm has it: it must not be sent twice
+                if time.monotonic() > end:
+                    raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
                 self._wait(delay)
                 delay = min(LONGEST_WAIT_S, delay * 1.5)
                 found = look_for(array)
-                if found is None and time.monotonic() > end:
-                    break
             if found:
                 return found
-            if found is None:
-                raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
-
-
-def _last_words(text: str) -> str:
-    """sbatch's own sentences, without its prefix."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines if line.startswith("sbatch:")]
-    return "; ".join(told or lines[-1:]) or "nothing"
 
 
 # ---- what an earlier process left in doubt ---------------------------------------------------------------------------

@@ -4,7 +4,7 @@ runs/submissions/<id>/submission.jsonl     line 1: where data, cards and code ar
                       arrays/0001.json     written before sbatch: the packs of one array's elements, and a nonce
                       arrays/0001.job-123  written after it: the array's id
                       arrays/0001.void     it never reached Slurm
-                      arrays/0001/         submitit's folder: the batch script, the callable, logs
+                      arrays/0001/         submitit's folder: the batch script, the callable, logs; which elements began
                       packs/0003.jsonl     what happened to pack 3: starts, ends, reasons
                       hold.json            why the rest of its packs must not start
                       cancelled            nothing more of it is to be sent

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import inherited
 from tests.cluster.conftest import OTHER_USER, USER, Cluster
 from tests.cluster.project import Project, create
 
@@ -19,31 +20,7 @@ pytestmark = pytest.mark.cluster
 TASKS = ("epitome_er", "news_empathy")
 # Some ten seconds of training: time to be interrupted.
 SLOW = "{epochs: 80, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
-INHERITED = {
-    "SLURM_MEM_PER_CPU": "300",
-    "SBATCH_EXPORT": "NONE",
-    "SLURM_EXPORT_ENV": "NONE",
-    "SLURM_ARRAY_JOB_ID": "5",
-    "SLURM_ARRAY_TASK_ID": "5",
-    "SLURM_JOB_ID": "5",
-    "SLURM_RESTART_COUNT": "3",
-    "SBATCH_PARTITION": "nowhere",
-    "SBATCH_TIMELIMIT": "1",
-    "SBATCH_NO_REQUEUE": "1",
-    "SBATCH_JOB_NAME": "mine",
-    "SQUEUE_STATES": "PENDING",
-    "SQUEUE_PARTITION": "nowhere",
-    "WORLD_SIZE": "2",
-    "RANK": "1",
-    "LOCAL_RANK": "1",
-    "MASTER_ADDR": "127.0.0.1",
-    "MASTER_PORT": "29517",
-    "PMI_RANK": "1",
-    "PMIX_RANK": "1",
-    "OMPI_COMM_WORLD_SIZE": "2",
-    "MV2_COMM_WORLD_RANK": "1",
-    "ACCELERATE_USE_FSDP": "true",
-}
+INHERITED = {**inherited.SLURM, **inherited.RANKS}
 
 
 def claims(project: Project) -> list[int]:

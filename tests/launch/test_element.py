@@ -175,6 +175,12 @@ def test_saving_stops_when_the_profile_allows_no_more_starts(
     assert "no more than 10 restarts are allowed, so the next submit goes on" in capsys.readouterr().out
 
 
+def run_on_two_nodes(root: RunsRoot, array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("node1", "node2"):
+        monkeypatch.setattr(element.socket, "gethostname", lambda name=name: name)
+        Work(root, array).run()
+
+
 def test_an_error_that_python_told_is_no_want_of_memory(
     node: Path, root: RunsRoot, work: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,9 +196,7 @@ def test_an_error_that_python_told_is_no_want_of_memory(
 
     monkeypatch.setattr(element, "TrainProcess", Telling)
     array = work(0).array
-    for name in ("node1", "node2"):
-        monkeypatch.setattr(element.socket, "gethostname", lambda name=name: name)
-        Work(root, array).run()
+    run_on_two_nodes(root, array, monkeypatch)
     error = root.cell(array.cells[0][0]).error()
     assert error is not None
     assert (
@@ -202,9 +206,7 @@ def test_an_error_that_python_told_is_no_want_of_memory(
     # Without a word of its own it is a silent end again, whatever an earlier start has told.
     monkeypatch.setattr(element, "TrainProcess", Dying)
     other = work(1).array
-    for name in ("node1", "node2"):
-        monkeypatch.setattr(element.socket, "gethostname", lambda name=name: name)
-        Work(root, other).run()
+    run_on_two_nodes(root, other, monkeypatch)
     silent = root.cell(other.cells[0][0]).error()
     assert silent is not None
     assert "died 3 times without a word, as for lack of host memory; its last line: none" in silent["message"]

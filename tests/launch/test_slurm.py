@@ -24,6 +24,7 @@ from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.profile import Mail, Profile, load_profile
 from empslurm.store import RunsRoot
+from tests import inherited
 from tests.launch.staged.train import finish
 
 ROOT = Path(__file__).parents[2]
@@ -170,10 +171,9 @@ def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_the_debug_profile_stays_above_submitits_ten_minutes() -> None:
+def test_train_processes_get_less_time_to_save_than_slurm_gives() -> None:
     for name in ("debug", "testcluster", "example-single-gpu", "example-multi-gpu"):
         profile = load_profile(ROOT / "slurm" / f"{name}.yaml")
-        assert profile.time > 10
         assert 0 < element.settings(profile).grace_s < profile.signal_lead_s
 
 
@@ -206,23 +206,7 @@ def test_what_a_profile_asks_for_reaches_sbatch(
     assert not [line for line in asked if line.startswith(tuple(absent))]
 
 
-INHERITED = {
-    "SLURM_MEM_PER_CPU": "300",
-    "SBATCH_EXPORT": "NONE",
-    "SLURM_EXPORT_ENV": "NONE",
-    "SLURM_ARRAY_JOB_ID": "5",
-    "SLURM_ARRAY_TASK_ID": "5",
-    "SLURM_RESTART_COUNT": "3",
-    "SBATCH_PARTITION": "other",
-    "SBATCH_TIMELIMIT": "1",
-    "SBATCH_NO_REQUEUE": "1",
-    "SBATCH_JOB_NAME": "mine",
-    "SQUEUE_STATES": "PENDING",
-    "SQUEUE_PARTITION": "none",
-    "SALLOC_ACCOUNT": "x",
-    "SRUN_CPUS_PER_TASK": "64",
-    "EMPSLURM_ARRAY": "/an/outer/one",
-}
+INHERITED = {**inherited.SLURM, "EMPSLURM_ARRAY": "/an/outer/one"}
 
 
 def test_nothing_inherited_reaches_slurm_or_the_jobs(

@@ -15,6 +15,7 @@ import pytest
 from empslurm.cli import main, status
 from empslurm.launch import submission as submissions
 from empslurm.store import RunsRoot
+from tests import inherited
 
 MANIFEST = """
 name: small
@@ -167,14 +168,12 @@ def test_a_runs_root_with_a_percent_sign_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize("verb", ["debug", "submit"])
 def test_one_process_ignores_an_outer_launchers_ranks(corpus: Path, tmp_path: Path, verb: str) -> None:
     """It used to wait for a second process that never came."""
-    ranks = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
-    ranks |= {"PMI_SIZE": "2", "PMI_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
     (tmp_path / "one.yaml").write_text(MANIFEST.replace("tasks: [epitome_er, news_empathy]", "tasks: [epitome_er]"))
     words = {"debug": ["--steps", "2"], "submit": ["--profile", "local"]}[verb]
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "local.yaml").write_text("kind: local\n")
     command = [sys.executable, "-m", "empslurm", verb, "one.yaml", *words, "--data", str(corpus), "--runs", "runs"]
-    given = {**os.environ, **ranks, "PYTHONPATH": str(Path(__file__).parents[2])}
+    given = {**os.environ, **inherited.RANKS, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"debug": "2 steps went through", "submit": "small: 1 done"}[verb] in done.stdout
