@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from empslurm import ids, metrics, predictions
 from empslurm.cells import TRIAL_ID
@@ -64,6 +64,7 @@ class Gathered:
     n_planned: int | None  # None without a manifest
     registry: Registry
     spent: Spent | None = None  # by the jobs of the manifest, as far as they noted it
+    origin: Literal["runs", "published", "results"] = "runs"  # a runs root, the paper's tables, or anyone's table
 
     @property
     def n_done(self) -> int:

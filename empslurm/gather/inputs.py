@@ -42,7 +42,7 @@ def published(registry: Registry) -> Gathered:
             }
         )
     group = Group(name="", setting={"origin": PRINTED}, runs=_frame(rows), missing=(), notes={})
-    return Gathered(name=PUBLISHED, groups=(group,), missing=(), n_planned=None, registry=registry)
+    return Gathered(name=PUBLISHED, groups=(group,), missing=(), n_planned=None, registry=registry, origin="published")
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gat
     runs = _frame([_row(path, at, record, folder) for at, record in enumerate(table.to_dict("records"), start=1)])
     _check(path, runs)
     group = Group(name="", setting={"origin": str(path)}, runs=runs, missing=(), notes={})
-    return Gathered(name=path.stem, groups=(group,), missing=(), n_planned=None, registry=registry)
+    return Gathered(name=path.stem, groups=(group,), missing=(), n_planned=None, registry=registry, origin="results")
 
 
 def _read(path: Path) -> pd.DataFrame:
