@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from empslurm.errors import DataError, UsageError
-from empslurm.tasks.records import check_columns
+from empslurm.tablefile import check_columns
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 SUFFIXES: dict[str, Format] = {

@@ -25,8 +25,9 @@ from typing import Annotated, Any, Literal
 from empslurm import ids, yamlfile
 from empslurm.errors import DataError, ManifestError
 from empslurm.limits import Listed, Name, Pattern, Range
+from empslurm.tablefile import check_columns, read_text
 from empslurm.tasks.hub import is_folder, save
-from empslurm.tasks.records import check_columns, number, read_rows, read_text
+from empslurm.tasks.records import number, read_rows
 from empslurm.tasks.schema import Dataset, Example, Form, Kind, RawFile, Reject, Task
 from empslurm.tasks.splits import SALTS
 from empslurm.typed import Reader, required, unknown

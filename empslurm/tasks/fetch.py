@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from empslurm import files
 from empslurm.errors import DataError
-from empslurm.tasks.records import MAX_FILE_BYTES
+from empslurm.tablefile import MAX_FILE_BYTES
 from empslurm.tasks.schema import Dataset, RawFile
 
 if TYPE_CHECKING:

@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from empslurm.errors import DataError
+from empslurm import tablefile
 from empslurm.tasks.schema import Reject
-
-MAX_FIELD = 2**24  # characters of one cell of a table
-MAX_FILE_BYTES = 2**31
-
-
-def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """The bytes of a file of bounded size. Raises DataError."""
-    try:
-        if path.stat().st_size > max_bytes:
-            raise DataError(
-                f"{path.name} must be smaller than {max_bytes:,} bytes, but is larger; is it the right file?"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
-
-
-def read_text(path: Path) -> str:
-    """A file as text: UTF-8, with a BOM or not; NUL characters are dropped. Raises DataError for another encoding."""
-    try:
-        return read_bytes(path).decode("utf-8-sig").replace("\x00", "")
-    except UnicodeDecodeError as error:
-        must = f"{path.name} must be UTF-8, but is not at byte {error.start:,}"
-        raise DataError(f"{must}; convert it and keep its name") from error
 
 
 def read_rows(
@@ -49,48 +23,20 @@ def read_rows(
     """Record number (1-based, header not counted) and the named columns, stripped; a row of another width is a Reject.
 
     Without a `header` the columns are named by position; `ragged`: rows may have more columns than the header. Raises
-    DataError naming the columns found and expected, and where a quote is never closed (it would swallow the rest).
+    DataError naming the columns found and expected, a column that stands twice, and the line of a quote that is never
+    closed (it would swallow the rest).
     """
-    csv.field_size_limit(MAX_FIELD)
-    reader = csv.reader(
-        io.StringIO(read_text(path), newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=quoted,
-    )
-    try:
-        found = [name.strip() for name in next(reader, [])] if header else list(columns)
-        check_columns(path.name, found, columns)
-        places = {name: found.index(name) for name in columns}
-        for number, row in enumerate(reader, 1):
-            if not row:
-                continue
-            if len(row) < len(found) or (len(row) > len(found) and header and not ragged):
-                yield Reject(file=path.name, row=number, reason=f"has {len(row)} columns instead of {len(found)}")
-                continue
-            yield number, {name: row[place].strip() for name, place in places.items()}
-    except csv.Error as error:
-        must = f"{path.name} must be a delimited table, but is not at line {reader.line_num:,}: {error}"
-        raise DataError(f"{must}; correct the line or take the file as distributed") from error
-
-
-def check_columns(file: str, found: Sequence[str], expected: Sequence[str]) -> None:
-    """Raise DataError where an expected column is not there."""
-    absent = [name for name in expected if name not in found]
-    if absent:
-        raise DataError(
-            f"{file} must have the columns {', '.join(expected)}; but has {_shown(found)}: not {absent[0]}; is it the "
-            "right file?"
-        )
-
-
-def _shown(names: Iterable[str]) -> str:
-    """Column names for an error; a file without a header has sentences in their place, and those are not repeated."""
-    names = [*names]
-    like_names = [name for name in names if re.fullmatch(r"[\w.:#-]+( [\w.:#-]+){0,3}", name) and len(name) <= 40]
-    others = len(names) - len(like_names)
-    shown = like_names[:30] + ([f"{others} that are no names"] if others else [])
-    return ", ".join(shown) or "none"
+    lines = tablefile.lines_of(tablefile.read_text(path))
+    records = tablefile.delimited(lines, path.name, delimiter=delimiter, quotes="strict" if quoted else "none")
+    found = [name.strip() for name in next(records, (1, []))[1]] if header else list(columns)
+    places = tablefile.places(path.name, found, columns)
+    for number, (_, row) in enumerate(records, 1):
+        if not row:
+            continue
+        if len(row) < len(found) or (len(row) > len(found) and header and not ragged):
+            yield Reject(file=path.name, row=number, reason=f"has {len(row)} columns instead of {len(found)}")
+            continue
+        yield number, {name: row[place].strip() for name, place in places.items()}
 
 
 def number(text: str, low: float | None = None, high: float | None = None) -> float | None:

@@ -1,0 +1,351 @@
+"""Tables that people bring, row by row: delimited text, JSON lines, Parquet and Arrow, with one set of rules.
+
+- A row keeps its number and its line, so that every complaint can name the place.
+- Cells of text are stripped of the blanks around them and otherwise kept as they are written.
+- A missing value is missing in every format: an empty cell, null, NaN, or a key that a JSON line leaves out.
+- Two columns of one name are refused, since nobody can know which one is meant.
+- A quote that is never closed is refused with its line: it would swallow the rest of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import decimal
+import io
+import json
+import math
+import numbers
+import re
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from empslurm.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What quotes mean. strict: they enclose a cell, and what is not well-formed is refused. loose: as strict, but one that
+# opens nothing well-formed is a character (between tabs most programs mean it so). none: they
+# are characters.
+Quotes = Literal["strict", "loose", "none"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
+MAX_FIELD = 2**24  # characters of one cell
+MAX_FILE_BYTES = 2**31
+MAX_LOOK_AHEAD = 1_000  # lines of one quoted cell of a tab-separated file
+BATCH_ROWS = 2_048  # rows of a Parquet file held at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row. `flaw`: why it cannot be read, in words that go on from its place; then it has no cells."""
+
+    number: int  # 1-based, the header not counted
+    line: int  # of the file, where it begins; in Parquet and Arrow the number
+    cells: Mapping[str, Any] = field(default_factory=dict)  # column -> text, or a typed value; missing: None
+    flaw: str = ""
+
+
+def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a file of bounded size. Raises DataError."""
+    try:
+        if path.stat().st_size > max_bytes:
+            raise DataError(
+                f"{path.name} must be smaller than {max_bytes:,} bytes, but is larger; is it the right file?"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
+
+
+def read_text(path: Path) -> str:
+    """A file as text: UTF-8, with a byte order mark or not; NUL characters are dropped. Raises DataError."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig").replace("\x00", "")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        must = f"{path.name} must be UTF-8, but is not at byte {error.start:,}"
+        raise DataError(f"{must}; convert it and keep its name (the byte is in line {line:,})") from error
+
+
+def delimited(
+    lines: Iterable[str], name: str, *, delimiter: str, quotes: Quotes = "strict"
+) -> Iterator[tuple[int, list[str]]]:
+    """Records of delimited text as (line where it begins, cells); the header is the first. A blank line has no cells.
+
+    name: of the file, for errors. Raises DataError where a record cannot be read, which ends the file: what follows a
+    bad quote cannot be told apart.
+    """
+    csv.field_size_limit(MAX_FIELD)
+    if quotes == "loose":
+        yield from _loose(lines, delimiter)
+        return
+    reader = csv.reader(
+        iter(lines),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if quotes == "none" else csv.QUOTE_MINIMAL,
+        strict=quotes == "strict",
+    )
+    begins = 1
+    try:
+        for cells in reader:
+            yield begins, cells
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{name} must be a delimited table, but is not at line {begins:,}: {_quote(error)}") from error
+
+
+def _quote(error: csv.Error) -> str:
+    """What the library says, in words that lead to the mistake."""
+    if "unexpected end of data" in str(error):
+        return "a quote opens there that is never closed; close it, or double the quotes that belong to the text"
+    if "expected after" in str(error):
+        return "text follows a closing quote; double the quotes that belong to the text"
+    return f"{error}; correct the line or take the file as distributed"
+
+
+def _loose(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """A cell in well-formed quotes is unquoted and may reach over lines; any other quote is part of the text."""
+    waiting: deque[str] = deque()
+    source = iter(lines)
+    at, width = 1, 0
+    while (line := waiting.popleft() if waiting else next(source, None)) is not None:
+        cells, n_lines = _plain(line, delimiter), 1
+        if any(cell.startswith('"') for cell in cells):
+            cells, n_lines = _in_quotes(line, delimiter, waiting, source, width) or (cells, 1)
+            for _ in range(n_lines - 1):
+                waiting.popleft()
+        blank = not line.strip("\r\n")
+        width = width or (0 if blank else len(cells))
+        yield at, [] if blank else cells
+        at += n_lines
+
+
+def _plain(line: str, delimiter: str) -> list[str]:
+    return line.rstrip("\r\n").split(delimiter)
+
+
+def _in_quotes(
+    line: str, delimiter: str, waiting: deque[str], source: Iterator[str], width: int
+) -> tuple[list[str], int] | None:
+    """A record with quoted cells, and over how many lines it reaches; None where the quotes are not well-formed.
+
+    Lines that stand for themselves, each with all columns, are no cell of an earlier line. What is read ahead stays in
+    `waiting`.
+    """
+    parts = [line]
+    while len(parts) <= MAX_LOOK_AHEAD:
+        if len(parts) == 1 or '"' in parts[-1]:
+            try:
+                cells = next(csv.reader(parts, delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                if "unexpected end of data" not in str(error):
+                    return None
+            else:
+                own = len(parts) > 1 and all(len(_plain(part, delimiter)) == width for part in parts)
+                return None if own else (cells, len(parts))
+        if len(waiting) < len(parts):
+            following = next(source, None)
+            if following is None:
+                return None
+            waiting.append(following)
+        parts.append(waiting[len(parts) - 1])
+    return None
+
+
+def places(name: str, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, int]:
+    """Column -> its place in the header, for the wanted and, where they are there, the optional ones.
+
+    Raises DataError where a wanted one is absent, or one of them stands twice.
+    """
+    check_columns(name, header, wanted)
+    counts = Counter(header)
+    found = [column for column in (*wanted, *optional) if counts[column]]
+    twice = [column for column in found if counts[column] > 1]
+    if twice:
+        raise DataError(
+            f"{name} must have one column {twice[0]}, but has {counts[twice[0]]}; remove or rename all but the one "
+            "that is meant"
+        )
+    return {column: list(header).index(column) for column in found}
+
+
+def check_columns(file: str, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Raise DataError where an expected column is not there."""
+    absent = [name for name in expected if name not in found]
+    if absent:
+        raise DataError(
+            f"{file} must have the columns {', '.join(expected)}; but has {_shown(found)}: not {absent[0]}; is it the "
+            f"right file?{_one_column(found)}"
+        )
+
+
+def _one_column(found: Sequence[str]) -> str:
+    """A hint where a header was not cut at all."""
+    mark = next((mark for mark in (";", "\t", "|", ",") if len(found) == 1 and mark in found[0]), "")
+    named = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+    return f" Its first line has {named[mark]}: are they what separates the columns?" if mark else ""
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Column names for an error; a file without a header has sentences in their place, and those are not repeated."""
+    names = [*names]
+    like_names = [name for name in names if re.fullmatch(r"[\w.:#-]+( [\w.:#-]+){0,3}", name) and len(name) <= 40]
+    others = len(names) - len(like_names)
+    shown = like_names[:30] + ([f"{others} that are no names"] if others else [])
+    return ", ".join(shown) or "none"
+
+
+def delimited_rows(
+    lines: Iterable[str],
+    name: str,
+    wanted: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    delimiter: str,
+    quotes: Quotes = "strict",
+    trailing: bool = False,
+) -> Iterator[Row]:
+    """Rows of delimited text with a header. An empty cell is None; a row of another width has a flaw.
+
+    Blank rows are counted and left out. `trailing`: empty cells beyond the header's width count for nothing.
+    Raises DataError.
+    """
+    records = delimited(lines, name, delimiter=delimiter, quotes=quotes)
+    header = [column.strip() for column in next(records, (1, []))[1]]
+    found = places(name, header, wanted, optional)
+    for number, (line, cells) in enumerate(records, 1):
+        stripped = [cell.strip() for cell in cells]
+        if not any(stripped):
+            continue
+        if len(cells) < len(header) or (any(stripped[len(header) :]) if trailing else len(cells) > len(header)):
+            yield Row(number=number, line=line, flaw=f"has {len(cells)} columns instead of {len(header)}")
+            continue
+        yield Row(number=number, line=line, cells={column: stripped[at] or None for column, at in found.items()})
+
+
+def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of JSON lines: typed values, None where a key is absent, null or NaN. Blank lines are no rows.
+
+    Raises DataError at the end where no line has a wanted key: lines leave out what is absent.
+    """
+    seen: dict[str, None] = {}
+    number = 0
+    for line, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        number += 1
+        value = _object(text)
+        if isinstance(value, str):
+            yield Row(number=number, line=line, flaw=value)
+            continue
+        seen.update(dict.fromkeys(value))
+        cells = {column: _present(value.get(column)) for column in (*wanted, *optional)}
+        yield Row(number=number, line=line, cells=cells)
+    if seen or not number:  # where no line is an object, each has its flaw
+        check_columns(name, [*seen], wanted)
+
+
+def _object(text: str) -> dict[str, Any] | str:
+    """A JSON object, or why there is none."""
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        twice.extend(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        return made
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return "must be a JSON object, but is not"
+    if not isinstance(value, dict):
+        return "must be a JSON object, but is not"
+    return f"must have every key once, but has {twice[0]} twice" if twice else value
+
+
+def _present(value: Any) -> Any:
+    """A typed value, None where it is missing."""
+    try:
+        missing = value is None or (isinstance(value, numbers.Real | decimal.Decimal) and math.isnan(value))
+    except (OverflowError, ValueError):  # a number too large for a float; a signalling NaN
+        missing = isinstance(value, decimal.Decimal) and value.is_nan()
+    return None if missing else value
+
+
+def arrow_rows(
+    path: Path, format: Literal["parquet", "arrow"], wanted: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
+    """Rows of Parquet, or of Arrow as `datasets` saves it: typed values, None where null or NaN. Raises DataError."""
+    import pyarrow as pa
+
+    try:
+        for start, batch in _batches(path, format, lambda header: places(path.name, header, wanted, optional)):
+            columns = {column: batch.column(column).to_pylist() for column in batch.schema.names}
+            for at in range(batch.num_rows):
+                cells = {column: _present(values[at]) for column, values in columns.items()}
+                yield Row(number=start + at + 1, line=start + at + 1, cells=cells)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        must = f"{path.name} must be a table in the {format} format, but cannot be read as one"
+        raise DataError(f"{must} ({type(error).__name__}); correct the format or the file") from error
+
+
+def _batches(
+    path: Path, format: Literal["parquet", "arrow"], find: Callable[[Sequence[str]], Mapping[str, int]]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of the columns that are found, each with the number of rows before it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    start = 0
+    if format == "parquet":
+        with pq.ParquetFile(path) as file:
+            found = list(find(file.schema_arrow.names))
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=found):
+                batch.validate(full=True)
+                yield start, batch
+                start += batch.num_rows
+        return
+    # Not a memory map: lengths in a damaged file lead beyond its end, and there the process dies.
+    table = pa.ipc.open_stream(pa.BufferReader(read_bytes(path))).read_all()
+    table.validate(full=True)
+    for batch in table.select(list(find(table.column_names))).to_batches(max_chunksize=BATCH_ROWS):
+        yield start, batch
+        start += batch.num_rows
+
+
+def text_of(value: Any) -> str:
+    """A cell as text without the blanks around it; "" where it is missing.
+
+    Booleans are `true` and `false`, numbers as Python writes them, dates and times in ISO 8601. Raises TypeError for
+    what is no single value: a list, an object, bytes that are no UTF-8.
+    """
+    value = _present(value)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace("\x00", "").strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | decimal.Decimal | uuid.UUID | datetime.timedelta):
+        return str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        try:
+            return value.decode().replace("\x00", "").strip()
+        except UnicodeDecodeError as error:
+            raise TypeError("bytes that are no UTF-8") from error
+    if isinstance(value, numbers.Real):  # half precision
+        return str(float(value))
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of a text as the readers above take them: with their ends, \\r, \\n or both."""
+    return iter(io.StringIO(text, newline=""))
