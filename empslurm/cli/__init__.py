@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import empslurm
-from empslurm.cli.output import Output
+from empslurm.cli.output import Output, StdoutError, flush, open_closed_streams, silence
 from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.launch import environment
 
@@ -83,20 +83,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment.forget_ranks()
     os.umask(os.umask(0o077) | CLOSED)
     try:
+        return _call(given, out)
+    except KeyboardInterrupt:
+        out.say("stopped")
+        return 130
+    except BrokenPipeError:  # the reader of stdout has what it wants
+        silence(sys.stdout)
+        return 0
+    except StdoutError as error:
+        silence(sys.stdout)
+        out.say(f"empslurm: {error}")
+        return error.exit_code
+
+
+def _call(given: argparse.Namespace, out: Output) -> int:
+    try:
         handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[given.verb][0]}").run
         return handler(given, out)
+    except StdoutError:
+        raise
     except EmpslurmError as error:
         problems = list(error.problems) if isinstance(error, ManifestError) else [str(error)]
         out.fail(type(error).__name__, problems)
         return error.exit_code
-    except KeyboardInterrupt:
-        out.say("stopped")
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    open_closed_streams()
+    try:
+        status: int | str | None = main()
+    except SystemExit as end:  # of argparse, which may have printed
+        status = end.code
+    sys.exit(flush(status))

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 from empslurm.cli import common, search
 from empslurm.cli.output import Output
+from empslurm.cli.printed import Cell, TextTable
 from empslurm.errors import UsageError
 from empslurm.store import RunsRoot
 from empslurm.tasks import Registry, registry
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
     from empslurm.gather import Gathered
     from empslurm.plan import Plan
-    from empslurm.report.formats import Table
+    from empslurm.report.formats import Entry, Table
     from empslurm.report.summary import Summary
 
 SHOWN_MISSING = 12  # of one state; the file has all
-BESIDE = 3  # columns of the terminal that a column takes beside its text: a space at each end, and one between
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -144,52 +142,15 @@ def listed(folder: Path, names: Sequence[str]) -> list[str]:
 
 def show(table: Table, out: Output) -> None:
     """A table for people, its caption below; one too wide for the terminal is shown in parts."""
-    if out.json:
-        return
-    out.line(f"{table.number}: {table.title}" if table.number else table.title, style="bold")
-    for columns in _parts(table, out.console().width):
-        out.console().print(_rich(table, columns), soft_wrap=False)
-    out.line(table.caption + "\n", style="dim")
+    head = tuple(" ".join(filter(None, words)) for words in zip(*table.head, strict=True))
+    rows = tuple(tuple(Cell(text=entry.text, style=_style(entry)) for entry in row) for row in table.rows)
+    right = tuple(at >= table.n_labels for at in range(len(head)))
+    title = f"{table.number}: {table.title}" if table.number else table.title
+    out.text_table(title, TextTable(head=head, rows=rows, right=right, n_labels=table.n_labels), table.caption)
 
 
-def _parts(table: Table, width: int) -> list[list[int]]:
-    """Column numbers of each part, the label columns first in all of them."""
-    labels = list(range(table.n_labels))
-    room = width - 1 - sum(_width(table, at) + BESIDE for at in labels)
-    parts: list[list[int]] = [[]]
-    left = room
-    for at in range(table.n_labels, len(table.columns)):
-        needed = _width(table, at) + BESIDE
-        if parts[-1] and needed > left:
-            parts.append([])
-            left = room
-        parts[-1].append(at)
-        left -= needed
-    return [labels + part for part in parts]
-
-
-def _width(table: Table, at: int) -> int:
-    """Of the longest word of the header and the longest cell."""
-    words = [word for line in table.head for word in line[at].split()]
-    return max(map(len, (*words, *(row[at].text for row in table.rows))), default=0)
-
-
-def _rich(table: Table, columns: Sequence[int]) -> RichTable:
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    made = RichTable(box=box.SIMPLE_HEAD)
-    for at in columns:
-        head = " ".join(filter(None, (line[at] for line in table.head)))
-        made.add_column(Text(head), justify="left" if at < table.n_labels else "right", min_width=_width(table, at))
-    for row in table.rows:
-        made.add_row(*(Text(row[at].text, style=_style(row[at].bold, row[at].underlined)) for at in columns))
-    return made
-
-
-def _style(bold: bool, underlined: bool) -> str:
-    return " ".join(name for name, on in (("bold", bold), ("underline", underlined)) if on)
+def _style(entry: Entry) -> str:
+    return " ".join(name for name, on in (("bold", entry.bold), ("underline", entry.underlined)) if on)
 
 
 def _show_missing(gathered: Gathered, out: Output) -> None:

@@ -1,12 +1,22 @@
-"""How verbs speak: tables for people on stdout, one JSON document for programs, talk and progress on stderr."""
+"""How verbs speak: tables for people on stdout, one JSON document for programs, talk and progress on stderr.
+
+A reader who leaves, a full disk or a closed stream decides only what can be read: what is for stderr and cannot be
+written is dropped, and where stdout takes no more, the verb ends with a sentence, or quietly where its reader has left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json as json_module
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from empslurm.cli.printed import Cell, TextTable, lines
+from empslurm.errors import EmpslurmError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +24,7 @@ if TYPE_CHECKING:
 
 # What would move a terminal's cursor, colour it or set its title: runs roots and logs may hold anything.
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+WIDTH = re.compile(r"0*[1-9][0-9]{0,3}", re.ASCII)  # of a terminal, as COLUMNS and LINES may say it
 
 
 class Output:
@@ -27,9 +38,9 @@ class Output:
     def console(self, *, error: bool = False) -> Console:
         """A rich console; colours and width follow the terminal, pipes and NO_COLOR."""
         if error not in self._consoles:
-            from rich.console import Console
-
-            self._consoles[error] = Console(stderr=error, highlight=False, soft_wrap=True)
+            self._consoles[error] = _console_class()(
+                stderr=error, highlight=False, soft_wrap=True, _environ=_sound(os.environ)
+            )
         return self._consoles[error]
 
     def document(self, value: Any) -> None:
@@ -37,7 +48,9 @@ class Output:
         if self.json:
             if self._warnings:
                 value = {**value, "warnings": self._warnings}
-            print(json_module.dumps(value, indent=1, allow_nan=False))
+            text = json_module.dumps(value, indent=1, allow_nan=False)
+            with stdout_errors():
+                print(text, flush=True)
 
     def line(self, text: str = "", style: str = "") -> None:
         """A line for people on stdout; nothing when stdout belongs to a program."""
@@ -59,25 +72,130 @@ class Output:
         """A table for people on stdout. Columns that hold only numbers are right-aligned."""
         if self.json:
             return
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        shown = [tuple(Cell(text=_shown(value)) for value in row) for row in rows]
+        right = [bool(shown) and all(_is_number(row[at].text) for row in shown) for at in range(len(columns))]
+        self.text_table(title, TextTable(head=tuple(columns), rows=tuple(shown), right=tuple(right)))
 
-        encoding = self.console().encoding
-        shown = [[printable(_shown(value), encoding) for value in row] for row in rows]
-        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-        for place, name in enumerate(columns):
-            numeric = bool(shown) and all(_is_number(row[place]) for row in shown)
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-        for row in shown:
-            table.add_row(*(Text(value) for value in row))
-        self.console().print(table, soft_wrap=False)
+    def text_table(self, title: str, table: TextTable, caption: str = "") -> None:
+        """A table for people on stdout, of which a terminal of any width shows every value; its caption is below."""
+        if self.json:
+            return
+        if title:
+            self.line(title, style="bold")
+        console = self.console()
+        rule = "─" if printable("─", console.encoding) == "─" else "-"
+        for line in lines(_printable_table(table, console.encoding), console.width, rule):
+            console.print(line)
+        if caption:
+            self.line(f"{caption}\n", style="dim")
 
     def fail(self, kind: str, problems: Sequence[str]) -> None:
         """An error: sentences on stderr, and the JSON document for programs."""
         self.document({"error": {"class": kind, "problems": list(problems)}})
         for problem in problems:
-            self.say(f"empslurm: {problem}", style="red" if sys.stderr.isatty() else "")
+            self.say(f"empslurm: {problem}", style="red" if self.console(error=True).is_terminal else "")
+
+
+# ---- streams --------------------------------------------------------------------------------------------------------
+
+
+class StdoutError(EmpslurmError):
+    """Standard output cannot be written."""
+
+
+@contextlib.contextmanager
+def stdout_errors() -> Iterator[None]:
+    """Turn an error of stdout into a sentence; a reader who has left stays a BrokenPipeError. Raises StdoutError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(
+            f"standard output must take what is printed, but does not: {error.strerror or error}; make room where it "
+            "goes, or send it elsewhere, then run the same command again"
+        ) from error
+
+
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console
+
+    class Unbroken(Console):
+        """A console that leaves the exit status to the verb."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+        def _check_buffer(self) -> None:
+            if not self.stderr:
+                with stdout_errors():
+                    super()._check_buffer()
+                return
+            try:
+                super()._check_buffer()
+            except OSError:  # nobody can read it: that is no reason to end what is being done
+                self.quiet = True
+                silence(sys.stderr)
+
+    return Unbroken
+
+
+def open_closed_streams() -> None:
+    """Give a closed stdin, stdout or stderr the null device, else the next file opened would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def silence(stream: Any) -> None:
+    """Send what a stream holds and gets to the null device, so that the interpreter's end does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it has no descriptor, or is closed
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def flush(status: int | str | None) -> int | str | None:
+    """The exit status after all that was printed has been written, as far as it can be."""
+    try:
+        with stdout_errors():
+            sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    except StdoutError as error:
+        silence(sys.stdout)
+        Output(json=False).say(f"empslurm: {error}")
+        return status or error.exit_code
+    try:
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+    return status
+
+
+def _sound(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without sizes of a terminal that are none."""
+    return {
+        name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES") or WIDTH.fullmatch(value)
+    }
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def _printable_table(table: TextTable, encoding: str) -> TextTable:
+    return TextTable(
+        head=tuple(printable(name, encoding) for name in table.head),
+        rows=tuple(
+            tuple(Cell(text=printable(cell.text, encoding), style=cell.style) for cell in row) for row in table.rows
+        ),
+        right=table.right,
+        n_labels=table.n_labels,
+    )
 
 
 def printable(text: str, encoding: str) -> str:
