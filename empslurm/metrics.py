@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,46 @@ from numpy.typing import NDArray
 
 from empslurm.tasks.schema import Kind
 
-CLASSIFICATION = ("f1_macro", "f1_micro", "f1_weighted", "accuracy")
-REGRESSION = ("pearson", "spearman", "mae")
+ROUNDING = 1e-6  # how far a score that somebody computed may lie beyond the ends of its range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a score means: every table, verdict, mark and colour asks here."""
+
+    name: str
+    title: str  # as printed
+    kind: Kind  # of the tasks that have it
+    low: float  # the ends of what it can be
+    high: float
+    higher_is_better: bool = True
+
+    def allows(self, value: float) -> bool:
+        """Whether a score can be this metric's, up to rounding; NaN is undefined, and allowed."""
+        return value != value or (self.low - ROUNDING <= value <= self.high + ROUNDING and abs(value) != float("inf"))
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(name="f1_macro", title="macro F1", kind="classification", low=0, high=1),
+        Metric(name="f1_micro", title="micro F1", kind="classification", low=0, high=1),
+        Metric(name="f1_weighted", title="weighted F1", kind="classification", low=0, high=1),
+        Metric(name="accuracy", title="accuracy", kind="classification", low=0, high=1),
+        Metric(name="pearson", title="Pearson r", kind="regression", low=-1, high=1),
+        Metric(name="spearman", title="Spearman's r", kind="regression", low=-1, high=1),
+        Metric(
+            name="mae",
+            title="mean absolute error",
+            kind="regression",
+            low=0,
+            high=float("inf"),
+            higher_is_better=False,
+        ),
+    )
+}
+CLASSIFICATION = tuple(name for name, metric in METRICS.items() if metric.kind == "classification")
+REGRESSION = tuple(name for name, metric in METRICS.items() if metric.kind == "regression")
 
 
 def confusion(gold: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ class Improvement:
     baseline: float  # mean over seeds
     transfer: float
     difference: float  # transfer - baseline
-    percent: float  # 100 x difference / baseline; NaN with a flag where that means nothing
+    percent: float  # 100 x gain / baseline, where less of an error is a gain; NaN with a flag where that means nothing
     low: float  # 95 % interval of `percent`; NaN without a variance, infinite where the baseline may be zero
     high: float
     flag: str = ""
@@ -46,6 +46,7 @@ def improvement(
     transfer_variance: float = float("nan"),
     covariance: float = 0.0,
     degrees_of_freedom: float = float("inf"),
+    higher_is_better: bool = True,
 ) -> Improvement:
     """Percent improvement of two seed means with Fieller's interval of their ratio.
 
@@ -61,6 +62,8 @@ def improvement(
     else:
         percent, flag = 100 * difference / baseline, ""
         low, high = _fieller(baseline, transfer, baseline_variance, transfer_variance, covariance, degrees_of_freedom)
+    if not higher_is_better:
+        percent, low, high = -percent, -high, -low
     return Improvement(
         baseline=baseline,
         transfer=transfer,
@@ -100,6 +103,7 @@ def improvements(comparison: Comparison) -> tuple[Improvement, ...]:
             transfer_variance=float(variance[1 + at, 1 + at]),
             covariance=float(variance[0, 1 + at]),
             degrees_of_freedom=float(comparison.degrees_of_freedom[at]),
+            higher_is_better=comparison.higher_is_better,
         )
         for at in range(len(comparison.sources))
     )
@@ -135,20 +139,25 @@ def _fieller(
     return 100 * ((b - root) / a - 1), 100 * ((b + root) / a - 1)
 
 
-def improvement_matrix(scores: Mapping[tuple[str, str], float], order: Sequence[str]) -> ImprovementMatrix:
-    """The matrix of Figures 6 and 7 from scores by (source, target); a target's baseline is (target, target).
+def improvement_matrix(
+    scores: Mapping[tuple[str, str], float], order: Sequence[str], *, higher_is_better: bool = True
+) -> ImprovementMatrix:
+    """The matrix of Figures 6 and 7 from scores of one metric by (source, target); a baseline is (target, target).
 
     `order`: task ids, of which the targets with any score become columns and all become rows.
     """
-    targets = tuple(task for task in order if any(target == task for _, target in scores))
+    scored = {target for _, target in scores}
+    targets = tuple(task for task in order if task in scored)
+    column = {target: at for at, target in enumerate(targets)}
     table = np.array([[scores.get((source, target), float("nan")) for target in targets] for source in order])
     table = table.reshape(len(order), len(targets))
     baselines = np.array([scores.get((target, target), float("nan")) for target in targets])
     difference = table - baselines
     for row, source in enumerate(order):
-        if source in targets:
-            difference[row, targets.index(source)] = float("nan")
-    percent = 100 * difference / np.where(baselines > 0, baselines, float("nan"))
+        if source in column:
+            difference[row, column[source]] = float("nan")
+    gain = difference if higher_is_better else -difference
+    percent = 100 * gain / np.where(baselines > 0, baselines, float("nan"))
     return ImprovementMatrix(
         sources=tuple(order), targets=targets, scores=table, percent=percent, difference=difference
     )

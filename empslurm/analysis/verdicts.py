@@ -45,6 +45,7 @@ class TargetScores:
     scores: NDArray[np.float64]  # (1 + n_sources, n_seeds), a column per seed; NaN where there is no score
     undefined: NDArray[np.bool_] | None = None  # same shape: runs that ended without a defined score
     example_covariance: NDArray[np.float64] | None = None  # (1 + n_sources, 1 + n_sources); None: predictions unknown
+    higher_is_better: bool = True  # of the metric; False for an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +69,17 @@ class Comparison:
     n_seeds: tuple[int, ...]  # per cell, the baseline first
     reasons: tuple[str, ...]  # per source, why undecided; "" where decided
     with_examples: bool  # False: the errors hold seed noise only
+    higher_is_better: bool
+
+    @property
+    def sign(self) -> int:
+        """What makes a gain of a difference: 1, or -1 where the metric is an error."""
+        return 1 if self.higher_is_better else -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One pair. Scores and differences are in the target's metric."""
+    """One pair. Scores and differences are in the target's metric: of an error, a negative difference is a gain."""
 
     source: str
     target: str
@@ -239,6 +246,7 @@ def _tested(
         n_seeds=tuple(int(n) for n in n_seeds),
         reasons=reasons,
         with_examples=given.example_covariance is not None,
+        higher_is_better=given.higher_is_better,
     )
 
 
@@ -290,7 +298,7 @@ def _verdict(comparison: Comparison, at: int, p_bh: float, p_holm: float, n_test
     if np.isnan(p_bh):
         outcome = "undecided"
     elif p_bh < LEVEL:
-        outcome = "improvement" if difference > 0 else "harm"
+        outcome = "improvement" if comparison.sign * difference > 0 else "harm"
     return Verdict(
         source=comparison.sources[at],
         target=comparison.target,

@@ -11,10 +11,11 @@ from empslurm.analysis.agreement import Agreement, Level, agreements
 from empslurm.analysis.audit import Audit
 from empslurm.analysis.features import FEATURES
 from empslurm.analysis.improvement import improvement_matrix
+from empslurm.metrics import METRICS
 from empslurm.reference import Rating
 from empslurm.report.formats import Entry, Table, number, shown, text, whole
 from empslurm.report.scores import ScoreTable
-from empslurm.report.tables import METRIC_TITLES, column_heads, improvements, suffix, title_of
+from empslurm.report.tables import column_heads, improvements, suffix, title_of
 from empslurm.tasks import Registry
 
 ASPECTS = {"definition": "Definition", "link": "Link", "conduciveness": "Conduciveness"}
@@ -276,7 +277,7 @@ def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = Fal
         rows.append((text(title_of(source, registry)), *entries))
     figure = 6 if table.kind == "classification" else 7
     name = f"figure{figure}" if percent else f"table{table.number}"
-    what = "Percent improvement" if percent else METRIC_TITLES.get(table.metric, table.metric)
+    what = "Percent improvement" if percent else METRICS[table.metric].title
     return Table(
         name=f"{name}{suffix(table)}-versus-printed",
         number=f"Figure {figure}" if percent else f"Table {table.number}",

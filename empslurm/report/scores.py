@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,11 +63,43 @@ class ScoreTable:
     scores: dict[tuple[str, str], Score]  # (source, target); absent: no such pair is asked for
     seeds: tuple[int, ...]
 
+    @property
+    def higher_is_better(self) -> bool:
+        """False where the metric is an error."""
+        return metrics.METRICS[self.metric].higher_is_better
+
+    @cached_property
+    def columns(self) -> Mapping[str, Mapping[str, Score]]:
+        """Target -> source -> score, sources in the order of `scores`."""
+        found: dict[str, dict[str, Score]] = {}
+        for (source, target), score in self.scores.items():
+            found.setdefault(target, {})[source] = score
+        return found
+
+    @cached_property
+    def _bests(self) -> Mapping[str, float]:
+        best = max if self.higher_is_better else min
+        values = {
+            target: [score.value for score in column.values() if score.value == score.value]
+            for target, column in self.columns.items()
+        }
+        return {target: best(own) for target, own in values.items() if own}
+
     def best(self, target: str) -> float:
         """The best value of a column; NaN where there is none."""
-        values = [score.value for (_, at), score in self.scores.items() if at == target and not np.isnan(score.value)]
-        lowest = self.metric == "mae"
-        return (min(values) if lowest else max(values)) if values else float("nan")
+        return self._bests.get(target, float("nan"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What a score takes from one run."""
+
+    seed: int
+    value: float
+    flags: str
+    n_test: float
+    id: str
+    predictions: str
 
 
 def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
@@ -74,14 +107,15 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
     registry = gathered.registry
     runs = group.runs[group.runs["kind"].isin(("baseline", "transfer")) & (group.runs["labels"] == "all")]
     tasks = _tasks(runs, group, registry)
+    metric_of = _metrics(tasks, registry, runs)
     fractions = sorted({*runs["fraction"], *(cell.fraction for cell in group.missing)}, reverse=True)
     made = []
     for fraction in fractions:
         at = runs[runs["fraction"] == fraction]
         absent = _absent(group, float(fraction))
-        for metric in _metrics(tasks, registry, runs):
-            targets = tuple(task for task in tasks if _metric(task, registry, runs) == metric)
-            table = _table(at, absent, metric, tasks, targets, float(fraction), group, registry)
+        for metric in (*metrics.CLASSIFICATION, *metrics.REGRESSION):
+            targets = tuple(task for task in tasks if metric_of[task] == metric)
+            table = _table(at, absent, metric, tasks, targets, float(fraction), group)
             if table.scores:
                 made.append(table)
     return tuple(made)
@@ -95,16 +129,12 @@ def _tasks(runs: pd.DataFrame, group: Group, registry: Registry) -> tuple[str, .
     return (*known, *sorted(found - set(known)))
 
 
-def _metric(task: str, registry: Registry, runs: pd.DataFrame) -> str:
-    own = runs.loc[runs["target"] == task, "metric"]
-    if len(own):
-        return str(own.iloc[0])
-    return registry.tasks[task].metric if task in registry.tasks else "f1_macro"
-
-
-def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> tuple[str, ...]:
-    used = {_metric(task, registry, runs) for task in tasks}
-    return tuple(name for name in (*metrics.CLASSIFICATION, *metrics.REGRESSION) if name in used)
+def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> dict[str, str]:
+    """Each task's metric: of its first run, else the registry's."""
+    first = runs.drop_duplicates("target")
+    used = {str(target): str(metric) for target, metric in zip(first["target"], first["metric"], strict=True)}
+    known = {task: registry.tasks[task].metric for task in tasks if task in registry.tasks}
+    return {task: used.get(task, known.get(task, "f1_macro")) for task in tasks}
 
 
 def _absent(group: Group, fraction: float) -> dict[tuple[str, str], int]:
@@ -125,17 +155,12 @@ def _table(
     targets: tuple[str, ...],
     fraction: float,
     group: Group,
-    registry: Registry,
 ) -> ScoreTable:
-    rows = runs.assign(source=runs["source"].fillna(runs["target"]))
-    by_place: dict[tuple[str, str], pd.DataFrame] = {}
-    for place, own in rows.groupby(["source", "target"], sort=False):
-        by_place[str(place[0]), str(place[1])] = own
-    places = [place for place in {**by_place, **absent} if place[1] in targets]
-    scores = {
-        place: _score(place, metric, by_place.get(place, rows.iloc[:0]), absent.get(place, 0), group)
-        for place in places
-    }
+    found = _by_place(runs[runs["target"].isin(targets)], metric)
+    own = set(targets)
+    places = [place for place in {**found, **absent} if place[1] in own]
+    scores = {place: _score(place, metric, found.get(place, []), absent.get(place, 0), group) for place in places}
+    sources_there, targets_there = {place[0] for place in places}, {place[1] for place in places}
     kind = "regression" if metric in metrics.REGRESSION else "classification"
     seeds = sorted({seed for score in scores.values() for seed in score.seeds})
     return ScoreTable(
@@ -144,32 +169,52 @@ def _table(
         metric=metric,
         group=group.name,
         fraction=fraction,
-        sources=tuple(task for task in tasks if any(place[0] == task for place in places)),
-        targets=tuple(target for target in targets if any(place[1] == target for place in places)),
+        sources=tuple(task for task in tasks if task in sources_there),
+        targets=tuple(target for target in targets if target in targets_there),
         scores=scores,
         seeds=tuple(seeds),
     )
 
 
-def _score(place: tuple[str, str], metric: str, own: pd.DataFrame, n_missing: int, group: Group) -> Score:
-    own = own.sort_values("seed")
-    values = own[f"test.{metric}"].to_numpy(dtype=np.float64)
+def _by_place(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Run]]:
+    """The runs of each (source, target), by seed; places in the order of their first run."""
+    columns = [
+        runs["source"].fillna(runs["target"]),
+        runs["target"],
+        runs["seed"],
+        runs[f"test.{metric}"],
+        runs["flags"],
+        runs["n_test"].fillna(0),
+        runs["id"],
+        runs["predictions"].fillna(""),
+    ]
+    found: dict[tuple[str, str], list[_Run]] = {}
+    for source, target, seed, value, flags, n_test, id, path in zip(*(one.tolist() for one in columns), strict=True):
+        run = _Run(seed=seed, value=value, flags=flags, n_test=n_test, id=id, predictions=path)
+        found.setdefault((source, target), []).append(run)
+    for own in found.values():
+        own.sort(key=lambda run: run.seed)
+    return found
+
+
+def _score(place: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing: int, group: Group) -> Score:
+    values = np.array([run.value for run in runs], dtype=np.float64)
     note = group.notes.get(place[1], "")
-    flags = {flag for text in own["flags"] for flag in text.split(",") if flag}
+    flags = {flag for run in runs for flag in run.flags.split(",") if flag}
     return Score(
         source=place[0],
         target=place[1],
         metric=metric,
         value=float(values.mean()) if len(values) else float("nan"),
         deviation=float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-        seeds=tuple(int(seed) for seed in own["seed"]),
-        values=tuple(float(value) for value in values),
+        seeds=tuple(run.seed for run in runs),
+        values=tuple(run.value for run in runs),
         n_missing=n_missing,
         flags=tuple(sorted(flags)),
         sample=note == "sample",
         pinned=note == "",
         leaks=place in group.leaks or (place[1], place[1]) in group.leaks,
-        n_examples=int(own["n_test"].fillna(0).max()) if len(own) else 0,
-        ids=tuple(own["id"]),
-        predictions=tuple(own["predictions"].fillna("")),
+        n_examples=int(max((run.n_test for run in runs), default=0)),
+        ids=tuple(run.id for run in runs),
+        predictions=tuple(run.predictions for run in runs),
     )

@@ -110,6 +110,7 @@ def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score]
             scores=scores,
             undefined=undefined,
             example_covariance=covariance,
+            higher_is_better=table.higher_is_better,
         )
     )
     test, tested, tested_seed = (

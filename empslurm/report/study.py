@@ -152,7 +152,8 @@ def _effects(results: Sequence[TargetResult]) -> tuple[MeanEffect, ...]:
         not np.isfinite(result.comparison.covariance).any() for result in results
     ):
         return ()
-    differences = np.concatenate([result.comparison.difference for result in results])
+    gains = [result.comparison.difference * result.comparison.sign for result in results]
+    differences = np.concatenate(gains)
     covariance = _block_diagonal([result.comparison.covariance for result in results])
     made = []
     for theme in ("direct", "abstract", "adjacent"):
@@ -196,20 +197,22 @@ def _themes(tested: Sequence[Significance], lacking: dict[str, str]) -> tuple[Th
 
 def outcome(tables: Sequence[ScoreTable], order: Sequence[str], seed: int | None = None) -> NDArray[np.float64]:
     """Percent improvement of every ordered pair of tasks, of the seeds' means or of one seed; NaN where missing."""
-    scores = {}
+    made = np.full((len(order), len(order)), np.nan)
+    place_of = {task: at for at, task in enumerate(order)}
     for table in tables:
         if table.fraction != 1.0:
             continue
-        for place, score in table.scores.items():
-            if seed is None:
-                scores[place] = score.value
-            elif seed in score.seeds:
-                scores[place] = score.values[score.seeds.index(seed)]
-    matrix = improvement_matrix(scores, order)
-    made = np.full((len(order), len(order)), np.nan)
-    for at, target in enumerate(matrix.targets):
-        made[:, list(order).index(target)] = matrix.percent[:, at]
+        matrix = improvement_matrix(_values(table, seed), order, higher_is_better=table.higher_is_better)
+        made[:, [place_of[target] for target in matrix.targets]] = matrix.percent
     return made
+
+
+def _values(table: ScoreTable, seed: int | None) -> dict[tuple[str, str], float]:
+    """Scores by place, of one seed or the means over seeds."""
+    if seed is None:
+        return {place: score.value for place, score in table.scores.items()}
+    there = ((place, score) for place, score in table.scores.items() if seed in score.seeds)
+    return {place: score.values[score.seeds.index(seed)] for place, score in there}
 
 
 def _audit(

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from empslurm.analysis.improvement import ImprovementMatrix, improvement_matrix
+from empslurm.metrics import METRICS
 from empslurm.report.formats import MISSING, Entry, Table, shown, text
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
 FLAGGED, SAMPLE, UNPINNED, LEAKING, UNDEFINED = "†", "‡", "§", "¶", "undef."
-METRIC_TITLES = {"f1_macro": "macro F1", "pearson": "Pearson r", "accuracy": "accuracy", "spearman": "Spearman's r"}
 
 
 def title_of(task: str, registry: Registry) -> str:
@@ -44,8 +44,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
         rows.append((text(title_of(source, registry)), *entries))
     return Table(
         name=f"table{table.number}{suffix(table)}",
-        title=f"{_capital(METRIC_TITLES.get(table.metric, table.metric))} for each target task (columns)"
-        + part_of_data(table),
+        title=f"{_capital(METRICS[table.metric].title)} for each target task (columns)" + part_of_data(table),
         caption=caption(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
@@ -88,8 +87,10 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
 
 def caption(table: ScoreTable) -> str:
     """How to read the table, and what it rests on."""
+    best = "" if table.higher_is_better else " (the lowest, since it is an error)"
     opening = (
-        "Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column is bold."
+        f"Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column{best} is "
+        "bold."
     )
     return f"{opening} {rests_on(table)}".strip()
 
@@ -129,7 +130,7 @@ def improvements(table: ScoreTable) -> ImprovementMatrix:
     """Percent improvement of every pair over its target's baseline (Figures 6 and 7)."""
     values = {place: score.value for place, score in table.scores.items()}
     tasks = tuple(dict.fromkeys((*table.sources, *table.targets)))
-    return improvement_matrix(values, tasks)
+    return improvement_matrix(values, tasks, higher_is_better=table.higher_is_better)
 
 
 def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
@@ -147,7 +148,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
     return Table(
         name=f"figure{figure}{suffix(table)}",
         title="Percent improvement over the baseline" + part_of_data(table),
-        caption=f"100 x (transfer - baseline) / baseline, {METRIC_TITLES.get(table.metric, table.metric)}. "
+        caption=f"100 x ({_gain(table)}) / baseline, {METRICS[table.metric].title}. "
         f"{MISSING}: a score is missing or undefined, or the baseline is not positive. " + rests_on(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *matrix.targets),
@@ -159,6 +160,11 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
             if source != target and (target, target) in table.scores
         ),
     )
+
+
+def _gain(table: ScoreTable) -> str:
+    """What is to the better, in words."""
+    return "transfer - baseline" if table.higher_is_better else "baseline - transfer: less of an error is a gain"
 
 
 def _percent_entry(table: ScoreTable, source: str, target: str, value: float) -> Entry:
@@ -191,6 +197,7 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
     """One row per pair and fraction, with the ids of the cells behind its numbers."""
     rows: list[dict[str, object]] = []
     for table in tables:
+        sign = 1 if table.higher_is_better else -1
         for (source, target), score in sorted(table.scores.items()):
             if source == target:
                 continue
@@ -206,7 +213,7 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
                 "baseline": before,
                 "transfer": score.value,
                 "difference": difference,
-                "percent": 100 * difference / before if before > 0 else float("nan"),
+                "percent": sign * 100 * difference / before if before > 0 else float("nan"),
                 "n_seeds_baseline": len(base.seeds) if base else 0,
                 "n_seeds_transfer": len(score.seeds),
                 "flags": " ".join(flags),

@@ -1,0 +1,306 @@
+"""Anyone's results as a long table, one run per row: every cell is read as text and then typed by its column.
+
+source,target,seed,metric,value
+,news,1,f1_macro,0.61
+chat,news,1,f1_macro,0.64
+
+- The file is CSV (between commas, semicolons, tabs or bars, whichever its header has), JSON lines or Parquet.
+- A baseline has a blank source, or its target as the source. No word stands for it: `none` is a task named none.
+- Names are text, whatever they look like; blanks around them are no part of them.
+- A blank: source, see above; value, a run without a defined score; fraction, 1; flags, none; id, made from the rest;
+  setting, the one without a name. A blank anywhere else is refused.
+- Columns that are not known are left alone. The long table that a gather writes has this form: its main metrics on the
+  test part are taken.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from empslurm import ids, tablefile
+from empslurm.errors import DataError
+from empslurm.metrics import METRICS
+
+NEEDED = ("source", "target", "seed", "metric", "value")
+OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main")
+DELIMITERS = (",", ";", "\t", "|")
+LARGEST_SEED = 2**63 - 1
+YES = ("true", "1", "yes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One run's score. `where`: its line, or its record in Parquet."""
+
+    where: int
+    id: str
+    source: str  # "" of a baseline
+    target: str
+    seed: int
+    fraction: float  # of the target's training data
+    metric: str
+    value: float  # NaN: the run ended without a defined score
+    flags: str
+    setting: str  # a model, a method, a language: groups that are analysed apart; "" where there is one only
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table's rows as they were read."""
+
+    file: str
+    word: str  # what tells a row's place: line, or record where there are no lines
+    rows: tuple[tablefile.Row, ...]
+    commas: bool  # whether commas separate the columns, or values are typed: then none is a decimal mark
+
+    def place(self, row: tablefile.Row) -> str:
+        """Where a row stands, for complaints."""
+        line = "" if self.word == "record" else f"line {row.line:,}, "
+        return f"{self.file}, {line}record {row.number:,}"
+
+
+def read(path: Path) -> tuple[Result, ...]:
+    """The runs of a table, each once. Raises DataError with file, place and column."""
+    table = _READERS.get(path.suffix.lower(), _delimited)(path)
+    flawed = next((row for row in table.rows if row.flaw), None)
+    if flawed is not None:
+        raise DataError(f"{table.place(flawed)} {flawed.flaw}; correct the line")
+    rows = [row for row in table.rows if _is_main(row.cells)]
+    comma = _decimal_comma(table, rows)
+    found = [_result(table.place(row), row, comma) for row in rows]
+    if not found:
+        raise DataError(f"{path} must hold results, but holds a header and no rows; write one row per run")
+    for check in (_in_range, _distinct_names, _one_metric, _every_run_once):
+        check(table, found)
+    return tuple(found)
+
+
+def _delimited(path: Path) -> _Table:
+    """Delimited text; lines that begin with # before the header are a comment."""
+    lines = list(tablefile.lines_of(tablefile.read_text(path)))
+    before = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    if before == len(lines):
+        raise DataError(f"{path} must be a readable CSV, JSON lines or Parquet table, but is empty; check the path")
+    delimiter = max(DELIMITERS, key=lambda mark: _n_needed(lines[before], mark))
+    rows = tablefile.delimited_rows(
+        lines[before:],
+        path.name,
+        NEEDED,
+        OPTIONAL,
+        delimiter=delimiter,
+        quotes="loose" if delimiter == "\t" else "strict",
+        trailing=True,
+    )
+    placed = tuple(replace(row, line=row.line + before) for row in rows)
+    return _Table(file=path.name, word="line", rows=placed, commas=delimiter == ",")
+
+
+def _n_needed(header: str, delimiter: str) -> int:
+    return len({name.strip().strip('"') for name in header.strip("\r\n").split(delimiter)} & set(NEEDED))
+
+
+def _json(path: Path) -> _Table:
+    rows = tablefile.json_rows(tablefile.read_text(path).split("\n"), path.name, NEEDED, OPTIONAL)
+    return _Table(file=path.name, word="line", rows=tuple(rows), commas=True)
+
+
+def _parquet(path: Path) -> _Table:
+    rows = tablefile.arrow_rows(path, "parquet", NEEDED, OPTIONAL)
+    return _Table(file=path.name, word="record", rows=tuple(rows), commas=True)
+
+
+_READERS: Mapping[str, Callable[[Path], _Table]] = {".jsonl": _json, ".ndjson": _json, ".parquet": _parquet}
+
+
+def _is_main(cells: Mapping[str, Any]) -> bool:
+    """Whether a row of a gather's long table is a main metric on the test part; a row of another table is."""
+    if cells.get("part") is None or cells.get("main") is None:
+        return True
+    return str(cells["part"]) == "test" and str(cells["main"]).lower() in YES
+
+
+def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
+    texts = {column: _text(place, column, value) for column, value in row.cells.items()}
+    target, metric = texts["target"], texts["metric"]
+    if not target:
+        raise DataError(f"{place}: target must be a task's name, but is blank; write the name")
+    if metric not in METRICS:
+        known = ", ".join(METRICS)
+        raise DataError(f"{place}: metric must be one of {known}, but is {metric!r}; rename it")
+    seed = _seed(place, texts["seed"])
+    value = _number(place, "value", texts["value"], comma) if texts["value"] else float("nan")
+    fraction = _number(place, "fraction", texts.get("fraction") or "1", comma)
+    if not 0 < fraction <= 1:
+        raise DataError(
+            f"{place}: fraction must be above 0 and at most 1, but is {texts['fraction']}; write .1 for a tenth of the "
+            "target's training data"
+        )
+    source = "" if texts["source"] == target else texts["source"]
+    setting = texts.get("setting", "")
+    return Result(
+        where=row.line,
+        id=texts.get("id") or _id(source, target, seed, fraction, setting),
+        source=source,
+        target=target,
+        seed=seed,
+        fraction=fraction,
+        metric=metric,
+        value=value,
+        flags=texts.get("flags", ""),
+        setting=setting,
+    )
+
+
+def _id(source: str, target: str, seed: int, fraction: float, setting: str) -> str:
+    """The run's name where the table gives none; predictions are looked for under it."""
+    part = "" if fraction == 1.0 else f"-f{fraction * 100:g}"
+    name = f"{source}--{target}" if source else target
+    return f"{f'{setting}-' if setting else ''}{name}-s{seed}{part}"
+
+
+def _text(place: str, column: str, value: Any) -> str:
+    """A cell as text; a whole number that a frame with gaps made a float of is the whole number again."""
+    try:
+        if column != "value" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return tablefile.text_of(value)
+    except TypeError as error:
+        raise DataError(f"{place}: {column} must be one value, but is {error}; write a text or a number") from error
+
+
+def _seed(place: str, text: str) -> int:
+    whole = re.fullmatch(r"([+-]?[0-9]{1,40})(?:[.,]0*)?", text)
+    if whole is None:
+        shown = f"is {text}" if text else "is blank"
+        raise DataError(f"{place}: seed must be a whole number, but {shown}; number the runs of a pair 1, 2, 3")
+    seed = int(whole[1])
+    if not -LARGEST_SEED - 1 <= seed <= LARGEST_SEED:
+        raise DataError(
+            f"{place}: seed must fit into 64 bits, at most {LARGEST_SEED}, but is {text}; number the runs 1, 2, 3"
+        )
+    return seed
+
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+UNDEFINED = ("nan", "+nan", "-nan", "na", "n/a", "null", "none", "<na>")  # words for a value that is not there
+
+
+def _number(place: str, column: str, text: str, comma: bool) -> float:
+    """A finite number; a value may be undefined, in a word that programs write for that."""
+    if column == "value" and text.lower() in UNDEFINED:
+        return float("nan")
+    plain = text.replace("\N{MINUS SIGN}", "-")
+    plain = plain.replace(",", ".") if comma and plain.count(",") == 1 else plain
+    value = float(plain) if NUMBER.fullmatch(plain) else float("nan")
+    if not math.isfinite(value):
+        why = ", with a point for the decimals" if "," in text and not comma else ""
+        raise DataError(f"{place}: {column} must be a finite number, but is {text}; correct it{why}")
+    return value
+
+
+def _decimal_comma(table: _Table, rows: Sequence[tablefile.Row]) -> bool:
+    """Whether commas are decimal: where they separate nothing and no number of the table has a point.
+
+    Raises DataError where both are there: one of them would be read as something else.
+    """
+    if table.commas:
+        return False
+    texts = [(row.line, str(row.cells[name])) for row in rows for name in ("value", "fraction") if row.cells.get(name)]
+    comma = next(((line, text) for line, text in texts if "," in text), None)
+    point = next(((line, text) for line, text in texts if "." in text), None)
+    if comma is not None and point is not None:
+        raise DataError(
+            f"{table.file} must write all numbers alike, but has {comma[1]} in line {comma[0]:,} and {point[1]} in "
+            f"line {point[0]:,}; use one decimal mark, and no mark for thousands"
+        )
+    return comma is not None
+
+
+def _in_range(table: _Table, found: Sequence[Result]) -> None:
+    """Every value is one that its metric can have: percent never stand among fractions, nor for them."""
+    for name in dict.fromkeys(row.metric for row in found):
+        metric = METRICS[name]
+        own = [row for row in found if row.metric == name]
+        wrong = next((row for row in own if not metric.allows(row.value)), None)
+        if wrong is None:
+            continue
+        right = next((row for row in own if metric.allows(row.value) and row.value), None)
+        mixed = "" if right is None else f" (and {right.value:g} in {table.word} {right.where:,})"
+        unbounded = metric.high == math.inf
+        ends = f"be at least {metric.low:g}" if unbounded else f"lie within {metric.low:g} and {metric.high:g}"
+        fix = "correct it" if unbounded else f"write fractions, not percent: {wrong.value / 100:g}"
+        raise DataError(
+            f"{table.file}, {table.word} {wrong.where:,}: value must {ends} for {name}, but is "
+            f"{wrong.value:g}{mixed}; {fix}"
+        )
+
+
+def _distinct_names(table: _Table, found: Sequence[Result]) -> None:
+    """No two names that differ only in what a program adds (`20.0` for 20) or nobody sees (how an é is stored)."""
+    for what, names in (
+        ("tasks", [(row.where, name) for row in found for name in (row.source, row.target)]),
+        ("settings", [(row.where, row.setting) for row in found]),
+    ):
+        seen: dict[str, tuple[str, int]] = {}
+        for where, name in names:
+            first, before = seen.setdefault(_plain(name), (name, where))
+            if first != name:
+                raise DataError(
+                    f"{table.file} must name {what} in one way, but has {first} in {table.word} {before:,} and {name} "
+                    f"in {table.word} {where:,}, which look like one; write both alike"
+                )
+
+
+@cache
+def _plain(name: str) -> str:
+    """A name without what a program added, in one of the ways to store it."""
+    shown = "".join(mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf")
+    return re.sub(r"^([0-9]+)\.0$", r"\1", shown)
+
+
+def _one_metric(table: _Table, found: Sequence[Result]) -> None:
+    seen: dict[tuple[str, str], Result] = {}
+    for row in found:
+        first = seen.setdefault((row.setting, row.target), row)
+        if first.metric != row.metric:
+            raise DataError(
+                f"{table.file} must have one metric per target, but has {first.metric} in {table.word} "
+                f"{first.where:,} and {row.metric} in {table.word} {row.where:,} for {row.target}; keep one"
+            )
+
+
+def _every_run_once(table: _Table, found: Sequence[Result]) -> None:
+    for keys in (
+        [(row.setting, row.source, row.target, row.seed, row.fraction) for row in found],
+        [(row.id,) for row in found],
+    ):
+        seen: dict[tuple[object, ...], Result] = {}
+        for key, row in zip(keys, found, strict=True):
+            first = seen.setdefault(key, row)
+            if first is not row:
+                raise DataError(
+                    f"{table.file} must hold every run once, but holds {row.id} twice, in {table.word} "
+                    f"{first.where:,} and {row.where:,}; keep one, or tell them apart in a column named setting (a "
+                    "model, a method)"
+                )
+
+
+def settings(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
+    """(name of a group's folder, setting), in the order of the table; one setting alone needs no folder."""
+    names = tuple(dict.fromkeys(row.setting for row in found))
+    if len(names) == 1:
+        return (("", names[0]),)
+    return tuple((_folder(name), name) for name in names)
+
+
+def _folder(setting: str) -> str:
+    """A folder's name that says which setting it is and cannot be that of another, nor of a file of the report."""
+    readable = re.sub(r"[^\w.+-]+", "-", setting).strip("-.")[:40] or "setting"
+    return readable if readable == setting else f"{readable}-{ids.digest(setting, 6)}"
