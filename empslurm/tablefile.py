@@ -21,6 +21,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,7 @@ MAX_FIELD = 2**24  # characters of one cell
 MAX_FILE_BYTES = 2**31
 MAX_LOOK_AHEAD = 1_000  # lines of one quoted cell of a tab-separated file
 BATCH_ROWS = 2_048  # rows of a Parquet file held at a time
+MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}  # what separates columns, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +160,14 @@ def _in_quotes(
     return None
 
 
-def places(name: str, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, int]:
+def places(
+    name: str, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = (), hint: str = ""
+) -> dict[str, int]:
     """Column -> its place in the header, for the wanted and, where they are there, the optional ones.
 
-    Raises DataError where a wanted one is absent, or one of them stands twice.
+    hint: what else to say where a wanted one is absent. Raises DataError there, and where one of them stands twice.
     """
-    check_columns(name, header, wanted)
+    check_columns(name, header, wanted, hint)
     counts = Counter(header)
     found = [column for column in (*wanted, *optional) if counts[column]]
     twice = [column for column in found if counts[column] > 1]
@@ -175,21 +179,38 @@ def places(name: str, header: Sequence[str], wanted: Sequence[str], optional: Se
     return {column: list(header).index(column) for column in found}
 
 
-def check_columns(file: str, found: Sequence[str], expected: Sequence[str]) -> None:
-    """Raise DataError where an expected column is not there."""
+def check_columns(file: str, found: Sequence[str], expected: Sequence[str], hint: str = "") -> None:
+    """Raise DataError where an expected column is not there. hint: a sentence for the end."""
     absent = [name for name in expected if name not in found]
     if absent:
         raise DataError(
             f"{file} must have the columns {', '.join(expected)}; but has {_shown(found)}: not {absent[0]}; is it the "
-            f"right file?{_one_column(found)}"
+            f"right file?{' ' * bool(hint)}{hint}"
         )
 
 
-def _one_column(found: Sequence[str]) -> str:
-    """A hint where a header was not cut at all."""
-    mark = next((mark for mark in (";", "\t", "|", ",") if len(found) == 1 and mark in found[0]), "")
-    named = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-    return f" Its first line has {named[mark]}: are they what separates the columns?" if mark else ""
+def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice: str) -> str:
+    """A hint where another delimiter gives the wanted columns, or where this one does not cut the header at all.
+
+    advice: how a person sets the delimiter, with `{}` for it.
+    """
+    others = [mark for mark in MARKS if mark != delimiter]
+    fitting = [mark for mark in others if set(wanted) <= set(_names(header, mark))]
+    if delimiter not in header:
+        fitting += [mark for mark in others if mark in header]
+    if not fitting:
+        return ""
+    spelled = json.dumps(fitting[0]) if fitting[0] == "\t" else f"'{fitting[0]}'"
+    fix = advice.format(spelled) if advice else "are they what separates the columns?"
+    return f"Its first line has {MARKS[fitting[0]]}: {fix}"
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    """The columns of a header that is read leniently."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
 
 
 def _shown(names: Iterable[str]) -> str:
@@ -210,15 +231,24 @@ def delimited_rows(
     delimiter: str,
     quotes: Quotes = "strict",
     trailing: bool = False,
+    advice: str = "",
 ) -> Iterator[Row]:
     """Rows of delimited text with a header. An empty cell is None; a row of another width has a flaw.
 
     Blank rows are counted and left out. `trailing`: empty cells beyond the header's width count for nothing.
+    `advice`: how a person sets the delimiter, for the error where another one fits; `{}` stands for it in quotes.
     Raises DataError.
     """
-    records = delimited(lines, name, delimiter=delimiter, quotes=quotes)
-    header = [column.strip() for column in next(records, (1, []))[1]]
-    found = places(name, header, wanted, optional)
+    lines = iter(lines)
+    first = next(lines, "")
+    hint = _other_delimiter(first, delimiter, wanted, advice)
+    records = delimited(chain([first], lines), name, delimiter=delimiter, quotes=quotes)
+    try:
+        header = [column.strip() for column in next(records, (1, []))[1]]
+    except DataError:
+        check_columns(name, _names(first, delimiter), wanted, hint)  # another delimiter explains it better
+        raise
+    found = places(name, header, wanted, optional, hint)
     for number, (line, cells) in enumerate(records, 1):
         stripped = [cell.strip() for cell in cells]
         if not any(stripped):
@@ -234,39 +264,41 @@ def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: 
 
     Raises DataError at the end where no line has a wanted key: lines leave out what is absent.
     """
+    columns = (*wanted, *optional)
     seen: dict[str, None] = {}
     number = 0
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue
         number += 1
-        value = _object(text)
-        if isinstance(value, str):
-            yield Row(number=number, line=line, flaw=value)
+        pairs = _pairs(text)
+        if pairs is None:
+            yield Row(number=number, line=line, flaw="must be a JSON object, but is not")
             continue
-        seen.update(dict.fromkeys(value))
-        cells = {column: _present(value.get(column)) for column in (*wanted, *optional)}
-        yield Row(number=number, line=line, cells=cells)
+        seen.update((key, None) for key, _ in pairs)
+        twice = [column for column in columns if sum(key == column for key, _ in pairs) > 1]
+        if twice:
+            yield Row(number=number, line=line, flaw=f"must have every key once, but has {twice[0]} twice")
+            continue
+        value = dict(pairs)
+        yield Row(number=number, line=line, cells={column: _present(value.get(column)) for column in columns})
     if seen or not number:  # where no line is an object, each has its flaw
         check_columns(name, [*seen], wanted)
 
 
-def _object(text: str) -> dict[str, Any] | str:
-    """A JSON object, or why there is none."""
-    twice: list[str] = []
+def _pairs(text: str) -> list[tuple[str, Any]] | None:
+    """The keys and values of a JSON object as they are written, None where there is none."""
+    pairs: list[tuple[str, Any]] = []
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        twice.extend(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
-        return made
+    def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # the outermost object is the last to end
+        return dict(found)
 
     try:
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=keep)
     except (ValueError, RecursionError):
-        return "must be a JSON object, but is not"
-    if not isinstance(value, dict):
-        return "must be a JSON object, but is not"
-    return f"must have every key once, but has {twice[0]} twice" if twice else value
+        return None
+    return pairs if isinstance(value, dict) else None
 
 
 def _present(value: Any) -> Any:
@@ -290,7 +322,7 @@ def arrow_rows(
             for at in range(batch.num_rows):
                 cells = {column: _present(values[at]) for column, values in columns.items()}
                 yield Row(number=start + at + 1, line=start + at + 1, cells=cells)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # such as a date beyond the year 9999
         must = f"{path.name} must be a table in the {format} format, but cannot be read as one"
         raise DataError(f"{must} ({type(error).__name__}); correct the format or the file") from error
 
@@ -343,7 +375,7 @@ def text_of(value: Any) -> str:
             raise TypeError("bytes that are no UTF-8") from error
     if isinstance(value, numbers.Real):  # half precision
         return str(float(value))
-    raise TypeError(f"a {type(value).__name__}")
+    raise TypeError("a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else "no text")
 
 
 def lines_of(text: str) -> Iterator[str]:

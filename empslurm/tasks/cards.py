@@ -2,92 +2,57 @@
 
 id: politeness
 title: Politeness
-file: politeness.csv            # in DATA/politeness/, or in any folder below DATA
+file: politeness.csv            # in DATA/politeness/, or in any folder below DATA; several: [one.csv, two.csv]
 format: csv                     # csv, tsv, jsonl, parquet, arrow (what `datasets` saves to disk)
 columns: {text: reply, context: post, label: polite, id: row, group: thread}
 kind: classification
-labels: [polite, rude]          # regression: low: 1.0 and high: 5.0
+labels: [polite, rude]          # or {1: polite, 0: rude}; regression: low: 1.0 and high: 5.0
 data_source: Twitter
 language_setting: social media
 citation: ...
 licence: CC BY 4.0
+
+Where it is needed:
+
+file: {train: train.csv, validation: dev.csv, test: test.csv}          # official parts as files,
+columns: {text: reply, label: polite, part: split}                     # as a column,
+hub: {name: ./folder, splits: {train: train, test: test}}              # or as splits of a `datasets` folder
+leave_out: [unclear]            # labels whose rows are left out on purpose
+delimiter: ";"                  # csv and tsv
+decimal: ","
+shares: {validation: 0.1, test: 0.2}                                   # of the drawn split
+
+docs/cards.md explains every field.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from empslurm import ids, yamlfile
-from empslurm.errors import DataError, ManifestError
-from empslurm.limits import Listed, Name, Pattern, Range
-from empslurm.tablefile import check_columns, read_text
+from empslurm.errors import ManifestError
+from empslurm.tasks.card_form import (
+    DELIMITERS,
+    METRICS,
+    PART_NAMES,
+    Card,
+    Hub,
+    files_of,
+    label_names,
+    names_of,
+    part_named,
+)
+from empslurm.tasks.card_rows import READING, read, same_label
 from empslurm.tasks.hub import is_folder, save
-from empslurm.tasks.records import number, read_rows
-from empslurm.tasks.schema import Dataset, Example, Form, Kind, RawFile, Reject, Task
+from empslurm.tasks.schema import PARTS, Dataset, Form, Part, RawFile, Task
 from empslurm.tasks.splits import SALTS
-from empslurm.typed import Reader, required, unknown
+from empslurm.typed import FAILED, Reader, required, unknown
 
-Aspect = Literal["definition", "link", "conduciveness"]  # the criteria of the paper's Table 2
-Metric = Literal["f1_macro", "f1_micro", "f1_weighted", "accuracy", "pearson", "spearman"]
-METRICS: Mapping[str, tuple[Metric, ...]] = {
-    "classification": ("f1_macro", "f1_micro", "f1_weighted", "accuracy"),
-    "regression": ("pearson", "spearman"),  # the best epoch has the highest value, so an error measure will not do
-}
-Line = Annotated[str, Pattern(regex=r"\S.{0,999}", words="a line of text")]
-FileName = Annotated[
-    str,
-    Pattern(regex=r"(?!.*(^|/)\.\.?(/|$))[^/\\].{0,199}", words="a file name, or a relative path below the data root"),
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which column holds what."""
-
-    text: Line  # what is labelled
-    label: Line  # a label's name, or a number
-    context: Line | Annotated[tuple[Line, ...], Listed()] | None = None  # earlier posts or turns, oldest first
-    id: Line | None = None  # unique. Default: file and row number
-    group: Line | None = None  # what must not cross a split: thread, author. Default: every row alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hub:
-    """A dataset of the Hugging Face hub, or a folder of its library, that the file is saved from."""
-
-    name: Line  # a hub id, or a folder (./ is the card's): written by `save_to_disk`, or of Parquet
-    revision: Line | None = None  # hub ids only: a commit, so that the data cannot change under the results
-    split: Line = "train"
-    config: Line | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """A card as it is written."""
-
-    id: Name
-    title: Line
-    file: FileName | Annotated[tuple[FileName, ...], Listed()]
-    format: Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
-    columns: Columns
-    kind: Kind
-    labels: Annotated[tuple[Line, ...], Listed(at_least=2)] = ()  # classification: all of them
-    low: float | None = None  # regression: the scale's ends
-    high: float | None = None
-    metric: Metric | None = None  # default: f1_macro or pearson
-    data_source: Line
-    language_setting: Line
-    ratings: Mapping[Aspect, Annotated[float, Range(low=1, high=5)]] = field(default_factory=dict)
-    family: Name | None = None  # another dataset's family whose groups these are, such as dialogue
-    hub: Hub | None = None
-    citation: Line
-    licence: Line
-    obtain: Line | None = None  # the steps a person takes
+MAX_DRAWN = 0.8  # validation and test together; the rest is train
 
 
 def read_cards(paths: Iterable[Path], taken: Collection[str]) -> list[Dataset]:
@@ -114,8 +79,8 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     written = {key for key, _, _ in node.entries} if isinstance(node, yamlfile.Table) else set()
     if given.get("id") in taken:
         reader.problem("id", f"be an id of its own, but {given['id']} exists already", "choose another")
-    _check_kind(reader, given, written)
-    _check_hub(reader, given)
+    for check in (_check_kind, _check_labels, _check_table, _check_parts, _check_shares, _check_hub):
+        check(reader, given, written)
     if given.get("family") not in (None, *SALTS):
         reader.problem("family", *unknown(given["family"], SALTS, "family"))
     reader.finish()
@@ -142,8 +107,92 @@ def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[st
         reader.problem("metric", f"be one of {', '.join(METRICS[kind])} for a {kind}, but is {metric}", "choose one")
 
 
-def _check_hub(reader: Reader, given: Mapping[str, Any]) -> None:
-    """A hub's dataset is saved as one Parquet file."""
+def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """Names of labels, and what is left out beside them."""
+    labels, left_out = given.get("labels", ()), given.get("leave_out", ())
+    if isinstance(labels, Mapping) and len(set(labels.values())) < 2:
+        reader.problem("labels", "give at least 2 names", "write `labels: {0: one, 1: another}`")
+    for index, label in enumerate(left_out):
+        if label is not FAILED and any(same_label(label, value) for value in labels if value is not FAILED):
+            must = f"be none of the labels, but {label} is one"
+            reader.problem(f"leave_out[{index}]", must, "remove it from one of the two")
+
+
+def _check_table(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """How delimited text is cut and its numbers are read."""
+    format = given.get("format")
+    if format is None:
+        return
+    for name in ("delimiter", "decimal"):
+        if given.get(name) is not None and format not in DELIMITERS:
+            reader.problem(name, f"belong to {' or '.join(DELIMITERS)}, but format is {format}", "remove it")
+    if format in DELIMITERS and given.get("decimal") == (given.get("delimiter") or DELIMITERS[format]):
+        must = f"differ from the delimiter, but both are {given['decimal']!r}"
+        reader.problem("decimal", must, "write what separates the columns, such as `delimiter: ';'`")
+
+
+def _official(given: Mapping[str, Any]) -> list[str]:
+    """The places where a card gives official parts."""
+    columns, hub = given.get("columns"), given.get("hub")
+    return [
+        *(["file"] if isinstance(given.get("file"), Mapping) else []),
+        *(["columns.part"] if columns is not None and columns.part is not None else []),
+        *(["hub.splits"] if hub is not None and hub.splits is not None else []),
+    ]
+
+
+def _check_parts(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """Official parts are given in one place, by names that are known, train and test among them."""
+    places = _official(given)
+    by_place = {"file": given.get("file"), "hub.splits": given["hub"].splits if given.get("hub") else None}
+    for place, named in by_place.items():
+        if isinstance(named, Mapping):
+            _check_names(reader, place, [*named])
+    if "columns.part" in places and len(places) > 1:
+        other = next(place for place in places if place != "columns.part")
+        must = f"be the one place with official parts, but {other} gives them too"
+        reader.problem("columns.part", must, "remove one of the two")
+    file = given.get("file")
+    names = [name for files in file.values() for name in names_of(files)] if isinstance(file, Mapping) else []
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1 and name is not FAILED]:
+        reader.problem("file", f"give each file one part, but {name} is in several", "remove it from all but one")
+
+
+def _check_names(reader: Reader, place: str, names: Sequence[str]) -> None:
+    """Note part names that are unknown, stand twice or are lacking."""
+    found: dict[Part, str] = {}
+    for name in names:
+        part = part_named(name)
+        if part is None:
+            must = f"name parts, but has {', '.join(names)}: {name} is none"
+            reader.problem(place, must, f"known: {', '.join(PART_NAMES)}")
+        elif part in found:
+            reader.problem(place, f"name each part once, but {found[part]} and {name} are one", "remove one")
+        else:
+            found[part] = name
+    lacking = [part for part in ("train", "test") if part not in found]
+    if lacking and all(part_named(name) for name in names):
+        must = f"give train and test, but has {', '.join(names) or 'none'}: not {lacking[0]}"
+        reader.problem(place, must, "add it, or write a list to have the parts drawn")
+
+
+def _check_shares(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """Shares belong to a split that is drawn for this card alone."""
+    shares = given.get("shares")
+    if shares is None:
+        return
+    if shares.validation + shares.test > MAX_DRAWN:
+        must = f"leave a fifth for train, but validation and test are {shares.validation + shares.test:g}"
+        reader.problem("shares", must, "lower them")
+    if _official(given):
+        reader.problem("shares", f"belong to a drawn split, but {_official(given)[0]} gives the parts", "remove them")
+    if given.get("family") is not None:
+        must = f"belong to a family of its own, since the family {given['family']} has one split for all its datasets"
+        reader.problem("shares", must, "remove shares or family")
+
+
+def _check_hub(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+    """A hub's dataset is saved as Parquet: one file, or one per official part."""
     if given.get("hub") is None:
         return
     if given.get("format", "parquet") != "parquet":
@@ -152,18 +201,29 @@ def _check_hub(reader: Reader, given: Mapping[str, Any]) -> None:
     if is_folder(hub.name) == (hub.revision is not None):
         must, fix = ("have no revision", "remove it") if hub.revision else ("have a revision", "add the commit")
         reader.problem("hub", f"{must}, since {hub.name} is a {'folder' if hub.revision else 'hub id'}", fix)
-    if not isinstance(given.get("file", ""), str):
+    file = given.get("file", "")
+    if isinstance(file, tuple):
         reader.problem("hub", "be saved as one file, but there are several", "name one file and one split")
+    if isinstance(file, Mapping) and hub.splits is None:
+        reader.problem("hub", "say which split is which part", "add `splits: {train: train, test: test}` to hub")
+    if isinstance(file, Mapping) and hub.splits is not None:
+        parts = [{part_named(key) for key in mapping} for mapping in (file, hub.splits)]
+        if parts[0] != parts[1] or not all(isinstance(name, str) for name in file.values()):
+            reader.problem("file", "name one file for each part of hub.splits", "name the same parts in both")
+    if hub.splits is not None and hub.split != "train":
+        reader.problem("hub", "have split or splits, but has both", "remove split")
 
 
 def dataset_of(card: Card, folder: Path) -> Dataset:
     """The dataset with one task that a card in a folder declares."""
+    parts = files_of(card)
+    official = [part for part in PARTS if part in parts.values()]
     task = Task(
         id=card.id,
         title=card.title,
         dataset=card.id,
         kind=card.kind,
-        labels=card.labels,
+        labels=tuple(dict.fromkeys(label_names(card).values())),
         low=card.low,
         high=card.high,
         data_source=card.data_source,
@@ -171,10 +231,13 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         own_metric=card.metric,
         ratings={str(aspect): value for aspect, value in card.ratings.items()},
     )
-    names = (card.file,) if isinstance(card.file, str) else card.file
-    # How the file is read changes the examples, so it must change the identity of the cells: it enters the form's name.
-    reading = ids.digest([card.format, card.columns, card.kind, card.labels, card.low, card.high], 12)
-    form = Form(name=f"card-{reading}", files=tuple(RawFile(name=name) for name in names), read=partial(read, card))
+    form = Form(
+        name=f"card-{_reading(card)}",
+        files=tuple(RawFile(name=name) for name in parts),
+        read=partial(read, card),
+        reading=READING,
+        note=_note(card),
+    )
     return Dataset(
         id=card.id,
         title=card.title,
@@ -184,133 +247,81 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         forms=(form,),
         citation=card.citation,
         licence=card.licence,
-        obtain=_obtain(card, names),
-        obtain_by=partial(_save, card.hub, folder, Path(card.id, names[0])) if card.hub else None,
+        obtain=_obtain(card, folder),
+        obtain_by=partial(_save, card, folder) if card.hub else None,
+        official=tuple(official) or (("train", "test") if card.columns.part else ()),
+        shares=card.shares,
     )
 
 
-def _obtain(card: Card, names: Sequence[str]) -> str:
+def _reading(card: Card) -> str:
+    """A digest of how a card's files are read: it changes the examples, so it must change the identity of the cells.
+
+    What came later enters only where it is given, so that no id of an older card moves.
+    """
+    columns = {name: value for name, value in vars(card.columns).items() if name != "part" or value is not None}
+    names = label_names(card)
+    later = {
+        "parts": {name: part for name, part in files_of(card).items() if part is not None},
+        "values": [*names.items()] if isinstance(card.labels, Mapping) else [],
+        "leave_out": card.leave_out,
+        "delimiter": card.delimiter,
+        "decimal": card.decimal,
+    }
+    given = {name: value for name, value in later.items() if value}
+    labels = tuple(dict.fromkeys(names.values()))
+    return ids.digest([card.format, columns, card.kind, labels, card.low, card.high, *([given] if given else [])], 12)
+
+
+def _note(card: Card) -> str:
+    """What a person must know who uses a card's files."""
+    told = []
+    names = names_of(card.file) if not isinstance(card.file, Mapping) else ()
+    looks = {part: name for name in names for word in re.split(r"[^a-z]+", name.lower()) if (part := part_named(word))}
+    if len(looks) > 1:
+        mapping = ", ".join(f"{part}: {looks[part]}" for part in PARTS if part in looks)
+        must = f"its files look like official parts, but are pooled and split anew; `file: {{{mapping}}}` keeps them"
+        told.append(f"{card.id}: {must}")
+    if card.leave_out:
+        told.append(f"{card.id}: rows labelled {', '.join(card.leave_out)} are left out on purpose, as its card says")
+    return "; ".join(told)
+
+
+def _obtain(card: Card, folder: Path) -> str:
+    names = [*files_of(card)]
     if card.obtain:
         return card.obtain
     if card.hub is None:
         return f"put {', '.join(names)} into DATA/{card.id}/"
-    named = f"{card.hub.name} at {card.hub.revision}" if card.hub.revision else card.hub.name
-    saved = f"the split {card.hub.split} of {named} as DATA/{card.id}/{names[0]}"
-    return f"run `empslurm prepare` on a manifest with its card, or `empslurm data fetch`: it saves {saved}"
+    hub = card.hub
+    named = f"{hub.name} at {hub.revision}" if hub.revision else hub.name
+    splits = [split for _, split in _splits(card)]
+    many = "the splits" if len(splits) > 1 else "the split"
+    paths = ", ".join(f"DATA/{card.id}/{name}" for name in names)
+    saved = f"{many} {', '.join(splits)} of {named} as {paths}, as the hub section of the card says"
+    absent = is_folder(hub.name) and not Path(_hub_name(hub, folder)).is_dir()
+    problem = f"; but the folder {_hub_name(hub, folder)} is not there: save the dataset to it, or correct hub.name"
+    how = "run `empslurm prepare` on a manifest with its card, or `empslurm data fetch`: it saves"
+    return f"{how} {saved}{problem if absent else ''}"
 
 
-def _save(hub: Hub, folder: Path, file: Path, data_root: Path) -> Path:
-    """Save a card's file from its hub section; a relative folder is the card's."""
-    name = str(folder / hub.name) if hub.name.startswith(".") else hub.name
-    return save(
-        str(Path(name).resolve()) if is_folder(hub.name) else name,
-        hub.config,
-        hub.split,
-        hub.revision,
-        data_root / file,
-    )
+def _splits(card: Card) -> list[tuple[str, str]]:
+    """File name and split of everything that a hub section saves."""
+    assert card.hub is not None
+    splits = {part_named(key): split for key, split in (card.hub.splits or {}).items()}
+    return [(name, splits[part] if part else card.hub.split) for name, part in files_of(card).items()]
 
 
-def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """The rows of a card's files."""
-    seen: set[str] = set()
-    for name, path in paths.items():
-        for item in _rows(card, path):
-            if isinstance(item, Reject):
-                yield item
-                continue
-            row, value = item
-            made = _example(card, f"{name}-{row}", value)
-            if isinstance(made, Example) and made.id in seen:
-                made = "must have an id of its own, but it was given above"
-            if isinstance(made, str):
-                yield Reject(file=name, row=row, reason=made)
-            else:
-                seen.add(made.id)
-                yield made
+def _hub_name(hub: Hub, folder: Path) -> str:
+    """A hub id, or a folder's absolute path; a relative one is the card's."""
+    if not is_folder(hub.name):
+        return hub.name
+    return str((folder / Path(hub.name).expanduser()).resolve())
 
 
-def _example(card: Card, default_id: str, value: Mapping[str, Any]) -> Example | str:
-    """The example of a row, or why there is none."""
-    columns = card.columns
-    text, label = _text(value[columns.text]), _label(card, _text(value[columns.label]))
-    if not text:
-        return f"{columns.text} must hold a text, but is empty"
-    if label is None:
-        wanted = "one of the card's labels" if card.kind == "classification" else "a number within the card's scale"
-        return f"{columns.label} must be {wanted}, but is not"
-    id = _text(value[columns.id]) if columns.id else default_id
-    group = _text(value[columns.group]) if columns.group else id
-    if not id or not group:
-        return "must have an id and a group, but has an empty one"
-    context = tuple(turn for name in _contexts(columns) for turn in _turns(value[name]) if turn)
-    return Example(id=id, group=group, context=context, text=text, labels={card.id: label})
-
-
-def _label(card: Card, text: str) -> str | float | None:
-    if card.kind == "regression":
-        return number(text, card.low, card.high)
-    # Tables that went through a frame with gaps hold 1.0 where 1 was meant.
-    return next((name for name in (text, text.removesuffix(".0")) if name in card.labels), None)
-
-
-def _contexts(columns: Columns) -> tuple[str, ...]:
-    if columns.context is None:
-        return ()
-    return (columns.context,) if isinstance(columns.context, str) else columns.context
-
-
-def _turns(value: Any) -> list[str]:
-    """A cell of a context column: one turn, or a list of turns."""
-    return [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
-
-
-def _text(value: Any) -> str:
-    """A cell as text; what is no scalar is empty."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value).replace("\x00", "").strip() if isinstance(value, str | int | float) else ""
-
-
-def _rows(card: Card, path: Path) -> Iterator[tuple[int, Mapping[str, Any]] | Reject]:
-    """Row number and the cells of the columns that the card names. Raises DataError."""
-    columns = card.columns
-    single = (columns.text, columns.label, columns.id, columns.group)
-    names = [*dict.fromkeys(name for name in (*single, *_contexts(columns)) if name is not None)]
-    if card.format in ("csv", "tsv"):
-        return read_rows(path, names, delimiter="," if card.format == "csv" else "\t")
-    return _json_rows(path, names) if card.format == "jsonl" else _arrow_rows(card, path, names)
-
-
-def _json_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]] | Reject]:
-    lines = (line for line in read_text(path).split("\n") if line.strip())
-    for row, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            yield Reject(file=path.name, row=row, reason="must be a JSON object, but is not")
-            continue
-        if row == 1:
-            check_columns(path.name, [*value], names)
-        yield row, {name: value.get(name) for name in names}
-
-
-def _arrow_rows(card: Card, path: Path, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if card.format == "parquet":
-            table = pq.read_table(path)
-        else:
-            # Not a memory map: lengths in a damaged file lead beyond its end, and there the process dies.
-            table = pa.ipc.open_stream(pa.BufferReader(path.read_bytes())).read_all()
-        table.validate(full=True)
-        check_columns(path.name, table.column_names, names)
-        rows = table.select(names).to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        must = f"{path.name} must be a table in the {card.format} format, but cannot be read as one"
-        raise DataError(f"{must} ({type(error).__name__}); correct the card's format or the file") from error
-    yield from enumerate(rows, 1)
+def _save(card: Card, folder: Path, data_root: Path) -> Path:
+    """Save a card's files from its hub section: the one file, or the folder of several."""
+    assert card.hub is not None
+    hub, own = card.hub, data_root / card.id
+    saved = [save(_hub_name(hub, folder), hub.config, split, hub.revision, own / name) for name, split in _splits(card)]
+    return saved[0] if len(saved) == 1 else own

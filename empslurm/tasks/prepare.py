@@ -8,7 +8,7 @@ import secrets
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,8 @@ from empslurm import files, ids
 from empslurm.config import DataUse, LabelUse
 from empslurm.errors import DataError, EmpslurmError, StoreError
 from empslurm.tasks.raw import Located, locate
-from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
-from empslurm.tasks.splits import SALTS, SPLIT_VERSION, paper_parts, part_of
+from empslurm.tasks.schema import Dataset, Example, Form, LeftOut, Part, Reject, Task
+from empslurm.tasks.splits import SALTS, SPLIT_VERSION, ends_of, official_parts, paper_parts, part_of, split_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,8 @@ PREPARE_VERSION = 2
 CONTENT = ("examples.parquet", "rejects.jsonl", "split.json")
 PROGRESS_EVERY = 1_000
 DRIFT = 0.0011  # means and deviations are recorded to three digits
+PART_COLUMN = ":part"  # of examples.parquet where the parts are official; no task has such a name
+MAX_REASONS = 5  # of bad rows that an error tells
 MAX_REJECT_SHARE = 0.05  # of a file's rows; more means that it is not the file it should be
 
 Progress = Callable[[str, int], None]  # dataset id, rows read so far
@@ -81,13 +83,20 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
     found = locate(dataset, data_root, cache_root)
     if found.state == "missing" or found.raw_digest is None:
         raise DataError(found.problem)
-    key = ids.digest([PREPARE_VERSION, found.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0)], 12)
-    folder = cache_root / f"{dataset.id}-{key}"
+    folder = cache_root / f"{dataset.id}-{_key(dataset, found)}"
     if not _intact(folder):
-        examples, rejected = _read(dataset, found, progress or (lambda _dataset, _n_rows: None))
-        _sound(dataset, found, examples, rejected)
-        _store(dataset, found, examples, rejected, folder)
+        rows = _read(dataset, found, progress or (lambda _dataset, _n_rows: None))
+        _sound(dataset, found, rows)
+        _store(dataset, found, rows, folder)
     return Prepared(dataset=dataset, folder=folder)
+
+
+def _key(dataset: Dataset, found: Located) -> str:
+    """What the prepared folder depends on; a card's reader has a version of its own, and its split may be its own."""
+    assert found.form is not None
+    reading = found.form.reading
+    own = [reading, split_name(dataset, "family")] if reading else []
+    return ids.digest([PREPARE_VERSION, found.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
 
 
 def _intact(folder: Path) -> bool:
@@ -99,32 +108,43 @@ def _intact(folder: Path) -> bool:
         return False
 
 
-def _read(dataset: Dataset, found: Located, progress: Progress) -> tuple[list[Example], list[Reject]]:
-    """All examples and rejects of the form that was found. Raises DataError where an id stands twice."""
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What the rows of a form became. left_out: label -> rows that are left out on purpose."""
+
+    examples: Sequence[Example]
+    rejected: Sequence[Reject]
+    left_out: Mapping[str, int]
+
+
+def _read(dataset: Dataset, found: Located, progress: Progress) -> _Rows:
+    """All rows of the form that was found. Raises DataError where an id stands twice."""
     assert found.form is not None
     examples: dict[str, Example] = {}
     rejected: list[Reject] = []
+    left_out: Counter[str] = Counter()
+    n_rows = 0
     for n_rows, item in enumerate(found.form.read(found.paths), 1):
         if isinstance(item, Reject):
             rejected.append(item)
+        elif isinstance(item, LeftOut):
+            left_out[item.label] += 1
         elif item.id in examples:
             raise DataError(f"{dataset.id} must give every example an id of its own, but {item.id} stands twice")
         else:
             examples[item.id] = item
         if n_rows % PROGRESS_EVERY == 0:
             progress(dataset.id, n_rows)
-    progress(dataset.id, len(examples) + len(rejected))
-    return list(examples.values()), rejected
+    progress(dataset.id, n_rows)
+    return _Rows(examples=list(examples.values()), rejected=rejected, left_out=left_out)
 
 
-def _store(
-    dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject], folder: Path
-) -> None:
+def _store(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     """Write beside and rename: of two processes at once one folder stays, and both are equal."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         beside.mkdir(parents=True)
-        _write(dataset, found, examples, rejected, beside)
+        _write(dataset, found, rows, beside)
         if folder.exists() and not _intact(folder):
             os.rename(folder, beside / "damaged")
         with contextlib.suppress(OSError):  # another process was first
@@ -141,49 +161,71 @@ def _store(
         )
 
 
-def _write(
-    dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject], folder: Path
-) -> None:
+def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     import pyarrow.parquet as pq
 
     assert found.form is not None
-    pq.write_table(_arrow(dataset, examples), folder / "examples.parquet", compression="zstd")
-    lines = (files.to_line(vars(reject)) + "\n" for reject in rejected)
-    files.write_text(folder / "rejects.jsonl", "".join(lines))
     salt = SALTS.get(dataset.family, 0)
-    split = {group: part_of(group, salt) for group in sorted({example.group for example in examples})}
+    parts = official_parts(rows.examples, salt) if dataset.official else []
+    pq.write_table(_arrow(dataset, rows.examples, parts), folder / "examples.parquet", compression="zstd")
+    lines = (files.to_line(vars(reject)) + "\n" for reject in rows.rejected)
+    files.write_text(folder / "rejects.jsonl", "".join(lines))
+    groups = sorted({example.group for example in rows.examples})
+    if dataset.official:  # by example: the publisher's parts may cut through a group
+        split = {example.id: part for example, part in zip(rows.examples, parts, strict=True)}
+    else:
+        split = {group: part_of(group, salt, ends_of(dataset)) for group in groups}
     files.write_json(folder / "split.json", split)
     meta = {
         "dataset": dataset.id,
         "form": found.form.name,
         "state": found.state,
         "raw_digest": found.raw_digest,
-        "split": {"version": SPLIT_VERSION, "salt": salt, "digest": ids.digest(split), "n_groups": len(split)},
-        "n_examples": len(examples),
-        "n_rejects": len(rejected),
+        "split": {"version": SPLIT_VERSION, "salt": salt, "digest": ids.digest(split), "n_groups": len(groups)},
+        "n_examples": len(rows.examples),
+        "n_rejects": len(rows.rejected),
+        "left_out": dict(rows.left_out),
         "files": {name: files.sha256_file(folder / name) for name in CONTENT},
     }
     files.write_json(folder / "meta.json", meta)
 
 
-def _sound(dataset: Dataset, found: Located, examples: Sequence[Example], rejected: Sequence[Reject]) -> None:
-    """Raise DataError where the examples are not what was recorded, or too many rows are bad."""
+def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:
+    """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
     assert found.form is not None
-    n_examples = len(examples)
-    worst = f", such as {rejected[0].file} row {rejected[0].row}: {rejected[0].reason}" if rejected else ""
+    n_examples, n_rejects = len(rows.examples), len(rows.rejected)
+    such_as = _such_as(rows.rejected)
     if n_examples == 0:
+        others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
-            f"{dataset.id} must give examples, but gives none and {len(rejected):,} bad rows{worst}; is it the right "
-            "file?"
+            f"{dataset.id} must give examples, but gives none and {n_rejects:,} bad rows{others}{such_as}; is it the "
+            "right file?"
         )
     if found.state == "found" and found.pinned:
-        _undrifted(dataset, found.form, examples)
+        _undrifted(dataset, found.form, rows.examples)
     tolerant = found.state == "sample" or found.form.partial
-    if not tolerant and len(rejected) > MAX_REJECT_SHARE * (n_examples + len(rejected)):
+    if not tolerant and n_rejects > MAX_REJECT_SHARE * (n_examples + n_rejects):
         raise DataError(
-            f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {len(rejected):,} beside "
-            f"{n_examples:,} good ones{worst}; is it the right file?"
+            f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {n_rejects:,} beside "
+            f"{n_examples:,} good ones{such_as}; is it the right file?"
         )
+    sizes = Counter(example.part for example in rows.examples)
+    empty = [part for part in dataset.official if not sizes[part]]
+    if empty:
+        raise DataError(
+            f"{dataset.id} must have examples in each official part ({', '.join(dataset.official)}), but {empty[0]} "
+            "has none; name the right files or the right column"
+        )
+
+
+def _such_as(rejected: Sequence[Reject]) -> str:
+    """The first row of each reason, a few of them, for an error."""
+    first: dict[str, Reject] = {}
+    for reject in rejected:
+        first.setdefault(reject.reason, reject)
+    shown = [*first.values()][:MAX_REASONS]
+    told = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
+    return f", such as {told}" if told else ""
 
 
 def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> None:
@@ -212,7 +254,8 @@ def summary(task: Task, examples: Sequence[Example]) -> tuple[float, ...]:
     return (round(statistics.fmean(values), 3), round(statistics.pstdev(values), 3)) if values else (0.0, 0.0)
 
 
-def _arrow(dataset: Dataset, examples: Sequence[Example]) -> pa.Table:
+def _arrow(dataset: Dataset, examples: Sequence[Example], parts: Sequence[Part]) -> pa.Table:
+    """parts: of the examples where they are official."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {
@@ -221,6 +264,8 @@ def _arrow(dataset: Dataset, examples: Sequence[Example]) -> pa.Table:
         "context": pa.array([list(example.context) for example in examples], pa.list_(pa.string())),
         "text": pa.array([example.text for example in examples], pa.string()),
     }
+    if dataset.official:
+        columns[PART_COLUMN] = pa.array(parts, pa.string())
     for task in dataset.tasks:
         kind = pa.int64() if task.kind == "classification" else pa.float64()
         columns[task.id] = pa.array([_target(task, example) for example in examples], kind)
@@ -248,7 +293,11 @@ def load_task(prepared: Prepared, task: Task, use: DataUse, labels: LabelUse) ->
     table = prepared.table.filter(pc.is_valid(prepared.table[task.id]))
     example_ids, groups = table["id"].to_pylist(), table["group"].to_pylist()
     # Parts are drawn before manual labels are picked: a row is in one part whatever labels a source is trained on.
-    rows, parts = _parts(prepared.dataset, task, use, example_ids, groups)
+    dataset = prepared.dataset
+    if dataset.official:
+        rows, parts = list(range(len(groups))), table[PART_COLUMN].to_pylist()
+    else:
+        rows, parts = _parts(dataset, task, use, example_ids, groups)
     if labels == "manual":
         manual = table[manual_column(task)].to_pylist()
         kept = [place for place, row in enumerate(rows) if manual[row]]
@@ -278,7 +327,7 @@ def _parts(
         pairs = [(row, part) for row, parts in enumerate(paper_parts(dataset, task.id, example_ids)) for part in parts]
         return [row for row, _ in pairs], [part for _, part in pairs]
     salt = SALTS.get(dataset.family, 0)
-    known = {group: part_of(group, salt) for group in set(groups)}
+    known = {group: part_of(group, salt, ends_of(dataset)) for group in set(groups)}
     return list(range(len(groups))), [known[group] for group in groups]
 
 

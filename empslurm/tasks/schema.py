@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from empslurm.limits import Range
 
 Kind = Literal["classification", "regression"]
 Part = Literal["train", "validation", "test"]
@@ -55,6 +57,16 @@ class Example:
     text: str
     labels: Mapping[str, str | float]  # task id -> label name or value; a task may lack one
     automatic: frozenset[str] = frozenset()  # the tasks whose label here is a classifier's, not a person's
+    part: Part | None = None  # the publisher's, in a dataset with official parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A row that is left out on purpose, by its label."""
+
+    file: str
+    row: int  # as a reject's
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +84,21 @@ class Form:
 
     name: str
     files: tuple[RawFile, ...]
-    read: Callable[[Mapping[str, Path]], Iterator[Example | Reject]]  # file name -> verified path
+    read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
+    reading: int = 0  # version of the reader; raising it parses again what was prepared, and moves no id
     note: str = ""  # what a person must know who has this form
     partial: bool = False  # the user may hold only some of the texts: missing ones are no sign of a wrong file
     # Recorded on the pinned files, as a drift alarm: examples, and task id -> count per label, or (mean, deviation)
     n_examples: int | None = None
     recorded: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """The shares of a drawn split; train has the rest."""
+
+    validation: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
+    test: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,4 +117,6 @@ class Dataset:
     automatic_labels: bool = False  # there are manual and automatic labels to choose from (`Example.automatic`)
     notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...
-    obtain_by: Callable[[Path], Path] | None = None  # a card's hub section: data root -> the file saved below it
+    obtain_by: Callable[[Path], Path] | None = None  # a card's hub section: data root -> what was saved below it
+    official: tuple[Part, ...] = ()  # parts that the publisher gives, each with examples; (): the split is drawn
+    shares: Shares | None = None  # of the drawn split, where a card wants other ones than 80/10/10

@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from empslurm.config import SplitRule
-from empslurm.tasks.schema import PARTS, Dataset, Part
+from empslurm.tasks.schema import PARTS, Dataset, Example, Part
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SPLIT_VERSION = 1
-TRAIN_END, VALIDATION_END = 0.8, 0.9
+ENDS = (0.8, 0.9)  # of train and of validation
+OFFICIAL_ENDS = (8 / 9, 1.0)  # of an official train part without a validation part: 8 to 1, as 80/10/10 has it
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 # family -> salt: the best of the first 800 (dialogue: empdial, empdial_ei), 20,000 (wassa: only 100 articles) and 4,000
@@ -33,10 +34,33 @@ def _unit(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56
 
 
-def part_of(group: str, salt: int) -> Part:
-    """The part that a group belongs to."""
-    place = _unit(f"split:{SPLIT_VERSION}:{salt}:{group}")
-    return "train" if place < TRAIN_END else "validation" if place < VALIDATION_END else "test"
+def part_of(group: str, salt: int, ends: tuple[float, float] = ENDS) -> Part:
+    """The part that a group belongs to. ends: of train and of validation, as shares of the whole."""
+    return _part_at(_unit(f"split:{SPLIT_VERSION}:{salt}:{group}"), ends)
+
+
+def _part_at(place: float, ends: tuple[float, float]) -> Part:
+    """The part at a place in [0, 1)."""
+    return "train" if place < ends[0] else "validation" if place < ends[1] else "test"
+
+
+def ends_of(dataset: Dataset) -> tuple[float, float]:
+    """Where train and validation end in a dataset's drawn split."""
+    shares = dataset.shares
+    return ENDS if shares is None else (1 - shares.validation - shares.test, 1 - shares.test)
+
+
+def official_parts(examples: Sequence[Example], salt: int) -> list[Part]:
+    """The part of each example where the publisher gives them.
+
+    Where there is no validation part, a ninth of train's groups is it, drawn by the family's rule.
+    """
+    drawn = not any(example.part == "validation" for example in examples)
+    made: list[Part] = []
+    for example in examples:
+        assert example.part is not None
+        made.append(part_of(example.group, salt, OFFICIAL_ENDS) if drawn and example.part == "train" else example.part)
+    return made
 
 
 def split_name(dataset: Dataset, rule: SplitRule) -> str:
@@ -44,14 +68,19 @@ def split_name(dataset: Dataset, rule: SplitRule) -> str:
 
     It stands there for the digest of the split file: who is in which part follows from the groups' names (so from the
     raw files, whose digest is in the identity too), this version and this salt, and a plan needs no data to know them.
-    The file's own digest is recorded with the prepared data and checked whenever that is used.
+    The file's own digest is recorded with the prepared data and checked whenever that is used. Official parts hold
+    under every rule; the salt draws their validation part where there is none.
     """
-    return f"{rule}-{SPLIT_VERSION}-{SALTS.get(dataset.family, 0)}"
+    salt, shares = SALTS.get(dataset.family, 0), dataset.shares
+    if dataset.official:
+        return f"official-{SPLIT_VERSION}-{salt}"
+    given = "" if shares is None else f"-{shares.validation:g}-{shares.test:g}"
+    return f"{rule}-{SPLIT_VERSION}-{salt}{given}"
 
 
 def leaks(dataset: Dataset, rule: SplitRule) -> str:
     """What is wrong with a rule for a dataset, or an empty string."""
-    if rule == "family" or not dataset.grouped:
+    if rule == "family" or not dataset.grouped or dataset.official:
         return ""
     if dataset.id == "news":
         return (
@@ -61,7 +90,7 @@ def leaks(dataset: Dataset, rule: SplitRule) -> str:
 
 
 def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tuple[Part, ...]]:
-    """The parts that each row belongs to under the paper's rule: rows shuffled per task, 80/10/10, groups ignored.
+    """The parts that each row belongs to under the paper's rule: rows shuffled per task, groups ignored.
 
     News: validation is the whole pool, train its first 800 rows and test its first 900 (sizes from Table 9's shares of
     2,700 = 800 + 1,000 + 900), so a row may be in all three.
@@ -72,8 +101,7 @@ def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tupl
     order = sorted(range(len(ids)), key=lambda row: _unit(f"paper:{SPLIT_VERSION}:{task_id}:{ids[row]}"))
     parts: list[tuple[Part, ...]] = [()] * len(ids)
     for place, row in enumerate(order):
-        share = place / len(ids)
-        parts[row] = ("train",) if share < TRAIN_END else ("validation",) if share < VALIDATION_END else ("test",)
+        parts[row] = (_part_at(place / len(ids), ends_of(dataset)),)
     return parts
 
 

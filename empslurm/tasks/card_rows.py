@@ -1,0 +1,203 @@
+"""From the rows of a card's tables to examples, rejects and rows left out, the same in every format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from empslurm import tablefile
+from empslurm.errors import DataError
+from empslurm.tablefile import Row, text_of
+from empslurm.tasks.card_form import DELIMITERS, PART_NAMES, Card, Columns, files_of, label_names, part_named
+from empslurm.tasks.records import number
+from empslurm.tasks.schema import Example, LeftOut, Part, Reject
+
+READING = 2  # raise it when the same table gives other examples; no id moves
+BOOLEANS = ("true", "false")
+WITH_POINT = re.compile(r"([-+]?\d+)\.(\d*)", re.ASCII)
+WITH_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
+LIKE_A_LABEL = re.compile(r"[\w.,:+/-]{1,24}( [\w.,:+/-]{1,12})?")
+MAX_SHOWN = 5  # values that are no label, or no part
+WANTED = {"classification": "one of the card's labels", "regression": "a number within the card's scale"}
+
+
+class _UnfitError(Exception):
+    """Why a row gives no example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """Distinct values of a column that should not be there, a few of them; what looks like a text is never told."""
+
+    shown: dict[str, None] = field(default_factory=dict)
+
+    def tell(self, text: str) -> str:
+        """The value for a sentence, an empty string where it is not told."""
+        if not text:
+            return "empty"
+        if len(self.shown) < MAX_SHOWN and LIKE_A_LABEL.fullmatch(text):
+            self.shown[text] = None
+        return text if text in self.shown else ""
+
+
+def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | LeftOut]:
+    """The rows of a card's files. Raises DataError, also where rows have parts that are none."""
+    make, seen = _Maker(card), set[str]()
+    for name, part in files_of(card).items():
+        for row in _rows(card, paths[name]):
+            try:
+                if row.flaw:
+                    raise _UnfitError(row.flaw)
+                made = make(name, row, part)
+                if isinstance(made, Example) and made.id in seen:
+                    raise _UnfitError("must have an id of its own, but it was given above")
+            except _UnfitError as error:
+                yield Reject(file=name, row=row.number, reason=str(error))
+                continue
+            if isinstance(made, Example):
+                seen.add(made.id)
+            yield made
+    make.check_parts()
+
+
+def _rows(card: Card, path: Path) -> Iterator[Row]:
+    """The rows of a file with the columns that the card names."""
+    columns = _names(card.columns)
+    if card.format == "jsonl":
+        return tablefile.json_rows(tablefile.read_text(path).split("\n"), path.name, columns)
+    if card.format in ("parquet", "arrow"):
+        return tablefile.arrow_rows(path, card.format, columns)
+    return tablefile.delimited_rows(
+        tablefile.lines_of(tablefile.read_text(path)),
+        path.name,
+        columns,
+        delimiter=card.delimiter or DELIMITERS[card.format],
+        advice=f"{'write' if card.delimiter else 'add'} `delimiter: {{}}`",
+    )
+
+
+def _names(columns: Columns) -> list[str]:
+    single = (columns.text, columns.label, columns.id, columns.group, columns.part)
+    return [*dict.fromkeys(name for name in (*single, *_contexts(columns)) if name is not None)]
+
+
+def _contexts(columns: Columns) -> tuple[str, ...]:
+    if columns.context is None:
+        return ()
+    return (columns.context,) if isinstance(columns.context, str) else columns.context
+
+
+class _Maker:
+    """Makes examples of a card's rows, and remembers which labels and parts did not fit."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        decimal = card.decimal or "."
+        self._label: Callable[[str], str | float | None]
+        self._label = _finder(label_names(card), decimal) if card.kind == "classification" else self._rating
+        self._left_out = _finder({label: label for label in card.leave_out}, decimal)
+        self._labels, self._parts = _Values(), _Values()
+        self._n_without_part = 0
+
+    def __call__(self, name: str, row: Row, part: Part | None) -> Example | LeftOut:
+        """The example of a row. part: the file's. Raises _UnfitError."""
+        columns, cells = self.card.columns, row.cells
+        if columns.part is not None:
+            part = self._part(_cell(cells, columns.part))
+        value = _cell(cells, columns.label)
+        left_out = self._left_out(value)
+        if left_out is not None:
+            return LeftOut(file=name, row=row.number, label=left_out)
+        text, label = _cell(cells, columns.text), self._label(value)
+        if not text:
+            raise _UnfitError(f"{columns.text} must hold a text, but is empty")
+        if label is None:
+            raise _UnfitError(self._no_label(value))
+        id = _cell(cells, columns.id) if columns.id else f"{name}-{row.number}"
+        if id and columns.id and part:  # ids often start again in every part
+            id = f"{part}-{id}"
+        group = _cell(cells, columns.group) if columns.group else id
+        if not id or not group:
+            empty = columns.group if id else columns.id
+            raise _UnfitError(f"must have an id and a group, but has an empty one ({empty})")
+        context = tuple(turn for name in _contexts(columns) for turn in _turns(cells, name) if turn)
+        return Example(id=id, group=group, context=context, text=text, labels={self.card.id: label}, part=part)
+
+    def check_parts(self) -> None:
+        """Raise DataError where rows had a part that is none."""
+        if self._n_without_part:
+            found = ", ".join(self._parts.shown) or "nothing, or what is no name"
+            raise DataError(
+                f"{self.card.columns.part} must hold a part in every row ({', '.join(PART_NAMES)}; in any case), but "
+                f"{self._n_without_part:,} rows hold others: {found}; correct these rows, or remove columns.part"
+            )
+
+    def _part(self, text: str) -> Part:
+        part = part_named(text)
+        if part is None:
+            self._n_without_part += 1
+            self._parts.shown.update({"an empty cell": None} if not text else {})
+            self._parts.tell(text)
+            raise _UnfitError(f"{self.card.columns.part} must hold a part, but does not")
+        return part
+
+    def _rating(self, text: str) -> float | None:
+        """A number within the scale; beside a decimal comma a point may mean thousands, so it is no number."""
+        if self.card.decimal == ",":
+            text = "" if "." in text else text.replace(",", ".")
+        return number(text, self.card.low, self.card.high)
+
+    def _no_label(self, value: str) -> str:
+        """Why a value is no label."""
+        told = self._labels.tell(value)
+        must = f"{self.card.columns.label} must be {WANTED[self.card.kind]}, but is {told or 'not'}"
+        comma = self.card.kind == "regression" and self.card.format in DELIMITERS and WITH_COMMA.fullmatch(value)
+        return f"{must}; add `decimal: ','`" if comma and self.card.decimal is None else must
+
+
+def _finder(names: Mapping[str, str], decimal: str) -> Callable[[str], str | None]:
+    """Finds a value's label: as it is written, else as a boolean in any case, or a number with zeros at its end.
+
+    Tables that went through a frame with gaps hold 1.0 where 1 was meant.
+    """
+    loose: dict[str, str] = {}
+    for value, name in names.items():
+        loose.setdefault(_loosened(value), name)
+
+    def find(text: str) -> str | None:
+        pointed = text.replace(",", ".") if decimal == "," and WITH_COMMA.fullmatch(text) else text
+        return names.get(text, loose.get(_loosened(pointed)))
+
+    return find
+
+
+def _loosened(text: str) -> str:
+    if text.lower() in BOOLEANS:
+        return text.lower()
+    parts = WITH_POINT.fullmatch(text)
+    return ".".join(filter(None, (parts[1], parts[2].rstrip("0")))) if parts else text
+
+
+def same_label(one: str, other: str) -> bool:
+    """Whether two labels of a card would be found for the same value."""
+    return _loosened(one) == _loosened(other)
+
+
+def _cell(cells: Mapping[str, Any], column: str) -> str:
+    """One value as text. Raises _UnfitError."""
+    try:
+        return text_of(cells[column])
+    except TypeError as error:
+        raise _UnfitError(f"{column} must hold one value, but holds {error}") from error
+
+
+def _turns(cells: Mapping[str, Any], column: str) -> list[str]:
+    """A cell of a context column: one turn, or a list of turns. Raises _UnfitError."""
+    value = cells[column]
+    try:
+        return [text_of(item) for item in value] if isinstance(value, list) else [text_of(value)]
+    except TypeError as error:
+        raise _UnfitError(f"{column} must hold a text or a list of texts, but holds {error}") from error
