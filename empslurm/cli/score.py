@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from empslurm.store import RunsRoot
 
 if TYPE_CHECKING:
     from empslurm.scoring.choose import Chosen
+    from empslurm.scoring.inputs import Columns, Format, Row
     from empslurm.scoring.run import Progress
 
 PRECISIONS = ("fp32", "fp32_medium", "bf16")
@@ -44,6 +46,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--text", default="text", metavar="COLUMN", help="the column that is scored (default text)")
     help_text = "columns of earlier turns, oldest first, with commas between"
     parser.add_argument("--context", type=listed, default=[], metavar="COLUMN,...", help=help_text)
+    help_text = "columns to carry into the output, such as an id, with commas between"
+    parser.add_argument("--keep", type=listed, default=[], metavar="COLUMN,...", help=help_text)
     parser.add_argument("--format", choices=FORMATS, help="of the input, where its name does not say it")
     help_text = "fp32 (default); fp32_medium and bf16 are faster where the processor has them, bf16 to about two digits"
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help=help_text)
@@ -93,21 +97,21 @@ def progress_bar(out: Output, total: int | None) -> Iterator[Progress]:
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
-    from empslurm.scoring import inputs, outputs
+    from empslurm.scoring import inputs, outputs, records
 
     if out.json and given.out is None:
         raise UsageError("--json needs stdout for its one document, but the records go there; name a file with -o")
     if given.out is not None:
         outputs.form_of(given.out)
     path = None if given.input == "-" else Path(given.input)
-    columns = inputs.Columns(text=given.text, context=tuple(given.context))
+    columns = inputs.Columns(text=given.text, context=tuple(given.context), keep=tuple(dict.fromkeys(given.keep)))
     chosen = choose(given.cells, given.tasks, given)
-    total = None if path is None else sum(1 for _ in inputs.read(path, columns, given.format))
+    records.check_kept(columns.keep, chosen.groups)
+    total, rows = _rows(path, columns, given.format)
     from empslurm.scoring import run as runs
     from empslurm.scoring.scorer import Scorer
 
     scorer = Scorer(chosen, precision=given.precision)
-    rows = inputs.read(path, columns, given.format)
     started = time.monotonic()
     with progress_bar(out, total) as progress:
         if given.out is None:
@@ -116,6 +120,20 @@ def run(given: argparse.Namespace, out: Output) -> int:
             tally = runs.to_file(scorer, rows, given.out, columns, progress)
     _report(scorer, tally, time.monotonic() - started, given, out)
     return 1 if scorer.problems else 0
+
+
+def _rows(path: Path | None, columns: Columns, format: Format | None) -> tuple[int | None, Iterator[Row]]:
+    """How many rows there are, and the rows. What is wrong with a file is said here, before a model is loaded.
+
+    A stream (standard input, a pipe) can be read once only: its rows are not counted, and its header is judged here.
+    """
+    from empslurm.scoring import inputs
+
+    if path is None or not (path.is_file() or path.is_dir()):
+        rows = inputs.read(path, columns, format)
+        first = list(islice(rows, 1))
+        return None, chain(first, rows)
+    return sum(1 for _ in inputs.read(path, columns, format)), inputs.read(path, columns, format)
 
 
 def _report(scorer: Any, tally: Any, wall_s: float, given: argparse.Namespace, out: Output) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import math
+import numbers
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from empslurm.errors import DataError, UsageError
-from empslurm.tablefile import check_columns
+from empslurm.tablefile import delimited, json_rows, lines_of, places, text_of
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 SUFFIXES: dict[str, Format] = {
@@ -25,6 +28,7 @@ SUFFIXES: dict[str, Format] = {
 }
 MAX_CHARS = 1_000_000  # of one text or context turn; the models read its first few hundred words at most
 PARQUET_ROWS = 2_048  # rows of a Parquet file held at a time
+DELIMITERS = (",", ";", "\t")  # of CSV: the first that finds the columns in the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,11 @@ class Row:
     """One text to be scored, or the sentence that says why it cannot be."""
 
     file: str  # name relative to the input folder; "" for a single file or standard input
-    number: int  # 1-based within its file; a header is not counted
+    number: int  # 1-based within its file. Of txt and JSONL the line; of CSV without the header and blank lines
     text: str = ""
     context: tuple[str, ...] = ()  # earlier posts or turns, oldest first
     error: str = ""
+    kept: Mapping[str, Any] = field(default_factory=dict)  # column -> what the output repeats, see `kept_value`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,12 @@ class Columns:
 
     text: str = "text"
     context: tuple[str, ...] = ()  # oldest first; empty cells are left out
+    keep: tuple[str, ...] = ()  # carried into the output
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.text, *self.context, *self.keep)
 
 
 def read(path: Path | None, columns: Columns, format: Format | None = None) -> Iterator[Row]:
@@ -94,37 +105,89 @@ def _read_file(path: Path, name: str, columns: Columns, format: Format) -> Itera
 
 def _read_stream(stream: BinaryIO, shown: str, name: str, columns: Columns, format: Format) -> Iterator[Row]:
     """shown: for errors of the whole file. name: for the rows."""
-    lines = _lines(stream)
     if format == "txt":
-        yield from (row_of(name, number, line.rstrip("\r\n")) for number, line in enumerate(lines, 1))
+        yield from _plain(_lines(stream), shown, name, columns)
     elif format == "jsonl":
-        yield from _jsonl(lines, shown, name, columns)
+        yield from _jsonl(_lines(stream), shown, name, columns)
     else:
-        yield from _table(lines, shown, name, columns, "," if format == "csv" else "\t")
+        yield from _table(_table_lines(stream, shown), shown, name, columns, format)
+
+
+def _plain(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Iterator[Row]:
+    """Every line is the text, the only column there is."""
+    if columns.keep:
+        places(shown, [columns.text], columns.keep)
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        yield row_of(name, number, text, kept=dict.fromkeys(columns.keep, text))
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:
     """Decoded lines of bounded length; what is not UTF-8 stays visible as lone surrogates, a longer line is cut."""
-    limit = 4 * MAX_CHARS + 4
+    return (line for line, _ in _cut_lines(stream))
+
+
+def _table_lines(stream: BinaryIO, shown: str) -> Iterator[str]:
+    """As `_lines`, ended by \\r too. Raises DataError where a cut would change what other lines mean."""
+    for number, (line, cut) in enumerate(_cut_lines(stream), 1):
+        if cut and ('"' in line or "\r" in line):
+            raise DataError(
+                f"{shown} must have lines shorter than {_limit():,} bytes, but line {number:,} is longer; cut the text "
+                "that is too long, or close the quote"
+            )
+        yield from lines_of(line) if "\r" in line else (line,)
+
+
+def _limit() -> int:
+    """Bytes of a line that are read."""
+    return 4 * MAX_CHARS + 4
+
+
+def _cut_lines(stream: BinaryIO) -> Iterator[tuple[str, bool]]:
+    """Lines, and whether the rest of each was passed over."""
+    limit = _limit()
     start = True
     while data := stream.readline(limit):
-        whole = data
-        while not data.endswith(b"\n") and len(data) == limit:  # a longer line: its rest is passed over
+        whole, cut = data, False
+        while not data.endswith(b"\n") and len(data) == limit:
             data = stream.readline(limit)
+            cut = cut or bool(data)
         if start:
             whole, start = whole.removeprefix(b"\xef\xbb\xbf"), False
-        yield whole.decode("utf-8", "surrogateescape")
+        yield whole.decode("utf-8", "surrogateescape"), cut
 
 
-def row_of(name: str, number: int, text: object, context: Iterable[object] = ()) -> Row:
+def row_of(
+    name: str, number: int, text: object, context: Iterable[object] = (), kept: Mapping[str, object] | None = None
+) -> Row:
     """A row, its text and context checked."""
     turns = tuple(turn for turn in context if turn not in (None, ""))
+    carried = {column: kept_value(value) for column, value in (kept or {}).items()}
     problem = next(filter(None, map(_flaw, (text, *turns))), "")
     if not problem and not str(text).strip():
         problem = "the text must not be empty, but is"
     if problem:
-        return Row(file=name, number=number, error=problem)
-    return Row(file=name, number=number, text=str(text), context=tuple(str(turn) for turn in turns))
+        return Row(file=name, number=number, error=problem, kept=carried)
+    return Row(file=name, number=number, text=str(text), context=tuple(str(turn) for turn in turns), kept=carried)
+
+
+def kept_value(value: Any) -> str | bool | int | float | None:
+    """What the output repeats of a cell: text, numbers and truth values as they are, None for what is missing.
+
+    Dates and the like are text, lists and objects JSON. What is not UTF-8 has a replacement character.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if not isinstance(value, str):
+        try:
+            value = text_of(value)
+        except TypeError:
+            value = json.dumps(value, ensure_ascii=False, default=str)
+    return re.sub("[\ud800-\udfff]", "\ufffd", value)
 
 
 def _flaw(value: object) -> str:
@@ -141,50 +204,43 @@ def _flaw(value: object) -> str:
     return ""
 
 
-def _table(lines: Iterable[str], shown: str, name: str, columns: Columns, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(4 * MAX_CHARS)
-    reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        header = [column.strip() for column in next(reader, [])]
-    except csv.Error as error:
-        raise DataError(f"{shown} must begin with a line of column names, but does not: {error}") from error
-    check_columns(shown, header, (columns.text, *columns.context))
-    place = {column: header.index(column) for column in (columns.text, *columns.context)}
-    number = 0
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            number += 1
-            yield Row(file=name, number=number, error=f"the row must be delimited text, but is not: {error}")
-            continue
-        if not cells:
-            continue
-        number += 1
+def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format: Format) -> Iterator[Row]:
+    first = next(lines, "")
+    delimiter = _delimiter(first, columns) if format == "csv" else "\t"
+    quotes: Literal["strict", "loose"] = "strict" if format == "csv" else "loose"
+    records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes)
+    header = [column.strip() for column in next(records, (1, []))[1]]
+    place = places(shown, header, columns.names)
+    for number, cells in enumerate((cells for _, cells in records if cells), 1):
         if len(cells) != len(header):
             problem = f"the row must have {len(header)} columns, but has {len(cells)}"
-            yield Row(file=name, number=number, error=problem)
+            yield Row(file=name, number=number, error=problem, kept=dict.fromkeys(columns.keep))
             continue
-        yield row_of(name, number, cells[place[columns.text]], [cells[place[column]] for column in columns.context])
+        yield _row(name, number, columns, {column: cells[at] for column, at in place.items()})
+
+
+def _delimiter(header: str, columns: Columns) -> str:
+    """What separates the columns of a CSV file: many programs write semicolons, some tabs."""
+    for mark in DELIMITERS:
+        found = {column.strip().strip('"').strip() for column in header.split(mark)}
+        if found.issuperset(columns.names):
+            return mark
+    return ","
+
+
+def _row(name: str, number: int, columns: Columns, cells: Mapping[str, Any]) -> Row:
+    """A row from its cells. A context column may hold a text or a list of texts."""
+    context = _turns(cells[column] for column in columns.context)
+    return row_of(name, number, cells[columns.text], context, {column: cells[column] for column in columns.keep})
 
 
 def _jsonl(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Iterator[Row]:
-    """A context column may hold a string or a list of strings."""
-    first = True
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            yield Row(file=name, number=number, error="the line must be a JSON object, but is not")
-            continue
-        if first:
-            check_columns(shown, list(value), (columns.text, *columns.context))
-            first = False
-        yield row_of(name, number, value.get(columns.text), _turns(value.get(column) for column in columns.context))
+    for row in json_rows(lines, shown, columns.names):
+        if row.flaw:
+            kept = dict.fromkeys(columns.keep)
+            yield Row(file=name, number=row.line, error=f"the line {row.flaw}", kept=kept)
+        else:
+            yield _row(name, row.line, columns, row.cells)
 
 
 def _turns(values: Iterable[object]) -> list[object]:
@@ -196,26 +252,26 @@ def _parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wanted = [columns.text, *columns.context]
     try:
         with _readable(path.name), pq.ParquetFile(path) as file:
-            check_columns(path.name, file.schema_arrow.names, wanted)
+            wanted = list(places(path.name, file.schema_arrow.names, columns.names))
             number = 0
             for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=wanted):
-                values = [batch.column(batch.schema.get_field_index(column)) for column in wanted]
+                values = {column: batch.column(batch.schema.get_field_index(column)) for column in wanted}
                 for place in range(batch.num_rows):
                     number += 1
-                    text, *context = (_cell(column, place) for column in values)
-                    yield row_of(name, number, text, _turns(context))
+                    cells = {column: _cell(column_values, place) for column, column_values in values.items()}
+                    yield _row(name, number, columns, cells)
     except pa.ArrowException as error:
         raise DataError(f"{path.name} must be a Parquet file, but is not: {str(error).splitlines()[0]}") from error
 
 
-def _cell(column: object, place: int) -> object:
+def _cell(column: Any, place: int) -> object:
     try:
-        return column[place].as_py()  # type: ignore[index]
+        value = column[place].as_py()
     except UnicodeDecodeError:
         return "\udcff"  # not UTF-8: a lone surrogate, which becomes the row's error
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def windows(rows: Iterable[Row], max_rows: int, max_chars: int) -> Iterator[Sequence[Row]]:
@@ -224,7 +280,7 @@ def windows(rows: Iterable[Row], max_rows: int, max_chars: int) -> Iterator[Sequ
     n_chars = 0
     for row in rows:
         window.append(row)
-        n_chars += len(row.text) + sum(map(len, row.context))
+        n_chars += len(row.text) + sum(map(len, row.context)) + sum(len(str(value)) for value in row.kept.values())
         if len(window) >= max_rows or n_chars >= max_chars:
             yield window
             window, n_chars = [], 0

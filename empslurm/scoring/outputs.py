@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -22,11 +22,15 @@ from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.scoring.choose import Group
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.records import columns, flatten
+from empslurm.tablefile import text_of
 
 Form = Literal["jsonl", "csv", "parquet"]
 FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 PARQUET_ROWS = 4_096  # rows of a row group
 CHUNK = 2**20
+EXACT = 2**53  # the largest whole number up to which a float holds every one
+LONG = 2**63
+HOLDS = {"bool": {"bool"}, "int": {"exact", "int"}, "float": {"exact", "float"}}  # type of a column -> of its values
 NOTE = {"run": str, "n_bytes": int, "bytes": str, "n_rows": int, "rows": str}
 
 
@@ -47,7 +51,8 @@ class RowDigest:
 
     def add(self, row: Row) -> None:
         self.n_rows += 1
-        self._digest.update(files.to_line([row.file, row.number, row.text, row.context, row.error]).encode())
+        kept = [row.kept] if row.kept else []
+        self._digest.update(files.to_line([row.file, row.number, row.text, row.context, row.error, *kept]).encode())
 
     def hex(self) -> str:
         return self._digest.hexdigest()
@@ -145,40 +150,81 @@ class Work:
         if self._stream is not None:
             self._stream.close()
 
-    def finish(self, groups: Sequence[Group]) -> None:
-        """Give the records their final form under the output's own name."""
+    def finish(self, groups: Sequence[Group], keep: Sequence[str] = ()) -> None:
+        """Give the records their final form under the output's own name. keep: columns of the input."""
         self.close()
         form = form_of(self.out)
         if form == "jsonl":
             os.replace(self.part, self.out)
         else:
             beside = self.out.with_name(self.out.name + ".writing")
-            (_write_csv if form == "csv" else _write_parquet)(self.part, beside, groups)
+            (_write_csv if form == "csv" else _write_parquet)(self.part, beside, groups, keep)
             os.replace(beside, self.out)
             self.part.unlink()
         self.note.unlink(missing_ok=True)
 
 
-def _flat(part: Path, groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def _flat(part: Path, groups: Sequence[Group], kept: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Records as flat columns. kept: type by column."""
     with open(part, encoding="utf-8") as lines:
         for line in lines:
-            yield flatten(json.loads(line), groups)
+            record = json.loads(line)
+            carried = {name: _as_kind(record.get(name), kind) for name, kind in kept.items()}
+            yield flatten({**record, **carried}, groups, kept)
 
 
-def _write_csv(part: Path, path: Path, groups: Sequence[Group]) -> None:
+def _as_kind(value: Any, kind: str) -> Any:
+    """A kept value as its column's type has it."""
+    return text_of(value) if kind == "string" and not isinstance(value, str | None) else value
+
+
+def _kinds(part: Path, keep: Sequence[str]) -> dict[str, str]:
+    """The type of every kept column: what all of its values are, else string."""
+    seen: dict[str, set[str]] = {name: set() for name in keep}
+    if keep:
+        with open(part, encoding="utf-8") as lines:
+            for record in map(json.loads, lines):
+                for name, kinds in seen.items():
+                    kinds.add(_kind(record.get(name)))
+    return {name: _common(kinds - {"none"}) for name, kinds in seen.items()}
+
+
+def _kind(value: str | bool | int | float | None) -> str:
+    """As a column's type, integers apart by what holds them."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "exact" if abs(value) <= EXACT else "int" if abs(value) < LONG else "string"
+    return "float" if isinstance(value, float) else "string"
+
+
+def _common(kinds: Iterable[str]) -> str:
+    """The type of a column whose values have these."""
+    kinds = {*kinds}
+    for kind, holds in HOLDS.items():
+        if kinds and kinds <= holds:
+            return kind
+    return "string"
+
+
+def _write_csv(part: Path, path: Path, groups: Sequence[Group], keep: Sequence[str]) -> None:
+    kept = dict.fromkeys(keep, "string")
     with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(columns(groups)))
+        writer = csv.DictWriter(stream, list(columns(groups, kept)))
         writer.writeheader()
-        writer.writerows(_flat(part, groups))
+        writer.writerows(_flat(part, groups, kept))
 
 
-def _write_parquet(part: Path, path: Path, groups: Sequence[Group]) -> None:
+def _write_parquet(part: Path, path: Path, groups: Sequence[Group], keep: Sequence[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in columns(groups).items()])
-    rows = _flat(part, groups)
+    types = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    kept = _kinds(part, keep)
+    schema = pa.schema([(name, types[kind]) for name, kind in columns(groups, kept).items()])
+    rows = _flat(part, groups, kept)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while batch := list(islice(rows, PARQUET_ROWS)):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from empslurm.errors import UsageError
 from empslurm.scoring.choose import Group
 
-HEAD = {"file": "string", "row": "int", "n_tokens": "int", "error": "string"}
+PLACE = {"file": "string", "row": "int"}
+READ = {"n_tokens": "int", "error": "string"}
 
 
-def columns(groups: Sequence[Group]) -> dict[str, str]:
-    """Name -> type (string, int, float) of every column, in order.
+def check_kept(names: Iterable[str], groups: Sequence[Group]) -> None:
+    """Raise UsageError where a kept column would have the name of one that the output has anyway."""
+    own = {*columns(groups), "measures"}
+    for name in names:
+        if name in own:
+            raise UsageError(
+                f"a column that is kept must have a name of its own in the output, but {name} is there already; rename "
+                "it in the input"
+            )
+
+
+def columns(groups: Sequence[Group], kept: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Name -> type (string, int, float, bool) of every column, in order. kept: those of the input.
 
     Per classification: M (the label), M:p:LABEL (probability), M:sd:LABEL and M:agreement; per regression: M and
     M:spread. M:flags are joined by spaces.
     """
-    made = dict(HEAD)
+    made = {**PLACE, **(kept or {}), **READ}
     for group in groups:
         name, labels = group.name, group.measure.labels
         if group.measure.kind == "classification":
@@ -30,9 +43,9 @@ def columns(groups: Sequence[Group]) -> dict[str, str]:
     return made
 
 
-def flatten(record: Mapping[str, Any], groups: Sequence[Group]) -> dict[str, Any]:
+def flatten(record: Mapping[str, Any], groups: Sequence[Group], kept: Iterable[str] = ()) -> dict[str, Any]:
     """A record as the values of `columns`; None where there is nothing."""
-    made: dict[str, Any] = {name: record.get(name) for name in HEAD}
+    made: dict[str, Any] = {name: record.get(name) for name in (*PLACE, *kept, *READ)}
     for group in groups:
         name, labels = group.name, group.measure.labels
         scored = (record.get("measures") or {}).get(name) or {}

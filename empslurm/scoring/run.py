@@ -42,13 +42,15 @@ def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, pr
         for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS):
             work.append(list(_records(scorer, window, tally)), _added(digest, window))
             progress(tally.n_rows)
-        work.finish(scorer.chosen.groups)
+        work.finish(scorer.chosen.groups, columns.keep)
     return tally
 
 
 def run_id(chosen: Chosen, precision: Precision, columns: Columns) -> str:
     """Digest of everything that decides a record but the rows themselves."""
-    return ids.digest([chosen.fingerprint(), precision, columns], 24)
+    read = {"text": columns.text, "context": columns.context}
+    keep = {"keep": columns.keep} if columns.keep else {}  # runs stopped before there was --keep still go on
+    return ids.digest([chosen.fingerprint(), precision, {**read, **keep}], 24)
 
 
 def _added(digest: RowDigest, window: Any) -> RowDigest:
@@ -74,7 +76,7 @@ def _records(scorer: Scorer, window: Any, tally: Tally) -> Iterator[dict[str, An
         tally.n_errors += "error" in record
         flags = chain.from_iterable(one["flags"] for one in record.get("measures", {}).values())
         tally.n_flagged += any(True for _ in flags)
-        yield {**({"file": row.file} if row.file else {}), "row": row.number, **record}
+        yield {**({"file": row.file} if row.file else {}), "row": row.number, **row.kept, **record}
 
 
 def about_path(out: Path) -> Path:

@@ -31,7 +31,7 @@ from empslurm.scoring.bank import Bank
 from empslurm.scoring.choose import Chosen, Group
 from empslurm.scoring.evidence import with_evidence
 from empslurm.scoring.inputs import Row, row_of, windows
-from empslurm.scoring.records import flatten
+from empslurm.scoring.records import check_kept, flatten
 from empslurm.train.backbone import load_tokenizer
 from empslurm.train.likeness import similarity
 from empslurm.train.tokens import Tokens, encode
@@ -85,20 +85,46 @@ class Scorer:
         """Test score with its interval, by name of the measure."""
         return with_evidence(self.chosen)
 
-    def score(self, texts: Iterable[str], contexts: Iterable[Sequence[str]] | None = None) -> list[dict[str, Any]]:
-        """Records in the order of `texts`. contexts: earlier turns of each text, oldest first. Raises UsageError."""
+    def score(
+        self,
+        texts: Iterable[str],
+        contexts: Iterable[Sequence[str]] | None = None,
+        keep: Mapping[str, Iterable[Any]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Records in the order of `texts`. contexts: earlier turns of each text, oldest first. Raises UsageError.
+
+        keep: columns to carry into the records, a value per text.
+        """
         texts = list(texts)
         turns = [()] * len(texts) if contexts is None else [tuple(one) for one in contexts]
-        if len(turns) != len(texts):
-            raise UsageError(f"there must be one context per text, but {len(texts)} texts meet {len(turns)} contexts")
-        rows = [row_of("", place, *pair) for place, pair in enumerate(zip(texts, turns, strict=True), 1)]
-        return [record for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS) for record in self.score_rows(window)]
+        kept = {name: list(values) for name, values in (keep or {}).items()}
+        check_kept(kept, self.chosen.groups)
+        for what, values in {"context": turns, **kept}.items():
+            if len(values) != len(texts):
+                raise UsageError(
+                    f"there must be one {what} per text, but {len(texts)} texts meet {len(values)}; give as many"
+                )
+        rows = [
+            row_of("", place + 1, text, turns[place], {name: values[place] for name, values in kept.items()})
+            for place, text in enumerate(texts)
+        ]
+        return [
+            {**row.kept, **record}
+            for window in windows(rows, WINDOW_ROWS, WINDOW_CHARS)
+            for row, record in zip(window, self.score_rows(window), strict=True)
+        ]
 
-    def frame(self, texts: Iterable[str], contexts: Iterable[Sequence[str]] | None = None) -> pd.DataFrame:
+    def frame(
+        self,
+        texts: Iterable[str],
+        contexts: Iterable[Sequence[str]] | None = None,
+        keep: Mapping[str, Iterable[Any]] | None = None,
+    ) -> pd.DataFrame:
         """The records as a DataFrame; columns as in CSV and Parquet output."""
         import pandas as pd
 
-        return pd.DataFrame([flatten(record, self.chosen.groups) for record in self.score(texts, contexts)])
+        keep = keep or {}
+        return pd.DataFrame([flatten(record, self.chosen.groups, keep) for record in self.score(texts, contexts, keep)])
 
     def score_rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """One window's records, in its order; a row with an error keeps it and harms no other."""

@@ -2,15 +2,30 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from empslurm import ids
 from empslurm.scoring import choose, inputs, outputs
 from empslurm.scoring.run import run_id
 from empslurm.store import RunsRoot
-from tests.project import Project
+from tests.project import ROOT, Project
 from tests.scoring.conftest import TEXTS
+
+
+def said_by(project: Project, *words: str, expect: int) -> str:
+    """Standard error of one call, which must end with the status expected."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment |= {"EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
+    command = [sys.executable, "-m", "empslurm", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project.path, env=environment, check=False)
+    assert done.returncode == expect, done.stderr
+    return " ".join(done.stderr.split())
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +112,72 @@ def test_wrong_use_is_one_sentence(trained: Project, words: list[str]) -> None:
 def test_a_missing_column_is_said_before_anything_is_scored(trained: Project, texts: Path, tmp_path: Path) -> None:
     trained.call("score", "--cells", "small", str(texts), "-o", str(tmp_path / "o.csv"), expect=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_score_open_quote(trained: Project, tmp_path: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text('id,text\n1,one\n2,"two\n3,three\n')
+    out = tmp_path / "out.jsonl"
+    said = said_by(trained, "score", "--cells", "small", str(table), "-o", str(out), expect=1)
+    assert "line 3" in said
+    assert "never closed" in said
+    assert not out.exists()
+
+
+def test_score_blank_json_lines(trained: Project, tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n\n\n{"text": "two"}\n')
+    out = trained.call("score", "--cells", "news_empathy-s1", str(tmp_path / "texts.jsonl"))
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [("error" in record, record["row"]) for record in records] == [(False, 1), (False, 4)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_kept_columns_are_in_every_output(trained: Project, tmp_path: Path, form: str) -> None:
+    (tmp_path / "texts.jsonl").write_text(
+        '{"id": 7, "text": "one", "share": 1, "seen": true, "mixed": 1}\n'
+        '{"id": 8, "text": "", "share": 0.5, "seen": null, "mixed": "x"}\n'
+    )
+    out = tmp_path / f"out.{form}"
+    keep = ["--keep", "id,text,share,seen,mixed"]
+    trained.call("score", "--cells", "news_empathy-s1", str(tmp_path / "texts.jsonl"), *keep, "-o", str(out))
+    if form == "jsonl":
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+    elif form == "csv":
+        with open(out, newline="") as stream:
+            found = list(csv.DictReader(stream))
+    else:
+        found = pq.read_table(out).to_pylist()
+    assert "empty" in found[1]["error"]
+    assert [[row[name] for name in ("id", "text", "share", "seen", "mixed")] for row in found] == {
+        "jsonl": [[7, "one", 1, True, 1], [8, "", 0.5, None, "x"]],
+        "csv": [["7", "one", "1", "true", "1"], ["8", "", "0.5", "", "x"]],
+        "parquet": [[7, "one", 1.0, True, "1"], [8, "", 0.5, None, "x"]],
+    }[form]
+
+
+def test_a_kept_column_must_not_have_the_name_of_a_score(trained: Project, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text,row,news_empathy\none,1,2\n")
+    for name in ("row", "news_empathy"):
+        words = ["score", "--cells", "small", str(tmp_path / "texts.csv"), "--keep", name]
+        assert f"but {name} is there already" in said_by(trained, *words, expect=2)
+
+
+def test_only_columns_that_are_kept_enter_the_run_id(trained: Project) -> None:
+    root = RunsRoot(trained.path / "runs")
+    chosen = choose.of_cells([root.find("news_empathy-s1")], root)
+    columns = inputs.Columns(text="reply", context=("post",))
+    before = ids.digest([chosen.fingerprint(), "fp32", {"text": "reply", "context": ["post"]}], 24)
+    assert run_id(chosen, "fp32", columns) == before  # as it was before columns could be kept
+    assert run_id(chosen, "fp32", inputs.Columns(text="reply", context=("post",), keep=("id",))) != before
+
+
+def test_a_pipe_is_read_once(trained: Project) -> None:
+    command = f"{sys.executable} -m empslurm score --cells news_empathy-s1 --format csv <(printf 'text\none\ntwo\n')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=trained.path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert [json.loads(line)["row"] for line in done.stdout.splitlines()] == [1, 2]
 
 
 def test_export_shows_what_a_push_would_send(trained: Project, tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Every input form, its ugly rows, and bounded windows."""
 
+import csv
+import datetime
 import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from empslurm.errors import DataError, UsageError
 from empslurm.scoring import inputs
@@ -129,3 +134,130 @@ def test_windows_are_cut_by_rows_and_by_characters() -> None:
     made = [Row(file="", number=place, text="x" * 10) for place in range(7)]
     assert [len(window) for window in windows(made, 3, 10**6)] == [3, 3, 1]
     assert [len(window) for window in windows(made, 100, 20)] == [2, 2, 2, 1]
+
+
+def test_score_blank_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "one"}\n\n  \n{"text": "two"}\n')
+    assert [(row.number, row.text, row.error) for row in rows(path)] == [(1, "one", ""), (4, "two", "")]
+
+
+def test_a_json_line_may_leave_a_column_out_and_must_not_give_it_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = ['{"id": 1}', '{"id": 2, "text": "two", "post": "p"}', '{"text": "a", "text": "b"}', '{"text": NaN}']
+    path.write_text("\n".join(lines))
+    found = rows(path, Columns(context=("post",)))
+    assert [(row.text, row.context) for row in found] == [("", ()), ("two", ("p",)), ("", ()), ("", ())]
+    assert ["missing" in row.error for row in found] == [True, False, False, True]
+    assert "text twice" in found[2].error
+    with pytest.raises(DataError, match="not other"):
+        rows(path, Columns(context=("other",)))
+
+
+OPEN_QUOTE = ["id,text", '1,"one"', '2,"two is never closed', "3,three", "4,four", "5,five"]
+
+
+def test_score_open_quote(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("\n".join(OPEN_QUOTE) + "\n")
+    with pytest.raises(DataError, match=r"line 3: a quote opens there that is never closed; close it"):
+        rows(tmp_path / "texts.csv")
+    (tmp_path / "texts.tsv").write_text("\n".join(OPEN_QUOTE).replace(",", "\t") + "\n")
+    assert [row.text for row in rows(tmp_path / "texts.tsv")] == [
+        "one",
+        '"two is never closed',
+        "three",
+        "four",
+        "five",
+    ]
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "parquet"])
+def test_a_doubled_column_is_refused_where_it_is_meant(tmp_path: Path, format: inputs.Format) -> None:
+    path = tmp_path / "a"
+    if format == "parquet":
+        arrays = [pa.array(["x"]), pa.array(["y"]), pa.array(["z"])]
+        pq.write_table(pa.Table.from_arrays(arrays, names=["text", "text", "id"]), path)
+    else:
+        path.write_text("text,text,id\nx,y,z\n".replace(",", "," if format == "csv" else "\t"))
+    with pytest.raises(DataError, match="one column text, but has 2"):
+        rows(path, format=format)
+    assert [row.text for row in rows(path, Columns(text="id"), format)] == ["z"]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_csv_may_have_semicolons_or_tabs_where_its_header_says_so(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(mark.join(["id", '"text"']) + "\r\n" + mark.join(["1", '"one, two; three\tfour"']) + "\r\n")
+    assert [(row.number, row.text) for row in rows(path)] == [(1, "one, two; three\tfour")]
+    with pytest.raises(DataError, match="not body"):
+        rows(path, Columns(text="body"))
+
+
+def test_lines_of_a_table_may_end_in_any_way(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text,id\rone,1\rtwo,2\r\n"a\rb",3\n')
+    assert [row.text for row in rows(path)] == ["one", "two", "a\rb"]
+
+
+def test_a_line_that_is_too_long_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_CHARS", 100)
+    path = tmp_path / "a.csv"
+    path.write_text("text,id\n" + "x" * 5_000 + ",1\nnext,2\n")
+    assert [(row.number, row.text, bool(row.error)) for row in rows(path)] == [(1, "", True), (2, "next", False)]
+    path.write_text('text,id\n"' + "x" * 5_000 + '",1\nnext,2\n')
+    with pytest.raises(DataError, match="line 2 is longer"):
+        rows(path)
+
+
+def test_kept_columns_go_with_their_row_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    columns = Columns(keep=("id", "text"))
+    (tmp_path / "a.csv").write_text("id,text\n007,one\n8,\n9\n")
+    assert [dict(row.kept) for row in rows(tmp_path / "a.csv", columns)] == [
+        {"id": "007", "text": "one"},
+        {"id": "8", "text": ""},
+        {"id": None, "text": None},
+    ]
+    (tmp_path / "a.jsonl").write_text('{"id": 7, "text": "one"}\n{"id": [1], "text": 2}\n{"text": "\\ud800"}\n[]\n')
+    assert [dict(row.kept) for row in rows(tmp_path / "a.jsonl", columns)] == [
+        {"id": 7, "text": "one"},
+        {"id": "[1]", "text": 2},
+        {"id": None, "text": "\ufffd"},
+        {"id": None, "text": None},
+    ]
+    day = datetime.date(2026, 1, 2)
+    pq.write_table(pa.table({"id": [day, None], "text": ["one", None]}), tmp_path / "a.parquet")
+    assert [row.kept["id"] for row in rows(tmp_path / "a.parquet", columns)] == ["2026-01-02", None]
+    (tmp_path / "a.txt").write_text("one\n")
+    assert rows(tmp_path / "a.txt", Columns(keep=("text",)))[0].kept == {"text": "one"}
+    for name in ("a.csv", "a.jsonl", "a.parquet", "a.txt"):
+        with pytest.raises(DataError, match=r"not absent"):
+            rows(tmp_path / name, Columns(keep=("absent",)))
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6) | st.sampled_from(
+    ['"', '"a', 'a"b', "a\nb", "a,b;c", "NaN", "null", " a ", ""]
+)
+
+
+def write(path: Path, format: str, table: list[tuple[str, ...]], names: tuple[str, ...]) -> None:
+    """A table in a format, as the usual libraries write it."""
+    if format == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in table))
+    elif format == "parquet":
+        pq.write_table(pa.table({name: [row[at] for row in table] for at, name in enumerate(names)}), path)
+    else:
+        with open(path, "w", newline="") as stream:
+            csv.writer(stream, delimiter="," if format == "csv" else "\t").writerows([names, *table])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=5))
+def test_a_table_gives_the_same_rows_in_every_format(tmp_path: Path, table: list[tuple[str, ...]]) -> None:
+    columns = Columns(context=("post",), keep=("id",))
+    found: dict[str, Any] = {}
+    for format in ("csv", "tsv", "jsonl", "parquet"):
+        path = tmp_path / f"a.{format}"
+        write(path, format, table, ("id", "text", "post"))
+        found[format] = rows(path, columns)
+    assert found["csv"] == found["tsv"] == found["jsonl"] == found["parquet"]
+    assert [row.kept["id"] for row in found["csv"]] == [row[0] for row in table]

@@ -125,3 +125,27 @@ def test_every_form_holds_the_same_columns(tmp_path: Path, chosen: Chosen) -> No
         assert rows[0]["news_empathy:flags"] == "cut"
         assert rows[1]["error"] == "a sentence"
         assert not rows[1]["epitome_er"]
+
+
+def test_kept_columns_have_one_type_and_lose_no_digit(tmp_path: Path) -> None:
+    values: dict[str, list[object]] = {
+        "whole": [1, None],
+        "long": [2**60, 1],
+        "beyond": [2**70, 1],
+        "both": [2**60, 0.5],
+        "truth": [True, 1],
+        "nothing": [None, None],
+    }
+    work = Work(out=tmp_path / "out.parquet", run="run")
+    digest = work.open(iter(ROWS))
+    work.append([{"row": at, **{name: two[at] for name, two in values.items()}} for at in range(2)], digest)
+    work.finish((), tuple(values))
+    table = pq.read_table(work.out)
+    assert {name: table[name].to_pylist() for name in values} == {
+        "whole": [1, None],
+        "long": [2**60, 1],
+        "beyond": [str(2**70), "1"],
+        "both": [str(2**60), "0.5"],
+        "truth": ["true", "1"],
+        "nothing": [None, None],
+    }

@@ -137,6 +137,17 @@ def test_a_frame_has_one_row_per_text(scorer: Scorer) -> None:
     assert frame["error"][4] == "the text must not be empty, but is"
 
 
+def test_columns_are_kept_beside_the_texts(scorer: Scorer) -> None:
+    frame = scorer.frame(["one", "", "three"], keep={"id": np.asarray([7, 8, 9]), "who": ["a", None, "c"]})
+    assert frame["id"].tolist() == [7, 8, 9]
+    assert frame["who"].isna().tolist() == [False, True, False]
+    assert scorer.score(["", "x"], keep={"id": [1, 2]})[0] == {"id": 1, "error": "the text must not be empty, but is"}
+    with pytest.raises(UsageError, match="one id per text, but 2 texts meet 1"):
+        scorer.score(["one", "two"], keep={"id": [1]})
+    with pytest.raises(UsageError, match="but news_empathy is there already"):
+        scorer.score(["one"], keep={"news_empathy": [1]})
+
+
 def test_a_test_score_with_interval_comes_with_every_measure(scorer: Scorer) -> None:
     for name, evidence in scorer.evidence.items():
         assert evidence is not None
