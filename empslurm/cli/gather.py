@@ -90,7 +90,10 @@ def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]
 
 
 def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> int:
-    """Say what there is: for people tables and files, for programs one document. 1 where a result was refused."""
+    """Say what there is: for people tables and files, for programs one document.
+
+    1 where a result was refused, or where a table of results has no baseline to judge any source by.
+    """
     paths = [str(folder / name) for name in written.files]
     out.document(
         {
@@ -112,16 +115,24 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> i
             "files": paths,
         }
     )
+    if not written.judged:  # first: the tables below say less than they seem to
+        _say(written.headline, out)
     for table in written.tables:
         show(table, out)
-    for sentence in written.headline:
-        out.line(sentence)
+    if written.judged:
+        _say(written.headline, out)
     for name, why in written.lacking.items():
         out.line(f"missing: {name}: {why}")
     _show_missing(gathered, out)
     for line in listed(folder, written.files):
         out.line(line)
-    return 1 if any(cell.state == "refused" for cell in gathered.missing) else 0
+    refused = any(cell.state == "refused" for cell in gathered.missing)
+    return 1 if refused or (gathered.origin == "results" and not written.judged) else 0
+
+
+def _say(sentences: Sequence[str], out: Output) -> None:
+    for sentence in sentences:
+        out.line(sentence)
 
 
 def listed(folder: Path, names: Sequence[str]) -> list[str]:
@@ -154,6 +165,9 @@ def _style(entry: Entry) -> str:
 
 
 def _show_missing(gathered: Gathered, out: Output) -> None:
+    if gathered.origin == "results":
+        out.line(f"{sum(len(group.runs) for group in gathered.groups):,} scores, as given")
+        return
     states = dict.fromkeys(cell.state for cell in gathered.missing)
     planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
     out.line(f"{gathered.n_done:,}{planned} cells have a verified result; {len(gathered.missing):,} are missing")

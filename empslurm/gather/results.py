@@ -302,5 +302,5 @@ def settings(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
 
 def _folder(setting: str) -> str:
     """A folder's name that says which setting it is and cannot be that of another, nor of a file of the report."""
-    readable = re.sub(r"[^\w.+-]+", "-", setting).strip("-.")[:40] or "setting"
+    readable = re.sub(r"[^\w+-]+", "-", setting).strip("-")[:40] or "setting"
     return readable if readable == setting else f"{readable}-{ids.digest(setting, 6)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from empslurm import reference
@@ -45,6 +45,11 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
 
 def _n_labels(task: Task | None) -> float:
     return NAN if task is None else float(len(task.labels) or 1)
+
+
+def is_of_the_paper(tasks: Iterable[str]) -> bool:
+    """Whether any of the tasks is one of the paper's 18: only then do its numbers, figures and ratings belong here."""
+    return not {row.task for row in reference.tasks()}.isdisjoint(tasks)
 
 
 def themes() -> Mapping[str, str]:

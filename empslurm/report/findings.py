@@ -12,6 +12,7 @@ from empslurm.report.formats import Entry, Table, flat, number, shown, text, who
 from empslurm.report.significance import CONTROL, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
+from empslurm.report.wording import plain
 from empslurm.tasks import Registry
 
 OUTCOMES = ("improvement", "harm", "no difference", "undecided")
@@ -355,6 +356,8 @@ def limited_table(study: Study) -> Table | None:
 def headline(study: Study) -> tuple[str, ...]:
     """What a group leader reads first: sentences with their numbers."""
     said = []
+    if not study.significance and study.gathered.origin == "results":
+        said.append(_capital(study.lacking.get("baselines", study.lacking["verdicts"])) + ".")
     for one in study.significance:
         tally = counts(one.pairs)
         where = "" if one.fraction == 1.0 else f" with {one.fraction * 100:g} % of the target's data"
@@ -364,14 +367,23 @@ def headline(study: Study) -> tuple[str, ...]:
             f"{tally['undecided']} are undecided."
         )
         said += [sentence for sentence in (power_statement(one), same_cell_statement(one)) if sentence]
-    values = [pair.improvement.percent for one in study.significance if one.fraction == 1.0 for pair in one.pairs]
-    finite = [value for value in values if np.isfinite(value)]
-    if finite:
-        middle, up = float(np.median(finite)), sum(value > 0 for value in finite)
-        said.append(
-            f"The median change is {shown(middle, 1, signed=True)} %; "
-            f"{up} of {len(finite)} pairs are above the baseline."
-        )
+    said += _median(study)
     if study.audit is not None:
         said.append(study.audit.sentence)
-    return tuple(said)
+    return tuple(said if study.of_paper else map(plain, said))
+
+
+def _median(study: Study) -> list[str]:
+    values = [pair.improvement.percent for one in study.significance if one.fraction == 1.0 for pair in one.pairs]
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return []
+    middle, up = float(np.median(finite)), sum(value > 0 for value in finite)
+    where = "above" if all(table.higher_is_better for table in study.tables) else "better than"
+    return [
+        f"The median change is {shown(middle, 1, signed=True)} %; {up} of {len(finite)} pairs are {where} the baseline."
+    ]
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

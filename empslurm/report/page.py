@@ -42,9 +42,15 @@ class Section:
     tables: tuple[Table, ...]
 
 
-def page(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table]) -> str:
-    """The whole document."""
-    body = [_opening(gathered, sections)]
+def page(
+    gathered: Gathered,
+    sections: Sequence[Section],
+    fixed: Sequence[Table],
+    together: Sequence[Table] = (),
+    said: Sequence[str] = (),
+) -> str:
+    """The whole document. `together`, `said`: settings beside one another, as tables and as sentences."""
+    body = [_opening(gathered, sections), _together(together, said)]
     for number, section in enumerate(sections):
         body.append(_group(section, f"g{number}", alone=len(sections) == 1))
     body += [_ratings(fixed), _missing(gathered), _provenance(gathered, sections)]
@@ -93,6 +99,14 @@ def _state(gathered: Gathered, sections: Sequence[Section]) -> list[tuple[str, s
     if len(sections) > 1:
         found.append((f"{len(sections)}", "settings, never mixed"))
     return found
+
+
+def _together(tables: Sequence[Table], said: Sequence[str]) -> str:
+    """Settings beside one another; nothing where there are none."""
+    if not tables:
+        return ""
+    made = [markup.heading(2, "Settings beside one another", id="settings"), *map(markup.paragraph, said)]
+    return "".join([*made, *(markup.sortable(table, table.name, tall=True) for table in tables)])
 
 
 def _group(section: Section, prefix: str, *, alone: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,7 +92,14 @@ def target_results(
     return tuple(results)
 
 
-def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score], grouped: bool) -> TargetResult:
+def compare_with(
+    table: ScoreTable,
+    target: str,
+    base: Score,
+    moved: Mapping[str, Score],
+    covariance: NDArray[np.float64] | None = None,
+) -> Comparison:
+    """Every score of `moved` (by source) against `base`, over their seeds."""
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
@@ -101,9 +108,7 @@ def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score]
         for seed, value in zip(score.seeds, score.values, strict=True):
             scores[row, seeds.index(seed)] = value
             undefined[row, seeds.index(seed)] = np.isnan(value)
-    loaded = load(table, rows)
-    covariance = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped)
-    comparison = compare(
+    return compare(
         TargetScores(
             target=target,
             sources=tuple(moved),
@@ -113,6 +118,13 @@ def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score]
             higher_is_better=table.higher_is_better,
         )
     )
+
+
+def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score], grouped: bool) -> TargetResult:
+    rows = (base, *moved.values())
+    loaded = load(table, rows)
+    covariance = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped)
+    comparison = compare_with(table, target, base, moved, covariance)
     test, tested, tested_seed = (
         (None, (), None) if isinstance(loaded, str) else _paper_test(loaded, tuple(moved), target, grouped)
     )

@@ -20,7 +20,10 @@ from empslurm.report import facts, significance
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity, data_similarity, fused_similarity, square
 from empslurm.report.scores import ScoreTable, score_tables
 from empslurm.report.significance import PairResult, TargetResult, pair_results, target_results
+from empslurm.report.sources import Ranked, ranked, without_baseline
+from empslurm.report.wording import plain_missing
 
+SHOWN_TARGETS = 5
 N_NULL = 99  # permutations of the tasks in the audit: the smallest p is .01
 SEED = 20240  # of splits and permutations: a table does not change from one gather to the next
 
@@ -69,7 +72,13 @@ class Study:
     data_similarity: DataSimilarity | None
     task_similarity: tuple[FusedSimilarity, ...]
     ratings: tuple[Rating, ...]
+    ranked: tuple[Ranked, ...]  # the sources of each target, where no target has a baseline
     lacking: Mapping[str, str]
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether any of its tasks is the paper's: only then do the paper's names and numbers say something."""
+        return facts.is_of_the_paper(self.tasks)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -88,6 +97,7 @@ def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], groupe
         sorted(set(order) - set(gathered.registry.tasks))
     )
     tested = _significance(tables, lacking, grouped)
+    _without_baselines(tables, lacking)
     alike = data_similarity(group.runs, order)
     fused = fused_similarity(group.runs, order)
     if alike is None:
@@ -104,8 +114,33 @@ def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], groupe
         data_similarity=alike,
         task_similarity=fused,
         ratings=tuple(ratings),
-        lacking=lacking,
+        ranked=() if tested else ranked(tables),
+        lacking=lacking if facts.is_of_the_paper(order) else plain_missing(lacking, given=gathered.origin == "results"),
     )
+
+
+BASELINE = "a baseline's row has a blank source, or its target as the source"
+
+
+def _without_baselines(tables: Sequence[ScoreTable], lacking: dict[str, str]) -> None:
+    """Say which targets can have no verdict, and which source may be their baseline under a name."""
+    absent = without_baseline(tables)
+    if not absent:
+        return
+    n_targets = sum(len(table.targets) for table in tables if table.fraction == 1.0)
+    if len(absent) < n_targets:
+        named = ", ".join(absent[:SHOWN_TARGETS]) + (", ..." if len(absent) > SHOWN_TARGETS else "")
+        lacking["baselines"] = f"{len(absent)} of {n_targets} targets have none ({named}), so no verdict either"
+        return
+    everywhere = [source for source in _sources_of_all(tables) if source not in absent]
+    hint = f"; is `{everywhere[0]}` the baseline? then leave its source blank" if len(everywhere) == 1 else ""
+    lacking["baselines"] = f"no target has a baseline, so no source can be said to help or to harm: {BASELINE}{hint}"
+
+
+def _sources_of_all(tables: Sequence[ScoreTable]) -> list[str]:
+    """Sources that stand in the column of every target."""
+    columns = [set(table.columns[target]) for table in tables if table.fraction == 1.0 for target in table.targets]
+    return sorted(set.intersection(*columns)) if columns else []
 
 
 def _significance(tables: Sequence[ScoreTable], lacking: dict[str, str], grouped: bool) -> tuple[Significance, ...]:

@@ -27,6 +27,7 @@ class Summary:
 
     inputs: str  # digest of everything that the files are made from
     headline: tuple[str, ...]
+    judged: bool  # whether any target has both a baseline and a transfer
     lacking: Mapping[str, str]  # what could not be made, and why
     tables: tuple[Table, ...]  # Tables 7 and 8, Figures 6 and 7
     contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption
@@ -83,6 +84,7 @@ def load(folder: Path, inputs: str) -> Summary | None:
         return Summary(
             inputs=inputs,
             headline=tuple(value["headline"]),
+            judged=bool(value["judged"]),
             lacking=dict(value["lacking"]),
             tables=tuple(_table(table) for table in value["tables"]),
             contents=tuple(value["contents"]),

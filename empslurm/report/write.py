@@ -9,7 +9,7 @@ from pathlib import Path
 from empslurm import files
 from empslurm.gather import Gathered, Group, Missing
 from empslurm.reference import Rating
-from empslurm.report import figures, findings, paper
+from empslurm.report import figures, findings, paper, settings, sources
 from empslurm.report import summary as summaries
 from empslurm.report.baselines import baseline_tables
 from empslurm.report.formats import Table, write_forms
@@ -23,10 +23,13 @@ from empslurm.report.tables import (
     table_of_scores,
     to_rows_csv,
 )
+from empslurm.report.wording import plain_table
 
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
-SHOWN = ("baselines", "table7", "table8", "figure6", "figure7")  # on the terminal; the page and the files have all
+# On the terminal; the page and the files have all.
+SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "sources")
+MAX_SHOWN = 3_000  # cells of a table on the terminal
 
 
 def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating]) -> tuple[Table, ...]:
@@ -59,7 +62,10 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
     if given.data_similarity is not None:
         made.append(findings.data_similarity_table(given.data_similarity, registry))
     made += findings.task_similarity_tables(given.task_similarity, registry)
-    return tuple(table for table in made if table is not None)
+    if given.ranked:
+        made.append(sources.sources_table(given.ranked, registry))
+    found = tuple(table for table in made if table is not None)
+    return found if given.of_paper else tuple(map(plain_table, found))
 
 
 def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True) -> Summary:
@@ -73,15 +79,18 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
     sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
-    fixed = tables_of_ratings(gathered, ratings)
+    fixed = tables_of_ratings(gathered, ratings) if any(section.study.of_paper for section in sections) else ()
+    compared = settings.named([section.study for section in sections])
+    together = settings.settings_tables(compared)
     paths = _write_long(gathered, folder)
-    for table in fixed:
+    for table in (*together, *fixed):
         paths += write_table(table, folder)
     for section in sections:
         paths += _write_section(section, folder / section.study.group.name)
     paths += [_write_missing(gathered.missing, folder), folder / REPORT]
-    files.write_text(folder / REPORT, page(gathered, sections, fixed))
-    made = _summary(sections, fixed, inputs, [path.relative_to(folder).as_posix() for path in paths])
+    said = settings.headline(compared)
+    files.write_text(folder / REPORT, page(gathered, sections, fixed, together, said))
+    made = _summary(sections, fixed, together, said, inputs, [path.relative_to(folder).as_posix() for path in paths])
     summaries.save(made, folder)
     return made
 
@@ -91,28 +100,38 @@ def _section(gathered: Gathered, group: Group, ratings: Sequence[Rating], groupe
     return Section(study=done, tables=tables_of_study(done))
 
 
-def _summary(sections: Sequence[Section], fixed: Sequence[Table], inputs: str, paths: Sequence[str]) -> Summary:
+def _summary(
+    sections: Sequence[Section],
+    fixed: Sequence[Table],
+    together: Sequence[Table],
+    said: Sequence[str],
+    inputs: str,
+    paths: Sequence[str],
+) -> Summary:
     def named(section: Section, text: str) -> str:
         return f"{section.study.group.name}: {text}" if section.study.group.name else text
 
     tables = [table for section in sections for table in section.tables]
+    shown = together or [
+        replace(table, title=named(section, table.title))
+        for section in sections
+        for table in section.tables
+        if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
+    ]
     return Summary(
         inputs=inputs,
-        headline=tuple(
-            named(section, sentence) for section in sections for sentence in findings.headline(section.study)
+        headline=(
+            *said,
+            *(named(section, sentence) for section in sections for sentence in findings.headline(section.study)),
         ),
+        judged=any(section.study.significance for section in sections),
         lacking=dict(
             sorted((named(section, name), why) for section in sections for name, why in section.study.lacking.items())
         ),
-        tables=tuple(
-            replace(table, title=named(section, table.title))
-            for section in sections
-            for table in section.tables
-            if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
-        ),
+        tables=tuple(table for table in shown if len(table.rows) * len(table.columns) <= MAX_SHOWN),
         contents=tuple(
             {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
-            for table in (*fixed, *tables)
+            for table in (*together, *fixed, *tables)
         ),
         files=tuple(paths),
         report=REPORT,

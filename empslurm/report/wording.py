@@ -1,0 +1,59 @@
+"""What results are called for a reader who does not know the paper: no numbers of its figures, none of its names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from empslurm.report.formats import Entry, Table
+
+NAMES = (
+    ("The paper's test", "The test on one seed"),
+    ("Paper's test", "Test on one seed"),
+    ("the paper's test", "the test on one seed"),
+    ("paper's test", "test on one seed"),
+)
+ABOUT_THE_PAPER = re.compile(r" ?The paper (prints|gives)[^.]*\.")
+# What may be missing -> what it is called; what is not here belongs to the paper alone.
+MISSING = {
+    "verdicts": "verdicts",
+    "baselines": "baselines",
+    "the paper's test": "the test on one seed",
+    "the seed ceiling": "the seed ceiling",
+    "features": "features",
+    "limited data (Figure 3, bottom)": "limited data",
+    "Figure 2 and Table 6": "importances",
+    "Figure 9": "similarity of the datasets",
+    "Figure 10": "similarity of the task embeddings",
+}
+OF_A_TABLE = ("verdicts", "baselines", "the paper's test")  # what a table of results could have
+
+
+def plain(text: str) -> str:
+    """A sentence without the paper's names."""
+    for name, other in NAMES:
+        text = text.replace(name, other)
+    return ABOUT_THE_PAPER.sub("", text).strip()
+
+
+def plain_table(table: Table) -> Table:
+    """A table without the paper's numbers and names."""
+    return replace(
+        table,
+        number="",
+        title=plain(table.title),
+        caption=plain(table.caption),
+        head=tuple(tuple(plain(name) for name in line) for line in table.head),
+        rows=tuple(tuple(_entry(entry) for entry in row) for row in table.rows),
+    )
+
+
+def _entry(entry: Entry) -> Entry:
+    return replace(entry, text=plain(entry.text)) if "paper" in entry.text else entry
+
+
+def plain_missing(lacking: Mapping[str, str], *, given: bool) -> dict[str, str]:
+    """What could not be made, without what belongs to the paper; `given`: of a table of results."""
+    wanted = OF_A_TABLE if given else tuple(MISSING)
+    return {MISSING[name]: plain(why) for name, why in lacking.items() if name in wanted}
