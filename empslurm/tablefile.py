@@ -351,6 +351,17 @@ def _batches(
         start += batch.num_rows
 
 
+def rows(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a file whose ending says what it is: .csv, .tsv, .jsonl or .parquet. Raises DataError."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return arrow_rows(path, "parquet", wanted, optional)
+    if suffix in (".jsonl", ".ndjson"):
+        return json_rows(read_text(path).split("\n"), path.name, wanted, optional)
+    lines, delimiter = lines_of(read_text(path)), "\t" if suffix == ".tsv" else ","
+    return delimited_rows(lines, path.name, wanted, optional, delimiter=delimiter)
+
+
 def text_of(value: Any) -> str:
     """A cell as text without the blanks around it; "" where it is missing.
 

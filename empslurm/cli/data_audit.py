@@ -136,6 +136,7 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
         out.table(f"{rule} splits: test examples of the target that the source trains on", columns, rows)
         if len(own) > SHOWN:
             out.line(f"... and {len(own) - SHOWN:,} more in overlap.csv")
+    _show_official(found, out)
     tasks = [
         (
             row.task,
@@ -161,3 +162,35 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
     out.table("tasks", ("task", *names), tasks)
     text = f"{n_flagged} of {len(found.overlaps)} pairs are flagged (more than {threshold:.0%} of the test examples)"
     out.line(text, style="yellow" if n_flagged else "")
+
+
+def _show_official(found: Audit, out: Output) -> None:
+    """What the publisher's parts hold of each other; such a split is kept as it is, so a reader must know."""
+    if not found.between:
+        return
+    columns = (
+        "task",
+        "of the part",
+        "examples",
+        "that stand in",
+        "shared groups",
+        "equal",
+        "+context",
+        "near",
+        "+context",
+    )
+    rows = [
+        (
+            row.task,
+            row.later,
+            row.n_later,
+            row.earlier,
+            row.in_shared_groups,
+            row.exact,
+            row.exact_context,
+            row.near,
+            row.near_context,
+        )
+        for row in found.between
+    ]
+    out.table("official parts: what one holds of another", columns, rows)

@@ -15,7 +15,7 @@ from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, LabelUse
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
-from empslurm.tasks.schema import Dataset, Task
+from empslurm.tasks.schema import PARTS, Dataset, Task
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -85,6 +85,7 @@ def tokenise_all(
         tokens = tokenise(table, tokenizer, backbone_digest, job.max_length, root.prepared)
         made[job.task.id] = {
             "n_examples": len(table.ids),
+            "n": {part: int((table.parts == part).sum()) for part in PARTS},
             "n_tokens": int(tokens.starts[-1]),
             "n_truncated": tokens.n_truncated,
             "folder": str(Path(str(getattr(tokens.flat, "filename", ""))).parent),
@@ -114,6 +115,8 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
     """Backbone, parsed data and tokens of everything in the plan whose data is here."""
     from rich.progress import Progress
 
+    from empslurm.tasks.stats import remarks
+
     manifest = plan.manifest
     backbone = fetch(manifest.backbone)
     datasets = [manifest.registry.datasets[name] for name in manifest.data if name not in plan.inputs.missing]
@@ -125,6 +128,7 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
         "backbone": str(backbone),
         "datasets": {name: str(item.folder) for name, item in prepared.items()},
         "tasks": counts,
+        "notes": [text for item in prepared.values() for text in remarks(item)],
         "missing": dict(plan.inputs.missing),
     }
 
@@ -141,10 +145,24 @@ def obtain(datasets: Iterable[Dataset], given: argparse.Namespace, out: Output) 
     return saved
 
 
+def too_small(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the tasks with few test examples cannot show."""
+    from empslurm.tasks.stats import few_examples
+
+    sizes = {task: item["n"]["test"] for task, item in counts.items() if "n" in item}  # notes of older versions: none
+    return [text for task, n_test in sizes.items() if (text := few_examples(task, n_test))]
+
+
 def show(counts: Mapping[str, Mapping[str, Any]], out: Output) -> None:
     """Examples and tokens of each task, for people."""
-    rows = [(task, item["n_examples"], item["n_tokens"], item["n_truncated"]) for task, item in counts.items()]
-    out.table("prepared", ("task", "examples", "tokens", "truncated"), rows)
+    names = ("n_examples", "n_tokens", "n_truncated")
+    rows = [
+        (task, *(item[name] for name in names), *(item.get("n", {}).get(part, "-") for part in PARTS))
+        for task, item in counts.items()
+    ]
+    out.table("prepared", ("task", "examples", "tokens", "truncated", *PARTS), rows)
+    for text in too_small(counts):
+        out.line(f"! {text}", style="yellow")
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -152,10 +170,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), given, out):
         plan, root = common.load_plan(given)  # the ids are no longer provisional
     made = prepare_all(plan, root, given, out)
-    out.document(made)
-    counts = made["tasks"]
+    counts, notes = made["tasks"], made["notes"]
     assert isinstance(counts, dict)
+    assert isinstance(notes, list)
+    out.document({**made, "notes": [*notes, *too_small(counts)]})
     show(counts, out)
-    for problem in plan.inputs.missing.values():
+    for problem in (*notes, *plan.inputs.missing.values()):
         out.line(f"! {problem}", style="yellow")
     return 1 if plan.inputs.missing else 0

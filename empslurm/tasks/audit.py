@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,7 +17,7 @@ from empslurm.errors import DataError
 from empslurm.tasks.near import NEAR_VERSION, THRESHOLD, Neighbours, neighbours, normalise
 from empslurm.tasks.overlap import AUDIT_VERSION, Overlap
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
-from empslurm.tasks.schema import PARTS, Task
+from empslurm.tasks.schema import PARTS, Part, Task
 from empslurm.tasks.splits import split_name
 
 if TYPE_CHECKING:
@@ -63,10 +64,26 @@ class Duplicate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Between:
+    """What one official part of a task holds of another; the counts are of the later part's distinct examples."""
+
+    task: str
+    earlier: Part
+    later: Part
+    n_later: int
+    in_shared_groups: int  # examples of the later part in groups that the earlier one has
+    exact: int  # ... whose text stands in the earlier part
+    exact_context: int  # ... with its context
+    near: int
+    near_context: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """All of it, as it is stored."""
 
     overlaps: tuple[Overlap, ...]
+    between: tuple[Between, ...]  # of tasks whose parts are official
     tasks: tuple[TaskAudit, ...]
     duplicates: tuple[Duplicate, ...]
     n_texts: int  # distinct normalised texts and previous turns
@@ -106,6 +123,7 @@ class _Rows:
     group: NDArray[np.int32]
     targets: NDArray[Any]
     parts: NDArray[np.str_]
+    official: bool
 
     def part(self, name: str) -> NDArray[np.int64]:
         """Rows of a part."""
@@ -152,6 +170,7 @@ def _stored(value: Mapping[str, Any]) -> Audit:
     )
     return Audit(
         overlaps=tuple(Overlap(**row) for row in value["overlaps"]),
+        between=tuple(Between(**row) for row in value.get("between", ())),
         tasks=tuple(TaskAudit(**row) for row in tasks),
         duplicates=tuple(Duplicate(**row) for row in value["duplicates"]),
         **{name: value[name] for name in ("n_texts", "n_near_pairs", "datasets", "length")},
@@ -185,6 +204,7 @@ def _audit(
     overlaps, duplicates = _overlaps(rows, near, progress)
     return Audit(
         overlaps=tuple(overlaps),
+        between=tuple(row for own in rows["family"] if own.official for row in _between(own, near)),
         tasks=tuple(
             _task_audit(family, paper, truncated) for family, paper in zip(rows["family"], rows["paper"], strict=True)
         ),
@@ -213,6 +233,7 @@ def _number(item: Prepared, task: Task, table: TaskTable, texts: _Numbers, group
         group=groups.of([f"{family}/{group}" for group in table.groups]),
         targets=table.targets,
         parts=table.parts,
+        official=bool(item.dataset.official),
     )
 
 
@@ -306,10 +327,10 @@ class _Trained:
     example: Mapping[int, int]  # text -> a training row
 
 
-def _trained(rows: _Rows, near: Neighbours) -> _Trained:
+def _trained(rows: _Rows, near: Neighbours, part: Part = "train") -> _Trained:
     import numpy as np
 
-    train = rows.part("train")
+    train = rows.part(part)
     text, previous, group = rows.text[train], rows.previous[train], rows.group[train]
     texts = np.unique(text)
     with_previous, with_group = np.unique(_joined(text, previous)), np.unique(_joined(text, group))
@@ -345,10 +366,31 @@ def _overlaps(
     return overlaps, duplicates
 
 
-def _pair(rule: SplitRule, trained: _Trained, target: _Rows, near: Neighbours) -> tuple[Overlap, list[Duplicate]]:
+def _between(rows: _Rows, near: Neighbours) -> list[Between]:
+    """What each part holds of the parts before it."""
+    made = []
+    for earlier, later in combinations(PARTS, 2):
+        found, _ = _pair("family", _trained(rows, near, earlier), rows, near, later)
+        counts = {name: getattr(found, name) for name in ("exact", "exact_context", "near", "near_context")}
+        made.append(
+            Between(
+                task=rows.task.id,
+                earlier=earlier,
+                later=later,
+                n_later=found.n_test,
+                in_shared_groups=found.in_shared_groups,
+                **counts,
+            )
+        )
+    return made
+
+
+def _pair(
+    rule: SplitRule, trained: _Trained, target: _Rows, near: Neighbours, part: Part = "test"
+) -> tuple[Overlap, list[Duplicate]]:
     import numpy as np
 
-    test = target.part("test")
+    test = target.part(part)
     text, previous, group = target.text[test], target.previous[test], target.group[test]
     in_shared = np.isin(group, trained.groups)
     exact = np.isin(text, trained.texts)
@@ -366,6 +408,7 @@ def _pair(rule: SplitRule, trained: _Trained, target: _Rows, near: Neighbours) -
     names = (trained.rows.task.id, target.task.id)
     overlap = Overlap(
         splits=rule,
+        official=trained.rows.official or target.official,
         source=names[0],
         target=names[1],
         n_train=trained.n_rows,

@@ -42,6 +42,7 @@ class Overlap:
     near: int
     near_context: int
     near_same_group: int
+    official: bool = False  # one of the two has the publisher's parts, which hold under every rule
 
     @property
     def exact_by_chance(self) -> int:
@@ -58,8 +59,9 @@ def flag(row: Overlap, threshold: float = FLAG_SHARE) -> str:
     """What a reader of a number of this pair must know, or an empty string."""
     if row.share <= threshold:
         return ""
+    rule = "official parts" if row.official else f"{row.splits} splits"
     return (
-        f"{row.source} -> {row.target} ({row.splits} splits) leaks: of {row.n_test:,} test examples "
+        f"{row.source} -> {row.target} ({rule}) leaks: of {row.n_test:,} test examples "
         f"{row.in_shared_groups:,} are in groups that {row.source} trains on, and {row.near_context:,} stand in its "
         f"training part with their context, equal or nearly ({row.exact:,} equal texts in all)"
     )

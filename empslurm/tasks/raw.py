@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -56,17 +56,18 @@ def locate(dataset: Dataset, data_root: Path, cache_root: Path) -> Located:
 
     Raises DataError where a file that is there cannot be read.
     """
-    root = data_root.resolve()
-    folders = _folders(data_root / dataset.id, data_root) if data_root.is_dir() else []
+    root = Path(os.path.realpath(data_root))
+    own = data_root / dataset.id
+    folders = _folders(own, data_root) if _is_folder(data_root) else []
     lacking = ""
     for form in dataset.forms:
-        paths = _find_form(form, data_root / dataset.id, folders, root)
+        paths = _find_form(form, own, folders, root)
         if len(paths) == len(form.files):
             return _judge(dataset, form, paths, data_root, cache_root)
         if paths and not lacking:
             absent = [file.name for file in form.files if file.name not in paths]
             lacking = f"{len(paths)} of {len(form.files)} files are there, {absent[0]} is not; "
-    problem = f"{dataset.id} must be below {data_root}, but is missing: {lacking}{dataset.obtain}"
+    problem = f"{dataset.id} must be below {data_root}, but {_absence(dataset, data_root, folders, root, lacking)}"
     digest = pinned_digest(dataset)
     return Located(state="missing", raw_digest=digest, pinned=digest is not None, problem=problem)
 
@@ -100,12 +101,69 @@ def _find(file: RawFile, folder: Path, own: Path, root: Path) -> Path | None:
 
     A link that leaves the data root is not followed.
     """
-    names = (file.name, Path(file.name).name) if folder == own else (file.name,)
     with contextlib.suppress(OSError):
-        for path in (folder / name for name in names):
+        for path in _candidates(file, folder, own):
             if path.is_file() and path.resolve().is_relative_to(root):
                 return path
     return None
+
+
+def _candidates(file: RawFile, folder: Path, own: Path) -> list[Path]:
+    """Where a file may be in a folder."""
+    return [folder / name for name in ((file.name, Path(file.name).name) if folder == own else (file.name,))]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # below a folder that may not be entered
+        return False
+
+
+def _absence(dataset: Dataset, data_root: Path, folders: Sequence[Path], root: Path, lacking: str) -> str:
+    """What is wrong with the files that a person may see below the data root, else how to obtain them."""
+    own = data_root / dataset.id
+    for folder in (data_root, own):
+        reason = "" if _is_folder(folder) else _refused(folder, data_root, root, "folder")
+        if reason:
+            return reason
+    at_home = _hindrance(dataset, [own], data_root, root)
+    if at_home:
+        return at_home
+    elsewhere = _hindrance(dataset, folders, data_root, root)  # such as another project's file of that name
+    return f"is missing: {lacking}{dataset.obtain}" + (f" (note: {elsewhere})" if elsewhere else "")
+
+
+def _hindrance(dataset: Dataset, folders: Iterable[Path], data_root: Path, root: Path) -> str:
+    """Why a file of the dataset that is in one of the folders is not taken; empty where none is there."""
+    own = data_root / dataset.id
+    wanted = [file for form in dataset.forms for file in form.files]
+    places = (path for folder in folders for file in wanted for path in _candidates(file, folder, own))
+    return next(filter(None, (_refused(path, data_root, root, "file") for path in places)), "")
+
+
+def _refused(path: Path, data_root: Path, root: Path, kind: str) -> str:
+    """What is wrong with a path that must be a file (or folder) inside the data root; empty where nothing is there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}; get access to its folder"
+    link = next((part for part in (path, *path.parents) if part != data_root and _leaves(part, data_root)), None)
+    leads_to = os.path.realpath(path)
+    if not os.path.exists(leads_to):
+        return f"{link or path} is a link to {leads_to}, where nothing is; correct the link, or put the {kind} there"
+    if not Path(leads_to).is_relative_to(root):
+        where = f"{link or path} is a link that leads out of it, to {os.path.realpath(link or path)}"
+        return f"{where}; copy that to where the link is, or name a folder that holds all data with --data"
+    is_kind = os.path.isfile if kind == "file" else os.path.isdir
+    return "" if is_kind(leads_to) else f"{path} must be a {kind}, but is none; move it away and put the {kind} there"
+
+
+def _leaves(path: Path, data_root: Path) -> bool:
+    """Whether a path below the data root is a link."""
+    return path.is_relative_to(data_root) and path.is_symlink()
 
 
 def _judge(dataset: Dataset, form: Form, paths: Mapping[str, Path], data_root: Path, cache_root: Path) -> Located:
@@ -152,7 +210,7 @@ def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
             key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
             sums[name] = known.get(key) or files.sha256_file(path)
         except OSError as error:
-            raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
+            raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access to it") from error
         if key not in known:
             fresh[key] = sums[name]
     if fresh:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("all", *PARTS)
+FEW_TEST = 100  # below it only large effects can be told from chance
 # The paper does not say how it counts. Of whitespace, \w+, words and marks, Penn-like and WordPiece, each cased or not,
 # this rule comes closest to Table 1's vocabularies of the files at hand (0.3 to 9 %).
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -109,6 +111,27 @@ def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
     return {**found, "std": float(np.std(targets, ddof=1)) if len(targets) > 1 else None}
 
 
+def few_examples(task: str, n_test: int) -> str:
+    """What a test part of this size cannot show, an empty string where it is large enough."""
+    if n_test >= FEW_TEST:
+        return ""
+    points = 100 * 1.96 * math.sqrt(0.25 / max(n_test, 1))  # half of a normal 95 % interval, at its widest
+    return (
+        f"{task}: {n_test} test examples can show only large effects: an accuracy is known to within {points:.0f} "
+        "points either way; use more data, or a larger test share (`shares` in a card)"
+    )
+
+
+def remarks(prepared: Prepared) -> list[str]:
+    """What a person must know of prepared data: the note of its form, and the rows that are left out on purpose."""
+    meta = prepared.meta
+    notes = [form.note for form in prepared.dataset.forms if form.name == meta["form"] and form.note]
+    left_out = meta.get("left_out", {})  # older folders have none
+    counts = ", ".join(f"{label} ({n:,})" for label, n in left_out.items())
+    told = f"{prepared.dataset.id}: {sum(left_out.values()):,} rows are left out on purpose by their label: {counts}"
+    return [*notes, *([told] if left_out else [])]
+
+
 def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: DataUse | None = None) -> dict[str, Any]:
     """Everything `data stats` says of a dataset, as JSON values. Raises DataError, StoreError."""
     use = use or DataUse()
@@ -129,6 +152,7 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
             "rows": rows,
         }
     meta = prepared.meta
+    few = [few_examples(name, value["n"]["test"]) for name, value in tasks.items() if "n" in value]
     return {
         "dataset": dataset.id,
         "title": dataset.title,
@@ -137,6 +161,8 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
         "splits": use.splits,
         "leaks": leaks(dataset, use.splits),
         "n_rejects": meta["n_rejects"],
+        "left_out": meta.get("left_out", {}),
+        "notes": [*remarks(prepared), *filter(None, few)],
         "n_groups": meta["split"]["n_groups"],
         "split_digest": meta["split"]["digest"],
         **vars(size(prepared)),
