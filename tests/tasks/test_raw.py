@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,14 @@ def test_links_out_of_the_root_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data" / "part").symlink_to(tmp_path / "outside" / "part")
     (tmp_path / "data" / "kites").symlink_to(tmp_path / "outside")
     assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "missing"
+    data = tmp_path / "data"
+    assert locate(KITES, data, tmp_path / "cache").problem == (
+        f"kites must be below {data}, but {data / 'kites'} is a link that leads out of it, to {tmp_path / 'outside'}; "
+        "copy that to where the link is, or name a folder that holds all data with --data"
+    )
+    (data / "kites").unlink()
+    problem = locate(KITES, data, tmp_path / "cache").problem
+    assert f"is missing: fly one (note: {data / 'part'} is a link that leads out of it" in problem
     upward = replace(KITES, forms=(replace(FORM, files=(RawFile(name="../outside/part/one.csv"),)),))
     assert locate(upward, tmp_path / "data", tmp_path / "cache").state == "missing"
 
@@ -137,3 +146,67 @@ def test_datasets_with_equal_file_names_are_told_apart_by_their_folder(tmp_path:
         (tmp_path / "others" / f"{part}.csv").write_text("of nobody we know")
     (tmp_path / "release").rename(tmp_path / ".hidden")
     assert locate(known["empdial"], tmp_path, tmp_path / "cache").state == "missing"
+
+
+def test_card_symlink_message(tmp_path: Path) -> None:
+    """A link of one file, where `ls` shows it: it is named, with where it leads and what to do."""
+    write(tmp_path / "elsewhere")
+    (tmp_path / "data" / "kites").mkdir(parents=True)
+    write(tmp_path / "data" / "kites")
+    link = tmp_path / "data" / "kites" / "two.csv"
+    link.unlink()
+    link.symlink_to("../../elsewhere/two.csv")
+    found = locate(KITES, tmp_path / "data", tmp_path / "cache")
+    assert found.state == "missing"
+    assert f"{link} is a link that leads out of it, to {tmp_path / 'elsewhere' / 'two.csv'}; copy" in found.problem
+    assert "--data" in found.problem
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    assert locate(KITES, tmp_path / "linked", tmp_path / "cache").state == "missing"  # part/ lacks: no link is at fault
+    (tmp_path / "elsewhere").rename(tmp_path / "part")
+    assert locate(KITES, tmp_path, tmp_path / "cache").state == "found"  # a link is in nobody's way where files are
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda at: (at / "kites").symlink_to("nowhere"), "kites is a link to {root}/nowhere, where nothing is"),
+        (lambda at: (at / "kites").write_text("x"), "kites must be a folder, but is none"),
+        (lambda at: (at / "kites" / "one.csv").mkdir(parents=True), "one.csv must be a file, but is none"),
+        (lambda at: link(at / "kites" / "one.csv", "gone.csv"), "is a link to {root}/kites/gone.csv, where nothing is"),
+        (lambda at: link(at / "kites" / "one.csv", "one.csv"), "one.csv is a link to"),
+        (lambda at: link(at / "part", "/"), "is missing: fly one"),
+    ],
+)
+def test_what_stands_in_a_files_place_is_named(tmp_path: Path, make, words: str) -> None:
+    (tmp_path / "data").mkdir()
+    make(tmp_path / "data")
+    found = locate(KITES, tmp_path / "data", tmp_path / "cache")
+    assert found.state == "missing"
+    assert words.format(root=tmp_path / "data") in found.problem
+
+
+def link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def test_a_data_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("scratch")
+    assert "data is a link to" in locate(KITES, tmp_path / "data", tmp_path / "cache").problem
+    (tmp_path / "file").write_text("x")
+    assert "file must be a folder, but is none" in locate(KITES, tmp_path / "file", tmp_path / "cache").problem
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "kites")
+    honest = os.lstat
+
+    def refuse(path, *_, **__):
+        if Path(path).name == "one.csv":
+            raise PermissionError(13, "Permission denied")
+        return honest(path)
+
+    monkeypatch.setattr(Path, "is_file", lambda path: bool(refuse(path)))
+    monkeypatch.setattr(raw.os, "lstat", refuse)
+    problem = locate(KITES, tmp_path, tmp_path / "cache").problem
+    assert "one.csv cannot be looked at: Permission denied; get access to its folder" in problem
