@@ -1,0 +1,172 @@
+"""Figures look alike on every machine, whatever its user set for matplotlib, and no name or size breaks them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from empslurm.report import figures
+from empslurm.report.formats import Table, flat, number, text
+from tests.project import ROOT
+
+# Draws a figure from nothing, as `gather` does, and says where matplotlib's settings stand after it.
+DRAW = """
+import pathlib, sys
+from tests.report.test_figures import grid
+from empslurm.report import figures
+figures.save(figures.draw(grid(2, 2)), pathlib.Path(sys.argv[1]), 'drawn')
+"""
+
+
+def grid(n_rows: int, n_columns: int, name: str = "figure7", row: str = "row", column: str = "column") -> Table:
+    """A table of improvements."""
+    values = [[(at - place) / 7 for place in range(n_columns)] for at in range(n_rows)]
+    return flat(
+        name=name,
+        title="Percent improvement",
+        caption="",
+        columns={"source": "source", **{str(place): f"{column} {place}" for place in range(n_columns)}},
+        rows=[
+            (text(f"{row} {at}"), *(number(value, 1, signed=True) for value in line)) for at, line in enumerate(values)
+        ],
+    )
+
+
+def drawn(folder: Path, **variables: str) -> bytes:
+    """The SVG that a fresh process draws under these variables, saying nothing."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MPL")}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return (folder / "drawn.svg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The figure of a user who set nothing."""
+    return drawn(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_gather_mplbackend(tmp_path: Path, plain: bytes, backend: str) -> None:
+    assert drawn(tmp_path, MPLBACKEND=backend) == plain
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"text.usetex: True\n",
+        b"font.size: 30\nfont.family: serif\nfigure.dpi: 7\nsvg.fonttype: path\n",
+        b"\xff\xfe: no",
+    ],
+    ids=["usetex", "style", "damaged"],
+)
+@pytest.mark.parametrize("where", ["MATPLOTLIBRC", "MPLCONFIGDIR", "here"])
+def test_gather_matplotlibrc(tmp_path: Path, plain: bytes, where: str, lines: bytes) -> None:
+    folder = tmp_path if where == "here" else tmp_path / "rc"
+    folder.mkdir(exist_ok=True)
+    (folder / "matplotlibrc").write_bytes(lines)
+    assert drawn(tmp_path, **({} if where == "here" else {where: str(folder)})) == plain
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"MPLCONFIGDIR": "/proc/no/such"}, {"HOME": "/proc/none"}, {"PYTHONWARNINGS": "error"}],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_a_folder_of_settings_that_cannot_be_written(tmp_path: Path, plain: bytes, variables: dict[str, str]) -> None:
+    assert drawn(tmp_path, **variables) == plain
+
+
+def test_a_program_that_draws_for_itself_keeps_its_settings(tmp_path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 31.0, "text.usetex": True}):
+        figures.save(figures.draw(grid(2, 2)), tmp_path, "drawn")
+        assert matplotlib.rcParams["font.size"] == 31.0
+        assert matplotlib.rcParams["text.usetex"]
+    assert (tmp_path / "drawn.png").stat().st_size > 1_000
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "感情" * 9, "a $b$ c_d %", "bad $\\frac$ {", "a\x07\x1bb\nc", "\udcff"])
+def test_gather_glyphs_and_long_names(tmp_path: Path, name: str) -> None:
+    """pytest turns warnings into errors: axes that collapse, or letters that are missing, would be one."""
+    table = grid(2, 2, row=name, column=name)
+    figure = figures.draw(table)
+    svg, png = figures.save(figure, tmp_path, "drawn")
+    (axes,) = figure.axes[:1]
+    assert min(axes.get_window_extent().width, axes.get_window_extent().height) > 50
+    labels = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    assert len(labels) == 4
+    assert all(len(label) <= figures.LETTERS for label in labels)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", svg.read_text())
+    assert png.stat().st_size > 1_000
+    assert max(figure.get_size_inches()) < 10
+
+
+def test_a_long_name_keeps_both_its_ends() -> None:
+    figure = figures.draw(grid(1, 1, row="from " + "x" * 99 + " here"))
+    (label,) = figure.axes[0].get_yticklabels()
+    assert re.fullmatch(r"from x+…x+ here 0", label.get_text())
+
+
+def test_letters_that_no_font_has_stay_text_in_the_svg_and_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "_fonts_for", lambda letters: {})
+    table = grid(1, 2, column="感")
+    svg, _ = figures.save(figures.draw(table), tmp_path, "drawn")
+    assert "感 0" in svg.read_text()
+    assert figures.note(table) == (
+        "no font of this machine has some letters of figure7 (such as 感): its PNG shows boxes for them, its SVG keeps "
+        "them as text"
+    )
+    assert figures.note(grid(1, 2)) == ""
+
+
+def test_a_font_that_has_the_letters_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alphabet of the usual font is staged to lack `c`; another one that is there has it."""
+    known = figures._letters_of
+    monkeypatch.setattr(
+        figures, "_letters_of", lambda path: known(path) - ({"c"} if path.endswith("DejaVuSans.ttf") else set())
+    )
+    table = grid(1, 1)
+    figure = figures.draw(table)
+    families = figure.axes[0].get_xticklabels()[0].get_fontfamily()
+    assert families[0] == figures.FONT
+    assert len(families) == 2
+    assert figures.note(table) == ""
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(figures.MOST + 1, 3), (3, figures.MOST + 1), (300, 300)])
+@pytest.mark.parametrize("name", ["figure6", "figure7", "figure9", "figure10", "figure8"])
+def test_a_table_too_large_to_be_read_is_not_drawn(name: str, shape: tuple[int, int]) -> None:
+    table = grid(*shape, name=name)
+    assert figures.draw(table) is None
+    assert figures.why_not(table).startswith(f"a figure must have at most {figures.MOST} rows and columns")
+    assert f"{name}.csv has its numbers" in figures.why_not(table)
+    assert figures.note(table) == ""
+
+
+def test_the_papers_size_is_drawn_and_a_table_without_a_figure_needs_no_reason() -> None:
+    figure = figures.draw(grid(18, 18))
+    assert tuple(figure.get_size_inches()) == pytest.approx((2.6 + 0.52 * 18, 1.9 + 0.34 * 18))
+    assert figures.why_not(grid(18, 18)) == ""
+    table = grid(300, 3, name="baselines")
+    assert (figures.draw(table), figures.why_not(table), figures.note(table)) == (None, "", "")
