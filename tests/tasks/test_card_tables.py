@@ -446,8 +446,8 @@ def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
     assert made.meta["left_out"] == {"Other": 10, "unclear": 10}
     assert made.dataset.tasks[0].labels == ("up", "down")
     assert "Other, unclear are left out on purpose" in made.dataset.forms[0].note
+    rows = [{**row, "mood": "Other"} for row in rows]
     with pytest.raises(DataError, match="gives none and 0 bad rows and 40 left out by their label"):
-        rows = [{**row, "mood": "Other"} for row in rows]
         read(tmp_path, format, rows, more="leave_out: [Other, unclear]\n")
 
 

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from empslurm import ids
 from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import TASK_ORDER, registry
+from empslurm.tasks.card_rows import READING
 from empslurm.tasks.prepare import load_task, prepare, rejects
-from empslurm.tasks.raw import locate
+from empslurm.tasks.raw import forms_digest, locate
+from empslurm.tasks.splits import split_name
 
 CARD = """\
 id: kite_mood
@@ -243,7 +246,72 @@ def test_a_folder_of_cards_and_two_with_one_id(tmp_path: Path) -> None:
 
 
 def test_a_card_of_a_known_family_inherits_its_split(tmp_path: Path) -> None:
-    from empslurm.tasks.splits import split_name
-
     known = registry((write(tmp_path, CARD + "family: dialogue\n"),)).datasets
     assert split_name(known["kite_mood"], "family") == split_name(known["empdial"], "family")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "digest"),
+    [
+        (CARD, "card-1ef7ff40e7f3", "bbf26475403db73a8eacd554b37fa22139d6795a2b8ddba1fe422506448f70f9"),
+        (
+            REGRESSION.replace("context: before, ", "context: [before, earlier], ").replace("csv", "jsonl"),
+            "card-c91f5538f380",
+            "7bf443b62e073af81d857ea17b55761c73361960e0009be8e4b6c1193d75113c",
+        ),
+        (
+            CARD.replace("csv", "parquet").replace(", id: row, group: thread", "") + "hub: {name: ./kites}\n",
+            "card-77e040e02035",
+            "182504581d78444502d17670417f307698dafc978f17c295eefee3d11d30bee4",
+        ),
+    ],
+)
+def test_no_id_of_an_older_card_moves(tmp_path: Path, text: str, name: str, digest: str) -> None:
+    """Golden: computed before cards knew parts, names of labels, what is left out, delimiters and shares."""
+    dataset = registry((write(tmp_path, text),)).datasets["kite_mood"]
+    form = dataset.forms[0]
+    assert form.name == name
+    assert forms_digest(form, {file.name: "0" * 64 for file in form.files}) == digest
+    assert split_name(dataset, "family") == "family-1-0"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        CARD.replace("labels: [up, down]", "labels: {up: up, down: down}"),
+        CARD.replace("labels: [up, down]", "labels: {down: up, up: down}"),
+        CARD.replace("group: thread", "group: thread, part: split"),
+        CARD.replace("file: kites.csv", "file: {train: kites.csv, test: others.csv}"),
+        CARD.replace("file: kites.csv", "file: {test: kites.csv, train: others.csv}"),
+        CARD + "leave_out: [sideways]\n",
+        CARD + "delimiter: ';'\n",
+        CARD + "delimiter: ';'\ndecimal: ','\n",
+    ],
+)
+def test_what_is_given_beyond_an_older_card_moves_its_id(tmp_path: Path, changed: str) -> None:
+    names = {registry((write(tmp_path, text),)).datasets["kite_mood"].forms[0].name for text in (CARD, changed)}
+    assert len(names) == 2
+
+
+def test_the_order_of_named_labels_is_their_index_and_part_of_the_id(tmp_path: Path) -> None:
+    digests = {}
+    for labels in ("{0: up, 1: down}", "{1: down, 0: up}"):
+        dataset = registry((write(tmp_path, CARD.replace("[up, down]", labels)),)).datasets["kite_mood"]
+        digests[dataset.tasks[0].labels] = dataset.forms[0].name
+    assert set(digests) == {("up", "down"), ("down", "up")}
+    assert len(set(digests.values())) == 2
+
+
+def test_what_an_older_reader_prepared_is_not_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same table may be read differently now; no id moves."""
+    write(tmp_path / "data", "row,thread,before,said,mood\n1,t,x,y,up\n", "kites.csv")
+    folders, digests = set(), set()
+    for reading in (READING, READING + 1):
+        monkeypatch.setattr("empslurm.tasks.cards.READING", reading)
+        dataset = registry((write(tmp_path, CARD),)).datasets["kite_mood"]
+        folders.add(prepare(dataset, tmp_path / "data", tmp_path / "cache").folder)
+        digests.add(locate(dataset, tmp_path / "data", tmp_path / "cache").raw_digest)
+    (digest,) = digests
+    assert len(folders) == 2
+    older = ids.digest([2, digest, 1, 0], 12)  # the key as it was before readers of cards had a version
+    assert f"kite_mood-{older}" not in {folder.name for folder in folders}

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empslurm import files
+from empslurm import files, ids
 from empslurm.config import DataUse
 from empslurm.errors import DataError, StoreError
 from empslurm.tasks import prepare as module
 from empslurm.tasks.prepare import Prepared, load_task, prepare, rejects
-from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
+from empslurm.tasks.schema import Dataset, Example, Form, LeftOut, RawFile, Reject, Task
 from empslurm.tasks.splits import part_of
 
 MOOD = Task(
@@ -82,6 +82,7 @@ def test_a_second_call_reads_no_raw_file(tmp_path: Path, data: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")] == []
     assert (first.meta["n_examples"], first.meta["n_rejects"]) == (50, 1)
     assert rejects(first) == [Reject(file="kites.csv", row=51, reason="has an empty text")]
+    assert first.folder.name == f"kites-{ids.digest([2, first.meta['raw_digest'], 1, 0], 12)}"  # moves with no card
     split = json.loads((first.folder / "split.json").read_text())
     assert split == {f"g{group}": part_of(f"g{group}", 0) for group in range(10)}
 
@@ -148,6 +149,24 @@ def test_too_many_bad_rows(tmp_path: Path, data: Path, n_bad: int, partial: bool
             prepare(dataset, data, tmp_path / "cache")
     else:
         assert prepare(dataset, data, tmp_path / "cache").meta["n_rejects"] == n_bad
+
+
+def test_each_reason_of_bad_rows_is_told_once(tmp_path: Path, data: Path) -> None:
+    def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
+        yield from (Reject(file="kites.csv", row=row, reason=f"is bad {row % 7}") for row in range(1, 50))
+
+    with pytest.raises(DataError, match=r"row 1: is bad 1; kites\.csv row 2: is bad 2") as caught:
+        prepare(with_form(read=read), data, tmp_path / "cache")
+    assert "row 5: is bad 5; is it the right file?" in str(caught.value)
+
+
+def test_rows_left_out_are_no_bad_rows(tmp_path: Path, data: Path) -> None:
+    def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject | LeftOut]:
+        yield from rows(paths)
+        yield from (LeftOut(file="kites.csv", row=row, label="Other") for row in range(500))
+
+    meta = prepare(with_form(read=read), data, tmp_path / "cache").meta
+    assert (meta["n_examples"], meta["n_rejects"], meta["left_out"]) == (50, 1, {"Other": 500})
 
 
 def test_no_examples_and_repeated_ids(tmp_path: Path, data: Path) -> None:

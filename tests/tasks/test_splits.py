@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from empslurm.tasks import registry
-from empslurm.tasks.schema import PARTS
+from empslurm.tasks.schema import PARTS, Example, Part, Shares
 from empslurm.tasks.splits import (
     SALTS,
     balance_columns,
     best_salt,
+    ends_of,
     imbalance,
     leaks,
+    official_parts,
     paper_parts,
     part_of,
     split_name,
@@ -106,3 +108,31 @@ def test_the_best_salt_beats_the_others_on_all_datasets_at_once() -> None:
 
 def test_ungrouped_datasets_do_not_leak() -> None:
     assert leaks(replace(KNOWN["epitome"], grouped=False), "paper") == ""
+
+
+def test_shares_are_part_of_the_splits_name_only_where_they_are_given() -> None:
+    hope = KNOWN["hope"]
+    assert split_name(hope, "family") == "family-1-0"
+    wide = replace(hope, shares=Shares(validation=0.05, test=0.25))
+    assert split_name(wide, "family") == "family-1-0-0.05-0.25"
+    assert ends_of(hope) == (0.8, 0.9)
+    assert ends_of(wide) == pytest.approx((0.7, 0.75))
+    ids = [f"row{number}" for number in range(1000)]
+    assert Counter(paper_parts(wide, "hope", ids)) == {("train",): 700, ("validation",): 50, ("test",): 250}
+
+
+def test_official_parts_are_kept_and_a_ninth_of_train_is_drawn_where_none_is_validation() -> None:
+    def example(number: int, part: Part) -> Example:
+        group = f"g{number // 2}"
+        return Example(id=f"{part}-{number}", group=group, context=(), text="kite", labels={}, part=part)
+
+    rows = [example(number, "train") for number in range(1800)] + [example(number, "test") for number in range(100)]
+    parts = official_parts(rows, 0)
+    assert parts[1800:] == ["test"] * 100
+    assert Counter(parts[:1800])["validation"] == pytest.approx(200, abs=50)
+    assert len({(row.group, part) for row, part in zip(rows[:1800], parts, strict=False)}) == 900
+    given = [*rows, example(0, "validation")]
+    assert official_parts(given, 0) == [row.part for row in given]
+    hope = replace(KNOWN["hope"], official=("train", "test"))
+    assert {split_name(hope, "family"), split_name(hope, "paper")} == {"official-1-0"}
+    assert leaks(replace(hope, grouped=True), "paper") == ""
