@@ -9,7 +9,7 @@ from typing import Any
 
 from empslurm.backbones import is_local
 from empslurm.config import ADAPTER_DEFAULTS, Adapter, Backbone, DataUse, Embed, Search, Training, stack_problem
-from empslurm.errors import EmpslurmError, ManifestError
+from empslurm.errors import ManifestError
 from empslurm.forms import EmbedForm, SearchForm
 from empslurm.presets import FOLDER, PRESETS, Preset, frozen_path, load_preset
 from empslurm.selection import lay_over, readable
@@ -60,12 +60,16 @@ def _is_there(path: Path) -> bool:
 
 
 def find_registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
-    """The built-in tasks and those of the cards; without the cards where one is wrong, to find other problems too."""
+    """The built-in tasks and those of the cards. A card that is wrong ends the reading with all that is wrong so far.
+
+    What follows would speak of its tasks as unknown.
+    """
     try:
         return registry(cards)
-    except EmpslurmError as error:
-        reader.adopt("cards", error.problems if isinstance(error, ManifestError) else [str(error)])
-        return registry(())
+    except ManifestError as error:
+        reader.adopt("cards", error.problems)
+        reader.finish()
+        raise
 
 
 def resolve_backbone(reader: Reader, given: str | Backbone, manifest: Path, place: str) -> Backbone:

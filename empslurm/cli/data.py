@@ -9,9 +9,9 @@ from typing import Any
 
 from empslurm.cli import data_audit, data_fetch, data_prepare, data_stats
 from empslurm.cli.output import Output
-from empslurm.errors import UsageError
+from empslurm.errors import DataError, ManifestError, UsageError
 from empslurm.store import RunsRoot
-from empslurm.tasks import Registry, registry
+from empslurm.tasks import Registry, Survey, survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 
@@ -53,34 +53,43 @@ def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     return [dataset for name, dataset in known.datasets.items() if name in names]
 
 
-def _status(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
-    root = RunsRoot(given.runs)
-    found: list[dict[str, Any]] = []
-    for dataset in datasets:
-        located = locate(dataset, given.data, root.prepared)
-        found.append(
-            {
-                "dataset": dataset.id,
-                "state": located.state,
-                "form": located.form.name if located.form else None,
-                "files": {name: str(path) for name, path in located.paths.items()},
-                "digest": located.raw_digest,
-                "problem": located.problem,
-                "obtain": dataset.obtain,
-                "licence": dataset.licence,
-                "citation": dataset.citation,
-                "tasks": [task.id for task in dataset.tasks],
-            }
-        )
-    out.document({"data_root": str(given.data), "datasets": found})
-    rows = [(item["dataset"], item["state"], item["form"], item["licence"]) for item in found]
+def _status(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], found: Survey) -> int:
+    items = [_status_of(dataset, given) for dataset in datasets]
+    out.document({"data_root": str(given.data), "datasets": items, "refused": found.refused})
+    rows = [(item["dataset"], item["state"], item["form"], item["licence"]) for item in items]
+    rows += [(Path(card).name, "refused", None, None) for card in found.refused]
     out.table(f"data in {given.data}", ("dataset", "state", "form", "licence"), rows)
-    for item in found:
+    for item in items:
         if item["state"] == "missing":
-            out.line(f"{item['dataset']}: {item['obtain']}")
+            out.line(item["problem"])
         elif item["problem"]:
             out.line(f"! {item['problem']}", style="yellow")
-    return 0
+    data_stats.tell_refused(found.refused, out)
+    return 1 if found.refused or any(item["state"] == "unreadable" for item in items) else 0
+
+
+def _status_of(dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
+    """What is known of a dataset here, as a program reads it."""
+    try:
+        located = locate(dataset, given.data, RunsRoot(given.runs).prepared)
+    except DataError as error:  # the others can still be told
+        here: dict[str, Any] = {"state": "unreadable", "form": None, "files": {}, "digest": None, "problem": str(error)}
+    else:
+        here = {
+            "state": located.state,
+            "form": located.form.name if located.form else None,
+            "files": {name: str(path) for name, path in located.paths.items()},
+            "digest": located.raw_digest,
+            "problem": located.problem,
+        }
+    return {
+        "dataset": dataset.id,
+        **here,
+        "obtain": dataset.obtain,
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "tasks": [task.id for task in dataset.tasks],
+    }
 
 
 def _sample(given: argparse.Namespace, out: Output) -> int:
@@ -95,11 +104,15 @@ def _sample(given: argparse.Namespace, out: Output) -> int:
 def run(given: argparse.Namespace, out: Output) -> int:
     if given.action == "sample":
         return _sample(given, out)
-    known = registry(given.cards)
-    datasets = chosen(given.datasets, known)
+    found = survey(given.cards)
+    problems = [problem for problems in found.refused.values() for problem in problems]
+    listing = given.action in ("status", "stats")  # these show a wrong card beside the others
+    if problems and (not listing or not set(given.datasets) <= set(found.known.datasets)):
+        raise ManifestError(problems)
+    datasets = chosen(given.datasets, found.known)
     if given.action == "status":
-        return _status(given, out, datasets)
+        return _status(given, out, datasets, found)
     if given.action == "stats":
-        return data_stats.run(given, out, datasets, known)
+        return data_stats.run(given, out, datasets, found)
     verb = {"audit": data_audit.run, "fetch": data_fetch.run, "prepare": data_prepare.run}[given.action]
     return verb(given, out, datasets)

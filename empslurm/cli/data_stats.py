@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,7 +12,7 @@ from empslurm.cli.output import Output
 from empslurm.config import DataUse, SplitRule
 from empslurm.errors import DataError
 from empslurm.store import RunsRoot
-from empslurm.tasks import Registry
+from empslurm.tasks import Survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 
@@ -41,55 +41,74 @@ def _measure(
         bar = progress.add_task("counting", total=len(datasets))
         for dataset in datasets:
             progress.update(bar, description=f"counting {dataset.id}")
-            found = locate(dataset, given.data, root.prepared)
-            if found.state == "missing":
-                missing[dataset.id] = found.problem
-            else:
-                try:
+            try:
+                found = locate(dataset, given.data, root.prepared)
+                if found.state == "missing":
+                    missing[dataset.id] = found.problem
+                else:
                     stats[dataset.id] = dataset_stats(dataset, given.data, root.prepared, use)
-                except DataError as error:  # the others can still be counted
-                    broken[dataset.id] = str(error)
+            except DataError as error:  # the others can still be counted
+                broken[dataset.id] = str(error)
             progress.advance(bar)
     return stats, missing, broken
 
 
-def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], known: Registry) -> int:
+def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], found: Survey) -> int:
     from empslurm.report.datasets import compare, summary, write
 
     stats, missing, broken = _measure(datasets, given, out)
     ids = {name for dataset in datasets for name in (dataset.id, *(task.id for task in dataset.tasks))}
     rows = [row for row in compare(stats) if row.name in ids]
-    written = write(rows, known, given.out or RunsRoot(given.runs).gathered / "data")
+    written = write(rows, found.known, given.out or RunsRoot(given.runs).gathered / "data")
     out.document(
         {
             "splits": given.splits,
             "datasets": stats,
             "missing": missing,
             "broken": broken,
+            "refused": found.refused,
             "compared": [{**asdict(row), "difference": row.difference} for row in rows],
             "summary": summary(rows),
             "files": [str(path) for path in written],
         }
     )
     if not out.json:
-        _show(stats, rows, out)
+        cards = [Path(card).name for card in found.refused]
+        _show(
+            stats, rows, [*((name, "cannot be read") for name in broken), *((name, "refused") for name in cards)], out
+        )
         out.line(f"tables are in {written[0].parent}")
     for problem in missing.values():
         out.line(f"missing: {problem}")
     for problem in broken.values():
         out.say(f"empslurm: {problem}", style="red")
-    return 1 if broken else 0
+    tell_refused(found.refused, out)
+    return 1 if broken or found.refused else 0
 
 
-def _show(stats: dict[str, dict[str, Any]], rows: Sequence[Compared], out: Output) -> None:
+def tell_refused(refused: Mapping[str, Sequence[str]], out: Output) -> None:
+    """Why cards are not taken."""
+    for card, problems in refused.items():
+        for problem in problems:
+            out.say(f"refused: {problem}" if card in problem else f"refused: {card}: {problem}", style="red")
+
+
+def _show(
+    stats: dict[str, dict[str, Any]], rows: Sequence[Compared], uncounted: Sequence[tuple[str, str]], out: Output
+) -> None:
+    """uncounted: datasets and cards with their state."""
     from empslurm.report.datasets import differences, summary
 
     columns = ("dataset", "examples", "vocabulary", "tokens", "with previous turn", "groups", "rejected rows", "state")
     names = ("title", "n_examples", "n_vocabulary", "n_tokens", "n_tokens_previous", "n_groups", "n_rejects", "state")
-    out.table("sizes", columns, [[one[name] for name in names] for one in stats.values()])
+    counted = [[one[name] for name in names] for one in stats.values()]
+    out.table("sizes", columns, counted + [[name, *[None] * (len(names) - 2), state] for name, state in uncounted])
     for one in stats.values():
         for task, value in one["tasks"].items():
-            out.table(task, ("", *value["columns"]), value["rows"])
+            if "problem" in value:
+                out.line(f"! {task}: {value['problem']}", style="yellow")
+            else:
+                out.table(task, ("", *value["columns"]), value["rows"])
     counts = summary(rows)
     kinds = sorted({kind for table in counts.values() for kind in table})
     lines = [(f"Table {table}", *(found.get(kind, 0) for kind in kinds)) for table, found in counts.items()]

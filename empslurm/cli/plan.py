@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from empslurm import files
@@ -13,14 +15,18 @@ from empslurm.cells import TRAINED, Cell
 from empslurm.cli import advice, common
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_DEFAULTS
+from empslurm.errors import DataError, StoreError
 from empslurm.launch import cost
 from empslurm.plan import Decision, Plan, counts, decide, packs
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
+from empslurm.tasks import DATASETS
 from empslurm.tasks.overlap import verdicts
+from empslurm.tasks.raw import locate
 from empslurm.tasks.splits import leaks
 
 DEFAULT_FACTOR: int = ADAPTER_DEFAULTS["seq_bn"]["reduction_factor"]
+MAX_JUDGED_BYTES = 2**21  # of the cards' tables that a plan reads; `prepare` and `data stats` read all of them
 SHOWN = 40  # decisions printed for people without --all
 
 
@@ -45,6 +51,29 @@ def warnings(plan: Plan) -> list[str]:
         found.append(
             f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
         )
+    return found
+
+
+def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
+    """Why `prepare` will refuse tables of cards, as far as they are here and small. Writes nothing."""
+    built_in = {dataset.id for dataset in DATASETS}
+    found, left = [], MAX_JUDGED_BYTES
+    for name in plan.manifest.data:
+        if name in built_in or name in plan.inputs.missing:
+            continue
+        dataset = plan.manifest.registry.datasets[name]
+        left -= sum(path.stat().st_size for path in locate(dataset, data_root, root.prepared).paths.values())
+        if left < 0:
+            break
+        from empslurm.tasks.prepare import prepare
+
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                prepare(dataset, data_root, Path(folder))
+        except DataError as error:
+            found.append(f"card {name}: {error}")
+        except (OSError, StoreError):  # no room for a judgement
+            break
     return found
 
 
@@ -124,7 +153,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
     n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
-    told = warnings(plan)
+    told = [*warnings(plan), *refused_tables(plan, given.data, root)]
     if profile is not None:
         open_cells = [decision.cell for decision in decisions if decision.action != "reuse"]  # data may come later
         told += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))

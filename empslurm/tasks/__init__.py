@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.tasks import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.schema import Dataset, Task
 
@@ -56,15 +57,49 @@ class Registry:
         return self.datasets[self.tasks[task].dataset]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A registry with the cards that are sound, and the problems of the others by file."""
+
+    known: Registry
+    refused: Mapping[str, tuple[str, ...]]
+
+
 def registry(cards: Sequence[Path] = ()) -> Registry:
     """The built-in datasets and those of YAML cards (files, or folders of them). Raises ManifestError."""
+    found = survey(cards)
+    if found.refused:
+        raise ManifestError([problem for problems in found.refused.values() for problem in problems])
+    return found.known
+
+
+def survey(cards: Sequence[Path] = ()) -> Survey:
+    """As `registry`, but a card that is wrong stands in nobody's way."""
     datasets = {dataset.id: dataset for dataset in DATASETS}
     declared = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
     tasks = {id: declared[id] for id in TASK_ORDER}
-    if cards:
-        from empslurm.tasks.cards import read_cards  # reading YAML is for those who have cards
+    refused: dict[str, tuple[str, ...]] = {}
+    for card in cards:
+        for file in _card_files(card):
+            try:
+                made = _read(file, {*datasets, *tasks})
+            except EmpslurmError as error:
+                refused[str(file)] = error.problems if isinstance(error, ManifestError) else (str(error),)
+                continue
+            datasets |= {dataset.id: dataset for dataset in made}
+            tasks |= {task.id: task for dataset in made for task in dataset.tasks}
+    return Survey(known=Registry(datasets=datasets, tasks=tasks), refused=refused)
 
-        for dataset in read_cards(cards, taken={*datasets, *tasks}):
-            datasets[dataset.id] = dataset
-            tasks.update((task.id, task) for task in dataset.tasks)
-    return Registry(datasets=datasets, tasks=tasks)
+
+def _card_files(path: Path) -> list[Path]:
+    """A card, or those of a folder; the folder itself where it holds none, which is a problem to tell."""
+    return (sorted(path.glob("*.yaml")) or [path]) if path.is_dir() else [path]
+
+
+def _read(file: Path, taken: Collection[str]) -> list[Dataset]:
+    """The datasets of one card. Raises ManifestError."""
+    from empslurm.tasks.cards import read_cards  # reading YAML is for those who have cards
+
+    if file.is_dir():
+        raise ManifestError([f"a folder of cards must hold *.yaml files, but {file} holds none; name the card's file"])
+    return read_cards([file], taken)

@@ -88,6 +88,88 @@ def test_a_card_of_ones_own_is_counted_too(
     assert value["tasks"]["kite_mood"]["rows"][2][:2] == ["up", 50.0]
 
 
+def three_cards(tmp_path: Path, *, table: str, third: str) -> list[str]:
+    """Two sound cards and a third, with their tables, as arguments of `main`."""
+    for at, mood in enumerate(("calm", "wild", "third")):
+        text = third if mood == "third" else CARD
+        card = tmp_path / "cards" / f"{mood}.yaml"
+        card.parent.mkdir(exist_ok=True)
+        card.write_text(text.replace("kite_mood", f"kite_{mood}").replace("kites.csv", f"{mood}.csv"))
+        rows = "".join(f"kite {n} {at},{('up', 'down')[n % 2]}\n" for n in range(40))
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / f"{mood}.csv").write_text(table if mood == "third" else f"said,mood\n{rows}")
+    return ["--data", str(tmp_path / "own"), "--runs", str(tmp_path / "runs"), "data"]
+
+
+def test_a_refused_card_is_listed_beside_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cards = ["--cards", str(tmp_path / "cards")]
+    words = three_cards(tmp_path, table="said,mood\n", third=CARD.replace("format: csv", "format: xls"))
+    for action, key in (("stats", "datasets"), ("status", "datasets")):
+        assert main([*words, action, *cards, "--json"]) == 1
+        value = json.loads(capsys.readouterr().out)
+        assert {"kite_calm", "kite_wild"} <= {one["dataset"] if isinstance(one, dict) else one for one in value[key]}
+        ((card, (problem,)),) = value["refused"].items()
+        assert card.endswith("third.yaml")
+        assert "format must be" in problem
+        assert main([*words, action, *cards]) == 1
+        shown = capsys.readouterr()
+        assert "third.yaml" in shown.out
+        assert "refused: format must be" in " ".join(shown.err.split())
+    for named in (["stats", "kite_third"], ["prepare"]):
+        assert main([*words, *named, *cards]) == 2
+        assert "format must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"), [("said,moods\nx,up\n", "mood"), ("said,mood\n" + "x,sideways\n" * 30, "rows")]
+)
+def test_a_card_whose_table_is_refused_is_listed_beside_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, reason: str
+) -> None:
+    words = three_cards(tmp_path, table=table, third=CARD)
+    assert main([*words, "stats", "--cards", str(tmp_path / "cards"), "--json"]) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert {"kite_calm", "kite_wild"} <= set(value["datasets"])
+    assert reason in value["broken"]["kite_third"]
+    assert main([*words, "stats", "--cards", str(tmp_path / "cards")]) == 1
+    assert "cannot be read" in capsys.readouterr().out
+    manifest = tmp_path / "cards" / "m" / "m.yaml"
+    manifest.parent.mkdir()
+    manifest.write_text("name: m\ncards: [..]\ntasks: [kite_*]\nbackbone: tiny\n")
+    assert main([*words[:-1], "plan", str(manifest), "--json"]) == 0
+    (told,) = [text for text in json.loads(capsys.readouterr().out)["warnings"] if text.startswith("card ")]
+    assert told.startswith("card kite_third: ")
+    assert reason in told
+
+
+def test_a_folder_without_cards_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "data", "audit", "--cards", str(tmp_path)]) == 2
+    assert "must hold *.yaml files, but" in capsys.readouterr().err
+
+
+def test_an_unreadable_file_is_listed_beside_the_others(
+    sample: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from empslurm.tasks import raw
+
+    honest = raw.files.sha256_file
+
+    def refuse(path: Path) -> str:
+        if path.name == "tweets.csv":
+            raise PermissionError(13, "Permission denied")
+        return honest(path)
+
+    monkeypatch.setattr(raw.files, "sha256_file", refuse)
+    assert main([*sample, "data", "status", "--json"]) == 1
+    found = {one["dataset"]: one for one in json.loads(capsys.readouterr().out)["datasets"]}
+    assert (found["hope"]["state"], found["news"]["state"]) == ("unreadable", "sample")
+    assert "Permission denied; get read access" in found["hope"]["problem"]
+    assert main([*sample, "data", "stats", "news", "hope", "--json"]) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert set(value["datasets"]) == {"news"}
+    assert "Permission denied" in value["broken"]["hope"]
+
+
 def test_audit_of_the_sample_is_kept_and_shown_by_plan(
     sample: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
