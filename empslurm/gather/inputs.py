@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from empslurm import metrics, predictions, reference
+from empslurm import metrics, reference
 from empslurm.errors import DataError
-from empslurm.gather import results
+from empslurm.gather import given, results
 from empslurm.gather.cache import COLUMNS
 from empslurm.gather.collect import Gathered, Group
 from empslurm.gather.results import Result
 from empslurm.gather.verify import TOLERANCE, column
+from empslurm.metrics import METRICS
 from empslurm.tasks import Registry
+from empslurm.tasks.schema import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +61,8 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gathered:
     """Anyone's table of results (`gather.results` has its form), one group per setting. Raises DataError.
 
-    `folder`: predictions of the runs, one file ID.parquet each (`predictions.read` has their form); where they are, the
-    values must follow from them.
+    `folder`: predictions of the runs, one file per id (`gather.given` has their form); where they are, the values must
+    follow from them.
     """
     found = results.read(path)
     groups = []
@@ -90,22 +92,21 @@ def _run(path: Path, row: Result, folder: Path | None) -> dict[str, Any]:
     }
     if folder is None:
         return made
-    return {**made, **_predictions(folder / f"{row.id}.parquet", row.metric, row.value)}
+    return {**made, **_predictions(folder, row)}
 
 
-def _predictions(path: Path, metric: str, value: float) -> dict[str, Any]:
+def _predictions(folder: Path, row: Result) -> dict[str, Any]:
     """What a run's predictions say of it; nothing where it has none. Raises DamagedError, DataError."""
-    if not path.is_file():
+    path = given.find(folder, row.id)
+    if path is None:
         return {}
-    made = predictions.read(path).get("test")
-    if made is None:
-        raise DataError(f"{path} must hold a part named test, but does not; name the part of its rows")
-    kind, n_labels = ("regression", 0) if made.outputs.ndim == 1 else ("classification", made.outputs.shape[1])
-    found = metrics.score(kind, n_labels, made.gold, made.outputs)  # type: ignore[arg-type]
-    if not np.isclose(found.get(metric, np.inf), value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
+    made = given.read(path, METRICS[row.metric].kind).made
+    kind: Kind = "regression" if made.outputs.ndim == 1 else "classification"
+    found = metrics.score(kind, made.outputs.shape[-1], made.gold, made.outputs).get(row.metric, np.inf)
+    if not np.isclose(found, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
+        told = "no such metric" if found == np.inf else f"{found:.6g}"
         raise DataError(
-            f"{path} must give the {metric} of its run, {value}, but gives {found.get(metric)}; mend one of them"
+            f"{path} must give the {row.metric} of its run, {row.value}, but gives {told}; mend one of them"
         )
-    flags = ",".join(metrics.flags(kind, made.outputs))  # type: ignore[arg-type]
     sizes = {"n_test": len(made.ids), "n_test_groups": len(set(made.groups))}
-    return {"predictions": str(path.resolve()), "flags": flags, **sizes}
+    return {"predictions": str(path.resolve()), "flags": ",".join(metrics.flags(kind, made.outputs)), **sizes}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -79,7 +80,7 @@ def read(path: Path) -> tuple[Result, ...]:
         raise DataError(f"{path} must hold results, but holds a header and no rows; write one row per run")
     for check in (_in_range, _distinct_names, _one_metric, _every_run_once):
         check(table, found)
-    return tuple(found)
+    return _with_ids(found)
 
 
 def _delimited(path: Path) -> _Table:
@@ -146,7 +147,7 @@ def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
     setting = texts.get("setting", "")
     return Result(
         where=row.line,
-        id=texts.get("id") or _id(source, target, seed, fraction, setting),
+        id=texts.get("id", ""),
         source=source,
         target=target,
         seed=seed,
@@ -158,11 +159,26 @@ def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
     )
 
 
-def _id(source: str, target: str, seed: int, fraction: float, setting: str) -> str:
+def _id(row: Result) -> str:
     """The run's name where the table gives none; predictions are looked for under it."""
-    part = "" if fraction == 1.0 else f"-f{fraction * 100:g}"
-    name = f"{source}--{target}" if source else target
-    return f"{f'{setting}-' if setting else ''}{name}-s{seed}{part}"
+    part = "" if row.fraction == 1.0 else f"-f{row.fraction * 100:g}"
+    name = f"{row.source}--{row.target}" if row.source else row.target
+    return f"{f'{row.setting}-' if row.setting else ''}{name}-s{row.seed}{part}"
+
+
+def _with_ids(found: Sequence[Result]) -> tuple[Result, ...]:
+    """Every run with an id of its own: names that hold hyphens could give two runs one."""
+    names = [row.id or _id(row) for row in found]
+    counts = Counter(names)
+    return tuple(
+        replace(row, id=name if row.id or counts[name] == 1 else f"{name}-{ids.digest(_run(row), 6)}")
+        for row, name in zip(found, names, strict=True)
+    )
+
+
+def _run(row: Result) -> tuple[object, ...]:
+    """What tells one run from all others."""
+    return (row.setting, row.source, row.target, row.seed, row.fraction)
 
 
 def _text(place: str, column: str, value: Any) -> str:
@@ -277,16 +293,13 @@ def _one_metric(table: _Table, found: Sequence[Result]) -> None:
 
 
 def _every_run_once(table: _Table, found: Sequence[Result]) -> None:
-    for keys in (
-        [(row.setting, row.source, row.target, row.seed, row.fraction) for row in found],
-        [(row.id,) for row in found],
-    ):
+    for key in (_run, lambda row: (row.id or row.where,)):
         seen: dict[tuple[object, ...], Result] = {}
-        for key, row in zip(keys, found, strict=True):
-            first = seen.setdefault(key, row)
+        for row in found:
+            first = seen.setdefault(key(row), row)
             if first is not row:
                 raise DataError(
-                    f"{table.file} must hold every run once, but holds {row.id} twice, in {table.word} "
+                    f"{table.file} must hold every run once, but holds {row.id or _id(row)} twice, in {table.word} "
                     f"{first.where:,} and {row.where:,}; keep one, or tell them apart in a column named setting (a "
                     "model, a method)"
                 )

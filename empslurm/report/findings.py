@@ -357,7 +357,7 @@ def headline(study: Study) -> tuple[str, ...]:
     """What a group leader reads first: sentences with their numbers."""
     said = []
     if not study.significance and study.gathered.origin == "results":
-        said.append(_capital(study.lacking.get("baselines", study.lacking["verdicts"])) + ".")
+        said.append(_capital(study.lacking.get("baselines") or study.lacking["verdicts"]) + ".")
     for one in study.significance:
         tally = counts(one.pairs)
         where = "" if one.fraction == 1.0 else f" with {one.fraction * 100:g} % of the target's data"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from empslurm import ids, predictions
+from empslurm import ids
 from empslurm.analysis.improvement import Improvement, improvements
 from empslurm.analysis.resampling import Examples, Metric, resample
 from empslurm.analysis.significance import ExampleTest, example_test
@@ -23,6 +23,8 @@ from empslurm.analysis.verdicts import (
     shared_example_covariance,
 )
 from empslurm.errors import EmpslurmError
+from empslurm.gather import given
+from empslurm.metrics import METRICS
 from empslurm.report.scores import Score, ScoreTable
 
 LEVEL = 0.05
@@ -31,7 +33,7 @@ N_RESAMPLES_COVARIANCE = 2_000  # a covariance needs fewer
 N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are many
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
 OTHER_METRIC = "the bootstrap knows macro F1 and Pearson's r only"
-OTHER_EXAMPLES = "the runs were tested on different examples"
+OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
 CONTROL = "(none)"  # the source of a baseline with less data than the one it is compared with
 
 
@@ -181,11 +183,11 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     if len(runs) < sum(len(score.seeds) for score in rows):
         return NO_PREDICTIONS
     try:
-        made = [predictions.read(run.path)["test"] for run in runs]
-    except (EmpslurmError, KeyError) as error:
+        made = given.aligned([given.read(run.path, METRICS[table.metric].kind) for run in runs])
+    except EmpslurmError as error:
         return f"predictions cannot be read: {error}"
     first = made[0]
-    if any(one.ids != first.ids for one in made):
+    if any(one.ids != first.ids or not np.array_equal(one.gold, first.gold) for one in made):
         return OTHER_EXAMPLES
     return Loaded(
         metric=table.metric,

@@ -132,6 +132,7 @@ def _without_baselines(tables: Sequence[ScoreTable], lacking: dict[str, str]) ->
         named = ", ".join(absent[:SHOWN_TARGETS]) + (", ..." if len(absent) > SHOWN_TARGETS else "")
         lacking["baselines"] = f"{len(absent)} of {n_targets} targets have none ({named}), so no verdict either"
         return
+    lacking.pop("verdicts", None)  # which this explains
     everywhere = [source for source in _sources_of_all(tables) if source not in absent]
     hint = f"; is `{everywhere[0]}` the baseline? then leave its source blank" if len(everywhere) == 1 else ""
     lacking["baselines"] = f"no target has a baseline, so no source can be said to help or to harm: {BASELINE}{hint}"

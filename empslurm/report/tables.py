@@ -148,7 +148,8 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
     return Table(
         name=f"figure{figure}{suffix(table)}",
         title="Percent improvement over the baseline" + part_of_data(table),
-        caption=f"100 x ({_gain(table)}) / baseline, {METRICS[table.metric].title}. "
+        caption=f"100 x ({_gain(table)}) / baseline, {METRICS[table.metric].title}"
+        f"{'' if table.higher_is_better else ', where less is better'}. "
         f"{MISSING}: a score is missing or undefined, or the baseline is not positive. " + rests_on(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *matrix.targets),
@@ -163,8 +164,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
 
 
 def _gain(table: ScoreTable) -> str:
-    """What is to the better, in words."""
-    return "transfer - baseline" if table.higher_is_better else "baseline - transfer: less of an error is a gain"
+    return "transfer - baseline" if table.higher_is_better else "baseline - transfer"
 
 
 def _percent_entry(table: ScoreTable, source: str, target: str, value: float) -> Entry:

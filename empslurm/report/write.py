@@ -48,7 +48,7 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
     registry = given.gathered.registry
     made: list[Table | None] = []
     for table in given.tables:
-        transfers = any(source != target for source, target in table.scores)
+        transfers = any(source != target for source, target in table.scores) and not given.ranked
         made += [table_of_scores(table, registry), paper.versus_printed(table, registry)]
         if transfers:
             made += [table_of_improvements(table, registry), paper.versus_printed(table, registry, percent=True)]
