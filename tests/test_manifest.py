@@ -132,6 +132,49 @@ def test_pairs(write, pairs, expected):
     assert len(manifest.pairs) == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("name: x\ntasks: [epitome_er]\n", "one task only, epitome_er"),
+        ("name: x\ntasks: [epitome_er]\npairs: none\n", ""),
+        (FOUR + "exclude: [{source: all, target: all}]\n", "`exclude` takes every pair away"),
+        (FOUR + "pairs: none\n", ""),
+        (FOUR, ""),
+    ],
+)
+def test_pairs_that_come_to_nothing_are_noted(write, text, why):
+    manifest = write(text)
+    assert why in manifest.pairless
+    assert bool(why) == bool(manifest.pairless)
+
+
+CARD = """\
+id: kite_mood
+title: Kite Mood
+file: kites.csv
+format: csv
+columns: {text: said, label: mood}
+kind: classification
+labels: [up, down]
+data_source: Twitter
+language_setting: social media
+citation: Nobody (2026). Kites of invention.
+licence: CC BY 4.0
+"""
+
+
+def test_a_wrong_card_is_told_by_its_own_problems_alone(write, tmp_path):
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    (cards / "wind.yaml").write_text(CARD.replace("kite_mood", "kite_wind"))
+    (cards / "mood.yaml").write_text(CARD.replace("format: csv", "format: xls").replace("licence", "license"))
+    text = "name: x\ntasks: [kite_mood, kite_wind]\npairs: [kite_mood -> kite_wind]\ncards: [../cards]\n"
+    found = problems(write, text)
+    assert all("mood.yaml:" in problem for problem in found)
+    assert {problem.split(" must ")[0] for problem in found} == {"format", "license", "the file"}
+    assert not any("known task" in problem for problem in found)
+
+
 def test_training_layers_preset_section_pattern_task(write):
     manifest = write(
         FOUR + "training:\n  preset: paper\n  epochs: 3\n  per_task:\n    epitome_er: {lr: 0.5}\n"

@@ -1,14 +1,19 @@
 """A plan holds every cell once, parents first, and decides from states alone."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from empslurm.backbones import max_tokens, resolve
 from empslurm.cells import TRAINED
+from empslurm.cli import main
+from empslurm.config import Backbone
+from empslurm.errors import UsageError
 from empslurm.manifest import Manifest, load_manifest
-from empslurm.plan import Inputs, Plan, decide, expand, packs
+from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_lengths
 from empslurm.store import CellState
 
 ROOT = Path(__file__).parents[1]
@@ -110,3 +115,70 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(demo: Plan) -> No
     assert all("news must be below data; ask" in made.why for made in skipped)
     provisional = {cell.id for cell in plan.cells if plan.is_provisional(cell)}
     assert provisional == {made.cell.id for made in skipped}
+
+
+def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_there(demo: Plan) -> None:
+    manifest = demo.manifest
+    training = {**manifest.training, "news_empathy": replace(manifest.training["news_empathy"], max_length=513)}
+    plan = plan_of(replace(manifest, training=training), max_tokens=512)
+    pending = dict.fromkeys(plan.by_id, PENDING)
+    with pytest.raises(UsageError, match=r"at most 512, .* but is 513 for news_empathy; write `max_length: 512`"):
+        refuse_lengths(plan, decide(plan, pending))
+    done = {id: DONE for id, cell in plan.by_id.items() if cell.target == "news_empathy"}
+    refuse_lengths(plan, decide(plan, {**pending, **done}))
+    refuse_lengths(plan_of(plan.manifest, max_tokens=None), decide(plan, pending))
+
+
+def test_a_searchs_trials_have_a_length_too() -> None:
+    manifest = load_manifest(ROOT / "manifests/search.yaml")
+    assert manifest.search is not None
+    search = replace(manifest.search.search, training=replace(manifest.search.search.training, max_length=600))
+    plan = plan_of(replace(manifest, search=replace(manifest.search, search=search)), max_tokens=512)
+    with pytest.raises(UsageError, match=r"is 600 for .* more tasks\)"):
+        refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
+
+
+def test_what_a_backbone_can_read_is_known_without_torch(tmp_path: Path) -> None:
+    assert max_tokens(resolve(Backbone(name="tiny"))) == max_tokens(resolve(Backbone(name="minilm"))) == 512
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for config, limit in (
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}, 512),
+        ({"model_type": "bert"}, None),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert max_tokens(resolve(Backbone(name=str(tmp_path)))) == limit
+
+
+ALONE = "name: alone\ntasks: [epitome_er]\nbackbone: tiny\n"
+QUICK = "training: {epochs: 1, max_length: 16, max_train_examples: 8, max_eval_examples: 8}\n"
+
+
+def project(tmp_path: Path, text: str) -> tuple[list[str], str]:
+    """Roots with the invented sample, and a manifest."""
+    roots = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert main([*roots, "data", "sample"]) == 0
+    (tmp_path / "alone.yaml").write_text(text)
+    return roots, str(tmp_path / "alone.yaml")
+
+
+def test_a_grid_without_pairs_is_said_by_plan_and_submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roots, manifest = project(tmp_path, ALONE + QUICK)
+    capsys.readouterr()
+    for verb in (["plan", manifest], ["submit", manifest, "--profile", "local"]):
+        assert main([*roots, *verb, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["warnings"]
+        assert any("but there is one task only, epitome_er, so only baselines are planned" in text for text in told)
+    (tmp_path / "alone.yaml").write_text(ALONE + QUICK + "pairs: none\n")
+    assert main([*roots, "plan", manifest]) == 0
+    assert "pairs" not in capsys.readouterr().out
+
+
+def test_a_length_that_the_backbone_cannot_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roots, manifest = project(tmp_path, ALONE + "pairs: none\ntraining: {max_length: 513}\n")
+    for verb in (["plan", manifest], ["submit", manifest, "--profile", "local"]):
+        assert main([*roots, *verb]) == 2
+        assert "training.max_length must be at most 512, the tokens that the backbone tiny can read" in (
+            " ".join(capsys.readouterr().err.split())
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from empslurm import hardware
 from empslurm.cells import TRAINED, Cell
 from empslurm.config import Precision
+from empslurm.manifest import Manifest
 from empslurm.plan import packs
 from empslurm.profile import Profile
 
@@ -119,3 +120,13 @@ CHOICES = (
 def sentences(table: Sequence[Advice], at: Situation) -> list[str]:
     """What of a table applies."""
     return [advice.sentence(at) for advice in table if advice.applies(at)]
+
+
+def of_manifest(manifest: Manifest) -> list[str]:
+    """What a manifest asks for that comes to nothing; said by `plan` and by `submit`."""
+    if not manifest.pairless:
+        return []
+    return [
+        f"pairs of different tasks are asked for, but {manifest.pairless}, so only baselines are planned; change that, "
+        "or write `pairs: none`"
+    ]

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from empslurm.backbones import hidden_size, resolve
+from empslurm.backbones import hidden_size, max_tokens, resolve
 from empslurm.cells import Cell
 from empslurm.cli import advice
 from empslurm.cli.output import Output
@@ -67,7 +67,7 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
         raw[dataset_id] = found.raw_digest
         if found.state == "missing":
             missing[dataset_id] = found.problem
-        elif found.state != "found":
+        elif found.state != "found" or found.problem:
             notes[dataset_id] = found.problem or f"{dataset_id} is {found.state} data"
     backbone = resolve(manifest.backbone)
     encoder = resolve(manifest.embed.encoder) if manifest.embed else None
@@ -78,6 +78,7 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
         backbone_digest=backbone.digest,
         backbone_problem=backbone.problem,
         hidden_size=hidden_size(backbone),
+        max_tokens=max_tokens(backbone),
         encoder_digest=encoder.digest if encoder else None,
         encoder_problem=encoder.problem if encoder else "",
     )

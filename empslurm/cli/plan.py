@@ -17,7 +17,7 @@ from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_DEFAULTS
 from empslurm.errors import DataError, StoreError
 from empslurm.launch import cost
-from empslurm.plan import Decision, Plan, counts, decide, packs
+from empslurm.plan import Decision, Plan, counts, decide, packs, refuse_lengths
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 from empslurm.tasks import DATASETS
@@ -44,6 +44,7 @@ def warnings(plan: Plan) -> list[str]:
         text = leaks(plan.manifest.registry.datasets[dataset_id], use.splits)
         if text:
             found.append(text)
+    found += advice.of_manifest(plan.manifest)
     n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
     if plan.waiting:
         found.append(plan.waiting)
@@ -55,7 +56,7 @@ def warnings(plan: Plan) -> list[str]:
 
 
 def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
-    """Why `prepare` will refuse tables of cards, as far as they are here and small. Writes nothing."""
+    """Why `prepare` will refuse tables of cards, or what is small in them, where they are here. Writes nothing."""
     built_in = {dataset.id for dataset in DATASETS}
     found, left = [], MAX_JUDGED_BYTES
     for name in plan.manifest.data:
@@ -66,10 +67,11 @@ def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
         if left < 0:
             break
         from empslurm.tasks.prepare import prepare
+        from empslurm.tasks.stats import cautions
 
         try:
             with tempfile.TemporaryDirectory() as folder:
-                prepare(dataset, data_root, Path(folder))
+                found += cautions(prepare(dataset, data_root, Path(folder)), plan.manifest.data[name])
         except DataError as error:
             found.append(f"card {name}: {error}")
         except (OSError, StoreError):  # no room for a judgement
@@ -146,6 +148,7 @@ def cost_lines(value: Mapping[str, Any], gpus: int) -> list[str]:
 def run(given: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(given)
     decisions = decide(plan, common.states(plan, root))
+    refuse_lengths(plan, decisions)
     profile = common.choose_profile(given.profile) if given.profile else None
     todo = [decision.cell for decision in decisions if decision.action == "run"]
     estimated = costs(plan, root, todo, profile) if profile is not None else None

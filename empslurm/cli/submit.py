@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from empslurm.cells import Cell
-from empslurm.cli import common
+from empslurm.cli import advice, common
 from empslurm.cli.output import Output
 from empslurm.cli.prepare import prepare_all
 from empslurm.errors import SchedulerError, UsageError
@@ -20,7 +20,7 @@ from empslurm.launch.lock import submitting
 from empslurm.launch.queue import Queue
 from empslurm.launch.share import share
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
-from empslurm.plan import Pack, Plan, counts, decide, packs
+from empslurm.plan import Pack, Plan, counts, decide, packs, refuse_lengths
 from empslurm.profile import Profile
 from empslurm.store import RunsRoot
 
@@ -61,6 +61,9 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
     if profile.kind == "slurm" and queue.jobs is None:
         raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
     decisions = decide(plan, common.states(plan, root, queue), rerun_failed=given.verb == "resume")
+    refuse_lengths(plan, decisions)
+    for text in advice.of_manifest(plan.manifest):
+        out.warn(text)
     wanted = [decision.cell for decision in decisions if decision.action == "run"]
     provisional = [cell.id for cell in wanted if plan.is_provisional(cell)]
     if provisional:
