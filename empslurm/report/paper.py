@@ -55,7 +55,7 @@ def table2(ratings: Sequence[Rating], registry: Registry) -> Table:
         name="table2",
         number="Table 2",
         title="Construct ratings of every annotator",
-        caption=f"{len(tasks)} tasks, 5-point Likert scale. {_compare_ratings(ratings)}",
+        caption=f"{len(tasks)} tasks, 5-point Likert scale. {_compare_ratings(ratings)}".strip(),
         head=(
             ("", *(ASPECTS.get(aspect, aspect) for aspect, _ in heads)),
             ("task", *(name.upper() if len(name) == 1 else name for _, name in heads)),
@@ -67,6 +67,8 @@ def table2(ratings: Sequence[Rating], registry: Registry) -> Table:
 
 def _compare_ratings(ratings: Sequence[Rating]) -> str:
     printed = {(rating.task, rating.aspect): rating.values for rating in reference.ratings()}
+    if printed.keys().isdisjoint((rating.task, rating.aspect) for rating in ratings):
+        return ""
     same = sum(printed.get((rating.task, rating.aspect)) == rating.values for rating in ratings)
     return f"{same} of {len(ratings)} rows are as {CITATION} printed them."
 

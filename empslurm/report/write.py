@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from empslurm.reference import Rating
 from empslurm.report import figures, findings, paper, settings, sources
 from empslurm.report import summary as summaries
 from empslurm.report.baselines import baseline_tables
+from empslurm.report.facts import is_of_the_paper
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.page import Section, page
 from empslurm.report.study import Study, study
@@ -32,15 +33,15 @@ SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
 
-def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating]) -> tuple[Table, ...]:
-    """Tables 2, 3 and 5 and Figure 8."""
+def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating], tasks: Collection[str]) -> tuple[Table, ...]:
+    """Tables 2, 3 and 5 and Figure 8; none where no task that was rated is among the tasks of the results."""
+    if not any(rating.task in tasks for rating in ratings):
+        return ()
     found = paper.ratings_agreement(ratings)
-    return (
-        paper.table2(ratings, gathered.registry),
-        paper.table3(found),
-        paper.figure8(found),
-        paper.table5(ratings, gathered.registry),
-    )
+    made = (paper.table2(ratings, gathered.registry), paper.table3(found), paper.figure8(found))
+    if is_of_the_paper(tasks):
+        return (*made, paper.table5(ratings, gathered.registry))
+    return tuple(map(plain_table, made))
 
 
 def tables_of_study(given: Study) -> tuple[Table, ...]:
@@ -79,7 +80,7 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
     sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
-    fixed = tables_of_ratings(gathered, ratings) if any(section.study.of_paper for section in sections) else ()
+    fixed = tables_of_ratings(gathered, ratings, {task for section in sections for task in section.study.tasks})
     compared = settings.named([section.study for section in sections])
     together = settings.settings_tables(compared)
     paths = _write_long(gathered, folder)
