@@ -205,6 +205,11 @@ def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice:
     return f"Its first line has {MARKS[fitting[0]]}: {fix}"
 
 
+def delimiter_for(header: str, wanted: Iterable[str]) -> str:
+    """What separates the columns of a CSV file: commas, or the semicolons or tabs that give the wanted columns."""
+    return next((mark for mark in (",", ";", "\t") if set(wanted) <= set(_names(header, mark))), ",")
+
+
 def _names(header: str, delimiter: str) -> list[str]:
     """The columns of a header that is read leniently."""
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from empslurm.errors import DataError
+from empslurm.tablefile import delimited, delimiter_for, lines_of, read_text
 
 Row = TypeVar("Row")
 FOLDER = Path(__file__).parent
+RATED = ("task", "aspect")  # what a row of ratings is about; its other columns are annotators
+LOWEST, HIGHEST = 1, 5  # of a rating
 FILES = (
     "ratings.csv",
     "themes.csv",
@@ -155,30 +159,30 @@ class LabelShare:
     table: int
 
 
-def _lines(path: Path) -> tuple[list[str], list[tuple[int, str]]]:
-    """Comment lines without their mark, and the other lines with their 1-based numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} must be a readable UTF-8 CSV file, but: {error}; check the path") from error
-    numbered = list(enumerate(text.splitlines(), start=1))
-    comments = [line[1:].strip() for _, line in numbered if line.startswith("#")]
-    return comments, [(number, line) for number, line in numbered if line.strip() and not line.startswith("#")]
+def _comments(path: Path) -> list[str]:
+    """Comment lines without their mark."""
+    return [line[1:].strip() for line in lines_of(read_text(path)) if line.startswith("#")]
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Records by column name, each with its line number."""
-    _, numbered = _lines(path)
-    if not numbered:
+def _table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Column names, and the records below them with their line numbers. Comments and blank lines are left out.
+
+    wanted: columns that tell by which mark the file separates its columns. Raises DataError.
+    """
+    lines = ["\n" if line.startswith("#") else line for line in lines_of(read_text(path))]
+    first = next((line for line in lines if line.strip()), "")
+    found = delimited(lines, str(path), delimiter=delimiter_for(first, wanted))
+    records = [(line, [cell.strip() for cell in cells]) for line, cells in found]
+    records = [(line, cells) for line, cells in records if any(cells)]
+    if not records:
         raise DataError(f"{path} must have a header line, but is empty; write one")
-    header = next(csv.reader([numbered[0][1]]))
-    rows = []
-    for number, line in numbered[1:]:
-        values = next(csv.reader([line]))
-        if len(values) != len(header):
-            raise DataError(f"{path}:{number} must have {len(header)} columns, but has {len(values)}; mend the line")
-        rows.append((number, dict(zip(header, values, strict=True))))
-    return rows
+    header = records[0][1]
+    for line, cells in records[1:]:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}:{line} must have {len(header)} columns, but has {len(cells)}; add or remove cells there"
+            )
+    return header, records[1:]
 
 
 def _value(kind: Any, text: str) -> Any:
@@ -193,9 +197,10 @@ def _value(kind: Any, text: str) -> Any:
 def _read(name: str, row_type: type[Row]) -> tuple[Row, ...]:
     """The rows of a packaged file, whose columns are the fields of `row_type`."""
     kinds = get_type_hints(row_type)
+    header, records = _table(FOLDER / name)
     return tuple(
-        row_type(**{column: _value(kinds[column], text) for column, text in row.items()})
-        for _, row in _rows(FOLDER / name)
+        row_type(**{column: _value(kinds[column], text) for column, text in zip(header, cells, strict=True)})
+        for _, cells in records
     )
 
 
@@ -203,8 +208,7 @@ def provenance(name: str) -> Provenance:
     """The source and notes of a packaged file, e.g. "table7.csv"."""
     if name not in FILES:
         raise DataError(f"{name} must be a packaged table, but is none; it is one of {', '.join(FILES)}")
-    comments, _ = _lines(FOLDER / name)
-    said = [tuple(comment.partition(": ")[::2]) for comment in comments]
+    said = [tuple(comment.partition(": ")[::2]) for comment in _comments(FOLDER / name)]
     return Provenance(
         file=name,
         source=next(text for kind, text in said if kind == "source"),
@@ -213,33 +217,71 @@ def provenance(name: str) -> Provenance:
 
 
 def ratings(path: Path | None = None) -> tuple[Rating, ...]:
-    """Table 2, or any file of its form: columns task, aspect, then one per annotator; an empty value is no rating."""
+    """Table 2, or any file of its form: columns task, aspect, then one per annotator; an empty value is no rating.
+
+    Columns may be separated by semicolons or tabs, too. Raises DataError.
+    """
     path = path or FOLDER / "ratings.csv"
-    return tuple(_rating(path, number, row) for number, row in _rows(path))
+    header, records = _table(path, RATED)
+    _check_header(path, header)
+    if not records:
+        raise DataError(f"{path} must have a row per task and aspect, but has none; write them below its header")
+    made: dict[tuple[str, str], Rating] = {}
+    for line, cells in records:
+        rating = _rating(f"{path}:{line}", dict(zip(header, cells, strict=True)))
+        if (rating.task, rating.aspect) in made:
+            what = f"the {rating.aspect} of {rating.task}"
+            raise DataError(f"{path}:{line} must rate what no row above does, but {what} is rated twice; remove one")
+        made[rating.task, rating.aspect] = rating
+    return tuple(made.values())
 
 
-def _rating(path: Path, number: int, row: Mapping[str, str]) -> Rating:
-    annotators = tuple(name for name in row if name not in ("task", "aspect"))
-    if not {"task", "aspect"} <= set(row) or len(annotators) < 2:
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    """Raise DataError where the columns are not those of a table of ratings."""
+    if not set(RATED) <= set(header) or len(header) < len(RATED) + 2:
         raise DataError(
-            f"{path} must have the columns task, aspect and two annotators or more, but has {', '.join(row)}; "
+            f"{path} must have the columns task, aspect and two annotators or more, but has {', '.join(header)}; "
             "see ratings.csv of this package"
         )
+    if "" in header:
+        place = header.index("") + 1
+        raise DataError(
+            f"{path} must have a name for every column, but column {place} has none; write the annotator's name, or "
+            "remove the column"
+        )
+    twice = next((name for name, n in Counter(header).items() if n > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} must have every column once, but has {twice} twice; rename or remove one")
+
+
+def _rating(place: str, row: Mapping[str, str]) -> Rating:
+    """place: of the row, for errors."""
+    for name in RATED:
+        if not row[name]:
+            raise DataError(f"{place} must name its {name}, but has nothing in that column; write it")
+    annotators = tuple(name for name in row if name not in RATED)
     return Rating(
         task=row["task"],
         aspect=row["aspect"],
         annotators=annotators,
-        values=tuple(_number(path, number, name, row[name]) for name in annotators),
+        values=tuple(_number(place, name, row[name]) for name in annotators),
     )
 
 
-def _number(path: Path, line: int, column: str, value: str) -> float:
+def _number(place: str, column: str, text: str) -> float:
+    """A rating; NaN where there is none."""
+    if text.lower() in ("", "nan", "na"):
+        return math.nan
     try:
-        return float(value) if value.strip() else float("nan")
+        value = float(text)
     except ValueError:
+        value = math.nan
+    if not LOWEST <= value <= HIGHEST:
         raise DataError(
-            f"{path}:{line} must have a number in column {column}, but has '{value}'; write one or leave it empty"
-        ) from None
+            f"{place} must have a number from {LOWEST} to {HIGHEST} in column {column}, but has '{text}'; write one, "
+            "with a decimal point if need be, or leave it empty"
+        )
+    return value
 
 
 def themes() -> tuple[ThemeRow, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from empslurm.errors import DataError, UsageError
-from empslurm.tablefile import delimited, json_rows, lines_of, places, text_of
+from empslurm.tablefile import delimited, delimiter_for, json_rows, lines_of, places, text_of
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 SUFFIXES: dict[str, Format] = {
@@ -28,7 +28,6 @@ SUFFIXES: dict[str, Format] = {
 }
 MAX_CHARS = 1_000_000  # of one text or context turn; the models read its first few hundred words at most
 PARQUET_ROWS = 2_048  # rows of a Parquet file held at a time
-DELIMITERS = (",", ";", "\t")  # of CSV: the first that finds the columns in the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +205,7 @@ def _flaw(value: object) -> str:
 
 def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format: Format) -> Iterator[Row]:
     first = next(lines, "")
-    delimiter = _delimiter(first, columns) if format == "csv" else "\t"
+    delimiter = delimiter_for(first, columns.names) if format == "csv" else "\t"
     quotes: Literal["strict", "loose"] = "strict" if format == "csv" else "loose"
     records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes)
     header = [column.strip() for column in next(records, (1, []))[1]]
@@ -217,15 +216,6 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
             yield Row(file=name, number=number, error=problem, kept=dict.fromkeys(columns.keep))
             continue
         yield _row(name, number, columns, {column: cells[at] for column, at in place.items()})
-
-
-def _delimiter(header: str, columns: Columns) -> str:
-    """What separates the columns of a CSV file: many programs write semicolons, some tabs."""
-    for mark in DELIMITERS:
-        found = {column.strip().strip('"').strip() for column in header.split(mark)}
-        if found.issuperset(columns.names):
-            return mark
-    return ","
 
 
 def _row(name: str, number: int, columns: Columns, cells: Mapping[str, Any]) -> Row:
@@ -271,6 +261,8 @@ def _cell(column: Any, place: int) -> object:
         value = column[place].as_py()
     except UnicodeDecodeError:
         return "\udcff"  # not UTF-8: a lone surrogate, which becomes the row's error
+    except (ValueError, OverflowError):  # such as a date beyond the year 9999
+        return str(column[place].cast("string"))
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

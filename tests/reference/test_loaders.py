@@ -106,7 +106,18 @@ def test_ratings_of_ones_own(tmp_path: Path) -> None:
         ("", "is empty"),
         ("task,aspect,a\nx,link,1\n", "two annotators"),
         ("task,aspect,a,b\nx,link,1\n", "has 3"),
-        ("task,aspect,a,b\nx,link,1,high\n", "'high'"),
+        ("task,aspect,a,b\nx,link,1,high\n", "own.csv:2 must have a number from 1 to 5 in column b, but has 'high'"),
+        ("task,aspect,a,b\n# note\n\nx,link,1,6\n", "own.csv:4 must have a number from 1 to 5 in column b"),
+        ("task,aspect,a,b\nx,link,1,inf\n", "'inf'"),
+        ("task;aspect;a;b\nx;link;1;2,5\n", "'2,5'; write one, with a decimal point"),
+        ("task,aspect,a,a\nx,link,1,2\n", "every column once, but has a twice"),
+        (",task,aspect,a,b\n0,x,link,1,2\n", "column 1 has none"),
+        ("task,aspect,a,b,\nx,link,1,2,\n", "column 5 has none"),
+        ('task,aspect,a,b\nx,link,1,2\n"y,link,1,2\nz,link,1,2\n', "line 3: a quote opens there"),
+        ("task,aspect,a,b\nx,link,1,2\nx,link,2,3\n", "own.csv:3 .* the link of x is rated twice"),
+        ("task,aspect,a,b\n,link,1,2\n", "own.csv:2 must name its task"),
+        ("task,aspect,a,b\nx,,1,2\n", "own.csv:2 must name its aspect"),
+        ("task,aspect,a,b\n", "has none; write them below"),
     ],
 )
 def test_a_wrong_ratings_file_is_a_sentence(tmp_path: Path, text: str, found: str) -> None:
@@ -116,3 +127,13 @@ def test_a_wrong_ratings_file_is_a_sentence(tmp_path: Path, text: str, found: st
         reference.ratings(path)
     with pytest.raises(DataError, match="readable"):
         reference.ratings(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_ratings_are_read_with_any_separator_and_names_stay_text(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "own.csv"
+    lines = ["task,aspect,1,02", '"007",link,NaN, 2.5 ', "NA,link,3,"]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).replace(",", mark).encode())
+    first, second = reference.ratings(path)
+    assert (first.task, first.annotators, first.mean) == ("007", ("1", "02"), 2.5)
+    assert (second.task, second.mean) == ("NA", 3.0)

@@ -227,6 +227,9 @@ def test_kept_columns_go_with_their_row_whatever_is_wrong_with_it(tmp_path: Path
     day = datetime.date(2026, 1, 2)
     pq.write_table(pa.table({"id": [day, None], "text": ["one", None]}), tmp_path / "a.parquet")
     assert [row.kept["id"] for row in rows(tmp_path / "a.parquet", columns)] == ["2026-01-02", None]
+    late = pa.array([10**9], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"id": late, "text": ["one"]}), tmp_path / "late.parquet")
+    assert rows(tmp_path / "late.parquet", columns)[0].text == "one"
     (tmp_path / "a.txt").write_text("one\n")
     assert rows(tmp_path / "a.txt", Columns(keep=("text",)))[0].kept == {"text": "one"}
     for name in ("a.csv", "a.jsonl", "a.parquet", "a.txt"):
