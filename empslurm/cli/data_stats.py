@@ -119,5 +119,5 @@ def _show(
     ]
     out.table("whole datasets that differ", ("table", "what", "here", "paper", "difference", "why"), shown)
     for one in stats.values():
-        if one["leaks"]:
-            out.line(f"! {one['leaks']}", style="yellow")
+        for text in filter(None, (one["leaks"], *one["notes"])):
+            out.line(f"! {text}", style="yellow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -130,6 +131,16 @@ def remarks(prepared: Prepared) -> list[str]:
     counts = ", ".join(f"{label} ({n:,})" for label, n in left_out.items())
     told = f"{prepared.dataset.id}: {sum(left_out.values()):,} rows are left out on purpose by their label: {counts}"
     return [*notes, *([told] if left_out else [])]
+
+
+def cautions(prepared: Prepared, use: DataUse) -> list[str]:
+    """What is too small to show much, and how many rows are left out on purpose: for a plan, which has no counts."""
+    found = remarks(prepared)[-1:] if prepared.meta.get("left_out") else []
+    for task in prepared.dataset.tasks:
+        with contextlib.suppress(DataError):  # a form may hold labels for one of its tasks only
+            n_test = int((load_task(prepared, task, use, "all").parts == "test").sum())
+            found += filter(None, [few_examples(task.id, n_test)])
+    return found
 
 
 def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: DataUse | None = None) -> dict[str, Any]:
