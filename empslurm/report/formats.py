@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from empslurm import files
 
@@ -66,6 +70,50 @@ class Table:
     n_labels: int = 1  # leading columns that are text
     number: str = ""  # in the paper, e.g. "Table 7"
     origin: tuple[tuple[str, str, str], ...] = ()  # row, column, ids of the cells behind the number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is shown of a table that may be too large to be shown; then its caption says so."""
+
+    table: Table
+    rows: tuple[int, ...]  # of the whole table
+    columns: tuple[int, ...]  # of the whole table's columns that are no labels
+
+
+def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = None) -> Part:
+    """The rows and columns of largest weight, in the table's order, so that `most_cells` are not exceeded.
+
+    `weights`: (n_rows, n_columns without labels), NaN is smallest; None: the first rows and columns.
+    """
+    n_rows, n_columns = len(table.rows), len(table.columns) - table.n_labels
+    if n_rows * n_columns <= most_cells:
+        return Part(table=table, rows=tuple(range(n_rows)), columns=tuple(range(n_columns)))
+    kept_rows = min(n_rows, max(math.isqrt(most_cells), most_cells // n_columns))
+    kept_columns = min(n_columns, most_cells // kept_rows)
+    rows, columns = tuple(range(kept_rows)), tuple(range(kept_columns))
+    if weights is not None:
+        sizes = np.where(np.isnan(weights), -1.0, weights)
+        rows, columns = _largest(sizes.max(1), kept_rows), _largest(sizes.max(0), kept_columns)
+    labels = tuple(range(table.n_labels))
+    kept = (*labels, *(at + table.n_labels for at in columns))
+    which = "the first" if weights is None else "those with the largest changes"
+    counts = f"{kept_rows:,} of {n_rows:,} rows"
+    if kept_columns < n_columns:
+        counts += f" and {kept_columns:,} of {n_columns:,} columns"
+    cut = replace(
+        table,
+        caption=f"{counts} are shown, {which}; {table.name}.csv has all. {table.caption}",
+        head=tuple(tuple(line[at] for at in kept) for line in table.head),
+        columns=tuple(table.columns[at] for at in kept),
+        rows=tuple(tuple(table.rows[row][at] for at in kept) for row in rows),
+    )
+    return Part(table=cut, rows=rows, columns=columns)
+
+
+def _largest(sizes: NDArray[np.float64], n: int) -> tuple[int, ...]:
+    """Places of the n largest, in order; of equals the first."""
+    return tuple(sorted(np.argsort(-sizes, kind="stable")[:n].tolist()))
 
 
 def flat(

@@ -5,31 +5,38 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 import empslurm
 from empslurm import reference
 from empslurm.analysis.audit import Audit
 from empslurm.gather import Gathered
 from empslurm.report import findings, markup
-from empslurm.report.formats import Table, shown
+from empslurm.report.figures import values_of
+from empslurm.report.formats import Part, Table, part, shown
 from empslurm.report.paper import FEATURE_TITLES, audit_caption
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.significance import PairResult
 from empslurm.report.study import Study
 from empslurm.report.tables import improvements, suffix, title_of
+from empslurm.report.wording import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUESTION = "Does training on task A first help task B?"
+MOST_CELLS = 30_000  # of a table on the page, shared by all groups: more makes a page that browsers open slowly
+FEWEST_CELLS = 2_000  # of a table of each group, however many groups there are
 SHOWN_MISSING = 200
+SHOWN_FLAGS = 200
 SHOWN_DEVICES = 8
 NOT_MEASURED = "not measured"
+PACKAGED = ("ratings.csv", "table1.csv", "table6.csv", "table7.csv", "table8.csv")  # files of the paper's numbers
 OUTLIER = 0.5  # of its column's median: a run that did not learn
 FEWEST_FOR_OUTLIER = 5
 
@@ -40,6 +47,7 @@ class Section:
 
     study: Study
     tables: tuple[Table, ...]
+    most_cells: int = MOST_CELLS  # of a table on the page
 
 
 def page(
@@ -50,26 +58,54 @@ def page(
     said: Sequence[str] = (),
 ) -> str:
     """The whole document. `together`, `said`: settings beside one another, as tables and as sentences."""
-    body = [_opening(gathered, sections), _together(together, said)]
-    for number, section in enumerate(sections):
+    most = max(FEWEST_CELLS, MOST_CELLS // max(1, len(sections)))
+    shared = [replace(section, most_cells=most) for section in sections]
+    body = [_opening(gathered, shared, fixed, together), _together(together, said)]
+    for number, section in enumerate(shared):
         body.append(_group(section, f"g{number}", alone=len(sections) == 1))
-    body += [_ratings(fixed), _missing(gathered), _provenance(gathered, sections)]
+    body += [_ratings(fixed), _missing(gathered), _provenance(gathered, shared)]
     return markup.document(f"empslurm: {gathered.name}", "".join(body))
 
 
-def _opening(gathered: Gathered, sections: Sequence[Section]) -> str:
-    links = [("verdicts", "#verdicts"), ("heat maps", "#heat"), ("importances", "#importance"), ("scores", "#scores")]
-    links += [("data flags", "#flags"), ("cost", "#cost"), ("ratings", "#ratings"), ("missing", "#missing")]
+def _links(sections: Sequence[Section], fixed: Sequence[Table], together: Sequence[Table], given: bool) -> str:
+    """Links to the sections that the page has. `given`: the scores come from a table of results."""
+    links = [("settings", "#settings")] if together else []
+    if sections:
+        links += [("verdicts", "#verdicts"), ("heat maps", "#heat")]
+        links += [("importances", "#importance")] if any(map(_has_importance, sections)) else []
+        links += [("scores", "#scores"), ("data flags", "#flags")]
+        links += [] if given else [("cost", "#cost")]
+    links += [("ratings", "#ratings")] if fixed else []
+    links += [] if given else [("missing", "#missing")]
     links.append(("provenance", "#provenance"))
-    nav = "".join(f'<a href="{target}">{escape(name)}</a>' for name, target in links)
+    return "".join(f'<a href="{target}">{escape(name)}</a>' for name, target in links)
+
+
+def _lead(gathered: Gathered, sections: Sequence[Section]) -> str:
+    """What was compared, and whose question it is."""
+    paper = (
+        " Question, tables and figures: Lahnala, Welch, Jurgens and Flek (2024), The Muddy Waters of Modeling Empathy "
+        "in Language."
+    )
+    whose = paper if any(section.study.of_paper for section in sections) else ""
+    if gathered.origin == "results":
+        files = dict.fromkeys(str(section.study.group.setting["origin"]) for section in sections)
+        said = f"{gathered.name}: a table of results, {', '.join(files)}, with {gathered.n_done:,} scores."
+        return (
+            f"{said} The score of a target task alone (the baseline) is compared with its score after training on "
+            f"another task, the source (the transfer).{whose}"
+        )
+    return (
+        f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) "
+        f"and on top of another task's adapter (the transfer).{whose}"
+    )
+
+
+def _opening(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table], together: Sequence[Table]) -> str:
+    nav = _links(sections, fixed, together, gathered.origin == "results")
     made = [
         markup.heading(1, QUESTION),
-        markup.paragraph(
-            f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) "
-            "and on top of another task's adapter (the transfer). Question, tables and figures: Lahnala, Welch, "
-            "Jurgens and Flek (2024), The Muddy Waters of Modeling Empathy in Language.",
-            class_="lead",
-        ),
+        markup.paragraph(_lead(gathered, sections), class_="lead"),
         f"<nav>{nav}</nav>",
         markup.facts(_state(gathered, sections)),
     ]
@@ -89,8 +125,8 @@ def _opening(gathered: Gathered, sections: Sequence[Section]) -> str:
 
 def _state(gathered: Gathered, sections: Sequence[Section]) -> list[tuple[str, str]]:
     planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
-    from_runs = all("origin" not in section.study.group.setting for section in sections)
-    found = [(f"{gathered.n_done:,}{planned}", "cells with a verified result" if from_runs else "scores as given")]
+    counted = "cells with a verified result" if gathered.origin == "runs" else "scores as given"
+    found = [(f"{gathered.n_done:,}{planned}", counted)]
     states = Counter(cell.state for cell in gathered.missing)
     found += [(f"{n:,}", f"cells {state}") for state, n in states.most_common()]
     tasks = {task for section in sections for task in section.study.tasks}
@@ -106,7 +142,9 @@ def _together(tables: Sequence[Table], said: Sequence[str]) -> str:
     if not tables:
         return ""
     made = [markup.heading(2, "Settings beside one another", id="settings"), *map(markup.paragraph, said)]
-    return "".join([*made, *(markup.sortable(table, table.name, tall=True) for table in tables)])
+    return "".join(
+        [*made, *(markup.sortable(part(table, MOST_CELLS).table, table.name, tall=True) for table in tables)]
+    )
 
 
 def _group(section: Section, prefix: str, *, alone: bool) -> str:
@@ -115,7 +153,7 @@ def _group(section: Section, prefix: str, *, alone: bool) -> str:
     if not alone:
         made += [markup.heading(2, f"Setting {given.group.name}"), markup.definitions(_setting(given))]
     made += [_verdicts(section, prefix), _heat(section, prefix), _importance(section, prefix), _scores(section, prefix)]
-    made += [_flags(given), _cost(given)]
+    made += [_flags(given), "" if given.gathered.origin == "results" else _cost(given)]
     return "".join(made)
 
 
@@ -135,18 +173,39 @@ def _named(section: Section, *starts: str) -> list[Table]:
     return [table for table in section.tables if table.name.startswith(starts)]
 
 
+def _shown(section: Section, prefix: str, *starts: str, tall: bool = False) -> str:
+    """Tables by the start of their names, each cut to what a page can hold."""
+    parts = [part(table, section.most_cells) for table in _named(section, *starts)]
+    return "".join(markup.sortable(one.table, f"{prefix}-{one.table.name}", tall=tall) for one in parts)
+
+
+def _lacking(given: Study, *names: str) -> str:
+    """Warnings of what is missing, by the paper's names or by those that foreign results have."""
+    wanted = [one for name in names for one in dict.fromkeys((name, MISSING.get(name, name)))]
+    return "".join(
+        markup.warning(f"Missing: {name}: {given.lacking[name]}.") for name in wanted if name in given.lacking
+    )
+
+
 def _verdicts(section: Section, prefix: str) -> str:
     given = section.study
     made = [markup.heading(2, "Headline verdicts", id="verdicts")]
     made += [markup.paragraph(sentence) for sentence in findings.headline(given)]
-    for name in ("verdicts", "the paper's test", "limited data (Figure 3, bottom)", "Figure 3"):
-        if name in given.lacking:
-            made.append(markup.warning(f"Missing: {name}: {given.lacking[name]}."))
+    made.append(
+        _lacking(given, "baselines", "verdicts", "the paper's test", "limited data (Figure 3, bottom)", "Figure 3")
+    )
     for table in _named(section, "verdicts"):
-        made.append(markup.sortable(table, f"{prefix}-{table.name}", tall=True))
-    for table in _named(section, "figure3", "theme-effects", "limited-data"):
-        made.append(markup.sortable(table, f"{prefix}-{table.name}"))
+        one = part(table, section.most_cells, _differences(table))
+        made.append(markup.sortable(one.table, f"{prefix}-{table.name}", tall=True))
+    made.append(_shown(section, prefix, "sources", tall=True))
+    made.append(_shown(section, prefix, "figure3", "theme-effects", "limited-data"))
     return "".join(made)
+
+
+def _differences(table: Table) -> NDArray[np.float64]:
+    """Weights of a verdict table's cells: the size of their pair's difference."""
+    values = np.abs(values_of(table))
+    return np.broadcast_to(values[:, [table.columns.index("difference") - table.n_labels]], values.shape)
 
 
 def _heat(section: Section, prefix: str) -> str:
@@ -166,21 +225,24 @@ def _heat(section: Section, prefix: str) -> str:
         name = f"figure{6 if table.kind == 'classification' else 7}{suffix(table)}"
         found = [one for one in section.tables if one.name == name]
         for one in found:
-            tip = _improvement_tip(table, given, pairs)
-            made.append(markup.heat_map(one, f"{prefix}-{name}", tip, diverging=True, unit="%"))
+            kept = part(one, section.most_cells, np.abs(values_of(one)))
+            tip = _improvement_tip(table, given, pairs, kept)
+            made.append(markup.heat_map(kept.table, f"{prefix}-{name}", tip, diverging=True, unit="%"))
     for one in _named(section, "figure9", "figure10"):
-        made.append(markup.heat_map(one, f"{prefix}-{one.name}", _plain_tip(one), diverging=False, unit=""))
-    for name in ("Figure 9", "Figure 10"):
-        if name in given.lacking:
-            made.append(markup.warning(f"Missing: {name}: {given.lacking[name]}."))
+        cut = part(one, section.most_cells).table
+        made.append(markup.heat_map(cut, f"{prefix}-{one.name}", _plain_tip(cut), diverging=False, unit=""))
+    made.append(_lacking(given, "Figure 9", "Figure 10"))
     return "".join(made)
 
 
-def _improvement_tip(table: ScoreTable, given: Study, pairs: dict[tuple[float, str, str], PairResult]) -> markup.Tip:
+def _improvement_tip(
+    table: ScoreTable, given: Study, pairs: dict[tuple[float, str, str], PairResult], kept: Part
+) -> markup.Tip:
     matrix = improvements(table)
     registry = given.gathered.registry
 
-    def tip(row: int, column: int) -> str:
+    def tip(shown_row: int, shown_column: int) -> str:
+        row, column = kept.rows[shown_row], kept.columns[shown_column]
         source, target = matrix.sources[row], matrix.targets[column]
         if source == target:
             return ""
@@ -196,7 +258,8 @@ def _improvement_tip(table: ScoreTable, given: Study, pairs: dict[tuple[float, s
                 f"verdict: {pair.verdict.verdict}" + (f" ({pair.verdict.reason})" if pair.verdict.reason else "")
             )
             if pair.paper_outcome:
-                said.append(f"paper's test: {pair.paper_outcome} (p {shown(pair.paper_p)})")
+                test = "paper's test" if given.of_paper else "test on one seed"
+                said.append(f"{test}: {pair.paper_outcome} (p {shown(pair.paper_p)})")
         return "\n".join(said)
 
     return tip
@@ -216,20 +279,24 @@ def _plain_tip(table: Table) -> markup.Tip:
     )
 
 
+def _has_importance(section: Section) -> bool:
+    """Whether there are importances, or a reason to give why there are none."""
+    return section.study.audit is not None or section.study.gathered.origin != "results" or section.study.of_paper
+
+
 def _importance(section: Section, prefix: str) -> str:
-    audit = section.study.audit
+    audit, of_paper = section.study.audit, section.study.of_paper
+    if not _has_importance(section):
+        return ""
     made = [markup.heading(2, "Which features predict the improvement, and is that to be believed", id="importance")]
     if audit is None:
-        why = section.study.lacking.get("Figure 2 and Table 6", "no results")
-        return "".join([*made, markup.warning(f"Missing: Figure 2 and Table 6: {why}.")])
+        return "".join([*made, _lacking(section.study, "Figure 2 and Table 6")])
     lead = markup.paragraph(audit.sentence, class_="" if audit.interpretable else "warn")
-    made += [lead, _audit_facts(audit), markup.heading(3, "Figure 2: drop in held-out R² when a feature is permuted")]
-    made.append(
-        markup.paragraph(
-            "Blue: here. Orange, below it: printed in the paper. " + audit_caption(audit), class_="caption"
-        )
-    )
-    printed = {row.feature: row.importance for row in reference.importances()}
+    figure, colours = ("Figure 2: ", "Blue: here. Orange, below it: printed in the paper. ") if of_paper else ("", "")
+    title = f"{figure}drop in held-out R² when a feature is permuted"
+    made += [lead, _audit_facts(audit), markup.heading(3, title[0].upper() + title[1:])]
+    made.append(markup.paragraph(colours + audit_caption(audit), class_="caption"))
+    printed = {row.feature: row.importance for row in reference.importances()} if of_paper else {}
     rows = [
         (
             FEATURE_TITLES.get(row.feature, row.feature),
@@ -241,8 +308,7 @@ def _importance(section: Section, prefix: str) -> str:
         for row in sorted(audit.features, key=lambda row: -row.importance)
     ]
     made.append(markup.bars(rows))
-    made += [markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "table6")]
-    made += [markup.sortable(table, f"{prefix}-{table.name}", tall=True) for table in _named(section, "audit-settings")]
+    made += [_shown(section, prefix, "table6"), _shown(section, prefix, "audit-settings", tall=True)]
     return "".join(made)
 
 
@@ -261,16 +327,9 @@ def _audit_facts(audit: Audit) -> str:
 
 
 def _scores(section: Section, prefix: str) -> str:
-    made = [markup.heading(2, "Scores", id="scores")]
-    made += [
-        markup.sortable(table, f"{prefix}-{table.name}") for table in _named(section, "baselines", "table7", "table8")
-    ]
-    made += [
-        markup.sortable(table, f"{prefix}-{table.name}")
-        for table in _named(section, "figure6", "figure7")
-        if table.name.endswith("versus-printed")
-    ]
-    return "".join(made)
+    made = [markup.heading(2, "Scores", id="scores"), _shown(section, prefix, "baselines", "table7", "table8")]
+    compared = [table.name for table in _named(section, "figure6", "figure7") if table.name.endswith("versus-printed")]
+    return "".join([*made, *(_shown(section, prefix, name) for name in compared)])
 
 
 def flagged(given: Study) -> list[str]:
@@ -285,6 +344,7 @@ def flagged(given: Study) -> list[str]:
         said.append(f"{', '.join(tasks)}: {text}.")
     said += [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(given.group.leaks.values())]
     for table in given.tables:
+        halves = _halves(table)
         for (source, target), score in sorted(table.scores.items()):
             name = (
                 title_of(target, registry)
@@ -293,24 +353,39 @@ def flagged(given: Study) -> list[str]:
             )
             if score.flags:
                 said.append(f"{name}: {', '.join(score.flags)} predictions, {table.metric} {shown(score.value)}.")
-            elif _is_outlier(table, target, score.value):
+            elif score.value < halves.get(target, -np.inf):
                 said.append(
                     f"{name}: {table.metric} {shown(score.value)}, less than half of its column's median: not learnt."
                 )
     return said
 
 
-def _is_outlier(table: ScoreTable, target: str, value: float) -> bool:
-    column = [score.value for (_, at), score in table.scores.items() if at == target and np.isfinite(score.value)]
-    return len(column) >= FEWEST_FOR_OUTLIER and value < OUTLIER * float(np.median(column))
+def _halves(table: ScoreTable) -> dict[str, float]:
+    """Half the median of each column with enough scores, below which a run has not learnt; none of an error."""
+    if not table.higher_is_better:
+        return {}
+    columns = {
+        target: [score.value for score in column.values() if np.isfinite(score.value)]
+        for target, column in table.columns.items()
+    }
+    return {
+        target: OUTLIER * float(np.median(own)) for target, own in columns.items() if len(own) >= FEWEST_FOR_OUTLIER
+    }
 
 
 def _flags(given: Study) -> str:
     said = flagged(given)
     made = [markup.heading(2, "Data and run flags", id="flags")]
     if not said:
-        return "".join([*made, markup.paragraph("None: every run is on recorded data, and none collapsed.")])
-    return "".join([*made, markup.element("ul", "".join(markup.element("li", escape(text)) for text in said))])
+        nothing = "None: every run is on recorded data, and none collapsed."
+        if given.gathered.origin == "results":
+            nothing = "None: the table flags no score, and none is far below the others of its target."
+        return "".join([*made, markup.paragraph(nothing)])
+    if len(said) > SHOWN_FLAGS:
+        note = f"{SHOWN_FLAGS} of {len(said):,} are shown; pairs.csv has the scores and flags of all pairs."
+        made.append(markup.paragraph(note, class_="soft"))
+    items = (markup.element("li", escape(text)) for text in said[:SHOWN_FLAGS])
+    return "".join([*made, markup.element("ul", "".join(items))])
 
 
 def cost(given: Study) -> list[tuple[str, str]]:
@@ -372,11 +447,15 @@ def _cost(given: Study) -> str:
 
 
 def _ratings(fixed: Sequence[Table]) -> str:
+    if not fixed:
+        return ""
     made = [markup.heading(2, "Ratings of the constructs and their agreement", id="ratings")]
     return "".join([*made, *(markup.sortable(table, table.name) for table in fixed)])
 
 
 def _missing(gathered: Gathered) -> str:
+    if gathered.origin == "results":
+        return ""
     made = [markup.heading(2, "Missing cells", id="missing")]
     if not gathered.missing:
         return "".join([*made, markup.paragraph("None.")])
@@ -405,7 +484,8 @@ def _provenance(gathered: Gathered, sections: Sequence[Section]) -> str:
     for section in sections:
         name = section.study.group.name
         facts |= {f"{name} {key}".strip(): value for key, value in _setting(section.study).items()}
-    for name in ("ratings.csv", "table1.csv", "table6.csv", "table7.csv", "table8.csv"):
+    of_paper = any(section.study.of_paper for section in sections)
+    for name in PACKAGED if of_paper else ():
         known = reference.provenance(name)
         facts[name] = " ".join([known.source + ".", *(note[0].upper() + note[1:] + "." for note in known.notes)])
     return markup.heading(2, "Provenance", id="provenance") + markup.definitions(facts)
