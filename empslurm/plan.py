@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -16,6 +17,7 @@ from empslurm.store import CellState
 from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]
+LEAST_TOKENS = 5  # of an example: RoBERTa has four special tokens around context and text
 COMING = ("running", "queued")  # states in which something makes the cell
 
 
@@ -252,20 +254,25 @@ def obstacle(plan: Plan, cell: Cell) -> str:
 
 
 def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
-    """Raise UsageError where a cell without a result would read longer texts than its backbone can."""
-    limit = plan.inputs.max_tokens
+    """Raise UsageError where a cell without a result would read texts of a length that its backbone cannot."""
+    limit = plan.inputs.max_tokens or math.inf
     wanted: dict[str, int] = {}
     for cell in (decision.cell for decision in decisions if decision.action != "reuse"):
         training = cell.training if cell.trial is None else cell.trial.search.training
-        if limit is not None and training is not None and training.max_length > limit:
+        if training is not None and not LEAST_TOKENS <= training.max_length <= limit:
             wanted.setdefault(cell.target, training.max_length)
-    if wanted:
-        task, length = next(iter(wanted.items()))
-        more = f" (and {len(wanted) - 1} more tasks)" if len(wanted) > 1 else ""
-        raise UsageError(
-            f"training.max_length must be at most {limit}, the tokens that the backbone {plan.manifest.backbone.name} "
-            f"can read, but is {length} for {task}{more}; write `max_length: {limit}` or less in {plan.manifest.path}"
-        )
+    if not wanted:
+        return
+    task, length = next(iter(wanted.items()))
+    more = f" (and {len(wanted) - 1} more tasks)" if len(wanted) > 1 else ""
+    must = f"at most {limit}, the tokens that the backbone {plan.manifest.backbone.name} can read"
+    fix = f"write `max_length: {limit}` or less"
+    if length < LEAST_TOKENS:
+        must = f"at least {LEAST_TOKENS}, since up to {LEAST_TOKENS - 1} tokens only frame context and text"
+        fix = "raise it"
+    raise UsageError(
+        f"training.max_length must be {must}, but is {length} for {task}{more}; {fix} in {plan.manifest.path}"
+    )
 
 
 def counts(values: Sequence[str]) -> dict[str, int]:

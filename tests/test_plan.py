@@ -129,6 +129,13 @@ def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_the
     refuse_lengths(plan_of(plan.manifest, max_tokens=None), decide(plan, pending))
 
 
+def test_a_length_without_room_for_text_is_refused(demo: Plan) -> None:
+    training = {task: replace(one, max_length=4) for task, one in demo.manifest.training.items()}
+    plan = plan_of(replace(demo.manifest, training=training))
+    with pytest.raises(UsageError, match=r"at least 5, .* but is 4 for .* \(and 3 more tasks\); raise it in"):
+        refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
+
+
 def test_a_searchs_trials_have_a_length_too() -> None:
     manifest = load_manifest(ROOT / "manifests/search.yaml")
     assert manifest.search is not None
