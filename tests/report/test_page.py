@@ -110,3 +110,53 @@ def test_what_is_missing_is_on_the_page(report):
     text = report.read_text()
     for said in ("Figure 9", "importances must have at least 20 pairs", "no cells with a part of the training data"):
         assert said in text
+
+
+FOREIGN = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("foreign")
+    path = folder / "mine.csv"
+    lines = [
+        f"{'' if source == target else source},{target},{seed},accuracy,0.{70 + 3 * at + 5 * seed - len(source)}"
+        for target in FOREIGN
+        for at, source in enumerate(FOREIGN)
+        for seed in (1, 2)
+    ]
+    path.write_text("source,target,seed,metric,value\n" + "\n".join(lines) + "\n")
+    return folder / write(from_file(path, registry()), folder, ratings=reference.ratings()).report
+
+
+PAPERS_WORDS = ("adapter", "encoder", "verified", "embed cells", "Figure ", "Table ", "Lahnala", "empath", "paper")
+
+
+def test_a_table_of_foreign_results_is_told_in_its_own_words(foreign):
+    body = foreign.read_text().split("<body>")[1].split("<script>")[0]
+    read = re.sub(r' data-name="[^"]*"', "", body)  # plain names of columns, as in the files
+    assert [word for word in PAPERS_WORDS if word in read] == []
+    assert "mine: a table of results, " in body
+    assert "mine.csv, with 18 scores." in body
+    assert "scores as given" in body
+
+
+def test_links_lead_to_sections_that_exist(report, foreign):
+    for path in (report, foreign):
+        text = path.read_text()
+        for link in re.findall(r'href="#([^"]+)"', text):
+            assert f' id="{link}"' in text
+    assert 'id="ratings"' in report.read_text()
+    assert 'id="ratings"' not in foreign.read_text()
+
+
+def test_results_on_the_papers_tasks_keep_its_numbers(tmp_path):
+    path = tmp_path / "known.csv"
+    path.write_text(
+        "source,target,seed,metric,value\n,epitome_er,1,f1_macro,0.6\nnews_empathy,epitome_er,1,f1_macro,0.5\n"
+    )
+    write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
+    text = (tmp_path / "out" / "report.html").read_text()
+    for said in ("a table of results", "Lahnala", "Figure 6", 'id="ratings"', "table8.csv"):
+        assert said in text
+    assert "frozen encoder" not in text

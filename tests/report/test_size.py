@@ -1,0 +1,124 @@
+"""Large tables: the page shows a part and says which, and what is computed of many pairs stays bounded."""
+
+import numpy as np
+import pytest
+
+from empslurm import reference
+from empslurm.analysis import audit
+from empslurm.analysis.features import TaskFacts, pair_features
+from empslurm.gather import from_file
+from empslurm.report import page
+from empslurm.report.formats import Table, number, part, text
+from empslurm.report.write import write
+from empslurm.tasks import registry
+
+
+def _table(values):
+    names = [f"t{at}" for at in range(values.shape[1])]
+    rows = tuple((text(f"s{at}"), *(number(float(value)) for value in row)) for at, row in enumerate(values))
+    return Table(
+        name="figure6", title="", caption="Percent.", head=(("", *names),), columns=("source", *names), rows=rows
+    )
+
+
+def test_a_table_that_fits_is_left_as_it_is():
+    table = _table(np.ones((3, 4)))
+    assert part(table, 12).table is table
+
+
+def test_of_a_table_too_large_the_rows_and_columns_of_largest_weight_are_kept_in_order():
+    values = np.zeros((20, 30))
+    values[3, 28], values[17, 2], values[9, 9] = -7, 5, np.nan
+    kept = part(_table(values), 16, np.abs(values))
+    assert (len(kept.rows), len(kept.columns)) == (4, 4)
+    assert {3, 17} <= set(kept.rows)
+    assert {2, 28} <= set(kept.columns)
+    assert list(kept.rows) == sorted(kept.rows)
+    at = 1 + kept.columns.index(28)
+    assert kept.table.columns[at] == kept.table.head[0][at] == "t28"
+    assert kept.table.rows[kept.rows.index(3)][at].raw == -7
+    assert kept.table.caption.startswith(
+        "4 of 20 rows and 4 of 30 columns are shown, those with the largest changes; figure6.csv has all."
+    )
+
+
+def test_a_long_table_keeps_all_columns():
+    kept = part(_table(np.ones((100, 5))), 50)
+    assert (kept.rows, kept.columns) == (tuple(range(10)), tuple(range(5)))
+    assert kept.table.caption.startswith("10 of 100 rows are shown, the first; figure6.csv has all.")
+
+
+def _results(path, n_sources, n_targets):
+    rng = np.random.default_rng(3)
+    lines = ["source,target,seed,metric,value"]
+    for target in range(n_targets):
+        for source in ("", *(f"s{at}" for at in range(n_sources))):
+            lines += [f"{source},t{target},{seed},f1_macro,{rng.uniform(0.4, 0.8):.4f}" for seed in (1, 2)]
+    path.write_text("\n".join(lines) + "\n")
+    return from_file(path, registry())
+
+
+def test_the_page_of_many_pairs_is_cut_and_its_hover_texts_stay_with_their_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MOST_CELLS", 400)
+    monkeypatch.setattr(page, "FEWEST_CELLS", 400)
+    write(_results(tmp_path / "r.csv", 12, 60), tmp_path / "out", ratings=reference.ratings())
+    found = (tmp_path / "out" / "report.html").read_text()
+    assert " of 720 rows are shown, those with the largest changes; verdicts.csv has all." in found
+    assert "figure6.csv has all." in found
+    heat = found[found.index('class="heat"') :]
+    row = heat[heat.index("<tbody>") :].split("</tr>")[0]
+    source = row.split("</td>")[0].rsplit(">", 1)[1]
+    assert f'data-tip="{source} → ' in row
+    assert len((tmp_path / "out" / "verdicts.csv").read_text().splitlines()) == 1 + 720
+
+
+def _facts(n):
+    rng = np.random.default_rng(5)
+    return tuple(
+        TaskFacts(
+            task=f"t{at}",
+            kind="classification",
+            n_labels=2.0,
+            n_samples=float(rng.integers(100, 900)),
+            n_tokens=9.0,
+            n_vocabulary=50.0,
+            data_source="web",
+            language_setting="written",
+            **dict(zip(("definition", "link", "conduciveness"), rng.uniform(1, 3, 3).tolist(), strict=True)),
+        )
+        for at in range(n)
+    )
+
+
+@pytest.mark.parametrize(("most", "n_used"), [(30, 30), (56, 56), (500, 56)])
+def test_importances_of_many_pairs_are_those_of_a_sample_and_say_so(monkeypatch, most, n_used):
+    monkeypatch.setattr(audit, "MOST_PAIRS", most)
+    monkeypatch.setattr(audit, "C_VALUES", (1.0,))
+    outcome = np.random.default_rng(1).normal(size=(8, 8))
+    made = audit.audit(pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), n_null=1)
+    assert made.importances.n_pairs == n_used
+    assert ("A random sample of 30 of 56 pairs was used." in made.sentence) == (n_used < 56)
+
+
+def test_a_sample_is_whole_where_it_may_be_and_the_same_for_the_same_stream():
+    outcome = np.random.default_rng(1).normal(size=(8, 8))
+    assert audit.sampled(outcome, 56, np.random.default_rng(2)) is outcome
+    one, two = (audit.sampled(outcome, 20, np.random.default_rng(2)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert np.isfinite(one).sum() == 20
+    np.testing.assert_array_equal(one[np.isfinite(one)], outcome[np.isfinite(one)])
+
+
+def test_no_more_models_are_fitted_than_there_are_folds(monkeypatch):
+    fitted = []
+
+    class Counted(audit.Regression):
+        def __init__(self, *given):
+            fitted.append(1)
+            super().__init__(*given)
+
+    monkeypatch.setattr(audit, "Regression", Counted)
+    outcome = np.random.default_rng(1).normal(size=(30, 30))
+    features = pair_features(_facts(30))
+    audit.leave_out_r2(features, outcome, audit.Settings(), targets=True)
+    assert len(fitted) == audit.MOST_FOLDS
