@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from dataclasses import asdict
 
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import SchedulerError, StoreError
-from empslurm.launch import control, states
+from empslurm.launch import control, local, states
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 
@@ -35,6 +36,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
             if job_id:
                 array.resolve(job_id)
     queue = states.queue_of(root)
+    here = local.end_runs(root, plan.manifest.name, states.states(plan.by_id, root, queue), out.say)
+    _say_local(plan.manifest.name, here, out)  # before Slurm is asked, which may not answer
     if queue.jobs is None:
         raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")
     jobs = states.jobs_of_cells(root, queue)
@@ -44,11 +47,33 @@ def run(given: argparse.Namespace, out: Output) -> int:
     control.cancel([*sorted(ours), *(job.id for job in telling.values() if job.name in ends and not job.ended)])
     n_running = sum(ours.values())
     hidden = states.unseen([cell for cell in plan.by_id if cell not in jobs], root, queue)
-    value = {"manifest": plan.manifest.name, "jobs": sorted(ours), "n_running": n_running, "unseen": list(hidden)}
+    value = {
+        "manifest": plan.manifest.name,
+        "jobs": sorted(ours),
+        "n_running": n_running,
+        "unseen": list(hidden),
+        "local": asdict(here),
+    }
     out.document(value)
-    out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
+    if ours or not here.n_ended:
+        out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
     for why, n_cells in hidden.items():
         out.line(f"{n_cells} cells may be queued or run unseen: {why}", style="yellow")
-    if ours:
+    if ours or here.n_ended:
         out.line("the same `submit` goes on from their checkpoints")
     return 0
+
+
+def _say_local(manifest: str, here: local.Ended, out: Output) -> None:
+    """What became of runs that no Slurm knows of."""
+    if here.n_ended:
+        out.line(f"{manifest}: {here.n_ended} runs on this machine are ended; what they saved stays")
+    if here.n_saving:
+        out.warn(f"{here.n_saving} runs on this machine were asked to end and still save; look again with `status`")
+    for host, n_cells in here.elsewhere.items():
+        out.warn(
+            f"{n_cells} cells run on {host}, where no process can be ended from here; its `submit` ends when it sees "
+            f"this; if `status` still shows them after a minute, run `cancel {manifest}` on {host}"
+        )
+    for who, n_cells in here.others.items():
+        out.warn(f"{n_cells} cells are run by {who}, which no `submit {manifest}` has started; it goes on")

@@ -1,15 +1,23 @@
-"""Run packs on this machine: one train process at a time, or one on each slot of the machine's GPUs."""
+"""Run packs on this machine: one train process at a time, or one on each slot of the machine's GPUs; end such a run."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import signal
+import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from empslurm import files
+from empslurm.errors import StoreError
 from empslurm.launch import devices, policy
+from empslurm.launch import submission as submissions
 from empslurm.launch.devices import Slot
 from empslurm.launch.liveness import liveness
 from empslurm.launch.process import TrainProcess, cores_here, stop_all
@@ -17,11 +25,12 @@ from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.plan import Pack
 from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.store import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 GRACE_S = 120.0
 POLL_S = 0.1
+RUNNER = "local.json"  # in a submission's folder: the process that runs it on its machine
 
 Look = Callable[[Sequence[int]], None]  # is called while packs are trained, with their places in the submission
 Say = Callable[[str], None]
@@ -59,9 +68,33 @@ def run(
 ) -> int:
     """Train all packs of a submission; returns the worst exit status (0 done, 1 some failed, 75 interrupted).
 
-    Ctrl-C is passed on as TERM to all train processes, so that their cells are saved.
+    Ctrl-C, TERM, the end of the terminal and `cancel` are passed on as TERM to all train processes, so that their cells
+    are saved and none of them is left behind.
     """
-    return Scheduler(root, submission, profile, slots, say).run(look)
+    note_runner(root, submission)
+    with _interrupted_by_signals():
+        return Scheduler(root, submission, profile, slots, say).run(look)
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """TERM and HUP interrupt as Ctrl-C does, once; what ignores HUP, as under nohup, goes on ignoring it."""
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +132,10 @@ class Scheduler:
             while self._start_some() or self.running:
                 time.sleep(POLL_S)
                 look([place for running in self.running for place in running.task.places])
+                if self._is_cancelled():
+                    self.say("cancelled: the train processes save what they have and end")
+                    self._stop()
+                    return EXIT_INTERRUPTED
                 self._collect()
         except KeyboardInterrupt:
             self._stop()
@@ -174,6 +211,9 @@ class Scheduler:
         names, log = ", ".join(self.slots[ended.slot].devices), log_path(self.root, self.submission, ended.slot)
         self.say(f"GPU {names} cannot be used and is left out from here on; its log: {log}")
 
+    def _is_cancelled(self) -> bool:
+        return (self.submission.path(self.root).parent / submissions.CANCELLED).exists()
+
     def _stop(self) -> None:
         stop_all([running.process for running in self.running], GRACE_S)
         for running in self.running:
@@ -190,3 +230,106 @@ def tasks(packs: Sequence[Pack], *, together: bool) -> list[Task]:
         return [Task(places=(place,), mixed_precision=precision) for place, precision in precisions]
     groups = itertools.groupby(precisions, key=lambda item: item[1])
     return [Task(places=tuple(place for place, _ in group), mixed_precision=precision) for precision, group in groups]
+
+
+# ---- ending runs from another process --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What `end_runs` found. `elsewhere`, `others`: number of cells by who has them."""
+
+    n_ended: int  # runs on this machine
+    n_saving: int  # runs that were asked to end and have not yet
+    elsewhere: Mapping[str, int]  # by the name of their machine
+    others: Mapping[str, int]  # by process: of no run of this manifest, and so left alone
+
+
+def note_runner(root: RunsRoot, submission: Submission) -> None:
+    """Note that this process runs a submission, so that `cancel` can wait for its end."""
+    note = {
+        "host": socket.gethostname(),
+        "kernel": kernel(),
+        "pid": os.getpid(),
+        "process_start": process_start(os.getpid()),
+    }
+    with contextlib.suppress(StoreError):
+        files.write_json(submission.path(root).with_name(RUNNER), note)
+
+
+def end_runs(
+    root: RunsRoot, manifest: str, cells: Mapping[str, CellState], say: Say, grace_s: float = GRACE_S
+) -> Ended:
+    """End the runs of a cancelled manifest on this machine and wait until they have saved, for `grace_s` at most.
+
+    A run sees by itself that it is cancelled. A train process whose run was killed is asked here: it is ours where its
+    claim's log is the manifest's, and its process id and start are those of the claim.
+    """
+    folders = {folder.resolve() for folder in submissions.of_manifest(root, manifest)}
+    runs = {folder: {runner} for folder in folders if (runner := _runner(folder)) and local_liveness(runner)}
+    orphans: dict[Path, set[Claim]] = {}
+    elsewhere: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for claim in (state.claim for state in cells.values() if state.state == "running"):
+        if claim is None or claim.job_id is not None:
+            continue
+        folder = Path(claim.log).parent if claim.log else None
+        process = replace(claim, number=0, nonce="", started=0.0)  # one for all the cells that it has claimed
+        alive = local_liveness(claim)
+        if alive is None:
+            elsewhere[claim.host] += 1
+        elif not alive:
+            continue
+        elif folder in runs:
+            runs[folder].add(process)
+        elif folder in folders:
+            orphans.setdefault(folder, set()).add(process)
+        else:
+            others[claim.who] += 1
+    for folder, processes in orphans.items():
+        mine = {process for process in processes if _ask(process)}
+        runs |= {folder: mine} if mine else {}
+        others.update(process.who for process in processes - mine)
+    if runs:
+        say(f"waiting for {len(runs)} runs on this machine to save and end")
+    saving = _wait(runs, grace_s)
+    return Ended(n_ended=len(runs) - saving, n_saving=saving, elsewhere=dict(elsewhere), others=dict(others))
+
+
+def _runner(folder: Path) -> Claim | None:
+    """Who runs, or ran, a submission on its own machine; None where nobody did, or nobody can tell."""
+    try:
+        note = files.read_object(folder / RUNNER)
+        return Claim(
+            number=0,
+            nonce="",
+            host=str(note["host"]),
+            pid=int(note["pid"]),
+            process_start=float(note["process_start"]),
+            started=0.0,
+            kernel=str(note["kernel"]),
+        )
+    except (FileNotFoundError, StoreError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _ask(process: Claim) -> bool:
+    """TERM to a process's group, which must be a session of its own as our train processes are; False: left alone."""
+    try:
+        group = os.getpgid(process.pid)
+        if group != os.getsid(process.pid) or group == os.getpgrp() or not local_liveness(process):
+            return False
+        os.killpg(group, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return True
+
+
+def _wait(runs: Mapping[Path, set[Claim]], grace_s: float) -> int:
+    """Wait for the end of runs; how many live on."""
+    end = time.monotonic() + grace_s
+    while (n_living := sum(any(map(local_liveness, run)) for run in runs.values())) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    return n_living
