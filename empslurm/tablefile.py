@@ -38,6 +38,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
 MAX_FIELD = 2**24  # characters of one cell
 MAX_FILE_BYTES = 2**31
 MAX_LOOK_AHEAD = 1_000  # lines of one quoted cell of a tab-separated file
+MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which need not be here; NaT says that it is a date
 BATCH_ROWS = 2_048  # rows of a Parquet file held at a time
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}  # what separates columns, in words
 
@@ -308,6 +309,8 @@ def _pairs(text: str) -> list[tuple[str, Any]] | None:
 
 def _present(value: Any) -> Any:
     """A typed value, None where it is missing."""
+    if type(value).__name__ in MISSING_TYPES:
+        return None
     try:
         missing = value is None or (isinstance(value, numbers.Real | decimal.Decimal) and math.isnan(value))
     except (OverflowError, ValueError):  # a number too large for a float; a signalling NaN
@@ -318,7 +321,10 @@ def _present(value: Any) -> Any:
 def arrow_rows(
     path: Path, format: Literal["parquet", "arrow"], wanted: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[Row]:
-    """Rows of Parquet, or of Arrow as `datasets` saves it: typed values, None where null or NaN. Raises DataError."""
+    """Rows of Parquet, or of Arrow: a stream, as `datasets` saves it, or a file.
+
+    Typed values, None where null or NaN. Raises DataError.
+    """
     import pyarrow as pa
 
     try:
@@ -349,7 +355,9 @@ def _batches(
                 start += batch.num_rows
         return
     # Not a memory map: lengths in a damaged file lead beyond its end, and there the process dies.
-    table = pa.ipc.open_stream(pa.BufferReader(read_bytes(path))).read_all()
+    data = read_bytes(path)
+    opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
+    table = opened(pa.BufferReader(data)).read_all()
     table.validate(full=True)
     for batch in table.select(list(find(table.column_names))).to_batches(max_chunksize=BATCH_ROWS):
         yield start, batch

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,8 @@ def test_any_table_is_read_back_or_refused_with_its_place(
     [
         (None, ""),
         (math.nan, ""),
+        (pd.NaT, ""),
+        (pd.NA, ""),
         (decimal.Decimal("NaN"), ""),
         (decimal.Decimal("sNaN"), ""),
         (10**400, "1" + "0" * 400),
@@ -172,3 +175,15 @@ def test_a_header_that_fits_another_delimiter(header: str, mark: str, hint: str)
 def test_a_header_with_an_open_quote_is_still_refused_for_it() -> None:
     with pytest.raises(DataError, match="not at line 1: a quote opens there that is never closed"):
         list(delimited_rows(['a,"b\n', "1,2\n"], "x.csv", ["a"], delimiter=","))
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_both_forms_of_arrow(tmp_path: Path, form: str) -> None:
+    table, path = pa.table({"a": ["kite", None]}), tmp_path / "kites.arrow"
+    opened = {"stream": pa.ipc.new_stream, "file": pa.ipc.new_file}[form]
+    with pa.OSFile(str(path), "wb") as sink, opened(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert [dict(row.cells) for row in arrow_rows(path, "arrow", ["a"])] == [{"a": "kite"}, {"a": None}]
+    path.write_bytes(path.read_bytes()[:-20] if form == "file" else path.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"kites\.arrow must be a table in the arrow format"):
+        list(arrow_rows(path, "arrow", ["a"]))

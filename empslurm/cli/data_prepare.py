@@ -31,6 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     from rich.progress import Progress
 
+    from empslurm.tasks.stats import remarks
+
     root = RunsRoot(given.runs)
     prepare.obtain(datasets, given, out)
     located = {dataset.id: locate(dataset, given.data, root.prepared) for dataset in datasets}
@@ -59,6 +61,8 @@ def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> 
     rows = [(name, item.meta["n_examples"], item.meta["n_rejects"], item.folder) for name, item in prepared.items()]
     out.table("parsed", ("dataset", "examples", "rejected rows", "folder"), rows)
     prepare.show(counts, out)
+    for text in (text for item in prepared.values() for text in remarks(item)):
+        out.line(f"! {text}", style="yellow")
     for problem in missing.values():
         out.line(f"missing: {problem}")
     return 1 if given.datasets and missing else 0

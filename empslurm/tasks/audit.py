@@ -215,6 +215,7 @@ def _audit(
             item.dataset.id: {
                 "raw_digest": item.meta["raw_digest"],
                 "prepared": item.folder.name,
+                "reading": item.dataset.forms[0].reading,
                 "splits": {rule: split_name(item.dataset, rule) for rule in RULES},
             }
             for item in prepared

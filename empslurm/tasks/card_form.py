@@ -34,7 +34,10 @@ FileName = Annotated[
     Pattern(regex=r"(?!.*(^|/)\.\.?(/|$))[^/\\].{0,199}", words="a file name, or a relative path below the data root"),
 ]
 Files = FileName | Annotated[tuple[FileName, ...], Listed()]
-Mark = Annotated[str, Pattern(regex=r"[^\w\s\"'.+-]|\t", words="one character such as ; , | or a tab")]
+Mark = Annotated[
+    str,
+    Pattern(regex=r"[^\w\s\"'.+-]|\t", words='one character such as ; or |, or a tab, which is "\\t" in double quotes'),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,8 +112,9 @@ def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[
     labels, left_out = given.get("labels", ()), given.get("leave_out", ())
     if isinstance(labels, Mapping) and len(set(labels.values())) < 2:
         reader.problem("labels", "give at least 2 names", "write `labels: {0: one, 1: another}`")
+    known = [*labels, *(labels.values() if isinstance(labels, Mapping) else ())]
     for index, label in enumerate(left_out):
-        if label is not FAILED and any(same_label(label, value) for value in labels if value is not FAILED):
+        if label is not FAILED and any(same_label(label, value) for value in known if value is not FAILED):
             must = f"be none of the labels, but {label} is one"
             reader.problem(f"leave_out[{index}]", must, "remove it from one of the two")
 

@@ -86,7 +86,8 @@ def verdicts(
     """What the audits below `cache_root` (RUNS/prepared) say of these datasets.
 
     raw: by dataset id, the digest of its raw files, as in a plan's inputs; an audit of other files, or by another
-    version of the split, does not count. A pair of tasks whose datasets are split by different rules is in no audit.
+    version of the split or of a card's reader, does not count. A pair of tasks whose datasets are split by different
+    rules is in no audit.
     """
     found: dict[tuple[str, str], Overlap] = {}
     seen: set[str] = set()
@@ -99,6 +100,7 @@ def verdicts(
             and name in known
             and known[name]["raw_digest"] == raw[name]
             and known[name]["splits"].get(use.splits) == split_name(datasets[name], use.splits)
+            and known[name].get("reading", 0) == datasets[name].forms[0].reading
         }
         seen |= current
         owners = {task.id: name for name in current for task in datasets[name].tasks}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
 from empslurm.tasks.audit import audit
+from empslurm.tasks.card_rows import READING
 from empslurm.tasks.overlap import flag, verdicts
 from empslurm.tasks.prepare import TaskTable, load_task, prepare
 from empslurm.tasks.raw import locate
@@ -224,9 +226,12 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
             "name one file for each part of hub.splits",
         ),
         (CARD + "leave_out: [up]\n", "be none of the labels, but up is one"),
+        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: [down]\n", "but down is one"),
+        (CARD + "leave_out: [sideways, UP]\nlabels: {true: up, false: down}\n", "labels must be given once"),
+        (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is one"),
         (CARD.replace("[up, down]", "{1: up, 0: up}"), "labels must give at least 2 names"),
-        (CARD + "delimiter: ab\n", "one character such as ; , | or a tab"),
-        (CARD + "delimiter: '\"'\n", "one character such as ; , | or a tab"),
+        (CARD + "delimiter: ab\n", "must be one character such as ; or |, or a tab"),
+        (CARD + "delimiter: '\"'\n", "must be one character such as ; or |, or a tab"),
         (CARD + "decimal: ','\n", "decimal must differ from the delimiter, but both are ','"),
         (CARD + "delimiter: ';'\ndecimal: ';'\n", "decimal must be one of ., ,"),
         (HUB + "delimiter: ';'\n", "delimiter must belong to csv or tsv, but format is parquet; remove it"),
@@ -279,6 +284,8 @@ def test_the_audit_says_what_leaks_between_official_parts(tmp_path: Path) -> Non
     raw = {"kite_mood": made.meta["raw_digest"]}
     told = verdicts(tmp_path / "cache", {"kite_mood": dataset}, raw, {"kite_mood": DataUse()})
     assert set(told.flags()) == {("kite_mood", "kite_mood")}
+    newer = {"kite_mood": replace(dataset, forms=(replace(dataset.forms[0], reading=READING + 1),))}
+    assert verdicts(tmp_path / "cache", newer, raw, {"kite_mood": DataUse()}).unknown == ("kite_mood",)
     drawn = {"kite_mood": card(tmp_path, CARD)}
     assert verdicts(tmp_path / "cache", drawn, raw, {"kite_mood": DataUse()}).unknown == ("kite_mood",)
 
