@@ -16,6 +16,7 @@ from rich.cells import cell_len
 
 from empslurm.cli import main
 from empslurm.cli.printed import Cell, TextTable, folded, lines
+from tests.inherited import RANKS
 from tests.project import ROOT
 
 MANY = "name: many\ntasks: [epitome_*, news_*, empdial_*]\nseeds: [1, 2, 3]\nbackbone: tiny\n"
@@ -279,3 +280,11 @@ def test_a_table_says_the_same_to_an_ascii_terminal(here: Path) -> None:
 def test_json_is_one_document_whatever_the_width(here: Path) -> None:
     done = shell("EMPSLURM --json data status", here, COLUMNS="5")
     assert json.loads(done.stdout)["datasets"]
+
+
+def test_debug_inherited_world_size(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command is one process: what an outer launcher exported is taken away before any verb begins."""
+    for name, value in RANKS.items():
+        monkeypatch.setenv(name, value)
+    assert main(["--data", str(here), "data", "status"]) == 0
+    assert not RANKS.keys() & os.environ.keys()
