@@ -271,24 +271,33 @@ def _satterthwaite(noise: SeedNoise, parts: _Parts, total: NDArray[np.float64]) 
 def decide(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
     """Verdicts of all pairs: Benjamini-Hochberg over every tested pair (the family), Holm within each target."""
     p_values = np.concatenate([comparison.p_value for comparison in comparisons] or [np.empty(0)])
-    bh = _adjusted(p_values, "fdr_bh")
+    bh = _benjamini_hochberg(p_values)
     n_tested = int((~np.isnan(p_values)).sum())
     found, start = [], 0
     for comparison in comparisons:
-        holm = _adjusted(comparison.p_value, "holm")
+        holm = _holm(comparison.p_value)
         for at in range(len(comparison.sources)):
             found.append(_verdict(comparison, at, float(bh[start + at]), float(holm[at]), n_tested))
         start += len(comparison.sources)
     return tuple(found)
 
 
-def _adjusted(p_values: NDArray[np.float64], method: str) -> NDArray[np.float64]:
+def _benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     from statsmodels.stats.multitest import multipletests
 
     adjusted = np.full(len(p_values), np.nan)
     tested = ~np.isnan(p_values)
     if tested.any():
-        adjusted[tested] = multipletests(p_values[tested], method=method)[1]
+        adjusted[tested] = multipletests(p_values[tested], method="fdr_bh")[1]
+    return adjusted
+
+
+def _holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Holm's adjusted p-values; written out because statsmodels collects garbage in every call, one per target."""
+    adjusted = np.full(len(p_values), np.nan)
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested])]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted
 
 

@@ -85,7 +85,7 @@ def target_results(
     results = []
     for target in table.targets:
         base = (baselines or table).scores.get((target, target))
-        moved = {source: score for (source, at), score in table.scores.items() if at == target and source != target}
+        moved = {source: score for source, score in table.columns[target].items() if source != target}
         if baselines is not None and (target, target) in table.scores:
             moved[CONTROL] = table.scores[target, target]
         there = {source: score for source, score in moved.items() if score.seeds}
