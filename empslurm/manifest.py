@@ -108,7 +108,7 @@ def _grid(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
         data=resolve_data(reader, form.data, datasets),
         cards=cards,
         registry=known,
-        pairless="" if pairs or form.pairs == "none" else _pairless(tasks),
+        pairless="" if pairs or form.pairs in ("none", ()) else _pairless(tasks),
     )
 
 

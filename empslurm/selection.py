@@ -51,7 +51,7 @@ def choose_pairs(
 ) -> tuple[tuple[str, str], ...]:
     """(source, target) in the order of the tasks, exclusions taken away."""
     every = tuple(permutations(tasks, 2))
-    if not tasks or form.pairs == "none":
+    if not tasks or form.pairs in ("none", ()):
         return ()
     select = _pair_selector(reader, tasks, known)
     chosen = set(every)

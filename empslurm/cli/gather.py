@@ -30,7 +30,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "--results", type=Path, metavar="FILE", help="a table of results: source,target,seed,metric,value"
     )
-    parser.add_argument("--predictions", type=Path, metavar="DIR", help="with --results: ID.csv or ID.parquet of each run")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="DIR", help="with --results: ID.csv or ID.parquet of each run"
+    )
     parser.add_argument("--ratings", type=Path, metavar="FILE", help="construct ratings (default: the paper's Table 2)")
     parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
 

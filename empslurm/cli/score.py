@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from empslurm.cli import common
-from empslurm.cli.output import Output
+from empslurm.cli.output import Output, stdout_errors
 from empslurm.errors import UsageError
 from empslurm.launch.find import find_cell
 from empslurm.store import RunsRoot
@@ -115,7 +115,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     started = time.monotonic()
     with progress_bar(out, total) as progress:
         if given.out is None:
-            tally = runs.to_stream(scorer, rows, sys.stdout, progress)
+            with stdout_errors():
+                tally = runs.to_stream(scorer, rows, sys.stdout, progress)
         else:
             tally = runs.to_file(scorer, rows, given.out, columns, progress)
     _report(scorer, tally, time.monotonic() - started, given, out)

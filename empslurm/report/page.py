@@ -153,7 +153,7 @@ def _group(section: Section, prefix: str, *, alone: bool) -> str:
     if not alone:
         made += [markup.heading(2, f"Setting {given.group.name}"), markup.definitions(_setting(given))]
     made += [_verdicts(section, prefix), _heat(section, prefix), _importance(section, prefix), _scores(section, prefix)]
-    made += [_flags(given), "" if given.gathered.origin == "results" else _cost(given)]
+    made += [_flags(given), _cost(given) if given.gathered.origin == "runs" or given.of_paper else ""]
     return "".join(made)
 
 

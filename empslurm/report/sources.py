@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -59,15 +60,10 @@ def ranked(tables: Sequence[ScoreTable]) -> tuple[Ranked, ...]:
             best, others = own[0], {score.source: score for score in own[1:]}
             made.append((target, table.metric, best))
             comparisons.append(compare_with(table, target, best, others))
-    verdicts = decide(comparisons)
+    verdicts = iter(decide(comparisons))  # in the order of the comparisons
     return tuple(
-        Ranked(
-            target=target,
-            metric=metric,
-            best=best,
-            verdicts=tuple(verdict for verdict in verdicts if verdict.target == target),
-        )
-        for target, metric, best in made
+        Ranked(target=target, metric=metric, best=best, verdicts=tuple(islice(verdicts, len(comparison.sources))))
+        for (target, metric, best), comparison in zip(made, comparisons, strict=True)
     )
 
 

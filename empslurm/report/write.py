@@ -98,7 +98,10 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
 
 def _section(gathered: Gathered, group: Group, ratings: Sequence[Rating], grouped: bool) -> Section:
     done = study(gathered, group, ratings=ratings, grouped=grouped)
-    return Section(study=done, tables=tables_of_study(done))
+    tables = tables_of_study(done)
+    told = {f"figure of {table.name}": said for table in tables if (said := figures.why_not(table))}
+    told |= {f"letters of {table.name}": said for table in tables if (said := figures.note(table))}
+    return Section(study=replace(done, lacking={**done.lacking, **told}), tables=tables)
 
 
 def _summary(

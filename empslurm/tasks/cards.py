@@ -52,6 +52,7 @@ from empslurm.tasks.schema import PARTS, Dataset, Form, Part, RawFile, Task
 from empslurm.tasks.splits import SALTS
 from empslurm.typed import FAILED, Reader, required, unknown
 
+LEAVE_OUT = " Or do these rows belong to no label on purpose? Then name what they have in the card: `leave_out: [...]`"
 MAX_DRAWN = 0.8  # validation and test together; the rest is train
 
 
@@ -238,6 +239,7 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         read=partial(read, card),
         reading=READING,
         note=_note(card),
+        advice=LEAVE_OUT if card.kind == "classification" else "",
     )
     return Dataset(
         id=card.id,

@@ -207,7 +207,7 @@ def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:
     if not tolerant and n_rejects > MAX_REJECT_SHARE * (n_examples + n_rejects):
         raise DataError(
             f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {n_rejects:,} beside "
-            f"{n_examples:,} good ones{such_as}; is it the right file?"
+            f"{n_examples:,} good ones{such_as}; is it the right file?{found.form.advice}"
         )
     sizes = Counter(example.part for example in rows.examples)
     empty = [part for part in dataset.official if not sizes[part]]

@@ -86,6 +86,7 @@ class Form:
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
     reading: int = 0  # version of the reader; raising it parses again what was prepared, and moves no id
+    advice: str = ""  # what else to do where many rows are bad, for the end of a sentence
     note: str = ""  # what a person must know who has this form
     partial: bool = False  # the user may hold only some of the texts: missing ones are no sign of a wrong file
     # Recorded on the pinned files, as a drift alarm: examples, and task id -> count per label, or (mean, deviation)
