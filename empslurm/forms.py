@@ -80,7 +80,9 @@ class ManifestForm:
     name: Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")]
     kind: Literal["grid"] = "grid"
     tasks: TaskName | Annotated[tuple[TaskName, ...], Listed()]  # ids and patterns of ids
-    pairs: Literal["all_ordered", "none"] | tuple[ArrowPair | Product, ...] = "all_ordered"
+    pairs: Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed(at_least=0)] = (
+        "all_ordered"
+    )
     exclude: tuple[ArrowPair | Product, ...] = ()  # taken away from `pairs`
     seeds: Annotated[tuple[Seed, ...], Listed()] = (1,)  # of transfers, and of the baselines they start from
     baseline_seeds: Annotated[tuple[Seed, ...], Listed()] | None = None  # default: seeds. May hold more

@@ -332,3 +332,11 @@ def test_embeddings_are_asked_for_and_their_encoder_is_pinned(write):
     assert write(FOUR + "embed: {encoder: minilm, max_examples: 9}\n").embed.encoder == Backbone(name="minilm")
     (problem,) = problems(write, FOUR + "embed: {encoder: nobody/encoder}\n")
     assert problem.startswith("embed.encoder must pin a hub id by its revision")
+
+
+@pytest.mark.parametrize("none", ["none", "[]"])
+def test_no_pairs_may_be_a_word_or_an_empty_list(tmp_path, none):
+    path = tmp_path / "m.yaml"
+    path.write_text(f"name: m\ntasks: [news_empathy, epitome_er]\npairs: {none}\nbackbone: tiny\n")
+    made = load_manifest(path)
+    assert (made.pairs, made.pairless) == ((), "")

@@ -118,7 +118,7 @@ def test_no_more_models_are_fitted_than_there_are_folds(monkeypatch):
             super().__init__(*given)
 
     monkeypatch.setattr(audit, "Regression", Counted)
-    outcome = np.random.default_rng(1).normal(size=(30, 30))
-    features = pair_features(_facts(30))
+    outcome = np.random.default_rng(1).normal(size=(40, 40))
+    features = pair_features(_facts(40))
     audit.leave_out_r2(features, outcome, audit.Settings(), targets=True)
     assert len(fitted) == audit.MOST_FOLDS
