@@ -74,7 +74,7 @@ def _links(sections: Sequence[Section], fixed: Sequence[Table], together: Sequen
         links += [("verdicts", "#verdicts"), ("heat maps", "#heat")]
         links += [("importances", "#importance")] if any(map(_has_importance, sections)) else []
         links += [("scores", "#scores"), ("data flags", "#flags")]
-        links += [] if given else [("cost", "#cost")]
+        links += [("cost", "#cost")] if any(map(_has_cost, sections)) else []
     links += [("ratings", "#ratings")] if fixed else []
     links += [] if given else [("missing", "#missing")]
     links.append(("provenance", "#provenance"))
@@ -153,7 +153,7 @@ def _group(section: Section, prefix: str, *, alone: bool) -> str:
     if not alone:
         made += [markup.heading(2, f"Setting {given.group.name}"), markup.definitions(_setting(given))]
     made += [_verdicts(section, prefix), _heat(section, prefix), _importance(section, prefix), _scores(section, prefix)]
-    made += [_flags(given), _cost(given) if given.gathered.origin == "runs" or given.of_paper else ""]
+    made += [_flags(given), _cost(given) if _has_cost(section) else ""]
     return "".join(made)
 
 
@@ -277,6 +277,11 @@ def _plain_tip(table: Table) -> markup.Tip:
     return lambda row, column: (
         f"{table.rows[row][0].text}, {table.columns[column + 1]}: {table.rows[row][column + 1].text}"
     )
+
+
+def _has_cost(section: Section) -> bool:
+    """A table of foreign results never says what it cost, and its reader need not be told so."""
+    return section.study.gathered.origin != "results" or section.study.of_paper
 
 
 def _has_importance(section: Section) -> bool:
