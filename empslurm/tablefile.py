@@ -371,8 +371,9 @@ def rows(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Ite
         return arrow_rows(path, "parquet", wanted, optional)
     if suffix in (".jsonl", ".ndjson"):
         return json_rows(read_text(path).split("\n"), path.name, wanted, optional)
-    lines, delimiter = lines_of(read_text(path)), "\t" if suffix == ".tsv" else ","
-    return delimited_rows(lines, path.name, wanted, optional, delimiter=delimiter)
+    text = read_text(path)
+    delimiter = "\t" if suffix == ".tsv" else delimiter_for(next(lines_of(text), ""), wanted)
+    return delimited_rows(lines_of(text), path.name, wanted, optional, delimiter=delimiter)
 
 
 def text_of(value: Any) -> str:

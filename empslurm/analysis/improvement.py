@@ -21,6 +21,7 @@ class Improvement:
     baseline: float  # mean over seeds
     transfer: float
     difference: float  # transfer - baseline
+    gain: float  # the difference, or its negative where the metric is an error
     percent: float  # 100 x gain / baseline, where less of an error is a gain; NaN with a flag where that means nothing
     low: float  # 95 % interval of `percent`; NaN without a variance, infinite where the baseline may be zero
     high: float
@@ -64,10 +65,12 @@ def improvement(
         low, high = _fieller(baseline, transfer, baseline_variance, transfer_variance, covariance, degrees_of_freedom)
     if not higher_is_better:
         percent, low, high = -percent, -high, -low
+    gain = difference if higher_is_better else -difference
     return Improvement(
         baseline=baseline,
         transfer=transfer,
         difference=difference,
+        gain=gain,
         percent=percent,
         low=low,
         high=high,

@@ -145,6 +145,8 @@ def compare(given: TargetScores) -> Comparison:
     )
     noise = seed_noise(np.where(usable[:, None], given.scores, np.nan))
     means = np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in given.scores])
+    if given.undefined is not None:  # the seeds that are left are those that went well
+        means[given.undefined.any(1)] = np.nan
     decided = np.array([reason == "" for reason in reasons], dtype=bool)
     parts = _variance_parts(given, noise, n_seeds)
     return _tested(given, reasons, decided, means, n_seeds, noise, parts)

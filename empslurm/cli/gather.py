@@ -60,6 +60,8 @@ def _gathered(given: argparse.Namespace, out: Output) -> Gathered:
         raise UsageError("gather must have one input, but got several; give a manifest, --published or --results")
     if given.predictions is not None and given.results is None:
         raise UsageError("--predictions must come with --results, but does not; name the table of results")
+    if given.predictions is not None and not given.predictions.is_dir():
+        raise UsageError(f"--predictions must be a folder, but {given.predictions} is none; check the path")
     if given.published:
         return gather.published(registry())
     if given.results is not None:

@@ -12,6 +12,7 @@ Parquet or JSON lines file may have `output`, a list of logits per example; `gol
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,8 +42,12 @@ class Given:
 
 
 def find(folder: Path, run: str) -> Path | None:
-    """The file of a run; None where it has none."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{run}{suffix}").is_file()), None)
+    """The file of a run; None where it has none, as where its id cannot be a file's name."""
+    if "/" in run or "\0" in run:
+        return None
+    with contextlib.suppress(OSError):
+        return next((path for suffix in SUFFIXES if (path := folder / f"{run}{suffix}").is_file()), None)
+    return None
 
 
 def read(path: Path, kind: Kind) -> Given:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from empslurm import metrics, reference
+from empslurm import files, metrics, reference
 from empslurm.errors import DataError
 from empslurm.gather import given, results
 from empslurm.gather.cache import COLUMNS
@@ -69,7 +69,7 @@ def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gat
     for name, setting in results.settings(found):
         own = [row for row in found if row.setting == setting]
         runs = _frame([_run(path, row, folder) for row in own])
-        told = {"origin": str(path), **({"setting": setting} if setting else {})}
+        told = {"origin": str(path), **({"setting": setting} if setting or name else {})}
         groups.append(Group(name=name, setting=told, runs=runs, missing=(), notes={}))
     return Gathered(
         name=path.stem, groups=tuple(groups), missing=(), n_planned=None, registry=registry, origin="results"
@@ -108,5 +108,11 @@ def _predictions(folder: Path, row: Result) -> dict[str, Any]:
         raise DataError(
             f"{path} must give the {row.metric} of its run, {row.value}, but gives {told}; mend one of them"
         )
-    sizes = {"n_test": len(made.ids), "n_test_groups": len(set(made.groups))}
-    return {"predictions": str(path.resolve()), "flags": ",".join(metrics.flags(kind, made.outputs)), **sizes}
+    flags = dict.fromkeys((*filter(None, row.flags.split(",")), *metrics.flags(kind, made.outputs)))
+    return {
+        "predictions": str(path.resolve()),
+        "fingerprint": files.sha256_file(path),  # so that a later gather sees other predictions of the same name
+        "flags": ",".join(flags),
+        "n_test": len(made.ids),
+        "n_test_groups": len(set(made.groups)),
+    }

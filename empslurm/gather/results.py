@@ -30,10 +30,11 @@ from empslurm.errors import DataError
 from empslurm.metrics import METRICS
 
 NEEDED = ("source", "target", "seed", "metric", "value")
-OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main")
+OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main", "group")
 DELIMITERS = (",", ";", "\t", "|")
 LARGEST_SEED = 2**63 - 1
-YES = ("true", "1", "yes")
+LARGEST_VALUE = 1e15  # beyond it sums of squares lose what tells two scores apart
+SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +73,15 @@ def read(path: Path) -> tuple[Result, ...]:
     table = _READERS.get(path.suffix.lower(), _delimited)(path)
     flawed = next((row for row in table.rows if row.flaw), None)
     if flawed is not None:
-        raise DataError(f"{table.place(flawed)} {flawed.flaw}; correct the line")
-    rows = [row for row in table.rows if _is_main(row.cells)]
+        raise DataError(f"{table.place(flawed)} {flawed.flaw}; correct it")
+    rows = [row for row in table.rows if _is_main(table.place(row), row.cells)]
+    if table.rows and not rows:
+        raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; it has part and main")
     comma = _decimal_comma(table, rows)
     found = [_result(table.place(row), row, comma) for row in rows]
     if not found:
         raise DataError(f"{path} must hold results, but holds a header and no rows; write one row per run")
-    for check in (_in_range, _distinct_names, _one_metric, _every_run_once):
+    for check in (_in_range, _distinct_names, _distinct_fractions, _one_metric, _every_run_once):
         check(table, found)
     return _with_ids(found)
 
@@ -99,8 +102,17 @@ def _delimited(path: Path) -> _Table:
         quotes="loose" if delimiter == "\t" else "strict",
         trailing=True,
     )
-    placed = tuple(replace(row, line=row.line + before) for row in rows)
+    placed = tuple(_placed(row, lines, before) for row in rows)
     return _Table(file=path.name, word="line", rows=placed, commas=delimiter == ",")
+
+
+def _placed(row: tablefile.Row, lines: Sequence[str], before: int) -> tablefile.Row:
+    """A row with its line of the file; one that begins with # may be a name's or a comment's, so it is neither."""
+    line = row.line + before
+    if lines[line - 1].startswith("#"):
+        flaw = "begins with #: is it a comment? then remove it, or put the name in quotes"
+        return tablefile.Row(number=row.number, line=line, flaw=flaw)
+    return replace(row, line=line)
 
 
 def _n_needed(header: str, delimiter: str) -> int:
@@ -120,11 +132,19 @@ def _parquet(path: Path) -> _Table:
 _READERS: Mapping[str, Callable[[Path], _Table]] = {".jsonl": _json, ".ndjson": _json, ".parquet": _parquet}
 
 
-def _is_main(cells: Mapping[str, Any]) -> bool:
+def _is_long(cells: Mapping[str, Any]) -> bool:
+    """Whether a row is of the long table that a gather writes, which has more parts and metrics, and `group`."""
+    return cells.get("part") is not None and cells.get("main") is not None
+
+
+def _is_main(place: str, cells: Mapping[str, Any]) -> bool:
     """Whether a row of a gather's long table is a main metric on the test part; a row of another table is."""
-    if cells.get("part") is None or cells.get("main") is None:
+    if not _is_long(cells):
         return True
-    return str(cells["part"]) == "test" and str(cells["main"]).lower() in YES
+    part, main = _text(place, "part", cells["part"]).lower(), _text(place, "main", cells["main"]).lower()
+    if main not in SWITCHES:
+        raise DataError(f"{place}: main must be true or false, but is {main}; correct it, or rename the column")
+    return part == "test" and SWITCHES[main]
 
 
 def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
@@ -144,7 +164,7 @@ def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
             "target's training data"
         )
     source = "" if texts["source"] == target else texts["source"]
-    setting = texts.get("setting", "")
+    setting = texts.get("setting") or (texts.get("group", "") if _is_long(row.cells) else "")
     return Result(
         where=row.line,
         id=texts.get("id", ""),
@@ -215,7 +235,7 @@ def _number(place: str, column: str, text: str, comma: bool) -> float:
     plain = text.replace("\N{MINUS SIGN}", "-")
     plain = plain.replace(",", ".") if comma and plain.count(",") == 1 else plain
     value = float(plain) if NUMBER.fullmatch(plain) else float("nan")
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST_VALUE:
         why = ", with a point for the decimals" if "," in text and not comma else ""
         raise DataError(f"{place}: {column} must be a finite number, but is {text}; correct it{why}")
     return value
@@ -279,6 +299,18 @@ def _plain(name: str) -> str:
     """A name without what a program added, in one of the ways to store it."""
     shown = "".join(mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf")
     return re.sub(r"^([0-9]+)\.0$", r"\1", shown)
+
+
+def _distinct_fractions(table: _Table, found: Sequence[Result]) -> None:
+    """No two fractions that are printed alike: they name tables and files."""
+    seen: dict[str, Result] = {}
+    for row in found:
+        first = seen.setdefault(f"{row.fraction * 100:g}", row)
+        if first.fraction != row.fraction:
+            raise DataError(
+                f"{table.file} must write a fraction in one way, but has {first.fraction} in {table.word} "
+                f"{first.where:,} and {row.fraction} in {table.word} {row.where:,}; write both alike"
+            )
 
 
 def _one_metric(table: _Table, found: Sequence[Result]) -> None:

@@ -47,9 +47,13 @@ def _n_labels(task: Task | None) -> float:
     return NAN if task is None else float(len(task.labels) or 1)
 
 
-def is_of_the_paper(tasks: Iterable[str]) -> bool:
-    """Whether any of the tasks is one of the paper's 18: only then do its numbers, figures and ratings belong here."""
-    return not {row.task for row in reference.tasks()}.isdisjoint(tasks)
+def is_of_the_paper(tasks: Iterable[str], *, whole: bool = False) -> bool:
+    """Whether any of the tasks is one of the paper's 18: only then do its numbers, figures and ratings belong here.
+
+    `whole`: all must be, since `hope` in somebody's table may be another task of that name.
+    """
+    known = {row.task for row in reference.tasks()}
+    return (all if whole else any)(task in known for task in tasks)
 
 
 def themes() -> Mapping[str, str]:

@@ -178,8 +178,8 @@ def draw(table: Table) -> Any | None:
     if kind is None or why_not(table):
         return None
     with settings():
-        fonts = (FONT, *_fonts_for(_lacking(table)))
-    with settings({"font.family": list(fonts)}):
+        others = list(_fonts_for(_lacking(table)))
+    with settings({"font.family": [FONT, *others]} if others else None):
         return kind(table)
 
 

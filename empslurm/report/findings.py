@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from empslurm.analysis.themes import ThemeCell
+from empslurm.metrics import METRICS
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
 from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
-from empslurm.report.significance import CONTROL, PairResult
+from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
 from empslurm.report.wording import plain
@@ -64,9 +65,8 @@ def verdict_table(one: Significance, study: Study) -> Table:
         rows.append(_pair_row(pair, registry))
         verdict = pair.verdict
         own = ids.get((verdict.target if verdict.source == CONTROL else verdict.source, verdict.target), ())
-        origin.append(
-            (verdict.source, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ()))))
-        )
+        named = CONTROL_TITLE if verdict.source == CONTROL else verdict.source
+        origin.append((named, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ())))))
     return flat(
         name=f"verdicts{part_name(one.fraction)}",
         title=f"Does the source help?{_part_title(one)}",
@@ -81,12 +81,13 @@ def verdict_table(one: Significance, study: Study) -> Table:
 def _part_title(one: Significance) -> str:
     if one.fraction == 1.0:
         return ""
-    return f" With {one.fraction * 100:g} % of the target's data, against the full-data baseline"
+    against = "the full-data baseline" if one.baseline_fraction == 1.0 else "the baseline with as much"
+    return f" With {one.fraction * 100:g} % of the target's data, against {against}"
 
 
 def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
     verdict, improvement = pair.verdict, pair.improvement
-    source = verdict.source if verdict.source == CONTROL else title_of(verdict.source, registry)
+    source = CONTROL_TITLE if verdict.source == CONTROL else title_of(verdict.source, registry)
     seeds = f"{verdict.n_seeds_transfer}/{verdict.n_seeds_baseline}"
     return (
         text(source),
@@ -147,7 +148,9 @@ def power_statement(one: Significance) -> str:
     values = np.array([pair.verdict.smallest_detectable for pair in one.pairs])
     values = values[np.isfinite(values)]
     if len(values) == 0:
-        return "Power: unknown, since no pair has two seeds in both arms."
+        seeds = {min(pair.verdict.n_seeds_transfer, pair.verdict.n_seeds_baseline) for pair in one.pairs}
+        why = "no pair has two seeds in both arms" if max(seeds) < 2 else "no pair could be judged"
+        return f"Power: unknown, since {why}."
     return (
         f"Power: with probability .8 this design sees differences of {np.median(values):.3f} (median over pairs; "
         f"{values.min():.3f} to {values.max():.3f}) before correction, larger ones after it."
@@ -240,7 +243,7 @@ def effect_table(one: Significance) -> Table | None:
     return flat(
         name=f"theme-effects{part_name(one.fraction)}",
         title="Mean difference to the baseline by source theme",
-        caption="95 % intervals that carry the shared baselines and test examples. Units are mixed: macro F1 and r.",
+        caption=f"95 % intervals that carry the shared baselines and test examples. Units are mixed: {_units(one)}.",
         columns={
             "source_theme": "source theme",
             "mean": "mean difference",
@@ -250,6 +253,16 @@ def effect_table(one: Significance) -> Table | None:
         },
         rows=rows,
     )
+
+
+def _units(one: Significance) -> str:
+    """What a mean over pairs of several metrics mixes."""
+    names = {result.metric for result in one.results}
+    if names <= {"f1_macro", "pearson"}:
+        return "macro F1 and r"
+    less = any(not METRICS[name].higher_is_better for name in names)
+    titles = " and ".join(metric.title for name, metric in METRICS.items() if name in names)
+    return f"{titles}{', where less is counted as a gain' if less else ''}"
 
 
 def data_similarity_table(found: DataSimilarity, registry: Registry) -> Table:
@@ -317,14 +330,15 @@ def limited_table(study: Study) -> Table | None:
     """Section 5.3: pairs not harmed by less data, beside the same data without a transfer; None without such cells."""
     rows = []
     for one in study.significance:
-        if one.fraction == 1.0:
+        if one.fraction == 1.0 or one.baseline_fraction != 1.0:
             continue
         for name, pairs in (("with transfer", one.pairs), ("without transfer (control)", one.control)):
             tally = counts(pairs)
             decided = len(pairs) - tally["undecided"]
             kept = tally["improvement"] + tally["no difference"]
             rate = kept / decided if decided else float("nan")
-            mean = float(np.nanmean([pair.verdict.difference for pair in pairs])) if pairs else float("nan")
+            gains = [pair.improvement.gain for pair in pairs if np.isfinite(pair.improvement.gain)]
+            mean = float(np.mean(gains)) if gains else float("nan")
             rows.append(
                 (
                     text(f"{one.fraction * 100:g} %"),
@@ -374,14 +388,19 @@ def headline(study: Study) -> tuple[str, ...]:
 
 
 def _median(study: Study) -> list[str]:
-    values = [pair.improvement.percent for one in study.significance if one.fraction == 1.0 for pair in one.pairs]
-    finite = [value for value in values if np.isfinite(value)]
-    if not finite:
+    found = [
+        pair.improvement for one in study.significance if one.fraction == one.baseline_fraction for pair in one.pairs
+    ]
+    gains = [one.gain for one in found if np.isfinite(one.gain)]
+    percents = [one.percent for one in found if np.isfinite(one.percent)]
+    if not percents:
         return []
-    middle, up = float(np.median(finite)), sum(value > 0 for value in finite)
+    middle, up = float(np.median(percents)), sum(gain > 0 for gain in gains)
     where = "above" if all(table.higher_is_better for table in study.tables) else "better than"
+    of = "" if len(percents) == len(gains) else f" (of {len(percents)} pairs whose baseline is positive)"
     return [
-        f"The median change is {shown(middle, 1, signed=True)} %; {up} of {len(finite)} pairs are {where} the baseline."
+        f"The median change is {shown(middle, 1, signed=True)} %{of}; {up} of {len(gains)} pairs are {where} the "
+        "baseline."
     ]
 
 

@@ -257,6 +257,8 @@ def _improvement_tip(
             said.append(
                 f"verdict: {pair.verdict.verdict}" + (f" ({pair.verdict.reason})" if pair.verdict.reason else "")
             )
+            if table.fraction != 1.0:
+                said.append(f"(against the full-data baseline, {shown(pair.verdict.baseline)})")
             if pair.paper_outcome:
                 test = "paper's test" if given.of_paper else "test on one seed"
                 said.append(f"{test}: {pair.paper_outcome} (p {shown(pair.paper_p)})")
@@ -357,7 +359,8 @@ def flagged(given: Study) -> list[str]:
                 else f"{title_of(source, registry)} → {title_of(target, registry)}"
             )
             if score.flags:
-                said.append(f"{name}: {', '.join(score.flags)} predictions, {table.metric} {shown(score.value)}.")
+                kind = "predictions" if set(score.flags) <= {"constant", "diverged"} else "as flagged"
+                said.append(f"{name}: {', '.join(score.flags)} {kind}, {table.metric} {shown(score.value)}.")
             elif score.value < halves.get(target, -np.inf):
                 said.append(
                     f"{name}: {table.metric} {shown(score.value)}, less than half of its column's median: not learnt."

@@ -49,7 +49,7 @@ def table2(ratings: Sequence[Rating], registry: Registry) -> Table:
         for aspect, name in heads:
             rating = by_place.get((task, aspect))
             value = rating.values[annotators.index(name)] if rating else float("nan")
-            entries.append(number(value, 0 if value == round(value or 0) else 1))
+            entries.append(number(value, 0 if value == value and value == round(value) else 1))
         rows.append((text(title_of(task, registry)), *entries))
     return Table(
         name="table2",

@@ -16,6 +16,7 @@ from empslurm.report.study import Study
 from empslurm.report.tables import title_of
 
 Place = tuple[str, str]  # source, target
+UNNAMED = "(no name)"  # what a blank setting is called
 FEWEST_SHARED = 3  # pairs that two settings must share for a rank correlation
 
 
@@ -27,22 +28,27 @@ class Agreement:
     two: str
     n_shared: int
     spearman: float  # of the percent changes; NaN with too few pairs
-    n_same_side: int  # both above, or both not above the baseline
+    n_compared: int  # shared pairs with a defined change in both
+    n_same_side: int  # of these: both better than the baseline, or both not
     n_opposed: int  # an improvement in one, a harm in the other
 
 
 def named(studies: Sequence[Study]) -> dict[str, Study]:
     """Setting -> its study; empty where the results hold no settings to compare."""
-    found = {str(study.group.setting["setting"]): study for study in studies if "setting" in study.group.setting}
-    return found if len(found) > 1 else {}
+    found = [study for study in studies if "setting" in study.group.setting]
+    names = [str(study.group.setting["setting"]) for study in found]
+    if len(found) < 2:
+        return {}
+    unnamed = UNNAMED if UNNAMED not in names else f"{UNNAMED}, blank"
+    return {name or unnamed: study for name, study in zip(names, found, strict=True)}
 
 
 def pairs_of(study: Study) -> dict[Place, PairResult]:
-    """The pairs of a study with all of the target's data."""
+    """The pairs of a study, each against the baseline with as much data."""
     return {
         (pair.verdict.source, pair.verdict.target): pair
         for one in study.significance
-        if one.fraction == 1.0
+        if one.fraction == one.baseline_fraction
         for pair in one.pairs
     }
 
@@ -59,13 +65,16 @@ def _agreement(one: str, two: str, a: Mapping[Place, PairResult], b: Mapping[Pla
     changes = np.array([[a[place].improvement.percent, b[place].improvement.percent] for place in both]).reshape(-1, 2)
     changes = changes[np.isfinite(changes).all(1)]
     enough = len(changes) >= FEWEST_SHARED
+    gains = np.array([[a[place].improvement.gain, b[place].improvement.gain] for place in both]).reshape(-1, 2)
+    gains = gains[np.isfinite(gains).all(1)]
     opposed = ({"improvement", "harm"} == {a[place].verdict.verdict, b[place].verdict.verdict} for place in both)
     return Agreement(
         one=one,
         two=two,
         n_shared=len(both),
         spearman=pearson(rankdata(changes[:, 0]), rankdata(changes[:, 1])) if enough else float("nan"),
-        n_same_side=int(((changes[:, 0] > 0) == (changes[:, 1] > 0)).sum()),
+        n_compared=len(gains),
+        n_same_side=int(((gains[:, 0] > 0) == (gains[:, 1] > 0)).sum()),
         n_opposed=sum(opposed),
     )
 
@@ -85,14 +94,16 @@ def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
         changes = np.array([pair.improvement.percent for pair in own.values()])
         changes = changes[np.isfinite(changes)]
         middle = float(np.median(changes)) if len(changes) else float("nan")
-        share = float((changes > 0).mean()) if len(changes) else float("nan")
+        gains = np.array([pair.improvement.gain for pair in own.values()])
+        gains = gains[np.isfinite(gains)]
+        share = float((gains > 0).mean()) if len(gains) else float("nan")
         counted = (whole(tally[outcome]) for outcome in findings.OUTCOMES)
         rows.append((text(name), whole(len(own)), *counted, number(middle, 1, signed=True), number(share, 2)))
     return flat(
         name="settings",
         title="Settings beside one another",
         caption="Each setting is tested apart, against its own baselines and with a correction over its own pairs. "
-        "The median change is in percent of the baseline, positive to the better.",
+        "The median change is in percent of the baseline where that is positive, and positive to the better.",
         columns={
             "setting": "setting",
             "n_pairs": "pairs",
@@ -111,7 +122,7 @@ def _agreement_table(found: Sequence[Agreement]) -> Table:
             text(one.two),
             whole(one.n_shared),
             number(one.spearman, 2),
-            number(one.n_same_side / one.n_shared if one.n_shared else float("nan"), 2),
+            number(one.n_same_side / one.n_compared if one.n_compared else float("nan"), 2),
             whole(one.n_opposed),
         )
         for one in found

@@ -34,7 +34,9 @@ N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are man
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
 OTHER_METRIC = "the bootstrap knows macro F1 and Pearson's r only"
 OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
-CONTROL = "(none)"  # the source of a baseline with less data than the one it is compared with
+OTHER_LABELS = "the runs' predictions have different numbers of labels"
+CONTROL = "\0control"  # the source of a baseline with less data than its comparison's: no task can have this name
+CONTROL_TITLE = "(none)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +97,9 @@ def target_results(
 
 
 def compare_with(
-    table: ScoreTable,
-    target: str,
-    base: Score,
-    moved: Mapping[str, Score],
-    covariance: NDArray[np.float64] | None = None,
-) -> Comparison:
-    """Every score of `moved` (by source) against `base`, over their seeds."""
+    table: ScoreTable, target: str, base: Score, moved: Mapping[str, Score], *, grouped: bool
+) -> tuple[Comparison, Loaded | str]:
+    """Every score of `moved` (by source) against `base` over their seeds, and the predictions or why there are none."""
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
@@ -110,23 +108,22 @@ def compare_with(
         for seed, value in zip(score.seeds, score.values, strict=True):
             scores[row, seeds.index(seed)] = value
             undefined[row, seeds.index(seed)] = np.isnan(value)
-    return compare(
+    loaded = load(table, rows)
+    comparison = compare(
         TargetScores(
             target=target,
             sources=tuple(moved),
             scores=scores,
             undefined=undefined,
-            example_covariance=covariance,
+            example_covariance=None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped),
             higher_is_better=table.higher_is_better,
         )
     )
+    return comparison, loaded
 
 
 def _target(table: ScoreTable, target: str, base: Score, moved: dict[str, Score], grouped: bool) -> TargetResult:
-    rows = (base, *moved.values())
-    loaded = load(table, rows)
-    covariance = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped)
-    comparison = compare_with(table, target, base, moved, covariance)
+    comparison, loaded = compare_with(table, target, base, moved, grouped=grouped)
     test, tested, tested_seed = (
         (None, (), None) if isinstance(loaded, str) else _paper_test(loaded, tuple(moved), target, grouped)
     )
@@ -180,8 +177,9 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
         for seed, path in zip(score.seeds, score.predictions, strict=True)
         if path
     ]
-    if len(runs) < sum(len(score.seeds) for score in rows):
-        return NO_PREDICTIONS
+    absent = [id for score in rows for id, path in zip(score.ids, score.predictions, strict=True) if not path]
+    if absent:
+        return f"{NO_PREDICTIONS} (of {absent[0]})" if runs else NO_PREDICTIONS
     try:
         made = given.aligned([given.read(run.path, METRICS[table.metric].kind) for run in runs])
     except EmpslurmError as error:
@@ -189,6 +187,8 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     first = made[0]
     if any(one.ids != first.ids or not np.array_equal(one.gold, first.gold) for one in made):
         return OTHER_EXAMPLES
+    if any(one.outputs.shape[1:] != first.outputs.shape[1:] for one in made):
+        return OTHER_LABELS
     return Loaded(
         metric=table.metric,
         gold=first.gold,

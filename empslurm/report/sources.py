@@ -36,16 +36,17 @@ def without_baseline(tables: Sequence[ScoreTable]) -> tuple[str, ...]:
         for table in tables
         if table.fraction == 1.0
         for target in table.targets
-        if not _has_baseline(table, target) and any(score.seeds for score in table.columns[target].values())
+        if not has_baseline(table, target) and any(score.seeds for score in table.columns[target].values())
     )
 
 
-def _has_baseline(table: ScoreTable, target: str) -> bool:
+def has_baseline(table: ScoreTable, target: str) -> bool:
+    """Whether a target has a baseline with a score."""
     own = table.columns[target].get(target)
     return own is not None and bool(own.seeds)
 
 
-def ranked(tables: Sequence[ScoreTable]) -> tuple[Ranked, ...]:
+def ranked(tables: Sequence[ScoreTable], *, grouped: bool = True) -> tuple[Ranked, ...]:
     """Every target without a baseline that has two sources with a defined score."""
     made, comparisons = [], []
     for table in tables:
@@ -54,12 +55,12 @@ def ranked(tables: Sequence[ScoreTable]) -> tuple[Ranked, ...]:
         sign = 1 if table.higher_is_better else -1
         for target in table.targets:
             own = [score for score in table.columns[target].values() if score.seeds and np.isfinite(score.value)]
-            if _has_baseline(table, target) or len(own) < 2:
+            if has_baseline(table, target) or len(own) < 2:
                 continue
             own.sort(key=lambda score: -sign * score.value)
             best, others = own[0], {score.source: score for score in own[1:]}
             made.append((target, table.metric, best))
-            comparisons.append(compare_with(table, target, best, others))
+            comparisons.append(compare_with(table, target, best, others, grouped=grouped)[0])
     verdicts = iter(decide(comparisons))  # in the order of the comparisons
     return tuple(
         Ranked(target=target, metric=metric, best=best, verdicts=tuple(islice(verdicts, len(comparison.sources))))

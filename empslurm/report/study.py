@@ -20,7 +20,7 @@ from empslurm.report import facts, significance
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity, data_similarity, fused_similarity, square
 from empslurm.report.scores import ScoreTable, score_tables
 from empslurm.report.significance import PairResult, TargetResult, pair_results, target_results
-from empslurm.report.sources import Ranked, ranked, without_baseline
+from empslurm.report.sources import Ranked, has_baseline, ranked, without_baseline
 from empslurm.report.wording import plain_missing
 
 SHOWN_TARGETS = 5
@@ -77,8 +77,8 @@ class Study:
 
     @property
     def of_paper(self) -> bool:
-        """Whether any of its tasks is the paper's: only then do the paper's names and numbers say something."""
-        return facts.is_of_the_paper(self.tasks)
+        """Whether its tasks are the paper's: only then do the paper's names and numbers say something."""
+        return facts.is_of_the_paper(self.tasks, whole=self.gathered.origin == "results")
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -91,6 +91,7 @@ class Study:
 def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True) -> Study:
     """Run everything on one group."""
     lacking: dict[str, str] = {}
+    given = gathered.origin == "results"
     tables = score_tables(gathered, group)
     order = tuple(dict.fromkeys(task for table in tables for task in (*table.sources, *table.targets)))
     order = tuple(task for task in gathered.registry.tasks if task in order) + tuple(
@@ -114,8 +115,8 @@ def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], groupe
         data_similarity=alike,
         task_similarity=fused,
         ratings=tuple(ratings),
-        ranked=() if tested else ranked(tables),
-        lacking=lacking if facts.is_of_the_paper(order) else plain_missing(lacking, given=gathered.origin == "results"),
+        ranked=() if tested else ranked(tables, grouped=grouped),
+        lacking=lacking if facts.is_of_the_paper(order, whole=given) else plain_missing(lacking, given=given),
     )
 
 
@@ -124,6 +125,9 @@ BASELINE = "a baseline's row has a blank source, or its target as the source"
 
 def _without_baselines(tables: Sequence[ScoreTable], lacking: dict[str, str]) -> None:
     """Say which targets can have no verdict, and which source may be their baseline under a name."""
+    unjudged = _without_full_baseline(tables)
+    if unjudged:
+        lacking["full-data baselines"] = f"{', '.join(unjudged)} have none: no verdict on their runs with less data"
     absent = without_baseline(tables)
     if not absent:
         return
@@ -136,6 +140,14 @@ def _without_baselines(tables: Sequence[ScoreTable], lacking: dict[str, str]) ->
     everywhere = [source for source in _sources_of_all(tables) if source not in absent]
     hint = f"; is `{everywhere[0]}` the baseline? then leave its source blank" if len(everywhere) == 1 else ""
     lacking["baselines"] = f"no target has a baseline, so no source can be said to help or to harm: {BASELINE}{hint}"
+
+
+def _without_full_baseline(tables: Sequence[ScoreTable]) -> list[str]:
+    """Targets with runs on a part of the data, where others have full-data baselines and they have none."""
+    whole = [table for table in tables if table.fraction == 1.0]
+    full = {target for table in whole for target in table.targets if has_baseline(table, target)}
+    part = {target for table in tables if table.fraction != 1.0 for target in table.targets}
+    return sorted(part - full) if whole else []
 
 
 def _sources_of_all(tables: Sequence[ScoreTable]) -> list[str]:
@@ -153,14 +165,14 @@ def _significance(tables: Sequence[ScoreTable], lacking: dict[str, str], grouped
         results: list[TargetResult] = []
         for table in own:
             against = None if fraction == 1.0 else full.get(table.metric)
-            if fraction == 1.0 or against is not None:
+            if fraction == 1.0 or against is not None or not full:
                 results += target_results(table, baselines=against, grouped=grouped)
         transfers = [one for one in significance.without_control(results) if one.comparison.sources]
         if transfers:
             made.append(
                 Significance(
                     fraction=fraction,
-                    baseline_fraction=1.0,
+                    baseline_fraction=1.0 if full else fraction,
                     results=tuple(transfers),
                     pairs=pair_results(transfers),
                     control=pair_results(significance.only_control(results)),

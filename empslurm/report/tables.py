@@ -110,7 +110,7 @@ def rests_on(table: ScoreTable) -> str:
     missing = sum(score.state == "missing" for score in scores)
     marks = (
         (missing, f"{MISSING}: no result yet ({missing} of {len(scores)})."),
-        (any(score.flags for score in scores), f"{FLAGGED} a run gave one answer to every example, or diverged."),
+        (any(score.flags for score in scores), f"{FLAGGED} {_flag_words(scores)}."),
         (any(score.state == "undefined" for score in scores), f"{UNDEFINED} no defined score."),
         (any(score.n_missing and score.seeds for score in scores), "(n/m) n of m seeds are there."),
         (any(score.sample for score in scores), f"{SAMPLE} PROVISIONAL: invented sample data, no result of anything."),
@@ -124,6 +124,14 @@ def rests_on(table: ScoreTable) -> str:
         ),
     )
     return " ".join([*said, *(sentence for there, sentence in marks if there)])
+
+
+def _flag_words(scores: Iterable[Score]) -> str:
+    """What flags mean; those that a table of results brought are told as they are."""
+    others = sorted({flag for score in scores for flag in score.flags} - {"constant", "diverged"})
+    ours = "a run gave one answer to every example, or diverged"
+    ours = ours if any({"constant", "diverged"} & {*score.flags} for score in scores) else ""
+    return "; ".join(filter(None, (ours, f"a run is flagged: {', '.join(others)}" if others else "")))
 
 
 def improvements(table: ScoreTable) -> ImprovementMatrix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from empslurm.reference import Rating
 from empslurm.report import figures, findings, paper, settings, sources
 from empslurm.report import summary as summaries
 from empslurm.report.baselines import baseline_tables
-from empslurm.report.facts import is_of_the_paper
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.page import Section, page
 from empslurm.report.study import Study, study
@@ -33,13 +32,14 @@ SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
 
-def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating], tasks: Collection[str]) -> tuple[Table, ...]:
-    """Tables 2, 3 and 5 and Figure 8; none where no task that was rated is among the tasks of the results."""
-    if not any(rating.task in tasks for rating in ratings):
+def tables_of_ratings(gathered: Gathered, ratings: Sequence[Rating], studies: Sequence[Study]) -> tuple[Table, ...]:
+    """Tables 2, 3 and 5 and Figure 8; none where the results are neither the paper's nor of tasks that were rated."""
+    tasks, of_paper = {task for one in studies for task in one.tasks}, any(one.of_paper for one in studies)
+    if not of_paper and not (tasks and tasks <= {rating.task for rating in ratings}):
         return ()
     found = paper.ratings_agreement(ratings)
     made = (paper.table2(ratings, gathered.registry), paper.table3(found), paper.figure8(found))
-    if is_of_the_paper(tasks):
+    if of_paper:
         return (*made, paper.table5(ratings, gathered.registry))
     return tuple(map(plain_table, made))
 
@@ -50,9 +50,11 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
     made: list[Table | None] = []
     for table in given.tables:
         transfers = any(source != target for source, target in table.scores) and not given.ranked
-        made += [table_of_scores(table, registry), paper.versus_printed(table, registry)]
+        made.append(table_of_scores(table, registry))
+        made += [paper.versus_printed(table, registry)] if given.of_paper else []
         if transfers:
-            made += [table_of_improvements(table, registry), paper.versus_printed(table, registry, percent=True)]
+            made.append(table_of_improvements(table, registry))
+            made += [paper.versus_printed(table, registry, percent=True)] if given.of_paper else []
     made += baseline_tables(given.tables, registry)
     for one in given.significance:
         made += [findings.verdict_table(one, given), findings.effect_table(one)]
@@ -80,7 +82,7 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
     sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
-    fixed = tables_of_ratings(gathered, ratings, {task for section in sections for task in section.study.tasks})
+    fixed = tables_of_ratings(gathered, ratings, [section.study for section in sections])
     compared = settings.named([section.study for section in sections])
     together = settings.settings_tables(compared)
     paths = _write_long(gathered, folder)

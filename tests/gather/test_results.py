@@ -52,7 +52,7 @@ def refusal(folder: Path, text: str, name: str = "t.csv") -> str:
         ("nan", "None"),
         ("null", "N/A"),
         ("none", "-"),
-        ("#a", "b"),
+        ('"#a"', "b"),
     ],
     ids=[
         "numeric_names",
@@ -66,7 +66,7 @@ def refusal(folder: Path, text: str, name: str = "t.csv") -> str:
     ],
 )
 def test_gather_names_are_text(tmp_path: Path, one: str, two: str) -> None:
-    assert names(write(tmp_path, grid(one, two))) == {one, two}
+    assert names(write(tmp_path, grid(one, two))) == {one.strip('"'), two}
 
 
 def test_gather_na_task_name(tmp_path: Path) -> None:
@@ -108,6 +108,8 @@ def test_names_that_programs_made_two_of_are_refused(tmp_path: Path) -> None:
         ("source;target;seed;metric\n", "not value"),
         ("source;target;seed;metric;value\n;a;1;mae;1,5\n;a;2;mae;1.5\n", "has 1,5 in line 2 and 1.5 in line 3"),
         (grid().replace("0.600", '"0,600"'), "with a point for the decimals"),
+        (grid() + "#aa,bb,9,f1_macro,.5\n", "line 14, record 13 begins with #: is it a comment?"),
+        (grid(metric="mae").replace("0.600", "1e300"), "must be a finite number, but is 1e300"),
         (grid() + ",aa,1,f1_macro,.5\n", "holds aa-s1 twice, in line 2 and 14"),
         (grid() + ",aa,4,accuracy,.5\n", "has f1_macro in line 2 and accuracy in line 14 for aa"),
     ],
@@ -141,6 +143,20 @@ def test_blanks_have_a_meaning_each(tmp_path: Path) -> None:
     one, two = results.read(write(tmp_path, text))
     assert (one.value != one.value, one.fraction, one.flags, one.id, one.setting) == (True, 1.0, "", "a-s1", "")
     assert (two.value, two.fraction, two.flags, two.id, two.setting) == (12.5, 0.1, "cut", "mine", "m")
+
+
+def test_the_long_table_of_a_gather_is_read_back_with_its_groups(tmp_path: Path) -> None:
+    head = "group,source,target,seed,metric,value,part,main\n"
+    rows = "g,,a,1,mae,1,test,True\nh,,a,1,mae,2,TEST,1\ng,,a,1,pearson,.1,test,False\ng,,a,1,mae,9,validation,true\n"
+    found = results.read(write(tmp_path, head + rows))
+    assert [(row.setting, row.value) for row in found] == [("g", 1.0), ("h", 2.0)]
+    assert "main must be true or false, but is perhaps" in refusal(tmp_path, head + "g,,a,1,mae,1,test,perhaps\n")
+    assert "must hold a main metric on the part `test`" in refusal(tmp_path, head + "g,,a,1,mae,1,dev,true\n")
+
+
+def test_fractions_that_are_printed_alike_are_refused(tmp_path: Path) -> None:
+    text = "source,target,seed,metric,value,fraction\n,a,1,mae,1,0.3333333\nb,a,1,mae,1,0.33333334\n"
+    assert "has 0.3333333 in line 2 and 0.33333334 in line 3" in refusal(tmp_path, text)
 
 
 def test_names_with_hyphens_do_not_make_two_runs_one(tmp_path: Path) -> None:

@@ -125,3 +125,94 @@ def test_results_of_the_papers_tasks_keep_its_names(tmp_path: Path) -> None:
     summary = write(gathered, tmp_path / "out", ratings=reference.ratings())
     assert {"table2.csv", "table5.csv"} <= set(summary.files)
     assert summary.tables[0].number == "Table 7"
+
+
+def verdicts(done) -> dict[tuple[str, str], str]:
+    return {
+        (pair.verdict.source, pair.verdict.target): pair.verdict.verdict
+        for one in done.significance
+        for pair in one.pairs
+    }
+
+
+def test_a_source_may_have_any_name(tmp_path: Path) -> None:
+    rows = [row.replace("bb,", "(none),", 1) if row.startswith("bb,aa") else row for row in grid("f1_macro", 0.05)]
+    assert ("(none)", "aa") in verdicts(only(made(tmp_path, rows)))
+
+
+def test_a_blank_setting_is_compared_too(tmp_path: Path) -> None:
+    rows = [*(f"{row}," for row in grid("f1_macro", 0.05)), *(f"{row},two" for row in grid("f1_macro", -0.05))]
+    gathered = made(tmp_path, rows, HEAD + ",setting")
+    studies = settings.named([study(gathered, group, ratings=()) for group in gathered.groups])
+    assert list(studies) == ["(no name)", "two"]
+
+
+def test_the_same_side_is_of_gains_also_below_a_baseline_that_is_not_positive(tmp_path: Path) -> None:
+    rows = [
+        f"{source},{target},{seed},pearson,{base + 0.1 * (source != '') + 0.001 * seed:.3f},{setting}"
+        for setting in ("A", "B")
+        for target, base in (("aa", 0.5), ("bb", -0.05), ("cc", -0.3))
+        for source in ("", "x", "y")
+        for seed in (1, 2)
+    ]
+    gathered = made(tmp_path, rows, HEAD + ",setting")
+    studies = settings.named([study(gathered, group, ratings=()) for group in gathered.groups])
+    (found,) = settings.agreements({name: settings.pairs_of(one) for name, one in studies.items()})
+    assert (found.n_shared, found.n_compared, found.n_same_side) == (6, 6, 6)
+
+
+def test_an_undefined_run_leaves_no_mean_of_the_lucky_ones(tmp_path: Path) -> None:
+    rows = [row for row in grid("f1_macro", 0.05) if not row.startswith("bb,aa")]
+    done = only(made(tmp_path, [*rows, "bb,aa,1,f1_macro,0.95", "bb,aa,2,f1_macro,", "bb,aa,3,f1_macro,"]))
+    (pair,) = [pair for pair in done.significance[0].pairs if pair.verdict.target == "aa"]
+    assert pair.verdict.verdict == "undecided"
+    assert pair.verdict.transfer != pair.verdict.transfer
+    assert findings.headline(done)[-1].endswith("1 of 1 pairs are above the baseline.")
+
+
+def test_runs_on_a_part_of_the_data_are_judged_or_named(tmp_path: Path) -> None:
+    half = [f"{row},.5" for row in grid("f1_macro", 0.05)]
+    head = HEAD + ",fraction"
+    done = only(made(tmp_path, half, head))
+    assert set(verdicts(done).values()) == {"improvement"}
+    assert done.significance[0].baseline_fraction == 0.5
+    other = [f"{row},1" for row in grid("f1_macro", 0.05, tasks=("cc", "dd"))]
+    done = only(made(tmp_path, [*half, *other], head))
+    assert done.lacking["full-data baselines"] == "aa, bb have none: no verdict on their runs with less data"
+
+
+def test_other_predictions_of_the_same_score_are_another_gather(tmp_path: Path) -> None:
+    lines = ["source,target,seed,metric,value", ",aa,1,accuracy,0.5", ",aa,2,accuracy,0.5"]
+    lines += ["bb,aa,1,accuracy,0.5", "bb,aa,2,accuracy,0.5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    for run in ("aa-s1", "aa-s2", "bb--aa-s1", "bb--aa-s2"):
+        (tmp_path / f"{run}.csv").write_text("id,gold,predicted\n1,x,x\n2,y,x\n")
+    digests = set()
+    for guess in ("x", "z"):
+        (tmp_path / "bb--aa-s2.csv").write_text(f"id,gold,predicted\n1,x,x\n2,y,{guess}\n")
+        gathered = from_file(tmp_path / "t.csv", registry(), tmp_path)
+        digests.add(write(gathered, tmp_path / "out", ratings=()).inputs)
+    assert len(digests) == 2
+
+
+def test_flags_of_the_table_stay_and_are_told_as_they_are(tmp_path: Path) -> None:
+    head = HEAD + ",flags"
+    rows = [f"{row},{'rerun' if row.startswith('bb') else ''}" for row in grid("f1_macro", 0.05)]
+    summary = write(made(tmp_path, rows, head), tmp_path / "out", ratings=())
+    assert "a run is flagged: rerun." in summary.tables[0].caption
+    assert "one answer" not in summary.tables[0].caption
+
+
+def test_one_task_with_a_name_of_the_papers_makes_no_table_the_papers(tmp_path: Path) -> None:
+    summary = write(
+        made(tmp_path, grid("f1_macro", 0.05, tasks=("news", "hope"))), tmp_path / "out", ratings=reference.ratings()
+    )
+    assert not {"table2.csv", "table7-versus-printed.csv"} & set(summary.files)
+
+
+def test_predictions_must_be_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, grid("f1_macro", 0.05, tasks=("x" * 300, "b/../c")))
+    words = ["gather", "--results", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--predictions"]
+    assert main([*words, str(tmp_path / "nowhere")]) == 2
+    assert main([*words, str(tmp_path)]) == 0
+    assert "--predictions must be a folder" in capsys.readouterr().err
