@@ -235,7 +235,7 @@ def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Dec
         return decision("skip", lacking)
     parent = made.get(cell.parent) if cell.parent is not None else None
     if parent is not None and parent.action == "skip" and not parent.coming:
-        return decision("skip", f"its source {parent.cell.id} will not be there: it {parent.why}")
+        return decision("skip", f"its source {parent.cell.id} will not be there: {parent.why}")
     if state.state == "pending":
         return decision("run", "never started")
     return decision("run", f"{state.state}: {state.why}")

@@ -5,6 +5,8 @@
 - A missing value is missing in every format: an empty cell, null, NaN, or a key that a JSON line leaves out.
 - Two columns of one name are refused, since nobody can know which one is meant.
 - A quote that is never closed is refused with its line: it would swallow the rest of the file.
+- So is a pair of quotes around lines that are rows by themselves: they would become one text.
+- Single-precision numbers are the shortest decimals that give them: 0.1, as text has it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
 MAX_FIELD = 2**24  # characters of one cell
 MAX_FILE_BYTES = 2**31
 MAX_LOOK_AHEAD = 1_000  # lines of one quoted cell of a tab-separated file
+MISSING_WORDS = ("NaN", "nan", "NaT", "<NA>")  # what pandas writes into text for a missing value
 MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which need not be here; NaT says that it is a date
 BATCH_ROWS = 2_048  # rows of a Parquet file held at a time
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}  # what separates columns, in words
@@ -77,30 +80,54 @@ def read_text(path: Path) -> str:
 
 
 def delimited(
-    lines: Iterable[str], name: str, *, delimiter: str, quotes: Quotes = "strict"
+    lines: Iterable[str], name: str, *, delimiter: str, quotes: Quotes = "strict", guarded: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     """Records of delimited text as (line where it begins, cells); the header is the first. A blank line has no cells.
 
-    name: of the file, for errors. Raises DataError where a record cannot be read, which ends the file: what follows a
-    bad quote cannot be told apart.
+    name: of the file, for errors. guarded: refuse a quoted cell over lines that look like rows by themselves. Raises
+    DataError where a record cannot be read, which ends the file: what follows a bad quote cannot be told apart.
     """
     csv.field_size_limit(MAX_FIELD)
     if quotes == "loose":
         yield from _loose(lines, delimiter)
         return
+    taken: list[str] = []  # lines of the record that is being read
     reader = csv.reader(
-        iter(lines),
+        _noting(lines, taken) if guarded else iter(lines),
         delimiter=delimiter,
         quoting=csv.QUOTE_NONE if quotes == "none" else csv.QUOTE_MINIMAL,
         strict=quotes == "strict",
     )
-    begins = 1
+    begins, width = 1, 0
     try:
         for cells in reader:
+            if len(taken) > 1 and _are_rows(taken, delimiter, width):
+                raise DataError(
+                    f"{name} must be read in one way only, but is not at line {begins:,}: a quote that opens there and "
+                    f"one that closes in line {reader.line_num:,} enclose {len(taken)} lines that are rows by "
+                    "themselves; remove these two quotes if they are rows, or write the text in one line"
+                )
             yield begins, cells
-            begins = reader.line_num + 1
+            begins, width = reader.line_num + 1, width or len(cells)
+            taken.clear()
     except csv.Error as error:
         raise DataError(f"{name} must be a delimited table, but is not at line {begins:,}: {_quote(error)}") from error
+
+
+def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _are_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
+    """Whether lines with one pair of quotes around them are rows by themselves: each has all columns without it.
+
+    A delimiter before a blank or the line's end is a text's own: "Dear Ann,".
+    """
+    rows = [_plain(line, delimiter) for line in lines]
+    filled = all(cell and not cell[0].isspace() for cells in rows for cell in cells)
+    return width > 1 and filled and {*map(len, rows)} == {width} and sum(line.count('"') for line in lines) == 2
 
 
 def _quote(error: csv.Error) -> str:
@@ -248,7 +275,7 @@ def delimited_rows(
     lines = iter(lines)
     first = next(lines, "")
     hint = _other_delimiter(first, delimiter, wanted, advice)
-    records = delimited(chain([first], lines), name, delimiter=delimiter, quotes=quotes)
+    records = delimited(chain([first], lines), name, delimiter=delimiter, quotes=quotes, guarded=True)
     try:
         header = [column.strip() for column in next(records, (1, []))[1]]
     except DataError:
@@ -287,7 +314,7 @@ def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: 
             yield Row(number=number, line=line, flaw=f"must have every key once, but has {twice[0]} twice")
             continue
         value = dict(pairs)
-        yield Row(number=number, line=line, cells={column: _present(value.get(column)) for column in columns})
+        yield Row(number=number, line=line, cells={column: present(value.get(column)) for column in columns})
     if seen or not number:  # where no line is an object, each has its flaw
         check_columns(name, [*seen], wanted)
 
@@ -307,8 +334,8 @@ def _pairs(text: str) -> list[tuple[str, Any]] | None:
     return pairs if isinstance(value, dict) else None
 
 
-def _present(value: Any) -> Any:
-    """A typed value, None where it is missing."""
+def present(value: Any) -> Any:
+    """A typed value, None where it is missing: NaN, and what pandas has for it."""
     if type(value).__name__ in MISSING_TYPES:
         return None
     try:
@@ -329,13 +356,23 @@ def arrow_rows(
 
     try:
         for start, batch in _batches(path, format, lambda header: places(path.name, header, wanted, optional)):
-            columns = {column: batch.column(column).to_pylist() for column in batch.schema.names}
+            columns = {column: _values(batch.column(column)) for column in batch.schema.names}
             for at in range(batch.num_rows):
-                cells = {column: _present(values[at]) for column, values in columns.items()}
+                cells = {column: present(values[at]) for column, values in columns.items()}
                 yield Row(number=start + at + 1, line=start + at + 1, cells=cells)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # such as a date beyond the year 9999
         must = f"{path.name} must be a table in the {format} format, but cannot be read as one"
         raise DataError(f"{must} ({type(error).__name__}); correct the format or the file") from error
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column's values; numbers of single and half precision as the shortest decimals that give them."""
+    import numpy as np
+    import pyarrow as pa
+
+    narrow = {pa.float32(): np.float32, pa.float16(): np.float16}.get(column.type)
+    values = column.to_pylist()
+    return values if narrow is None else [value if value is None else float(str(narrow(value))) for value in values]
 
 
 def _batches(
@@ -382,7 +419,7 @@ def text_of(value: Any) -> str:
     Booleans are `true` and `false`, numbers as Python writes them, dates and times in ISO 8601. Raises TypeError for
     what is no single value: a list, an object, bytes that are no UTF-8.
     """
-    value = _present(value)
+    value = present(value)
     if value is None:
         return ""
     if isinstance(value, str):

@@ -23,6 +23,7 @@ from empslurm.errors import DataError
 from empslurm.tablefile import (
     Row,
     arrow_rows,
+    delimited,
     delimited_rows,
     json_rows,
     lines_of,
@@ -187,3 +188,27 @@ def test_both_forms_of_arrow(tmp_path: Path, form: str) -> None:
     path.write_bytes(path.read_bytes()[:-20] if form == "file" else path.read_bytes()[:50])
     with pytest.raises(DataError, match=r"kites\.arrow must be a table in the arrow format"):
         list(arrow_rows(path, "arrow", ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ('"two,2\nthree,3\nfour",4\n', True),
+        ('1,"two\n3,three"\n', True),
+        ('"Dear Ann,\nthanks",4\n', False),  # a text's own commas
+        ('"so, as I said\nbye",4\n', False),
+        ('"two\nlines",4\n', False),
+        ('"a ""b"",2\nc",4\n', False),  # who doubles quotes knows what quotes do
+        ('"a","b\nc,d"\n', False),
+    ],
+)
+def test_quotes_around_lines_that_are_rows_are_refused(body: str, refused: bool) -> None:
+    lines = list(lines_of("a,b\none,1\n" + body + "five,5\n"))
+    if not refused:
+        assert len(list(delimited_rows(lines, "x.csv", ["a"], delimiter=","))) == 3
+        return
+    with pytest.raises(
+        DataError, match=r"x\.csv must be read in one way only, but is not at line 3: a quote that opens"
+    ):
+        list(delimited_rows(lines, "x.csv", ["a"], delimiter=","))
+    assert len(list(delimited(lines, "x.csv", delimiter=","))) == 4  # as distributed datasets are read

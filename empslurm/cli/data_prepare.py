@@ -60,7 +60,7 @@ def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> 
     )
     rows = [(name, item.meta["n_examples"], item.meta["n_rejects"], item.folder) for name, item in prepared.items()]
     out.table("parsed", ("dataset", "examples", "rejected rows", "folder"), rows)
-    prepare.show(counts, out)
+    prepare.show(counts, here, out)
     for text in (text for item in prepared.values() for text in remarks(item)):
         out.line(f"! {text}", style="yellow")
     for problem in missing.values():

@@ -13,6 +13,7 @@ from empslurm.backbones import fetch
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, LabelUse
+from empslurm.errors import DataError
 from empslurm.plan import Plan
 from empslurm.store import RunsRoot
 from empslurm.tasks.schema import PARTS, Dataset, Task
@@ -112,9 +113,10 @@ def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
 
 
 def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> dict[str, object]:
-    """Backbone, parsed data and tokens of everything in the plan whose data is here."""
+    """Backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
     from rich.progress import Progress
 
+    from empslurm.tasks.prepare import empty_part
     from empslurm.tasks.stats import remarks
 
     manifest = plan.manifest
@@ -124,6 +126,9 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
         prepared = parse_all(datasets, given.data, root, progress)
         jobs = token_jobs(plan, prepared)
         counts = tokenise_all(jobs, prepared, manifest.backbone, str(plan.inputs.backbone_digest), root, progress)
+    untrainable = {task: item for task, item in counts.items() if empty_part(item["n"])}
+    if untrainable:
+        raise DataError("; ".join(too_small(untrainable, datasets)))
     return {
         "backbone": str(backbone),
         "datasets": {name: str(item.folder) for name, item in prepared.items()},
@@ -145,15 +150,15 @@ def obtain(datasets: Iterable[Dataset], given: argparse.Namespace, out: Output) 
     return saved
 
 
-def too_small(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the tasks with few test examples cannot show."""
+def too_small(counts: Mapping[str, Mapping[str, Any]], datasets: Iterable[Dataset]) -> list[str]:
+    """What the tasks with an empty part, or with few test examples, cannot show."""
     from empslurm.tasks.stats import few_examples
 
-    sizes = {task: item["n"]["test"] for task, item in counts.items() if "n" in item}  # notes of older versions: none
-    return [text for task, n_test in sizes.items() if (text := few_examples(task, n_test))]
+    tasks = [(dataset, task) for dataset in datasets for task in dataset.tasks if "n" in counts.get(task.id, {})]
+    return [text for dataset, task in tasks for text in few_examples(dataset, task, counts[task.id]["n"])]
 
 
-def show(counts: Mapping[str, Mapping[str, Any]], out: Output) -> None:
+def show(counts: Mapping[str, Mapping[str, Any]], datasets: Iterable[Dataset], out: Output) -> None:
     """Examples and tokens of each task, for people."""
     names = ("n_examples", "n_tokens", "n_truncated")
     rows = [
@@ -161,7 +166,7 @@ def show(counts: Mapping[str, Mapping[str, Any]], out: Output) -> None:
         for task, item in counts.items()
     ]
     out.table("prepared", ("task", "examples", "tokens", "truncated", *PARTS), rows)
-    for text in too_small(counts):
+    for text in too_small(counts, datasets):
         out.line(f"! {text}", style="yellow")
 
 
@@ -173,8 +178,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     counts, notes = made["tasks"], made["notes"]
     assert isinstance(counts, dict)
     assert isinstance(notes, list)
-    out.document({**made, "notes": [*notes, *too_small(counts)]})
-    show(counts, out)
+    datasets = list(plan.manifest.registry.datasets.values())
+    out.document({**made, "notes": [*notes, *too_small(counts, datasets)]})
+    show(counts, datasets, out)
     for problem in (*notes, *plan.inputs.missing.values()):
         out.line(f"! {problem}", style="yellow")
     return 1 if plan.inputs.missing else 0

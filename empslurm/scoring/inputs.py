@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from empslurm.errors import DataError, UsageError
-from empslurm.tablefile import delimited, delimiter_for, json_rows, lines_of, places, text_of
+from empslurm.tablefile import MISSING_WORDS, delimited, delimiter_for, json_rows, lines_of, places, present, text_of
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 SUFFIXES: dict[str, Format] = {
@@ -160,7 +160,10 @@ def row_of(
     name: str, number: int, text: object, context: Iterable[object] = (), kept: Mapping[str, object] | None = None
 ) -> Row:
     """A row, its text and context checked."""
-    turns = tuple(turn for turn in context if turn not in (None, ""))
+    text = present(text)
+    turns = tuple(
+        turn for turn in map(present, context) if turn is not None and not (isinstance(turn, str) and not turn)
+    )
     carried = {column: kept_value(value) for column, value in (kept or {}).items()}
     problem = next(filter(None, map(_flaw, (text, *turns))), "")
     if not problem and not str(text).strip():
@@ -175,6 +178,7 @@ def kept_value(value: Any) -> str | bool | int | float | None:
 
     Dates and the like are text, lists and objects JSON. What is not UTF-8 has a replacement character.
     """
+    value = present(_unboxed(value))
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
@@ -187,6 +191,16 @@ def kept_value(value: Any) -> str | bool | int | float | None:
         except TypeError:
             value = json.dumps(value, ensure_ascii=False, default=str)
     return re.sub("[\ud800-\udfff]", "\ufffd", value)
+
+
+def _unboxed(value: Any) -> Any:
+    """A value of numpy's as Python has it: dates as text, single-precision numbers as short as they are written."""
+    kind = type(value)
+    if kind.__module__ != "numpy":
+        return value
+    if kind.__name__ in ("datetime64", "timedelta64"):
+        return None if str(value) == "NaT" else str(value)
+    return float(str(value)) if kind.__name__ in ("float16", "float32") else value.tolist()
 
 
 def _flaw(value: object) -> str:
@@ -207,7 +221,7 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
     first = next(lines, "")
     delimiter = delimiter_for(first, columns.names) if format == "csv" else "\t"
     quotes: Literal["strict", "loose"] = "strict" if format == "csv" else "loose"
-    records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes)
+    records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes, guarded=True)
     header = [column.strip() for column in next(records, (1, []))[1]]
     place = places(shown, header, columns.names)
     for number, cells in enumerate((cells for _, cells in records if cells), 1):
@@ -215,7 +229,15 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
             problem = f"the row must have {len(header)} columns, but has {len(cells)}"
             yield Row(file=name, number=number, error=problem, kept=dict.fromkeys(columns.keep))
             continue
-        yield _row(name, number, columns, {column: cells[at] for column, at in place.items()})
+        by_name = {column: cells[at] for column, at in place.items()}
+        read = {column: _read_cell(by_name[column]) for column in (columns.text, *columns.context)}
+        kept = {column: by_name[column] for column in columns.keep}
+        yield row_of(name, number, read[columns.text], [read[column] for column in columns.context], kept)
+
+
+def _read_cell(text: str) -> str | None:
+    """A cell of delimited text, None where it is a word for a missing value."""
+    return None if text.strip() in MISSING_WORDS else text
 
 
 def _row(name: str, number: int, columns: Columns, cells: Mapping[str, Any]) -> Row:

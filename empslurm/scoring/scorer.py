@@ -32,6 +32,7 @@ from empslurm.scoring.choose import Chosen, Group
 from empslurm.scoring.evidence import with_evidence
 from empslurm.scoring.inputs import Row, row_of, windows
 from empslurm.scoring.records import check_kept, flatten
+from empslurm.tablefile import present
 from empslurm.train.backbone import load_tokenizer
 from empslurm.train.likeness import similarity
 from empslurm.train.tokens import Tokens, encode
@@ -88,15 +89,19 @@ class Scorer:
     def score(
         self,
         texts: Iterable[str],
-        contexts: Iterable[Sequence[str]] | None = None,
+        contexts: Iterable[Sequence[str] | str | None] | None = None,
         keep: Mapping[str, Iterable[Any]] | None = None,
     ) -> list[dict[str, Any]]:
-        """Records in the order of `texts`. contexts: earlier turns of each text, oldest first. Raises UsageError.
+        """Records in the order of `texts`. Raises UsageError.
 
+        contexts: earlier turns of each text, oldest first; a string is one turn, None is no context.
         keep: columns to carry into the records, a value per text.
         """
+        for what, given in {"texts": texts, "contexts": contexts}.items():
+            if isinstance(given, str):
+                raise UsageError(f"{what} must be a list with one item per text, but is one string; write [{what}]")
         texts = list(texts)
-        turns = [()] * len(texts) if contexts is None else [tuple(one) for one in contexts]
+        turns = [()] * len(texts) if contexts is None else [_turns(context) for context in contexts]
         kept = {name: list(values) for name, values in (keep or {}).items()}
         check_kept(kept, self.chosen.groups)
         for what, values in {"context": turns, **kept}.items():
@@ -117,7 +122,7 @@ class Scorer:
     def frame(
         self,
         texts: Iterable[str],
-        contexts: Iterable[Sequence[str]] | None = None,
+        contexts: Iterable[Sequence[str] | str | None] | None = None,
         keep: Mapping[str, Iterable[Any]] | None = None,
     ) -> pd.DataFrame:
         """The records as a DataFrame; columns as in CSV and Parquet output."""
@@ -180,6 +185,13 @@ class Scorer:
             segments="token_type_ids" in self.tokenizer.model_input_names,
         )
         return tokens, [cut for _, _, cut in found]
+
+
+def _turns(context: Any) -> tuple[Any, ...]:
+    """A text's context as its turns."""
+    if isinstance(context, str) or not isinstance(context, Iterable):
+        return () if present(context) is None else (context,)
+    return tuple(context)
 
 
 def _combine(group: Group, outputs: Sequence[NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -10,22 +10,27 @@ from typing import Any
 
 from empslurm import tablefile
 from empslurm.errors import DataError
-from empslurm.tablefile import Row, text_of
+from empslurm.tablefile import MISSING_WORDS, Row, text_of
 from empslurm.tasks.card_form import DELIMITERS, PART_NAMES, Card, Columns, files_of, label_names, part_named
 from empslurm.tasks.records import number
 from empslurm.tasks.schema import Example, LeftOut, Part, Reject
 
-READING = 2  # raise it when the same table gives other examples; no id moves
+READING = 3  # raise it when the same table gives other examples; no id moves
 BOOLEANS = ("true", "false")
 WITH_POINT = re.compile(r"([-+]?\d+)\.(\d*)", re.ASCII)
 WITH_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
 LIKE_A_LABEL = re.compile(r"[\w.,:+/-]{1,24}( [\w.,:+/-]{1,12})?")
+HALF = re.compile("[\ud800-\udfff]")
 MAX_SHOWN = 5  # values that are no label, or no part
 WANTED = {"classification": "one of the card's labels", "regression": "a number within the card's scale"}
 
 
 class _UnfitError(Exception):
-    """Why a row gives no example."""
+    """Why a row gives no example. by_label: its label is what is wrong."""
+
+    def __init__(self, reason: str, *, by_label: bool = False) -> None:
+        super().__init__(reason)
+        self.by_label = by_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +51,18 @@ class _Values:
 def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | LeftOut]:
     """The rows of a card's files. Raises DataError, also where rows have parts that are none."""
     make, seen = _Maker(card), set[str]()
-    for name, part in files_of(card).items():
+    for name, part_of_file in files_of(card).items():
         for row in _rows(card, paths[name]):
+            part = part_of_file
             try:
                 if row.flaw:
                     raise _UnfitError(row.flaw)
+                part = part or make.part(row)
                 made = make(name, row, part)
                 if isinstance(made, Example) and made.id in seen:
                     raise _UnfitError("must have an id of its own, but it was given above")
             except _UnfitError as error:
-                yield Reject(file=name, row=row.number, reason=str(error))
+                yield Reject(file=name, row=row.number, reason=str(error), part=part, by_label=error.by_label)
                 continue
             if isinstance(made, Example):
                 seen.add(made.id)
@@ -99,32 +106,46 @@ class _Maker:
         self._label: Callable[[str], str | float | None]
         self._label = _finder(label_names(card), decimal) if card.kind == "classification" else self._rating
         self._left_out = _finder({label: label for label in card.leave_out}, decimal)
+        self._codes = {_number(label, decimal): label for label in card.leave_out} if card.kind == "regression" else {}
+        self._gaps = MISSING_WORDS if card.format in DELIMITERS else ()
         self._labels, self._parts = _Values(), _Values()
         self._n_without_part = 0
 
     def __call__(self, name: str, row: Row, part: Part | None) -> Example | LeftOut:
         """The example of a row. part: the file's. Raises _UnfitError."""
         columns, cells = self.card.columns, row.cells
-        if columns.part is not None:
-            part = self._part(_cell(cells, columns.part))
         value = _cell(cells, columns.label)
-        left_out = self._left_out(value)
+        left_out = self._reason_to_leave(value)
         if left_out is not None:
             return LeftOut(file=name, row=row.number, label=left_out)
         text, label = _cell(cells, columns.text), self._label(value)
-        if not text:
-            raise _UnfitError(f"{columns.text} must hold a text, but is empty")
+        if not text or text in self._gaps:
+            told = f"but is {text}, which stands for a missing value" if text else "but is empty"
+            raise _UnfitError(f"{columns.text} must hold a text, {told}")
         if label is None:
-            raise _UnfitError(self._no_label(value))
-        id = _cell(cells, columns.id) if columns.id else f"{name}-{row.number}"
+            raise _UnfitError(self._no_label(self._filled(value)), by_label=True)
+        id = self._filled(_cell(cells, columns.id)) if columns.id else f"{name}-{row.number}"
         if id and columns.id and part:  # ids often start again in every part
             id = f"{part}-{id}"
-        group = _cell(cells, columns.group) if columns.group else id
+        group = self._filled(_cell(cells, columns.group)) if columns.group else id
         if not id or not group:
             empty = columns.group if id else columns.id
             raise _UnfitError(f"must have an id and a group, but has an empty one ({empty})")
-        context = tuple(turn for name in _contexts(columns) for turn in _turns(cells, name) if turn)
-        return Example(id=id, group=group, context=context, text=text, labels={self.card.id: label}, part=part)
+        turns = (self._filled(turn) for column in _contexts(columns) for turn in _turns(cells, column))
+        context, labels = tuple(filter(None, turns)), {self.card.id: label}
+        return Example(id=id, group=group, context=context, text=text, labels=labels, part=part, file=name)
+
+    def _filled(self, text: str) -> str:
+        """A cell's text, empty where it is a word for a missing value."""
+        return "" if text in self._gaps else text
+
+    def _reason_to_leave(self, value: str) -> str | None:
+        """The label by which a row is left out on purpose. Ratings are compared as numbers."""
+        found = self._left_out(value)
+        if found is None and self._codes:
+            rating = _number(value, self.card.decimal or ".")
+            found = None if rating is None else self._codes.get(rating)
+        return found
 
     def check_parts(self) -> None:
         """Raise DataError where rows had a part that is none."""
@@ -135,7 +156,11 @@ class _Maker:
                 f"{self._n_without_part:,} rows hold others: {found}; correct these rows, or remove columns.part"
             )
 
-    def _part(self, text: str) -> Part:
+    def part(self, row: Row) -> Part | None:
+        """The part in a row's own column; None where the card names none. Raises _UnfitError."""
+        if self.card.columns.part is None:
+            return None
+        text = _cell(row.cells, self.card.columns.part)
         part = part_named(text)
         if part is None:
             self._n_without_part += 1
@@ -145,10 +170,8 @@ class _Maker:
         return part
 
     def _rating(self, text: str) -> float | None:
-        """A number within the scale; beside a decimal comma a point may mean thousands, so it is no number."""
-        if self.card.decimal == ",":
-            text = "" if "." in text else text.replace(",", ".")
-        return number(text, self.card.low, self.card.high)
+        """A number within the scale."""
+        return _number(text, self.card.decimal or ".", self.card.low, self.card.high)
 
     def _no_label(self, value: str) -> str:
         """Why a value is no label."""
@@ -165,39 +188,54 @@ def _finder(names: Mapping[str, str], decimal: str) -> Callable[[str], str | Non
     """
     loose: dict[str, str] = {}
     for value, name in names.items():
-        loose.setdefault(_loosened(value), name)
+        loose.setdefault(_loosened(value, decimal), name)
 
     def find(text: str) -> str | None:
-        pointed = text.replace(",", ".") if decimal == "," and WITH_COMMA.fullmatch(text) else text
-        return names.get(text, loose.get(_loosened(pointed)))
+        return names.get(text, loose.get(_loosened(text, decimal)))
 
     return find
 
 
-def _loosened(text: str) -> str:
+def _number(text: str, decimal: str, low: float | None = None, high: float | None = None) -> float | None:
+    """A number within bounds; beside a decimal comma a point may mean thousands, so it is no number."""
+    if decimal == ",":
+        text = "" if "." in text else text.replace(",", ".")
+    return number(text, low, high)
+
+
+def _loosened(text: str, decimal: str) -> str:
+    if decimal == "," and WITH_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
     if text.lower() in BOOLEANS:
         return text.lower()
     parts = WITH_POINT.fullmatch(text)
     return ".".join(filter(None, (parts[1], parts[2].rstrip("0")))) if parts else text
 
 
-def same_label(one: str, other: str) -> bool:
-    """Whether two labels of a card would be found for the same value."""
-    return _loosened(one) == _loosened(other)
+def same_label(one: str, other: str, decimal: str) -> bool:
+    """Whether two labels of a card would be found for the same value. decimal: the card's decimal mark."""
+    return _loosened(one, decimal) == _loosened(other, decimal)
 
 
 def _cell(cells: Mapping[str, Any], column: str) -> str:
     """One value as text. Raises _UnfitError."""
     try:
-        return text_of(cells[column])
+        return _whole(text_of(cells[column]), column)
     except TypeError as error:
         raise _UnfitError(f"{column} must hold one value, but holds {error}") from error
+
+
+def _whole(text: str, column: str) -> str:
+    """A text whose characters are whole. JSON may cut an emoji in half. Raises _UnfitError."""
+    if HALF.search(text):
+        raise _UnfitError(f"{column} must hold whole characters, but holds half of one (such as \\ud83d)")
+    return text
 
 
 def _turns(cells: Mapping[str, Any], column: str) -> list[str]:
     """A cell of a context column: one turn, or a list of turns. Raises _UnfitError."""
     value = cells[column]
     try:
-        return [text_of(item) for item in value] if isinstance(value, list) else [text_of(value)]
+        return [_whole(text_of(item), column) for item in (value if isinstance(value, list) else [value])]
     except TypeError as error:
         raise _UnfitError(f"{column} must hold a text or a list of texts, but holds {error}") from error

@@ -30,6 +30,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,19 @@ def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[st
 
 
 def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
-    """Names of labels, and what is left out beside them."""
+    """Labels as they stand in the table, and what is left out beside them."""
     labels, left_out = given.get("labels", ()), given.get("leave_out", ())
+    decimal = given.get("decimal") or "."
+    known = [label for label in labels if label is not FAILED]
+    for first, second in combinations(known, 2):
+        named = isinstance(labels, Mapping) and labels[first] == labels[second]
+        if same_label(first, second, decimal) and not named:
+            must = f"be told apart in a table, but {first} and {second} are one label written twice"
+            reader.problem("labels", must, "remove one of them")
     if isinstance(labels, Mapping) and len(set(labels.values())) < 2:
         reader.problem("labels", "give at least 2 names", "write `labels: {0: one, 1: another}`")
-    known = [*labels, *(labels.values() if isinstance(labels, Mapping) else ())]
     for index, label in enumerate(left_out):
-        if label is not FAILED and any(same_label(label, value) for value in known if value is not FAILED):
+        if label is not FAILED and any(same_label(label, value, decimal) for value in known):
             must = f"be none of the labels, but {label} is one"
             reader.problem(f"leave_out[{index}]", must, "remove it from one of the two")
 
@@ -128,9 +135,6 @@ def _check_table(reader: Reader, given: Mapping[str, Any], written: Collection[s
     for name in ("delimiter", "decimal"):
         if given.get(name) is not None and format not in DELIMITERS:
             reader.problem(name, f"belong to {' or '.join(DELIMITERS)}, but format is {format}", "remove it")
-    if format in DELIMITERS and given.get("decimal") == (given.get("delimiter") or DELIMITERS[format]):
-        must = f"differ from the delimiter, but both are {given['decimal']!r}"
-        reader.problem("decimal", must, "write what separates the columns, such as `delimiter: ';'`")
 
 
 def _official(given: Mapping[str, Any]) -> list[str]:
@@ -239,6 +243,7 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         read=partial(read, card),
         reading=READING,
         note=_note(card),
+        leaves_out=card.leave_out,
         advice=LEAVE_OUT if card.kind == "classification" else "",
     )
     return Dataset(
@@ -286,7 +291,7 @@ def _note(card: Card) -> str:
         must = f"its files look like official parts, but are pooled and split anew; `file: {{{mapping}}}` keeps them"
         told.append(f"{card.id}: {must}")
     if card.leave_out:
-        told.append(f"{card.id}: rows labelled {', '.join(card.leave_out)} are left out on purpose, as its card says")
+        told.append(f"{card.id}: its card leaves out rows labelled {', '.join(card.leave_out)}")
     return "; ".join(told)
 
 

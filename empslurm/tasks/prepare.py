@@ -18,7 +18,7 @@ from empslurm import files, ids
 from empslurm.config import DataUse, LabelUse
 from empslurm.errors import DataError, EmpslurmError, StoreError
 from empslurm.tasks.raw import Located, locate
-from empslurm.tasks.schema import Dataset, Example, Form, LeftOut, Part, Reject, Task
+from empslurm.tasks.schema import PARTS, Dataset, Example, Form, LeftOut, Part, Reject, Task
 from empslurm.tasks.splits import SALTS, SPLIT_VERSION, ends_of, official_parts, paper_parts, part_of, split_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ PROGRESS_EVERY = 1_000
 DRIFT = 0.0011  # means and deviations are recorded to three digits
 PART_COLUMN = ":part"  # of examples.parquet where the parts are official; no task has such a name
 MAX_REASONS = 5  # of bad rows that an error tells
-MAX_REJECT_SHARE = 0.05  # of a file's rows; more means that it is not the file it should be
+MAX_REJECT_SHARE = 0.05  # of a file's or an official part's rows; more means that it is not the file it should be
 
 Progress = Callable[[str, int], None]  # dataset id, rows read so far
 
@@ -168,7 +168,8 @@ def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     salt = SALTS.get(dataset.family, 0)
     parts = official_parts(rows.examples, salt) if dataset.official else []
     pq.write_table(_arrow(dataset, rows.examples, parts), folder / "examples.parquet", compression="zstd")
-    lines = (files.to_line(vars(reject)) + "\n" for reject in rows.rejected)
+    kept = ({"file": reject.file, "row": reject.row, "reason": reject.reason} for reject in rows.rejected)
+    lines = (files.to_line(reject) + "\n" for reject in kept)
     files.write_text(folder / "rejects.jsonl", "".join(lines))
     groups = sorted({example.group for example in rows.examples})
     if dataset.official:  # by example: the publisher's parts may cut through a group
@@ -193,33 +194,73 @@ def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
 def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:
     """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
     assert found.form is not None
-    n_examples, n_rejects = len(rows.examples), len(rows.rejected)
-    such_as = _such_as(rows.rejected)
-    if n_examples == 0:
+    if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
-            f"{dataset.id} must give examples, but gives none and {n_rejects:,} bad rows{others}{such_as}; is it the "
-            "right file?"
+            f"{dataset.id} must give examples, but gives none and {len(rows.rejected):,} bad rows{others}"
+            f"{such_as(rows.rejected)}; is it the right file?"
         )
     if found.state == "found" and found.pinned:
         _undrifted(dataset, found.form, rows.examples)
-    tolerant = found.state == "sample" or found.form.partial
-    if not tolerant and n_rejects > MAX_REJECT_SHARE * (n_examples + n_rejects):
-        raise DataError(
-            f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows, but has {n_rejects:,} beside "
-            f"{n_examples:,} good ones{such_as}; is it the right file?{found.form.advice}"
-        )
-    sizes = Counter(example.part for example in rows.examples)
-    empty = [part for part in dataset.official if not sizes[part]]
+    if found.state != "sample" and not found.form.partial:
+        _mostly_good(dataset, found.form, rows)
+    if dataset.official:
+        _parts_filled(dataset, rows.examples)
+
+
+def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
+    """Raise DataError where too many rows of a file, or of an official part, are bad.
+
+    Readers of the built-in datasets do not say where an example stands: there all files count together.
+    """
+    by_file = all(example.file for example in rows.examples)
+    n_good = Counter(place for item in rows.examples for place in _places(item.file if by_file else "", item.part))
+    bad: dict[str, list[Reject]] = {}
+    for reject in rows.rejected:
+        for place in _places(reject.file if by_file else "", reject.part):
+            bad.setdefault(place, []).append(reject)
+    for place, rejected in bad.items():
+        n_bad = len(rejected)
+        if n_bad > MAX_REJECT_SHARE * (n_good[place] + n_bad):
+            where = f" in {place}" if place else ""
+            advice = form.advice if 2 * sum(reject.by_label for reject in rejected) > n_bad else ""
+            raise DataError(
+                f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows{where}, but has {n_bad:,} beside "
+                f"{n_good[place]:,} good ones{such_as(rejected)}; is it the right file?{advice}"
+            )
+
+
+def _places(file: str, part: Part | None) -> list[str]:
+    """Where a row counts: its file, and its official part."""
+    return [file, *([f"the {part} part"] if part else [])]
+
+
+def _parts_filled(dataset: Dataset, examples: Sequence[Example]) -> None:
+    """Raise DataError where an official part has no examples, or the validation part drawn from train is no part."""
+    given = {example.part for example in examples}
+    empty = [part for part in dataset.official if part not in given]
     if empty:
         raise DataError(
             f"{dataset.id} must have examples in each official part ({', '.join(dataset.official)}), but {empty[0]} "
             "has none; name the right files or the right column"
         )
+    lacking = empty_part(dict(Counter(official_parts(examples, SALTS.get(dataset.family, 0)))))
+    if lacking:
+        n_groups = len({example.group for example in examples if example.part == "train"})
+        raise DataError(
+            f"{dataset.id} must have train and validation examples, but {lacking} has none: there is no validation "
+            f"file or part, so a ninth of the {n_groups:,} groups of train is drawn; name a validation file or part, "
+            "or finer groups in columns.group"
+        )
 
 
-def _such_as(rejected: Sequence[Reject]) -> str:
-    """The first row of each reason, a few of them, for an error."""
+def empty_part(sizes: Mapping[str, int]) -> str:
+    """The first part without examples; an empty string where all have some. sizes: part -> examples."""
+    return next((part for part in PARTS if not sizes.get(part)), "")
+
+
+def such_as(rejected: Sequence[Reject]) -> str:
+    """The first row of each reason, a few of them, for the end of a clause."""
     first: dict[str, Reject] = {}
     for reject in rejected:
         first.setdefault(reject.reason, reject)

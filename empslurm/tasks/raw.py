@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -84,11 +85,19 @@ def _folders(own: Path, data_root: Path) -> list[Path]:
 
 
 def _find_form(form: Form, own: Path, folders: Iterable[Path], root: Path) -> dict[str, Path]:
-    """The files of a form in the folder that holds most of them: a dataset's files stand together."""
+    """The files of a form in the folder that holds most of them: a dataset's files stand together.
+
+    One file never serves two names, whether by a link or by a folder that is left out.
+    """
     best: dict[str, Path] = {}
     for folder in folders:
-        inside = ((file.name, _find(file, folder, own, root)) for file in form.files)
-        paths = {name: path for name, path in inside if path is not None}
+        paths: dict[str, Path] = {}
+        taken = set[Path]()
+        for file in form.files:
+            path = _find(form, file, folder, own, root)
+            if path is not None and path.resolve() not in taken:
+                taken.add(path.resolve())
+                paths[file.name] = path
         if len(paths) > len(best):
             best = paths
         if len(best) == len(form.files):
@@ -96,21 +105,24 @@ def _find_form(form: Form, own: Path, folders: Iterable[Path], root: Path) -> di
     return best
 
 
-def _find(file: RawFile, folder: Path, own: Path, root: Path) -> Path | None:
+def _find(form: Form, file: RawFile, folder: Path, own: Path, root: Path) -> Path | None:
     """A file by its name, which may hold a folder (`annotated/proud.csv`); DATA/<dataset> may leave the folder out.
 
     A link that leaves the data root is not followed.
     """
     with contextlib.suppress(OSError):
-        for path in _candidates(file, folder, own):
+        for path in _candidates(form, file, folder, own):
             if path.is_file() and path.resolve().is_relative_to(root):
                 return path
     return None
 
 
-def _candidates(file: RawFile, folder: Path, own: Path) -> list[Path]:
-    """Where a file may be in a folder."""
-    return [folder / name for name in ((file.name, Path(file.name).name) if folder == own else (file.name,))]
+def _candidates(form: Form, file: RawFile, folder: Path, own: Path) -> list[Path]:
+    """Where a file may be in a folder. Its own folder stays where another file of the form has the same last name."""
+    last = Path(file.name).name
+    if folder != own or sum(Path(other.name).name == last for other in form.files) > 1:
+        return [folder / file.name]
+    return [folder / file.name, folder / last]
 
 
 def _is_folder(path: Path) -> bool:
@@ -137,9 +149,23 @@ def _absence(dataset: Dataset, data_root: Path, folders: Sequence[Path], root: P
 def _hindrance(dataset: Dataset, folders: Iterable[Path], data_root: Path, root: Path) -> str:
     """Why a file of the dataset that is in one of the folders is not taken; empty where none is there."""
     own = data_root / dataset.id
-    wanted = [file for form in dataset.forms for file in form.files]
-    places = (path for folder in folders for file in wanted for path in _candidates(file, folder, own))
-    return next(filter(None, (_refused(path, data_root, root, "file") for path in places)), "")
+    wanted = [(form, file) for form in dataset.forms for file in form.files]
+    places = (path for folder in folders for form, file in wanted for path in _candidates(form, file, folder, own))
+    reasons = (_refused(path, data_root, root, "file") for path in places)
+    return next(filter(None, chain(reasons, (_twins(form, folders) for form in dataset.forms))), "")
+
+
+def _twins(form: Form, folders: Iterable[Path]) -> str:
+    """Which two names of a form lead to one file in one of the folders; empty where none do."""
+    for folder in folders:
+        found: dict[str, str] = {}
+        for path in (folder / file.name for file in form.files):
+            leads_to = os.path.realpath(path)
+            if leads_to in found:
+                return f"{found[leads_to]} and {path} are one file; put a file of its own in each place"
+            if os.path.isfile(leads_to):
+                found[leads_to] = str(path)
+    return ""
 
 
 def _refused(path: Path, data_root: Path, root: Path, kind: str) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from empslurm import tablefile
 from empslurm.tasks.schema import Reject
 
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
+
 
 def read_rows(
     path: Path,
@@ -40,11 +42,10 @@ def read_rows(
 
 
 def number(text: str, low: float | None = None, high: float | None = None) -> float | None:
-    """A finite number within bounds, or None."""
-    try:
-        value = float(text)
-    except ValueError:
+    """A finite number within bounds, or None. Digits are 0 to 9: no underscores, no `inf`, no other script's."""
+    if not NUMBER.fullmatch(text.strip()):
         return None
+    value = float(text)
     if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
         return None
     return value

@@ -58,6 +58,7 @@ class Example:
     labels: Mapping[str, str | float]  # task id -> label name or value; a task may lack one
     automatic: frozenset[str] = frozenset()  # the tasks whose label here is a classifier's, not a person's
     part: Part | None = None  # the publisher's, in a dataset with official parts
+    file: str = ""  # where it stands; readers of cards say it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,8 @@ class Reject:
     file: str
     row: int  # 1-based record number in the file, the header not counted
     reason: str
+    part: Part | None = None  # the publisher's, where it is known
+    by_label: bool = False  # the label is what is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,8 @@ class Form:
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
     reading: int = 0  # version of the reader; raising it parses again what was prepared, and moves no id
-    advice: str = ""  # what else to do where many rows are bad, for the end of a sentence
+    advice: str = ""  # what else to do where many labels are bad, for the end of a sentence
+    leaves_out: tuple[str, ...] = ()  # labels whose rows are left out on purpose
     note: str = ""  # what a person must know who has this form
     partial: bool = False  # the user may hold only some of the texts: missing ones are no sign of a wrong file
     # Recorded on the pinned files, as a drift alarm: examples, and task id -> count per label, or (mean, deviation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from empslurm.config import DataUse
 from empslurm.errors import DataError
-from empslurm.tasks.prepare import Prepared, TaskTable, load_task, prepare
-from empslurm.tasks.schema import PARTS, Dataset, Task
+from empslurm.tasks.prepare import PART_COLUMN, Prepared, TaskTable, empty_part, load_task, prepare, rejects, such_as
+from empslurm.tasks.schema import PARTS, Dataset, Form, Task
 from empslurm.tasks.splits import leaks
 
 if TYPE_CHECKING:
@@ -112,34 +113,71 @@ def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
     return {**found, "std": float(np.std(targets, ddof=1)) if len(targets) > 1 else None}
 
 
-def few_examples(task: str, n_test: int) -> str:
-    """What a test part of this size cannot show, an empty string where it is large enough."""
+def few_examples(dataset: Dataset, task: Task, sizes: Mapping[str, int]) -> list[str]:
+    """What is wrong with the sizes of a task's parts: one is empty, or the test part shows little. sizes: by part."""
+    own_shares = dataset.forms[0].reading > 0 and not dataset.official and dataset.family == dataset.id
+    n_test, empty = sizes.get("test", 0), empty_part(sizes)
+    if empty:
+        finer = ", finer groups in columns.group, or larger `shares`" if own_shares else ""
+        must = f"{task.id} must have examples in train, validation and test to be trained, but {empty} has none"
+        return [f"{must}: whole groups are drawn, and there are few; use more data{finer}"]
     if n_test >= FEW_TEST:
-        return ""
-    points = 100 * 1.96 * math.sqrt(0.25 / max(n_test, 1))  # half of a normal 95 % interval, at its widest
-    return (
-        f"{task}: {n_test} test examples can show only large effects: an accuracy is known to within {points:.0f} "
-        "points either way; use more data, or a larger test share (`shares` in a card)"
-    )
+        return []
+    half = 1.96 / math.sqrt(n_test)  # of a normal 95 % interval, at its widest, for a correlation
+    known = f"an accuracy is known to within {50 * half:.0f} points"
+    if task.kind == "regression":
+        known = f"a correlation is known to within about {min(half, 1):.2f}"
+    larger = ", or a larger test share (`shares` in its card)" if own_shares else ""
+    return [f"{task.id}: {n_test} test examples can show only large effects: {known} either way; use more data{larger}"]
 
 
 def remarks(prepared: Prepared) -> list[str]:
-    """What a person must know of prepared data: the note of its form, and the rows that are left out on purpose."""
-    meta = prepared.meta
-    notes = [form.note for form in prepared.dataset.forms if form.name == meta["form"] and form.note]
-    left_out = meta.get("left_out", {})  # older folders have none
+    """What a person must know of prepared data: the note of its form, and what its rows turned out to be."""
+    form = _form(prepared)
+    return [*([form.note] if form and form.note else []), *_found(prepared)]
+
+
+def _form(prepared: Prepared) -> Form | None:
+    return next((form for form in prepared.dataset.forms if form.name == prepared.meta["form"]), None)
+
+
+def _found(prepared: Prepared) -> list[str]:
+    """Bad rows, rows that are left out on purpose, labels that were to be left out or tested and have no row."""
+    id, meta, form = prepared.dataset.id, prepared.meta, _form(prepared)
+    n_bad, left_out = meta["n_rejects"], meta.get("left_out", {})  # older folders have none
+    n_rows = meta["n_examples"] + n_bad
     counts = ", ".join(f"{label} ({n:,})" for label, n in left_out.items())
-    told = f"{prepared.dataset.id}: {sum(left_out.values()):,} rows are left out on purpose by their label: {counts}"
-    return [*notes, *([told] if left_out else [])]
+    absent = [label for label in (form.leaves_out if form else ()) if label not in left_out]
+    told = {
+        f"{id}: {n_bad:,} of {n_rows:,} rows are bad and give no example{such_as(rejects(prepared))}": n_bad,
+        f"{id}: {sum(left_out.values()):,} rows are left out on purpose by their label: {counts}": left_out,
+        f"{id}: its card leaves out {', '.join(absent)}, but no row has that label; correct or remove it": absent,
+    }
+    return [*(text for text, holds in told.items() if holds), *_untested_labels(prepared)]
+
+
+def _untested_labels(prepared: Prepared) -> list[str]:
+    """Labels that the train part of an official split has, and its validation or test part has not."""
+    found = []
+    for task in prepared.dataset.tasks if prepared.dataset.official else ():
+        if task.kind == "classification":
+            columns = (prepared.table[name].to_pylist() for name in (PART_COLUMN, task.id))
+            counts = Counter(zip(*columns, strict=True))
+            for part in ("validation", "test"):
+                labels = enumerate(task.labels)
+                absent = [label for at, label in labels if counts["train", at] and not counts[part, at]]
+                must = f"{task.id}: its {part} part has no example labelled {', '.join(absent)}, but train has"
+                found += [f"{must}; is it the right file?"] if absent else []
+    return found
 
 
 def cautions(prepared: Prepared, use: DataUse) -> list[str]:
-    """What is too small to show much, and how many rows are left out on purpose: for a plan, which has no counts."""
-    found = remarks(prepared)[-1:] if prepared.meta.get("left_out") else []
+    """For a plan, which has no counts: what its rows turned out to be, and what is too small to show much."""
+    found = _found(prepared)
     for task in prepared.dataset.tasks:
         with contextlib.suppress(DataError):  # a form may hold labels for one of its tasks only
-            n_test = int((load_task(prepared, task, use, "all").parts == "test").sum())
-            found += filter(None, [few_examples(task.id, n_test)])
+            parts = load_task(prepared, task, use, "all").parts
+            found += few_examples(prepared.dataset, task, {part: int((parts == part).sum()) for part in PARTS})
     return found
 
 
@@ -163,7 +201,8 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
             "rows": rows,
         }
     meta = prepared.meta
-    few = [few_examples(name, value["n"]["test"]) for name, value in tasks.items() if "n" in value]
+    counted = [task for task in dataset.tasks if "n" in tasks[task.id]]
+    few = [text for task in counted for text in few_examples(dataset, task, tasks[task.id]["n"])]
     return {
         "dataset": dataset.id,
         "title": dataset.title,
@@ -173,7 +212,7 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
         "leaks": leaks(dataset, use.splits),
         "n_rejects": meta["n_rejects"],
         "left_out": meta.get("left_out", {}),
-        "notes": [*remarks(prepared), *filter(None, few)],
+        "notes": [*remarks(prepared), *few],
         "n_groups": meta["split"]["n_groups"],
         "split_digest": meta["split"]["digest"],
         **vars(size(prepared)),

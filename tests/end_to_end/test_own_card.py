@@ -107,7 +107,7 @@ def test_own_cards_go_through_everything(own: Project) -> None:
     told = "\n".join(planned["warnings"])
     assert "kite_saved must be below data, but is missing: run `empslurm prepare`" in told
     assert "it saves the splits train, validation, test of ./saved" in told
-    assert "kite_mood: rows labelled unclear are left out on purpose" in told
+    assert "kite_mood: its card leaves out rows labelled unclear" in told
     assert "kite_mood: 22 test examples can show only large effects" in told
     prepared = own.json("prepare", "own")
     assert {name: task["n"] for name, task in prepared["tasks"].items() if name != "kite_warmth"} == {
@@ -135,9 +135,27 @@ def test_own_cards_go_through_everything(own: Project) -> None:
     stats = own.json("data", "stats", "kite_mood", "--cards", "cards")["datasets"]["kite_mood"]
     assert (stats["left_out"], stats["n_rejects"]) == ({"unclear": 12}, 0)
     assert [line["label"] for line in stats["tasks"]["kite_mood"]["lines"] if line["label"]] == ["up", "down"]
-    assert "unclear are left out on purpose" in own.call("data", "status", "kite_mood", "--cards", "cards")
+    assert "its card leaves out rows labelled unclear" in own.call("data", "status", "kite_mood", "--cards", "cards")
     (own.path / "texts.csv").write_text("text\na kite went up\n")
     own.call("score", "--cells", "own", "texts.csv", "-o", "scores.jsonl")
     scored = json.loads((own.path / "scores.jsonl").read_text())
     assert "up" in json.dumps(scored)
     assert "down" in json.dumps(scored)
+
+
+def test_a_split_with_an_empty_part_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    manifest = MANIFEST.replace("tasks: [kite_mood, kite_warmth, kite_saved]", "tasks: [kite_warmth]")
+    manifest = "".join(line for line in manifest.splitlines(keepends=True) if not line.startswith("pairs"))
+    project = create(tmp_path, {"own": manifest + "pairs: []\n"})
+    (tmp_path / "cards").mkdir()
+    card = WARMTH.replace("label: warmth}", "label: warmth, group: who}").replace("shares:", "# shares:")
+    (tmp_path / "cards" / "warmth.yaml").write_text(card)
+    (tmp_path / "data").mkdir()
+    lines = ["said;warmth;who", *(f"kite {row};2,5;one" for row in range(60))]
+    (tmp_path / "data" / "warmth.csv").write_text("\n".join(lines) + "\n")
+    must = "kite_warmth must have examples in train, validation and test to be trained, but"
+    assert any(must in text for text in project.json("plan", "own")["warnings"])
+    stats = project.json("data", "stats", "kite_warmth", "--cards", "cards")["datasets"]["kite_warmth"]
+    assert any(must in text for text in stats["notes"])
+    (problem,) = project.json("prepare", "own", expect=1)["error"]["problems"]
+    assert "has none: whole groups are drawn" in problem

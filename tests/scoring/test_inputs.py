@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from empslurm.errors import DataError, UsageError
 from empslurm.scoring import inputs
 from empslurm.scoring.inputs import Columns, Row, read, windows
+from empslurm.tablefile import MISSING_WORDS
 
 
 def rows(path: Path | None, columns: Columns | None = None, format: inputs.Format | None = None) -> list[Row]:
@@ -237,9 +240,9 @@ def test_kept_columns_go_with_their_row_whatever_is_wrong_with_it(tmp_path: Path
             rows(tmp_path / name, Columns(keep=("absent",)))
 
 
-CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6) | st.sampled_from(
-    ['"', '"a', 'a"b', "a\nb", "a,b;c", "NaN", "null", " a ", ""]
-)
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6).filter(
+    lambda cell: cell.strip() not in MISSING_WORDS  # only delimited text has words for what is missing
+) | st.sampled_from(['"', '"a', 'a"b', "a\nb", "a,b;c", "NA", "null", " a ", ""])
 
 
 def write(path: Path, format: str, table: list[tuple[str, ...]], names: tuple[str, ...]) -> None:
@@ -264,3 +267,52 @@ def test_a_table_gives_the_same_rows_in_every_format(tmp_path: Path, table: list
         found[format] = rows(path, columns)
     assert found["csv"] == found["tsv"] == found["jsonl"] == found["parquet"]
     assert [row.kept["id"] for row in found["csv"]] == [row[0] for row in table]
+
+
+def test_words_for_missing_values_in_delimited_text(tmp_path: Path) -> None:
+    columns = Columns(context=("post",), keep=("id",))
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        path = tmp_path / name
+        path.write_text("id,text,post\nNaN,one,<NA>\n2,NaN,x\n3,NA,null\n".replace(",", mark))
+        found = rows(path, columns)
+        assert [(row.text, row.context, row.kept["id"]) for row in found] == [
+            ("one", (), "NaN"),
+            ("", (), "2"),
+            ("NA", ("null",), "3"),
+        ]
+        assert found[1].error == "the text must be there, but is missing"
+
+
+def test_quotes_around_whole_rows_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,id\none,1\n"two,2\nthree,3\nfour",4\nfive,5\n')
+    with pytest.raises(DataError, match="in one way only, but is not at line 3"):
+        rows(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (np.bool_(True), True),
+        (np.int64(7), 7),
+        (np.float32(0.1), 0.1),
+        (np.float64(0.25), 0.25),
+        (np.str_("kite"), "kite"),
+        (np.datetime64("2026-01-02"), "2026-01-02"),
+        (np.datetime64("2026-01-02T03:04:05", "ns"), "2026-01-02T03:04:05.000000000"),
+        (np.datetime64("NaT"), None),
+        (np.array([1, 2]), "[1, 2]"),
+        (pd.NA, None),
+        (pd.NaT, None),
+        (float("nan"), None),
+        (pd.Timestamp("2026-01-02"), "2026-01-02T00:00:00"),
+    ],
+)
+def test_kept_values_of_frames(value: Any, kept: Any) -> None:
+    found = inputs.kept_value(value)
+    assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT])
+def test_a_gap_is_missing_whatever_it_is_called(missing: Any) -> None:
+    assert inputs.row_of("", 1, missing).error == "the text must be there, but is missing"
+    assert inputs.row_of("", 1, "one", [missing, "", "turn"]).context == ("turn",)

@@ -110,6 +110,16 @@ def test_an_empty_text_is_an_error_of_its_row_only(scorer: Scorer) -> None:
         scorer.score(["a", "b"], [()])
 
 
+def test_a_context_may_be_one_string_or_none(scorer: Scorer) -> None:
+    turn, text = "I lost my job and my flat.", "Tell me more."
+    assert scorer.score([text] * 3, [turn, None, float("nan")]) == scorer.score([text] * 3, [[turn], [], []])  # type: ignore[list-item]
+    for arguments in (("abc",), (["abc"], "abc")):
+        with pytest.raises(UsageError, match="must be a list with one item per text, but is one string"):
+            scorer.score(*arguments)  # type: ignore[arg-type]
+    record = scorer.score([float("nan")])[0]  # type: ignore[list-item]
+    assert record == {"error": "the text must be there, but is missing"}
+
+
 def test_context_counts_where_training_had_it_and_nowhere_else(scorer: Scorer) -> None:
     (with_context,) = scorer.score(["Tell me more."], [["I lost my job and my flat."]])
     (without,) = scorer.score(["Tell me more."])

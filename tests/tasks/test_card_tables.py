@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from empslurm.config import DataUse
 from empslurm.errors import DataError
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import Prepared, prepare, rejects
 from empslurm.tasks.schema import Dataset
+from empslurm.tasks.stats import cautions, remarks
 
 CARD = """\
 id: kite_mood
@@ -439,13 +441,13 @@ def test_a_decimal_comma(tmp_path: Path) -> None:
 def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
     """Left out on purpose, counted apart from rejects, and never towards the share of bad rows."""
     rows = [{**row, "mood": ("up", "down", "Other", "unclear")[n % 4]} for n, row in enumerate(kites())]
-    with pytest.raises(DataError, match="at most 5% bad rows, but has 20 beside 20 good ones"):
+    with pytest.raises(DataError, match=rf"at most 5% bad rows in kites\.{format}, but has 20 beside 20 good ones"):
         read(tmp_path, format, rows)
     made = read(tmp_path, format, rows, more="leave_out: [Other, unclear]\n")
     assert (len(rows_of(made)), rejects(made)) == (20, [])
     assert made.meta["left_out"] == {"Other": 10, "unclear": 10}
     assert made.dataset.tasks[0].labels == ("up", "down")
-    assert "Other, unclear are left out on purpose" in made.dataset.forms[0].note
+    assert made.dataset.forms[0].note == "kite_mood: its card leaves out rows labelled Other, unclear"
     rows = [{**row, "mood": "Other"} for row in rows]
     with pytest.raises(DataError, match="gives none and 0 bad rows and 40 left out by their label"):
         read(tmp_path, format, rows, more="leave_out: [Other, unclear]\n")
@@ -466,3 +468,127 @@ def test_label_names(tmp_path: Path, format: str) -> None:
     assert made.tasks[0].labels == ("happy", "neutral")
     found = rows_of(prepare(made, tmp_path / "data", tmp_path / "cache"))
     assert [row["kite_mood"] for row in found[:6]] == [1, 1, 0, 1, 1, 0]
+
+
+CODES = [("99", ["99.", "099", "+99", "9.9e1", "99.00"], ""), ("9,9", ["9,9", "9,90", "+9,9"], ",")]
+
+
+@pytest.mark.parametrize(("code", "written", "decimal"), CODES)
+def test_codes_beside_ratings_are_compared_as_numbers(
+    tmp_path: Path, code: str, written: list[str], decimal: str
+) -> None:
+    rows = [{"said": f"kite {n}", "mood": "1"} for n in range(40)] + [{"said": "x", "mood": one} for one in written]
+    more = f"leave_out: ['{code}']\n" + (f"decimal: '{decimal}'\n" if decimal else "")
+    made = read(
+        tmp_path, "csv", _delimited(",")(rows), columns="text: said, label: mood", kind="kind: regression", more=more
+    )
+    assert (len(rows_of(made)), made.meta["left_out"], rejects(made)) == (40, {code: len(written)}, [])
+
+
+@pytest.mark.parametrize("type_", [pa.float32(), pa.float64()])
+def test_single_precision_is_what_text_has(tmp_path: Path, type_: pa.DataType) -> None:
+    def table(values: Sequence[float]) -> bytes:
+        sink = pa.BufferOutputStream()
+        cells = {"said": [f"kite {n}" for n in range(40)], "mood": pa.array([*values] * 20, type_)}
+        pq.write_table(pa.table(cells), sink)
+        return sink.getvalue().to_pybytes()
+
+    columns, kind = "text: said, label: mood", "kind: classification\nlabels: ['0.1', '0.7']"
+    found = rows_of(read(tmp_path, "parquet", table([0.1, 0.7]), columns=columns, kind=kind))
+    assert [row["kite_mood"] for row in found] == [0, 1] * 20
+    kind, more = "kind: regression\nlow: 0.1", "leave_out: ['-9.9']\n"
+    made = read(tmp_path, "parquet", table([0.1, -9.9]), columns=columns, kind=kind, more=more)
+    assert ({row["kite_mood"] for row in rows_of(made)}, made.meta["left_out"]) == ({0.1}, {"-9.9": 20})
+
+
+def test_labels_with_a_decimal_comma_may_end_in_zeros(tmp_path: Path) -> None:
+    rows = [{"said": f"kite {n}", "mood": ("1,50", "2,5")[n % 2]} for n in range(40)]
+    kind, more = "kind: classification\nlabels: ['1,5', '2,50']", "decimal: ','\n"
+    found = rows_of(
+        read(tmp_path, "csv", _delimited(",")(rows), columns="text: said, label: mood", kind=kind, more=more)
+    )
+    assert [row["kite_mood"] for row in found] == [0, 1] * 20
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("word", ["NaN", "nan", "NaT", "<NA>", "NA", "null", "None"])
+def test_words_for_missing_values_are_missing_in_delimited_text(tmp_path: Path, format: str, word: str) -> None:
+    """What `to_csv(na_rep=...)` writes; NA, null and None may be names, and typed formats have gaps of their own."""
+    missing = format in ("csv", "tsv") and word in ("NaN", "nan", "NaT", "<NA>")
+    made = read(tmp_path, format, kites(before=word))
+    assert rows_of(made)[0]["context"] == ([] if missing else [word])
+    reasons = {
+        "thread": "must have an id and a group, but has an empty one (thread)",
+        "row": "must have an id and a group, but has an empty one (row)",
+        "said": f"said must hold a text, but is {word}, which stands for a missing value",
+    }
+    for column, reason in reasons.items():
+        made = read(tmp_path, format, kites(**{column: word}))
+        assert [reject.reason for reject in rejects(made)] == ([reason] if missing else [])
+    told = "empty" if missing else "not" if word == "<NA>" else word
+    (reject,) = rejects(read(tmp_path, format, kites(mood=word)))
+    assert reject.reason == f"mood must be one of the card's labels, but is {told}"
+    made = read(tmp_path, format, kites(mood=word), kind=f"kind: classification\nlabels: [up, down, '{word}']")
+    assert rows_of(made)[0]["kite_mood"] == 2
+    assert read(tmp_path, format, kites(mood=word), more=f"leave_out: ['{word}']\n").meta["left_out"] == {word: 1}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("listed", [False, True])
+def test_half_a_character_in_json_is_one_bad_row(tmp_path: Path, role: str, listed: bool) -> None:
+    half = "hey \ud83d"
+    made = read(tmp_path, "jsonl", kites(**{ROLES[role]: [half] if listed and role == "context" else half}))
+    assert len(rows_of(made)) == 39
+    assert [(reject.row, reject.reason) for reject in rejects(made)] == [
+        (1, f"{ROLES[role]} must hold whole characters, but holds half of one (such as \\ud83d)")
+    ]
+
+
+def test_a_pair_of_quotes_around_whole_rows_is_refused(tmp_path: Path) -> None:
+    lines = ["said,mood", "one,up", '"so sad,down', "three,up", 'never again",down', *["kite,up"] * 40]
+    with pytest.raises(DataError, match=r"kites\.csv must be read in one way only, but is not at line 3: .* line 5"):
+        read(tmp_path, "csv", "\n".join(lines).encode(), columns="text: said, label: mood")
+
+
+def test_advice_about_labels_follows_errors_of_labels_only(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is it the right file\? Or do these rows belong to no label on purpose"):
+        read(tmp_path, "csv", [{**row, "mood": "unclear"} if n < 9 else row for n, row in enumerate(kites())])
+    with pytest.raises(DataError, match=r"is it the right file\?$"):
+        read(tmp_path, "csv", [{**row, "said": ""} if n < 9 else row for n, row in enumerate(kites())])
+
+
+def test_what_stands_in_the_table_is_left_out_not_its_name(tmp_path: Path) -> None:
+    rows = [{**row, "mood": n % 3} for n, row in enumerate(kites())]
+    kind, more = "kind: classification\nlabels: {0: '1', 1: '2'}", "leave_out: ['2']\n"
+    made = read(tmp_path, "csv", rows, kind=kind, more=more)
+    assert (len(rows_of(made)), made.meta["left_out"]) == (27, {"2": 13})
+
+
+def test_a_label_to_leave_out_that_no_row_has_is_told(tmp_path: Path) -> None:
+    told = "kite_mood: its card leaves out typo, but no row has that label; correct or remove it"
+    made = read(tmp_path, "csv", kites(mood="Other"), more="leave_out: [Other, typo]\n")
+    assert told in remarks(made)
+    assert "kite_mood: 1 rows are left out on purpose by their label: Other (1)" in remarks(made)
+    made = read(tmp_path, "csv", kites(mood="typo"), more="leave_out: [typo]\n")
+    assert not any("no row has" in note for note in remarks(made))
+
+
+def test_bad_rows_are_told(tmp_path: Path) -> None:
+    made = read(tmp_path, "csv", kites(mood="Other"))
+    reason = "kites.csv row 1: mood must be one of the card's labels, but is Other"
+    told = f"kite_mood: 1 of 40 rows are bad and give no example, such as {reason}"
+    assert told in remarks(made)
+    assert told in cautions(made, DataUse())
+
+
+def test_more_bad_rows_in_one_file_than_a_file_may_have(tmp_path: Path) -> None:
+    text = CARD.format(format="csv", columns="text: said, label: mood", kind=MOODS).replace(
+        "file: kites.csv", "file: [one.csv, two.csv]"
+    )
+    (tmp_path / "card.yaml").write_text(text)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one.csv").write_text("said,mood\n" + "kite,up\n" * 1000)
+    (tmp_path / "data" / "two.csv").write_text("said,mood\n" + "kite,sideways\n" * 40)
+    made = registry((tmp_path / "card.yaml",)).datasets["kite_mood"]
+    with pytest.raises(DataError, match=r"at most 5% bad rows in two\.csv, but has 40 beside 0 good ones"):
+        prepare(made, tmp_path / "data", tmp_path / "cache")

@@ -1,5 +1,6 @@
 """Parts that the publisher gives: as files, as a column, as splits of a saved dataset; and shares of a drawn split."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from empslurm.tasks.prepare import TaskTable, load_task, prepare
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 from empslurm.tasks.splits import part_of, split_name
-from empslurm.tasks.stats import dataset_stats
+from empslurm.tasks.stats import cautions, dataset_stats, remarks
 
 CARD = """\
 id: kite_mood
@@ -226,13 +227,16 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
             "name one file for each part of hub.splits",
         ),
         (CARD + "leave_out: [up]\n", "be none of the labels, but up is one"),
-        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: [down]\n", "but down is one"),
+        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is one"),
         (CARD + "leave_out: [sideways, UP]\nlabels: {true: up, false: down}\n", "labels must be given once"),
         (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is one"),
         (CARD.replace("[up, down]", "{1: up, 0: up}"), "labels must give at least 2 names"),
         (CARD + "delimiter: ab\n", "must be one character such as ; or |, or a tab"),
         (CARD + "delimiter: '\"'\n", "must be one character such as ; or |, or a tab"),
-        (CARD + "decimal: ','\n", "decimal must differ from the delimiter, but both are ','"),
+        (CARD.replace("[up, down]", "['1', '1.0', '2']"), "but 1 and 1.0 are one label written twice"),
+        (CARD.replace("[up, down]", "{1: up, 1.0: down}"), "but 1 and 1.0 are one label written twice"),
+        (CARD.replace("[up, down]", "['True', 'true', 'no']"), "but True and true are one label written twice"),
+        (CARD.replace("[up, down]", "['1,5', '1,50']") + "decimal: ','\n", "but 1,5 and 1,50 are one label"),
         (CARD + "delimiter: ';'\ndecimal: ';'\n", "decimal must be one of ., ,"),
         (HUB + "delimiter: ';'\n", "delimiter must belong to csv or tsv, but format is parquet; remove it"),
         (HUB + "decimal: ','\n", "decimal must belong to csv or tsv, but format is parquet; remove it"),
@@ -305,6 +309,69 @@ def test_shares_of_a_drawn_split(tmp_path: Path, rule: Any) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
     assert prepare(wide, data, cache).folder != prepare(card(tmp_path, CARD), data, cache).folder
     assert locate(wide, data, cache).raw_digest == locate(card(tmp_path, CARD), data, cache).raw_digest
+
+
+@pytest.mark.parametrize("n_bad", [2, 3])
+def test_bad_rows_count_within_each_part(tmp_path: Path, n_bad: int) -> None:
+    rows: list[list[object]] = [["said", "mood", "split"], *(["kite", "up", "train"] for _ in range(1000))]
+    rows += [["kite", "up", "dev"] for _ in range(40)]
+    rows += [["kite", "sideways" if n < n_bad else "down", "test"] for n in range(40)]
+    write(tmp_path, "kites.csv", rows)
+    if n_bad == 2:
+        assert sizes(table(tmp_path, card(tmp_path, COLUMN)))["test"] == 38
+        return
+    with pytest.raises(DataError, match="at most 5% bad rows in the test part, but has 3 beside 37 good ones"):
+        table(tmp_path, card(tmp_path, COLUMN))
+
+
+@pytest.mark.parametrize(("group", "lacking"), [("t9", "validation"), ("t8", "train")])
+def test_a_validation_part_drawn_from_few_groups_is_no_part(tmp_path: Path, group: str, lacking: str) -> None:
+    header = ["row", "thread", "said", "mood"]
+    write(tmp_path, "train.csv", [header, *([n, group, f"kite {n}", ("up", "down")[n % 2]] for n in range(90))])
+    write(tmp_path, "test.csv", [header, *lines("test", 30)])
+    text = CARD.replace("file: kites.csv", "file: {train: train.csv, test: test.csv}")
+    text = text.replace("label: mood", "label: mood, group: thread")
+    assert part_of(group, 0, (8 / 9, 1.0)) != lacking
+    must = f"but {lacking} has none: .* the 1 groups of train is drawn; name a validation file or part, or finer groups"
+    with pytest.raises(DataError, match=must):
+        table(tmp_path, card(tmp_path, text))
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_a_label_that_train_has_and_another_part_has_not_is_told(tmp_path: Path, part: str) -> None:
+    write_parts(tmp_path)
+    write(tmp_path, f"{part}.csv", [["said", "mood"], *([f"kite {n}", "up"] for n in range(30))])
+    told = f"kite_mood: its {'validation' if part == 'dev' else part} part has no example labelled down, but train has"
+    dataset = card(tmp_path, FILES)
+    made = prepare(dataset, tmp_path / "data", tmp_path / "cache")
+    notes = dataset_stats(dataset, tmp_path / "data", tmp_path / "cache")["notes"]
+    for found in (remarks(made), cautions(made, DataUse()), notes):
+        assert sum(note.startswith(told) for note in found) == 1
+
+
+@pytest.mark.parametrize("text", [CARD + "family: dialogue\n", FILES])
+def test_shares_are_no_advice_where_they_have_no_say(tmp_path: Path, text: str) -> None:
+    write_parts(tmp_path)
+    write(tmp_path, "kites.csv", [["said", "mood"], *([f"kite {n}", ("up", "down")[n % 2]] for n in range(60))])
+    for one, expected in ((text, False), (CARD, True)):
+        made = prepare(card(tmp_path, one), tmp_path / "data", tmp_path / "cache")
+        (note,) = cautions(made, DataUse())
+        assert ("shares" in note) == expected
+
+
+def test_few_test_examples_of_a_regression_are_told_by_a_correlation(tmp_path: Path) -> None:
+    write(tmp_path, "kites.csv", [["said", "mood"], *([f"kite {n}", n] for n in range(200))])
+    text = CARD.replace("kind: classification\nlabels: [up, down]", "kind: regression")
+    (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
+    assert re.search(r"only large effects: a correlation is known to within about 0\.[34]\d either way", note)
+
+
+def test_a_drawn_split_with_an_empty_part_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "kites.csv", [["said", "mood", "thread"], *([f"k{n}", "up", f"t{n % 2}"] for n in range(60))])
+    text = CARD.replace("label: mood", "label: mood, group: thread")
+    (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
+    assert "kite_mood must have examples in train, validation and test to be trained, but" in note
+    assert "finer groups in columns.group" in note
 
 
 def test_few_test_examples_are_told(tmp_path: Path) -> None:

@@ -210,3 +210,29 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(raw.os, "lstat", refuse)
     problem = locate(KITES, tmp_path, tmp_path / "cache").problem
     assert "one.csv cannot be looked at: Permission denied; get access to its folder" in problem
+
+
+@pytest.mark.parametrize(
+    "names", [("train/d.csv", "dev/d.csv", "test/d.csv"), ("one/d.csv", "two/d.csv"), ("d.csv", "x/d.csv")]
+)
+def test_one_file_never_serves_two_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    dataset = replace(KITES, forms=(replace(FORM, files=tuple(RawFile(name=name) for name in names)),))
+    own = tmp_path / "data" / "kites"
+    own.mkdir(parents=True)
+    (own / "d.csv").write_text("kite")
+    assert locate(dataset, tmp_path / "data", tmp_path / "cache").state == "missing"
+    for name in names[:-1]:
+        (own / name).parent.mkdir(exist_ok=True)
+        (own / name).write_text("kite")
+    found = locate(dataset, tmp_path / "data", tmp_path / "cache")
+    assert f"{len(names) - 1} of {len(names)} files are there, {names[-1]} is not" in found.problem
+    link(own / names[-1], str(own / names[0]))
+    found = locate(dataset, tmp_path / "data", tmp_path / "cache")
+    assert found.state == "missing"
+    assert f"{own / names[0]} and {own / names[-1]} are one file; put a file of its own in each place" in found.problem
+    (own / names[-1]).unlink()
+    (own / names[-1]).write_text("kite")
+    found = locate(dataset, tmp_path / "data", tmp_path / "cache")
+    assert {name: path.relative_to(own).as_posix() for name, path in found.paths.items()} == {
+        name: name for name in names
+    }

@@ -67,5 +67,7 @@ def test_number(text: str, value: float | None) -> None:
 
 
 def test_numbers_that_are_none() -> None:
-    assert [number(text) for text in ("nan", "inf", "-Infinity", "1,5")] == [None] * 4
+    assert [number(text) for text in ("nan", "inf", "-Infinity", "1,5", "1_5", "\u0663", "1e999", ".", "0x2")] == [
+        None
+    ] * 9
     assert [whole(text) for text in ("7", "007", "-1", "1.0", "²", "", "9" * 5000)] == [7, 7, *[None] * 5]
