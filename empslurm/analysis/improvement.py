@@ -128,9 +128,9 @@ def _fieller(
     degrees_of_freedom: float,
 ) -> tuple[float, float]:
     """Ends of the interval of 100 x (transfer / baseline - 1): the ratios q with |transfer - q baseline| <= t se."""
-    from scipy.stats import t as student
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without its checks: tables have many pairs
 
-    square = float(student.ppf(0.975, degrees_of_freedom)) ** 2
+    square = float(stdtrit(degrees_of_freedom, 0.975)) ** 2
     a = baseline**2 - square * baseline_variance
     b = baseline * transfer - square * covariance
     c = transfer**2 - square * transfer_variance
