@@ -159,12 +159,11 @@ def _twins(form: Form, folders: Iterable[Path]) -> str:
     """Which two names of a form lead to one file in one of the folders; empty where none do."""
     for folder in folders:
         found: dict[str, str] = {}
-        for path in (folder / file.name for file in form.files):
+        for path in filter(os.path.isfile, (folder / file.name for file in form.files)):
             leads_to = os.path.realpath(path)
             if leads_to in found:
                 return f"{found[leads_to]} and {path} are one file; put a file of its own in each place"
-            if os.path.isfile(leads_to):
-                found[leads_to] = str(path)
+            found[leads_to] = str(path)
     return ""
 
 
