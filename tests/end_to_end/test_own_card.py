@@ -109,7 +109,9 @@ def test_own_cards_go_through_everything(own: Project) -> None:
     assert "it saves the splits train, validation, test of ./saved" in told
     assert "kite_mood: its card leaves out rows labelled unclear" in told
     assert "kite_mood: 22 test examples can show only large effects" in told
-    transfer = next(cell for cell in planned["cells"] if (cell["source"], cell["target"]) == ("kite_saved", "kite_mood"))
+    transfer = next(
+        cell for cell in planned["cells"] if (cell["source"], cell["target"]) == ("kite_saved", "kite_mood")
+    )
     assert "will not be there: kite_saved must be below data, but is missing" in transfer["why"]
     prepared = own.json("prepare", "own")
     assert {name: task["n"] for name, task in prepared["tasks"].items() if name != "kite_warmth"} == {
