@@ -32,7 +32,7 @@ PROGRESS_EVERY = 1_000
 DRIFT = 0.0011  # means and deviations are recorded to three digits
 PART_COLUMN = ":part"  # of examples.parquet where the parts are official; no task has such a name
 MAX_REASONS = 5  # of bad rows that an error tells
-MAX_REJECT_SHARE = 0.05  # of a file's or an official part's rows; more means that it is not the file it should be
+MAX_REJECT_SHARE = 0.05  # of all rows, a file's or an official part's; more means that it is not the file it should be
 
 Progress = Callable[[str, int], None]  # dataset id, rows read so far
 
@@ -209,9 +209,10 @@ def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:
 
 
 def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
-    """Raise DataError where too many rows of a file, or of an official part, are bad.
+    """Raise DataError where too many rows are bad: of all, of a file, or of an official part.
 
-    Readers of the built-in datasets do not say where an example stands: there all files count together.
+    Readers of the built-in datasets do not say where an example stands: there all files count together. One bad row of
+    a small file or part is no sign of a wrong one.
     """
     by_file = all(example.file for example in rows.examples)
     n_good = Counter(place for item in rows.examples for place in _places(item.file if by_file else "", item.part))
@@ -219,9 +220,9 @@ def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
     for reject in rows.rejected:
         for place in _places(reject.file if by_file else "", reject.part):
             bad.setdefault(place, []).append(reject)
-    for place, rejected in bad.items():
+    for place, rejected in sorted(bad.items()):  # all rows first
         n_bad = len(rejected)
-        if n_bad > MAX_REJECT_SHARE * (n_good[place] + n_bad):
+        if n_bad > max(1 if place else 0, MAX_REJECT_SHARE * (n_good[place] + n_bad)):
             where = f" in {place}" if place else ""
             advice = form.advice if 2 * sum(reject.by_label for reject in rejected) > n_bad else ""
             raise DataError(
@@ -231,8 +232,8 @@ def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
 
 
 def _places(file: str, part: Part | None) -> list[str]:
-    """Where a row counts: its file, and its official part."""
-    return [file, *([f"the {part} part"] if part else [])]
+    """Where a row counts: among all, in its file, and in its official part."""
+    return ["", *([file] if file else []), *([f"the {part} part"] if part else [])]
 
 
 def _parts_filled(dataset: Dataset, examples: Sequence[Example]) -> None:
