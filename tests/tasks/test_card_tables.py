@@ -441,7 +441,7 @@ def test_a_decimal_comma(tmp_path: Path) -> None:
 def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
     """Left out on purpose, counted apart from rejects, and never towards the share of bad rows."""
     rows = [{**row, "mood": ("up", "down", "Other", "unclear")[n % 4]} for n, row in enumerate(kites())]
-    with pytest.raises(DataError, match=rf"at most 5% bad rows, but has 20 beside 20 good ones"):
+    with pytest.raises(DataError, match=r"at most 5% bad rows, but has 20 beside 20 good ones"):
         read(tmp_path, format, rows)
     made = read(tmp_path, format, rows, more="leave_out: [Other, unclear]\n")
     assert (len(rows_of(made)), rejects(made)) == (20, [])
