@@ -80,16 +80,23 @@ def read_text(path: Path) -> str:
 
 
 def delimited(
-    lines: Iterable[str], name: str, *, delimiter: str, quotes: Quotes = "strict", guarded: bool = False
+    lines: Iterable[str],
+    name: str,
+    *,
+    delimiter: str,
+    quotes: Quotes = "strict",
+    guarded: bool = False,
+    first_line: int = 1,
 ) -> Iterator[tuple[int, list[str]]]:
     """Records of delimited text as (line where it begins, cells); the header is the first. A blank line has no cells.
 
-    name: of the file, for errors. guarded: refuse a quoted cell over lines that look like rows by themselves. Raises
-    DataError where a record cannot be read, which ends the file: what follows a bad quote cannot be told apart.
+    name: of the file, for errors. guarded: refuse a quoted cell over lines that look like rows by themselves.
+    first_line: where `lines` begin in the file. Raises DataError where a record cannot be read, which ends the file:
+    what follows a bad quote cannot be told apart.
     """
     csv.field_size_limit(MAX_FIELD)
     if quotes == "loose":
-        yield from _loose(lines, delimiter)
+        yield from _loose(lines, delimiter, first_line)
         return
     taken: list[str] = []  # lines of the record that is being read
     reader = csv.reader(
@@ -98,17 +105,18 @@ def delimited(
         quoting=csv.QUOTE_NONE if quotes == "none" else csv.QUOTE_MINIMAL,
         strict=quotes == "strict",
     )
-    begins, width = 1, 0
+    begins, width = first_line, 0
     try:
         for cells in reader:
             if len(taken) > 1 and _are_rows(taken, delimiter, width):
+                closes = reader.line_num + first_line - 1
                 raise DataError(
                     f"{name} must be read in one way only, but is not at line {begins:,}: a quote that opens there and "
-                    f"one that closes in line {reader.line_num:,} enclose {len(taken)} lines that are rows by "
-                    "themselves; remove these two quotes if they are rows, or write the text in one line"
+                    f"one that closes in line {closes:,} enclose {len(taken)} lines that are rows by themselves; "
+                    "remove these two quotes if they are rows, or write the text in one line"
                 )
             yield begins, cells
-            begins, width = reader.line_num + 1, width or len(cells)
+            begins, width = reader.line_num + first_line, width or len(cells)
             taken.clear()
     except csv.Error as error:
         raise DataError(f"{name} must be a delimited table, but is not at line {begins:,}: {_quote(error)}") from error
@@ -139,11 +147,11 @@ def _quote(error: csv.Error) -> str:
     return f"{error}; correct the line or take the file as distributed"
 
 
-def _loose(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _loose(lines: Iterable[str], delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
     """A cell in well-formed quotes is unquoted and may reach over lines; any other quote is part of the text."""
     waiting: deque[str] = deque()
     source = iter(lines)
-    at, width = 1, 0
+    at, width = first_line, 0
     while (line := waiting.popleft() if waiting else next(source, None)) is not None:
         cells, n_lines = _plain(line, delimiter), 1
         if any(cell.startswith('"') for cell in cells):
@@ -265,19 +273,22 @@ def delimited_rows(
     quotes: Quotes = "strict",
     trailing: bool = False,
     advice: str = "",
+    first_line: int = 1,
 ) -> Iterator[Row]:
     """Rows of delimited text with a header. An empty cell is None; a row of another width has a flaw.
 
     Blank rows are counted and left out. `trailing`: empty cells beyond the header's width count for nothing.
     `advice`: how a person sets the delimiter, for the error where another one fits; `{}` stands for it in quotes.
-    Raises DataError.
+    `first_line`: where `lines` begin in the file. Raises DataError.
     """
     lines = iter(lines)
     first = next(lines, "")
     hint = _other_delimiter(first, delimiter, wanted, advice)
-    records = delimited(chain([first], lines), name, delimiter=delimiter, quotes=quotes, guarded=True)
+    records = delimited(
+        chain([first], lines), name, delimiter=delimiter, quotes=quotes, guarded=True, first_line=first_line
+    )
     try:
-        header = [column.strip() for column in next(records, (1, []))[1]]
+        header = [column.strip() for column in next(records, (first_line, []))[1]]
     except DataError:
         check_columns(name, _names(first, delimiter), wanted, hint)  # another delimiter explains it better
         raise

@@ -32,6 +32,7 @@ from empslurm.metrics import METRICS
 NEEDED = ("source", "target", "seed", "metric", "value")
 OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main", "group")
 DELIMITERS = (",", ";", "\t", "|")
+COMMENT = "begins with #: is it a comment? then remove it, or put the name in quotes"
 LARGEST_SEED = 2**63 - 1
 LARGEST_VALUE = 1e15  # beyond it sums of squares lose what tells two scores apart
 SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -101,18 +102,10 @@ def _delimited(path: Path) -> _Table:
         delimiter=delimiter,
         quotes="loose" if delimiter == "\t" else "strict",
         trailing=True,
+        first_line=before + 1,
     )
-    placed = tuple(_placed(row, lines, before) for row in rows)
-    return _Table(file=path.name, word="line", rows=placed, commas=delimiter == ",")
-
-
-def _placed(row: tablefile.Row, lines: Sequence[str], before: int) -> tablefile.Row:
-    """A row with its line of the file; one that begins with # may be a name's or a comment's, so it is neither."""
-    line = row.line + before
-    if lines[line - 1].startswith("#"):
-        flaw = "begins with #: is it a comment? then remove it, or put the name in quotes"
-        return tablefile.Row(number=row.number, line=line, flaw=flaw)
-    return replace(row, line=line)
+    found = tuple(replace(row, flaw=COMMENT) if lines[row.line - 1].startswith("#") else row for row in rows)
+    return _Table(file=path.name, word="line", rows=found, commas=delimiter == ",")
 
 
 def _n_needed(header: str, delimiter: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from empslurm.analysis.themes import ThemeCell
 from empslurm.metrics import METRICS
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
-from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
+from empslurm.report.formats import Entry, Table, capital, flat, number, shown, text, whole
 from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
@@ -371,7 +371,7 @@ def headline(study: Study) -> tuple[str, ...]:
     """What a group leader reads first: sentences with their numbers."""
     said = []
     if not study.significance and study.gathered.origin == "results":
-        said.append(_capital(study.lacking.get("baselines") or study.lacking["verdicts"]) + ".")
+        said.append(capital(study.lacking.get("baselines") or study.lacking["verdicts"]) + ".")
     for one in study.significance:
         tally = counts(one.pairs)
         where = "" if one.fraction == 1.0 else f" with {one.fraction * 100:g} % of the target's data"
@@ -402,7 +402,3 @@ def _median(study: Study) -> list[str]:
         f"The median change is {shown(middle, 1, signed=True)} %{of}; {up} of {len(gains)} pairs are {where} the "
         "baseline."
     ]
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

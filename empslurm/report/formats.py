@@ -146,6 +146,11 @@ def text(value: object) -> Entry:
     return Entry(text=MISSING if value is None or value == "" else str(value))
 
 
+def capital(words: str) -> str:
+    """The first letter large, the others as they are."""
+    return words[:1].upper() + words[1:]
+
+
 def whole(value: int) -> Entry:
     """A cell with a whole number."""
     return Entry(text=str(value), raw=value)

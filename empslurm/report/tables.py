@@ -10,7 +10,7 @@ import numpy as np
 
 from empslurm.analysis.improvement import ImprovementMatrix, improvement_matrix
 from empslurm.metrics import METRICS
-from empslurm.report.formats import MISSING, Entry, Table, shown, text
+from empslurm.report.formats import MISSING, Entry, Table, capital, shown, text
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
@@ -44,7 +44,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
         rows.append((text(title_of(source, registry)), *entries))
     return Table(
         name=f"table{table.number}{suffix(table)}",
-        title=f"{_capital(METRICS[table.metric].title)} for each target task (columns)" + part_of_data(table),
+        title=f"{capital(METRICS[table.metric].title)} for each target task (columns)" + part_of_data(table),
         caption=caption(table),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
@@ -57,10 +57,6 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
 def origin(table: ScoreTable) -> tuple[tuple[str, str, str], ...]:
     """The cells behind each place."""
     return tuple((source, target, " ".join(score.ids)) for (source, target), score in sorted(table.scores.items()))
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def part_of_data(table: ScoreTable) -> str:

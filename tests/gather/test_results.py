@@ -118,6 +118,15 @@ def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path, text: str, sai
     assert said in refusal(tmp_path, text)
 
 
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_lines_are_those_of_the_file_below_a_comment_too(tmp_path: Path, mark: str) -> None:
+    text = "# one\n# two\n" + grid().replace("0.600", "high").replace(",", mark)
+    assert "line 4, record 1: value must be a finite number" in refusal(tmp_path, text)
+    assert "is not at line 7: a quote opens" in refusal(
+        tmp_path, "# one\n# two\n" + grid().replace("bb,aa,1", '"bb,aa,1')
+    )
+
+
 def test_a_whole_seed_with_a_point_and_the_largest_one_pass(tmp_path: Path) -> None:
     found = results.read(write(tmp_path, grid(seeds=("3.0", 2**63 - 1, -4))))
     assert {row.seed for row in found} == {3, 2**63 - 1, -4}
