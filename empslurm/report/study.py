@@ -127,19 +127,23 @@ def _without_baselines(tables: Sequence[ScoreTable], lacking: dict[str, str]) ->
     """Say which targets can have no verdict, and which source may be their baseline under a name."""
     unjudged = _without_full_baseline(tables)
     if unjudged:
-        lacking["full-data baselines"] = f"{', '.join(unjudged)} have none: no verdict on their runs with less data"
+        lacking["full-data baselines"] = f"{_few(unjudged)} have none: no verdict on their runs with less data"
     absent = without_baseline(tables)
     if not absent:
         return
     n_targets = sum(len(table.targets) for table in tables if table.fraction == 1.0)
     if len(absent) < n_targets:
-        named = ", ".join(absent[:SHOWN_TARGETS]) + (", ..." if len(absent) > SHOWN_TARGETS else "")
-        lacking["baselines"] = f"{len(absent)} of {n_targets} targets have none ({named}), so no verdict either"
+        lacking["baselines"] = f"{len(absent)} of {n_targets} targets have none ({_few(absent)}), so no verdict either"
         return
     lacking.pop("verdicts", None)  # which this explains
     everywhere = [source for source in _sources_of_all(tables) if source not in absent]
     hint = f"; is `{everywhere[0]}` the baseline? then leave its source blank" if len(everywhere) == 1 else ""
     lacking["baselines"] = f"no target has a baseline, so no source can be said to help or to harm: {BASELINE}{hint}"
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names for a sentence, which may be of hundreds."""
+    return ", ".join(names[:SHOWN_TARGETS]) + (", ..." if len(names) > SHOWN_TARGETS else "")
 
 
 def _without_full_baseline(tables: Sequence[ScoreTable]) -> list[str]:
