@@ -22,7 +22,8 @@ from engine import Engine, Way, workload
 from scratch import ROOT
 
 from empslurm.train.batch import cut
-from empslurm.train.dropout import Masks, Sites
+from empslurm.train.dropout import Masks, Sites, step_key
+from empslurm.train.operations import Plain
 from empslurm.train.order import lr_at
 
 # Losses are 1 to 3. What another order of sums in float32 makes of them in five steps; on a CPU it is below 1e-6.
@@ -104,7 +105,7 @@ def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
     alike = [Sites.of(group, device) for group in names]
     n_values = n_different = 0
     for dtype in (torch.float32, torch.bfloat16):
-        there, here = Masks(7, 3, rows.to(device), alike), Masks(7, 3, rows)
+        there, here = Masks(step_key(7, 3), rows.to(device), alike), Masks(step_key(7, 3), rows)
         for name, shape, packed in asked:
             one = there(name, shape, 0.1, dtype, cut(tokens, range(16), device) if packed else None).cpu()
             two = here(name, shape, 0.1, dtype, cut(tokens, range(16), home) if packed else None)
@@ -119,6 +120,35 @@ def pack_equals_solo(device: torch.device, shape_name: str, precision: str, n_st
     solos = [Engine(shape_name, way, data, device, stacked=True, first_seed=seed).losses(n_steps) for seed in range(4)]
     alone = [[solo[step][0] for solo in solos] for step in range(n_steps)]
     return within(compare(pack, alone), PACK_TOLERANCE[precision])
+
+
+def kernels_equal_plain(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
+    """Losses of a pack with the GPU's own kernels beside those with torch's operations."""
+    way, data, made = Way(name=precision, precision=precision), workload(32 * 8), []
+    for plain in (False, True):
+        engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
+        encoder = engine.bank.encoder
+        own = encoder.operations
+        encoder.operations = Plain() if plain else own
+        try:
+            made.append(engine.losses(n_steps))
+        finally:
+            encoder.operations = own
+    return {**within(compare(*made), PACK_TOLERANCE[precision]), "kernels": type(own).__name__}
+
+
+def replayed_equals_launched(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
+    """Losses of steps whose kernels are replayed as graphs beside those of the same kernels one by one."""
+    way, data, made, n_graphs = Way(name=precision, precision=precision), workload(32 * 8), [], []
+    for replayed in (True, False):
+        engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
+        passes = engine.trainer._passes
+        if not replayed:
+            passes.replays = False
+        made.append(engine.losses(n_steps))
+        n_graphs.append(passes.n_graphs)
+    found = within(compare(*made), PACK_TOLERANCE[precision])
+    return {**found, "n_graphs": n_graphs[0], "ok": found["ok"] and n_graphs[0] > 0 and n_graphs[1] == 0}
 
 
 def curve(device: torch.device, shape_name: str, precision: str, n_steps: int = 20) -> Found:
@@ -231,6 +261,9 @@ def checks(device: torch.device, shape_name: str) -> dict[str, Callable[[], Foun
         "curve_bf16": lambda: curve(device, shape_name, "bf16"),
     }
     if device.type == "cuda":
+        made["kernels_equal_plain_fp32"] = lambda: kernels_equal_plain(device, shape_name, "fp32")
+        made["kernels_equal_plain_bf16"] = lambda: kernels_equal_plain(device, shape_name, "bf16")
+        made["replayed_equals_launched_bf16"] = lambda: replayed_equals_launched(device, shape_name, "bf16")
         made["no_waiting_in_a_step"] = lambda: no_waiting(device, shape_name)
     made["resumed_equals_straight_fp32"] = lambda: resume("fp32")
     if device.type == "cuda":

@@ -21,6 +21,7 @@ from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks, Sites
 from empslurm.train.encoder import Below, Encoder
 from empslurm.train.hub import Tensors
+from empslurm.train.operations import Values
 from empslurm.train.order import stream
 
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -42,6 +43,8 @@ class PackModel(Protocol):
 
     @property
     def n_cells(self) -> int: ...
+
+    recordable: bool  # whether its kernels depend on nothing but the shapes of a batch
 
     @property
     def sites(self) -> Sequence[Sites]:
@@ -76,6 +79,8 @@ class CellTensors:
 
 class Bank:
     """K cells. Tensors are named level.part: new.down.weight, source.up.bias, head.4.weight, ..."""
+
+    recordable = True
 
     def __init__(
         self, encoder: Encoder, cells: Sequence[CellTensors], adapter: Adapter, *, free: Sequence[str] = ()
@@ -135,7 +140,7 @@ class Bank:
         n_outputs = self.n_outputs[cells]
         n_cells, encoder = len(n_outputs), self.encoder
         layout = below.layout.of(n_cells)
-        residual, output = repeated(below.residual, n_cells), repeated(below.output, n_cells)
+        residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
         values = residual
         for place in range(len(encoder.layers)):
             if place > 0:
@@ -143,9 +148,9 @@ class Bank:
                 output = encoder.feed(place, residual, layout, masks)
             for level in self.levels:
                 inside = {part: layers[f"{level}.{part}"][place] for part in hub.BOTTLENECK.values()}
-                output = output + self._bottleneck(encoder.norm(place, output + residual), inside)
-            values = encoder.norm(place, output + residual)
-        return self._heads(layout.first(values), n_outputs, weights, masks)
+                output = output + self._bottleneck(encoder.norm_for_products(place, output, residual), inside)
+            values = encoder.norm(place, output, residual)
+        return self._heads(layout.first(values.wide), n_outputs, weights, masks)
 
     def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
         down = linear(values, inside["down.weight"], inside["down.bias"])
@@ -204,6 +209,12 @@ def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
 def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
     """(n_tokens, hidden) -> (n_cells * n_tokens, hidden)."""
     return values if n_cells == 1 else values.repeat(n_cells, 1)
+
+
+def repeated_values(values: Values, n_cells: int) -> Values:
+    """The same of both kinds of values."""
+    wide = repeated(values.wide, n_cells)
+    return Values(wide=wide, narrow=wide if values.narrow is values.wide else repeated(values.narrow, n_cells))
 
 
 def linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,14 +12,19 @@ from numpy.typing import NDArray
 
 from empslurm.train.tokens import Tokens
 
+PLACES = ("rows", "positions", "firsts")
+EVEN_LENGTH = 8  # matrix units want rows of 16 bytes
+EVEN_PARTS = 16  # an even batch keeps so many parts of its padded size: few shapes, and little padding
+EVEN_TOKENS = 32  # of which each has a multiple of this
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Some examples, padded to the longest of them, and where their tokens stand.
 
     inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
-    rows, positions: (n_tokens,) int64, of each real token, row by row. firsts: (n_rows,) int64, which of them each row
-    begins with.
+    rows, positions: (n_tokens,) int64, of each kept token, row by row. firsts: (n_rows,) int64, which of them each row
+    begins with. An even batch keeps some padding too, which attention never sees.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -38,17 +44,52 @@ class Batch:
         return "attention_mask" in self.inputs
 
     @classmethod
-    def of(cls, inputs: Mapping[str, NDArray[np.int64]], real: NDArray[np.bool_], device: torch.device) -> Batch:
-        """`real`: (n_rows, longest), what is no padding. All of it goes to the device in one piece."""
-        rows, positions = real.nonzero()
-        firsts = np.concatenate([[0], np.cumsum(real.sum(axis=1))[:-1]])
-        arrays = [rows, positions, firsts, *inputs.values()]
-        whole = to_device(np.concatenate([array.ravel() for array in arrays]), device)
-        parts = torch.split(whole, [array.size for array in arrays])
-        shaped = [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
+    def of(cls, inputs: Mapping[str, NDArray[np.int64]], kept: NDArray[np.bool_], device: torch.device) -> Batch:
+        """`kept`: (n_rows, longest), what is no padding."""
+        return Cut.of(inputs, kept).on(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A batch on its way to the device: all its numbers in one array, so that they travel in one piece.
+
+    values: (n,) int64. shapes: name and shape of each part, in order: `Batch`'s own, its inputs, and what goes along.
+    """
+
+    values: NDArray[np.int64]
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Mapping[str, NDArray[np.int64]],
+        kept: NDArray[np.bool_],
+        along: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> Cut:
+        """`kept`: (n_rows, longest), the tokens of the batch. `along`: other numbers that a pass needs."""
+        rows, positions = kept.nonzero()
+        firsts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))[:-1]])
+        parts = {**(along or {}), **dict(zip(PLACES, (rows, positions, firsts), strict=True)), **inputs}
         return cls(
-            rows=shaped[0], positions=shaped[1], firsts=shaped[2], inputs=dict(zip(inputs, shaped[3:], strict=True))
+            values=np.concatenate([part.ravel() for part in parts.values()]).astype(np.int64, copy=False),
+            shapes=tuple((name, part.shape) for name, part in parts.items()),
         )
+
+    def parts(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parts by name, as views of `values` (n,) on the device."""
+        pieces = torch.split(values, [math.prod(shape) for _, shape in self.shapes])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+
+    def on(self, device: torch.device) -> Batch:
+        """The batch there."""
+        return batch_of(self.parts(to_device(self.values, device)))
+
+
+def batch_of(parts: Mapping[str, torch.Tensor]) -> Batch:
+    """The batch among the parts of a `Cut`."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    places = {name: parts[name] for name in PLACES}
+    return Batch(inputs={name: parts[name] for name in names if name in parts}, **places)
 
 
 def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
@@ -59,15 +100,43 @@ def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
 
 def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
     """These examples, in this order."""
+    return cut_here(tokens, rows).on(device)
+
+
+def cut_here(
+    tokens: Tokens,
+    rows: Sequence[int] | NDArray[np.int64],
+    *,
+    even: bool = False,
+    along: Mapping[str, NDArray[np.int64]] | None = None,
+) -> Cut:
+    """The same, not yet on a device.
+
+    `even`: with a few shapes for all batches of a size. Lengths are multiples of EVEN_LENGTH, and as much padding is
+    kept as makes the number of tokens a multiple of a part of the padded size: some 4 % more to compute.
+    """
     rows = np.asarray(rows)
     lengths = tokens.lengths[rows]
-    real = np.arange(lengths.max()) < lengths[:, None]
+    longest = int(lengths.max())
+    if even:
+        longest = -(-longest // EVEN_LENGTH) * EVEN_LENGTH
+    real = np.arange(longest) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
     input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])
     made = {"input_ids": input_ids}
-    if not real.all():
+    if even or not real.all():
         made["attention_mask"] = real.astype(np.int64)
     if tokens.segments:
         begins = tokens.text_starts[rows, None]
         made["token_type_ids"] = (real & (begins > 0) & (np.arange(real.shape[1]) >= begins)).astype(np.int64)
-    return Batch.of(made, real, device)
+    return Cut.of(made, _evened(real) if even else real, along)
+
+
+def _evened(real: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`real` (n_rows, longest) with the first of its padding, up to the next even number of tokens."""
+    unit = math.ceil(real.size / EVEN_PARTS / EVEN_TOKENS) * EVEN_TOKENS
+    n_tokens = int(real.sum())
+    n_more = min(real.size, -(-n_tokens // unit) * unit) - n_tokens
+    kept = real.copy()
+    kept.ravel()[np.flatnonzero(~real)[:n_more]] = True
+    return kept

@@ -58,16 +58,21 @@ class Sites:
         return cls(names=tuple(names), numbers=torch.tensor([site_number(name) for name in names], device=device))
 
 
+def step_key(seed: int, step: int) -> int:
+    """What the masks of a step are made from."""
+    return stream("dropout", seed, step)
+
+
 class Masks:
     """The masks of one step for one batch of examples, made when asked for and kept for the other cells of the step.
 
-    examples: (n_rows,) int64, what identifies each example within its task. `alike`: sites that are made together when
-    one of them is asked for; it changes no bit, only the number of kernels.
+    key: `step_key`'s, or the same as a tensor (1,) on the device. examples: (n_rows,) int64, what identifies each
+    example within its task. `alike`: sites that are made together when one of them is asked for, which changes no bit
+    and makes kernels fewer.
     """
 
-    def __init__(self, seed: int, step: int, examples: torch.Tensor, alike: Sequence[Sites] = ()) -> None:
-        base = torch.full_like(examples, stream("dropout", seed, step))
-        self._rows = mix(base + mix(examples * GOLDEN))
+    def __init__(self, key: int | torch.Tensor, examples: torch.Tensor, alike: Sequence[Sites] = ()) -> None:
+        self._rows = mix(mix(examples * GOLDEN) + key)
         self.n_rows = len(examples)
         self._alike = {name: (sites, index) for sites in alike for index, name in enumerate(sites.names)}
         self._made: dict[tuple[str, tuple[int, ...], torch.dtype], torch.Tensor] = {}

@@ -13,6 +13,7 @@ from torch.nn import functional
 from empslurm.train.batch import Batch
 from empslurm.train.dropout import Masks, Sites
 from empslurm.train.layout import Layout
+from empslurm.train.operations import Mask, Values, dropped, operations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Below:
     residual: (n_tokens, hidden), after attention. output: the same shape, after the feed-forward block.
     """
 
-    residual: torch.Tensor
+    residual: Values
     output: torch.Tensor
     layout: Layout
 
@@ -42,6 +43,7 @@ class Encoder:
             for module in model.modules():
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)
+        self.operations = operations(next(model.parameters()).device, bf16=bf16)
         self._projections = [_joined(layer.attention.self) for layer in self.layers]
         self.sites = self._sites()
 
@@ -64,65 +66,55 @@ class Encoder:
             padded = self.model.embeddings(batch.inputs["input_ids"], token_type_ids=batch.inputs.get("token_type_ids"))
             values = padded[batch.rows, batch.positions]
             values = self.drop(values, "embeddings.dropout", self.dropout, masks, layout)
-            residual = self.attend(0, values, layout, masks)
+            residual = self.attend(0, Values(wide=values, narrow=values), layout, masks)
             return Below(residual=residual, output=self.feed(0, residual, layout, masks), layout=layout)
 
-    def attend(self, place: int, values: torch.Tensor, layout: Layout, masks: Masks | None) -> torch.Tensor:
-        """The attention block of layer `place`, its residual and norm included.
+    def attend(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
+        """The attention block of layer `place`, its residual and norm included."""
+        block, name = self.layers[place].attention, f"layer.{place}.attention"
+        n_rows, length = layout.batch.shape
+        weights = (n_rows, layout.n_heads, length, length)
+        mask = self._mask(f"{name}.self.dropout", self.attention_dropout, masks, weights)
+        projected = functional.linear(values.narrow, *self._projections[place])
+        output = block.output.dense(self.operations.attention(projected, layout, mask))
+        mask = self._mask(f"{name}.output.dropout", self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
+        return self.operations.normed(output, values.wide, block.output.LayerNorm, mask)
 
-        Fused attention draws its own mask, which cells could not share; so where attention weights are dropped the
-        scores are written out, and everywhere else (rate 0, evaluation) the fused kernel is used.
-        """
-        block = self.layers[place].attention
-        query, key, value = layout.spread(functional.linear(values, *self._projections[place]))
-        bias = layout.bias
-        if masks is not None and self.attention_dropout > 0:
-            weights = functional.softmax(_scores(query, key, bias), dim=-1)
-            weights = self.drop(weights, f"layer.{place}.attention.self.dropout", self.attention_dropout, masks)
-            mixed = torch.matmul(weights.to(value.dtype), value)
-        else:
-            bias = None if bias is None else bias.to(query.dtype)
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        output = block.output.dense(layout.collect(mixed))
-        output = self.drop(output, f"layer.{place}.attention.output.dropout", self.dropout, masks, layout)
-        normed: torch.Tensor = block.output.LayerNorm(output + values)
-        return normed
-
-    def feed(self, place: int, values: torch.Tensor, layout: Layout, masks: Masks | None) -> torch.Tensor:
+    def feed(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> torch.Tensor:
         """The feed-forward block of layer `place`, without residual and norm: there the adapters sit."""
         layer = self.layers[place]
-        output = layer.output.dense(layer.intermediate(values))
+        output = layer.output.dense(layer.intermediate(values.narrow))
         return self.drop(output, f"layer.{place}.output.dropout", self.dropout, masks, layout)
 
-    def norm(self, place: int, values: torch.Tensor) -> torch.Tensor:
+    def norm(self, place: int, output: torch.Tensor, residual: Values) -> Values:
         """The layer norm after the feed-forward block of layer `place`."""
-        normed: torch.Tensor = self.layers[place].output.LayerNorm(values)
-        return normed
+        return self.operations.normed(output, residual.wide, self.layers[place].output.LayerNorm)
+
+    def norm_for_products(self, place: int, output: torch.Tensor, residual: Values) -> torch.Tensor:
+        """The same where nothing but products needs it."""
+        return self.operations.narrowed(output, residual.wide, self.layers[place].output.LayerNorm)
 
     @staticmethod
+    def _mask(
+        site: str, rate: float, masks: Masks | None, shape: tuple[int, ...], layout: Layout | None = None
+    ) -> Mask | None:
+        if masks is None or rate == 0.0:
+            return None
+        batch = None if layout is None else layout.batch
+        return lambda dtype: masks(site, shape, rate, dtype, batch)
+
     def drop(
-        values: torch.Tensor, site: str, rate: float, masks: Masks | None, layout: Layout | None = None
+        self, values: torch.Tensor, site: str, rate: float, masks: Masks | None, layout: Layout | None = None
     ) -> torch.Tensor:
         """Keyed dropout of values (n_cells * n_rows, ...), or by a layout of (n_cells * n_tokens, ...).
 
         One mask serves every cell.
         """
-        if masks is None or rate == 0.0:
+        if masks is None:
             return values
         n_first = masks.n_rows if layout is None else layout.n_tokens
-        mask = masks(site, (n_first, *values.shape[1:]), rate, values.dtype, None if layout is None else layout.batch)
-        return (values.view(-1, *mask.shape) * mask).view(values.shape)
-
-
-def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Scaled products (n, n_heads, length, length), bias added, in one pass: no scaled query to keep for backward.
-
-    query, key: (n, n_heads, length, width). bias: (n, 1, 1, length).
-    """
-    n, n_heads, length, width = query.shape
-    added = query.new_zeros(1) if bias is None else bias.expand(n, n_heads, 1, length).reshape(-1, 1, length)
-    made = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
-    return made.view(n, n_heads, length, length)
+        mask = self._mask(site, rate, masks, (n_first, *values.shape[1:]), layout)
+        return values if mask is None else dropped(values, mask(values.dtype))
 
 
 def _joined(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:

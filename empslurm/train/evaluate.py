@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,25 +30,33 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH
 
 
 def predict(
-    model: PackModel, cells: Sequence[int], data: TaskData, rows: NDArray[np.int64], accelerator: Any
+    model: PackModel,
+    cells: Sequence[int],
+    data: TaskData,
+    rows: NDArray[np.int64],
+    accelerator: Any,
+    at_once: int = 1,
 ) -> list[NDArray[np.float64]]:
     """Per cell classification logits (n_rows, n_labels) or regression values (n_rows,), in the order of `rows`.
 
-    Cells go through one by one, so the numbers are the same bits whatever the pack. With several processes each takes
-    every n-th batch, and all of them get the whole.
+    `cells` stand side by side. `at_once`: how many go through together; one by one their numbers are the same bits
+    whatever the pack. With several processes each takes every n-th batch, and all of them get the whole.
     """
     n_outputs = len(data.task.labels) if data.task.kind == "classification" else 1
     outputs = torch.zeros(len(cells), len(rows), n_outputs, dtype=torch.float32, device=accelerator.device)
     world, rank = accelerator.num_processes, accelerator.process_index
-    alone = [
-        (slice(cell, cell + 1), {name: value[cell : cell + 1] for name, value in model.free.items()}) for cell in cells
+    ends = [*range(cells[0], cells[-1] + 1, at_once), cells[-1] + 1]
+    groups = [
+        (slice(first, last), {name: value[first:last] for name, value in model.free.items()})
+        for first, last in pairwise(ends)
     ]
     with one_fate(accelerator), torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
             below = model.below(cut(data.tokens, rows[batch], accelerator.device), None)
             places = to_device(batch, outputs.device)
-            for place, (cell, free) in enumerate(alone):
-                outputs[place, places] = model.logits(below, cell, free, None)[0].float()
+            for group, free in groups:
+                for cell, logits in enumerate(model.logits(below, group, free, None), group.start - cells[0]):
+                    outputs[cell, places] = logits.float()
     if world > 1:
         outputs = accelerator.reduce(outputs, "sum")
     values = outputs.cpu().numpy().astype(np.float64)

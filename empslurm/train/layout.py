@@ -34,7 +34,7 @@ class Layout:
         return len(self.batch.rows)
 
     @cached_property
-    def _places(self) -> torch.Tensor:
+    def places(self) -> torch.Tensor:
         """(n_tokens,): places in one cell's (n_rows, length)."""
         return self.batch.rows * self.batch.shape[1] + self.batch.positions
 
@@ -43,9 +43,20 @@ class Layout:
         """(n_cells * n_rows, 1, 1, length), to be added to attention scores; None where nothing is padded."""
         if not self.batch.padded:
             return None
-        made = torch.full(self.batch.shape, torch.finfo(torch.float32).min, device=self.batch.rows.device)
-        made.view(-1).index_fill_(0, self._places, 0.0)
-        return made.repeat(self.n_cells, 1)[:, None, None, :]
+        return self.hidden.repeat(self.n_cells, 1)[:, None, None, :]
+
+    @cached_property
+    def hidden(self) -> torch.Tensor:
+        """(n_rows, length) float32, of one cell: what its attention scores get added, the lowest number at padding."""
+        seen = self.batch.inputs["attention_mask"] > 0
+        return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.float32).min)
+
+    @cached_property
+    def tokens(self) -> torch.Tensor:
+        """(n_rows * length,) int64: which of one cell's tokens stands there; -1: none."""
+        n_rows, length = self.batch.shape
+        made = self.places.new_full((n_rows * length,), -1)
+        return made.index_copy_(0, self.places, torch.arange(self.n_tokens, device=made.device))
 
     @cached_property
     def _spots(self) -> torch.Tensor:
@@ -97,7 +108,7 @@ class Layout:
         """Of one cell's (n_tokens, hidden) the mean over each row's tokens, in float32: (n_rows, hidden)."""
         (n_rows, length), rows = self.batch.shape, self.batch.rows
         room = values.new_zeros(n_rows * length, values.shape[-1], dtype=torch.float32)
-        room.index_copy_(0, self._places, values.float())
+        room.index_copy_(0, self.places, values.float())
         counts = room.new_zeros(n_rows).index_add_(0, rows, room.new_ones(len(rows)))
         return room.view(n_rows, length, -1).sum(1) / counts[:, None]
 

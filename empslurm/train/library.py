@@ -68,6 +68,8 @@ class OneBelow:
 class LibraryModel:
     """One cell. `free` holds its tensors by the library's names, each with a leading axis of 1."""
 
+    recordable = False  # the library's modules look at values, which a GPU would be waited for
+
     def __init__(
         self, model: Any, adapter: Adapter, labels: Sequence[str], seed: int, source: Path | None, *, tune_source: bool
     ) -> None:

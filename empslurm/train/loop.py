@@ -24,13 +24,14 @@ from empslurm.store import CellDir, Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut, to_device
+from empslurm.train.batch import Cut, batch_of, cut_here
 from empslurm.train.data import TaskData
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, step_key
 from empslurm.train.evaluate import predict
 from empslurm.train.optimise import MOMENTS, Optimiser
 from empslurm.train.order import epoch_batches, lr_at, n_batches
 from empslurm.train.processes import one_fate
+from empslurm.train.replay import Passes
 
 PROGRESS_EVERY_S = 5.0
 
@@ -62,7 +63,6 @@ class Member:
     best_epoch: int | None = None
     best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
     wall_s: float = 0.0  # its share of the pack's, over all attempts
-    notes: list[str] = field(default_factory=list)  # what its log should tell
     judge: Callable[[Sequence[Mapping[str, Any]]], bool] | None = None  # of the epochs so far: is it to end here?
     stopped: bool = False  # by its judge
 
@@ -104,15 +104,19 @@ class Trainer:
         self.n_tokens = 0  # real tokens trained on, padding not counted
         # Per cell, of this epoch; on the device, so that no step waits for it.
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=accelerator.device)
+        self.cuda = accelerator.device.type == "cuda"
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._writing: Future[list[tuple[Member, Exception]]] | None = None
         self._prepare()
         self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0}
 
     def _prepare(self) -> None:
-        """Optimiser and groups for the cells there are."""
+        """Optimiser, groups and passes for the cells there are."""
         self.optimiser = Optimiser(self.model.free, self.training, self.settings.group_size or len(self.members))
         self.model.free = self.optimiser.free
+        self._step_losses = torch.zeros_like(self.losses)
+        even = self.cuda and self.model.recordable
+        self._passes = Passes(self._pass, self.accelerator.device, even=even, largest=self._longest)
 
     # ---- the loop -----------------------------------------------------------------------------------------------
 
@@ -136,31 +140,45 @@ class Trainer:
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
         """One optimiser step of every cell on the examples `rows`: the mean loss, however the batch is cut."""
-        losses = torch.zeros_like(self.losses)
+        self._step_losses.zero_()
         with one_fate(self.accelerator):
-            self._add_gradients(rows, losses)
+            for part in self._pieces(rows):
+                self._passes(self._cut(part), len(rows))
         if not self._alone:
-            self._exchange(losses)
-        self.losses += losses
+            self._exchange(self._step_losses)
+        self.losses += self._step_losses
         self.optimiser.step(lr_at(self.step, self.n_steps, self.training))
         self.step += 1
         self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
-    def _add_gradients(self, rows: NDArray[np.int64], losses: torch.Tensor) -> None:
-        """Add this process's part of the gradients of every cell, and of `losses` (n_cells,)."""
+    def _pieces(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """This process's examples of a step, as many at once as one pass takes."""
         mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
         size = self.settings.micro_batch or max(1, len(mine))
-        for start in range(0, len(mine), size):
-            part = mine[start : start + size]
-            indices = to_device(part, self.accelerator.device)
-            masks, targets = Masks(self.seed, self.step, indices, self.model.sites), self.targets[indices]
-            with self.accelerator.autocast():
-                below = self.model.below(cut(self.data.tokens, part, self.accelerator.device), masks)
-                for group in self.optimiser.groups:
-                    logits = self.model.logits(below, group.cells, group.free, masks)
-                    summed = self.loss(torch.stack(list(logits)).float(), targets) / len(rows)
-                    torch.autograd.backward(summed.sum())
-                    losses[group.cells] += summed.detach()
+        return [mine[start : start + size] for start in range(0, len(mine), size)]
+
+    def _cut(self, examples: NDArray[np.int64]) -> Cut:
+        """The batch of a pass; passes that are recorded want few shapes."""
+        along = {"examples": examples, "key": np.array([step_key(self.seed, self.step)], np.int64)}
+        return cut_here(self.data.tokens, examples, even=self._passes.even, along=along)
+
+    def _longest(self) -> tuple[Cut, int]:
+        """A batch as large as any, and how many examples a step has."""
+        lengths = self.data.tokens.lengths[self.train_rows]
+        rows = self.train_rows[np.argsort(-lengths, kind="stable")[: self.training.batch_size]]
+        return self._cut(self._pieces(rows)[0]), len(rows)
+
+    def _pass(self, parts: Mapping[str, torch.Tensor], n: int) -> None:
+        """Add the gradients of every cell, and its loss to the step's, of some of the n examples of a step."""
+        examples = parts["examples"]
+        masks, targets = Masks(parts["key"], examples, self.model.sites), self.targets[examples]
+        with self.accelerator.autocast():
+            below = self.model.below(batch_of(parts), masks)
+            for group in self.optimiser.groups:
+                logits = self.model.logits(below, group.cells, group.free, masks)
+                summed = self.loss(torch.stack(list(logits)).float(), targets) / n
+                group.add_gradients(summed.sum())
+                self._step_losses[group.cells] += summed.detach()
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Per cell the summed cross-entropy, or squared error in standardised units: (n_cells,).
@@ -184,7 +202,8 @@ class Trainer:
         """Score the validation part, remember each cell's best weights, write the checkpoints."""
         task = self.data.task
         everyone = range(len(self.members))
-        outputs = predict(self.model, everyone, self.data, self.data.rows["validation"], self.accelerator)
+        rows, at_once = self.data.rows["validation"], (self.settings.group_size or 1) if self.cuda else 1
+        outputs = predict(self.model, everyone, self.data, rows, self.accelerator, at_once)
         losses = (self.losses / self.steps_per_epoch).tolist()
         weights = {name: value.detach().cpu() for name, value in self.model.free.items()}  # one copy for all cells
         self.losses.zero_()

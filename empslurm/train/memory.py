@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut, to_device
+from empslurm.train.batch import batch_of, cut_here, to_device
 from empslurm.train.data import TaskData
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, step_key
 from empslurm.train.processes import least, one_fate
 
 OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and AdamW's two moments
@@ -61,10 +61,12 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    masks = Masks(0, 0, to_device(rows, device), model.sites)
+    made = cut_here(data.tokens, rows, even=model.recordable, along={"examples": rows})
+    parts = made.parts(to_device(made.values, device))
+    masks = Masks(step_key(0, 0), parts["examples"], model.sites)
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():
-        below = model.below(cut(data.tokens, rows, device), masks)
+        below = model.below(batch_of(parts), masks)
         logits = model.logits(below, slice(0, n_cells), free, masks)
         torch.autograd.backward(torch.stack([each.float().sum() for each in logits]).sum())
     return float(torch.cuda.max_memory_allocated(device) - before)

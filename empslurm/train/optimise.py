@@ -26,6 +26,14 @@ class Group:
     free: Tensors
     adamw: torch.optim.AdamW
 
+    def add_gradients(self, loss: torch.Tensor) -> None:
+        """Add those of a loss; a tensor that it does not depend on has none."""
+        free = list(self.free.values())
+        for value, gradient in zip(free, torch.autograd.grad(loss, free, allow_unused=True), strict=True):
+            if gradient is not None:
+                assert value.grad is not None
+                value.grad.add_(gradient)
+
 
 class Optimiser:
     """AdamW over tensors with a leading cell axis. Its step count is the loop's, so only the moments are state."""

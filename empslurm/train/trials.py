@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import broadcast_object_list
 
@@ -12,7 +12,16 @@ from empslurm.errors import StoreError
 from empslurm.searches import with_parameters
 from empslurm.store import RunsRoot
 from empslurm.train.loop import Member
-from empslurm.train.study import Study
+
+if TYPE_CHECKING:
+    from empslurm.train.study import Study
+
+
+def _study(root: RunsRoot, cell: Cell) -> Study:
+    """Its module loads Optuna, which only trials need."""
+    from empslurm.train.study import Study
+
+    return Study(root, cell)
 
 
 class Course:
@@ -20,7 +29,7 @@ class Course:
 
     def __init__(self, root: RunsRoot, cell: Cell, metric: str, accelerator: Any) -> None:
         self.accelerator, self.metric = accelerator, metric
-        self.study = Study(root, cell) if accelerator.is_main_process else None
+        self.study = _study(root, cell) if accelerator.is_main_process else None
         parameters = self._agreed(lambda study: self._parameters(study, cell))
         self.cell = with_parameters(cell, parameters)
 
@@ -42,7 +51,7 @@ class Course:
 
 def outcome(root: RunsRoot, member: Member) -> dict[str, Any]:
     """The trial's own part of result.json."""
-    drawn = Study(root, member.cell).drawn(member.cell)
+    drawn = _study(root, member.cell).drawn(member.cell)
     return {
         "parameters": dict(drawn.parameters),
         "outcome": "pruned" if member.stopped else "complete",
@@ -55,6 +64,6 @@ def outcome(root: RunsRoot, member: Member) -> dict[str, Any]:
 def tell(root: RunsRoot, cell: Cell, say: Callable[[str], None]) -> None:
     """Tell the study; where that fails the next trial of it does, since the result is there."""
     try:
-        Study(root, cell).tell_result(cell)
+        _study(root, cell).tell_result(cell)
     except (StoreError, OSError) as error:
         say(f"{cell.id} is done, but its study could not be told: {error}")

@@ -10,7 +10,7 @@ from empslurm.config import Adapter
 from empslurm.errors import DamagedError
 from empslurm.train import hub
 from empslurm.train.bank import Bank, CellTensors, initial
-from empslurm.train.dropout import Masks, install
+from empslurm.train.dropout import Masks, install, step_key
 from empslurm.train.encoder import Encoder
 from tests.train.world import batch as invented
 
@@ -92,7 +92,7 @@ def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(enc
     batch = invented(6, 9, pad_id=encoder.config.pad_token_id)
     rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     free = {name: value.clone().requires_grad_() for name, value in bank.free.items()}
-    masks = Masks(1, 7, torch.arange(10, 16))
+    masks = Masks(step_key(1, 7), torch.arange(10, 16))
     logits = bank.logits(bank.below(batch, masks), slice(0, 3), free, masks)
     torch.stack([each.sum() for each in logits]).sum().backward()
     for place, (adapter, below) in enumerate(folders):

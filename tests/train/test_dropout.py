@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from empslurm.train import dropout
-from empslurm.train.dropout import KeyedDropout, Masks, Sites, install, mix
+from empslurm.train.dropout import KeyedDropout, Masks, Sites, install, mix, step_key
 from tests.train.world import batch
 
 ROWS = torch.arange(40, dtype=torch.int64)
 
 
 def mask(site="layer.0.output.dropout", shape=(40, 24, 30), rate=0.1, seed=1, step=5, rows=ROWS):
-    return Masks(seed, step, rows)(site, shape, rate, torch.float32)
+    return Masks(step_key(seed, step), rows)(site, shape, rate, torch.float32)
 
 
 def correlation(one, two):
@@ -78,7 +78,7 @@ def test_it_goes_into_a_model_of_a_library():
     assert [type(module) for module in (model[1], model[2][0])] == [KeyedDropout, KeyedDropout]
     values = torch.ones(4, 8)
     assert torch.equal(model.train()[1](values), values)  # nothing is dropped until there are masks
-    box.masks = Masks(1, 0, torch.arange(4))
+    box.masks = Masks(step_key(1, 0), torch.arange(4))
     dropped = model[1](values)
     assert torch.equal(dropped, model[1](values))
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
@@ -91,9 +91,9 @@ def test_it_goes_into_a_model_of_a_library():
 def test_sites_that_are_made_together_have_the_bits_that_each_has_alone(monkeypatch, shape, at_once, dtype):
     monkeypatch.setitem(dropout.VALUES_AT_ONCE, "cpu", at_once)
     names = [f"layer.{place}.output.dropout" for place in range(7)]
-    together = Masks(1, 5, ROWS, (Sites.of(names, ROWS.device),))
+    together = Masks(step_key(1, 5), ROWS, (Sites.of(names, ROWS.device),))
     for name in (*names[3:], *names[:3], "another"):
-        alone = Masks(1, 5, ROWS)(name, shape, 0.1, dtype)
+        alone = Masks(step_key(1, 5), ROWS)(name, shape, 0.1, dtype)
         assert torch.equal(together(name, shape, 0.1, dtype), alone)
         assert alone.dtype == dtype
 
@@ -102,6 +102,6 @@ def test_masks_at_tokens_are_those_of_padded_rows():
     few = batch(4, 10)
     rows = torch.arange(4)
     sites = (Sites.of(["a", "b"], rows.device),)
-    padded = Masks(1, 5, rows, sites)("b", (4, 10, 30), 0.1, torch.float32)
-    at_tokens = Masks(1, 5, rows, sites)("b", (len(few.rows), 30), 0.1, torch.float32, few)
+    padded = Masks(step_key(1, 5), rows, sites)("b", (4, 10, 30), 0.1, torch.float32)
+    at_tokens = Masks(step_key(1, 5), rows, sites)("b", (len(few.rows), 30), 0.1, torch.float32, few)
     assert torch.equal(at_tokens, padded[few.rows, few.positions])

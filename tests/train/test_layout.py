@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from empslurm.train.batch import Batch
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, step_key
 from empslurm.train.layout import Layout, take
 
 N_HEADS, WIDTH = 2, 3
@@ -69,7 +69,7 @@ def test_the_gradient_of_rows_that_are_taken_goes_back_to_them():
 
 
 def test_a_mask_of_tokens_is_the_mask_of_the_padded_rows_at_the_tokens():
-    masks = Masks(1, 5, torch.tensor([7, 3, 31]))
+    masks = Masks(step_key(1, 5), torch.tensor([7, 3, 31]))
     site, where = "layer.0.output.dropout", layout()
     flat = masks(site, (where.n_tokens, 30), 0.1, torch.float32, where.batch)
     whole = masks(site, (3, 4, 30), 0.1, torch.float32)

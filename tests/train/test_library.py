@@ -15,7 +15,7 @@ from empslurm.config import ADAPTER_KINDS, Adapter, stack_problem
 from empslurm.errors import DamagedError
 from empslurm.train.backbone import quiet
 from empslurm.train.batch import Batch
-from empslurm.train.dropout import Masks
+from empslurm.train.dropout import Masks, step_key
 from empslurm.train.library import NEW, SOURCE, LibraryModel, library_config, load_adapter, owner
 
 SMALL = {
@@ -61,7 +61,7 @@ def train(made: LibraryModel, n_steps: int = 3) -> list[float]:
     optimiser = torch.optim.AdamW(list(made.free.values()), lr=0.05)
     losses = []
     for step in range(n_steps):
-        loss = torch.nn.functional.cross_entropy(logits(made, Masks(1, step, torch.tensor([0, 1]))), TARGETS)
+        loss = torch.nn.functional.cross_entropy(logits(made, Masks(step_key(1, step), torch.tensor([0, 1]))), TARGETS)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
