@@ -25,7 +25,7 @@ from empslurm.train.evaluate import predict
 from empslurm.train.loop import Member, Settings, Trainer
 
 SEED = 1
-REFERENCE_S = 45.0  # that one process of AdapterTrainer may need
+REFERENCE_S = 30.0  # that one process of AdapterTrainer may need
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ FULL = Sizes(
     warm=20,
     steps=100,
     rounds=2,
-    processes=(4, 8),  # one process is the fair rival of the race
+    processes=(8, 4),  # one process is the fair rival of the race
 )
 TINY = Sizes(
     shape="tiny",
@@ -173,7 +173,7 @@ class Racer:
 
 def paced(name: str, engine: Engine, setup: Setup) -> Racer:
     """Ours, with as many steps as take no longer than SLOWEST_S."""
-    n, warm = 4, 6  # the first steps load kernels
+    n, warm = 4, len(engine.batches) if setup.cuda else 6  # the first steps load kernels, a first epoch records them
     took = engine.steps(n, warm)
     most = max(n, int(SLOWEST_S * n / took.wall_s))
     steps = min(setup.sizes.steps, most)
@@ -195,7 +195,8 @@ def field_of(setup: Setup, precision: str, batch_size: int, *, padded: bool) -> 
     for name, fair in ((FAIR, True), *(((PADDED, False),) if padded else ())):
         used = precision if fair else "fp32"
         rival = Rival(sizes.shape, data, device, fair=fair, precision=used, stacked=True, batch_size=batch_size)
-        racers.append(Racer(name=name, runner=rival, n_cells=1, precision=used, steps=sizes.steps, warm=sizes.warm))
+        steps, warm = (sizes.steps, sizes.warm) if fair else (max(1, sizes.steps // 2), max(1, sizes.warm // 2))
+        racers.append(Racer(name=name, runner=rival, n_cells=1, precision=used, steps=steps, warm=warm))
     return racers
 
 
@@ -259,9 +260,8 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
             if batch_size == first:
                 setup.rates.update({f"{precision} {each}": made[each]["real_tokens_per_s"] for each in made})
             if setup.cuda:
-                told = (f"{min(sizes.cells)} cells", f"{max(sizes.cells)} cells")  # of these all the kernels
-                found = {each.name: kernels(each.runner, told=each.name in told) for each in racers if is_ours(each)}
-                keep(f"{name} kernels", found)
+                told = (f"{min(sizes.cells)} cells", f"{max(sizes.cells)} cells")
+                keep(f"{name} kernels", {each.name: kernels(each.runner) for each in racers if each.name in told})
 
         return run
 
@@ -269,8 +269,8 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
         return lambda name: keep(name, rivals_together(setup, n_processes, first, left))
 
     jobs.append((f"{sizes.main}, batch {first}", 0.0, contest(sizes.main, first, sizes.rounds, padded=True)))
-    jobs += [(f"{sizes.main}, batch {size}", 35.0, contest(sizes.main, size, 1, padded=False)) for size in more]
     jobs += [(f"{n} processes of the fair rival, {sizes.main}", 35.0, together(n)) for n in sizes.processes]
+    jobs += [(f"{sizes.main}, batch {size}", 35.0, contest(sizes.main, size, 1, padded=False)) for size in more]
     jobs += [(f"{each}, batch {first}", 40.0, contest(each, first, 1, padded=False)) for each in sizes.others]
     for name, needs_s, run in jobs:
         if left() < (needs_s if setup.cuda else 20.0 * bool(needs_s)):
@@ -281,10 +281,6 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
         except Exception as error:  # one lacking figure is no reason to lack the next
             keep(name, {"error": f"{type(error).__name__}: {str(error)[-600:]}"})
         free_memory()
-
-
-def is_ours(racer: Racer) -> bool:
-    return isinstance(racer.runner, Engine)
 
 
 def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left) -> dict[str, Any]:
@@ -323,11 +319,10 @@ def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left)
 # ---- kernels --------------------------------------------------------------------------------------------------------
 
 
-def kernels(engine: Engine | Rival, *, told: bool, n_steps: int = 3) -> dict[str, Any]:
+def kernels(engine: Engine | Rival, n_steps: int = 3) -> dict[str, Any]:
     """Device kernels per step, and the share of the time in which the device waits for the host.
 
-    The time is that of the same batches without the profiler, which slows the host. `told`: with a table of
-    the kernels.
+    The time is that of the same batches without the profiler, which slows the host.
     """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
@@ -352,7 +347,7 @@ def kernels(engine: Engine | Rival, *, told: bool, n_steps: int = 3) -> dict[str
         noted = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))
         if event.device_type == DeviceType.CUDA and not noted:  # a note spans kernels that are counted themselves
             times[event.name].append(event.time_range.elapsed_us())
-    return summary(times, wall_us, n_steps, N_TOP if told else 0)
+    return summary(times, wall_us, n_steps, N_TOP)
 
 
 def summary(times: Mapping[str, Sequence[float]], wall_us: float, n_steps: int, n_top: int) -> dict[str, Any]:

@@ -98,6 +98,18 @@ def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
     return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
+def to_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the CPU, which nothing changes any more; all of a GPU's are waited for once."""
+    if not any(value.is_cuda for value in tensors.values()):
+        return {name: value.detach().clone() for name, value in tensors.items()}
+    copies = {}
+    for name, value in tensors.items():
+        copies[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        copies[name].copy_(value.detach(), non_blocking=True)
+    torch.cuda.synchronize()
+    return copies
+
+
 def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
     """These examples, in this order."""
     return cut_here(tokens, rows).on(device)

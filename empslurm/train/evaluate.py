@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from empslurm.train.data import TaskData
 from empslurm.train.processes import one_fate
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
+CELL_TOKENS = 32_768  # of all cells that go through together
 
 
 def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH) -> list[NDArray[np.int64]]:
@@ -29,32 +31,34 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH
     return batches
 
 
+def _groups(cells: Sequence[int], at_once: int) -> list[slice]:
+    """Neighbours that go through together; at least one each."""
+    ends = [*range(cells[0], cells[-1] + 1, max(1, at_once)), cells[-1] + 1]
+    return [slice(first, last) for first, last in pairwise(ends)]
+
+
 def predict(
     model: PackModel,
     cells: Sequence[int],
     data: TaskData,
     rows: NDArray[np.int64],
     accelerator: Any,
-    at_once: int = 1,
+    most_at_once: int = 1,
 ) -> list[NDArray[np.float64]]:
     """Per cell classification logits (n_rows, n_labels) or regression values (n_rows,), in the order of `rows`.
 
-    `cells` stand side by side. `at_once`: how many go through together; one by one their numbers are the same bits
-    whatever the pack. With several processes each takes every n-th batch, and all of them get the whole.
+    `cells` stand side by side. `most_at_once`: how many may go through together; one by one their numbers are the same
+    bits whatever the pack. With several processes each takes every n-th batch, and all of them get the whole.
     """
     n_outputs = len(data.task.labels) if data.task.kind == "classification" else 1
     outputs = torch.zeros(len(cells), len(rows), n_outputs, dtype=torch.float32, device=accelerator.device)
     world, rank = accelerator.num_processes, accelerator.process_index
-    ends = [*range(cells[0], cells[-1] + 1, at_once), cells[-1] + 1]
-    groups = [
-        (slice(first, last), {name: value[first:last] for name, value in model.free.items()})
-        for first, last in pairwise(ends)
-    ]
     with one_fate(accelerator), torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
-            below = model.below(cut(data.tokens, rows[batch], accelerator.device), None)
-            places = to_device(batch, outputs.device)
-            for group, free in groups:
+            made = cut(data.tokens, rows[batch], accelerator.device)
+            below, places = model.below(made, None), to_device(batch, outputs.device)
+            for group in _groups(cells, min(most_at_once, CELL_TOKENS // math.prod(made.shape))):
+                free = {name: value[group] for name, value in model.free.items()}
                 for cell, logits in enumerate(model.logits(below, group, free, None), group.start - cells[0]):
                     outputs[cell, places] = logits.float()
     if world > 1:

@@ -24,7 +24,7 @@ from empslurm.store import CellDir, Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.bank import PackModel
-from empslurm.train.batch import Cut, batch_of, cut_here
+from empslurm.train.batch import Cut, batch_of, cut_here, to_host
 from empslurm.train.data import TaskData
 from empslurm.train.dropout import Masks, step_key
 from empslurm.train.evaluate import predict
@@ -34,6 +34,7 @@ from empslurm.train.processes import one_fate
 from empslurm.train.replay import Passes
 
 PROGRESS_EVERY_S = 5.0
+CHECKPOINT_SHARE = 20  # an epoch shorter than so many times a checkpoint's time ends without one
 
 
 class Interrupted(Exception):
@@ -108,7 +109,7 @@ class Trainer:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._writing: Future[list[tuple[Member, Exception]]] | None = None
         self._prepare()
-        self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0}
+        self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0, "cost": 0.0}
 
     def _prepare(self) -> None:
         """Optimiser, groups and passes for the cells there are."""
@@ -202,10 +203,10 @@ class Trainer:
         """Score the validation part, remember each cell's best weights, write the checkpoints."""
         task = self.data.task
         everyone = range(len(self.members))
-        rows, at_once = self.data.rows["validation"], (self.settings.group_size or 1) if self.cuda else 1
+        rows, at_once = self.data.rows["validation"], len(self.members) if self.cuda else 1
         outputs = predict(self.model, everyone, self.data, rows, self.accelerator, at_once)
         losses = (self.losses / self.steps_per_epoch).tolist()
-        weights = {name: value.detach().cpu() for name, value in self.model.free.items()}  # one copy for all cells
+        weights = to_host(self.model.free)  # one copy for all cells
         self.losses.zero_()
         for place, member in enumerate(self.members):
             values = {"train_loss": losses[place], **self.score("validation", outputs[place])}
@@ -220,7 +221,8 @@ class Trainer:
                 member.best = {name: value[place].clone() for name, value in weights.items()}
             if member.judge is not None and not member.ended:
                 member.stopped = member.judge(member.history)
-        self.checkpoint(note_epoch=True)
+        if self._pays or any(member.ended for member in self.members):
+            self.checkpoint(note_epoch=True)
 
     def of(self, place: int) -> dict[str, torch.Tensor]:
         """The free tensors of one cell, sharing memory with the pack's."""
@@ -309,6 +311,7 @@ class Trainer:
 
         The state is copied first. Only one round of checkpoints is on its way at a time: the one before ends first.
         """
+        began = time.monotonic()
         self.settle()
         if not self.members:
             return
@@ -320,6 +323,17 @@ class Trainer:
         if self.accelerator.is_main_process:
             states = self._states()
             self._writing = self._writer.submit(_write, list(self.members), states, note_epoch=note_epoch)
+        self._marks["cost"] = time.monotonic() - began
+
+    @property
+    def _pays(self) -> bool:
+        """Whether a checkpoint at an epoch's end is worth its time: a GPU may do an epoch in less than that.
+
+        Several processes do not ask the clock, for they must agree.
+        """
+        if not (self.cuda and self._alone):
+            return True
+        return time.monotonic() - self._marks["checkpoint"] >= CHECKPOINT_SHARE * self._marks["cost"]
 
     def settle(self) -> None:
         """Wait for the checkpoints on their way; a cell whose folder or claim failed leaves the pack."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from empslurm.config import Training
+from empslurm.train.batch import to_host
 from empslurm.train.hub import Tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -92,7 +93,7 @@ class Optimiser:
             stacked = {f"free/{name}": value.detach() for name, value in group.free.items()}
             for name, value in group.free.items():
                 stacked |= {f"{key}/{name}": group.adamw.state[value][key] for key in MOMENTS if group.adamw.state}
-            copies = {name: value.to("cpu", copy=True) for name, value in stacked.items()}
+            copies = to_host(stacked)
             n_cells = len(next(iter(copies.values())))
             cells += [{name: value[place] for name, value in copies.items()} for place in range(n_cells)]
         return cells

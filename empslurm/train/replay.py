@@ -32,6 +32,7 @@ class Passes:
         self.replays = even
         self._graphs: dict[Shape, tuple[Any, torch.Tensor]] = {}
         self._pool: Any = None
+        self._stream: Any = None  # one for all graphs: what is freed on one stream is of no use to another
 
     @property
     def n_graphs(self) -> int:
@@ -48,7 +49,7 @@ class Passes:
         self.run(cut.parts(to_device(cut.values, self.device)), n)
         if self.replays and self._pool is None:  # libraries have set themselves up now
             torch.cuda.empty_cache()
-            self._pool = torch.cuda.graph_pool_handle()
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             self._record(*self.largest())
 
     def _record(self, cut: Cut, n: int) -> bool:
@@ -57,10 +58,9 @@ class Passes:
             return True
         values = to_device(cut.values, self.device)
         graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream())
         try:
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(self._stream):
                 graph.capture_begin(pool=self._pool, capture_error_mode="relaxed")  # kernels may be loaded meanwhile
                 try:
                     self.run(cut.parts(values), n)
@@ -72,7 +72,7 @@ class Passes:
         except RuntimeError as error:
             self._give_up(error)
             return False
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self._stream)
         self._graphs[cut.shapes, n] = graph, values
         return True
 
