@@ -48,7 +48,11 @@ def grid(given: Grid, data: Path | None, keep: Keep, left: Left) -> None:
     with scratch(data) as project:
         project.write_manifest("grid", manifest(given))
         began = time.perf_counter()
-        project.call("runs", "submit", "grid", "--profile", "local", timeout_s=max(1.0, left()))
+        try:
+            project.call("runs", "submit", "grid", "--profile", "local", timeout_s=max(1.0, left()))
+        except RuntimeError as error:
+            logs = [log.read_text()[-1500:] for log in project.path.glob("runs/submissions/*/*.log")]
+            raise RuntimeError("\n".join([str(error), *logs])) from error
         submitted = time.perf_counter() - began
         project.call("runs", "gather", "grid", timeout_s=max(1.0, left()))
         total = time.perf_counter() - began

@@ -278,6 +278,8 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
             continue
         try:
             run(name)
+        except subprocess.TimeoutExpired:
+            keep(name, NO_TIME)
         except Exception as error:  # one lacking figure is no reason to lack the next
             keep(name, {"error": f"{type(error).__name__}: {str(error)[-600:]}"})
         free_memory()
@@ -384,7 +386,7 @@ def memory(setup: Setup, keep: Keep, left: Left) -> None:
     for length in (35, 128):
         data = workload(64, length=length)
         for share in (1.0, 0.25, 0.1):
-            keep(f"{length} tokens, share {share}", group_and_peak(setup, data, share))
+            keep(f"{length} tokens, share {share}", group_and_peak(setup, data, share) if left() > 0 else NO_TIME)
 
 
 def group_and_peak(setup: Setup, data: TaskData, share: float) -> dict[str, Any]:
