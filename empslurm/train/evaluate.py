@@ -17,7 +17,7 @@ from empslurm.train.data import TaskData
 from empslurm.train.processes import one_fate
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths
-CELL_TOKENS = 32_768  # of all cells that go through together
+CELL_TOKENS = 65_536  # of all cells that go through together
 
 
 def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH) -> list[NDArray[np.int64]]:

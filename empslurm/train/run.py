@@ -91,8 +91,8 @@ def run_packs(
         cpu=not on_gpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
-    if on_gpu:
-        torch.cuda.set_per_process_memory_fraction(settings.memory_share, accelerator.device)
+    if on_gpu:  # by number: the accelerator calls its only GPU `cuda`, which this function refuses
+        torch.cuda.set_per_process_memory_fraction(settings.memory_share, torch.cuda.current_device())
     stop = Stop()
     settings = replace(settings, stop=stop)
     node, tally = Node(root, data_root, registry, accelerator), Tally()
