@@ -46,7 +46,8 @@ class Evidence:
     seed_spread: float | None  # standard deviation of the score over seeds; None: one seed
     n_test: int
     resampled: str  # "examples" or "groups"
-    flags: tuple[str, ...] = ()  # `constant`, `diverged`: of any seed's predictions
+    flags: tuple[str, ...] = ()  # of `metrics.FLAGS`, of any seed's predictions
+    flagged_seeds: tuple[tuple[int, ...], ...] = ()  # of each flag; earlier versions did not keep them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,10 @@ def _parse(value: Mapping[str, Any]) -> Measure:
         raise ValueError(f"format must be {FORMAT}")
     typical, evidence = dict(fields["typical"]), fields.get("evidence")
     if evidence is not None:
-        evidence = Evidence(**{**evidence, "seeds": tuple(evidence["seeds"]), "flags": tuple(evidence["flags"])})
+        seeds = tuple(tuple(map(int, own)) for own in evidence.get("flagged_seeds", ()))
+        evidence = Evidence(
+            **{**evidence, "seeds": tuple(evidence["seeds"]), "flags": tuple(evidence["flags"]), "flagged_seeds": seeds}
+        )
     measure = Measure(
         **{
             **fields,

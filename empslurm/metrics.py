@@ -109,8 +109,52 @@ def score(kind: Kind, n_labels: int, gold: NDArray[Any], outputs: NDArray[np.flo
     return classification(gold.astype(np.int64), outputs.argmax(1).astype(np.int64), n_labels)
 
 
+# What a run's flags say. Those of its validation part, on which its best epoch was chosen, are marked as such.
+DIVERGED, CONSTANT, WORSE = "diverged", "constant", "worse_than_constant"
+OF_VALIDATION = "validation_"
+FLAGS: Mapping[str, str] = {
+    DIVERGED: "diverged: its loss or an output stopped being a number",
+    CONSTANT: "gave one answer to every test text",
+    WORSE: "did worse on the test part than one answer to every text (the commonest label, or the mean)",
+    OF_VALIDATION + CONSTANT: "gave one answer to every validation text",
+    OF_VALIDATION + WORSE: "did worse on the validation part than one answer to every text",
+}
+
+
+def run_flags(metric: str, parts: Mapping[str, tuple[NDArray[Any], NDArray[np.float64]]]) -> tuple[str, ...]:
+    """Signs that a run did not learn, of FLAGS. `parts`: gold and outputs of `test`, and of `validation` where known.
+
+    Each part is judged by itself: on one that differs in a single text, another would hide that nothing was learnt.
+    """
+    kind, found = METRICS[metric].kind, []
+    for part in ("test", "validation"):
+        if part in parts:
+            gold, outputs = parts[part]
+            signs = flags(kind, outputs) or ((WORSE,) if worse_than_constant(metric, gold, outputs) else ())
+            found += [sign if part == "test" or sign == DIVERGED else OF_VALIDATION + sign for sign in signs]
+    return tuple(name for name in FLAGS if name in found)
+
+
+def worse_than_constant(metric: str, gold: NDArray[Any], outputs: NDArray[np.float64]) -> bool:
+    """Whether the best single answer to all examples would do better.
+
+    Classification: in `metric`, the commonest label of `gold`. Regression, whatever its metric: in squared error, which
+    training minimises, the mean of `gold`; correlations of a constant are undefined. outputs as in `score`.
+    """
+    if len(gold) == 0 or not np.isfinite(outputs).all():
+        return False
+    if METRICS[metric].kind == "regression":
+        values = gold.astype(np.float64)
+        spread = float(np.square(values - values.mean()).mean())
+        return float(np.square(outputs.reshape(-1) - values).mean()) > spread * (1 + ROUNDING)
+    n_labels, labels = outputs.shape[1], gold.astype(np.int64)
+    commonest = np.full(len(labels), np.bincount(labels, minlength=n_labels).argmax())
+    least = classification(labels, commonest, n_labels)[metric]
+    return classification(labels, outputs.argmax(1).astype(np.int64), n_labels)[metric] < least - ROUNDING
+
+
 def flags(kind: Kind, outputs: NDArray[np.float64]) -> tuple[str, ...]:
-    """`diverged` where an output is not finite, `constant` where every example gets one answer."""
+    """Of one part: `diverged` where an output is not finite, `constant` where every example gets one answer."""
     if not np.isfinite(outputs).all():
         return ("diverged",)
     if kind == "classification":

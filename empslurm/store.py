@@ -100,6 +100,7 @@ class CellState:
     state: State
     why: str = ""
     claim: Claim | None = None
+    flags: tuple[str, ...] = ()  # of a done one: as its result has them, see `metrics.FLAGS`
 
 
 class CellDir:
@@ -342,8 +343,9 @@ class CellDir:
     def state(self, alive: Liveness) -> CellState:
         """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
         try:
-            if self.result() is not None:
-                return CellState(state="done")
+            if (result := self.result()) is not None:
+                flags = result.get("flags")
+                return CellState(state="done", flags=tuple(map(str, flags if isinstance(flags, list) else ())))
             claim = self.claim()
         except StoreError as error:
             return CellState(state="failed", why=str(error))

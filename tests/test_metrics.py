@@ -52,3 +52,48 @@ def test_outputs_that_are_not_numbers_are_flagged_as_diverged():
 def test_json_keeps_the_undefined():
     assert metrics.to_json({"pearson": float("nan"), "mae": 0.5}) == {"pearson": None, "mae": 0.5}
     assert math.isnan(metrics.from_json({"pearson": None})["pearson"])
+
+
+# ---- runs that did not learn ----------------------------------------------------------------------------------------
+
+GOLD = np.array([0, 0, 0, 1, 1, 2])
+
+
+def said(*labels):
+    return np.eye(3)[list(labels)]
+
+
+def test_each_part_of_a_run_is_judged_by_itself():
+    one, other = said(0, 0, 0, 0, 0, 0), said(0, 0, 0, 0, 0, 1)
+    flags = metrics.run_flags("f1_macro", {"test": (GOLD, one), "validation": (GOLD, other)})
+    assert flags == ("constant",)
+    assert metrics.run_flags("f1_macro", {"test": (GOLD, other), "validation": (GOLD, one)}) == ("validation_constant",)
+    assert metrics.run_flags("f1_macro", {"test": (GOLD, other)}) == ()
+
+
+def test_worse_than_the_commonest_label_in_the_runs_own_metric():
+    rare = said(2, 2, 2, 2, 2, 0)
+    assert metrics.run_flags("f1_macro", {"test": (GOLD, rare)}) == ("worse_than_constant",)
+    skewed = said(1, 1, 2, 1, 1, 2)  # right about the rare ones: a better macro F1, a worse accuracy
+    assert metrics.classification(GOLD, skewed.argmax(1), 3)["f1_macro"] > 0.3
+    gold = np.array([0, 0, 0, 0, 1, 2])
+    assert metrics.run_flags("f1_macro", {"test": (gold, skewed)}) == ()
+    assert metrics.run_flags("accuracy", {"test": (gold, skewed)}) == ("worse_than_constant",)
+
+
+@pytest.mark.parametrize("metric", metrics.REGRESSION)
+def test_a_regression_that_went_astray_is_flagged_though_its_outputs_are_numbers(metric):
+    rng = np.random.default_rng(0)
+    gold = rng.uniform(0, 100, 50)
+    astray, learnt = 400 + 3 * gold, 0.5 * gold + 25 + rng.normal(size=50)
+    assert metrics.run_flags(metric, {"test": (gold, astray)}) == ("worse_than_constant",)
+    assert metrics.run_flags(metric, {"test": (gold, learnt)}) == ()
+    assert metrics.run_flags(metric, {"test": (gold, np.full(50, gold.mean()))}) == ("constant",)
+    assert metrics.run_flags(metric, {"test": (gold, np.full(50, np.nan)), "validation": (gold, learnt)}) == (
+        "diverged",
+    )
+
+
+def test_every_flag_is_told_in_words():
+    assert {"diverged", "constant", "worse_than_constant"} <= metrics.FLAGS.keys()
+    assert all(text.startswith(("gave", "did", "diverged")) for text in metrics.FLAGS.values())

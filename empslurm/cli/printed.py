@@ -54,7 +54,7 @@ def lines(table: TextTable, width: int, rule: str = "─") -> Iterator[Text]:
 
 def folded(text: str, width: int) -> list[str]:
     """Text in lines of at most `width` columns, at least 2: broken between words, and within those that are wider."""
-    from rich.cells import cell_len, chop_cells
+    from rich.cells import cell_len
 
     found: list[str] = []
     for paragraph in text.expandtabs(4).splitlines() or [""]:
@@ -65,10 +65,22 @@ def folded(text: str, width: int) -> list[str]:
                 line = together
                 continue
             found += [line] if line else []
-            *whole, line = chop_cells(word, width) or [""]
+            *whole, line = _chopped(word, width)
             found += whole
         found.append(line)
     return found
+
+
+def _chopped(word: str, width: int) -> list[str]:
+    """A word in pieces of at most `width` columns. rich's own chopping loses what has no width at a piece's start."""
+    from rich.cells import cell_len
+
+    pieces = [""]
+    for sign in word:
+        if pieces[-1] and cell_len(pieces[-1] + sign) > width:
+            pieces.append("")
+        pieces[-1] += sign
+    return pieces
 
 
 class _Page:

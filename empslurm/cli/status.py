@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from empslurm import files
+from empslurm import files, metrics
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.launch import cost, policy
@@ -37,7 +37,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
     """Counts by state and target, running cells with their progress, failures with their last line, what was spent."""
     states = common.states(plan, root, queue)
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
-    running, failed, queued, idle = [], [], dict[str, str](), []
+    running, failed, flagged, queued, idle = [], [], [], dict[str, str](), []
     for cell in plan.cells:
         state = states[cell.id]
         by_target.setdefault(cell.target, dict.fromkeys(STATES, 0))[state.state] += 1
@@ -50,6 +50,8 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
             failed.append({"id": cell.id, "class": kind, "why": message or kind})
         elif state.state in ("pending", "lost"):
             idle.append(cell.id)
+        if state.flags:
+            flagged.append({"id": cell.id, "flags": list(state.flags)})
     ended = endings(idle, root, queue)
     jobs = jobs_of_cells(root, queue) if queued else {}
     searched = {"studies": studies(plan, states, root)} if plan.manifest.search is not None else {}
@@ -63,6 +65,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
         "queued": [{"why": why, "n_cells": n} for why, n in Counter(queued.values()).items()],
         "never": never([jobs[cell] for cell in queued if cell in jobs]),
         "failed": failed,
+        "flagged": flagged,
         "died_early": [
             {"id": cell, "job": row[0].job_id, "log": str(row[0].log), "why": row[0].why}
             for cell, row in ended.early.items()
@@ -160,6 +163,11 @@ def show(value: Mapping[str, Any], out: Output) -> None:
         out.line(f"{item['n_cells']} cells may be queued or run unseen: {item['why']}", style="yellow")
     if value["failed"]:
         out.table("", ("failed", "cells", "such as", "last line"), _failures(value["failed"]))
+    if value["flagged"]:
+        alike = Counter(flag for item in value["flagged"] for flag in item["flags"])
+        such = {flag: next(item["id"] for item in value["flagged"] if flag in item["flags"]) for flag in alike}
+        rows = [(metrics.FLAGS.get(flag, flag), n, such[flag]) for flag, n in alike.most_common()]
+        out.table("", ("done, but did not learn", "cells", "such as"), rows)
     if value["queue_answers"] is False and value["totals"]["done"] != sum(value["totals"].values()):
         out.line("squeue does not answer: what is queued is not seen, and may count as pending or lost", style="yellow")
     if value["held"]:

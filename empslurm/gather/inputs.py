@@ -108,7 +108,8 @@ def _predictions(folder: Path, row: Result) -> dict[str, Any]:
         raise DataError(
             f"{path} must give the {row.metric} of its run, {row.value}, but gives {told}; mend one of them"
         )
-    flags = dict.fromkeys((*filter(None, row.flags.split(",")), *metrics.flags(kind, made.outputs)))
+    own = metrics.run_flags(row.metric, {"test": (made.gold, made.outputs)})
+    flags = dict.fromkeys((*filter(None, row.flags.split(",")), *own))
     return {
         "predictions": str(path.resolve()),
         "fingerprint": files.sha256_file(path),  # so that a later gather sees other predictions of the same name

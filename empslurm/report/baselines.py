@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from empslurm.analysis.resampling import resample
 from empslurm.report.formats import MISSING, Entry, Table, number, text, whole
-from empslurm.report.scores import ScoreTable
+from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.significance import Loaded, load, stream
 from empslurm.report.tables import part_of_data, title_of
 from empslurm.tasks import Registry
@@ -30,6 +30,7 @@ class Baseline:
     high: float
     chance: float  # macro F1 of always answering the commonest label of the test part; r = 0
     above: bool  # the interval of the difference to chance lies above 0
+    n_above: int  # seeds of which each alone lies above it
     n_examples: int
 
 
@@ -47,6 +48,7 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
     means = drawn.scores[:n_seeds].mean(0)
     low, high = np.nanpercentile(means, LEVELS) if np.isfinite(means).any() else (float("nan"), float("nan"))
     gained = np.nanpercentile(means - chance, LEVELS[0]) if np.isfinite(means).any() else float("nan")
+    alone = [own - chance for own in drawn.scores[:n_seeds] if np.isfinite(own).any()]
     return Baseline(
         target=target,
         score=float(drawn.observed[:n_seeds].mean()),
@@ -54,6 +56,7 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
         high=float(high),
         chance=0.0 if loaded.metric == "pearson" else float(drawn.observed[n_seeds]),
         above=bool(gained > 0),
+        n_above=sum(bool(np.nanpercentile(own, LEVELS[0]) > 0) for own in alone),
         n_examples=len(loaded.gold),
     )
 
@@ -68,10 +71,9 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
     for target in table.targets:
         score = table.scores.get((target, target))
         loaded = load(table, (score,)) if score is not None and score.seeds else None
-        if isinstance(loaded, Loaded):
+        if score is not None and isinstance(loaded, Loaded):
             found = against_chance(target, loaded, grouped=grouped)
-            seeds = len(loaded.seeds)
-            rows.append(_row(title_of(target, registry), found, seeds))
+            rows.append(_row(title_of(target, registry), found, score))
     if not rows:
         return None
     chance = "r = 0" if table.metric == "pearson" else "always the commonest label of the test part"
@@ -79,22 +81,26 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
         name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
         title=f"Baselines against chance ({table.metric}{part_of_data(table)})",
         caption=f"Means over seeds with 95 % bootstrap intervals over the test part. Chance: {chance}; above it where "
-        "the interval of the difference, on the same resamples, lies above 0.",
-        head=(("target", "baseline", "95 % interval", "chance", "above chance", "seeds", "test examples"),),
-        columns=("target", "baseline", "low_high", "chance", "above_chance", "n_seeds", "n_examples"),
+        "the interval of the difference, on the same resamples, lies above 0, for the mean and for each seed alone.",
+        head=(("target", "baseline", "95 % interval", "chance", "above chance", "seeds above it", "test examples"),),
+        columns=("target", "baseline", "low_high", "chance", "above_chance", "seeds_above", "n_examples"),
         rows=tuple(rows),
         n_labels=1,
     )
 
 
-def _row(title: str, found: Baseline, n_seeds: int) -> tuple[Entry, ...]:
+def _row(title: str, found: Baseline, score: Score) -> tuple[Entry, ...]:
     defined = np.isfinite(found.low)
+    above, n_seeds = "yes" if found.above else "no", len(score.seeds)
+    if score.not_learnt:
+        seeds = ", ".join(map(str, score.not_learnt))
+        above += f"; {len(score.not_learnt)} of {n_seeds} seeds ({seeds}) did not learn"
     return (
         text(title),
         number(found.score),
         text(f"{found.low:.3f} to {found.high:.3f}" if defined else MISSING),
         number(found.chance),
-        text("yes" if found.above else "no"),
-        whole(n_seeds),
+        text(above),
+        text(f"{found.n_above} of {n_seeds}"),
         whole(found.n_examples),
     )

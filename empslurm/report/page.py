@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import empslurm
-from empslurm import reference
+from empslurm import metrics, reference
 from empslurm.analysis.audit import Audit
 from empslurm.gather import Gathered
 from empslurm.report import findings, markup
@@ -271,7 +271,7 @@ def _told(score: Score | None) -> str:
     if score is None or score.state == "missing":
         return "missing"
     seeds = f"{len(score.seeds)} seed{'' if len(score.seeds) == 1 else 's'}"
-    flags = f", {', '.join(score.flags)}" if score.flags else ""
+    flags = f", {score.flagged}" if score.flagged else ""
     return f"{shown(score.value)} ({seeds}{flags})"
 
 
@@ -359,8 +359,8 @@ def flagged(given: Study) -> list[str]:
                 else f"{title_of(source, registry)} → {title_of(target, registry)}"
             )
             if score.flags:
-                kind = "predictions" if set(score.flags) <= {"constant", "diverged"} else "as flagged"
-                said.append(f"{name}: {', '.join(score.flags)} {kind}, {table.metric} {shown(score.value)}.")
+                kind = "" if metrics.FLAGS.keys() >= {*score.flags} else " as flagged"
+                said.append(f"{name}: {score.flagged}{kind}, {table.metric} {shown(score.value)}.")
             elif score.value < halves.get(target, -np.inf):
                 said.append(
                     f"{name}: {table.metric} {shown(score.value)}, less than half of its column's median: not learnt."

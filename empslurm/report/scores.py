@@ -31,13 +31,36 @@ class Score:
     seeds: tuple[int, ...]  # with a result
     values: tuple[float, ...]  # one per seed
     n_missing: int  # seeds without one
-    flags: tuple[str, ...]
+    flags: tuple[str, ...]  # of any seed
+    flags_of_seeds: tuple[tuple[str, ...], ...]  # one per seed
     sample: bool  # the data are invented
     pinned: bool  # the data are a recorded release
     leaks: bool  # test texts stand in the source's or in the target's own training part
     n_examples: int  # test examples of the largest run; 0: not known
     ids: tuple[str, ...]  # one per seed
     predictions: tuple[str, ...]  # paths, one per seed; "" where there are none
+
+    @property
+    def flagged(self) -> str:
+        """Which seeds have which flag, such as `constant in 2 of 4 seeds (1, 3)`; "" where none has any."""
+        if len(self.seeds) == 1:
+            return ", ".join(self.flags)
+        own = {
+            flag: [str(seed) for seed, flags in zip(self.seeds, self.flags_of_seeds, strict=True) if flag in flags]
+            for flag in self.flags
+        }
+        return "; ".join(
+            f"{flag} in {len(seeds)} of {len(self.seeds)} seeds ({', '.join(seeds)})" for flag, seeds in own.items()
+        )
+
+    @property
+    def not_learnt(self) -> tuple[int, ...]:
+        """Seeds of which a flag of the test part says that the run did not learn."""
+        return tuple(
+            seed
+            for seed, flags in zip(self.seeds, self.flags_of_seeds, strict=True)
+            if {metrics.DIVERGED, metrics.CONSTANT, metrics.WORSE} & {*flags}
+        )
 
     @property
     def state(self) -> str:
@@ -200,7 +223,7 @@ def _by_place(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Ru
 def _score(place: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing: int, group: Group) -> Score:
     values = np.array([run.value for run in runs], dtype=np.float64)
     note = group.notes.get(place[1], "")
-    flags = {flag for run in runs for flag in run.flags.split(",") if flag}
+    flags = [tuple(filter(None, run.flags.split(","))) for run in runs]
     return Score(
         source=place[0],
         target=place[1],
@@ -210,7 +233,8 @@ def _score(place: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing:
         seeds=tuple(run.seed for run in runs),
         values=tuple(run.value for run in runs),
         n_missing=n_missing,
-        flags=tuple(sorted(flags)),
+        flags=tuple(sorted({flag for own in flags for flag in own})),
+        flags_of_seeds=tuple(flags),
         sample=note == "sample",
         pinned=note == "",
         leaks=place in group.leaks or (place[1], place[1]) in group.leaks,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from empslurm import metrics
 from empslurm.analysis.improvement import ImprovementMatrix, improvement_matrix
 from empslurm.metrics import METRICS
 from empslurm.report.formats import MISSING, Entry, Table, capital, shown, text
@@ -124,10 +125,10 @@ def rests_on(table: ScoreTable) -> str:
 
 def _flag_words(scores: Iterable[Score]) -> str:
     """What flags mean; those that a table of results brought are told as they are."""
-    others = sorted({flag for score in scores for flag in score.flags} - {"constant", "diverged"})
-    ours = "a run gave one answer to every example, or diverged"
-    ours = ours if any({"constant", "diverged"} & {*score.flags} for score in scores) else ""
-    return "; ".join(filter(None, (ours, f"a run is flagged: {', '.join(others)}" if others else "")))
+    there = {flag for score in scores for flag in score.flags}
+    ours, others = [text for flag, text in metrics.FLAGS.items() if flag in there], sorted(there - {*metrics.FLAGS})
+    told = [f"a run {', or '.join(ours)}"] if ours else []
+    return "; ".join([*told, f"a run is flagged: {', '.join(others)}"] if others else told)
 
 
 def improvements(table: ScoreTable) -> ImprovementMatrix:
@@ -190,6 +191,7 @@ PAIR_COLUMNS = (
     "n_seeds_baseline",
     "n_seeds_transfer",
     "flags",
+    "flagged_seeds",
     "state",
     "data",
     "ids_baseline",
@@ -221,6 +223,7 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
                 "n_seeds_baseline": len(base.seeds) if base else 0,
                 "n_seeds_transfer": len(score.seeds),
                 "flags": " ".join(flags),
+                "flagged_seeds": _flagged_seeds(base, score),
                 "state": score.state,
                 "data": "sample" if score.sample else "pinned" if score.pinned else "unpinned",
                 "ids_baseline": " ".join(base.ids) if base else "",
@@ -228,6 +231,11 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
             }
             rows.append(row)
     return rows
+
+
+def _flagged_seeds(base: Score | None, score: Score) -> str:
+    arms = (("baseline", base), ("transfer", score))
+    return "; ".join(f"{arm}: {one.flagged}" for arm, one in arms if one is not None and one.flagged)
 
 
 def to_rows_csv(columns: Sequence[str], rows: Iterable[dict[str, object]]) -> str:

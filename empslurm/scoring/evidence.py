@@ -29,17 +29,22 @@ def evidence(group: Group) -> Evidence | None:
     scores = [metrics.score(measure.kind, len(measure.labels), parts[0].gold, seed)[measure.metric] for seed in outputs]
     low, high = _interval(measure, parts[0], outputs)
     defined = all(map(math.isfinite, scores))
-    flags = {flag for seed in outputs for flag in metrics.flags(measure.kind, seed)}
+    flags = [metrics.run_flags(measure.metric, {"test": (parts[0].gold, seed)}) for seed in outputs]
+    there = tuple(sorted({flag for own in flags for flag in own}))
+    seeds = tuple(member.measure.seed for member in group.members)
     return Evidence(
         metric=measure.metric,
         score=float(np.mean(scores)) if defined else None,
         low=low if defined else None,
         high=high if defined else None,
-        seeds=tuple(member.measure.seed for member in group.members),
+        seeds=seeds,
         seed_spread=float(np.std(scores, ddof=1)) if defined and len(scores) > 1 else None,
         n_test=len(parts[0].ids),
         resampled="groups" if _clustered(parts[0]) else "examples",
-        flags=tuple(sorted(flags)),
+        flags=there,
+        flagged_seeds=tuple(
+            tuple(seed for seed, own in zip(seeds, flags, strict=True) if flag in own) for flag in there
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import empslurm
+from empslurm import metrics
 from empslurm.backbones import is_local
 from empslurm.measures import Evidence, Measure
 from empslurm.scoring.choose import SOURCE, Group
@@ -127,11 +128,22 @@ def _scores(group: Group, evidence: Evidence | None) -> str:
         f"{evidence.n_test:,} test examples; seeds {', '.join(map(str, evidence.seeds))}; their mean.\n",
     ]
     if evidence.flags:
-        lines.append(f"**Flagged: {', '.join(evidence.flags)}** in at least one seed. Do not rely on it.\n")
+        lines.append(f"**Flagged: {_flagged(evidence)}.** Do not rely on it.\n")
     rows = [_result_row(member.measure.seed, member.result) for member in group.members if member.result is not None]
     if rows:
         lines.append("| seed | best epoch | validation | test |\n|---|---|---|---|\n" + "".join(rows))
     return "\n".join(lines)
+
+
+def _flagged(evidence: Evidence) -> str:
+    """What the runs that did not learn did, and which they are."""
+    seeds = dict(zip(evidence.flags, evidence.flagged_seeds, strict=False))
+    told = []
+    for flag in evidence.flags:
+        own = seeds.get(flag, ())
+        named = f"seed{'' if len(own) == 1 else 's'} {', '.join(map(str, own))}" if own else "at least one seed"
+        told.append(f"{named} {metrics.FLAGS.get(flag, flag)}")
+    return "; ".join(told)
 
 
 def _result_row(seed: int, result: Mapping[str, Any]) -> str:

@@ -416,8 +416,9 @@ def _write(
 def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
     """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
     cell, data = member.cell, trainer.data
-    every = np.concatenate(list(outputs.values()))
-    flags = metrics.flags(data.task.kind, every)
+    flags = metrics.run_flags(
+        data.task.metric, {part: (data.table.targets[data.rows[part]], outputs[part]) for part in outputs}
+    )
     return {
         "kind": cell.kind,
         "target": cell.target,
@@ -426,7 +427,7 @@ def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.
         "fraction": cell.data.fraction,
         "metric": data.task.metric,
         **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in outputs},
-        "flags": list(dict.fromkeys(("diverged", *flags) if member.diverged else flags)),
+        "flags": list(dict.fromkeys((metrics.DIVERGED, *flags) if member.diverged else flags)),
         "best_epoch": member.best_epoch,
         "history": member.history,
         "n_steps": trainer.n_steps,

@@ -82,20 +82,19 @@ def finish(
     cell: Cell,
     *,
     skill: float = 0.7,
-    constant: bool = False,
+    constant: bool | str = False,
     provenance: Mapping[str, Any] = ON_CPU,
 ) -> Path:
-    """Give a cell a result, as training does; returns its folder."""
+    """Give a cell a result, as training does; returns its folder. `constant`: both parts, or the one that is named."""
     folder = root.cell(cell.id)
     folder.create(cell)
     claim = folder.take(local_liveness)
     assert claim is not None
     rng = np.random.default_rng(int(cell.id[-8:], 16))
     parts = {part: outputs(cell, part, skill=skill, rng=rng) for part in ("validation", "test")}
-    if constant:
-        parts = {part: replace(made, outputs=np.ones_like(made.outputs)) for part, made in parts.items()}
+    for part in parts if constant is True else [constant] if constant else []:
+        parts[part] = replace(parts[part], outputs=np.ones_like(parts[part].outputs))
     task = TASKS[cell.target]
-    every = np.concatenate([parts["test"].outputs, parts["validation"].outputs])
     output = folder.output(claim)
     files.write_bytes(output / "adapter" / "adapter.safetensors", cell.id.encode())
     predictions.write(output / predictions.NAME, parts)
@@ -111,7 +110,9 @@ def finish(
             part: metrics.to_json(metrics.score(task.kind, len(task.labels), made.gold, made.outputs))
             for part, made in parts.items()
         },
-        "flags": list(metrics.flags(task.kind, every)),
+        "flags": list(
+            metrics.run_flags(task.metric, {part: (made.gold, made.outputs) for part, made in parts.items()})
+        ),
         "best_epoch": 1,
         "history": [],
         "n_steps": 10,

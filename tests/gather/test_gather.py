@@ -107,12 +107,17 @@ def test_an_altered_file_is_refused_by_name(root, name):
     assert str(path) in refused.why
 
 
-def test_a_hidden_flag_is_refused(root):
+@pytest.mark.parametrize("said", [[], ["constant"], ["diverged"], ["something", "of a later version"]])
+def test_flags_come_from_the_predictions_whatever_an_older_result_says(root, said):
+    """One class for every test text, and a single other one in validation: the two parts together hid it."""
     cell = baseline("epitome_ip")
-    path = finish(root, cell, constant=True) / "result.json"
-    _reseal(path, flags=[])
-    (refused,) = gather(root, None, registry()).missing
-    assert "constant" in refused.why
+    path = finish(root, cell, constant="test") / "result.json"
+    _reseal(path, flags=said)
+    gathered = gather(root, None, registry())
+    assert not gathered.missing
+    long = gathered.long()
+    kept = "diverged," if "diverged" in said else ""
+    assert set(long[long["id"] == cell.id]["flags"]) == {f"{kept}constant"}
 
 
 def test_a_result_under_another_cells_name_is_refused(root):
@@ -147,7 +152,7 @@ def test_undefined_scores_stay_undefined_and_flagged(root):
     long = gather(root, None, registry()).long()
     own = long[(long["id"] == cell.id) & (long["metric"] == "pearson") & (long["part"] == "test")]
     assert np.isnan(own["value"].iloc[0])
-    assert own["flags"].iloc[0] == "constant"
+    assert own["flags"].iloc[0] == "constant,validation_constant"
 
 
 def test_unfinished_and_failed_cells_are_missing_with_their_reason(root):

@@ -7,9 +7,10 @@ from empslurm.gather import gather
 from empslurm.report.baselines import against_chance, baseline_tables
 from empslurm.report.scores import score_tables
 from empslurm.report.significance import Loaded
+from empslurm.report.tables import pair_rows
 from empslurm.store import RunsRoot
 from empslurm.tasks import registry
-from tests.gather.grids import baseline, finish
+from tests.gather.grids import baseline, finish, transfer
 
 N = 300
 
@@ -67,5 +68,23 @@ def test_tables_hold_the_baselines_that_are_there(tmp_path) -> None:
     made = {table.name: table for table in baseline_tables(score_tables(gathered, gathered.groups[0]), registry())}
     assert sorted(made) == ["baselines-f1_macro", "baselines-pearson"]
     ((_, score, _, _, above, seeds, _),) = made["baselines-pearson"].rows
-    assert (above.text, seeds.text) == ("yes", "2")
+    assert (above.text, seeds.text) == ("yes", "2 of 2")
     assert 0.7 < float(score.text) < 1
+
+
+def test_seeds_that_did_not_learn_are_told_beside_the_mean_that_hides_them(tmp_path) -> None:
+    root = RunsRoot(tmp_path)
+    for seed in (1, 2, 3, 4):
+        finish(root, baseline("epitome_er", seed), skill=0.9, constant="test" if seed in (2, 3) else False)
+        finish(root, transfer(baseline("news_empathy", seed), baseline("epitome_er", seed)), constant=seed == 4)
+    gathered = gather(root, None, registry())
+    tables = score_tables(gathered, gathered.groups[0])
+    (made,) = baseline_tables(tables, registry())
+    ((_, _, _, _, above, seeds, _),) = made.rows
+    assert above.text == "yes; 2 of 4 seeds (2, 3) did not learn"
+    assert seeds.text == "2 of 4"
+    (row,) = pair_rows(tables)
+    assert row["flagged_seeds"] == (
+        "baseline: constant in 2 of 4 seeds (2, 3); "
+        "transfer: constant in 1 of 4 seeds (4); validation_constant in 1 of 4 seeds (4)"
+    )

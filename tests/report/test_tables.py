@@ -82,7 +82,7 @@ def test_what_is_missing_flagged_or_invented_is_visible(tmp_path):
     assert shown_at["News Distress", "news_distress"] == "undef.†‡"
     assert shown_at["News Empathy", "news_distress"] == "—"
     assert shown_at["Epitome ER", "news_empathy"].endswith("‡")
-    for said in ("PROVISIONAL", "one answer to every example", "no result yet (1 of 5)", "no defined score"):
+    for said in ("PROVISIONAL", "gave one answer to every test text", "no result yet (1 of 5)", "no defined score"):
         assert said in printed.caption
     assert all(row[1].raw is None or row[1].raw != row[1].raw for row in table_of_improvements(table, registry()).rows)
 
