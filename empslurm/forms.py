@@ -95,6 +95,7 @@ class ManifestForm:
     embed: Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None = None  # `{}`: dataset embeddings
     data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
     cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets, or folders
+    margin: Annotated[float, Range(above=0)] | None = None  # a difference of a metric that is as good as none
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,7 @@ class Manifest:
     cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, or folders of them, absolute
     registry: Registry
     search: SearchUse | None = None  # of kind search; it has no pairs
+    margin: float | None = None  # the largest difference that is as good as none, for `gather`; enters no id
     pairless: str = ""  # why there are no pairs, where some were asked for
 
 
@@ -108,6 +109,7 @@ def _grid(reader: Reader, node: yamlfile.Node, path: Path) -> Manifest:
         data=resolve_data(reader, form.data, datasets),
         cards=cards,
         registry=known,
+        margin=form.margin,
         pairless="" if pairs or form.pairs in ("none", ()) else _pairless(tasks),
     )
 

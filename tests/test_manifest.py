@@ -1,7 +1,7 @@
 """Manifests resolve to what they say, and what they cannot mean is told with its line and its fix."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,14 @@ def test_the_demo_has_both_kinds_of_task_from_several_datasets():
     assert len(demo.data) >= 2
     assert len(demo.pairs) == len(demo.tasks) * (len(demo.tasks) - 1)
     assert len(demo.seeds) == 2
+
+
+def test_a_margin_is_for_gather_and_enters_no_id(write):
+    plain, asked = write(FOUR), write(FOUR + "margin: 0.01\n")
+    assert (plain.margin, asked.margin) == (None, 0.01)
+    assert asked == replace(plain, margin=0.01)
+    (found,) = problems(write, FOUR + "margin: 0\n")
+    assert "margin must be a number above 0 or empty, but is 0" in found
 
 
 def test_schema_file_is_up_to_date():

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from empslurm.errors import UsageError
 
-Panel = Literal["improvement", "harm", "not harmed"]
+Panel = Literal["helps", "harms", "not harmed"]
+# Of a panel, the verdicts that it counts; those of the paper's test are among them.
+COUNTED: Mapping[Panel, tuple[str, ...]] = {
+    "helps": ("helps",),
+    "harms": ("harms",),
+    "not harmed": ("helps", "equivalent", "inconclusive"),
+}
 THEMES = ("direct", "abstract", "adjacent")
 
 
@@ -50,16 +56,16 @@ def theme_table(
 ) -> tuple[ThemeCell, ...]:
     """One panel of Figure 3, source themes by target themes in `order`.
 
-    `pairs`: (source, target); `verdicts`: improvement, harm, no difference or undecided, one per pair; `themes`:
-    task -> theme. Top of the figure: `improvement` and `harm`; bottom (half the target's data against the full-data
-    baseline): `not harmed`, which counts improvements and pairs without a difference, and `harm`.
+    `pairs`: (source, target); `verdicts`: of `verdicts.OUTCOMES`, one per pair; `themes`: task -> theme. Top of the
+    figure: `helps` and `harms`; bottom (half the target's data against the full-data baseline): `not harmed`, which
+    counts what helps, is equivalent or inconclusive, and `harms`.
     """
     if len(pairs) != len(verdicts):
         raise UsageError(f"every pair must have one verdict, but {len(pairs)} pairs have {len(verdicts)}; align them")
     missing = sorted({task for pair in pairs for task in pair} - set(themes))
     if missing:
         raise UsageError(f"every task must have a theme, but {', '.join(missing)} has none; add it to the themes")
-    wanted = {"improvement": ("improvement",), "harm": ("harm",), "not harmed": ("improvement", "no difference")}[panel]
+    wanted = COUNTED[panel]
     cells = []
     for source_theme in order:
         for target_theme in order:

@@ -34,6 +34,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         "--predictions", type=Path, metavar="DIR", help="with --results: ID.csv or ID.parquet of each run"
     )
     parser.add_argument("--ratings", type=Path, metavar="FILE", help="construct ratings (default: the paper's Table 2)")
+    parser.add_argument(
+        "--margin", type=float, metavar="M", help="tell pairs that differ by less than M (default: the manifest's)"
+    )
     parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
 
 
@@ -41,14 +44,20 @@ def run(given: argparse.Namespace, out: Output) -> int:
     from empslurm import reference
     from empslurm.report.write import write
 
+    margin: float | None = given.margin
     if given.manifest is not None:
         plan, root = common.load_plan(given)
         if plan.manifest.search is not None:
             return search.report(plan, root, given, out)
+        margin = plan.manifest.margin if margin is None else margin
+    if given.margin is not None and not 0 < given.margin < float("inf"):
+        raise UsageError(f"--margin must be a number above 0, but is {given.margin:g}; give a difference of a metric")
     gathered = _gathered(given, out)
     folder = given.out or RunsRoot(given.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):
-        written = write(gathered, folder, ratings=reference.ratings(given.ratings), grouped=not given.rows)
+        written = write(
+            gathered, folder, ratings=reference.ratings(given.ratings), grouped=not given.rows, margin=margin
+        )
     return report(gathered, folder, written, out)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from empslurm.analysis.themes import ThemeCell
+from empslurm.analysis.themes import COUNTED, ThemeCell
+from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
 from empslurm.report.formats import Entry, Table, capital, flat, number, shown, text, whole
@@ -16,7 +17,6 @@ from empslurm.report.tables import title_of
 from empslurm.report.wording import plain
 from empslurm.tasks import Registry
 
-OUTCOMES = ("improvement", "harm", "no difference", "undecided")
 # Plain name -> what is printed.
 VERDICT_COLUMNS = {
     "source": "source",
@@ -33,12 +33,26 @@ VERDICT_COLUMNS = {
     "p_value": "p",
     "p_bh": "p (BH)",
     "p_holm": "p (Holm)",
+    "p_equivalent": "p (equivalent)",
     "smallest_detectable": "detectable",
     "n_seeds": "seeds",
     "paper_p": "p, paper's test",
     "paper_test": "paper's test",
     "disagreement_or_reason": "disagreement or reason",
 }
+
+
+INCONCLUSIVE = (
+    "Inconclusive: a difference was not shown, nor that there is none; `margin` in the manifest, or --margin, asks for "
+    "the latter."
+)
+
+
+def _margin_words(margin: float) -> str:
+    return (
+        f"Equivalent: shown to differ by less than {margin:g} in the target's metric, by two one-sided tests, "
+        "Benjamini-Hochberg at .05; that goes before helps and harms. Inconclusive: neither was shown."
+    )
 
 
 def part_name(fraction: float) -> str:
@@ -92,7 +106,7 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
     return (
         text(source),
         text(title_of(verdict.target, registry)),
-        Entry(text=verdict.verdict, bold=verdict.verdict in ("improvement", "harm")),
+        Entry(text=verdict.verdict, bold=verdict.verdict in ("helps", "harms")),
         number(verdict.baseline),
         number(verdict.transfer),
         number(verdict.difference, signed=True),
@@ -104,12 +118,18 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
         number(verdict.p_value),
         number(verdict.p_bh),
         number(verdict.p_holm),
+        number(verdict.p_equivalent),
         number(verdict.smallest_detectable),
         text(seeds),
         number(pair.paper_p),
         text(pair.paper_outcome),
         text(pair.disagreement or verdict.reason),
     )
+
+
+def _equivalent(n: int, margin: float | None) -> str:
+    """A clause of the headline; "" where no margin was asked for."""
+    return "" if margin is None else f"{n} are equivalent within {margin:g}, "
 
 
 def verdict_caption(one: Significance) -> str:
@@ -122,6 +142,7 @@ def verdict_caption(one: Significance) -> str:
         f"Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over "
         f"{one.pairs[0].verdict.n_tested} tested pairs at .05, 95 % intervals before correction; Holm within a target.",
         f"Seeds per transfer: {_span(seeds)}.",
+        INCONCLUSIVE if one.margin is None else _margin_words(one.margin),
     ]
     if sizes:
         said.append(f"Test examples per target: {_span(sizes)}.")
@@ -131,8 +152,9 @@ def verdict_caption(one: Significance) -> str:
     if any(pair.paper_outcome for pair in one.pairs):
         n = sum(bool(pair.disagreement) for pair in one.pairs)
         said.append(
-            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05; it disagrees "
-            f"with the verdict in {n} pairs."
+            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks if "
+            "these two trained models differ, which two seeds of one model do as well, and not whether the source "
+            f"helps; it disagrees with the verdict in {n} pairs."
         )
     said.append(same_cell_statement(one))
     return " ".join(sentence for sentence in said if sentence)
@@ -188,7 +210,7 @@ def _theme_table(panel: ThemePanels) -> Table:
         )
         for gain, harm in zip(panel.gains, panel.harms, strict=True)
     ]
-    good = "improvement" if panel.fraction == 1.0 else "not harmed"
+    good = "helps" if panel.fraction == 1.0 else "not harmed"
     test = "default" if panel.test == "the default verdict" else "paper"
     where = "top" if panel.fraction == 1.0 else "bottom"
     return flat(
@@ -205,7 +227,7 @@ def _theme_table(panel: ThemePanels) -> Table:
             "rate": "rate",
             "low": "low",
             "high": "high",
-            "harm": "harm",
+            "harms": "harms",
             "harm_rate": "rate",
             "harm_low": "low",
             "harm_high": "high",
@@ -335,7 +357,7 @@ def limited_table(study: Study) -> Table | None:
         for name, pairs in (("with transfer", one.pairs), ("without transfer (control)", one.control)):
             tally = counts(pairs)
             decided = len(pairs) - tally["undecided"]
-            kept = tally["improvement"] + tally["no difference"]
+            kept = sum(tally[outcome] for outcome in COUNTED["not harmed"])
             rate = kept / decided if decided else float("nan")
             gains = [pair.improvement.gain for pair in pairs if np.isfinite(pair.improvement.gain)]
             mean = float(np.mean(gains)) if gains else float("nan")
@@ -376,8 +398,8 @@ def headline(study: Study) -> tuple[str, ...]:
         tally = counts(one.pairs)
         where = "" if one.fraction == 1.0 else f" with {one.fraction * 100:g} % of the target's data"
         said.append(
-            f"Of {len(one.pairs)} pairs{where}, {tally['improvement']} help, {tally['harm']} harm, "
-            f"{tally['no difference']} make no difference that this design could see, "
+            f"Of {len(one.pairs)} pairs{where}, {tally['helps']} help, {tally['harms']} harm, "
+            f"{_equivalent(tally['equivalent'], one.margin)}{tally['inconclusive']} are inconclusive, "
             f"{tally['undecided']} are undecided."
         )
         said += [sentence for sentence in (power_statement(one), same_cell_statement(one)) if sentence]

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import pearson
 from empslurm.report import findings
 from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
@@ -30,7 +31,7 @@ class Agreement:
     spearman: float  # of the percent changes; NaN with too few pairs
     n_compared: int  # shared pairs with a defined change in both
     n_same_side: int  # of these: both better than the baseline, or both not
-    n_opposed: int  # an improvement in one, a harm in the other
+    n_opposed: int  # helps in one, harms in the other
 
 
 def named(studies: Sequence[Study]) -> dict[str, Study]:
@@ -67,7 +68,7 @@ def _agreement(one: str, two: str, a: Mapping[Place, PairResult], b: Mapping[Pla
     enough = len(changes) >= FEWEST_SHARED
     gains = np.array([[a[place].improvement.gain, b[place].improvement.gain] for place in both]).reshape(-1, 2)
     gains = gains[np.isfinite(gains).all(1)]
-    opposed = ({"improvement", "harm"} == {a[place].verdict.verdict, b[place].verdict.verdict} for place in both)
+    opposed = ({"helps", "harms"} == {a[place].verdict.verdict, b[place].verdict.verdict} for place in both)
     return Agreement(
         one=one,
         two=two,
@@ -97,7 +98,7 @@ def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
         gains = np.array([pair.improvement.gain for pair in own.values()])
         gains = gains[np.isfinite(gains)]
         share = float((gains > 0).mean()) if len(gains) else float("nan")
-        counted = (whole(tally[outcome]) for outcome in findings.OUTCOMES)
+        counted = (whole(tally[outcome]) for outcome in OUTCOMES)
         rows.append((text(name), whole(len(own)), *counted, number(middle, 1, signed=True), number(share, 2)))
     return flat(
         name="settings",
@@ -107,7 +108,7 @@ def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
         columns={
             "setting": "setting",
             "n_pairs": "pairs",
-            **{outcome.replace(" ", "_"): outcome for outcome in findings.OUTCOMES},
+            **{outcome.replace(" ", "_"): outcome for outcome in OUTCOMES},
             "median_percent": "median %",
             "share_above": "share above the baseline",
         },
@@ -178,9 +179,9 @@ def headline(studies: Mapping[str, Study]) -> tuple[str, ...]:
         for place, pair in own.items():
             verdicts.setdefault(place, []).append(pair.verdict.verdict)
     shared = [found for found in verdicts.values() if len(found) > 1]
-    helps = sum("improvement" in found for found in shared)
-    always = sum(set(found) == {"improvement"} for found in shared)
-    opposed = sum({"improvement", "harm"} <= set(found) for found in shared)
+    helps = sum("helps" in found for found in shared)
+    always = sum(set(found) == {"helps"} for found in shared)
+    opposed = sum({"helps", "harms"} <= set(found) for found in shared)
     said = [
         f"{len(pairs)} settings, tested apart: of {len(shared):,} pairs that two or more of them have, {helps:,} help "
         f"in one at least, {always:,} in each that has them, {opposed:,} help in one and harm in another."

@@ -72,7 +72,7 @@ class PairResult:
     verdict: Verdict
     improvement: Improvement
     paper_p: float
-    paper_outcome: str  # improvement, harm, no difference, or "" where there is no test
+    paper_outcome: str  # helps, harms, inconclusive, or "" where there is no test
     disagreement: str  # a sentence where the two differ
 
 
@@ -264,9 +264,9 @@ def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
     return n_different, n_pairs
 
 
-def pair_results(results: Sequence[TargetResult]) -> tuple[PairResult, ...]:
+def pair_results(results: Sequence[TargetResult], margin: float | None = None) -> tuple[PairResult, ...]:
     """Verdicts of all pairs with the paper's test beside; one family for all targets of all tables."""
-    verdicts = decide([result.comparison for result in results])
+    verdicts = decide([result.comparison for result in results], margin)
     made, at = [], 0
     for result in results:
         for place, source in enumerate(result.comparison.sources):
@@ -295,12 +295,13 @@ def paper_outcome(p_value: float, difference: float) -> str:
     if np.isnan(p_value):
         return ""
     if p_value >= LEVEL:
-        return "no difference"
-    return "improvement" if difference > 0 else "harm"
+        return "inconclusive"
+    return "helps" if difference > 0 else "harms"
 
 
 def _disagreement(outcome: str, verdict: Verdict) -> str:
-    if not outcome or verdict.verdict in (outcome, "undecided"):
+    same = (outcome, "undecided", "equivalent" if outcome == "inconclusive" else outcome)
+    if not outcome or verdict.verdict in same:
         return ""
     return f"paper's test: {outcome}; over seeds: {verdict.verdict}"
 

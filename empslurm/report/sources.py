@@ -16,7 +16,8 @@ from empslurm.report.significance import compare_with
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
-OUTCOMES = {"improvement": "better", "harm": "worse", "no difference": "no difference seen", "undecided": "undecided"}
+# A verdict -> what it is called beside the best, of which nobody knows whether it helps.
+BESIDE = {"helps": "better", "harms": "worse"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def has_baseline(table: ScoreTable, target: str) -> bool:
     return own is not None and bool(own.seeds)
 
 
-def ranked(tables: Sequence[ScoreTable], *, grouped: bool = True) -> tuple[Ranked, ...]:
+def ranked(tables: Sequence[ScoreTable], *, grouped: bool = True, margin: float | None = None) -> tuple[Ranked, ...]:
     """Every target without a baseline that has two sources with a defined score."""
     made, comparisons = [], []
     for table in tables:
@@ -61,7 +62,7 @@ def ranked(tables: Sequence[ScoreTable], *, grouped: bool = True) -> tuple[Ranke
             best, others = own[0], {score.source: score for score in own[1:]}
             made.append((target, table.metric, best))
             comparisons.append(compare_with(table, target, best, others, grouped=grouped)[0])
-    verdicts = iter(decide(comparisons))  # in the order of the comparisons
+    verdicts = iter(decide(comparisons, margin))  # in the order of the comparisons
     return tuple(
         Ranked(target=target, metric=metric, best=best, verdicts=tuple(islice(verdicts, len(comparison.sources))))
         for (target, metric, best), comparison in zip(made, comparisons, strict=True)
@@ -84,7 +85,7 @@ def sources_table(found: Sequence[Ranked], registry: Registry) -> Table:
                 number(verdict.low, signed=True),
                 number(verdict.high, signed=True),
                 number(verdict.p_bh),
-                text(OUTCOMES[verdict.verdict]),
+                text(BESIDE.get(verdict.verdict, verdict.verdict)),
                 text(str(verdict.n_seeds_transfer)),
                 text(metric),
             )

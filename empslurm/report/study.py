@@ -49,6 +49,7 @@ class Significance:
     pairs: tuple[PairResult, ...]
     control: tuple[PairResult, ...]  # limited data: the same amount of data without a transfer
     effects: tuple[MeanEffect, ...]  # mean difference by source theme
+    margin: float | None = None  # the difference that is as good as none; None: not asked for
 
     @property
     def same_cell(self) -> tuple[int, int]:
@@ -88,8 +89,10 @@ class Study:
         return (*known, *sorted(found - set(known)))
 
 
-def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True) -> Study:
-    """Run everything on one group."""
+def study(
+    gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
+) -> Study:
+    """Run everything on one group. `margin`: see `verdicts.decide`."""
     lacking: dict[str, str] = {}
     given = gathered.origin == "results"
     tables = score_tables(gathered, group)
@@ -97,7 +100,7 @@ def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], groupe
     order = tuple(task for task in gathered.registry.tasks if task in order) + tuple(
         sorted(set(order) - set(gathered.registry.tasks))
     )
-    tested = _significance(tables, lacking, grouped)
+    tested = _significance(tables, lacking, grouped, margin)
     _without_baselines(tables, lacking)
     alike = data_similarity(group.runs, order)
     fused = fused_similarity(group.runs, order)
@@ -115,7 +118,7 @@ def study(gathered: Gathered, group: Group, *, ratings: Sequence[Rating], groupe
         data_similarity=alike,
         task_similarity=fused,
         ratings=tuple(ratings),
-        ranked=() if tested else ranked(tables, grouped=grouped),
+        ranked=() if tested else ranked(tables, grouped=grouped, margin=margin),
         lacking=lacking if facts.is_of_the_paper(order, whole=given) else plain_missing(lacking, given=given),
     )
 
@@ -160,7 +163,9 @@ def _sources_of_all(tables: Sequence[ScoreTable]) -> list[str]:
     return sorted(set.intersection(*columns)) if columns else []
 
 
-def _significance(tables: Sequence[ScoreTable], lacking: dict[str, str], grouped: bool) -> tuple[Significance, ...]:
+def _significance(
+    tables: Sequence[ScoreTable], lacking: dict[str, str], grouped: bool, margin: float | None
+) -> tuple[Significance, ...]:
     fractions = sorted({table.fraction for table in tables}, reverse=True)
     full = {table.metric: table for table in tables if table.fraction == 1.0}
     made = []
@@ -178,8 +183,9 @@ def _significance(tables: Sequence[ScoreTable], lacking: dict[str, str], grouped
                     fraction=fraction,
                     baseline_fraction=1.0 if full else fraction,
                     results=tuple(transfers),
-                    pairs=pair_results(transfers),
-                    control=pair_results(significance.only_control(results)),
+                    pairs=pair_results(transfers, margin),
+                    control=pair_results(significance.only_control(results), margin),
+                    margin=margin,
                     effects=_effects(transfers),
                 )
             )
@@ -237,8 +243,8 @@ def _themes(tested: Sequence[Significance], lacking: dict[str, str]) -> tuple[Th
                 ThemePanels(
                     test=name,
                     fraction=one.fraction,
-                    gains=theme_table(pairs, verdicts, themes, "improvement" if one.fraction == 1.0 else "not harmed"),
-                    harms=theme_table(pairs, verdicts, themes, "harm"),
+                    gains=theme_table(pairs, verdicts, themes, "helps" if one.fraction == 1.0 else "not harmed"),
+                    harms=theme_table(pairs, verdicts, themes, "harms"),
                     n_pairs=len(pairs),
                 )
             )

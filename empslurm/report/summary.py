@@ -47,7 +47,7 @@ def _code() -> str:
     return found.hexdigest()
 
 
-def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: bool) -> str:
+def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: bool, margin: float | None = None) -> str:
     """Equal where everything that the files are made from is equal."""
     import pandas as pd
 
@@ -57,7 +57,7 @@ def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: boo
         found.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
     missing = [asdict(cell) for cell in gathered.missing]
     rest = [gathered.name, gathered.n_planned, missing, [repr(rating) for rating in ratings], grouped]
-    rest.append(repr(gathered.spent))
+    rest += [repr(gathered.spent), repr(margin)]
     found.update(ids.canonical_json(rest).encode())
     return found.hexdigest()
 

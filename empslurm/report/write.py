@@ -71,17 +71,20 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
     return found if given.of_paper else tuple(map(plain_table, found))
 
 
-def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True) -> Summary:
+def write(
+    gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
+) -> Summary:
     """All files of a gather; where they are there already, from the same inputs, they are left alone.
 
+    `margin`: see `verdicts.decide`.
     Raises StoreError where `folder` cannot be written.
     """
-    inputs = inputs_digest(gathered, ratings, grouped=grouped)
+    inputs = inputs_digest(gathered, ratings, grouped=grouped, margin=margin)
     known = summaries.load(folder, inputs)
     if known is not None:
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
-    sections = tuple(_section(gathered, group, ratings, grouped) for group in gathered.groups)
+    sections = tuple(_section(gathered, group, ratings, grouped, margin) for group in gathered.groups)
     fixed = tables_of_ratings(gathered, ratings, [section.study for section in sections])
     compared = settings.named([section.study for section in sections])
     together = settings.settings_tables(compared)
@@ -98,8 +101,10 @@ def write(gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], groupe
     return made
 
 
-def _section(gathered: Gathered, group: Group, ratings: Sequence[Rating], grouped: bool) -> Section:
-    done = study(gathered, group, ratings=ratings, grouped=grouped)
+def _section(
+    gathered: Gathered, group: Group, ratings: Sequence[Rating], grouped: bool, margin: float | None
+) -> Section:
+    done = study(gathered, group, ratings=ratings, grouped=grouped, margin=margin)
     tables = tables_of_study(done)
     told = {f"figure of {table.name}": said for table in tables if (said := figures.why_not(table))}
     told |= {f"letters of {table.name}": said for table in tables if (said := figures.note(table))}

@@ -13,7 +13,7 @@ from empslurm.errors import UsageError
 
 THEMES = {"a": "direct", "b": "direct", "c": "adjacent"}
 PAIRS = [("a", "b"), ("b", "a"), ("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")]
-VERDICTS = ["improvement", "harm", "no difference", "undecided", "harm", "harm"]
+VERDICTS = ["helps", "harms", "inconclusive", "undecided", "harms", "harms"]
 
 
 def cells(panel: str):  # type: ignore[no-untyped-def]
@@ -22,7 +22,7 @@ def cells(panel: str):  # type: ignore[no-untyped-def]
 
 
 def test_counts_and_rates() -> None:
-    gains, harms, kept = cells("improvement"), cells("harm"), cells("not harmed")
+    gains, harms, kept = cells("helps"), cells("harms"), cells("not harmed")
     assert gains["direct", "direct"].n == 1
     assert gains["direct", "direct"].rate == 0.5
     assert harms["adjacent", "direct"].n == 2
@@ -35,7 +35,7 @@ def test_counts_and_rates() -> None:
 
 def test_wilsons_interval_by_hand() -> None:
     """1 of 2: centre (1 + z^2 / 2) / (2 + z^2), half width z sqrt(2 x 1/4 + z^2 / 4) / (2 + z^2)."""
-    cell, z = cells("improvement")["direct", "direct"], 1.959964
+    cell, z = cells("helps")["direct", "direct"], 1.959964
     half = z * math.sqrt(0.5 + z**2 / 4) / (2 + z**2)
     assert (cell.low, cell.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-5)
 
@@ -43,15 +43,15 @@ def test_wilsons_interval_by_hand() -> None:
 def test_the_papers_themes_have_thirty_and_thirty_six_pairs() -> None:
     themes = {row.task: row.theme for row in reference.themes()}
     pairs = [(source, target) for source in themes for target in themes if source != target]
-    table = theme_table(pairs, ["harm"] * len(pairs), themes, "harm")
+    table = theme_table(pairs, ["harms"] * len(pairs), themes, "harms")
     assert [cell.n for cell in table] == [30, 36, 36, 36, 30, 36, 36, 36, 30]
 
 
 def test_misfits_are_sentences() -> None:
     with pytest.raises(UsageError, match="align"):
-        theme_table(PAIRS, VERDICTS[:2], THEMES, "harm")
+        theme_table(PAIRS, VERDICTS[:2], THEMES, "harms")
     with pytest.raises(UsageError, match="c has none"):
-        theme_table(PAIRS, VERDICTS, {"a": "direct", "b": "direct"}, "harm")
+        theme_table(PAIRS, VERDICTS, {"a": "direct", "b": "direct"}, "harms")
 
 
 def test_a_shared_baseline_does_not_average_out() -> None:

@@ -114,6 +114,12 @@ def test_wrong_arguments_are_wrong_use(here: Path, verb: str) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf"])
+def test_a_margin_that_is_no_difference_is_wrong_use(here: Path, margin: str) -> None:
+    (sentence,) = problems("gather", "--margin", margin, expect=2)
+    assert "--margin must be a number above 0" in sentence
+
+
 def test_a_runs_root_that_is_a_file_or_cannot_be_made(here: Path) -> None:
     (here / "file").write_text("")
     for runs in ("file", "file/below", "/proc/no/such"):

@@ -48,7 +48,7 @@ def test_hard_labels_are_enough_for_verdicts_over_examples(tmp_path: Path) -> No
     done = study(gathered, group, ratings=())
     (result,) = done.significance[0].results
     assert (result.n_examples, result.comparison.with_examples) == (60, True)
-    assert done.significance[0].pairs[0].paper_outcome == "improvement"
+    assert done.significance[0].pairs[0].paper_outcome == "helps"
 
 
 def test_labels_stand_in_one_order_for_all_runs(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def only(gathered):
 @pytest.mark.parametrize(
     ("metric", "gain", "verdict"),
     [
-        ("mae", 0.05, "harm"),
-        ("mae", -0.05, "improvement"),
-        ("accuracy", 0.05, "improvement"),
-        ("pearson", -0.05, "harm"),
+        ("mae", 0.05, "harms"),
+        ("mae", -0.05, "helps"),
+        ("accuracy", 0.05, "helps"),
+        ("pearson", -0.05, "harms"),
     ],
 )
 def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict: str) -> None:
@@ -53,7 +53,7 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     done = only(gathered)
     pairs = done.significance[0].pairs
     assert {pair.verdict.verdict for pair in pairs} == {verdict}
-    better = verdict == "improvement"
+    better = verdict == "helps"
     assert all((pair.improvement.percent > 0) == better for pair in pairs)
     assert all(pair.improvement.low <= pair.improvement.percent <= pair.improvement.high for pair in pairs)
     assert all((pair.verdict.difference > 0) == (gain > 0) for pair in pairs)
@@ -174,7 +174,7 @@ def test_runs_on_a_part_of_the_data_are_judged_or_named(tmp_path: Path) -> None:
     half = [f"{row},.5" for row in grid("f1_macro", 0.05)]
     head = HEAD + ",fraction"
     done = only(made(tmp_path, half, head))
-    assert set(verdicts(done).values()) == {"improvement"}
+    assert set(verdicts(done).values()) == {"helps"}
     assert done.significance[0].baseline_fraction == 0.5
     other = [f"{row},1" for row in grid("f1_macro", 0.05, tasks=("cc", "dd"))]
     done = only(made(tmp_path, [*half, *other], head))

@@ -46,11 +46,26 @@ def test_verdicts_are_of_seeds_and_examples(done):
     assert all(result.n_groups == 10 and result.n_examples == 30 for result in one.results)
 
 
+def test_a_margin_is_told_in_the_headline_the_caption_and_the_table(done):
+    wide = study(done.gathered, done.group, ratings=(), margin=0.9)
+    one, pairs = _pairs(wide)
+    assert {pair.verdict.verdict for pair in pairs.values()} == {"equivalent"}
+    assert "12 are equivalent within 0.9, 0 are inconclusive" in findings.headline(wide)[0]
+    caption = findings.verdict_caption(one)
+    assert "shown to differ by less than 0.9 in the target's metric, by two one-sided tests" in caption
+    assert "Inconclusive: a difference was not shown, nor that there is none" in findings.verdict_caption(
+        _pairs(done)[0]
+    )
+    table = findings.verdict_table(one, wide)
+    at = table.columns.index("p_equivalent")
+    assert all(0 <= row[at].raw < 0.05 for row in table.rows)
+
+
 def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
     one, pairs = _pairs(done)
     assert {result.test_seed for result in one.results} == {1}
     for pair in pairs.values():
-        assert pair.paper_outcome in ("improvement", "harm", "no difference")
+        assert pair.paper_outcome in ("helps", "harms", "inconclusive")
         assert bool(pair.disagreement) == (pair.paper_outcome != pair.verdict.verdict)
     caption = findings.verdict_caption(one)
     assert f"disagrees with the verdict in {sum(bool(pair.disagreement) for pair in pairs.values())} pairs" in caption
