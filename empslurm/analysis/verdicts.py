@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from empslurm.analysis.seed_noise import ROUNDING, SeedNoise, seed_noise
 from empslurm.errors import UsageError
 
-Outcome = Literal["improvement", "harm", "no difference", "undecided"]
+Outcome = Literal["helps", "harms", "equivalent", "inconclusive", "undecided"]
+OUTCOMES: tuple[Outcome, ...] = ("helps", "harms", "equivalent", "inconclusive", "undecided")
 LEVEL = 0.05
 POWER = 0.8
 ONE_SEED = "one seed only: what another seed would change is unknown"
@@ -83,7 +84,7 @@ class Verdict:
 
     source: str
     target: str
-    verdict: Outcome  # by `p_bh` at level .05
+    verdict: Outcome  # equivalent by `p_equivalent`, else by `p_bh`, at level .05
     reason: str  # why undecided, else ""
     baseline: float
     transfer: float
@@ -95,6 +96,7 @@ class Verdict:
     p_value: float
     p_bh: float  # Benjamini-Hochberg over all tested pairs of all targets
     p_holm: float  # Holm within the target
+    p_equivalent: float  # that the difference is smaller than the margin, Benjamini-Hochberg; NaN without a margin
     smallest_detectable: float
     n_seeds_baseline: int
     n_seeds_transfer: int
@@ -270,18 +272,46 @@ def _satterthwaite(noise: SeedNoise, parts: _Parts, total: NDArray[np.float64]) 
     return np.asarray(np.minimum(freedom, bound))
 
 
-def decide(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
-    """Verdicts of all pairs: Benjamini-Hochberg over every tested pair (the family), Holm within each target."""
+def decide(comparisons: Sequence[Comparison], margin: float | None = None) -> tuple[Verdict, ...]:
+    """Verdicts of all pairs: Benjamini-Hochberg over every tested pair (the family), Holm within each target.
+
+    `margin`: the largest difference that is as good as none, in each target's metric. Pairs whose difference is shown
+    to be smaller are `equivalent`, also where it is shown not to be 0. Without one, none is.
+    """
     p_values = np.concatenate([comparison.p_value for comparison in comparisons] or [np.empty(0)])
     bh = _benjamini_hochberg(p_values)
+    equal = _benjamini_hochberg(
+        np.concatenate([equivalence_p_values(comparison, margin) for comparison in comparisons] or [np.empty(0)])
+    )
     n_tested = int((~np.isnan(p_values)).sum())
     found, start = [], 0
     for comparison in comparisons:
         holm = _holm(comparison.p_value)
         for at in range(len(comparison.sources)):
-            found.append(_verdict(comparison, at, float(bh[start + at]), float(holm[at]), n_tested))
+            adjusted = (float(bh[start + at]), float(holm[at]), float(equal[start + at]))
+            found.append(_verdict(comparison, at, *adjusted, n_tested))
         start += len(comparison.sources)
     return tuple(found)
+
+
+def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArray[np.float64]:
+    """Two one-sided tests of |difference| < margin (Schuirmann 1987), the larger p of both: (n_sources,).
+
+    NaN where a pair is undecided, and everywhere without a margin.
+    """
+    from scipy.stats import t as student
+
+    tested = ~np.isnan(comparison.p_value)
+    found = np.full(len(tested), np.nan)
+    if margin is None:
+        return found
+    inside, error = margin - np.abs(comparison.difference), comparison.standard_error
+    exact = tested & ~(error > 0)
+    found[exact] = np.where(inside[exact] > 0, 0.0, 1.0)
+    rest = tested & ~exact
+    # Of the two tests the one against the nearer bound has the larger p.
+    found[rest] = student.sf(inside[rest] / error[rest], comparison.degrees_of_freedom[rest])
+    return found
 
 
 def _benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -303,13 +333,17 @@ def _holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _verdict(comparison: Comparison, at: int, p_bh: float, p_holm: float, n_tested: int) -> Verdict:
+def _verdict(
+    comparison: Comparison, at: int, p_bh: float, p_holm: float, p_equivalent: float, n_tested: int
+) -> Verdict:
     difference = float(comparison.difference[at])
-    outcome: Outcome = "no difference"
+    outcome: Outcome = "inconclusive"
     if np.isnan(p_bh):
         outcome = "undecided"
+    elif p_equivalent < LEVEL:
+        outcome = "equivalent"
     elif p_bh < LEVEL:
-        outcome = "improvement" if comparison.sign * difference > 0 else "harm"
+        outcome = "helps" if comparison.sign * difference > 0 else "harms"
     return Verdict(
         source=comparison.sources[at],
         target=comparison.target,
@@ -325,6 +359,7 @@ def _verdict(comparison: Comparison, at: int, p_bh: float, p_holm: float, n_test
         p_value=float(comparison.p_value[at]),
         p_bh=p_bh,
         p_holm=p_holm,
+        p_equivalent=p_equivalent,
         smallest_detectable=float(comparison.smallest_detectable[at]),
         n_seeds_baseline=comparison.n_seeds[0],
         n_seeds_transfer=comparison.n_seeds[1 + at],

@@ -87,7 +87,7 @@ def test_verdicts_and_corrections() -> None:
     scores[1] += 0.1
     scores[2] -= 0.1
     found = decide([compare(target(scores)), compare(target(grid(n_sources=10, seed=5)))])
-    assert [row.verdict for row in found[:3]] == ["improvement", "harm", "no difference"]
+    assert [row.verdict for row in found[:3]] == ["helps", "harms", "inconclusive"]
     assert {row.n_tested for row in found} == {20}
     ranked = sorted(found, key=lambda row: row.p_value)
     assert ranked[0].p_bh == pytest.approx(min(ranked[0].p_value * 20, ranked[1].p_value * 10))
