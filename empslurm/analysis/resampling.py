@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.errors import UsageError
+from empslurm.metrics import METRICS
 
-Metric = Literal["f1_macro", "pearson"]
 COUNTS_PER_CHUNK = 300_000  # entries of the count matrix held at once: bounds memory, and fits the cache
 MULTINOMIAL_PAYS = 20  # a binomial draw costs about as much as drawing and counting this many single examples
 CONSTANT = 1e-7  # spread beside size below which values count as constant: rounding noise is no correlation
@@ -22,9 +22,14 @@ class Examples:
     """A target's test examples, without any model's answers."""
 
     gold: NDArray[Any]  # (n_examples,): label indices, or ratings
-    metric: Metric
+    metric: str  # one of `metrics.METRICS`
     n_labels: int = 0  # classification only
     groups: NDArray[np.int64] | None = None  # (n_examples,): dialogue, post, ...; None: examples are independent
+
+    @property
+    def labelled(self) -> bool:
+        """Whether answers are labels; else they are values."""
+        return METRICS[self.metric].kind == "classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +42,15 @@ class Resampled:
 
 
 def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng: np.random.Generator) -> Resampled:
-    """Macro F1 or Pearson's r of every model under the bootstrap over examples or groups (Efron and Tibshirani 1993).
+    """Scores of every model under the bootstrap over examples or groups (Efron and Tibshirani 1993).
 
     `outputs`: (n_models, n_examples), label indices or values. A label of -1 or a value that is not finite marks a
     model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or
-    prediction.
+    prediction; Spearman's correlation ranks anew in every resample.
     """
     outputs = np.atleast_2d(np.asarray(outputs))
     _check(examples, outputs)
-    score = _LabelScores(examples, outputs) if examples.metric == "f1_macro" else _ValueScores(examples, outputs)
+    score = SCORES[examples.metric](examples, outputs)
     scores = np.empty((len(outputs), n_resamples))
     for start, counts in _count_chunks(score.multiplicity, n_resamples, rng):
         scores[:, start : start + len(counts)] = score.of(counts)
@@ -64,7 +69,7 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
             f"every model and the groups must have one value per example, but {n_examples} gold labels meet "
             f"{', '.join(map(str, shapes))} values; align them by example id"
         )
-    if examples.metric == "f1_macro":
+    if examples.labelled:
         low, high = int(min(examples.gold.min(), outputs.min())), int(max(examples.gold.max(), outputs.max()))
         if examples.gold.min() < 0 or low < -1 or high >= examples.n_labels:
             raise UsageError(
@@ -77,9 +82,11 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
 
 def _undefined(examples: Examples, outputs: NDArray[Any]) -> NDArray[np.bool_]:
     """Models without a score: no answer, or, for a correlation, the same answer everywhere."""
-    if examples.metric == "f1_macro":
+    if examples.labelled:
         return np.asarray((outputs < 0).any(1))
     finite = np.isfinite(outputs).all(1)
+    if examples.metric == "mae":
+        return np.asarray(~finite)
     values = np.where(finite[:, None], outputs, 0.0)
     return np.asarray(~finite | _constant(values) | bool(_constant(examples.gold[None, :].astype(np.float64))[0]))
 
@@ -112,8 +119,27 @@ def _count_chunks(
         yield start, counts.astype(np.float32)
 
 
+class _Scores(Protocol):
+    """Scores of all models from counts of units. multiplicity: (n_distinct,), how often each unit is there."""
+
+    multiplicity: NDArray[np.int64]
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """(n_models, n_resamples), for `counts` (n_resamples, n_distinct)."""
+
+
+def _per_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """Sums of (n_examples, n_columns) over each group, (n_units, n_columns)."""
+    if groups is None:
+        return values
+    units, unit = np.unique(groups, return_inverse=True)
+    made = np.zeros((len(units), values.shape[1]))
+    np.add.at(made, unit, values)
+    return made
+
+
 class _LabelScores:
-    """Macro F1 of all models from counts of units.
+    """F1 in its averages, or accuracy, of all models from counts of units.
 
     A unit contributes one entry per model and example: (predicted label, right or wrong); so the sums are a product
     with a sparse matrix of 0, 1, 2, ..., exact in single precision below 2^24 examples.
@@ -122,7 +148,7 @@ class _LabelScores:
     def __init__(self, examples: Examples, outputs: NDArray[np.int64]) -> None:
         from scipy import sparse
 
-        self.n_models, self.n_labels = len(outputs), examples.n_labels
+        self.metric, self.n_models, self.n_labels = examples.metric, len(outputs), examples.n_labels
         gold, outputs = examples.gold.astype(np.int64), np.maximum(outputs, 0).astype(np.int64)
         if examples.groups is None:
             rows, unit, self.multiplicity = np.unique(
@@ -144,8 +170,12 @@ class _LabelScores:
         sums = self.per_unit @ np.ascontiguousarray(counts.T, dtype=np.float32)  # (n_columns, n_resamples)
         gold = sums[: self.n_labels]
         right, wrong = np.moveaxis(sums[self.n_labels :].reshape(self.n_models, 2, self.n_labels, -1), 1, 0)
+        if self.metric in ("accuracy", "f1_micro"):  # which are equal where every example has one label
+            return np.asarray(right.sum(1, dtype=np.float64) / gold.sum(0, dtype=np.float64))
         total = gold + right + wrong  # (n_models, n_labels, n_resamples): gold plus predicted
         f1 = 2 * right / np.maximum(total, 1)
+        if self.metric == "f1_weighted":
+            return np.asarray((f1 * gold).sum(1, dtype=np.float64) / gold.sum(0, dtype=np.float64))
         return np.asarray(f1.sum(1, dtype=np.float64) / (total > 0).sum(1))
 
 
@@ -158,23 +188,87 @@ class _ValueScores:
         outputs = np.where(finite[:, None], outputs, 0.0).astype(np.float64)
         y, x = _standardised(gold[None, :]).ravel(), _standardised(outputs)
         moments = np.vstack([np.ones_like(y), y, y * y, x, x * x, x * y]).T  # (n_examples, 3 + 3 n_models)
-        if examples.groups is not None:
-            units, unit = np.unique(examples.groups, return_inverse=True)
-            per_unit = np.zeros((len(units), moments.shape[1]))
-            np.add.at(per_unit, unit, moments)
-            moments = per_unit
-        self.moments = moments
-        self.multiplicity = np.ones(len(moments), dtype=np.int64)
+        self.moments = _per_unit(moments, examples.groups)
+        self.multiplicity = np.ones(len(self.moments), dtype=np.int64)
 
     def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """Scores (n_models, n_resamples) for `counts` (n_resamples, n_units); NaN where a side is constant."""
         sums = (counts.astype(np.float64) @ self.moments).T
         n, y, yy = sums[:3]
         x, xx, xy = sums[3:].reshape(3, -1, len(n))
-        x_spread, y_spread = xx - x * x / n, yy - y * y / n
-        x_spread = np.where(x_spread > 1e-12 * n, x_spread, float("nan"))
-        y_spread = np.where(y_spread > 1e-12 * n, y_spread, float("nan"))
-        return np.asarray(np.clip((xy - x * y / n) / np.sqrt(x_spread * y_spread), -1.0, 1.0))
+        return _correlation(n, x, xx, y, yy, xy)
+
+
+def _correlation(n: Any, x: Any, xx: Any, y: Any, yy: Any, xy: Any) -> NDArray[np.float64]:
+    """r from a count, sums, sums of squares and of products of centred values; NaN where a side is constant."""
+    x_spread, y_spread = xx - x * x / n, yy - y * y / n
+    x_spread = np.where(x_spread > 1e-12 * n, x_spread, float("nan"))
+    y_spread = np.where(y_spread > 1e-12 * n, y_spread, float("nan"))
+    return np.asarray(np.clip((xy - x * y / n) / np.sqrt(x_spread * y_spread), -1.0, 1.0))
+
+
+class _ErrorScores:
+    """Mean absolute error of all models."""
+
+    def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        errors = np.abs(np.where(np.isfinite(outputs), outputs, 0.0) - examples.gold.astype(np.float64))
+        self.sums = _per_unit(np.vstack([np.ones(len(examples.gold)), errors]).T, examples.groups)
+        self.multiplicity = np.ones(len(self.sums), dtype=np.int64)
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (n_models, n_resamples) for `counts` (n_resamples, n_units)."""
+        n, *errors = (counts.astype(np.float64) @ self.sums).T
+        return np.asarray(np.stack(errors) / n)
+
+
+class _RankScores:
+    """Spearman's correlation of all models: that of average ranks, which every resample has anew."""
+
+    def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        groups = examples.groups
+        self.unit = None if groups is None else np.unique(groups, return_inverse=True)[1]
+        self.multiplicity = np.ones(len(examples.gold) if self.unit is None else self.unit.max() + 1, dtype=np.int64)
+        outputs = np.where(np.isfinite(outputs), outputs, 0.0).astype(np.float64)
+        self.gold = _Order(examples.gold.astype(np.float64))
+        self.outputs = [_Order(own) for own in outputs]
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (n_models, n_resamples) for `counts` (n_resamples, n_units)."""
+        weights = counts.astype(np.float64)
+        weights = weights if self.unit is None else weights[:, self.unit]  # (n_resamples, n_examples)
+        n = weights.sum(1)
+        middle = (n[:, None] + 1) / 2
+        y = self.gold.ranks(weights) - middle
+        yy = (weights * y * y).sum(1)
+        found = []
+        for order in self.outputs:
+            x = order.ranks(weights) - middle
+            products = ((weights * x * other).sum(1) for other in (x, y))
+            found.append(_correlation(n, 0.0, next(products), 0.0, yy, next(products)))
+        return np.stack(found)
+
+
+class _Order:
+    """Average ranks of values (n_examples,) under any weights; the order is worked out once."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self.order = np.argsort(values, kind="stable")
+        _, self.tie, sizes = np.unique(values, return_inverse=True, return_counts=True)  # tie: (n_examples,)
+        self.last = np.cumsum(sizes) - 1  # of each tie, in sorted order
+
+    def ranks(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_resamples, n_examples), for weights of the same shape: how often each example was drawn."""
+        ends = np.cumsum(weights[:, self.order], axis=1)[:, self.last]  # (n_resamples, n_ties)
+        before = np.hstack([np.zeros((len(weights), 1)), ends[:, :-1]])
+        return np.asarray(((before + ends + 1) / 2)[:, self.tie])
+
+
+SCORES: Mapping[str, Callable[[Examples, NDArray[Any]], _Scores]] = {
+    **{name: _LabelScores for name, metric in METRICS.items() if metric.kind == "classification"},
+    "pearson": _ValueScores,
+    "spearman": _RankScores,
+    "mae": _ErrorScores,
+}
 
 
 def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.analysis.resampling import resample
+from empslurm.metrics import METRICS
 from empslurm.report.formats import MISSING, Entry, Table, number, text, whole
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.significance import Loaded, load, stream
@@ -28,37 +29,49 @@ class Baseline:
     score: float
     low: float
     high: float
-    chance: float  # macro F1 of always answering the commonest label of the test part; r = 0
+    chance: float  # of one answer to all: the commonest label of the test part, or its median (MAE); r = 0
     above: bool  # the interval of the difference to chance lies above 0
     n_above: int  # seeds of which each alone lies above it
     n_examples: int
 
 
 def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Baseline:
-    """Percentile bootstrap of the mean over seeds, and of its difference to the majority class on equal resamples."""
+    """Percentile bootstrap of the mean over seeds, and of its difference to one constant answer on equal resamples."""
     answers: NDArray[Any] = loaded.answers()
     chance = np.zeros(N_RESAMPLES)
     n_seeds = len(answers)
-    if loaded.metric != "pearson":
-        commonest = np.bincount(loaded.gold.astype(np.int64)).argmax()
-        answers = np.vstack([answers, np.full(len(loaded.gold), commonest)])
+    constant = _constant(loaded)
+    if constant is not None:
+        answers = np.vstack([answers, np.full(len(loaded.gold), constant, dtype=answers.dtype)])
     drawn = resample(loaded.examples(grouped=grouped), answers, n_resamples=N_RESAMPLES, rng=stream("baseline", target))
-    if loaded.metric != "pearson":
+    if constant is not None:
         chance = drawn.scores[n_seeds]
+    sign = 1 if METRICS[loaded.metric].higher_is_better else -1
     means = drawn.scores[:n_seeds].mean(0)
     low, high = np.nanpercentile(means, LEVELS) if np.isfinite(means).any() else (float("nan"), float("nan"))
-    gained = np.nanpercentile(means - chance, LEVELS[0]) if np.isfinite(means).any() else float("nan")
-    alone = [own - chance for own in drawn.scores[:n_seeds] if np.isfinite(own).any()]
+    gained = np.nanpercentile(sign * (means - chance), LEVELS[0]) if np.isfinite(means).any() else float("nan")
+    alone = [sign * (own - chance) for own in drawn.scores[:n_seeds] if np.isfinite(own).any()]
     return Baseline(
         target=target,
         score=float(drawn.observed[:n_seeds].mean()),
         low=float(low),
         high=float(high),
-        chance=0.0 if loaded.metric == "pearson" else float(drawn.observed[n_seeds]),
+        chance=0.0 if constant is None else float(drawn.observed[n_seeds]),
         above=bool(gained > 0),
         n_above=sum(bool(np.nanpercentile(own, LEVELS[0]) > 0) for own in alone),
         n_examples=len(loaded.gold),
     )
+
+
+def _constant(loaded: Loaded) -> float | None:
+    """The best single answer to all examples; None where such an answer has no score: a correlation."""
+    if loaded.labelled:
+        return float(np.bincount(loaded.gold.astype(np.int64)).argmax())
+    return float(np.median(loaded.gold)) if loaded.metric == "mae" else None
+
+
+# What chance is, by metric; else the commonest label.
+CHANCE = {"pearson": "r = 0", "spearman": "r = 0", "mae": "always the median of the test part"}
 
 
 def baseline_tables(tables: Sequence[ScoreTable], registry: Registry, *, grouped: bool = True) -> tuple[Table, ...]:
@@ -76,12 +89,13 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
             rows.append(_row(title_of(target, registry), found, score))
     if not rows:
         return None
-    chance = "r = 0" if table.metric == "pearson" else "always the commonest label of the test part"
+    chance = CHANCE.get(table.metric, "always the commonest label of the test part")
     return Table(
         name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
         title=f"Baselines against chance ({table.metric}{part_of_data(table)})",
         caption=f"Means over seeds with 95 % bootstrap intervals over the test part. Chance: {chance}; above it where "
-        "the interval of the difference, on the same resamples, lies above 0, for the mean and for each seed alone.",
+        "the interval of the difference to the better, on the same resamples, lies above 0, for the mean and for each "
+        "seed alone.",
         head=(("target", "baseline", "95 % interval", "chance", "above chance", "seeds above it", "test examples"),),
         columns=("target", "baseline", "low_high", "chance", "above_chance", "seeds_above", "n_examples"),
         rows=tuple(rows),

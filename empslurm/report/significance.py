@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from empslurm import ids
 from empslurm.analysis.improvement import Improvement, improvements
-from empslurm.analysis.resampling import Examples, Metric, resample
+from empslurm.analysis.resampling import Examples, resample
 from empslurm.analysis.significance import ExampleTest, example_test
 from empslurm.analysis.verdicts import (
     Comparison,
@@ -32,7 +32,6 @@ N_RESAMPLES = 10_000  # of the paper's test
 N_RESAMPLES_COVARIANCE = 2_000  # a covariance needs fewer
 N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are many
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
-OTHER_METRIC = "the bootstrap knows macro F1 and Pearson's r only"
 OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
 OTHER_LABELS = "the runs' predictions have different numbers of labels"
 CONTROL = "\0control"  # the source of a baseline with less data than its comparison's: no task can have this name
@@ -154,23 +153,25 @@ class Loaded:
     rows: NDArray[np.int64]  # (n_runs,): 0 the baseline, then the sources
     seeds: NDArray[np.int64]  # (n_runs,)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether answers are labels; else they are values."""
+        return METRICS[self.metric].kind == "classification"
+
     def examples(self, *, grouped: bool) -> Examples:
         """For the bootstrap; groups of one example each are no groups."""
         groups = self.groups if grouped and len(np.unique(self.groups)) < len(self.groups) else None
-        metric: Metric = "pearson" if self.metric == "pearson" else "f1_macro"
-        gold = self.gold if metric == "pearson" else self.gold.astype(np.int64)
-        return Examples(gold=gold, metric=metric, n_labels=self.n_labels, groups=groups)
+        gold = self.gold.astype(np.int64) if self.labelled else self.gold
+        return Examples(gold=gold, metric=self.metric, n_labels=self.n_labels, groups=groups)
 
     def answers(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64] | NDArray[np.int64]:
         """Outputs of some runs, as the bootstrap takes them."""
         made = self.outputs[chosen]
-        return made if self.metric == "pearson" else made.astype(np.int64)
+        return made.astype(np.int64) if self.labelled else made
 
 
 def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     """The predictions of every run, or why they cannot be used."""
-    if table.metric not in ("f1_macro", "pearson"):
-        return OTHER_METRIC
     runs = [
         Run(row=row, seed=seed, path=Path(path))
         for row, score in enumerate(rows)
@@ -280,7 +281,7 @@ def _pair(verdict: Verdict, result: TargetResult, place: int, source: str) -> Pa
     if result.test is not None and source in result.test_sources:
         at = result.test_sources.index(source)
         p_value = float(result.test.p_value[at])
-        outcome = paper_outcome(p_value, float(result.test.difference[at]))
+        outcome = paper_outcome(p_value, result.comparison.sign * float(result.test.difference[at]))
     return PairResult(
         verdict=verdict,
         improvement=result.improvements[place],
@@ -290,13 +291,13 @@ def _pair(verdict: Verdict, result: TargetResult, place: int, source: str) -> Pa
     )
 
 
-def paper_outcome(p_value: float, difference: float) -> str:
-    """What the paper's test at .05 says; "" where it says nothing."""
+def paper_outcome(p_value: float, gain: float) -> str:
+    """What the paper's test at .05 says; "" where it says nothing. `gain`: positive to the better."""
     if np.isnan(p_value):
         return ""
     if p_value >= LEVEL:
         return "inconclusive"
-    return "helps" if difference > 0 else "harms"
+    return "helps" if gain > 0 else "harms"
 
 
 def _disagreement(outcome: str, verdict: Verdict) -> str:

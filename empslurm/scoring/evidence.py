@@ -81,14 +81,12 @@ def _clustered(part: Predictions) -> bool:
 def _interval(
     measure: measures.Measure, part: Predictions, outputs: list[NDArray[np.float64]]
 ) -> tuple[float | None, float | None]:
-    """Percentile bootstrap of the mean over seeds. None where the metric has no fast resampling here."""
-    if measure.metric not in ("f1_macro", "pearson"):
-        return None, None
+    """Percentile bootstrap of the mean over seeds. None where it is undefined in one resample of twenty."""
     labels = measure.kind == "classification"
     groups = np.unique(np.asarray(part.groups), return_inverse=True)[1].astype(np.int64) if _clustered(part) else None
     examples = Examples(
         gold=part.gold.astype(np.int64) if labels else part.gold,
-        metric="f1_macro" if labels else "pearson",
+        metric=measure.metric,
         n_labels=len(measure.labels),
         groups=groups,
     )

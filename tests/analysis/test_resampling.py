@@ -37,6 +37,49 @@ def test_macro_f1_of_given_counts_equals_scikit_learns(grouped: bool) -> None:
         np.testing.assert_allclose(found[:, at], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_every_metric_of_given_counts_is_that_of_the_examples_drawn(metric: str, grouped: bool) -> None:
+    """Ties in the ratings included: most are whole numbers."""
+    rng = np.random.default_rng(4)
+    labelled = metrics.METRICS[metric].kind == "classification"
+    if labelled:
+        gold, outputs = labels(rng, 60, 5)
+    else:
+        gold = rng.integers(1, 6, 60).astype(float)
+        outputs = np.vstack([gold + rng.normal(size=60), np.round(gold + rng.normal(size=60)), rng.normal(size=60)])
+    groups = rng.integers(0, 25, 60) if grouped else None
+    examples = Examples(gold=gold, metric=metric, n_labels=5 if labelled else 0, groups=groups)
+    score = resampling.SCORES[metric](examples, outputs)
+    units = np.arange(60) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if labelled and not grouped:
+        units = np.unique(np.vstack([gold, outputs]).T, axis=0, return_inverse=True)[1].ravel()
+    counts = next(resampling._count_chunks(score.multiplicity, 12, rng))[1]
+    assert len(counts) == 12
+    for made, row in zip(score.of(counts).T, counts.astype(int), strict=True):
+        if labelled and not grouped:  # examples that are alike in gold and answers are one unit
+            drawn = np.concatenate([np.repeat(np.flatnonzero(units == unit)[:1], n) for unit, n in enumerate(row)])
+        else:
+            drawn = np.repeat(np.arange(60), row[units])
+        for found, model in zip(made, outputs, strict=True):
+            answers = np.eye(5)[model[drawn]] if labelled else model[drawn]
+            expected = metrics.score(metrics.METRICS[metric].kind, 5, gold[drawn], answers)[metric]
+            assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_observed_scores_of_every_metric(metric: str) -> None:
+    rng = np.random.default_rng(6)
+    kind = metrics.METRICS[metric].kind
+    gold, outputs = labels(rng, 80, 4) if kind == "classification" else (rng.normal(size=80), rng.normal(size=(3, 80)))
+    found = resample(Examples(gold=gold, metric=metric, n_labels=4), outputs, n_resamples=300, rng=rng)
+    answers = [np.eye(4)[model] if kind == "classification" else model for model in outputs]
+    expected = [metrics.score(kind, 4, gold, answer)[metric] for answer in answers]
+    np.testing.assert_allclose(found.observed, expected, atol=1e-6)
+    assert (np.abs(found.scores.mean(1) - found.observed) < 4 * found.scores.std(1)).all()
+    assert (found.scores.std(1) > 0).all()
+
+
 def test_observed_scores_are_those_of_the_metrics_module() -> None:
     rng = np.random.default_rng(2)
     gold, outputs = labels(rng, 200, 5)
@@ -108,6 +151,15 @@ def test_undefined_models_are_nan_and_leave_the_others_alone() -> None:
     )
     assert some.observed[0] == pytest.approx(1 / 3)  # constant answers have a macro F1: (2/3 + 0) / 2
     assert np.isnan(some.observed[1])
+
+
+def test_a_constant_has_an_error_but_no_correlation() -> None:
+    rng = np.random.default_rng(9)
+    gold, outputs = rng.normal(size=30), np.vstack([np.ones(30), rng.normal(size=30), np.full(30, np.nan)])
+    for metric, undefined in (("mae", [False, False, True]), ("spearman", [True, False, True])):
+        found = resample(Examples(gold=gold, metric=metric), outputs, n_resamples=50, rng=rng)
+        assert np.isnan(found.observed).tolist() == undefined
+        assert np.isnan(found.scores).all(1).tolist() == undefined
 
 
 def test_wrong_shapes_and_labels_are_sentences() -> None:

@@ -51,6 +51,30 @@ def test_hard_labels_are_enough_for_verdicts_over_examples(tmp_path: Path) -> No
     assert done.significance[0].pairs[0].paper_outcome == "helps"
 
 
+@pytest.mark.parametrize("metric", ["mae", "spearman"])
+def test_values_are_enough_in_other_metrics_and_less_error_helps(tmp_path: Path, metric: str) -> None:
+    rng = np.random.default_rng(3)
+    gold = rng.normal(50, 10, 60)
+    lines = ["source,target,seed,metric,value"]
+    for name, noise in (("", 9.0), ("other", 2.0)):
+        for seed in (1, 2, 3):
+            values = gold + rng.normal(0, noise, 60)
+            run = f"{name}--mood-s{seed}" if name else f"mood-s{seed}"
+            both = zip(gold.tolist(), values.tolist(), strict=True)
+            rows = [f"{at},{one!r},{two!r}" for at, (one, two) in enumerate(both)]
+            (tmp_path / f"{run}.csv").write_text("\n".join(["id,gold,predicted", *rows]) + "\n")
+            lines.append(f"{name},mood,{seed},{metric},{metrics.regression(gold, values)[metric]!r}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    gathered = from_file(tmp_path / "t.csv", registry(), tmp_path)
+    (group,) = gathered.groups
+    done = study(gathered, group, ratings=())
+    (result,) = done.significance[0].results
+    assert (result.n_examples, result.comparison.with_examples, result.doubt) == (60, True, "")
+    (pair,) = done.significance[0].pairs
+    assert (pair.paper_outcome, pair.verdict.verdict) == ("helps", "helps")
+    assert (pair.verdict.difference < 0) == (metric == "mae")
+
+
 def test_labels_stand_in_one_order_for_all_runs(tmp_path: Path) -> None:
     hard(tmp_path / "one.csv", ["b", "c"], ["b", "b"])
     hard(tmp_path / "two.csv", ["b", "c"], ["a", "c"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from empslurm.gather import gather
+from empslurm.metrics import METRICS, classification
 from empslurm.report.baselines import against_chance, baseline_tables
 from empslurm.report.scores import score_tables
 from empslurm.report.significance import Loaded
@@ -42,6 +43,36 @@ def test_what_has_learnt_is_above_chance_and_what_has_not_is_not(metric: str) ->
     if metric == "pearson":
         assert not bad.above
         assert bad.chance == 0.0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_chance_of_every_metric_is_one_answer_to_all(metric: str) -> None:
+    """An error above chance is a smaller one."""
+    rng = np.random.default_rng(5)
+    labelled = METRICS[metric].kind == "classification"
+    gold = rng.choice(3, N, p=[0.6, 0.3, 0.1]).astype(float) if labelled else rng.normal(50, 10, N)
+    right = np.where(rng.random(N) < 0.9, gold, rng.integers(0, 3, N)) if labelled else gold + rng.normal(0, 3, N)
+    wrong = rng.permutation(right) if labelled else 100 - gold
+    shape = Loaded(
+        metric=metric,
+        gold=gold,
+        groups=np.arange(N) // 2,
+        n_labels=3 if labelled else 0,
+        outputs=np.stack([right, right]),
+        rows=np.zeros(2, np.int64),
+        seeds=np.arange(2),
+    )
+    good = against_chance("x", shape)
+    bad = against_chance("x", Loaded(**{**vars(shape), "outputs": np.stack([wrong, right])}))
+    assert (good.above, good.n_above, bad.n_above) == (True, 2, 1)
+    if metric in ("pearson", "spearman"):
+        assert good.chance == 0.0
+    elif metric == "mae":
+        assert good.chance == pytest.approx(np.abs(gold - np.median(gold)).mean())
+        assert good.score < good.chance
+    else:
+        answers = np.full(N, np.bincount(gold.astype(int)).argmax())
+        assert good.chance == pytest.approx(classification(gold.astype(np.int64), answers, 3)[metric])
 
 
 def test_the_majority_class_itself_is_not_above_chance() -> None:
