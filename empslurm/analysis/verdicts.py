@@ -1,6 +1,7 @@
 """The default verdict: does the source help, judged over seeds and test examples together?
 
-One target at a time; its baseline and transfers (its *cells*) share seeds and test examples. A run scores
+One target at a time; its baseline and transfers (its *cells*) share seeds and test examples. Runs that collapsed are
+counted and left out (`collapse.py`). A run that learnt scores
 
     score[cell, k] = mean[cell] + seed[k] + noise[cell, k] + example error[cell]
 
@@ -19,12 +20,13 @@ One target at a time; its baseline and transfers (its *cells*) share seeds and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from empslurm.analysis.collapse import collapsed_runs
 from empslurm.analysis.seed_noise import ROUNDING, SeedNoise, seed_noise
 from empslurm.errors import UsageError
 
@@ -35,6 +37,8 @@ POWER = 0.8
 ONE_SEED = "one seed only: what another seed would change is unknown"
 UNDEFINED = "a run has no defined score"
 MISSING = "no run"
+COLLAPSED = "its runs, or the baseline's, collapse: fewer than two of them learnt"
+ONE_SCORE = "all runs of the source have one score and all of the baseline have one: no seed noise to judge them by"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +49,17 @@ class TargetScores:
     sources: tuple[str, ...]
     scores: NDArray[np.float64]  # (1 + n_sources, n_seeds), a column per seed; NaN where there is no score
     undefined: NDArray[np.bool_] | None = None  # same shape: runs that ended without a defined score
+    collapsed: NDArray[np.bool_] | None = None  # same shape: runs known not to have learnt, with or without a score
     example_covariance: NDArray[np.float64] | None = None  # (1 + n_sources, 1 + n_sources); None: predictions unknown
     higher_is_better: bool = True  # of the metric; False for an error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One target's comparisons before any correction; arrays have shape (n_sources,) unless said otherwise."""
+    """One target's comparisons before any correction; arrays have shape (n_sources,) unless said otherwise.
+
+    Means, differences and errors are those of the runs that learnt; NaN where none did.
+    """
 
     target: str
     sources: tuple[str, ...]
@@ -67,7 +75,8 @@ class Comparison:
     covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
     mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
     prior_degrees_of_freedom: float  # how much each cell's seed variance borrows; infinite: one variance for all
-    n_seeds: tuple[int, ...]  # per cell, the baseline first
+    n_seeds: tuple[int, ...]  # per cell, the baseline first: runs that are compared, so without collapsed ones
+    n_collapsed: tuple[int, ...]  # per cell, the baseline first: runs that did not learn
     reasons: tuple[str, ...]  # per source, why undecided; "" where decided
     with_examples: bool  # False: the errors hold seed noise only
     higher_is_better: bool
@@ -76,6 +85,11 @@ class Comparison:
     def sign(self) -> int:
         """What makes a gain of a difference: 1, or -1 where the metric is an error."""
         return 1 if self.higher_is_better else -1
+
+    @property
+    def n_runs(self) -> tuple[int, ...]:
+        """Per cell, the baseline first: the runs that learnt and those that did not."""
+        return tuple(learnt + collapsed for learnt, collapsed in zip(self.n_seeds, self.n_collapsed, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +112,10 @@ class Verdict:
     p_holm: float  # Holm within the target
     p_equivalent: float  # that the difference is smaller than the margin, Benjamini-Hochberg; NaN without a margin
     smallest_detectable: float
-    n_seeds_baseline: int
+    n_seeds_baseline: int  # runs that are compared, without the collapsed ones
     n_seeds_transfer: int
+    n_collapsed_baseline: int
+    n_collapsed_transfer: int
     n_tested: int  # the family of `p_bh`
     with_examples: bool
 
@@ -138,9 +154,20 @@ def _nearest_covariance(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def compare(given: TargetScores) -> Comparison:
-    """Every source of one target against its baseline, with seed noise and example error in each error."""
+    """Every source of one target against its baseline, with seed noise and example error in each error.
+
+    Runs that did not learn, by `collapsed` or by their scores (`collapse.collapsed_runs`), are counted and left out:
+    else a baseline that by luck lacks its collapse would beat all sources at once.
+    """
     _check(given)
-    reasons = _reasons(given)
+    collapsed = collapsed_runs(given.scores, higher_is_better=given.higher_is_better, known=given.collapsed)
+    given = replace(
+        given,
+        scores=np.where(collapsed, np.nan, given.scores),
+        undefined=None if given.undefined is None else given.undefined & ~collapsed,
+    )
+    n_collapsed = collapsed.sum(1)
+    reasons = _reasons(given, n_collapsed)
     n_seeds = (~np.isnan(given.scores)).sum(1)
     usable: NDArray[np.bool_] = np.array(
         [True, *(reason not in (UNDEFINED, MISSING) for reason in reasons)], dtype=bool
@@ -151,7 +178,7 @@ def compare(given: TargetScores) -> Comparison:
         means[given.undefined.any(1)] = np.nan
     decided = np.array([reason == "" for reason in reasons], dtype=bool)
     parts = _variance_parts(given, noise, n_seeds)
-    return _tested(given, reasons, decided, means, n_seeds, noise, parts)
+    return _tested(given, reasons, decided, means, n_seeds, n_collapsed, noise, parts)
 
 
 def _check(given: TargetScores) -> None:
@@ -159,6 +186,7 @@ def _check(given: TargetScores) -> None:
     for name, array, shape in (
         ("scores", given.scores, (rows, given.scores.shape[-1])),
         ("undefined", given.undefined, given.scores.shape),
+        ("collapsed", given.collapsed, given.scores.shape),
         ("example_covariance", given.example_covariance, (rows, rows)),
     ):
         if array is not None and array.shape != shape:
@@ -168,18 +196,24 @@ def _check(given: TargetScores) -> None:
             )
 
 
-def _reasons(given: TargetScores) -> tuple[str, ...]:
-    """Why each source cannot be judged; "" where it can."""
+def _reasons(given: TargetScores, n_collapsed: NDArray[np.int64]) -> tuple[str, ...]:
+    """Why each source cannot be judged; "" where it can. `given`: without the scores of collapsed runs."""
     undefined = np.zeros(given.scores.shape, dtype=bool) if given.undefined is None else given.undefined
     n_seeds = (~np.isnan(given.scores)).sum(1)
+    n_runs = n_seeds + n_collapsed
+    one_score = [len(runs) > 0 and np.ptp(runs) < ROUNDING for runs in (row[~np.isnan(row)] for row in given.scores)]
     found = []
     for row in range(1, len(given.scores)):
         if undefined[row].any() or undefined[0].any():
             found.append(UNDEFINED)
-        elif n_seeds[row] == 0 or n_seeds[0] == 0:
+        elif n_runs[row] == 0 or n_runs[0] == 0:
             found.append(MISSING)
+        elif n_runs[row] == 1 or n_runs[0] == 1:
+            found.append(ONE_SEED)
+        elif n_seeds[row] < 2 or n_seeds[0] < 2:
+            found.append(COLLAPSED)
         else:
-            found.append(ONE_SEED if min(n_seeds[row], n_seeds[0]) == 1 else "")
+            found.append(ONE_SCORE if one_score[row] and one_score[0] else "")
     return tuple(found)
 
 
@@ -215,6 +249,7 @@ def _tested(
     decided: NDArray[np.bool_],
     means: NDArray[np.float64],
     n_seeds: NDArray[np.int64],
+    n_collapsed: NDArray[np.int64],
     noise: SeedNoise,
     parts: _Parts,
 ) -> Comparison:
@@ -248,6 +283,7 @@ def _tested(
         mean_covariance=total,
         prior_degrees_of_freedom=noise.prior_degrees_of_freedom,
         n_seeds=tuple(int(n) for n in n_seeds),
+        n_collapsed=tuple(int(n) for n in n_collapsed),
         reasons=reasons,
         with_examples=given.example_covariance is not None,
         higher_is_better=given.higher_is_better,
@@ -363,6 +399,8 @@ def _verdict(
         smallest_detectable=float(comparison.smallest_detectable[at]),
         n_seeds_baseline=comparison.n_seeds[0],
         n_seeds_transfer=comparison.n_seeds[1 + at],
+        n_collapsed_baseline=comparison.n_collapsed[0],
+        n_collapsed_transfer=comparison.n_collapsed[1 + at],
         n_tested=n_tested,
         with_examples=comparison.with_examples,
     )

@@ -152,12 +152,12 @@ def test_missing_runs_and_more_baseline_seeds() -> None:
     assert np.isfinite(many.p_value).all()
 
 
-def test_equal_scores_everywhere_do_not_divide_by_zero() -> None:
-    found = compare(target(np.full((5, 3), 0.5)))
-    np.testing.assert_array_equal(found.p_value, 1.0)
+def test_equal_scores_everywhere_are_no_test() -> None:
     shifted = np.full((5, 3), 0.5)
     shifted[1] = 0.6
-    np.testing.assert_allclose(compare(target(shifted)).p_value, [0.0, 1.0, 1.0, 1.0], atol=1e-9)
+    for scores in (np.full((5, 3), 0.5), shifted):
+        found = decide([compare(target(scores))])
+        assert {(row.verdict, row.reason, row.n_tested) for row in found} == {("undecided", verdicts.ONE_SCORE, 0)}
 
 
 def test_shapes_are_checked() -> None:
