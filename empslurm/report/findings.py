@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from empslurm.analysis.collapse import CollapseDifference
 from empslurm.analysis.themes import COUNTED, ThemeCell
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS
@@ -36,6 +37,7 @@ VERDICT_COLUMNS = {
     "p_equivalent": "p (equivalent)",
     "smallest_detectable": "detectable",
     "n_seeds": "seeds",
+    "n_collapsed": "collapsed",
     "paper_p": "p, paper's test",
     "paper_test": "paper's test",
     "disagreement_or_reason": "disagreement or reason",
@@ -103,6 +105,7 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
     verdict, improvement = pair.verdict, pair.improvement
     source = CONTROL_TITLE if verdict.source == CONTROL else title_of(verdict.source, registry)
     seeds = f"{verdict.n_seeds_transfer}/{verdict.n_seeds_baseline}"
+    lost = verdict.n_collapsed_transfer, verdict.n_collapsed_baseline
     return (
         text(source),
         text(title_of(verdict.target, registry)),
@@ -121,10 +124,23 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
         number(verdict.p_equivalent),
         number(verdict.smallest_detectable),
         text(seeds),
+        text(f"{lost[0]}/{lost[1]}" if any(lost) else ""),
         number(pair.paper_p),
         text(pair.paper_outcome),
         text(pair.disagreement or verdict.reason),
     )
+
+
+def _collapses(one: Significance, study: Study) -> list[str]:
+    """Sources that change how often runs collapse, as sentences."""
+    registry = study.gathered.registry
+    return [
+        f"{title_of(found.source, registry)} {_collapse_words(found)} on {title_of(found.target, registry)}: "
+        f"{found.n_collapsed} of {found.n_runs} runs, the baseline {found.n_collapsed_baseline} of "
+        f"{found.n_runs_baseline}."
+        for found in one.collapse
+        if found.differs
+    ]
 
 
 def _equivalent(n: int, margin: float | None) -> str:
@@ -148,7 +164,7 @@ def verdict_caption(one: Significance) -> str:
         said.append(f"Test examples per target: {_span(sizes)}.")
     if not all(result.comparison.with_examples for result in one.results):
         said.append("Where predictions are missing the errors hold seed noise only.")
-    said.append(power_statement(one))
+    said += [collapse_statement(one), power_statement(one)]
     if any(pair.paper_outcome for pair in one.pairs):
         n = sum(bool(pair.disagreement) for pair in one.pairs)
         said.append(
@@ -177,6 +193,62 @@ def power_statement(one: Significance) -> str:
         f"Power: with probability .8 this design sees differences of {np.median(values):.3f} (median over pairs; "
         f"{values.min():.3f} to {values.max():.3f}) before correction, larger ones after it."
     )
+
+
+def collapse_statement(one: Significance) -> str:
+    """How many runs did not learn, and what was done with them; "" where all did."""
+    runs = [result.comparison for result in one.results]
+    n, total = (sum(map(sum, (getattr(found, name) for found in runs))) for name in ("n_collapsed", "n_runs"))
+    if not n:
+        return ""
+    targets = sum(any(found.n_collapsed) for found in runs)
+    return (
+        f"{n} of {total:,} runs collapsed, in {targets} of {len(runs)} targets: verdicts compare the runs that learnt, "
+        "and how often runs collapse is compared by itself."
+    )
+
+
+def collapse_table(one: Significance, registry: Registry) -> Table | None:
+    """Sources beside baselines in how often their runs collapse; None where none does."""
+    if not one.collapse:
+        return None
+    rows = [
+        (
+            text(title_of(found.source, registry)),
+            text(title_of(found.target, registry)),
+            text(f"{found.n_collapsed} of {found.n_runs}"),
+            text(f"{found.n_collapsed_baseline} of {found.n_runs_baseline}"),
+            number(found.p_value),
+            number(found.p_bh),
+            text(_collapse_words(found)),
+        )
+        for found in one.collapse
+    ]
+    return flat(
+        name=f"collapse{part_name(one.fraction)}",
+        title=f"How often do runs collapse?{_part_title(one)}",
+        caption="Runs that answered constantly, diverged, or fell far below the others of their target. Fisher's exact "
+        "test, two-sided, Benjamini-Hochberg over all pairs of targets with such runs at .05; with fewer than four "
+        "runs an arm no count can be told from another.",
+        columns={
+            "source": "source",
+            "target": "target",
+            "transfer": "transfer",
+            "baseline": "baseline",
+            "p_value": "p",
+            "p_bh": "p (BH)",
+            "finding": "finding",
+        },
+        rows=rows,
+        n_labels=2,
+    )
+
+
+def _collapse_words(found: CollapseDifference) -> str:
+    if not found.differs:
+        return "inconclusive"
+    more = found.n_collapsed * found.n_runs_baseline > found.n_collapsed_baseline * found.n_runs
+    return "collapses more often" if more else "collapses less often"
 
 
 def same_cell_statement(one: Significance) -> str:
@@ -402,7 +474,8 @@ def headline(study: Study) -> tuple[str, ...]:
             f"{_equivalent(tally['equivalent'], one.margin)}{tally['inconclusive']} are inconclusive, "
             f"{tally['undecided']} are undecided."
         )
-        said += [sentence for sentence in (power_statement(one), same_cell_statement(one)) if sentence]
+        told = (collapse_statement(one), *_collapses(one, study), power_statement(one), same_cell_statement(one))
+        said += [sentence for sentence in told if sentence]
     said += _median(study)
     if study.audit is not None:
         said.append(study.audit.sentence)

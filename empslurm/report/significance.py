@@ -24,7 +24,7 @@ from empslurm.analysis.verdicts import (
 )
 from empslurm.errors import EmpslurmError
 from empslurm.gather import given
-from empslurm.metrics import METRICS
+from empslurm.metrics import CONSTANT, DIVERGED, METRICS
 from empslurm.report.scores import Score, ScoreTable
 
 LEVEL = 0.05
@@ -34,6 +34,8 @@ N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are man
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
 OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
 OTHER_LABELS = "the runs' predictions have different numbers of labels"
+# Flags of a run that did not learn at all. One that did worse than a constant has learnt something, which is compared.
+COLLAPSED = {CONSTANT, DIVERGED}
 CONTROL = "\0control"  # the source of a baseline with less data than its comparison's: no task can have this name
 CONTROL_TITLE = "(none)"
 
@@ -102,11 +104,11 @@ def compare_with(
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
-    undefined = np.zeros(scores.shape, dtype=bool)
+    undefined, collapsed = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
     for row, score in enumerate(rows):
-        for seed, value in zip(score.seeds, score.values, strict=True):
-            scores[row, seeds.index(seed)] = value
-            undefined[row, seeds.index(seed)] = np.isnan(value)
+        for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
+            at = row, seeds.index(seed)
+            scores[at], undefined[at], collapsed[at] = value, np.isnan(value), bool(COLLAPSED & {*flags})
     loaded = load(table, rows)
     comparison = compare(
         TargetScores(
@@ -114,6 +116,7 @@ def compare_with(
             sources=tuple(moved),
             scores=scores,
             undefined=undefined,
+            collapsed=collapsed,
             example_covariance=None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped),
             higher_is_better=table.higher_is_better,
         )
@@ -327,6 +330,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
         sources=tuple(comparison.sources[at] for at in chosen),
         reasons=tuple(comparison.reasons[at] for at in chosen),
         n_seeds=tuple(comparison.n_seeds[at] for at in cells),
+        n_collapsed=tuple(comparison.n_collapsed[at] for at in cells),
         covariance=comparison.covariance[np.ix_(chosen, chosen)],
         mean_covariance=comparison.mean_covariance[np.ix_(cells, cells)],
         **{

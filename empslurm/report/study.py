@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.analysis.audit import Audit, audit
+from empslurm.analysis.collapse import CollapseDifference, collapse_differences
 from empslurm.analysis.features import pair_features
 from empslurm.analysis.importance import FEWEST_PAIRS
 from empslurm.analysis.improvement import improvement_matrix
@@ -49,6 +50,7 @@ class Significance:
     pairs: tuple[PairResult, ...]
     control: tuple[PairResult, ...]  # limited data: the same amount of data without a transfer
     effects: tuple[MeanEffect, ...]  # mean difference by source theme
+    collapse: tuple[CollapseDifference, ...] = ()  # of the pairs of targets with any run that did not learn
     margin: float | None = None  # the difference that is as good as none; None: not asked for
 
     @property
@@ -187,6 +189,7 @@ def _significance(
                     control=pair_results(significance.only_control(results), margin),
                     margin=margin,
                     effects=_effects(transfers),
+                    collapse=collapse_differences([one.comparison for one in transfers]),
                 )
             )
     if not made:

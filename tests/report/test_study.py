@@ -167,3 +167,52 @@ def test_embeddings_are_compared_where_cells_left_them(tmp_path):
     alike = data_similarity(own.assign(kind="embed"), TASKS)
     assert np.allclose(np.diag(alike.cosine), 1)
     assert data_similarity(own, TASKS) is None
+
+
+# ---- runs that collapse ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def collapsing(tmp_path_factory):
+    """Eight seeds: Conv EmoPol helps Epitome ER, whose baseline and transfers lose a run; EmpDial EI loses six."""
+    root = RunsRoot(tmp_path_factory.mktemp("collapsing"))
+    lost = {None: {2}, "conv_emopol": {3}, "empdial_ei": {1, 2, 3, 4, 5, 6, 7}}
+    for cell in grid(("epitome_er", "conv_emopol", "empdial_ei"), seeds=range(1, 9)):
+        gone = cell.target == "epitome_er" and cell.seed in lost[cell.source]
+        skill = {"conv_emopol": 0.9}.get(cell.source or "", 0.5)
+        finish(root, cell, skill=skill, constant="test" if gone else False)
+    gathered = gather(root, None, registry())
+    (group,) = gathered.groups
+    return study(gathered, group, ratings=reference.ratings())
+
+
+def test_runs_that_learnt_are_compared_and_those_that_did_not_are_counted(collapsing):
+    one, pairs = _pairs(collapsing)
+    helped, lost = pairs["conv_emopol", "epitome_er"].verdict, pairs["empdial_ei", "epitome_er"].verdict
+    assert helped.verdict == "helps"
+    assert (helped.n_seeds_baseline, helped.n_collapsed_baseline) == (7, 1)
+    assert (helped.n_seeds_transfer, helped.n_collapsed_transfer) == (7, 1)
+    assert (lost.verdict, lost.n_seeds_transfer, lost.n_collapsed_transfer) == ("undecided", 1, 7)
+    assert "collapse" in lost.reason
+    table = findings.verdict_table(one, collapsing)
+    at = table.columns.index("n_collapsed")
+    assert {row[at].text for row in table.rows if row[1].text == "Epitome ER"} == {"1/1", "7/1"}
+    assert findings.collapse_statement(one).startswith("9 of 72 runs collapsed, in 1 of 3 targets:")
+
+
+def test_a_source_that_makes_runs_collapse_is_a_finding_of_its_own(collapsing):
+    one, _ = _pairs(collapsing)
+    table = findings.collapse_table(one, registry())
+    rows = {row[0].text: [entry.text for entry in row] for row in table.rows}
+    assert rows["EmpDial EI"][2:4] == ["7 of 8", "1 of 8"]
+    assert rows["EmpDial EI"][-1] == "collapses more often"
+    assert rows["Conv EmoPol"][-1] == "inconclusive"
+    said = findings.headline(collapsing)
+    assert "EmpDial EI collapses more often on Epitome ER: 7 of 8 runs, the baseline 1 of 8." in said
+    assert any("verdicts compare the runs that learnt" in sentence for sentence in said)
+
+
+def test_where_nothing_collapses_nothing_is_said(done):
+    one, _ = _pairs(done)
+    assert findings.collapse_table(one, registry()) is None
+    assert findings.collapse_statement(one) == ""
