@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from empslurm.analysis.verdicts import Comparison
 
 LEVEL = 0.05
-# How deep a collapse must be, in standard deviations of the runs within their groups, by the number of cells (1, 2, 3
-# or more) that have both groups: at least `FLOOR`, and beyond the t quantile `RARE` of their degrees of freedom.
-FLOOR = (8.5, 7.0, 6.0)
-RARE = (1e-8, 1e-7, 1e-6)
+# How deep a collapse must be, in standard deviations of the runs within their groups, by how many cells have both groups
+# (at least `MIXED`): at least `FLOOR`, and beyond the t quantile `RARE` of their degrees of freedom.
+MIXED = (1, 2, 3, 5)
+FLOOR = (8.5, 7.0, 6.0, 6.0)
+RARE = (1e-8, 1e-7, 1e-6, 1e-5)
 LEAST_FREEDOM = 3  # below this many degrees of freedom the groups have no spread to speak of
 FEW_MIXED = 2  # so few cells with both groups must stand out within themselves, too:
 OWN = 4.0  # how deep in standard deviations of the cell's own upper runs, where there are two
@@ -192,8 +193,8 @@ def _judged(level: NDArray[np.float64], there: NDArray[np.bool_], low: NDArray[n
     halfway = np.abs((level - upper[:, None])[there] / fall + 0.5) < HALFWAY
     if freedom < LEAST_FREEDOM or not spread > 0 or halfway.sum() > BETWEEN * low.sum():
         return None
-    n_mixed = min(int(low.any(1).sum()), len(RARE)) - 1
-    least = max(FLOOR[n_mixed], -float(stdtrit(freedom, RARE[n_mixed])))
+    kind = int(np.searchsorted(MIXED, low.any(1).sum(), side="right")) - 1
+    least = max(FLOOR[kind], -float(stdtrit(freedom, RARE[kind])))
     return _Groups(low=low, fall=fall, middle=middle, depth=fall / spread / least)
 
 
