@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from empslurm.analysis.verdicts import Comparison
 
 LEVEL = 0.05
-# How deep a collapse must be, in standard deviations of the runs within their groups, by how many cells have both groups
-# (at least `MIXED`): at least `FLOOR`, and beyond the t quantile `RARE` of their degrees of freedom.
+# How deep a collapse must be, in standard deviations of the runs within their groups, by how many cells have both
+# groups (at least `MIXED`): at least `FLOOR`, and beyond the t quantile `RARE` of their degrees of freedom.
 MIXED = (1, 2, 3, 5)
 FLOOR = (8.5, 7.0, 6.0, 6.0)
 RARE = (1e-8, 1e-7, 1e-6, 1e-5)
