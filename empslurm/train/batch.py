@@ -131,7 +131,8 @@ def cut_here(
     lengths = tokens.lengths[rows]
     longest = int(lengths.max())
     if even:
-        longest = -(-longest // EVEN_LENGTH) * EVEN_LENGTH
+        # The longest text of all fits the encoder; what is longer may not.
+        longest = min(-(-longest // EVEN_LENGTH) * EVEN_LENGTH, int(tokens.lengths.max()))
     real = np.arange(longest) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
     input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])

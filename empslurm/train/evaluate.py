@@ -33,6 +33,8 @@ def token_batches(lengths: NDArray[np.int64], max_tokens: int = TOKENS_PER_BATCH
 
 def _groups(cells: Sequence[int], at_once: int) -> list[slice]:
     """Neighbours that go through together; at least one each."""
+    if not cells:
+        return []
     ends = [*range(cells[0], cells[-1] + 1, max(1, at_once)), cells[-1] + 1]
     return [slice(first, last) for first, last in pairwise(ends)]
 

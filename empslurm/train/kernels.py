@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import nn
 
+from empslurm.train.batch import Cut
 from empslurm.train.layout import Layout
 from empslurm.train.operations import Mask, Plain, Values
 
@@ -324,9 +326,17 @@ class Fused(Plain):
         )
 
     def try_out(self, device: torch.device) -> None:
-        """Build a kernel and run it. Raises what Triton raises."""
-        values = torch.ones(2, 16, device=device)
-        self.narrowed(values, values, nn.LayerNorm(16, device=device))
+        """Build every kernel, run it forward and backward on two short texts, and wait. Raises what Triton raises."""
+        real = np.array([[True, True, True], [True, False, False]])
+        made = Cut.of({"input_ids": np.ones((2, 3), np.int64), "attention_mask": real.astype(np.int64)}, real)
+        layout, norm = Layout(batch=made.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
+        values = torch.ones(layout.n_tokens, 48, device=device, dtype=self.narrow, requires_grad=True)
+        mixed = self.attention(values, layout, lambda dtype: torch.ones(2, 2, 3, 3, device=device, dtype=dtype))
+        normed = self.normed(mixed, mixed.float(), norm, lambda dtype: torch.ones_like(mixed, dtype=dtype))
+        last = self.narrowed(normed.narrow, normed.wide, norm)
+        torch.autograd.grad(last.float().sum(), values)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
 
 def _or(value: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:

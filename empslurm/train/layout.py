@@ -25,7 +25,7 @@ class Layout:
         if n_cells == self.n_cells:
             return self
         if n_cells not in self.made:
-            self.made[n_cells] = replace(self, n_cells=n_cells)
+            self.made[n_cells] = replace(self, n_cells=n_cells, made={})
         return self.made[n_cells]
 
     @property

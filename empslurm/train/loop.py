@@ -106,6 +106,7 @@ class Trainer:
         # Per cell, of this epoch; on the device, so that no step waits for it.
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=accelerator.device)
         self.cuda = accelerator.device.type == "cuda"
+        self._at_once = len(members) if self.cuda else 1  # cells that are evaluated together
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._writing: Future[list[tuple[Member, Exception]]] | None = None
         self._prepare()
@@ -125,7 +126,10 @@ class Trainer:
         """All epochs that are left. Yields each cell when it has ended; after that it leaves the pack."""
         self._marks |= {"tokens": float(self.n_tokens), "steps": float(self.step)}
         with self._writer:  # it ends when the last checkpoint is written, whatever ends the training
-            yield from self._epochs()
+            try:
+                yield from self._epochs()
+            finally:
+                self._passes.close()
 
     def _epochs(self) -> Iterator[Member]:
         yield from self._ended()
@@ -136,6 +140,8 @@ class Trainer:
             for batch in batches[self.step - epoch * self.steps_per_epoch :]:
                 self.train_step(self.train_rows[batch])
                 self.after_step()
+                if not self.members:  # all of them lost their folders or claims
+                    return
             self.finish_epoch(epoch)
             yield from self._ended()
 
@@ -202,9 +208,7 @@ class Trainer:
     def finish_epoch(self, epoch: int) -> None:
         """Score the validation part, remember each cell's best weights, write the checkpoints."""
         task = self.data.task
-        everyone = range(len(self.members))
-        rows, at_once = self.data.rows["validation"], len(self.members) if self.cuda else 1
-        outputs = predict(self.model, everyone, self.data, rows, self.accelerator, at_once)
+        outputs = self._validated()
         losses = (self.losses / self.steps_per_epoch).tolist()
         weights = to_host(self.model.free)  # one copy for all cells
         self.losses.zero_()
@@ -223,6 +227,18 @@ class Trainer:
                 member.stopped = member.judge(member.history)
         if self._pays or any(member.ended for member in self.members):
             self.checkpoint(note_epoch=True)
+
+    def _validated(self) -> list[NDArray[np.float64]]:
+        """Outputs on the validation part: of several cells at once on a GPU, where the graphs leave room for that."""
+        everyone, rows = range(len(self.members)), self.data.rows["validation"]
+        try:
+            return predict(self.model, everyone, self.data, rows, self.accelerator, self._at_once)
+        except torch.OutOfMemoryError:
+            if self._at_once == 1:
+                raise
+        self._at_once = 1
+        self._passes.forget()
+        return predict(self.model, everyone, self.data, rows, self.accelerator)
 
     def of(self, place: int) -> dict[str, torch.Tensor]:
         """The free tensors of one cell, sharing memory with the pack's."""
@@ -252,6 +268,7 @@ class Trainer:
             return
         kept = [place for place, member in enumerate(self.members) if member not in gone]
         moments = [self.optimiser.moments(place) for place in kept]
+        self._passes.close()
         self.members = [self.members[place] for place in kept]
         self.losses = self.losses[kept]
         if kept:

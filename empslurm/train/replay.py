@@ -8,6 +8,7 @@ computes what its pass computes. Recording runs nothing.
 from __future__ import annotations
 
 import contextlib
+import gc
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,11 +53,38 @@ class Passes:
             self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             self._record(*self.largest())
 
+    def forget(self) -> None:
+        """Give back what the graphs hold. Shapes are recorded anew when they come."""
+        self._graphs.clear()
+        self._pool = self._stream = None
+        torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Give everything back at once: graphs hold memory that nothing else can have, and `run` holds its trainer."""
+        if self._pool is not None:
+            self.forget()
+        self.replays = False
+        self.run = self.largest = _closed
+
     def _record(self, cut: Cut, n: int) -> bool:
         """Whether there is a graph of this shape."""
         if (cut.shapes, n) in self._graphs:
             return True
-        values = to_device(cut.values, self.device)
+        values, lacking = to_device(cut.values, self.device), ""
+        for _ in range(2):  # what others left in torch's cache cannot be had while recording: so it is emptied before
+            torch.cuda.empty_cache()
+            graph, lacking, memory = self._captured(cut, values, n)
+            if graph is not None:
+                self._graphs[cut.shapes, n] = graph, values
+                return True
+            gc.collect()  # the failed pass held memory, too
+            if not memory:
+                break
+        self._give_up(lacking)
+        return False
+
+    def _captured(self, cut: Cut, values: torch.Tensor, n: int) -> tuple[Any, str, bool]:
+        """A graph; or None, why not, and whether memory was lacking."""
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         try:
@@ -70,18 +98,20 @@ class Passes:
                     raise
                 graph.capture_end()
         except RuntimeError as error:
-            self._give_up(error)
-            return False
+            return None, str(error).strip().splitlines()[0], isinstance(error, torch.OutOfMemoryError)
         torch.cuda.current_stream().wait_stream(self._stream)
-        self._graphs[cut.shapes, n] = graph, values
-        return True
+        return graph, "", False
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _give_up(self, reason: str) -> None:
         self.replays = False
         self._graphs.clear()
-        torch.cuda.empty_cache()
-        reason = str(error).strip().splitlines()[0]
+        with contextlib.suppress(RuntimeError):  # torch may refuse after a capture that was broken off
+            torch.cuda.empty_cache()
         warnings.warn(
             f"training goes on with kernels launched one by one, and slower: they could not be recorded ({reason})",
             stacklevel=1,
         )
+
+
+def _closed(*_: object) -> Any:
+    raise RuntimeError("passes are closed, so none can be run any more")

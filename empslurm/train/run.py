@@ -150,6 +150,8 @@ def _run_together(
         if isinstance(error, ClaimLostError):
             say(str(error))
             tally.skipped.append(member.cell.id)
+            if node.accelerator.num_processes > 1:
+                raise error  # the other processes would go on with this cell: the launcher ends them all
             return
         tally.failed.append(member.cell.id)
         record(error, member, node.accelerator, say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -57,6 +58,7 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, los
                 f"{open_[0].cell.id} and its pack do not fit the device's memory; they go on with {sizes.group_size} "
                 f"cells and pieces of {sizes.micro_batch or 'all'} examples at once"
             )
+        gc.collect()  # what failed holds its tensors until then
         torch.cuda.empty_cache()
 
 

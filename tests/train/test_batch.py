@@ -25,13 +25,14 @@ def test_a_batch_keeps_its_real_tokens_and_nothing_else():
 
 
 def test_an_even_batch_has_the_same_tokens_and_some_hidden_padding():
-    plain, even = cut(DATA.tokens, [3, 0, 5], CPU), cut_here(DATA.tokens, [3, 0, 5], even=True).on(CPU)
+    rows = np.flatnonzero(DATA.tokens.lengths < 14)[:3]
+    plain, even = cut(DATA.tokens, rows, CPU), cut_here(DATA.tokens, rows, even=True).on(CPU)
     (n_rows, longest), (_, shortest) = even.shape, plain.shape
     assert longest % EVEN_LENGTH == 0
     assert shortest <= longest < shortest + EVEN_LENGTH
     assert torch.equal(even.inputs["input_ids"][:, :shortest], plain.inputs["input_ids"])
     seen = even.inputs["attention_mask"]
-    assert seen.sum(1).tolist() == DATA.tokens.lengths[[3, 0, 5]].tolist()
+    assert seen.sum(1).tolist() == DATA.tokens.lengths[rows].tolist()
     assert len(plain.rows) <= len(even.rows) <= n_rows * longest
     assert int(seen[even.rows, even.positions].sum()) == len(plain.rows)
     assert torch.equal(even.rows[even.firsts], torch.arange(n_rows))
@@ -48,6 +49,14 @@ def test_even_batches_have_few_shapes_and_little_to_spare():
             n_steps += 1
     assert len(shapes) < n_steps / 5
     assert n_kept < 1.3 * 5 * lengths.sum()  # batches of 8 short texts; of 32 texts it is some 4 %
+
+
+def test_no_batch_is_longer_than_the_longest_text_of_all():
+    """A BERT has places for so many tokens and no more."""
+    lengths = DATA.tokens.lengths
+    longest = int(lengths.argmax())
+    assert lengths.max() % EVEN_LENGTH
+    assert cut_here(DATA.tokens, [longest], even=True).on(CPU).shape == (1, lengths.max())
 
 
 def test_what_goes_along_arrives_with_the_batch():

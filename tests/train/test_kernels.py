@@ -9,6 +9,7 @@ from torch import nn
 os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="the kernels are checked where triton is installed: pip install triton")
 
+from empslurm.train import kernels
 from empslurm.train.batch import cut_here
 from empslurm.train.dropout import Masks, step_key
 from empslurm.train.kernels import Fused
@@ -95,3 +96,27 @@ def test_attention_without_dropped_weights(layout):
     projected = torch.randn(N_CELLS * layout.n_tokens, 3 * HIDDEN)
     ours, theirs = (operations.attention(projected, layout, None) for operations in (Fused(torch.float32), Plain()))
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_trying_out_builds_every_kernel_in_both_directions(dtype, monkeypatch):
+    used = set()
+    for name in dir(kernels):
+        made = getattr(kernels, name)
+        if name.startswith("_") and hasattr(made, "arg_names") and name != "_dropped_sum":
+            monkeypatch.setattr(kernels, name, Told(made, name, used))
+    Fused(dtype).try_out(torch.device("cpu"))
+    assert used == {
+        "_norm_forward", "_norm_backward", "_to_heads", "_from_heads", "_weights_forward", "_weights_backward",
+    }  # fmt: skip
+
+
+class Told:
+    """A kernel that notes that it was launched."""
+
+    def __init__(self, kernel, name, used):
+        self.kernel, self.name, self.used = kernel, name, used
+
+    def __getitem__(self, grid):
+        self.used.add(self.name)
+        return self.kernel[grid]

@@ -1,6 +1,8 @@
 """Passes: one by one where nothing can be recorded, and on even batches the same numbers. What replays: make gpu."""
 
 import contextlib
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +30,8 @@ class Graph:
 
     def capture_end(self):
         self.stage.events.append("end")
+        if self.stage.invalid:
+            raise RuntimeError("operation not permitted when stream is capturing")
 
     def replay(self):
         self.stage.events.append("replay")
@@ -36,7 +40,7 @@ class Graph:
 @pytest.fixture
 def stage(monkeypatch):
     """torch.cuda without a GPU, which tells what is asked of it."""
-    made = SimpleNamespace(events=[])
+    made = SimpleNamespace(events=[], invalid=False)
     stream = SimpleNamespace(wait_stream=lambda _: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Graph(made))
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
@@ -59,12 +63,19 @@ def test_the_first_pass_runs_then_the_largest_is_recorded_and_each_shape_once(st
         passes(of(rows), len(rows))
     assert stage.events == [
         *[("run", 2), "empty"],
-        *["begin", ("run", 4), "end"],
-        *["begin", ("run", 2), "end", "replay"],
-        *["begin", ("run", 3), "end", "replay"],
+        *["empty", "begin", ("run", 4), "end"],
+        *["empty", "begin", ("run", 2), "end", "replay"],
+        *["empty", "begin", ("run", 3), "end", "replay"],
         "replay",
     ]
     assert passes.n_graphs == 3
+    passes.forget()
+    passes(of([0, 1]), 2)
+    assert stage.events[-7:] == ["empty", ("run", 2), "empty", "empty", "begin", ("run", 4), "end"]
+    passes.close()
+    assert passes.n_graphs == 0
+    with pytest.raises(RuntimeError, match="closed"):
+        passes(of([0, 1]), 2)
 
 
 def test_what_cannot_be_recorded_is_run_and_said_once(stage):
@@ -81,8 +92,47 @@ def test_what_cannot_be_recorded_is_run_and_said_once(stage):
         passes(of([0, 1]), 2)
     passes(of([0, 1]), 2)
     assert numbers == [1, 3, 2, 2]
-    assert stage.events[-2:] == ["end", "empty"]
+    assert stage.events[-3:] == ["begin", "end", "empty"]
+    assert stage.events.count("begin") == 3  # with memory given back it is tried once more
     assert passes.n_graphs == 0
+
+
+def test_a_capture_that_cuda_broke_off_is_given_up_and_the_pass_run(stage, monkeypatch):
+    numbers = []
+    passes = Passes(lambda parts, n: numbers.append(n), CPU, even=True, largest=lambda: (of([0]), 1))
+    passes(of([0]), 1)
+    stage.invalid = True
+
+    def refuse():
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    numbers.clear()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None if stage.events[-1] != "end" else refuse())
+    stage.events.append("next")
+    with pytest.warns(UserWarning, match="operation not permitted when stream is capturing"):
+        passes(of([0, 1]), 2)
+    assert numbers == [2, 2]  # while recording, which ran nothing, and then for real
+
+
+def test_a_trainer_is_gone_when_its_training_has_ended(tmp_path):
+    """Its graphs hold memory that nothing else can have: it must not wait for Python to find a cycle."""
+    node = InventedNode(RunsRoot(tmp_path))
+    cell = baseline(training=TRAINING)
+    encoder = node.encoder(cell.backbone, cell.training)
+    bank = Bank(encoder, [initial(encoder, cell.adapter, 3, 1)], cell.adapter, free=("new", "head"))
+    member = Member(cell=cell, folder=None, claim=None)
+    trainer = Trainer([member], DATA, bank, node.accelerator, Settings(group_size=1), lambda *_: None)
+    gone = weakref.ref(trainer)
+    gc.disable()
+    try:
+        training = trainer.train()
+        trainer.train_step = lambda rows: (_ for _ in ()).throw(KeyError("stop"))
+        with pytest.raises(KeyError):
+            next(training)
+        del training, trainer.train_step, trainer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_an_error_of_the_work_itself_is_not_hidden(stage):
