@@ -40,9 +40,7 @@ class Evidence:
 
     metric: str
     score: float | None  # mean over seeds; None: undefined (a constant prediction has no correlation)
-    low: (
-        float | None
-    )  # 95 % interval by the bootstrap over test examples or groups; None: mostly undefined
+    low: float | None  # 95 % interval by the bootstrap over test examples or groups; None: mostly undefined
     high: float | None
     seeds: tuple[int, ...]
     seed_spread: float | None  # standard deviation of the score over seeds; None: one seed

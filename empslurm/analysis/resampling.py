@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.errors import UsageError
-from empslurm.metrics import METRICS
 
 COUNTS_PER_CHUNK = 300_000  # entries of the count matrix held at once: bounds memory, and fits the cache
 MULTINOMIAL_PAYS = 20  # a binomial draw costs about as much as drawing and counting this many single examples
@@ -22,14 +21,14 @@ class Examples:
     """A target's test examples, without any model's answers."""
 
     gold: NDArray[Any]  # (n_examples,): label indices, or ratings
-    metric: str  # one of `metrics.METRICS`
+    metric: str  # one of SCORES
     n_labels: int = 0  # classification only
     groups: NDArray[np.int64] | None = None  # (n_examples,): dialogue, post, ...; None: examples are independent
 
     @property
     def labelled(self) -> bool:
         """Whether answers are labels; else they are values."""
-        return METRICS[self.metric].kind == "classification"
+        return SCORES[self.metric] is _LabelScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +263,7 @@ class _Order:
 
 
 SCORES: Mapping[str, Callable[[Examples, NDArray[Any]], _Scores]] = {
-    **{name: _LabelScores for name, metric in METRICS.items() if metric.kind == "classification"},
+    **dict.fromkeys(("f1_macro", "f1_micro", "f1_weighted", "accuracy"), _LabelScores),
     "pearson": _ValueScores,
     "spearman": _RankScores,
     "mae": _ErrorScores,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm import ids
+from empslurm.analysis.collapse import collapsed_runs
 from empslurm.analysis.improvement import Improvement, improvements
 from empslurm.analysis.resampling import Examples, resample
 from empslurm.analysis.significance import ExampleTest, example_test
@@ -109,7 +110,10 @@ def compare_with(
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
             scores[at], undefined[at], collapsed[at] = value, np.isnan(value), bool(COLLAPSED & {*flags})
+    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=collapsed)
+    lost = {(row, seeds[at]) for row, at in zip(*np.nonzero(collapsed), strict=True)}
     loaded = load(table, rows)
+    known = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, lost, grouped)
     comparison = compare(
         TargetScores(
             target=target,
@@ -117,7 +121,9 @@ def compare_with(
             scores=scores,
             undefined=undefined,
             collapsed=collapsed,
-            example_covariance=None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, grouped),
+            example_covariance=None
+            if isinstance(loaded, str)
+            else _covariance(loaded, len(rows), target, lost, grouped),
             higher_is_better=table.higher_is_better,
         )
     )
@@ -217,13 +223,18 @@ def stream(*key: object) -> np.random.Generator:
     return np.random.default_rng(int(ids.digest([str(part) for part in key], 16), 16))
 
 
-def _covariance(loaded: Loaded, n_rows: int, target: str, grouped: bool) -> NDArray[np.float64]:
+def _covariance(
+    loaded: Loaded, n_rows: int, target: str, lost: Collection[tuple[int, int]], grouped: bool
+) -> NDArray[np.float64]:
+    """Of the cells' scores over test sets; `lost`: row and seed of runs that did not learn, which say nothing of it."""
     drawn = resample(
         loaded.examples(grouped=grouped),
         loaded.answers(),
         n_resamples=N_RESAMPLES_COVARIANCE,
         rng=stream("covariance", target),
     )
+    gone = [place in lost for place in zip(loaded.rows.tolist(), loaded.seeds.tolist(), strict=True)]
+    drawn.scores[np.array(gone, dtype=bool)] = np.nan
     return shared_example_covariance(drawn.scores, loaded.rows, loaded.seeds, n_rows)
 
 
