@@ -121,9 +121,7 @@ def compare_with(
             scores=scores,
             undefined=undefined,
             collapsed=collapsed,
-            example_covariance=None
-            if isinstance(loaded, str)
-            else _covariance(loaded, len(rows), target, lost, grouped),
+            example_covariance=known,
             higher_is_better=table.higher_is_better,
         )
     )
