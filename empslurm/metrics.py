@@ -111,11 +111,13 @@ def score(kind: Kind, n_labels: int, gold: NDArray[Any], outputs: NDArray[np.flo
 
 # What a run's flags say. Those of its validation part, on which its best epoch was chosen, are marked as such.
 DIVERGED, CONSTANT, WORSE = "diverged", "constant", "worse_than_constant"
+COLLAPSED = "collapsed"  # told by the other runs of its target, see `analysis.collapse`
 OF_VALIDATION = "validation_"
 FLAGS: Mapping[str, str] = {
     DIVERGED: "diverged: its loss or an output stopped being a number",
     CONSTANT: "gave one answer to every test text",
     WORSE: "did worse on the test part than one answer to every text (the commonest label, or the mean)",
+    COLLAPSED: "fell far below the other runs of its target",
     OF_VALIDATION + CONSTANT: "gave one answer to every validation text",
     OF_VALIDATION + WORSE: "did worse on the validation part than one answer to every text",
 }

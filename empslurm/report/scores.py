@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from empslurm import metrics
+from empslurm.analysis.collapse import collapsed_runs
 from empslurm.gather import Gathered, Group
 from empslurm.tasks import Registry
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = {"classification": 7, "regression": 8}  # by the numbers of the paper
+# Flags of a run that did not learn at all. One that did worse than a constant has learnt something, which is compared.
+NOT_LEARNT = frozenset((metrics.CONSTANT, metrics.DIVERGED, metrics.COLLAPSED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Score:
         return tuple(
             seed
             for seed, flags in zip(self.seeds, self.flags_of_seeds, strict=True)
-            if {metrics.DIVERGED, metrics.CONSTANT, metrics.WORSE} & {*flags}
+            if {*NOT_LEARNT, metrics.WORSE} & {*flags}
         )
 
     @property
@@ -183,6 +186,11 @@ def _table(
     own = set(targets)
     places = [place for place in {**found, **absent} if place[1] in own]
     scores = {place: _score(place, metric, found.get(place, []), absent.get(place, 0), group) for place in places}
+    columns: dict[str, dict[tuple[str, str], Score]] = {}
+    for place, score in scores.items():
+        columns.setdefault(place[1], {})[place] = score
+    for column in columns.values():
+        scores |= _collapsed(column, metric)
     sources_there, targets_there = {place[0] for place in places}, {place[1] for place in places}
     kind = "regression" if metric in metrics.REGRESSION else "classification"
     seeds = sorted({seed for score in scores.values() for seed in score.seeds})
@@ -197,6 +205,27 @@ def _table(
         scores=scores,
         seeds=tuple(seeds),
     )
+
+
+def _collapsed(scores: Mapping[tuple[str, str], Score], metric: str) -> dict[tuple[str, str], Score]:
+    """Scores of one target of which a run fell far below the others, with that flag; other flags stay."""
+    seeds = sorted({seed for score in scores.values() for seed in score.seeds})
+    values, known = np.full((len(scores), len(seeds)), np.nan), np.zeros((len(scores), len(seeds)), dtype=bool)
+    for row, score in enumerate(scores.values()):
+        for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
+            at = row, seeds.index(seed)
+            values[at], known[at] = value, bool(NOT_LEARNT & {*flags})
+    fell = collapsed_runs(values, higher_is_better=metrics.METRICS[metric].higher_is_better, known=known) & ~known
+    changed = {}
+    for row, (place, score) in enumerate(scores.items()):
+        if fell[row].any():
+            flags_of_seeds = tuple(
+                (*flags, metrics.COLLAPSED) if fell[row, seeds.index(seed)] else flags
+                for seed, flags in zip(score.seeds, score.flags_of_seeds, strict=True)
+            )
+            flags = tuple(sorted({*score.flags, metrics.COLLAPSED}))
+            changed[place] = replace(score, flags=flags, flags_of_seeds=flags_of_seeds)
+    return changed
 
 
 def _by_place(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Run]]:

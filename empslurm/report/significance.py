@@ -25,8 +25,8 @@ from empslurm.analysis.verdicts import (
 )
 from empslurm.errors import EmpslurmError
 from empslurm.gather import given
-from empslurm.metrics import CONSTANT, DIVERGED, METRICS
-from empslurm.report.scores import Score, ScoreTable
+from empslurm.metrics import METRICS
+from empslurm.report.scores import NOT_LEARNT, Score, ScoreTable
 
 LEVEL = 0.05
 N_RESAMPLES = 10_000  # of the paper's test
@@ -35,8 +35,6 @@ N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are man
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
 OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
 OTHER_LABELS = "the runs' predictions have different numbers of labels"
-# Flags of a run that did not learn at all. One that did worse than a constant has learnt something, which is compared.
-COLLAPSED = {CONSTANT, DIVERGED}
 CONTROL = "\0control"  # the source of a baseline with less data than its comparison's: no task can have this name
 CONTROL_TITLE = "(none)"
 
@@ -109,7 +107,7 @@ def compare_with(
     for row, score in enumerate(rows):
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
-            scores[at], undefined[at], collapsed[at] = value, np.isnan(value), bool(COLLAPSED & {*flags})
+            scores[at], undefined[at], collapsed[at] = value, np.isnan(value), bool(NOT_LEARNT & {*flags})
     collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=collapsed)
     lost = {(row, seeds[at]) for row, at in zip(*np.nonzero(collapsed), strict=True)}
     loaded = load(table, rows)

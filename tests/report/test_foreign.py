@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from empslurm import reference
@@ -10,7 +11,7 @@ from empslurm.cli import main
 from empslurm.gather import from_file
 from empslurm.report import findings, settings
 from empslurm.report.study import study
-from empslurm.report.write import write
+from empslurm.report.write import tables_of_study, write
 from empslurm.tasks import registry
 
 HEAD = "source,target,seed,metric,value"
@@ -216,3 +217,26 @@ def test_predictions_must_be_in_a_folder(tmp_path: Path, capsys: pytest.CaptureF
     assert main([*words, str(tmp_path / "nowhere")]) == 2
     assert main([*words, str(tmp_path)]) == 0
     assert "--predictions must be a folder" in capsys.readouterr().err
+
+
+def test_a_run_that_fell_far_below_the_others_is_marked_wherever_it_counts(tmp_path: Path) -> None:
+    """No predictions: the scores alone tell it."""
+    rng = np.random.default_rng(1)
+    lines = ["source,target,seed,metric,value"]
+    for source, level in (("", 0.6), ("a", 0.66), ("b", 0.6), ("c", 0.6), ("d", 0.6)):
+        for seed in range(1, 9):
+            fell = (source, seed) in {("", 3), ("b", 5), ("d", 1), ("d", 2)}
+            lines.append(f"{source},mood,{seed},f1_macro,{(0.2 if fell else level) + rng.normal(0, 0.01):.4f}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    done = only(from_file(tmp_path / "t.csv", registry()))
+    scores = done.tables[0].scores
+    assert scores["mood", "mood"].flagged == "collapsed in 1 of 8 seeds (3)"
+    assert scores["d", "mood"].flagged == "collapsed in 2 of 8 seeds (1, 2)"
+    assert scores["a", "mood"].flagged == ""
+    table = tables_of_study(done)[0]
+    assert "a run fell far below the other runs of its target" in table.caption
+    found = {pair.verdict.source: pair.verdict for pair in done.significance[0].pairs}
+    assert {name: one.verdict for name, one in found.items()} == {
+        "a": "helps", "b": "inconclusive", "c": "inconclusive", "d": "inconclusive",
+    }  # fmt: skip
+    assert (found["d"].n_seeds_transfer, found["d"].n_collapsed_transfer, found["d"].n_collapsed_baseline) == (6, 2, 1)
