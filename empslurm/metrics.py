@@ -114,7 +114,7 @@ DIVERGED, CONSTANT, WORSE = "diverged", "constant", "worse_than_constant"
 COLLAPSED = "collapsed"  # told by the other runs of its target, see `analysis.collapse`
 OF_VALIDATION = "validation_"
 FLAGS: Mapping[str, str] = {
-    DIVERGED: "diverged: its loss or an output stopped being a number",
+    DIVERGED: "diverged (a loss or an output stopped being a number)",
     CONSTANT: "gave one answer to every test text",
     WORSE: "did worse on the test part than one answer to every text (the commonest label, or the mean)",
     COLLAPSED: "fell far below the other runs of its target",

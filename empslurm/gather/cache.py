@@ -134,6 +134,6 @@ def _verify_one(folder: CellDir) -> Outcome:
         return verify(folder)
     except StoreError as error:
         return str(error)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         path = folder.path / "result.json"
         return f"{path} must be a result of this version, but is not ({type(error).__name__}: {error}); move it away"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = {"classification": 7, "regression": 8}  # by the numbers of the paper
-# Flags of a run that did not learn at all. One that did worse than a constant has learnt something, which is compared.
-NOT_LEARNT = frozenset((metrics.CONSTANT, metrics.DIVERGED, metrics.COLLAPSED))
+# Flags by which predictions tell that a run did not learn at all; the scores of its target may tell it of others. A run
+# that did worse than a constant has learnt something, which is compared.
+TOLD = frozenset((metrics.CONSTANT, metrics.DIVERGED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Score:
         return tuple(
             seed
             for seed, flags in zip(self.seeds, self.flags_of_seeds, strict=True)
-            if {*NOT_LEARNT, metrics.WORSE} & {*flags}
+            if {*TOLD, metrics.COLLAPSED, metrics.WORSE} & {*flags}
         )
 
     @property
@@ -214,7 +215,7 @@ def _collapsed(scores: Mapping[tuple[str, str], Score], metric: str) -> dict[tup
     for row, score in enumerate(scores.values()):
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
-            values[at], known[at] = value, bool(NOT_LEARNT & {*flags})
+            values[at], known[at] = value, bool(TOLD & {*flags})
     fell = collapsed_runs(values, higher_is_better=metrics.METRICS[metric].higher_is_better, known=known) & ~known
     changed = {}
     for row, (place, score) in enumerate(scores.items()):

@@ -26,7 +26,7 @@ from empslurm.analysis.verdicts import (
 from empslurm.errors import EmpslurmError
 from empslurm.gather import given
 from empslurm.metrics import METRICS
-from empslurm.report.scores import NOT_LEARNT, Score, ScoreTable
+from empslurm.report.scores import TOLD, Score, ScoreTable
 
 LEVEL = 0.05
 N_RESAMPLES = 10_000  # of the paper's test
@@ -103,12 +103,13 @@ def compare_with(
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
-    undefined, collapsed = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
+    undefined, told = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
     for row, score in enumerate(rows):
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
-            scores[at], undefined[at], collapsed[at] = value, np.isnan(value), bool(NOT_LEARNT & {*flags})
-    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=collapsed)
+            scores[at], undefined[at], told[at] = value, np.isnan(value), bool(TOLD & {*flags})
+    # `compare` finds the same from the same: what scores tell is looked for once, as it was calibrated.
+    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=told)
     lost = {(row, seeds[at]) for row, at in zip(*np.nonzero(collapsed), strict=True)}
     loaded = load(table, rows)
     known = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, lost, grouped)
@@ -118,7 +119,7 @@ def compare_with(
             sources=tuple(moved),
             scores=scores,
             undefined=undefined,
-            collapsed=collapsed,
+            collapsed=told,
             example_covariance=known,
             higher_is_better=table.higher_is_better,
         )

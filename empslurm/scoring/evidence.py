@@ -31,19 +31,19 @@ def evidence(group: Group) -> Evidence | None:
     defined = all(map(math.isfinite, scores))
     flags = [metrics.run_flags(measure.metric, {"test": (parts[0].gold, seed)}) for seed in outputs]
     there = tuple(sorted({flag for own in flags for flag in own}))
-    seeds = tuple(member.measure.seed for member in group.members)
+    tested = [member.measure.seed for member in group.members if member.predictions is not None]
     return Evidence(
         metric=measure.metric,
         score=float(np.mean(scores)) if defined else None,
         low=low if defined else None,
         high=high if defined else None,
-        seeds=seeds,
+        seeds=tuple(member.measure.seed for member in group.members),
         seed_spread=float(np.std(scores, ddof=1)) if defined and len(scores) > 1 else None,
         n_test=len(parts[0].ids),
         resampled="groups" if _clustered(parts[0]) else "examples",
         flags=there,
         flagged_seeds=tuple(
-            tuple(seed for seed, own in zip(seeds, flags, strict=True) if flag in own) for flag in there
+            tuple(seed for seed, own in zip(tested, flags, strict=True) if flag in own) for flag in there
         ),
     )
 

@@ -120,6 +120,13 @@ def test_flags_come_from_the_predictions_whatever_an_older_result_says(root, sai
     assert set(long[long["id"] == cell.id]["flags"]) == {f"{kept}constant"}
 
 
+def test_a_metric_of_another_kind_of_task_is_refused_in_a_sentence(root):
+    path = finish(root, baseline("news_distress", 9)) / "result.json"
+    _reseal(path, metric="f1_macro")
+    (refused,) = gather(root, None, registry()).missing
+    assert "must be a result of this version, but is not" in refused.why
+
+
 def test_a_result_under_another_cells_name_is_refused(root):
     one, two = baseline("epitome_er", 1), baseline("epitome_er", 2)
     result = json.loads((root.cell(two.id).path / "result.json").read_text())
