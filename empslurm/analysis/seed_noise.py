@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class SeedNoise:
     prior_degrees_of_freedom: float
     seed_variance: float  # of what equal seeds have in common
     seed_degrees_of_freedom: float
+    centre: float  # the variance that the transfers' variances are drawn to
+    own_variance: float  # the baseline's by its own runs alone; NaN with fewer than two
+    own_degrees_of_freedom: float
+
+    def of(self, cells: NDArray[np.int64]) -> SeedNoise:
+        """Of some of the cells, with what they have borrowed from all."""
+        return replace(self, variance=self.variance[cells], degrees_of_freedom=self.degrees_of_freedom[cells])
 
 
 def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
@@ -66,6 +73,9 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
         prior_degrees_of_freedom=transfers.prior_degrees_of_freedom,
         seed_variance=max(0.0, spread - transfers.centre / per_seed) if spread > 0 else 0.0,
         seed_degrees_of_freedom=max(1.0, len(common) - 1.0),
+        centre=transfers.centre,
+        own_variance=float(squares[0] / freedom[0]) if freedom[0] > 0 else float("nan"),
+        own_degrees_of_freedom=float(freedom[0]),
     )
 
 

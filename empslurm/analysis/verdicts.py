@@ -74,7 +74,8 @@ class Comparison:
     smallest_detectable: NDArray[np.float64]  # |difference| seen with probability .8 at level .05, uncorrected
     covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
     mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
-    prior_degrees_of_freedom: float  # how much each cell's seed variance borrows; infinite: one variance for all
+    noise: SeedNoise  # of single runs of the cells
+    example_variance: NDArray[np.float64]  # (n_sources,) of the differences over test sets; 0 where unknown
     n_seeds: tuple[int, ...]  # per cell, the baseline first: runs that are compared, so without collapsed ones
     n_collapsed: tuple[int, ...]  # per cell, the baseline first: runs that did not learn
     reasons: tuple[str, ...]  # per source, why undecided; "" where decided
@@ -281,7 +282,8 @@ def _tested(
         smallest_detectable=margin + student.ppf(POWER, freedom) * standard_error,
         covariance=np.where(np.outer(decided, decided), covariance, np.nan),
         mean_covariance=total,
-        prior_degrees_of_freedom=noise.prior_degrees_of_freedom,
+        noise=noise,
+        example_variance=np.diag(_contrast(parts.examples)),
         n_seeds=tuple(int(n) for n in n_seeds),
         n_collapsed=tuple(int(n) for n in n_collapsed),
         reasons=reasons,

@@ -339,6 +339,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
         reasons=tuple(comparison.reasons[at] for at in chosen),
         n_seeds=tuple(comparison.n_seeds[at] for at in cells),
         n_collapsed=tuple(comparison.n_collapsed[at] for at in cells),
+        noise=comparison.noise.of(cells),
         covariance=comparison.covariance[np.ix_(chosen, chosen)],
         mean_covariance=comparison.mean_covariance[np.ix_(cells, cells)],
         **{
@@ -352,6 +353,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
                 "low",
                 "high",
                 "smallest_detectable",
+                "example_variance",
             )
         },
     )

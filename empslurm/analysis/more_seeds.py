@@ -1,0 +1,170 @@
+"""How many seeds a target needs before a wanted difference would be seen, from the noise that its runs have shown.
+
+The baseline is one cell and stands in every comparison, the transfers are many: a seed of the baseline costs one run, a
+seed of the transfers one run per source. Of all numbers of seeds that see the difference the cheapest are asked for.
+What equal seeds have in common cancels in the seeds that both arms have. Example error does not become smaller with
+seeds: where it alone hides the difference, no number of seeds shows it.
+
+`benchmarks/verdict_simulation.py` compares the power that is promised with the power that the seeds then have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.analysis.seed_noise import FEW_SOURCES
+from empslurm.analysis.verdicts import LEVEL, POWER, Comparison
+
+MOST_SEEDS = 64  # of an arm: what needs more is better had by another design
+N_QUANTILES = 16  # that stand for a distribution
+
+Limit = Literal["", "unknown", "examples", "seeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsAsked:
+    """What one target needs so that `wanted` is seen. Runs count those that collapse."""
+
+    target: str
+    wanted: float  # a difference in the target's metric
+    detectable: float  # seen with probability .8 at level .05 now: the median over sources; NaN where none is decided
+    n_sources: int
+    n_baseline: int  # runs that are there
+    n_transfer: int  # runs of a source that are there, the median
+    more_baseline: int
+    more_transfer: int  # of each source
+    power: float  # for `wanted` at level .05, before correction, the mean over sources: with the seeds asked for
+    limit: Limit  # "": can be seen; else the noise is `unknown`, or the test `examples` or too many `seeds` forbid it
+    least: float  # detectable with unlimited seeds on this test set, the median over sources
+
+    @property
+    def more_runs(self) -> int:
+        """Runs of this target that are asked for."""
+        return self.more_baseline + self.n_sources * self.more_transfer
+
+
+def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float = 1.0) -> SeedsAsked:
+    """The cheapest seeds that show a difference of `wanted` with probability .8, for the mean source.
+
+    `cost_of_baseline`: of one run of it, beside one run of a transfer. The baseline has every seed of the transfers.
+    """
+    design = _Design(comparison)
+    if not design.known:
+        return design.asked(wanted, limit="unknown")
+    best, cost = None, np.inf
+    for more_transfer in range(max(0, MOST_SEEDS - design.n_transfer) + 1):
+        of_transfers = len(comparison.sources) * more_transfer
+        if of_transfers >= cost:
+            break
+        more_baseline = design.fewest_of_baseline(wanted, more_transfer)
+        if more_baseline is not None and of_transfers + cost_of_baseline * more_baseline < cost:
+            best, cost = (more_baseline, more_transfer), of_transfers + cost_of_baseline * more_baseline
+    if best is None:
+        return design.asked(wanted, limit="examples" if design.least > wanted else "seeds")
+    return design.asked(wanted, *best)
+
+
+class _Design:
+    """Power with more seeds, at the noise of one target's comparison."""
+
+    def __init__(self, given: Comparison) -> None:
+        from scipy.special import chdtri, ndtri
+
+        noise, n_runs, n_cells = given.noise, np.array(given.n_runs), len(given.n_runs)
+        self.given = given
+        self.decided = np.array([reason == "" for reason in given.reasons], dtype=bool)
+        self.known = bool(self.decided.any())
+        self.n_baseline = int(n_runs[0])
+        self.n_transfer = int(np.median(n_runs[1:])) if self.known else 0
+        self.learnt = 1 - sum(given.n_collapsed) / max(1, n_runs.sum())  # share of runs
+        self.examples = given.example_variance[self.decided]
+        far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in errors that are known exactly
+        self.least = float(far * np.sqrt(np.median(self.examples))) if self.known else float("nan")
+        self.normal = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+        self.fitted = 1 - 1 / n_cells if n_cells > FEW_SOURCES else 1.0  # what seed effects leave of a run's freedom
+        self.lent = max(0.0, noise.degrees_of_freedom[0] - noise.own_degrees_of_freedom)
+        # What the baseline's variance may be: the transfers' weigh as much as its own runs. The variance of seeds is as
+        # likely above as below `seed`.
+        variance, freedom = (noise.own_variance + noise.centre) / 2, 2 * noise.own_degrees_of_freedom
+        self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.array([np.nan])
+        freedom = noise.seed_degrees_of_freedom
+        self.seed = noise.seed_variance * freedom / float(chdtri(freedom, 0.5))
+
+    def chi_squares(self, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles of chi-square variables, each divided by its degrees of freedom (Wilson and Hilferty 1931).
+
+        Shape (..., N_QUANTILES).
+        """
+        ninth = 2 / (9 * freedom[..., None])
+        return np.asarray(np.maximum(1e-3, 1 - ninth + self.normal * np.sqrt(ninth)) ** 3)
+
+    def fewest_of_baseline(self, wanted: float, more_transfer: int) -> int | None:
+        """More runs of the baseline with which so many transfers see `wanted`; None where no number does."""
+        low = max(0, self.n_transfer + more_transfer - self.n_baseline)
+        high = max(low, MOST_SEEDS - self.n_baseline)
+        if self.power(wanted, high, more_transfer) < POWER:
+            return None
+        while low < high:  # more runs never have less power
+            middle = (low + high) // 2
+            if self.power(wanted, middle, more_transfer) >= POWER:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def power(self, wanted: float, more_baseline: int, more_transfer: int) -> float:
+        """Probability of p < .05 where the difference is `wanted`: the noncentral t distribution.
+
+        The mean over the decided sources and over what the baseline's variance may be.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        error, freedom = self.errors(more_baseline, more_transfer)  # (n_quantiles, n_decided)
+        with np.errstate(divide="ignore"):
+            far = (wanted / error)[..., None]
+        least = stdtrit(freedom, 1 - LEVEL / 2)[..., None] * np.sqrt(self.chi_squares(freedom))
+        return float((ndtr(far - least) + ndtr(-far - least)).mean())
+
+    def errors(self, more_baseline: int, more_transfer: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Standard errors of the decided sources' differences and their degrees of freedom, as `verdicts` makes them.
+
+        Shapes (n_quantiles, n_decided): one row for each variance that the baseline may have.
+        """
+        noise, n_seeds = self.given.noise, np.array(self.given.n_seeds)[np.append(True, self.decided)]
+        n_baseline, n_transfer = n_seeds[0] + self.learnt * more_baseline, n_seeds[1:] + self.learnt * more_transfer
+        free_baseline, free = self.fitted * (n_baseline - 1), self.fitted * (n_transfer - 1)
+        base = self.baseline[:, None] / n_baseline
+        own = noise.variance[1:][self.decided] / n_transfer
+        seed = self.seed * np.abs(1 / n_transfer - 1 / n_baseline)
+        seeds_only = base + own + seed
+        total = seeds_only + self.examples
+        spread = (
+            base**2 / (free_baseline + self.lent)
+            + own**2 / np.minimum(noise.prior_degrees_of_freedom + free, free.sum())
+            + seed**2 / np.maximum(1.0, n_transfer - 1)
+        )
+        bound = free_baseline + free.sum()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bound *= np.where(seeds_only > 0, (total / seeds_only) ** 2, 1.0)
+            freedom = np.where(spread > 0, np.minimum(total**2 / spread, bound), bound)
+        return np.sqrt(total), freedom
+
+    def asked(self, wanted: float, more_baseline: int = 0, more_transfer: int = 0, limit: Limit = "") -> SeedsAsked:
+        """The answer, with the power that these seeds have."""
+        return SeedsAsked(
+            target=self.given.target,
+            wanted=wanted,
+            detectable=float(np.median(self.given.smallest_detectable[self.decided])) if self.known else float("nan"),
+            n_sources=len(self.given.sources),
+            n_baseline=self.n_baseline,
+            n_transfer=self.n_transfer,
+            more_baseline=more_baseline,
+            more_transfer=more_transfer,
+            power=self.power(wanted, more_baseline, more_transfer) if self.known else float("nan"),
+            limit=limit,
+            least=self.least,
+        )
