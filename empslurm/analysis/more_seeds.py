@@ -79,7 +79,7 @@ class _Design:
         self.decided = np.array([reason == "" for reason in given.reasons], dtype=bool)
         self.known = bool(self.decided.any())
         self.n_baseline = int(n_runs[0])
-        self.n_transfer = int(np.median(n_runs[1:])) if self.known else 0
+        self.n_transfer = int(np.median(n_runs[1:])) if n_cells > 1 else 0
         self.learnt = 1 - sum(given.n_collapsed) / max(1, n_runs.sum())  # share of runs
         self.examples = given.example_variance[self.decided]
         far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in errors that are known exactly

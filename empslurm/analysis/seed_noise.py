@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,25 +46,19 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
     """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and moderate what is left.
 
     A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
-    than three sources nothing does, and the layout is that of Welch's test.
+    than three sources nothing does, and the layout is that of Welch's test; so it is where seeds are shared so
+    sparsely that a cell with two runs has no freedom left.
     """
     there = ~np.isnan(scores)
-    cells, seeds = np.nonzero(there)
-    n_cells = len(scores)
-    shared = np.flatnonzero(there.sum(0) >= 2) if n_cells > FEW_SOURCES else np.empty(0, dtype=np.int64)
-    design = np.hstack([np.eye(n_cells)[cells], _seed_columns(shared, seeds)])
-    inverse = np.linalg.pinv(design)
-    observed = scores[cells, seeds]
-    effects = inverse @ observed
-    residuals = observed - design @ effects
-    residuals[np.abs(residuals) < ROUNDING] = 0.0
-    free = 1.0 - np.einsum("ij,ji->i", design, inverse)  # what the fit leaves free of each score
-    free[free < 1e-9] = 0.0  # rounding: a score that the fit must hit says nothing
-    freedom = np.bincount(cells, free, n_cells).astype(np.float64)
-    squares = np.bincount(cells, residuals**2, n_cells).astype(np.float64)
+    shared = np.flatnonzero(there.sum(0) >= 2) if len(scores) > FEW_SOURCES else np.empty(0, dtype=np.int64)
+    fit = _fit(scores, there, shared)
+    if (fit.freedom[there.sum(1) >= 2] <= 0).any():  # a bridge between cells that share no seeds otherwise
+        shared = shared[:0]
+        fit = _fit(scores, there, shared)
+    squares, freedom = fit.squares, fit.freedom
     transfers = moderate(squares[1:], freedom[1:])
     own, own_freedom = _baseline(squares[0], freedom[0], transfers, float(freedom[1:].sum()))
-    common = np.append(effects[n_cells:], -effects[n_cells:].sum())  # one value, 0, where seeds have no columns
+    common = np.append(fit.seeds, -fit.seeds.sum())  # one value, 0, where seeds have no columns
     spread = float(common.var(ddof=1)) if len(common) > 1 else 0.0
     per_seed = float(there.sum(0)[shared].mean()) if len(shared) else 1.0
     return SeedNoise(
@@ -76,6 +71,32 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
         centre=transfers.centre,
         own_variance=float(squares[0] / freedom[0]) if freedom[0] > 0 else float("nan"),
         own_degrees_of_freedom=float(freedom[0]),
+    )
+
+
+class _Fit(NamedTuple):
+    """Cell means and seed effects, fitted by least squares."""
+
+    squares: NDArray[np.float64]  # (n_cells,) of the residuals
+    freedom: NDArray[np.float64]  # (n_cells,) what the fit leaves free
+    seeds: NDArray[np.float64]  # (n_shared - 1,) effects; that of the last shared seed is minus their sum
+
+
+def _fit(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[np.int64]) -> _Fit:
+    cells, seeds = np.nonzero(there)
+    n_cells = len(scores)
+    design = np.hstack([np.eye(n_cells)[cells], _seed_columns(shared, seeds)])
+    inverse = np.linalg.pinv(design)
+    observed = scores[cells, seeds]
+    effects = inverse @ observed
+    residuals = observed - design @ effects
+    residuals[np.abs(residuals) < ROUNDING] = 0.0
+    free = 1.0 - np.einsum("ij,ji->i", design, inverse)  # what the fit leaves free of each score
+    free[free < 1e-9] = 0.0  # rounding: a score that the fit must hit says nothing
+    return _Fit(
+        squares=np.bincount(cells, residuals**2, n_cells).astype(np.float64),
+        freedom=np.bincount(cells, free, n_cells).astype(np.float64),
+        seeds=effects[n_cells:],
     )
 
 

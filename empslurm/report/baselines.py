@@ -106,9 +106,9 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
 def _row(title: str, found: Baseline, score: Score) -> tuple[Entry, ...]:
     defined = np.isfinite(found.low)
     above, n_seeds = "yes" if found.above else "no", len(score.seeds)
-    if score.not_learnt:
-        seeds = ", ".join(map(str, score.not_learnt))
-        above += f"; {len(score.not_learnt)} of {n_seeds} seeds ({seeds}) did not learn"
+    for seeds, what in ((score.not_learnt, "did not learn"), (score.worse, "worse than one answer to all")):
+        if seeds:
+            above += f"; {len(seeds)} of {n_seeds} seeds ({', '.join(map(str, seeds))}) {what}"
     return (
         text(title),
         number(found.score),

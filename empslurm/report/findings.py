@@ -12,6 +12,7 @@ from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
 from empslurm.report.formats import Entry, Table, capital, flat, number, shown, text, whole
+from empslurm.report.seeds import seeds_statement, seeds_table
 from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
@@ -244,6 +245,12 @@ def collapse_table(one: Significance, registry: Registry) -> Table | None:
     )
 
 
+def next_table(one: Significance, registry: Registry) -> Table:
+    """What every target needs so that a wanted difference is seen."""
+    title = f"How many more seeds?{_part_title(one)}"
+    return seeds_table(one.next, registry, name=f"seeds{part_name(one.fraction)}", title=title)
+
+
 def _collapse_words(found: CollapseDifference) -> str:
     if not found.differs:
         return "inconclusive"
@@ -474,7 +481,13 @@ def headline(study: Study) -> tuple[str, ...]:
             f"{_equivalent(tally['equivalent'], one.margin)}{tally['inconclusive']} are inconclusive, "
             f"{tally['undecided']} are undecided."
         )
-        told = (collapse_statement(one), *_collapses(one, study), power_statement(one), same_cell_statement(one))
+        told = (
+            collapse_statement(one),
+            *_collapses(one, study),
+            power_statement(one),
+            seeds_statement(one.next, one.margin),
+            same_cell_statement(one),
+        )
         said += [sentence for sentence in told if sentence]
     said += _median(study)
     if study.audit is not None:

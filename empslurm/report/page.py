@@ -198,7 +198,7 @@ def _verdicts(section: Section, prefix: str) -> str:
         one = part(table, section.most_cells, _differences(table))
         made.append(markup.sortable(one.table, f"{prefix}-{table.name}", tall=True))
     made.append(_shown(section, prefix, "sources", tall=True))
-    made.append(_shown(section, prefix, "collapse", "figure3", "theme-effects", "limited-data"))
+    made.append(_shown(section, prefix, "seeds", "collapse", "figure3", "theme-effects", "limited-data"))
     return "".join(made)
 
 

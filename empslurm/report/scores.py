@@ -59,12 +59,17 @@ class Score:
 
     @property
     def not_learnt(self) -> tuple[int, ...]:
-        """Seeds of which a flag of the test part says that the run did not learn."""
-        return tuple(
-            seed
-            for seed, flags in zip(self.seeds, self.flags_of_seeds, strict=True)
-            if {*TOLD, metrics.COLLAPSED, metrics.WORSE} & {*flags}
-        )
+        """Seeds of which a flag of the test part says that the run did not learn at all."""
+        return self._with({*TOLD, metrics.COLLAPSED})
+
+    @property
+    def worse(self) -> tuple[int, ...]:
+        """The other seeds that did worse on the test part than one answer to all."""
+        return tuple(seed for seed in self._with({metrics.WORSE}) if seed not in self.not_learnt)
+
+    def _with(self, wanted: set[str]) -> tuple[int, ...]:
+        marked = zip(self.seeds, self.flags_of_seeds, strict=True)
+        return tuple(seed for seed, flags in marked if wanted & {*flags})
 
     @property
     def state(self) -> str:

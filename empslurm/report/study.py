@@ -20,6 +20,7 @@ from empslurm.reference import Rating
 from empslurm.report import facts, significance
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity, data_similarity, fused_similarity, square
 from empslurm.report.scores import ScoreTable, score_tables
+from empslurm.report.seeds import Next, next_seeds
 from empslurm.report.significance import PairResult, TargetResult, pair_results, target_results
 from empslurm.report.sources import Ranked, has_baseline, ranked, without_baseline
 from empslurm.report.wording import plain_missing
@@ -52,6 +53,7 @@ class Significance:
     effects: tuple[MeanEffect, ...]  # mean difference by source theme
     collapse: tuple[CollapseDifference, ...] = ()  # of the pairs of targets with any run that did not learn
     margin: float | None = None  # the difference that is as good as none; None: not asked for
+    next: tuple[Next, ...] = ()  # per target, the seeds that would show a wanted difference
 
     @property
     def same_cell(self) -> tuple[int, int]:
@@ -102,7 +104,7 @@ def study(
     order = tuple(task for task in gathered.registry.tasks if task in order) + tuple(
         sorted(set(order) - set(gathered.registry.tasks))
     )
-    tested = _significance(tables, lacking, grouped, margin)
+    tested = _significance(tables, group, lacking, grouped, margin)
     _without_baselines(tables, lacking)
     alike = data_similarity(group.runs, order)
     fused = fused_similarity(group.runs, order)
@@ -166,7 +168,7 @@ def _sources_of_all(tables: Sequence[ScoreTable]) -> list[str]:
 
 
 def _significance(
-    tables: Sequence[ScoreTable], lacking: dict[str, str], grouped: bool, margin: float | None
+    tables: Sequence[ScoreTable], group: Group, lacking: dict[str, str], grouped: bool, margin: float | None
 ) -> tuple[Significance, ...]:
     fractions = sorted({table.fraction for table in tables}, reverse=True)
     full = {table.metric: table for table in tables if table.fraction == 1.0}
@@ -180,16 +182,17 @@ def _significance(
                 results += target_results(table, baselines=against, grouped=grouped)
         transfers = [one for one in significance.without_control(results) if one.comparison.sources]
         if transfers:
+            compared = {"fraction": fraction, "baseline_fraction": 1.0 if full else fraction}
             made.append(
                 Significance(
-                    fraction=fraction,
-                    baseline_fraction=1.0 if full else fraction,
+                    **compared,
                     results=tuple(transfers),
                     pairs=pair_results(transfers, margin),
                     control=pair_results(significance.only_control(results), margin),
                     margin=margin,
                     effects=_effects(transfers),
                     collapse=collapse_differences([one.comparison for one in transfers]),
+                    next=next_seeds(transfers, group.runs, **compared, margin=margin),
                 )
             )
     if not made:

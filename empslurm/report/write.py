@@ -28,7 +28,7 @@ from empslurm.report.wording import plain_table
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
 # On the terminal; the page and the files have all.
-SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "sources")
+SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "seeds", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
 
@@ -57,7 +57,8 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
             made += [paper.versus_printed(table, registry, percent=True)] if given.of_paper else []
     made += baseline_tables(given.tables, registry)
     for one in given.significance:
-        made += [findings.verdict_table(one, given), findings.collapse_table(one, registry), findings.effect_table(one)]
+        made += [findings.verdict_table(one, given), findings.next_table(one, registry)]
+        made += [findings.collapse_table(one, registry), findings.effect_table(one)]
     made += findings.theme_tables(given.themes)
     made.append(findings.limited_table(given))
     if given.audit is not None:

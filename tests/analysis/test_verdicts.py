@@ -42,6 +42,17 @@ def test_seeds_in_common_cancel() -> None:
     np.testing.assert_allclose(together.p_value, alone.p_value, rtol=1e-6)
 
 
+def test_a_baseline_that_alone_joins_two_sets_of_seeds_has_noise_of_its_own() -> None:
+    """Seed effects would fit both of its scores exactly: without freedom left no pair had a verdict, nor a reason."""
+    scores = np.full((5, 4), NAN)
+    for row, seeds in enumerate([(0, 1), (0, 2), (0, 2), (1, 3), (1, 3)]):
+        scores[row, list(seeds)] = 0.7 + 0.01 * np.random.default_rng(row).normal(size=2)
+    found = compare(target(scores))
+    assert found.reasons == ("",) * 4
+    assert np.isfinite(found.p_value).all()
+    assert found.noise.own_variance == pytest.approx(np.var(scores[0, :2], ddof=1))
+
+
 def test_example_error_widens_and_is_shared() -> None:
     scores = grid()
     plain = compare(target(scores))

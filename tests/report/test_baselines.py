@@ -6,7 +6,7 @@ import pytest
 from empslurm.gather import gather
 from empslurm.metrics import METRICS, classification
 from empslurm.report.baselines import against_chance, baseline_tables
-from empslurm.report.scores import score_tables
+from empslurm.report.scores import Score, score_tables
 from empslurm.report.significance import Loaded
 from empslurm.report.tables import pair_rows
 from empslurm.store import RunsRoot
@@ -119,3 +119,16 @@ def test_seeds_that_did_not_learn_are_told_beside_the_mean_that_hides_them(tmp_p
         "baseline: constant in 2 of 4 seeds (2, 3); "
         "transfer: constant in 1 of 4 seeds (4); validation_constant in 1 of 4 seeds (4)"
     )
+
+
+def test_a_seed_worse_than_one_answer_to_all_is_told_apart_from_one_that_did_not_learn() -> None:
+    def score(*flags: tuple[str, ...]) -> Score:
+        return Score(
+            source="t", target="t", metric="pearson", value=0.3, deviation=0.1, seeds=(1, 2, 3), values=(0.2, 0.3, 0.4),
+            n_missing=0, flags=(), flags_of_seeds=flags, sample=False, pinned=True, leaks=False, n_examples=9,
+            ids=("a", "b", "c"), predictions=("", "", ""),
+        )  # fmt: skip
+
+    both = score(("constant", "worse_than_constant"), ("worse_than_constant",), ())
+    assert (both.not_learnt, both.worse) == ((1,), (2,))
+    assert score((), ("validation_constant",), ()).worse == ()

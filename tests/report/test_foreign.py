@@ -62,9 +62,10 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     assert f"{2 * better} help, {2 * (not better)} harm" in said[0]
     assert f"{2 * better} of 2 pairs are" in said[-1]
     summary = write(gathered, tmp_path / "out", ratings=())
-    scores, changes = summary.tables
+    scores, changes, seeds = summary.tables
     assert scores.rows[0][1].bold is not better  # the baseline, where the transfer is worse
     assert (changes.rows[0][2].raw > 0) == better
+    assert (seeds.name, len(seeds.rows)) == ("seeds", 2)
 
 
 def test_gather_no_source_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

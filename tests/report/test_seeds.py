@@ -1,0 +1,122 @@
+"""What next: the table of seeds, what they cost, and the sentence that sums it up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from empslurm.analysis.more_seeds import Limit, SeedsAsked
+from empslurm.gather import from_file, gather
+from empslurm.report import findings
+from empslurm.report.seeds import WANTED, Next, seeds_statement, seeds_table
+from empslurm.report.study import Significance, Study, study
+from empslurm.report.write import tables_of_study
+from empslurm.store import RunsRoot
+from empslurm.tasks import registry
+from tests.gather.grids import finish, grid
+
+
+def noisy(folder: Path, metric: str, *, scale: float = 1.0, margin: float | None = None) -> Study:
+    """A table of results of two targets and four sources, three seeds each, with noise of .02 times `scale`."""
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{'' if source == target else source},{target},{seed},{metric},{scale * (0.6 + 0.02 * rng.normal()):.6f}"
+        for target in ("aa", "bb")
+        for source in ("aa", "bb", "cc", "dd", "ee")
+        for seed in (1, 2, 3)
+    ]
+    path = folder / "t.csv"
+    path.write_text("\n".join(["source,target,seed,metric,value", *rows]) + "\n", encoding="utf-8")
+    gathered = from_file(path, registry())
+    return study(gathered, gathered.groups[0], ratings=(), margin=margin)
+
+
+def only(done: Study) -> Significance:
+    (one,) = done.significance
+    return one
+
+
+def entry(seeds: SeedsAsked, hours: float = math.nan) -> Next:
+    return Next(metric="f1_macro", seeds=seeds, hours=hours)
+
+
+def asked(more: tuple[int, int], limit: Limit = "") -> SeedsAsked:
+    return SeedsAsked(
+        target="epitome_er", wanted=0.02, detectable=0.05, n_sources=5, n_baseline=3, n_transfer=3,
+        more_baseline=more[0], more_transfer=more[1], power=0.81, limit=limit, least=0.03,
+    )  # fmt: skip
+
+
+def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> None:
+    done = noisy(tmp_path, "accuracy")
+    table = findings.next_table(only(done), registry())
+    assert [row[0].text for row in table.rows] == ["aa", "bb"]
+    at = {name: place for place, name in enumerate(table.columns)}
+    for row, one in zip(table.rows, only(done).next, strict=True):
+        assert row[at["wanted"]].raw == WANTED
+        assert row[at["detectable"]].raw > WANTED
+        assert row[at["more_runs"]].raw == row[at["more_baseline"]].raw + 4 * row[at["more_transfer"]].raw > 0
+        assert one.seeds.power >= 0.8
+        assert math.isnan(one.hours)  # nobody knows what these runs took
+    (said,) = [sentence for sentence in findings.headline(done) if sentence.startswith("To see")]
+    assert said.startswith("To see differences of 0.02: 2 need more (")
+    assert "h of training" not in said
+    assert "seeds" in [table.name for table in tables_of_study(done)]
+
+
+@pytest.mark.parametrize(("metric", "scale"), [("mae", 40.0), ("accuracy", 1.0)])
+def test_a_margin_is_the_wanted_difference_and_an_error_has_a_share_without_one(
+    tmp_path: Path, metric: str, scale: float
+) -> None:
+    (with_margin, _) = only(noisy(tmp_path, metric, scale=scale, margin=0.1 * scale)).next
+    assert with_margin.seeds.wanted == 0.1 * scale
+    assert (with_margin.seeds.limit, with_margin.seeds.more_runs) == ("", 0)
+    one = only(noisy(tmp_path, metric, scale=scale))
+    baseline = one.results[0].comparison.baseline
+    assert one.next[0].seeds.wanted == (pytest.approx(0.02 * baseline) if metric == "mae" else 0.02)
+
+
+def test_hours_are_those_that_the_runs_took(tmp_path: Path) -> None:
+    root = RunsRoot(tmp_path)
+    tasks = ("epitome_er", "news_empathy", "conv_emopol", "empdial_ei")
+    for cell in grid(tasks, seeds=(1, 2, 3), fractions=(1.0, 0.5)):
+        finish(root, cell, skill=0.5 + 0.02 * cell.seed * (cell.source is None))
+    gathered = gather(root, None, registry())
+    runs = gathered.groups[0].runs
+    alone = runs["source"].isna()
+    runs.loc[alone, "wall_s"], runs.loc[~alone, "wall_s"] = 1800.0, 3600.0
+    runs.loc[runs["fraction"] == 0.5, "wall_s"] /= 2
+    done = study(gathered, gathered.groups[0], ratings=(), margin=0.2)
+    assert [one.fraction for one in done.significance] == [1.0, 0.5]
+    for one in done.significance:
+        for found in one.next:
+            hours = 0.5 * found.seeds.more_baseline + one.fraction * 3 * found.seeds.more_transfer
+            assert found.hours == pytest.approx(hours)
+    assert any(found.hours > 0 for one in done.significance for found in one.next)
+
+
+def test_the_note_says_what_seeds_cannot_show() -> None:
+    found = [
+        entry(asked((0, 0)), 0.0),
+        entry(asked((6, 1)), 2.5),
+        entry(asked((0, 0), "examples")),
+        entry(asked((0, 0), "seeds")),
+        entry(asked((0, 0), "unknown")),
+    ]
+    table = seeds_table(found, registry(), name="seeds", title="How many more seeds?")
+    notes = [row[-1].text for row in table.rows]
+    assert notes[0] == "enough"
+    assert "any number of seeds sees 0.030 at best" in notes[2]
+    assert "more than 64 seeds" in notes[3]
+    assert "two runs that learnt are needed" in notes[4]
+    shown = [[row[at].text for at in (5, 6, 7, 8)] for row in table.rows]
+    assert shown[1] == ["6", "1", "11", "2.50"]
+    assert shown[2] == ["—"] * 4
+    assert seeds_statement(found, None) == (
+        "To see differences of 0.02: 1 of 5 targets have enough seeds, 1 need more (11 runs, about 2.5 h of training), "
+        "1 cannot with their test sets, 1 need more than 64 seeds, of 1 the noise is unknown; table `seeds` has each "
+        "target."
+    )
