@@ -34,13 +34,15 @@ def equivalence_row(
         made[grid] = equivalence_p_values(comparison(scores), MARGIN)
     decided, same = ~np.isnan(made), there == 0
     corrected = np.array([called(grid) for grid in made])
+    shares = (corrected & ~same).sum(1) / np.maximum(1, corrected.sum(1))
     per_grid = (made[:, ~same] < LEVEL).mean(1)
     return {
         "scenario": plain(case),
         "margin": MARGIN,
         "error_rate": round(float((made[:, ~same] < LEVEL).sum() / decided[:, ~same].sum()), 5),
         "standard_error": round(float(per_grid.std(ddof=1) / np.sqrt(n_grids)), 5),
-        "false_calls": round(float((corrected & ~same).sum(1).mean() / max(1e-9, corrected.sum(1).mean())), 5),
+        "false_calls": round(float(shares.mean()), 5),
+        "error_of_false_calls": round(float(shares.std(ddof=1) / np.sqrt(n_grids)), 5),
         "power": round(float((made[:, same] < LEVEL).mean()), 5),
         "undecided": round(float(1 - decided.mean()), 5),
     }

@@ -27,7 +27,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +279,8 @@ def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
                 beyond(row, f"{key} of {name}", own[key], own[f"error_of_{key}"], limit)
     for row in tables["equivalence"]:
         beyond(row, "equivalent at the margin", row["error_rate"], row["standard_error"], LEVEL)
+        limit = WANTED["false_calls_collapse" if row["scenario"]["rate"] else "false_calls"]
+        beyond(row, "false calls of equivalence", row["false_calls"], row["error_of_false_calls"], limit)
     for row in tables["promises"]:
         off = abs(row["promised"] - row["reached"])
         beyond(
@@ -291,7 +293,9 @@ def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def name_of(case: Collapse | Promise) -> str:
-    values = [(name, value) for name, value in asdict(case).items() if value and np.isfinite(value)]
+    """What differs from the usual."""
+    usual = {field.name: field.default for field in fields(case)}
+    values = [(name, value) for name, value in asdict(case).items() if value != usual[name]]
     return ", ".join(f"{name} {value:g}" for name, value in values)
 
 

@@ -29,6 +29,10 @@ MIXED = (1, 2, 3, 5)
 FLOOR = (8.5, 7.0, 6.0, 6.0)
 RARE = (1e-8, 1e-7, 1e-6, 1e-5)
 LEAST_FREEDOM = 3  # below this many degrees of freedom the groups have no spread to speak of
+# A baseline that lies low as a whole is wrong in every comparison at once: where many cells have both groups, this part
+# of the depth will do for it alone, if it lies lower than this part of the fall.
+EASED = 0.8
+MOST = 0.85
 FEW_MIXED = 2  # so few cells with both groups must stand out within themselves, too:
 OWN = 4.0  # how deep in standard deviations of the cell's own upper runs, where there are two
 BETWEEN = 0.2  # runs halfway down, per collapsed run: more of them, and the runs are not two groups
@@ -100,22 +104,36 @@ def collapsed_runs(
 
     `scores`: (n_cells, n_seeds) of one target, NaN where there is none; `known`: same shape, from predictions. A cell
     that lies at the depth of the collapsed runs as a whole counts as collapsed if chance alone could do that at the
-    rate at which the target's runs collapse; if not, it is a cell that is worse.
+    rate at which the target's runs collapse; if not, it is a cell that is worse. Row 0 is the baseline.
     """
     marked = np.zeros(scores.shape, dtype=bool) if known is None else known.copy()
     level = np.where(marked, np.nan, scores if higher_is_better else -scores)
     there = ~np.isnan(level)
     level = _without_seeds(level, there)
-    groups = _groups(level, there)
-    if groups is None:
-        return marked
-    marked |= groups.low
+    groups = _groups(level, there, least=1.0)
+    if groups is not None:
+        marked |= groups.low
+        return np.asarray(marked | (_as_a_whole(groups, level, there, marked)[:, None] & there))
+    groups = _groups(level, there, least=EASED)
+    if groups is not None and groups.low.any(1).sum() >= MIXED[-1]:
+        marked[0] |= _as_a_whole(groups, level, there, marked | groups.low, share=MOST)[0] & there[0]
+    return marked
+
+
+def _as_a_whole(
+    groups: _Groups,
+    level: NDArray[np.float64],
+    there: NDArray[np.bool_],
+    low: NDArray[np.bool_],
+    *,
+    share: float = 0.5,
+) -> NDArray[np.bool_]:
+    """Cells all of whose runs lie low, by `share` of the fall, as chance alone may have it; shape (n_cells,)."""
     n_runs = there.sum(1)
-    rate = (marked.sum() + 1) / ((there | marked).sum() + 1)
+    rate = (low.sum() + 1) / ((there | low).sum() + 1)
     highest = np.where(there, level, -np.inf).max(1)
-    deep = (n_runs > 0) & ~marked.any(1) & (highest < groups.middle - groups.fall / 2)
-    by_chance = len(scores) * rate**n_runs >= CHANCE
-    return np.asarray(marked | ((deep & by_chance)[:, None] & there))
+    deep = (n_runs > 0) & ~low.any(1) & (highest < groups.middle - share * groups.fall)
+    return np.asarray(deep & (len(level) * rate**n_runs >= CHANCE))
 
 
 class _Groups(NamedTuple):
@@ -140,8 +158,8 @@ def _without_seeds(level: NDArray[np.float64], there: NDArray[np.bool_]) -> NDAr
     return found
 
 
-def _groups(level: NDArray[np.float64], there: NDArray[np.bool_]) -> _Groups | None:
-    """The deepest parting of the runs by one fall, None where none is deep enough to count.
+def _groups(level: NDArray[np.float64], there: NDArray[np.bool_], *, least: float) -> _Groups | None:
+    """The deepest parting of the runs by one fall, None where none is at least `least` as deep as counts.
 
     Every guess starts from cells whose widest gap between neighbouring runs is at least so wide.
     """
@@ -159,7 +177,7 @@ def _groups(level: NDArray[np.float64], there: NDArray[np.bool_]) -> _Groups | N
     best: _Groups | None = None
     for guess in guesses:
         made = _judged(level, there, there & (level < cut[:, None]) & (widest >= guess)[:, None])
-        if made is not None and made.depth >= 1 and (best is None or made.depth > best.depth):
+        if made is not None and made.depth >= least and (best is None or made.depth > best.depth):
             best = made
     return best
 

@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.analysis.seed_noise import FEW_SOURCES
-from empslurm.analysis.verdicts import LEVEL, POWER, Comparison
+from empslurm.analysis.verdicts import LEVEL, POWER, Comparison, freedom_of
 
 MOST_SEEDS = 64  # of an arm: what needs more is better had by another design
+# The baseline's variance is that of its own runs and, with this weight, the transfers'; each degree of freedom of its
+# own runs counts so much. By simulation: with these the power that is promised is reached.
+OTHERS, FREEDOM = 0.5, 2.2
 N_QUANTILES = 16  # that stand for a distribution
 
 Limit = Literal["", "unknown", "examples", "seeds"]
@@ -87,9 +90,9 @@ class _Design:
         self.normal = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
         self.fitted = 1 - 1 / n_cells if n_cells > FEW_SOURCES else 1.0  # what seed effects leave of a run's freedom
         self.lent = max(0.0, noise.degrees_of_freedom[0] - noise.own_degrees_of_freedom)
-        # What the baseline's variance may be: the transfers' weigh as much as its own runs. The variance of seeds is as
-        # likely above as below `seed`.
-        variance, freedom = (noise.own_variance + noise.centre) / 2, 2 * noise.own_degrees_of_freedom
+        # What the baseline's variance may be, and what that of seeds is as likely above as below.
+        variance = (noise.own_variance + OTHERS * noise.centre) / (1 + OTHERS)
+        freedom = FREEDOM * noise.own_degrees_of_freedom
         self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.array([np.nan])
         freedom = noise.seed_degrees_of_freedom
         self.seed = noise.seed_variance * freedom / float(chdtri(freedom, 0.5))
@@ -147,11 +150,7 @@ class _Design:
             + own**2 / np.minimum(noise.prior_degrees_of_freedom + free, free.sum())
             + seed**2 / np.maximum(1.0, n_transfer - 1)
         )
-        bound = free_baseline + free.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bound *= np.where(seeds_only > 0, (total / seeds_only) ** 2, 1.0)
-            freedom = np.where(spread > 0, np.minimum(total**2 / spread, bound), bound)
-        return np.sqrt(total), freedom
+        return np.sqrt(total), freedom_of(seeds_only, spread, total, free_baseline + free.sum())
 
     def asked(self, wanted: float, more_baseline: int = 0, more_transfer: int = 0, limit: Limit = "") -> SeedsAsked:
         """The answer, with the power that these seeds have."""

@@ -43,6 +43,21 @@ def test_falls_of_several_cells_are_found_whatever_the_direction() -> None:
     np.testing.assert_array_equal(collapsed_runs(scores), fallen)
 
 
+@pytest.mark.parametrize("seed", [2, 7, 8])
+def test_a_baseline_that_lies_low_as_a_whole_needs_less_of_a_depth_than_a_source(seed: int) -> None:
+    """Seven falls too shallow to part single runs by, and a baseline at their depth: no source can be judged by it."""
+    scores = grid(n_seeds=2, seed=seed)
+    scores[1:8, 0] -= 8
+    assert not collapsed_runs(scores).any()
+    scores[0] -= 8
+    np.testing.assert_array_equal(collapsed_runs(scores), mask(scores.shape, (0, 0), (0, 1)))
+    source_as_a_whole = scores[[1, 0, *range(2, 18)]]
+    assert not collapsed_runs(source_as_a_whole).any()
+    helped = grid(n_seeds=2, seed=seed)
+    helped[0] -= 8  # every source helps, and no run falls
+    assert not collapsed_runs(helped).any()
+
+
 def test_most_runs_of_a_cell_may_have_fallen() -> None:
     scores = grid(n_seeds=3)
     fallen = mask(scores.shape, (1, 0), (1, 1), (5, 2), (9, 0), (9, 2))
