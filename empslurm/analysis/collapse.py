@@ -31,7 +31,7 @@ RARE = (1e-8, 1e-7, 1e-6, 1e-5)
 LEAST_FREEDOM = 3  # below this many degrees of freedom the groups have no spread to speak of
 # A baseline that lies low as a whole is wrong in every comparison at once: where many cells have both groups, this part
 # of the depth will do for it alone, if it lies lower than this part of the fall.
-EASED = 0.8
+EASED = 0.85
 MOST = 0.85
 FEW_MIXED = 2  # so few cells with both groups must stand out within themselves, too:
 OWN = 4.0  # how deep in standard deviations of the cell's own upper runs, where there are two

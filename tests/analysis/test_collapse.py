@@ -43,7 +43,7 @@ def test_falls_of_several_cells_are_found_whatever_the_direction() -> None:
     np.testing.assert_array_equal(collapsed_runs(scores), fallen)
 
 
-@pytest.mark.parametrize("seed", [2, 7, 8])
+@pytest.mark.parametrize("seed", [7, 8, 20, 31])
 def test_a_baseline_that_lies_low_as_a_whole_needs_less_of_a_depth_than_a_source(seed: int) -> None:
     """Seven falls too shallow to part single runs by, and a baseline at their depth: no source can be judged by it."""
     scores = grid(n_seeds=2, seed=seed)
