@@ -86,7 +86,7 @@ def draw(
     noise = rng.normal(size=(n_cells, n_seeds))
     if np.isfinite(scenario.tail):
         noise /= np.sqrt(rng.chisquare(scenario.tail, noise.shape) / (scenario.tail - 2))
-    noise = noise * scale[:, None] - 8 * (rng.random(noise.shape) < scenario.collapse)
+    noise = noise * scale[:, None] - FALL * (rng.random(noise.shape) < scenario.collapse)
     runs = noise + scenario.common * rng.normal(size=n_seeds)
     runs[1:] += effect
     root = np.sqrt(scenario.n_examples)

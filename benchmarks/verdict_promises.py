@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from verdict_cases import FALL, Collapse, draw_collapse
+from verdict_cases import FALL, Collapse, Scenario, draw_collapse
 
 from empslurm.analysis.more_seeds import MOST_SEEDS, more_seeds
 from empslurm.analysis.verdicts import LEVEL, Comparison, TargetScores, compare, equivalence_p_values
@@ -67,7 +67,7 @@ PROMISES = (
         Promise(n_seeds=n_seeds, wanted=wanted, spread=spread)
         for n_seeds, wanted, spread in itertools.product((2, 3, 5, 8), (1.0, 2.0), (float("inf"), 4.0))
     ),
-    *(Promise(n_seeds=n_seeds, wanted=1.5, common=1.0) for n_seeds in (2, 3, 5)),
+    *(Promise(n_seeds=n_seeds, wanted=1.5, common=common) for common in (1.0, 2.0) for n_seeds in (2, 3, 5)),
     *(Promise(n_seeds=n_seeds, wanted=2.0, examples=0.3) for n_seeds in (2, 3, 5)),
     *(Promise(n_seeds=n_seeds, wanted=2.0, rate=rate) for n_seeds, rate in ((3, 0.1), (5, 0.1), (5, 0.3))),
     *(Promise(n_seeds=n_seeds, wanted=2.0, n_sources=n) for n, n_seeds in itertools.product((1, 5), (2, 3, 5))),
@@ -78,6 +78,8 @@ PROMISES = (
 def promise_row(case: Promise, n_grids: int, rng: np.random.Generator) -> dict[str, object]:
     """Power promised beside power reached when the seeds that are asked for have been added to those that are there."""
     found = [one for one in (_promise(case, rng) for _ in range(n_grids)) if one is not None]
+    if not found:
+        raise RuntimeError(f"no grid of {case} has an answer; want a larger difference")
     promised, reached, n_baseline, n_transfer = np.array(found).T
     return {
         "scenario": plain(case),
@@ -126,6 +128,6 @@ def comparison(
     )
 
 
-def plain(case: Collapse | Promise) -> dict[str, object]:
+def plain(case: Scenario | Collapse | Promise) -> dict[str, object]:
     """Settings for the results file, without infinities."""
-    return {name: value if np.isfinite(value) else None for name, value in asdict(case).items()}
+    return {name: None if value == float("inf") else value for name, value in asdict(case).items()}

@@ -174,8 +174,7 @@ def score_row(case: Scenario, n_grids: int, rng: np.random.Generator) -> dict[st
     null, helped = (
         np.stack([p_values(case, *draw(case, effect, rng)) for _ in range(n_grids)], axis=1) for effect in (0.0, EFFECT)
     )
-    settings = {name: value for name, value in asdict(case).items() if name != "name"}
-    settings = {name: value if np.isfinite(value) else None for name, value in settings.items()}
+    settings = {name: value for name, value in plain(case).items() if name != "name"}
     return {"name": case.name, "scenario": settings, **row_of(null, helped, METHODS, ["verdict"])}
 
 
@@ -255,12 +254,16 @@ def of_families(p_values: NDArray[np.float64], helps: NDArray[np.bool_]) -> list
 
 
 def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Every row in which the verdict is beyond what is wanted by more than its Monte Carlo error, as a sentence."""
+    """Every row in which the verdict is beyond what is wanted by more than its Monte Carlo error, as a sentence.
+
+    Of promises, by any amount.
+    """
     found = []
 
     def beyond(row: dict[str, Any], what: str, value: float, error: float, limit: float) -> None:
         if value > limit + ERRORS * error:
-            found.append(f"{row['name']}: {what} {value:.3f} (error {error:.3f}), wanted {limit:.2f} at most")
+            by = f" (error {error:.3f})" if error else ""
+            found.append(f"{row['name']}: {what} {value:.3f}{by}, wanted {limit:.2f} at most")
 
     for row in (*tables["scores"], *tables["answers"], *tables["collapse"]):
         for name, lost in row["behind"].items():

@@ -104,7 +104,8 @@ def collapsed_runs(
 
     `scores`: (n_cells, n_seeds) of one target, NaN where there is none; `known`: same shape, from predictions. A cell
     that lies at the depth of the collapsed runs as a whole counts as collapsed if chance alone could do that at the
-    rate at which the target's runs collapse; if not, it is a cell that is worse. Row 0 is the baseline.
+    rate at which the target's runs collapse; if not, it is a cell that is worse. Row 0 is the baseline: if it lies low
+    as a whole, falls of many cells count that are a little too shallow to count otherwise.
     """
     marked = np.zeros(scores.shape, dtype=bool) if known is None else known.copy()
     level = np.where(marked, np.nan, scores if higher_is_better else -scores)
@@ -116,7 +117,10 @@ def collapsed_runs(
         return np.asarray(marked | (_as_a_whole(groups, level, there, marked)[:, None] & there))
     groups = _groups(level, there, least=EASED)
     if groups is not None and groups.low.any(1).sum() >= MIXED[-1]:
-        marked[0] |= _as_a_whole(groups, level, there, marked | groups.low, share=MOST)[0] & there[0]
+        low = marked | groups.low
+        if _as_a_whole(groups, level, there, low, share=MOST)[0]:
+            low[0] |= there[0]
+            return low
     return marked
 
 

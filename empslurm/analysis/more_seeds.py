@@ -53,7 +53,8 @@ class SeedsAsked:
 def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float = 1.0) -> SeedsAsked:
     """The cheapest seeds that show a difference of `wanted` with probability .8, for the mean source.
 
-    `cost_of_baseline`: of one run of it, beside one run of a transfer. The baseline has every seed of the transfers.
+    `cost_of_baseline`: of one run of it, beside one run of a transfer. New seeds of the transfers are seeds of the
+    baseline too, and so become those that it lacks now.
     """
     design = _Design(comparison)
     if not design.known:
@@ -83,6 +84,13 @@ class _Design:
         self.known = bool(self.decided.any())
         self.n_baseline = int(n_runs[0])
         self.n_transfer = int(np.median(n_runs[1:])) if n_cells > 1 else 0
+        # Seeds of the runs in both arms: where both learnt, and at best where one of them collapsed.
+        collapsed = np.array(given.n_collapsed)
+        shared = np.minimum(given.n_shared + collapsed[1:] + collapsed[0], np.minimum(n_runs[1:], n_runs[0]))
+        self.lacking, self.spare = (  # of the transfers' seeds by the baseline, and of the baseline's by the transfers
+            int(np.median(only[self.decided])) if self.known else 0
+            for only in (n_runs[1:] - shared, n_runs[0] - shared)
+        )
         self.learnt = 1 - sum(given.n_collapsed) / max(1, n_runs.sum())  # share of runs
         self.examples = given.example_variance[self.decided]
         far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in errors that are known exactly
@@ -107,17 +115,26 @@ class _Design:
 
     def fewest_of_baseline(self, wanted: float, more_transfer: int) -> int | None:
         """More runs of the baseline with which so many transfers see `wanted`; None where no number does."""
-        low = max(0, self.n_transfer + more_transfer - self.n_baseline)
+        if more_transfer == 0 and self.power(wanted, 0, 0) >= POWER:
+            return 0
+        low = self.common(more_transfer)
         high = max(low, MOST_SEEDS - self.n_baseline)
+        # Where equal seeds have much in common, more of the baseline alone take more than they give: first the fewest.
+        if self.power(wanted, low, more_transfer) >= POWER:
+            return low
         if self.power(wanted, high, more_transfer) < POWER:
             return None
-        while low < high:  # more runs never have less power
+        while low < high:
             middle = (low + high) // 2
             if self.power(wanted, middle, more_transfer) >= POWER:
                 high = middle
             else:
                 low = middle + 1
         return low
+
+    def common(self, more_transfer: int) -> int:
+        """New seeds of the baseline that transfers have, too: those that it lacks, and those that are new to both."""
+        return self.lacking + max(0, more_transfer - self.spare)
 
     def power(self, wanted: float, more_baseline: int, more_transfer: int) -> float:
         """Probability of p < .05 where the difference is `wanted`: the noncentral t distribution.
@@ -142,7 +159,9 @@ class _Design:
         free_baseline, free = self.fitted * (n_baseline - 1), self.fitted * (n_transfer - 1)
         base = self.baseline[:, None] / n_baseline
         own = noise.variance[1:][self.decided] / n_transfer
-        seed = self.seed * np.abs(1 / n_transfer - 1 / n_baseline)
+        new = min(more_transfer, self.spare) + min(more_baseline, self.common(more_transfer))
+        shared = np.minimum(self.given.n_shared[self.decided] + self.learnt * new, np.minimum(n_baseline, n_transfer))
+        seed = self.seed * (1 / n_transfer + 1 / n_baseline - 2 * shared / (n_transfer * n_baseline))
         seeds_only = base + own + seed
         total = seeds_only + self.examples
         spread = (

@@ -46,13 +46,13 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
     """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and moderate what is left.
 
     A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
-    than three sources nothing does, and the layout is that of Welch's test; so it is where seeds are shared so
-    sparsely that a cell with two runs has no freedom left.
+    than three sources nothing does, and the layout is that of Welch's test; so it is where seed
+    effects would leave the baseline, which borrows nothing, without any freedom of its own.
     """
     there = ~np.isnan(scores)
     shared = np.flatnonzero(there.sum(0) >= 2) if len(scores) > FEW_SOURCES else np.empty(0, dtype=np.int64)
     fit = _fit(scores, there, shared)
-    if (fit.freedom[there.sum(1) >= 2] <= 0).any():  # a bridge between cells that share no seeds otherwise
+    if there[0].sum() >= 2 and fit.freedom[0] <= 0:  # it alone joins cells that share no seeds otherwise
         shared = shared[:0]
         fit = _fit(scores, there, shared)
     squares, freedom = fit.squares, fit.freedom

@@ -76,6 +76,7 @@ class Comparison:
     covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
     mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
     noise: SeedNoise  # of single runs of the cells
+    n_shared: NDArray[np.int64]  # (n_sources,) seeds with which both the source and the baseline learnt
     example_variance: NDArray[np.float64]  # (n_sources,) of the differences over test sets; 0 where unknown
     n_seeds: tuple[int, ...]  # per cell, the baseline first: runs that are compared, so without collapsed ones
     n_collapsed: tuple[int, ...]  # per cell, the baseline first: runs that did not learn
@@ -257,6 +258,7 @@ def _tested(
 ) -> Comparison:
     from scipy.stats import t as student
 
+    there = ~np.isnan(given.scores)
     total = parts.noise + parts.seed + parts.examples
     covariance = _contrast(total)
     difference = means[1:] - means[0]
@@ -284,6 +286,7 @@ def _tested(
         covariance=np.where(np.outer(decided, decided), covariance, np.nan),
         mean_covariance=total,
         noise=noise,
+        n_shared=(there[1:] & there[0]).sum(1),
         example_variance=np.diag(_contrast(parts.examples)),
         n_seeds=tuple(int(n) for n in n_seeds),
         n_collapsed=tuple(int(n) for n in n_collapsed),
@@ -312,9 +315,9 @@ def freedom_of(
     """Satterthwaite's degrees of freedom of variances that have an example part; all of one shape.
 
     `seeds_only`: their sums without it; `spread`: of each sum, its terms' squares over their degrees of freedom;
-    `limit`: those of all residuals of the target together, more than which no comparison has. An example part that is
-    known would loosen both by the square of `total / seeds_only` (Hillis 2007). It is estimated, and by the power
-    `KNOWN` only are false positives at .05 where variances differ; by the square they are .053.
+    `limit`: those of all residuals of the target together, more than which no sum without examples has. An example part
+    that is known would loosen both by the square of `total / seeds_only` (Hillis 2007). It is estimated: only with the
+    power `KNOWN` are false positives at .05 where variances differ; with the square they are .053.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         loosened = np.where(seeds_only > 0, (total / seeds_only) ** KNOWN, 1.0)

@@ -12,7 +12,7 @@ from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
 from empslurm.report.formats import Entry, Table, capital, flat, number, shown, text, whole
-from empslurm.report.seeds import seeds_statement, seeds_table
+from empslurm.report.seeds import IN_A_MANIFEST, SHARED, seeds_statement, seeds_table
 from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
 from empslurm.report.study import Significance, Study, ThemePanels
 from empslurm.report.tables import title_of
@@ -245,10 +245,18 @@ def collapse_table(one: Significance, registry: Registry) -> Table | None:
     )
 
 
-def next_table(one: Significance, registry: Registry) -> Table:
+def next_table(one: Significance, study: Study) -> Table:
     """What every target needs so that a wanted difference is seen."""
-    title = f"How many more seeds?{_part_title(one)}"
-    return seeds_table(one.next, registry, name=f"seeds{part_name(one.fraction)}", title=title)
+    advice = IN_A_MANIFEST if study.gathered.origin == "runs" else ""
+    if one.fraction != one.baseline_fraction:
+        advice += SHARED
+    return seeds_table(
+        one.next,
+        study.gathered.registry,
+        name=f"seeds{part_name(one.fraction)}",
+        title=f"How many more seeds?{_part_title(one)}",
+        advice=advice,
+    )
 
 
 def _collapse_words(found: CollapseDifference) -> str:
@@ -485,7 +493,7 @@ def headline(study: Study) -> tuple[str, ...]:
             collapse_statement(one),
             *_collapses(one, study),
             power_statement(one),
-            seeds_statement(one.next, one.margin),
+            seeds_statement(one.next, one.margin, fraction=one.fraction, table=f"seeds{part_name(one.fraction)}"),
             same_cell_statement(one),
         )
         said += [sentence for sentence in told if sentence]

@@ -137,7 +137,7 @@ class _Run:
 def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
     """All tables of a group: one per fraction, kind of target and metric, in that order."""
     registry = gathered.registry
-    runs = group.runs[group.runs["kind"].isin(("baseline", "transfer")) & (group.runs["labels"] == "all")]
+    runs = scored(group)
     tasks = _tasks(runs, group, registry)
     metric_of = _metrics(tasks, registry, runs)
     fractions = sorted({*runs["fraction"], *(cell.fraction for cell in group.missing)}, reverse=True)
@@ -151,6 +151,11 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
             if table.scores:
                 made.append(table)
     return tuple(made)
+
+
+def scored(group: Group) -> pd.DataFrame:
+    """The runs that stand in score tables: trained on all labels, as a baseline or a transfer."""
+    return group.runs[group.runs["kind"].isin(("baseline", "transfer")) & (group.runs["labels"] == "all")]
 
 
 def _tasks(runs: pd.DataFrame, group: Group, registry: Registry) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from empslurm.analysis.more_seeds import MOST_SEEDS, SeedsAsked, more_seeds
 from empslurm.metrics import METRICS
-from empslurm.report.formats import Table, flat, number, text, whole
+from empslurm.report.formats import Entry, Table, flat, number, text, whole
 from empslurm.report.significance import TargetResult
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
@@ -18,9 +18,8 @@ from empslurm.tasks import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-WANTED = (
-    0.02  # without a margin: the median difference to the baseline in the paper's Tables 7 and 8; of an error, a share
-)
+# Without a margin: the median difference to the baseline in the paper's Tables 7 and 8; of an error, a share.
+WANTED = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,7 @@ class Next:
     metric: str
     seeds: SeedsAsked
     hours: float
+    why: str = ""  # why its noise is unknown
 
 
 def next_seeds(
@@ -40,19 +40,21 @@ def next_seeds(
     baseline_fraction: float,
     margin: float | None,
 ) -> tuple[Next, ...]:
-    """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the group."""
+    """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the tables."""
+    alone = runs["source"].isna() | (runs["source"] == runs["target"])
+    took = runs.assign(alone=alone).groupby(["target", "alone", "fraction"])["wall_s"].mean().to_dict()
     made = []
     for result in results:
-        own = runs[runs["target"] == result.target]
-        whole_runs = own["source"].isna() | (own["source"] == own["target"])
-        baseline = own["wall_s"][whole_runs & (own["fraction"] == baseline_fraction)].mean()
-        transfer = own["wall_s"][~whole_runs & (own["fraction"] == fraction)].mean()
+        baseline = float(took.get((result.target, True, baseline_fraction), np.nan))
+        transfer = float(took.get((result.target, False, fraction), np.nan))
         known = baseline > 0 and transfer > 0
         found = more_seeds(
-            result.comparison, _wanted(result, margin), cost_of_baseline=float(baseline / transfer) if known else 1.0
+            result.comparison, _wanted(result, margin), cost_of_baseline=baseline / transfer if known else 1.0
         )
         seconds = found.more_baseline * baseline + found.n_sources * found.more_transfer * transfer
-        made.append(Next(metric=result.metric, seeds=found, hours=float(seconds) / 3600 if known else float("nan")))
+        why = "; ".join(dict.fromkeys(result.comparison.reasons)) if found.limit == "unknown" else ""
+        hours = seconds / 3600 if known else float("nan")
+        made.append(Next(metric=result.metric, seeds=found, hours=hours, why=why))
     return tuple(made)
 
 
@@ -63,30 +65,31 @@ def _wanted(result: TargetResult, margin: float | None) -> float:
     return WANTED * abs(result.comparison.baseline) if error else WANTED
 
 
-def seeds_table(found: Sequence[Next], registry: Registry, *, name: str, title: str) -> Table:
-    """One row per target: what is seen now, what is wanted, what it takes."""
+def seeds_table(found: Sequence[Next], registry: Registry, *, name: str, title: str, advice: str = "") -> Table:
+    """One row per target: what is seen now, what is wanted, what it takes. `advice`: the caption's last sentences."""
     rows = [
         (
             text(title_of(one.seeds.target, registry)),
             text(one.metric),
             text(f"{one.seeds.n_transfer}/{one.seeds.n_baseline}"),
-            number(one.seeds.detectable),
-            number(one.seeds.wanted),
+            _short(one.seeds.detectable),
+            _short(one.seeds.wanted),
             *(whole(n) if not one.seeds.limit else text("") for n in _asked(one.seeds)),
             number(one.hours if not one.seeds.limit else float("nan"), 2),
             number(one.seeds.power, 2),
-            text(_words(one.seeds)),
+            text(_note(one)),
         )
         for one in found
     ]
     return flat(
         name=name,
         title=title,
-        caption="Detectable: the difference that is seen with probability .8 at .05 before correction, the median over "
-        f"sources. Wanted: the margin, or without one {WANTED:g} (of an error, {100 * WANTED:g} % of the baseline's). "
-        "More seeds: the fewest hours, or runs where hours are unknown, with which the wanted difference is seen with "
-        "probability .8; put them into `seeds` and `baseline_seeds` of the manifest. Power: for the wanted difference, "
-        "with them. A new seed of a transfer also needs its source's own baseline with that seed.",
+        caption="Seeds: of a transfer, the median, and of the baseline. Detectable: the difference that is seen with "
+        "probability .8 at .05 before correction, if the noise is as it looks: the median over sources. Wanted: the "
+        f"margin, or without one {WANTED:g} (of an error, {100 * WANTED:g} % of the baseline's). More seeds: the "
+        "cheapest with which the wanted difference is seen with probability .8; they allow for how little a few runs "
+        "tell of the noise. Power: for the wanted difference, with the seeds asked for, or with those there are where "
+        "none will do. The baseline must have every seed that a transfer has." + advice,
         columns={
             "target": "target",
             "metric": "metric",
@@ -105,36 +108,72 @@ def seeds_table(found: Sequence[Next], registry: Registry, *, name: str, title: 
     )
 
 
+# For runs of a manifest: where the seeds go, and what they bring along.
+IN_A_MANIFEST = (
+    " They go into `seeds` and `baseline_seeds` of a manifest, which has one list for all its targets: take the "
+    "largest numbers, or give targets manifests of their own. Runs and hours are the target's own; a new seed of a "
+    "transfer also needs its source's own baseline with that seed."
+)
+SHARED = " The baselines with all data stand in the table `seeds` too: count their seeds once."
+
+
+def _short(value: float) -> Entry:
+    """A number of a metric's size, with three digits that count where three decimals would show none."""
+    if not 0 < value < 0.001:
+        return number(value)
+    return Entry(text=f"{value:.2g}", raw=value)
+
+
 def _asked(seeds: SeedsAsked) -> tuple[int, int, int]:
     return seeds.more_baseline, seeds.more_transfer, seeds.more_runs
 
 
-def _words(seeds: SeedsAsked) -> str:
+def _note(one: Next) -> str:
     return {
-        "": "" if seeds.more_runs else "enough",
-        "unknown": "noise unknown: two runs that learnt are needed in both arms",
-        "examples": f"too few test examples: any number of seeds sees {seeds.least:.3f} at best",
+        "": "" if one.seeds.more_runs else "enough",
+        "unknown": one.why,
+        "examples": f"too few test examples: no number of seeds shows less than {one.seeds.least:.2g}",
         "seeds": f"more than {MOST_SEEDS} seeds",
-    }[seeds.limit]
+    }[one.seeds.limit]
 
 
-def seeds_statement(found: Sequence[Next], margin: float | None) -> str:
-    """What all targets need together, as one sentence."""
-    wanted = f"differences of {WANTED if margin is None else margin:g}"
-    if any(not METRICS[one.metric].higher_is_better for one in found) and margin is None:
-        wanted += " (of an error, that share)"
-    enough = [one for one in found if not one.seeds.limit and not one.seeds.more_runs]
+def seeds_statement(found: Sequence[Next], margin: float | None, *, fraction: float = 1.0, table: str = "seeds") -> str:
+    """What all targets need together, in two sentences."""
     more = [one for one in found if not one.seeds.limit and one.seeds.more_runs]
-    said = [f"{len(enough)} of {len(found)} targets have enough seeds" if enough else ""]
-    if more:
-        n_runs, hours = sum(one.seeds.more_runs for one in more), sum(one.hours for one in more)
-        cost = f", about {hours:.1f} h of training" if np.isfinite(hours) else ""
-        said.append(f"{len(more)} need more ({n_runs:,} runs{cost})")
-    for limit, words in (
-        ("examples", "{n} cannot with their test sets"),
-        ("seeds", f"{{n}} need more than {MOST_SEEDS} seeds"),
-        ("unknown", "of {n} the noise is unknown"),
-    ):
-        n = sum(one.seeds.limit == limit for one in found)
-        said.append(words.format(n=n) if n else "")
-    return f"To see {wanted}: {', '.join(clause for clause in said if clause)}; table `seeds` has each target."
+    n_of = {limit: sum(one.seeds.limit == limit for one in found) for limit in ("", "examples", "seeds", "unknown")}
+    clauses = [
+        _clause(n_of[""] - len(more), "has enough seeds", "have enough seeds"),
+        _clause(len(more), "needs more", "need more") + (f" ({_cost(more)})" if more else ""),
+        _clause(n_of["examples"], "has", "have", " too few test examples for any number of seeds"),
+        _clause(n_of["seeds"], "needs", "need", f" more than {MOST_SEEDS} seeds"),
+        _clause(n_of["unknown"], "has", "have", " too little seed noise to judge by"),
+    ]
+    data = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
+    targets = "1 target" if len(found) == 1 else f"{len(found)} targets"
+    said = f"of {targets}, " + ", ".join(clause for clause in clauses if clause)
+    return f"To see differences of {_wanted_words(found, margin)}{data}: {said}. The table `{table}` has each."
+
+
+def _clause(n: int, one: str, many: str, rest: str = "") -> str:
+    """With its verb; "" where there is none."""
+    return f"{n} {one if n == 1 else many}{rest}" if n else ""
+
+
+def _cost(more: Sequence[Next]) -> str:
+    n_runs = sum(one.seeds.more_runs for one in more)
+    hours = [one.hours for one in more if np.isfinite(one.hours)]
+    runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
+    if not hours:
+        return runs
+    known = "" if len(hours) == len(more) else f" for {len(hours)} of them"
+    return f"{runs}, about {sum(hours):.1f} h of training{known}"
+
+
+def _wanted_words(found: Sequence[Next], margin: float | None) -> str:
+    if margin is not None:
+        return f"{margin:g}"
+    errors = {not METRICS[one.metric].higher_is_better for one in found}
+    share = f"{100 * WANTED:g} % of the baseline's"
+    if errors == {True}:
+        return share
+    return f"{WANTED:g}, or in errors {share}" if errors == {True, False} else f"{WANTED:g}"

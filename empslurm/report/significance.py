@@ -353,6 +353,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
                 "low",
                 "high",
                 "smallest_detectable",
+                "n_shared",
                 "example_variance",
             )
         },

@@ -19,7 +19,7 @@ from empslurm.gather import Gathered, Group
 from empslurm.reference import Rating
 from empslurm.report import facts, significance
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity, data_similarity, fused_similarity, square
-from empslurm.report.scores import ScoreTable, score_tables
+from empslurm.report.scores import ScoreTable, score_tables, scored
 from empslurm.report.seeds import Next, next_seeds
 from empslurm.report.significance import PairResult, TargetResult, pair_results, target_results
 from empslurm.report.sources import Ranked, has_baseline, ranked, without_baseline
@@ -192,7 +192,7 @@ def _significance(
                     margin=margin,
                     effects=_effects(transfers),
                     collapse=collapse_differences([one.comparison for one in transfers]),
-                    next=next_seeds(transfers, group.runs, **compared, margin=margin),
+                    next=next_seeds(transfers, scored(group), **compared, margin=margin),
                 )
             )
     if not made:

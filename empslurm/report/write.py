@@ -57,7 +57,7 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
             made += [paper.versus_printed(table, registry, percent=True)] if given.of_paper else []
     made += baseline_tables(given.tables, registry)
     for one in given.significance:
-        made += [findings.verdict_table(one, given), findings.next_table(one, registry)]
+        made += [findings.verdict_table(one, given), findings.next_table(one, given)]
         made += [findings.collapse_table(one, registry), findings.effect_table(one)]
     made += findings.theme_tables(given.themes)
     made.append(findings.limited_table(given))

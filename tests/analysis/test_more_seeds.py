@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from empslurm.analysis.more_seeds import MOST_SEEDS, more_seeds
+from empslurm.analysis.more_seeds import MOST_SEEDS, _Design, more_seeds
 from empslurm.analysis.verdicts import LEVEL, Comparison, TargetScores, compare
 
 
@@ -132,3 +132,36 @@ def test_some_of_the_cells_keep_what_they_borrowed_from_all() -> None:
     assert (
         replace(kept, variance=given.noise.variance, degrees_of_freedom=given.noise.degrees_of_freedom) == given.noise
     )
+
+
+@pytest.mark.parametrize(("common", "wanted"), [(0.0, 0.016), (0.01, 0.02), (0.03, 0.02), (0.05, 0.03)])
+def test_no_cheaper_seeds_have_the_power(common: float, wanted: float) -> None:
+    """Against every number of seeds; seeds with much in common are worth most in both arms."""
+    rng = np.random.default_rng(4)
+    scores = grid(n_sources=3, n_seeds=3, seed=0) + common * rng.normal(size=3)
+    given = comparison(scores)
+    asked, design = more_seeds(given, wanted), _Design(given)
+    costs = [
+        baseline + 3 * transfer
+        for transfer in range(20)
+        for baseline in range(transfer, 40)
+        if design.power(wanted, baseline, transfer) >= 0.8
+    ]
+    assert asked.more_runs == min(costs)
+
+
+def test_seeds_that_the_baseline_lacks_do_not_cancel_and_are_asked_for() -> None:
+    rng = np.random.default_rng(6)
+    common = 0.05 * rng.normal(size=6)
+    scores = grid(n_seeds=6) + common
+    scores[0, 3:], scores[1:, :3] = np.nan, np.nan
+    apart = comparison(scores)
+    assert apart.n_shared.tolist() == [0] * 17
+    error, _ = _Design(apart).errors(0, 0)
+    assert np.median(error) > 0.6 * np.median(apart.standard_error)
+    asked = more_seeds(apart, 0.03)
+    assert asked.more_baseline >= 3  # every seed that the transfers have
+    spare = grid(n_seeds=9) + 0.05 * rng.normal(size=9)
+    spare[1:, 3:] = np.nan
+    asked = more_seeds(comparison(spare), 0.015)
+    assert asked.more_transfer > asked.more_baseline  # the baseline has seeds to spare

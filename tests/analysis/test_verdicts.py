@@ -53,6 +53,15 @@ def test_a_baseline_that_alone_joins_two_sets_of_seeds_has_noise_of_its_own() ->
     assert found.noise.own_variance == pytest.approx(np.var(scores[0, :2], ddof=1))
 
 
+def test_a_transfer_that_alone_joins_two_sets_of_seeds_leaves_the_others_as_they_are() -> None:
+    scores = np.hstack([grid(n_seeds=5) + 0.1 * np.random.default_rng(1).normal(size=5), np.full((18, 1), NAN)])
+    before = compare(target(scores[:16]))
+    scores[16:, 1:5] = NAN
+    scores[16, 5], scores[17, 0], scores[17, 5] = 0.7, NAN, 0.71
+    after = compare(target(scores))
+    np.testing.assert_allclose(after.standard_error[:15], before.standard_error, rtol=0.2)
+
+
 def test_example_error_widens_and_is_shared() -> None:
     scores = grid()
     plain = compare(target(scores))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from empslurm.analysis.more_seeds import Limit, SeedsAsked
+from empslurm.analysis.verdicts import ONE_SCORE, UNDEFINED
 from empslurm.gather import from_file, gather
 from empslurm.report import findings
 from empslurm.report.seeds import WANTED, Next, seeds_statement, seeds_table
@@ -52,7 +55,7 @@ def asked(more: tuple[int, int], limit: Limit = "") -> SeedsAsked:
 
 def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> None:
     done = noisy(tmp_path, "accuracy")
-    table = findings.next_table(only(done), registry())
+    table = findings.next_table(only(done), done)
     assert [row[0].text for row in table.rows] == ["aa", "bb"]
     at = {name: place for place, name in enumerate(table.columns)}
     for row, one in zip(table.rows, only(done).next, strict=True):
@@ -62,7 +65,7 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert one.seeds.power >= 0.8
         assert math.isnan(one.hours)  # nobody knows what these runs took
     (said,) = [sentence for sentence in findings.headline(done) if sentence.startswith("To see")]
-    assert said.startswith("To see differences of 0.02: 2 need more (")
+    assert said.startswith("To see differences of 0.02: of 2 targets, 2 need more (")
     assert "h of training" not in said
     assert "seeds" in [table.name for table in tables_of_study(done)]
 
@@ -89,6 +92,8 @@ def test_hours_are_those_that_the_runs_took(tmp_path: Path) -> None:
     alone = runs["source"].isna()
     runs.loc[alone, "wall_s"], runs.loc[~alone, "wall_s"] = 1800.0, 3600.0
     runs.loc[runs["fraction"] == 0.5, "wall_s"] /= 2
+    embeddings = runs.iloc[:3].assign(kind="fisher", id=["x", "y", "z"], wall_s=9.0, source=None)
+    gathered = replace(gathered, groups=(replace(gathered.groups[0], runs=pd.concat([runs, embeddings])),))
     done = study(gathered, gathered.groups[0], ratings=(), margin=0.2)
     assert [one.fraction for one in done.significance] == [1.0, 0.5]
     for one in done.significance:
@@ -104,19 +109,55 @@ def test_the_note_says_what_seeds_cannot_show() -> None:
         entry(asked((6, 1)), 2.5),
         entry(asked((0, 0), "examples")),
         entry(asked((0, 0), "seeds")),
-        entry(asked((0, 0), "unknown")),
+        Next(metric="f1_macro", seeds=asked((0, 0), "unknown"), hours=math.nan, why="one seed only"),
     ]
     table = seeds_table(found, registry(), name="seeds", title="How many more seeds?")
     notes = [row[-1].text for row in table.rows]
     assert notes[0] == "enough"
-    assert "any number of seeds sees 0.030 at best" in notes[2]
+    assert "no number of seeds shows less than 0.03" in notes[2]
     assert "more than 64 seeds" in notes[3]
-    assert "two runs that learnt are needed" in notes[4]
+    assert notes[4] == "one seed only"
     shown = [[row[at].text for at in (5, 6, 7, 8)] for row in table.rows]
     assert shown[1] == ["6", "1", "11", "2.50"]
     assert shown[2] == ["—"] * 4
     assert seeds_statement(found, None) == (
-        "To see differences of 0.02: 1 of 5 targets have enough seeds, 1 need more (11 runs, about 2.5 h of training), "
-        "1 cannot with their test sets, 1 need more than 64 seeds, of 1 the noise is unknown; table `seeds` has each "
-        "target."
+        "To see differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more (11 runs, about 2.5 h of "
+        "training), 1 has too few test examples for any number of seeds, 1 needs more than 64 seeds, 1 has too little "
+        "seed noise to judge by. The table `seeds` has each."
     )
+
+
+def test_the_sentence_counts_and_says_whose_hours_are_known() -> None:
+    one = entry(asked((1, 0)))
+    assert seeds_statement([one], 0.05) == (
+        "To see differences of 0.05: of 1 target, 1 needs more (1 run). The table `seeds` has each."
+    )
+    half = seeds_statement([one, entry(asked((3, 0)), 0.25)], None, fraction=0.1, table="seeds-f10")
+    assert half.startswith(
+        "To see differences of 0.02 with 10 % of the target's data: of 2 targets, 2 need more (4 runs, "
+    )
+    assert half.endswith("about 0.2 h of training for 1 of them). The table `seeds-f10` has each.")
+    error = Next(metric="mae", seeds=asked((0, 0)), hours=math.nan)
+    assert "differences of 2 % of the baseline's: of 1 target" in seeds_statement([error], None)
+    assert "differences of 0.02, or in errors 2 % of the baseline's" in seeds_statement([error, one], None)
+
+
+def test_a_tiny_difference_is_not_shown_as_none() -> None:
+    tiny = Next(metric="f1_macro", seeds=replace(asked((0, 0), "examples"), wanted=1e-5, least=0.00042), hours=math.nan)
+    (row,) = seeds_table([tiny], registry(), name="seeds", title="How many more seeds?").rows
+    assert row[4].text == "1e-05"
+    assert row[-1].text.endswith("shows less than 0.00042")
+
+
+@pytest.mark.parametrize(("value", "reason"), [("0.5", ONE_SCORE), ("", UNDEFINED)])
+def test_unknown_noise_has_the_reason_of_its_verdicts(tmp_path: Path, value: str, reason: str) -> None:
+    rows = [f"{source},t,{seed},accuracy,{value}" for source in ("", "a", "b") for seed in (1, 2, 3)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["source,target,seed,metric,value", *rows]) + "\n", encoding="utf-8")
+    gathered = from_file(path, registry())
+    done = study(gathered, gathered.groups[0], ratings=())
+    (one,) = only(done).next
+    assert (one.seeds.limit, one.why) == ("unknown", reason)
+    table = findings.next_table(only(done), done)
+    assert table.rows[0][-1].text == reason
+    assert "manifest" not in table.caption
