@@ -146,7 +146,7 @@ def seeds_statement(found: Sequence[Next], margin: float | None, *, fraction: fl
         _clause(len(more), "needs more", "need more") + (f" ({_cost(more)})" if more else ""),
         _clause(n_of["examples"], "has", "have", " too few test examples for any number of seeds"),
         _clause(n_of["seeds"], "needs", "need", f" more than {MOST_SEEDS} seeds"),
-        _clause(n_of["unknown"], "has", "have", " too little seed noise to judge by"),
+        _clause(n_of["unknown"], "cannot be judged yet", "cannot be judged yet"),
     ]
     data = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
     targets = "1 target" if len(found) == 1 else f"{len(found)} targets"

@@ -122,8 +122,8 @@ def test_the_note_says_what_seeds_cannot_show() -> None:
     assert shown[2] == ["—"] * 4
     assert seeds_statement(found, None) == (
         "To see differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more (11 runs, about 2.5 h of "
-        "training), 1 has too few test examples for any number of seeds, 1 needs more than 64 seeds, 1 has too little "
-        "seed noise to judge by. The table `seeds` has each."
+        "training), 1 has too few test examples for any number of seeds, 1 needs more than 64 seeds, 1 cannot be "
+        "judged yet. The table `seeds` has each."
     )
 
 
