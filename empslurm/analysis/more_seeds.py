@@ -22,8 +22,9 @@ from empslurm.analysis.verdicts import LEVEL, POWER, Comparison, freedom_of
 MOST_SEEDS = 64  # of an arm: what needs more is better had by another design
 # The baseline's variance is that of its own runs and, with this weight, the transfers'; each degree of freedom of its
 # own runs counts so much. By simulation: with these the power that is promised is reached.
-OTHERS, FREEDOM = 0.5, 2.2
+OTHERS, FREEDOM = 0.5, 2.5
 N_QUANTILES = 16  # that stand for a distribution
+APART = np.arange(N_QUANTILES) * 7 % N_QUANTILES  # an order that has nothing to do with the size
 
 Limit = Literal["", "unknown", "examples", "seeds"]
 
@@ -76,7 +77,7 @@ class _Design:
     """Power with more seeds, at the noise of one target's comparison."""
 
     def __init__(self, given: Comparison) -> None:
-        from scipy.special import chdtri, ndtri
+        from scipy.special import ndtri
 
         noise, n_runs, n_cells = given.noise, np.array(given.n_runs), len(given.n_runs)
         self.given = given
@@ -98,12 +99,15 @@ class _Design:
         self.normal = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
         self.fitted = 1 - 1 / n_cells if n_cells > FEW_SOURCES else 1.0  # what seed effects leave of a run's freedom
         self.lent = max(0.0, noise.degrees_of_freedom[0] - noise.own_degrees_of_freedom)
-        # What the baseline's variance may be, and what that of seeds is as likely above as below.
+        # What the variance of the baseline may be, and that of seeds: each of the one beside another of the other.
         variance = (noise.own_variance + OTHERS * noise.centre) / (1 + OTHERS)
         freedom = FREEDOM * noise.own_degrees_of_freedom
-        self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.array([np.nan])
-        freedom = noise.seed_degrees_of_freedom
-        self.seed = noise.seed_variance * freedom / float(chdtri(freedom, 0.5))
+        self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.full(N_QUANTILES, np.nan)
+        spread, freedom = noise.seed_spread, noise.seed_degrees_of_freedom
+        spread = spread / self.chi_squares(np.array(freedom))
+        self.seed = (
+            np.maximum(0.0, spread - noise.seed_share)[APART] if noise.seed_spread > 0 else np.zeros(N_QUANTILES)
+        )
 
     def chi_squares(self, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
         """Quantiles of chi-square variables, each divided by its degrees of freedom (Wilson and Hilferty 1931).
@@ -139,7 +143,7 @@ class _Design:
     def power(self, wanted: float, more_baseline: int, more_transfer: int) -> float:
         """Probability of p < .05 where the difference is `wanted`: the noncentral t distribution.
 
-        The mean over the decided sources and over what the baseline's variance may be.
+        The mean over the decided sources and over what the variances of the baseline and of seeds may be.
         """
         from scipy.special import ndtr, stdtrit
 
@@ -152,7 +156,7 @@ class _Design:
     def errors(self, more_baseline: int, more_transfer: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Standard errors of the decided sources' differences and their degrees of freedom, as `verdicts` makes them.
 
-        Shapes (n_quantiles, n_decided): one row for each variance that the baseline may have.
+        Shapes (n_quantiles, n_decided): one row for each pair of variances that the baseline and seeds may have.
         """
         noise, n_seeds = self.given.noise, np.array(self.given.n_seeds)[np.append(True, self.decided)]
         n_baseline, n_transfer = n_seeds[0] + self.learnt * more_baseline, n_seeds[1:] + self.learnt * more_transfer
@@ -161,7 +165,7 @@ class _Design:
         own = noise.variance[1:][self.decided] / n_transfer
         new = min(more_transfer, self.spare) + min(more_baseline, self.common(more_transfer))
         shared = np.minimum(self.given.n_shared[self.decided] + self.learnt * new, np.minimum(n_baseline, n_transfer))
-        seed = self.seed * (1 / n_transfer + 1 / n_baseline - 2 * shared / (n_transfer * n_baseline))
+        seed = self.seed[:, None] * (1 / n_transfer + 1 / n_baseline - 2 * shared / (n_transfer * n_baseline))
         seeds_only = base + own + seed
         total = seeds_only + self.examples
         spread = (

@@ -31,8 +31,10 @@ class SeedNoise:
     degrees_of_freedom: NDArray[np.float64]  # (n_cells,) of `variance`
     total_degrees_of_freedom: float
     prior_degrees_of_freedom: float
-    seed_variance: float  # of what equal seeds have in common
+    seed_variance: float  # of what equal seeds have in common: `seed_spread` less `seed_share`, or 0
     seed_degrees_of_freedom: float
+    seed_spread: float  # variance of the fitted seed effects; 0 where there are none
+    seed_share: float  # of it, what noise alone would make
     centre: float  # the variance that the transfers' variances are drawn to
     own_variance: float  # the baseline's by its own runs alone; NaN with fewer than two
     own_degrees_of_freedom: float
@@ -47,27 +49,34 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
 
     A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
     than three sources nothing does, and the layout is that of Welch's test; so it is where seed
-    effects would leave the baseline, which borrows nothing, without any freedom of its own.
+    effects leave a cell that has two runs without a variance, of its own or borrowed.
     """
     there = ~np.isnan(scores)
     shared = np.flatnonzero(there.sum(0) >= 2) if len(scores) > FEW_SOURCES else np.empty(0, dtype=np.int64)
+    found = _moderated(scores, there, shared)
+    if not np.isfinite(found.variance[there.sum(1) >= 2]).all():
+        found = _moderated(scores, there, shared[:0])
+    return found
+
+
+def _moderated(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[np.int64]) -> SeedNoise:
+    """The fit with effects of the `shared` seeds; the variance is NaN of cells of which it says nothing."""
     fit = _fit(scores, there, shared)
-    if there[0].sum() >= 2 and fit.freedom[0] <= 0:  # it alone joins cells that share no seeds otherwise
-        shared = shared[:0]
-        fit = _fit(scores, there, shared)
     squares, freedom = fit.squares, fit.freedom
     transfers = moderate(squares[1:], freedom[1:])
     own, own_freedom = _baseline(squares[0], freedom[0], transfers, float(freedom[1:].sum()))
     common = np.append(fit.seeds, -fit.seeds.sum())  # one value, 0, where seeds have no columns
     spread = float(common.var(ddof=1)) if len(common) > 1 else 0.0
-    per_seed = float(there.sum(0)[shared].mean()) if len(shared) else 1.0
+    share = transfers.centre / (float(there.sum(0)[shared].mean()) if len(shared) else 1.0)
     return SeedNoise(
         variance=np.append(own, transfers.variance),
         degrees_of_freedom=np.append(own_freedom, transfers.degrees_of_freedom),
         total_degrees_of_freedom=float(freedom.sum()),
         prior_degrees_of_freedom=transfers.prior_degrees_of_freedom,
-        seed_variance=max(0.0, spread - transfers.centre / per_seed) if spread > 0 else 0.0,
+        seed_variance=max(0.0, spread - share) if spread > 0 else 0.0,
         seed_degrees_of_freedom=max(1.0, len(common) - 1.0),
+        seed_spread=spread,
+        seed_share=share,
         centre=transfers.centre,
         own_variance=float(squares[0] / freedom[0]) if freedom[0] > 0 else float("nan"),
         own_degrees_of_freedom=float(freedom[0]),

@@ -37,7 +37,7 @@ def test_seeds_of_the_baseline_come_first_for_they_cost_one_run_each() -> None:
     asked = more_seeds(comparison(grid(seed=2)), 0.02)
     assert asked.limit == ""
     assert asked.power >= 0.8
-    assert asked.more_transfer == 0 < 5 < asked.more_baseline
+    assert asked.more_transfer <= 1 < asked.more_baseline
     assert asked.more_runs == asked.more_baseline + 17 * asked.more_transfer
 
 

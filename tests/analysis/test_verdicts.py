@@ -53,6 +53,18 @@ def test_a_baseline_that_alone_joins_two_sets_of_seeds_has_noise_of_its_own() ->
     assert found.noise.own_variance == pytest.approx(np.var(scores[0, :2], ddof=1))
 
 
+def test_a_pair_with_two_runs_in_each_arm_is_never_undecided_for_its_layout() -> None:
+    """Whatever runs are missing, or collapsed: seed effects may fit all runs of most cells exactly."""
+    rng = np.random.default_rng(11)
+    for _ in range(300):
+        scores = np.where(rng.random((6, 4)) < 0.5, rng.normal(size=(6, 4)), NAN)
+        found = compare(target(scores))
+        runs = np.array(found.n_seeds)
+        for source, reason in enumerate(found.reasons):
+            assert (reason == "") == np.isfinite(found.p_value[source]), scores
+            assert reason == "" or min(runs[0], runs[1 + source]) < 2
+
+
 def test_a_transfer_that_alone_joins_two_sets_of_seeds_leaves_the_others_as_they_are() -> None:
     scores = np.hstack([grid(n_seeds=5) + 0.1 * np.random.default_rng(1).normal(size=5), np.full((18, 1), NAN)])
     before = compare(target(scores[:16]))
