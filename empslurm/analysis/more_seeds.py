@@ -104,7 +104,7 @@ class _Design:
         freedom = FREEDOM * noise.own_degrees_of_freedom
         self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.full(N_QUANTILES, np.nan)
         spread = noise.seed_spread / self.chi_squares(np.array(noise.seed_degrees_of_freedom))
-        self.seed = np.maximum(0.0, spread - noise.seed_share)[APART] if noise.seed_spread > 0 else np.zeros(N_QUANTILES)
+        self.seed = np.maximum(0.0, spread - noise.seed_share)[APART]
 
     def chi_squares(self, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
         """Quantiles of chi-square variables, each divided by its degrees of freedom (Wilson and Hilferty 1931).
