@@ -49,6 +49,8 @@ def submit(project: Project) -> Iterator[Callable[[], subprocess.Popen[str]]]:
             text=True,
             cwd=project.path,
             env={**environment, "EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"},
+            # Where the tests run under nohup a hang-up is ignored, by right; in a terminal it is not.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         started.append(process)
         until(lambda: any((cell.path / "checkpoint").exists() or progressed(cell) for cell in cells(project)))
