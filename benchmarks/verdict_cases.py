@@ -20,7 +20,7 @@ class Scenario:
     common: float = 0.0  # of what equal seeds share
     spread: float = float("inf")  # degrees of freedom of the true variances' scaled inverse chi-square; inf: all equal
     tail: float = float("inf")  # degrees of freedom of the noise's t distribution
-    collapse: float = 0.0  # share of runs that fall by 8 units
+    collapse: float = 0.0  # share of runs that fall by `FALL`
     baseline_noise: float = 1.0  # of the baseline's seed noise, beside the transfers'
     source_by_example: float = 0.0  # what makes another test set favour another source
     run_by_example: float = 0.3

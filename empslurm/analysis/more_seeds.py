@@ -42,7 +42,7 @@ class SeedsAsked:
     more_baseline: int
     more_transfer: int  # of each source
     power: float  # for `wanted` at level .05, before correction, the mean over sources: with the seeds asked for
-    limit: Limit  # "": can be seen; else the noise is `unknown`, or the test `examples` or too many `seeds` forbid it
+    limit: Limit  # "": can be seen; else the noise is `unknown`, the test `examples` are too few, or `MOST_SEEDS` are
     least: float  # detectable with unlimited seeds on this test set, the median over sources
 
     @property
@@ -54,8 +54,8 @@ class SeedsAsked:
 def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float = 1.0) -> SeedsAsked:
     """The cheapest seeds that show a difference of `wanted` with probability .8, for the mean source.
 
-    `cost_of_baseline`: of one run of it, beside one run of a transfer. New seeds of the transfers are seeds of the
-    baseline too, and so become those that it lacks now.
+    `wanted`: above 0, in the target's metric. `cost_of_baseline`: of one run of it, beside one run of a transfer. The
+    baseline gets every new seed of the transfers, and those of their present seeds that it lacks.
     """
     design = _Design(comparison)
     if not design.known:

@@ -118,7 +118,7 @@ SHARED = " The baselines with all data stand in the table `seeds` too: count the
 
 
 def _short(value: float) -> Entry:
-    """A number of a metric's size, with three digits that count where three decimals would show none."""
+    """A number with three decimals, or with its first two digits where those would show none."""
     if not 0 < value < 0.001:
         return number(value)
     return Entry(text=f"{value:.2g}", raw=value)
