@@ -15,16 +15,16 @@ import torch
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store.runs import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
 from empslurm.train import memory
-from empslurm.train.bank import Bank, CellTensors, initial
-from empslurm.train.data import TaskData
-from empslurm.train.encoder import Encoder
+from empslurm.train.data.task_data import TaskData
+from empslurm.train.data.tokens import Tokens
 from empslurm.train.loop import Member, Settings, Trainer
-from empslurm.train.order import epoch_batches
-from empslurm.train.tokens import Tokens
+from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
+from empslurm.train.model.encoder import Encoder
+from empslurm.train.schedule import epoch_batches
 
 MEAN_TOKENS, SPREAD, LONGEST = 35, 0.5, 128
 PAD, FIRST_TOKEN = 1, 0

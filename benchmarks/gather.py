@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from empslurm import ids, metrics, predictions
+from empslurm import ids, metrics
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.files import sha256_bytes, to_json
 from empslurm.gather import gather
-from empslurm.store import RunsRoot
+from empslurm.store import predictions
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 
 OUT = Path(__file__).parent / "results" / "gather.json"

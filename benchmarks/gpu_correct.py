@@ -21,10 +21,10 @@ import torch
 from engine import Engine, Way, workload
 from scratch import ROOT
 
-from empslurm.train.batch import cut
-from empslurm.train.dropout import Masks, Sites, step_key
-from empslurm.train.operations import Plain
-from empslurm.train.order import lr_at
+from empslurm.train.data.batch import cut
+from empslurm.train.model.dropout import Masks, Sites, step_key
+from empslurm.train.model.operations import Plain
+from empslurm.train.schedule import lr_at
 
 # Losses are 1 to 3. What another order of sums in float32 makes of them in five steps; on a CPU it is below 1e-6.
 STEP_TOLERANCE = 1e-4
@@ -212,10 +212,10 @@ def stopped_and_straight(precision: str) -> tuple[float, int, bool]:
     sys.path.insert(0, str(ROOT))
     from accelerate import Accelerator
 
-    from empslurm.store import RunsRoot
+    from empslurm.store.runs import RunsRoot
     from empslurm.tasks import registry
+    from empslurm.train.context import Node
     from empslurm.train.loop import Interrupted, Settings
-    from empslurm.train.node import Node
     from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
 
     accelerator = Accelerator(

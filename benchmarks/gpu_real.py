@@ -19,7 +19,7 @@ from scratch import Scratch, scratch
 from training import N_TASKS, STUDIES, arithmetic, floor_hours, study_hours
 
 from empslurm.config import Training
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.train import memory
 from empslurm.train.evaluate import predict
 from empslurm.train.loop import Member, Settings, Trainer

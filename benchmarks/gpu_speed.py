@@ -34,7 +34,7 @@ from engine import (
 from rivals import FAIR, PADDED, Rival
 
 from empslurm.train import memory as memories
-from empslurm.train.data import TaskData
+from empslurm.train.data.task_data import TaskData
 
 Keep = Callable[[str, Any], None]
 Left = Callable[[], float]  # seconds that a part may still take

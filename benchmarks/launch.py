@@ -20,13 +20,14 @@ from pathlib import Path
 from empslurm import ids
 from empslurm.cells import Cell
 from empslurm.cli import common, main
-from empslurm.launch import element, snapshot
+from empslurm.launch import snapshot
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
+from empslurm.launch.node import array_task
+from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
 from empslurm.plan import decide, packs
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 RESULTS = Path(__file__).parent / "results" / "launch.json"
 N_SEEDS = 31  # of 18 tasks and 306 pairs: 10,044 cells
@@ -115,7 +116,7 @@ def mark_everything() -> None:
     snapshot.take(root)
     profile = Profile(name="x", kind="slurm")
     grouped = packs(wanted, None)
-    made = submissions.create(root, "large", Path("data"), (), grouped, element.settings(profile))
+    made = submissions.create(root, "large", Path("data"), (), grouped, array_task.settings(profile))
     unfinished = {cell.id for cell in wanted}
     for number, group in enumerate(groups(grouped, unfinished)):
         for part in chunks(group, 1001):

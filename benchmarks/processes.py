@@ -97,8 +97,8 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
     from empslurm import backbones
     from empslurm.tasks import registry
     from empslurm.tasks.prepare import prepare
-    from empslurm.train.backbone import load_tokenizer
-    from empslurm.train.data import load
+    from empslurm.train.data.task_data import load
+    from empslurm.train.model.backbone import load_tokenizer
 
     known, prepared = registry(), project.path / "runs" / "prepared"
     baselines = {

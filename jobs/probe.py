@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.race is not None:
-            from empslurm.launch.probe_node import race
+            from empslurm.launch.site.probe_node import race
 
             print(json.dumps(race(given.race, given.at)))
         else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from empslurm.errors import EmpslurmError
 from empslurm.launch import submission as submissions
 from empslurm.launch.states import states
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
 from empslurm.launch.local import EXIT_INTERRUPTED
 from empslurm.launch.states import queue_of
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 
 

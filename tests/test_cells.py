@@ -13,7 +13,7 @@ from empslurm import ids
 from empslurm.cells import CELL_ID, Cell, DataIdentity, differences, from_identity
 from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, Search, SourceUse, Training, Trial
 from empslurm.errors import DamagedError
-from empslurm.manifest import load_manifest
+from empslurm.manifest.load import load_manifest
 from empslurm.plan import Inputs, expand
 from tests import hostile
 

@@ -12,9 +12,9 @@ from empslurm.cells import TRAINED
 from empslurm.cli import main
 from empslurm.config import Backbone
 from empslurm.errors import UsageError
-from empslurm.manifest import Manifest, load_manifest
+from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_lengths
-from empslurm.store import CellState
+from empslurm.store.runs import CellState
 
 ROOT = Path(__file__).parents[1]
 PENDING, DONE = CellState(state="pending"), CellState(state="done")

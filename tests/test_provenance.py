@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from empslurm import files, hardware, provenance
-from empslurm.train import commit
+from empslurm.train import save
 from tests import nvidia
 
 NUMBERS = ("memory.total", "power.draw")
@@ -139,7 +139,7 @@ def test_a_process_on_a_gpu_records_what_it_used_and_all_it_saw(
     properties = SimpleNamespace(name="NVIDIA A100-SXM4-40GB MIG 1g.5gb", major=8, minor=0, total_memory=5 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**30)
-    made = commit.process(torch.device("cuda", 0))
+    made = save.process(torch.device("cuda", 0))
     assert made["gpu"] == {
         "name": "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
         "capability": "8.0",
@@ -154,7 +154,7 @@ def test_a_process_on_a_gpu_records_what_it_used_and_all_it_saw(
 
 def test_a_process_on_the_processor_records_no_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia.hide(monkeypatch, tmp_path)
-    made = commit.process(torch.device("cpu"))
+    made = save.process(torch.device("cpu"))
     assert (made["device"], made["gpu"], made["gpus"]) == ("cpu", None, None)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from empslurm import hardware
 from empslurm.cells import TRAINED, Cell
 from empslurm.config import Precision
-from empslurm.manifest import Manifest
+from empslurm.launch.profile import Profile
+from empslurm.manifest.load import Manifest
 from empslurm.plan import packs
-from empslurm.profile import Profile
 
 EMULATED_BF16 = 35  # times as long as fp32, measured on a processor without bf16 units
 MOST_PACKS_PER_GPU = 4

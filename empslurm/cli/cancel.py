@@ -9,7 +9,7 @@ from dataclasses import asdict
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import SchedulerError, StoreError
-from empslurm.launch import control, local, states
+from empslurm.launch import local, scontrol, states
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 
@@ -44,7 +44,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     ours = {jobs[cell].id: jobs[cell].runs for cell in plan.by_id if cell in jobs}
     ends = submissions.end_jobs(root, plan.manifest.name)
     telling = queues.ask(ends) or {} if ends else {}
-    control.cancel([*sorted(ours), *(job.id for job in telling.values() if job.name in ends and not job.ended)])
+    scontrol.cancel([*sorted(ours), *(job.id for job in telling.values() if job.name in ends and not job.ended)])
     n_running = sum(ours.values())
     hidden = states.unseen([cell for cell in plan.by_id if cell not in jobs], root, queue)
     value = {

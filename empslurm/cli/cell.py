@@ -12,9 +12,9 @@ from typing import Any
 from empslurm.cells import differences
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
-from empslurm.launch.find import find_cell, log_of_job, newest_log
+from empslurm.launch.lookup import find_cell, log_of_job, newest_log
 from empslurm.launch.states import states
-from empslurm.store import CellDir, RunsRoot
+from empslurm.store.runs import CellDir, RunsRoot
 
 FOLLOW_S = 1.0
 

@@ -14,12 +14,12 @@ from empslurm.cli import advice
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
+from empslurm.launch.profile import Profile, load_profile, profiles
 from empslurm.launch.queue import Queue
-from empslurm.manifest import Manifest, load_manifest
+from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
-from empslurm.profile import Profile, load_profile, profiles
-from empslurm.searches import finished_trials, with_second_stage
-from empslurm.store import CellState, RunsRoot
+from empslurm.search.results import finished_trials, with_second_stage
+from empslurm.store.runs import CellState, RunsRoot
 from empslurm.tasks.raw import locate
 
 MANIFESTS = Path("manifests")

@@ -10,7 +10,7 @@ from typing import Any
 from empslurm.cli import data_audit, data_fetch, data_prepare, data_stats
 from empslurm.cli.output import Output
 from empslurm.errors import DataError, ManifestError, UsageError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, Survey, survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset

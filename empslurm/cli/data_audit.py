@@ -12,13 +12,13 @@ from empslurm.backbones import fetch
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, Training
 from empslurm.errors import BackboneError, DataError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.overlap import FLAG_SHARE, flag
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 
 if TYPE_CHECKING:
-    from empslurm.tasks.audit import Audit, TokenCounter
+    from empslurm.tasks.leakage import Audit, TokenCounter
     from empslurm.tasks.prepare import Prepared
 
 SHOWN = 25  # pairs printed for people
@@ -73,8 +73,8 @@ def _prepare(
 def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     from rich.progress import Progress
 
-    from empslurm.report.audit import ranked, write
-    from empslurm.tasks.audit import audit
+    from empslurm.report.leakage import ranked, write
+    from empslurm.tasks.leakage import audit
 
     root = RunsRoot(given.runs)
     prepared, missing = _prepare(datasets, given, out)
@@ -110,8 +110,8 @@ def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> 
 
 
 def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
-    from empslurm.report.audit import ranked
-    from empslurm.tasks.audit import RULES
+    from empslurm.report.leakage import ranked
+    from empslurm.tasks.leakage import RULES
 
     columns: tuple[str, ...] = (
         *("pair", "share", "test", "shared groups", "equal", "+context"),

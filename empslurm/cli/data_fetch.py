@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from empslurm.cli.output import Output
 from empslurm.errors import DataError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.fetch import fetch_file, source_url
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset

@@ -14,7 +14,7 @@ from empslurm.cli import prepare
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, Training
 from empslurm.errors import BackboneError, DataError, EmpslurmError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 

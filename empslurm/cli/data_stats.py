@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from empslurm.cli.output import Output
 from empslurm.config import DataUse, SplitRule
 from empslurm.errors import DataError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset

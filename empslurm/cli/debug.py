@@ -12,7 +12,7 @@ from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
 from empslurm.plan import Plan, obstacle
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store.runs import RunsRoot, local_liveness
 
 EVAL_EXAMPLES = 64
 
@@ -78,9 +78,9 @@ def _borrow(prepared: Path, scratch: Path) -> None:
 def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: Output) -> list[dict[str, object]]:
     from accelerate import Accelerator
 
+    from empslurm.train.context import Node
+    from empslurm.train.group import train_members
     from empslurm.train.loop import Member, Settings
-    from empslurm.train.node import Node
-    from empslurm.train.together import train_members
 
     def lost(_: Member, error: Exception) -> None:
         raise error

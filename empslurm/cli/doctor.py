@@ -24,10 +24,11 @@ from empslurm.cli import common
 from empslurm.cli.output import Output, printable
 from empslurm.config import Backbone
 from empslurm.errors import EmpslurmError, UsageError
-from empslurm.launch import openness, queue
-from empslurm.launch.checks import BF16_UNITS, MIN_FREE_BYTES, Check
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.launch import queue
+from empslurm.launch.profile import Profile
+from empslurm.launch.site import openness
+from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.raw import locate
 
@@ -175,8 +176,8 @@ def _probe(
     if any(check.ok is False for check in before):
         fix = f"correct {profile.name}.yaml, then run the same command again"
         return [Check(what="probe: job", ok=None, found="not sent, since the profile has problems", fix=fix)], None
-    from empslurm.launch.findings import Findings, timings
-    from empslurm.launch.probe import Probe
+    from empslurm.launch.site.probe import Probe
+    from empslurm.launch.site.probe_findings import Findings, timings
 
     try:
         with _ends_by_signal(), _display(out) as look:
@@ -251,9 +252,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     ]  # fmt: skip
     value: dict[str, Any] = {}
     if profile is not None:
-        from empslurm.launch import site
+        from empslurm.launch.site import fit
 
-        fits = list(site.check(profile, root))
+        fits = list(fit.check(profile, root))
         checks += fits
         value["profile"] = profile.name
         if given.probe:

@@ -24,7 +24,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
         raise UsageError("--dry-run must come with --push ORG, whose upload it leaves out; add --push, or drop it")
     chosen = choose(given.cells, given.tasks, given)
     from empslurm.scoring import export
-    from empslurm.scoring.evidence import with_evidence
+    from empslurm.scoring.quality import with_evidence
 
     made = export.export(chosen, with_evidence(chosen), given.to, given.push)
     addresses = export.push(made) if given.push is not None and not given.dry_run else []

@@ -11,7 +11,7 @@ from empslurm.cli import common, search
 from empslurm.cli.output import Output
 from empslurm.cli.printed import Cell, TextTable
 from empslurm.errors import UsageError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_DEFAULTS
 from empslurm.errors import DataError, StoreError
 from empslurm.launch import cost
+from empslurm.launch.profile import Profile
 from empslurm.plan import Decision, Plan, counts, decide, packs, refuse_lengths
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import DATASETS
 from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.raw import locate

@@ -15,7 +15,7 @@ from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, LabelUse
 from empslurm.errors import DataError
 from empslurm.plan import Plan
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.schema import PARTS, Dataset, Task
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def tokenise_all(
 ) -> dict[str, dict[str, Any]]:
     """Tokens of every job, made once per examples, backbone and length. Task id -> counts and their folder."""
     from empslurm.tasks.prepare import load_task
-    from empslurm.train.tokens import tokenise
+    from empslurm.train.data.tokens import tokenise
 
     @cache
     def tokenizer() -> Any:
-        from empslurm.train.backbone import load_tokenizer
+        from empslurm.train.model.backbone import load_tokenizer
 
         return load_tokenizer(backbone)
 

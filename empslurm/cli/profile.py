@@ -14,9 +14,9 @@ from empslurm import files
 from empslurm.cli.common import PROFILES
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
-from empslurm.launch import facts
-from empslurm.launch.proposal import Proposal, propose
-from empslurm.profile import NAME, load_profile
+from empslurm.launch.profile import NAME, load_profile
+from empslurm.launch.site import facts
+from empslurm.launch.site.proposal import Proposal, propose
 
 COMMANDS = ("sbatch", "sinfo", "scontrol")
 

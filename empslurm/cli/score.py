@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from empslurm.cli import common
 from empslurm.cli.output import Output, stdout_errors
 from empslurm.errors import UsageError
-from empslurm.launch.find import find_cell
-from empslurm.store import RunsRoot
+from empslurm.launch.lookup import find_cell
+from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
-    from empslurm.scoring.choose import Chosen
     from empslurm.scoring.inputs import Columns, Format, Row
     from empslurm.scoring.run import Progress
+    from empslurm.scoring.selection import Chosen
 
 PRECISIONS = ("fp32", "fp32_medium", "bf16")
 FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
@@ -55,17 +55,17 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 def choose(words: Sequence[str], tasks: Sequence[str], given: argparse.Namespace) -> Chosen:
     """What the words mean: folders of exported adapters, else one manifest, else cell ids. Raises UsageError."""
-    from empslurm.scoring import choose
+    from empslurm.scoring import selection
 
     root = RunsRoot(given.runs)
     paths = [Path(word) for word in words]
     if all(path.is_dir() for path in paths):
-        return choose.of_folders(paths, tasks)
+        return selection.of_folders(paths, tasks)
     if len(words) == 1 and _is_manifest(words[0]):
         given.manifest = words[0]
         plan, root = common.load_plan(given)
-        return choose.of_plan(plan, root, tasks)
-    return choose.of_cells([find_cell(root, word) for word in words], root, tasks)
+        return selection.of_plan(plan, root, tasks)
+    return selection.of_cells([find_cell(root, word) for word in words], root, tasks)
 
 
 def _is_manifest(word: str) -> bool:

@@ -11,10 +11,10 @@ from empslurm import files
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
+from empslurm.manifest.presets import PRESETS, frozen_path
 from empslurm.plan import Plan
-from empslurm.presets import PRESETS, frozen_path
-from empslurm.searches import finished_trials, preset_text, second_stage_scores, winners
-from empslurm.store import RunsRoot
+from empslurm.search.results import finished_trials, preset_text, second_stage_scores, winners
+from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
     from empslurm.report.formats import Entry, Table

@@ -18,8 +18,8 @@ from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
-from empslurm.searches import finished_trials
-from empslurm.store import CellState, RunsRoot
+from empslurm.search.results import finished_trials
+from empslurm.store.runs import CellState, RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
 MAX_LEFT_S = 1e9  # what a damaged progress note may claim at most

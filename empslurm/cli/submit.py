@@ -17,12 +17,12 @@ from empslurm.launch import local, snapshot, submission
 from empslurm.launch.endings import endings, repeated
 from empslurm.launch.liveness import liveness
 from empslurm.launch.lock import submitting
+from empslurm.launch.permissions import share
+from empslurm.launch.profile import Profile
 from empslurm.launch.queue import Queue
-from empslurm.launch.share import share
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.plan import Pack, Plan, counts, decide, packs, refuse_lengths
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 LOOK_EVERY_S = 0.5
 # Slurm looks at a new job within a second or two; then it says why it waits.
@@ -119,13 +119,13 @@ def _send(
     out: Output,
 ) -> int:
     """Queue the cells as Slurm arrays and return without waiting for results."""
-    from empslurm.launch import element
+    from empslurm.launch.node import array_task
     from empslurm.launch.slurm import Sender
 
     code = snapshot.take(root)
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
-    made = submission.create(root, manifest.name, given.data, manifest.cards, grouped, element.settings(profile))
+    made = submission.create(root, manifest.name, given.data, manifest.cards, grouped, array_task.settings(profile))
     waiting_for = {cell: job.id for cell, job in jobs_of_cells(root, queue).items()}
     sender = Sender(root, made, profile, code, waiting_for=waiting_for, wait=not given.no_wait, say=out.say)
     sent = sender.send()

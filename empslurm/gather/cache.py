@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from empslurm import files
 from empslurm.errors import StoreError
 from empslurm.gather.verify import SCORES, Row, fingerprint, verify
-from empslurm.store import CellDir, RunsRoot
+from empslurm.store.runs import CellDir, RunsRoot
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from empslurm import ids, metrics, predictions
+from empslurm import ids, metrics
 from empslurm.cells import TRIAL_ID
 from empslurm.config import DataUse
 from empslurm.gather import cache
@@ -16,7 +16,8 @@ from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
 from empslurm.plan import Plan
-from empslurm.store import RunsRoot
+from empslurm.store import predictions
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, overlap
 from empslurm.tasks.raw import forms_digest, is_pinned
 from empslurm.tasks.splits import leaks

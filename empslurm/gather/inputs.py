@@ -10,7 +10,7 @@ import numpy as np
 
 from empslurm import files, metrics, reference
 from empslurm.errors import DataError
-from empslurm.gather import given, results
+from empslurm.gather import prediction_files, results
 from empslurm.gather.cache import COLUMNS
 from empslurm.gather.collect import Gathered, Group
 from empslurm.gather.results import Result
@@ -97,10 +97,10 @@ def _run(path: Path, row: Result, folder: Path | None) -> dict[str, Any]:
 
 def _predictions(folder: Path, row: Result) -> dict[str, Any]:
     """What a run's predictions say of it; nothing where it has none. Raises DamagedError, DataError."""
-    path = given.find(folder, row.id)
+    path = prediction_files.find(folder, row.id)
     if path is None:
         return {}
-    made = given.read(path, METRICS[row.metric].kind).made
+    made = prediction_files.read(path, METRICS[row.metric].kind).made
     kind: Kind = "regression" if made.outputs.ndim == 1 else "classification"
     found = metrics.score(kind, made.outputs.shape[-1], made.gold, made.outputs).get(row.metric, np.inf)
     if not np.isclose(found, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):

@@ -25,9 +25,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from empslurm import ids, tablefile
+from empslurm import ids
 from empslurm.errors import DataError
 from empslurm.metrics import METRICS
+from empslurm.validation import table_file
 
 NEEDED = ("source", "target", "seed", "metric", "value")
 OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main", "group")
@@ -60,10 +61,10 @@ class _Table:
 
     file: str
     word: str  # what tells a row's place: line, or record where there are no lines
-    rows: tuple[tablefile.Row, ...]
+    rows: tuple[table_file.Row, ...]
     commas: bool  # whether commas separate the columns, or values are typed: then none is a decimal mark
 
-    def place(self, row: tablefile.Row) -> str:
+    def place(self, row: table_file.Row) -> str:
         """Where a row stands, for complaints."""
         line = "" if self.word == "record" else f"line {row.line:,}, "
         return f"{self.file}, {line}record {row.number:,}"
@@ -89,12 +90,12 @@ def read(path: Path) -> tuple[Result, ...]:
 
 def _delimited(path: Path) -> _Table:
     """Delimited text; lines that begin with # before the header are a comment."""
-    lines = list(tablefile.lines_of(tablefile.read_text(path)))
+    lines = list(table_file.lines_of(table_file.read_text(path)))
     before = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     if before == len(lines):
         raise DataError(f"{path} must be a readable CSV, JSON lines or Parquet table, but is empty; check the path")
     delimiter = max(DELIMITERS, key=lambda mark: _n_needed(lines[before], mark))
-    rows = tablefile.delimited_rows(
+    rows = table_file.delimited_rows(
         lines[before:],
         path.name,
         NEEDED,
@@ -113,12 +114,12 @@ def _n_needed(header: str, delimiter: str) -> int:
 
 
 def _json(path: Path) -> _Table:
-    rows = tablefile.json_rows(tablefile.read_text(path).split("\n"), path.name, NEEDED, OPTIONAL)
+    rows = table_file.json_rows(table_file.read_text(path).split("\n"), path.name, NEEDED, OPTIONAL)
     return _Table(file=path.name, word="line", rows=tuple(rows), commas=True)
 
 
 def _parquet(path: Path) -> _Table:
-    rows = tablefile.arrow_rows(path, "parquet", NEEDED, OPTIONAL)
+    rows = table_file.arrow_rows(path, "parquet", NEEDED, OPTIONAL)
     return _Table(file=path.name, word="record", rows=tuple(rows), commas=True)
 
 
@@ -140,7 +141,7 @@ def _is_main(place: str, cells: Mapping[str, Any]) -> bool:
     return part == "test" and SWITCHES[main]
 
 
-def _result(place: str, row: tablefile.Row, comma: bool) -> Result:
+def _result(place: str, row: table_file.Row, comma: bool) -> Result:
     texts = {column: _text(place, column, value) for column, value in row.cells.items()}
     target, metric = texts["target"], texts["metric"]
     if not target:
@@ -199,7 +200,7 @@ def _text(place: str, column: str, value: Any) -> str:
     try:
         if column != "value" and isinstance(value, float) and value.is_integer():
             value = int(value)
-        return tablefile.text_of(value)
+        return table_file.text_of(value)
     except TypeError as error:
         raise DataError(f"{place}: {column} must be one value, but is {error}; write a text or a number") from error
 
@@ -234,7 +235,7 @@ def _number(place: str, column: str, text: str, comma: bool) -> float:
     return value
 
 
-def _decimal_comma(table: _Table, rows: Sequence[tablefile.Row]) -> bool:
+def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
     """Whether commas are decimal: where they separate nothing and no number of the table has a point.
 
     Raises DataError where both are there: one of them would be read as something else.

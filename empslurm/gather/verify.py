@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from empslurm import files, ids, metrics, predictions
+from empslurm import files, ids, metrics
 from empslurm.cells import TRAINED
 from empslurm.errors import DamagedError, StoreError
-from empslurm.store import CellDir
+from empslurm.store import predictions
+from empslurm.store.runs import CellDir
 from empslurm.tasks.schema import Kind
 
 PARTS = ("validation", "test")

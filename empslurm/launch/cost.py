@@ -11,7 +11,7 @@ from empslurm.cells import Cell
 from empslurm.errors import StoreError
 from empslurm.launch.submission import of_manifest
 from empslurm.plan import Pack
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 # A finished cell keeps its best adapter, a baseline its last one too, in 4 bytes per parameter; while it trains, three
 # checkpoints of weights, best weights and two moments.

@@ -16,7 +16,7 @@ from empslurm.launch import policy
 from empslurm.launch.logs import last_words
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.submission import Array, sent
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 IN_A_ROW = 2  # so many deaths with the same last line, and nothing more is sent
 BY_HAND = re.compile(r"CANCELLED AT (?!.*TIME LIMIT)")  # by scancel, or with a node: nothing to mend

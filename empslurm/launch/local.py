@@ -16,16 +16,17 @@ from pathlib import Path
 
 from empslurm import files
 from empslurm.errors import StoreError
-from empslurm.launch import devices, policy
+from empslurm.launch import policy
 from empslurm.launch import submission as submissions
-from empslurm.launch.devices import Slot
 from empslurm.launch.liveness import liveness
-from empslurm.launch.process import TrainProcess, cores_here, stop_all
+from empslurm.launch.node import devices
+from empslurm.launch.node.devices import Slot
+from empslurm.launch.node.process import TrainProcess, cores_here, stop_all
+from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.plan import Pack
-from empslurm.profile import Profile
-from empslurm.store import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
+from empslurm.store.runs import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 GRACE_S = 120.0

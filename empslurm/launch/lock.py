@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from empslurm.errors import SchedulerError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 POLL_S = 0.5
 

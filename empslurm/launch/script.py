@@ -21,9 +21,9 @@ from empslurm import ids
 from empslurm.errors import UsageError
 from empslurm.launch import environment
 from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
+from empslurm.launch.profile import Mail, Profile, gpus_of
 from empslurm.launch.submission import Array
-from empslurm.profile import Mail, Profile, gpus_of
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 PICKLE = "element.pkl"
 # Fields of a profile that are options of sbatch, name and value.

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from empslurm import files
 from empslurm.errors import SchedulerError
-from empslurm.launch import control, queue, script
+from empslurm.launch import queue, scontrol, script
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
-from empslurm.launch.devices import n_slots
-from empslurm.launch.element import Element
+from empslurm.launch.node.array_task import Element
+from empslurm.launch.node.devices import n_slots
+from empslurm.launch.profile import Profile
 from empslurm.launch.submission import Array, Submission
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
 PERMANENT = re.compile(r"(Max|Min|Grp)(?!Submit)\w+(Limit|Per\w+)")
@@ -85,7 +85,7 @@ class Sender:
         n_left = len(packs)
         try:
             for group in groups(packs, unfinished):
-                for elements in chunks(group, control.cluster().max_array, self._packs_per_element(len(group.places))):
+                for elements in chunks(group, scontrol.cluster().max_array, self._packs_per_element(len(group.places))):
                     dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
                     rest = list(elements)
                     size = len(rest)
@@ -97,7 +97,7 @@ class Sender:
                             return Sent(jobs=tuple(self.sent), n_left=n_left)
             self._send_end()
         except Cancelled:
-            control.cancel([*self.sent, *self._in_doubt()])
+            scontrol.cancel([*self.sent, *self._in_doubt()])
             return Sent(jobs=tuple(self.sent), n_left=len(packs), cancelled=True)
         return Sent(jobs=tuple(self.sent), n_left=0)
 
@@ -123,9 +123,9 @@ class Sender:
         name = f"{self.submission.manifest[:60]}-end.{secrets.token_hex(4)}"
         files.write_json(path.with_name(submissions.END), {"name": name})
         text = script.end(self.profile, name, self.sent, path, self.root, self.code)
-        good, said = control.run("sbatch", "--export=ALL", "--parsable", text=text)
+        good, said = scontrol.run("sbatch", "--export=ALL", "--parsable", text=text)
         if not good:
-            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {control.words(said)}")
+            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {scontrol.words(said)}")
 
     def _packs_per_element(self, n_packs: int) -> int:
         """As many as train at once; of a whole node, which is kept busy, its share of all of them."""
@@ -174,7 +174,7 @@ class Sender:
         """One array: marker, sbatch, note."""
         first = self.submission.packs[elements[0][0]]
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
-        cluster = control.cluster().name
+        cluster = scontrol.cluster().name
         array = submissions.mark(
             self.root, self.submission, elements, title, cluster=cluster, script=script.digest_of(self.profile)
         )
@@ -195,11 +195,11 @@ class Sender:
             try:
                 return sending.send(len(array.elements))
             except (*script.REFUSED, subprocess.SubprocessError, OSError) as error:
-                text = control.words(str(error))
+                text = scontrol.words(str(error))
             if LIMIT.search(text) and not PERMANENT.search(text):
                 array.discard()
                 raise LimitReached(text)
-            if not control.is_away(text):
+            if not scontrol.is_away(text):
                 array.discard()
                 raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
@@ -228,14 +228,14 @@ def look_for(array: Array) -> str | None:
     found = {job.id.partition("_")[0] for job in jobs.values() if job.name == array.name}
     if not found:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(array.created - 60))
-        good, said = control.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", since, f"--name={array.name}")
+        good, said = scontrol.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", since, f"--name={array.name}")
         found = {line.partition("_")[0].strip() for line in said.splitlines()} - {""} if good else set()
     return min(found, key=int) if found else ""
 
 
 def is_here(array: Array) -> bool:
     """Whether an array was sent to the cluster that answers here; one of which that is not known counts as such."""
-    return array.cluster is None or array.cluster == control.cluster().name
+    return array.cluster is None or array.cluster == scontrol.cluster().name
 
 
 def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import empslurm
 from empslurm import files, ids, provenance
 from empslurm.errors import StoreError, UsageError
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 PARTS = ("empslurm", "jobs")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")

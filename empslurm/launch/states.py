@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from empslurm.errors import SchedulerError
-from empslurm.launch import control
 from empslurm.launch import queue as queues
+from empslurm.launch import scontrol
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import is_of, liveness
 from empslurm.launch.queue import Job, Queue
-from empslurm.store import CellState, Liveness, RunsRoot
+from empslurm.store.runs import CellState, Liveness, RunsRoot
 
 
 def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
@@ -106,7 +106,7 @@ def _hidden(array: submissions.Array) -> str:
     if array.cluster is None and mine:
         return ""
     try:
-        here = control.cluster()
+        here = scontrol.cluster()
     except SchedulerError:
         return ""
     if array.cluster not in (None, here.name):

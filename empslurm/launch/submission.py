@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from empslurm import files, ids, provenance, stored
+from empslurm import files, ids, provenance
 from empslurm.cells import CELL_ID, Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
-from empslurm.limits import Listed, Pattern, Range
+from empslurm.launch.profile import Line, NodeList
 from empslurm.plan import Pack
-from empslurm.profile import Line, NodeList
-from empslurm.store import RunsRoot
-from empslurm.typed import shown
+from empslurm.store.runs import RunsRoot
+from empslurm.validation import decode
+from empslurm.validation.constraints import Listed, Pattern, Range
+from empslurm.validation.reader import shown
 
 NAME = "submission.jsonl"
 CANCELLED = "cancelled"
@@ -152,14 +153,14 @@ def load(path: Path, places: Sequence[int] | None = None) -> Submission:
     """Read a submission back, all of its packs or those at `places`. Raises DamagedError where ids do not match."""
     lines = files.read_bytes(path).splitlines()
     try:
-        header: Header = stored.reader(Header)(files.parse_json(lines[0]))
+        header: Header = decode.reader(Header)(files.parse_json(lines[0]))
         chosen = lines[1:] if places is None else [lines[1 + place] for place in places]
         return Submission(
             id=header.id,
             manifest=header.manifest,
             data_root=Path(header.data_root),
             cards=tuple(Path(card) for card in header.cards),
-            packs=tuple(_pack(stored.reader(PackLine)(files.parse_json(line))) for line in chosen),
+            packs=tuple(_pack(decode.reader(PackLine)(files.parse_json(line))) for line in chosen),
             settings=header.settings,
         )
     except (ValueError, IndexError, RecursionError) as error:

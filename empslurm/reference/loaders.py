@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from empslurm.errors import DataError
-from empslurm.tablefile import delimited, delimiter_for, lines_of, read_text
+from empslurm.validation.table_file import delimited, delimiter_for, lines_of, read_text
 
 Row = TypeVar("Row")
 FOLDER = Path(__file__).parent

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 import empslurm
 from empslurm import metrics, reference
-from empslurm.analysis.audit import Audit
+from empslurm.analysis.importance_checks import Audit
 from empslurm.gather import Gathered
-from empslurm.report import findings, markup
+from empslurm.report import html, result_tables
+from empslurm.report.analyses import Study
 from empslurm.report.figures import values_of
 from empslurm.report.formats import Part, Table, part, shown
 from empslurm.report.paper import FEATURE_TITLES, audit_caption
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.significance import PairResult
-from empslurm.report.study import Study
 from empslurm.report.tables import improvements, suffix, title_of
 from empslurm.report.wording import MISSING
 
@@ -64,7 +64,7 @@ def page(
     for number, section in enumerate(shared):
         body.append(_group(section, f"g{number}", alone=len(sections) == 1))
     body += [_ratings(fixed), _missing(gathered), _provenance(gathered, shared)]
-    return markup.document(f"empslurm: {gathered.name}", "".join(body))
+    return html.document(f"empslurm: {gathered.name}", "".join(body))
 
 
 def _links(sections: Sequence[Section], fixed: Sequence[Table], together: Sequence[Table], given: bool) -> str:
@@ -104,22 +104,20 @@ def _lead(gathered: Gathered, sections: Sequence[Section]) -> str:
 def _opening(gathered: Gathered, sections: Sequence[Section], fixed: Sequence[Table], together: Sequence[Table]) -> str:
     nav = _links(sections, fixed, together, gathered.origin == "results")
     made = [
-        markup.heading(1, QUESTION),
-        markup.paragraph(_lead(gathered, sections), class_="lead"),
+        html.heading(1, QUESTION),
+        html.paragraph(_lead(gathered, sections), class_="lead"),
         f"<nav>{nav}</nav>",
-        markup.facts(_state(gathered, sections)),
+        html.facts(_state(gathered, sections)),
     ]
     if any("sample" in section.study.group.notes.values() for section in sections):
         made.append(
-            markup.warning(
-                "PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task."
-            )
+            html.warning("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
         )
     refused = [cell for cell in gathered.missing if cell.state == "refused"]
     if refused:
-        made.append(markup.warning(f"{len(refused)} results do not verify and are in no table; they are listed below."))
+        made.append(html.warning(f"{len(refused)} results do not verify and are in no table; they are listed below."))
     if not sections:
-        made.append(markup.warning("No cell has a result yet."))
+        made.append(html.warning("No cell has a result yet."))
     return "".join(made)
 
 
@@ -141,17 +139,15 @@ def _together(tables: Sequence[Table], said: Sequence[str]) -> str:
     """Settings beside one another; nothing where there are none."""
     if not tables:
         return ""
-    made = [markup.heading(2, "Settings beside one another", id="settings"), *map(markup.paragraph, said)]
-    return "".join(
-        [*made, *(markup.sortable(part(table, MOST_CELLS).table, table.name, tall=True) for table in tables)]
-    )
+    made = [html.heading(2, "Settings beside one another", id="settings"), *map(html.paragraph, said)]
+    return "".join([*made, *(html.sortable(part(table, MOST_CELLS).table, table.name, tall=True) for table in tables)])
 
 
 def _group(section: Section, prefix: str, *, alone: bool) -> str:
     given = section.study
     made = []
     if not alone:
-        made += [markup.heading(2, f"Setting {given.group.name}"), markup.definitions(_setting(given))]
+        made += [html.heading(2, f"Setting {given.group.name}"), html.definitions(_setting(given))]
     made += [_verdicts(section, prefix), _heat(section, prefix), _importance(section, prefix), _scores(section, prefix)]
     made += [_flags(given), _cost(given) if _has_cost(section) else ""]
     return "".join(made)
@@ -176,27 +172,25 @@ def _named(section: Section, *starts: str) -> list[Table]:
 def _shown(section: Section, prefix: str, *starts: str, tall: bool = False) -> str:
     """Tables by the start of their names, each cut to what a page can hold."""
     parts = [part(table, section.most_cells) for table in _named(section, *starts)]
-    return "".join(markup.sortable(one.table, f"{prefix}-{one.table.name}", tall=tall) for one in parts)
+    return "".join(html.sortable(one.table, f"{prefix}-{one.table.name}", tall=tall) for one in parts)
 
 
 def _lacking(given: Study, *names: str) -> str:
     """Warnings of what is missing, by the paper's names or by those that foreign results have."""
     wanted = [one for name in names for one in dict.fromkeys((name, MISSING.get(name, name)))]
-    return "".join(
-        markup.warning(f"Missing: {name}: {given.lacking[name]}.") for name in wanted if name in given.lacking
-    )
+    return "".join(html.warning(f"Missing: {name}: {given.lacking[name]}.") for name in wanted if name in given.lacking)
 
 
 def _verdicts(section: Section, prefix: str) -> str:
     given = section.study
-    made = [markup.heading(2, "Headline verdicts", id="verdicts")]
-    made += [markup.paragraph(sentence) for sentence in findings.headline(given)]
+    made = [html.heading(2, "Headline verdicts", id="verdicts")]
+    made += [html.paragraph(sentence) for sentence in result_tables.headline(given)]
     made.append(
         _lacking(given, "baselines", "verdicts", "the paper's test", "limited data (Figure 3, bottom)", "Figure 3")
     )
     for table in _named(section, "verdicts"):
         one = part(table, section.most_cells, _differences(table))
-        made.append(markup.sortable(one.table, f"{prefix}-{table.name}", tall=True))
+        made.append(html.sortable(one.table, f"{prefix}-{table.name}", tall=True))
     made.append(_shown(section, prefix, "sources", tall=True))
     made.append(_shown(section, prefix, "seeds", "collapse", "figure3", "theme-effects", "limited-data"))
     return "".join(made)
@@ -215,9 +209,9 @@ def _heat(section: Section, prefix: str) -> str:
         for one in given.significance
         for pair in one.pairs
     }
-    made = [markup.heading(2, "Heat maps: percent improvement over the baseline", id="heat")]
+    made = [html.heading(2, "Heat maps: percent improvement over the baseline", id="heat")]
     made.append(
-        markup.paragraph(
+        html.paragraph(
             "Blue: better than the baseline, orange: worse. Hover or tap a cell for its numbers.", class_="soft"
         )
     )
@@ -227,17 +221,17 @@ def _heat(section: Section, prefix: str) -> str:
         for one in found:
             kept = part(one, section.most_cells, np.abs(values_of(one)))
             tip = _improvement_tip(table, given, pairs, kept)
-            made.append(markup.heat_map(kept.table, f"{prefix}-{name}", tip, diverging=True, unit="%"))
+            made.append(html.heat_map(kept.table, f"{prefix}-{name}", tip, diverging=True, unit="%"))
     for one in _named(section, "figure9", "figure10"):
         cut = part(one, section.most_cells).table
-        made.append(markup.heat_map(cut, f"{prefix}-{one.name}", _plain_tip(cut), diverging=False, unit=""))
+        made.append(html.heat_map(cut, f"{prefix}-{one.name}", _plain_tip(cut), diverging=False, unit=""))
     made.append(_lacking(given, "Figure 9", "Figure 10"))
     return "".join(made)
 
 
 def _improvement_tip(
     table: ScoreTable, given: Study, pairs: dict[tuple[float, str, str], PairResult], kept: Part
-) -> markup.Tip:
+) -> html.Tip:
     matrix = improvements(table)
     registry = given.gathered.registry
 
@@ -275,7 +269,7 @@ def _told(score: Score | None) -> str:
     return f"{shown(score.value)} ({seeds}{flags})"
 
 
-def _plain_tip(table: Table) -> markup.Tip:
+def _plain_tip(table: Table) -> html.Tip:
     return lambda row, column: (
         f"{table.rows[row][0].text}, {table.columns[column + 1]}: {table.rows[row][column + 1].text}"
     )
@@ -295,14 +289,14 @@ def _importance(section: Section, prefix: str) -> str:
     audit, of_paper = section.study.audit, section.study.of_paper
     if not _has_importance(section):
         return ""
-    made = [markup.heading(2, "Which features predict the improvement, and is that to be believed", id="importance")]
+    made = [html.heading(2, "Which features predict the improvement, and is that to be believed", id="importance")]
     if audit is None:
         return "".join([*made, _lacking(section.study, "Figure 2 and Table 6")])
-    lead = markup.paragraph(audit.sentence, class_="" if audit.interpretable else "warn")
+    lead = html.paragraph(audit.sentence, class_="" if audit.interpretable else "warn")
     figure, colours = ("Figure 2: ", "Blue: here. Orange, below it: printed in the paper. ") if of_paper else ("", "")
     title = f"{figure}drop in held-out R² when a feature is permuted"
-    made += [lead, _audit_facts(audit), markup.heading(3, title[0].upper() + title[1:])]
-    made.append(markup.paragraph(colours + audit_caption(audit), class_="caption"))
+    made += [lead, _audit_facts(audit), html.heading(3, title[0].upper() + title[1:])]
+    made.append(html.paragraph(colours + audit_caption(audit), class_="caption"))
     printed = {row.feature: row.importance for row in reference.importances()} if of_paper else {}
     rows = [
         (
@@ -314,14 +308,14 @@ def _importance(section: Section, prefix: str) -> str:
         )
         for row in sorted(audit.features, key=lambda row: -row.importance)
     ]
-    made.append(markup.bars(rows))
+    made.append(html.bars(rows))
     made += [_shown(section, prefix, "table6"), _shown(section, prefix, "audit-settings", tall=True)]
     return "".join(made)
 
 
 def _audit_facts(audit: Audit) -> str:
     ceiling = "unknown" if np.isnan(audit.noise_ceiling) else f"{audit.noise_ceiling:.2f}"
-    return markup.facts(
+    return html.facts(
         [
             (f"{audit.held_out_r2:.2f}", "held-out R² of the very models"),
             (f"{audit.leave_target_out_r2:.2f}", "R² for targets never seen"),
@@ -334,7 +328,7 @@ def _audit_facts(audit: Audit) -> str:
 
 
 def _scores(section: Section, prefix: str) -> str:
-    made = [markup.heading(2, "Scores", id="scores"), _shown(section, prefix, "baselines", "table7", "table8")]
+    made = [html.heading(2, "Scores", id="scores"), _shown(section, prefix, "baselines", "table7", "table8")]
     compared = [table.name for table in _named(section, "figure6", "figure7") if table.name.endswith("versus-printed")]
     return "".join([*made, *(_shown(section, prefix, name) for name in compared)])
 
@@ -383,17 +377,17 @@ def _halves(table: ScoreTable) -> dict[str, float]:
 
 def _flags(given: Study) -> str:
     said = flagged(given)
-    made = [markup.heading(2, "Data and run flags", id="flags")]
+    made = [html.heading(2, "Data and run flags", id="flags")]
     if not said:
         nothing = "None: every run is on recorded data, and none collapsed."
         if given.gathered.origin == "results":
             nothing = "None: the table flags no score, and none is far below the others of its target."
-        return "".join([*made, markup.paragraph(nothing)])
+        return "".join([*made, html.paragraph(nothing)])
     if len(said) > SHOWN_FLAGS:
         note = f"{SHOWN_FLAGS} of {len(said):,} are shown; pairs.csv has the scores and flags of all pairs."
-        made.append(markup.paragraph(note, class_="soft"))
-    items = (markup.element("li", escape(text)) for text in said[:SHOWN_FLAGS])
-    return "".join([*made, markup.element("ul", "".join(items))])
+        made.append(html.paragraph(note, class_="soft"))
+    items = (html.element("li", escape(text)) for text in said[:SHOWN_FLAGS])
+    return "".join([*made, html.element("ul", "".join(items))])
 
 
 def cost(given: Study) -> list[tuple[str, str]]:
@@ -446,42 +440,42 @@ def hardware_line(device: str | None, driver: str | None, memory_mib: float | No
 
 def _cost(given: Study) -> str:
     found, spent = cost(given), given.gathered.spent
-    made = [markup.heading(2, "Cost", id="cost")]
+    made = [html.heading(2, "Cost", id="cost")]
     if spent is not None and spent.n_starts:
-        made.append(markup.paragraph(f"Jobs of this manifest: {spent}."))
+        made.append(html.paragraph(f"Jobs of this manifest: {spent}."))
     if not found:
-        return "".join([*made, markup.warning("Missing: these results say nothing of what they cost.")])
-    return "".join([*made, markup.facts(found)])
+        return "".join([*made, html.warning("Missing: these results say nothing of what they cost.")])
+    return "".join([*made, html.facts(found)])
 
 
 def _ratings(fixed: Sequence[Table]) -> str:
     if not fixed:
         return ""
-    made = [markup.heading(2, "Ratings of the constructs and their agreement", id="ratings")]
-    return "".join([*made, *(markup.sortable(table, table.name) for table in fixed)])
+    made = [html.heading(2, "Ratings of the constructs and their agreement", id="ratings")]
+    return "".join([*made, *(html.sortable(table, table.name) for table in fixed)])
 
 
 def _missing(gathered: Gathered) -> str:
     if gathered.origin == "results":
         return ""
-    made = [markup.heading(2, "Missing cells", id="missing")]
+    made = [html.heading(2, "Missing cells", id="missing")]
     if not gathered.missing:
-        return "".join([*made, markup.paragraph("None.")])
+        return "".join([*made, html.paragraph("None.")])
     rows = "".join(element_row(cell.id, cell.state, cell.why) for cell in gathered.missing[:SHOWN_MISSING])
     n = len(gathered.missing)
     if n > SHOWN_MISSING:
-        made.append(markup.paragraph(f"{SHOWN_MISSING} of {n:,} are shown; missing.csv has all.", class_="soft"))
+        made.append(html.paragraph(f"{SHOWN_MISSING} of {n:,} are shown; missing.csv has all.", class_="soft"))
     head = "".join(
         f'<th class="l" data-name="{name}" scope="col"><button type="button">{name}</button></th>'
         for name in ("cell", "state", "why")
     )
     table = f'<table id="missing-cells"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return "".join([*made, markup.element("div", table, class_="wide tall")])
+    return "".join([*made, html.element("div", table, class_="wide tall")])
 
 
 def element_row(*values: str) -> str:
     """A row of words."""
-    return markup.element("tr", "".join(f'<td class="l said">{escape(value)}</td>' for value in values))
+    return html.element("tr", "".join(f'<td class="l said">{escape(value)}</td>' for value in values))
 
 
 def _provenance(gathered: Gathered, sections: Sequence[Section]) -> str:
@@ -496,4 +490,4 @@ def _provenance(gathered: Gathered, sections: Sequence[Section]) -> str:
     for name in PACKAGED if of_paper else ():
         known = reference.provenance(name)
         facts[name] = " ".join([known.source + ".", *(note[0].upper() + note[1:] + "." for note in known.notes)])
-    return markup.heading(2, "Provenance", id="provenance") + markup.definitions(facts)
+    return html.heading(2, "Provenance", id="provenance") + html.definitions(facts)

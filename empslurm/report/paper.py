@@ -8,8 +8,8 @@ import numpy as np
 
 from empslurm import reference
 from empslurm.analysis.agreement import Agreement, Level, agreements
-from empslurm.analysis.audit import Audit
 from empslurm.analysis.features import FEATURES
+from empslurm.analysis.importance_checks import Audit
 from empslurm.analysis.improvement import improvement_matrix
 from empslurm.metrics import METRICS
 from empslurm.reference import Rating

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import get_args
 
 from empslurm import files
 from empslurm.analysis.search import N_RANKED, best_so_far, importances, interval, mean_ranks
 from empslurm.config import AdapterKind
-from empslurm.report import markup
+from empslurm.report import html
 from empslurm.report.formats import MISSING, Entry, Table, flat, number, text, whole, write_forms
 from empslurm.report.search_figures import Axis, history, parallel, slices
-from empslurm.searches import (
+from empslurm.search.results import (
     Finished,
     Outcome,
     SecondScores,
@@ -275,16 +275,16 @@ def importance_table(found: SearchResults) -> Table:
 def page(found: SearchResults, made: Sequence[Table]) -> str:
     """One self-contained document with these tables and the figures."""
     body = [
-        markup.heading(1, f"Search {found.name}"),
-        markup.paragraph(f"What to train each of {len(found.tasks)} tasks with. {SELECTION}", class_="lead"),
-        *map(markup.paragraph, progress(found)),
-        markup.warning(caution(found)),
-        *(markup.sortable(table, table.name) for table in made),
+        html.heading(1, f"Search {found.name}"),
+        html.paragraph(f"What to train each of {len(found.tasks)} tasks with. {SELECTION}", class_="lead"),
+        *map(html.paragraph, progress(found)),
+        html.warning(caution(found)),
+        *(html.sortable(table, table.name) for table in made),
     ]
     for one in figures(found):
-        caption = markup.element("figcaption", html.escape(one.caption))
-        body.append(markup.element("figure", one.svg + caption, id=one.name))
-    return markup.document(f"empslurm: search {found.name}", "".join(body))
+        caption = html.element("figcaption", escape(one.caption))
+        body.append(html.element("figure", one.svg + caption, id=one.name))
+    return html.document(f"empslurm: search {found.name}", "".join(body))
 
 
 def write(found: SearchResults, folder: Path) -> list[Path]:

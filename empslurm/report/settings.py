@@ -10,10 +10,10 @@ import numpy as np
 
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import pearson
-from empslurm.report import findings
+from empslurm.report import result_tables
+from empslurm.report.analyses import Study
 from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
 from empslurm.report.significance import PairResult
-from empslurm.report.study import Study
 from empslurm.report.tables import title_of
 
 Place = tuple[str, str]  # source, target
@@ -91,7 +91,7 @@ def settings_tables(studies: Mapping[str, Study]) -> tuple[Table, ...]:
 def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
     rows = []
     for name, own in pairs.items():
-        tally = findings.counts(list(own.values()))
+        tally = result_tables.counts(list(own.values()))
         changes = np.array([pair.improvement.percent for pair in own.values()])
         changes = changes[np.isfinite(changes)]
         middle = float(np.median(changes)) if len(changes) else float("nan")

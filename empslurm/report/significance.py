@@ -24,7 +24,7 @@ from empslurm.analysis.verdicts import (
     shared_example_covariance,
 )
 from empslurm.errors import EmpslurmError
-from empslurm.gather import given
+from empslurm.gather import prediction_files
 from empslurm.metrics import METRICS
 from empslurm.report.scores import TOLD, Score, ScoreTable
 
@@ -188,7 +188,7 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     if absent:
         return f"{NO_PREDICTIONS} (of {absent[0]})" if runs else NO_PREDICTIONS
     try:
-        made = given.aligned([given.read(run.path, METRICS[table.metric].kind) for run in runs])
+        made = prediction_files.aligned([prediction_files.read(run.path, METRICS[table.metric].kind) for run in runs])
     except EmpslurmError as error:
         return f"predictions cannot be read: {error}"
     first = made[0]

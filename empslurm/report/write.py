@@ -9,12 +9,12 @@ from pathlib import Path
 from empslurm import files
 from empslurm.gather import Gathered, Group, Missing
 from empslurm.reference import Rating
-from empslurm.report import figures, findings, paper, settings, sources
+from empslurm.report import figures, paper, result_tables, settings, sources
 from empslurm.report import summary as summaries
+from empslurm.report.analyses import Study, study
 from empslurm.report.baselines import baseline_tables
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.page import Section, page
-from empslurm.report.study import Study, study
 from empslurm.report.summary import Summary, inputs_digest
 from empslurm.report.tables import (
     PAIR_COLUMNS,
@@ -57,15 +57,15 @@ def tables_of_study(given: Study) -> tuple[Table, ...]:
             made += [paper.versus_printed(table, registry, percent=True)] if given.of_paper else []
     made += baseline_tables(given.tables, registry)
     for one in given.significance:
-        made += [findings.verdict_table(one, given), findings.next_table(one, given)]
-        made += [findings.collapse_table(one, registry), findings.effect_table(one)]
-    made += findings.theme_tables(given.themes)
-    made.append(findings.limited_table(given))
+        made += [result_tables.verdict_table(one, given), result_tables.next_table(one, given)]
+        made += [result_tables.collapse_table(one, registry), result_tables.effect_table(one)]
+    made += result_tables.theme_tables(given.themes)
+    made.append(result_tables.limited_table(given))
     if given.audit is not None:
         made += [paper.table6(given.audit), paper.stability_table(given.audit)]
     if given.data_similarity is not None:
-        made.append(findings.data_similarity_table(given.data_similarity, registry))
-    made += findings.task_similarity_tables(given.task_similarity, registry)
+        made.append(result_tables.data_similarity_table(given.data_similarity, registry))
+    made += result_tables.task_similarity_tables(given.task_similarity, registry)
     if given.ranked:
         made.append(sources.sources_table(given.ranked, registry))
     found = tuple(table for table in made if table is not None)
@@ -134,7 +134,7 @@ def _summary(
         inputs=inputs,
         headline=(
             *said,
-            *(named(section, sentence) for section in sections for sentence in findings.headline(section.study)),
+            *(named(section, sentence) for section in sections for sentence in result_tables.headline(section.study)),
         ),
         judged=any(section.study.significance for section in sections),
         lacking=dict(

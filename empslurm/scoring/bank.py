@@ -12,14 +12,14 @@ from empslurm import ids
 from empslurm.backbones import resolve
 from empslurm.config import Precision
 from empslurm.errors import BackboneError, DamagedError, UsageError
-from empslurm.scoring.choose import Member
-from empslurm.train import bank as banks
-from empslurm.train import likeness
-from empslurm.train.backbone import load_encoder
-from empslurm.train.batch import cut
-from empslurm.train.encoder import Encoder
+from empslurm.scoring.selection import Member
+from empslurm.train import input_similarity
+from empslurm.train.data.batch import cut
+from empslurm.train.data.tokens import Tokens
 from empslurm.train.evaluate import token_batches
-from empslurm.train.tokens import Tokens
+from empslurm.train.model import adapter_bank as banks
+from empslurm.train.model.backbone import load_encoder
+from empslurm.train.model.encoder import Encoder
 
 # Padded tokens times adapters of one pass: what bounds memory, and on a CPU keeps a layer's values in its cache.
 CELL_TOKENS = {"cpu": 16_384, "cuda": 262_144}
@@ -84,7 +84,7 @@ class Bank:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
             for batch in token_batches(tokens.lengths, budget):
                 below = self.encoder.below(cut(tokens, batch, self.device), None)
-                points[batch] = likeness.embed(self.encoder, below).cpu().numpy()
+                points[batch] = input_similarity.embed(self.encoder, below).cpu().numpy()
                 for places, stack in stacks:
                     made = stack.logits(below, slice(0, stack.n_cells), stack.free, None)
                     for place, logits in zip(places, made, strict=True):

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from empslurm import files, measures
+from empslurm import files
 from empslurm.errors import StoreError, UsageError
-from empslurm.measures import Evidence
-from empslurm.scoring.choose import CHECKSUMS, SOURCE, Chosen, Group, Member
 from empslurm.scoring.modelcard import card
+from empslurm.scoring.selection import CHECKSUMS, SOURCE, Chosen, Group, Member
+from empslurm.store import adapter_metadata
+from empslurm.store.adapter_metadata import Evidence
 
 ADAPTER = ("adapter_config.json", "adapter.safetensors")
 HEAD = ("head_config.json", "model_head.safetensors")
@@ -95,8 +96,8 @@ def _write_seed(member: Member, evidence: Evidence | None, folder: Path) -> None
     _copy(member.adapter, folder, (*ADAPTER, *HEAD))
     if member.source is not None:
         _copy(member.source, folder / SOURCE, ADAPTER)
-    measure = member.measure if evidence is None else measures.with_evidence(member.measure, evidence)
-    measures.write(folder, measure)
+    measure = member.measure if evidence is None else adapter_metadata.with_evidence(member.measure, evidence)
+    adapter_metadata.write(folder, measure)
     files.write_json(folder / "provenance.json", _provenance(member))
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in written}

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from empslurm.errors import DataError, UsageError
-from empslurm.tablefile import MISSING_WORDS, delimited, delimiter_for, json_rows, lines_of, places, present, text_of
+from empslurm.validation.table_file import (
+    MISSING_WORDS,
+    delimited,
+    delimiter_for,
+    json_rows,
+    lines_of,
+    places,
+    present,
+    text_of,
+)
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 SUFFIXES: dict[str, Format] = {

@@ -8,8 +8,8 @@ from typing import Any
 import empslurm
 from empslurm import metrics
 from empslurm.backbones import is_local
-from empslurm.measures import Evidence, Measure
-from empslurm.scoring.choose import SOURCE, Group
+from empslurm.scoring.selection import SOURCE, Group
+from empslurm.store.adapter_metadata import Evidence, Measure
 from empslurm.tasks import TASK_ORDER
 
 PAPER = (

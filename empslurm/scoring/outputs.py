@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Literal
 
 from empslurm import files
 from empslurm.errors import DamagedError, StoreError, UsageError
-from empslurm.scoring.choose import Group
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.records import columns, flatten
-from empslurm.tablefile import text_of
+from empslurm.scoring.selection import Group
+from empslurm.validation.table_file import text_of
 
 Form = Literal["jsonl", "csv", "parquet"]
 FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}

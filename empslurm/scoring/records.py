@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from empslurm.errors import UsageError
-from empslurm.scoring.choose import Group
+from empslurm.scoring.selection import Group
 
 PLACE = {"file": "string", "row": "int"}
 READ = {"n_tokens": "int", "error": "string"}

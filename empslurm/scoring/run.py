@@ -11,11 +11,11 @@ from typing import Any, TextIO
 
 from empslurm import files, ids
 from empslurm.config import Precision
-from empslurm.measures import Evidence
-from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Columns, Row, windows
 from empslurm.scoring.outputs import RowDigest, Work
 from empslurm.scoring.scorer import FLAGS, WINDOW_CHARS, WINDOW_ROWS, Scorer
+from empslurm.scoring.selection import Chosen
+from empslurm.store.adapter_metadata import Evidence
 
 
 @dataclass(kw_only=True)

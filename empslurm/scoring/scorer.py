@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 
 from empslurm.config import Precision
 from empslurm.errors import UsageError
-from empslurm.measures import Evidence, Measure
-from empslurm.scoring import choose
+from empslurm.scoring import selection
 from empslurm.scoring.bank import Bank
-from empslurm.scoring.choose import Chosen, Group
-from empslurm.scoring.evidence import with_evidence
 from empslurm.scoring.inputs import Row, row_of, windows
+from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.records import check_kept, flatten
-from empslurm.tablefile import present
-from empslurm.train.backbone import load_tokenizer
-from empslurm.train.likeness import similarity
-from empslurm.train.tokens import Tokens, encode
+from empslurm.scoring.selection import Chosen, Group
+from empslurm.store.adapter_metadata import Evidence, Measure
+from empslurm.train.data.tokens import Tokens, encode
+from empslurm.train.input_similarity import similarity
+from empslurm.train.model.backbone import load_tokenizer
+from empslurm.validation.table_file import present
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class Scorer:
         """From folders of exported adapters, or from what `choose` made of a manifest or of cell ids."""
         if not isinstance(cells, Chosen):
             paths = [cells] if isinstance(cells, str | Path) else list(cells)
-            cells = choose.of_folders(map(Path, paths), tasks)
+            cells = selection.of_folders(map(Path, paths), tasks)
         return cls(cells, device=device, precision=precision)
 
     @cached_property

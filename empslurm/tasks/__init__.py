@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empslurm.errors import EmpslurmError, ManifestError
-from empslurm.tasks import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
+from empslurm.tasks.datasets import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.schema import Dataset, Task
 
 DATASETS: tuple[Dataset, ...] = (

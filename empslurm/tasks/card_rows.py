@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from empslurm import tablefile
 from empslurm.errors import DataError
-from empslurm.tablefile import MISSING_WORDS, Row, text_of
-from empslurm.tasks.card_form import DELIMITERS, PART_NAMES, Card, Columns, files_of, label_names, part_named
+from empslurm.tasks.card_schema import DELIMITERS, PART_NAMES, Card, Columns, files_of, label_names, part_named
 from empslurm.tasks.records import number
 from empslurm.tasks.schema import Example, LeftOut, Part, Reject
+from empslurm.validation import table_file
+from empslurm.validation.table_file import MISSING_WORDS, Row, text_of
 
 READING = 3  # raise it when the same table gives other examples; no id moves
 BOOLEANS = ("true", "false")
@@ -74,11 +74,11 @@ def _rows(card: Card, path: Path) -> Iterator[Row]:
     """The rows of a file with the columns that the card names."""
     columns = _names(card.columns)
     if card.format == "jsonl":
-        return tablefile.json_rows(tablefile.read_text(path).split("\n"), path.name, columns)
+        return table_file.json_rows(table_file.read_text(path).split("\n"), path.name, columns)
     if card.format in ("parquet", "arrow"):
-        return tablefile.arrow_rows(path, card.format, columns)
-    return tablefile.delimited_rows(
-        tablefile.lines_of(tablefile.read_text(path)),
+        return table_file.arrow_rows(path, card.format, columns)
+    return table_file.delimited_rows(
+        table_file.lines_of(table_file.read_text(path)),
         path.name,
         columns,
         delimiter=card.delimiter or DELIMITERS[card.format],

@@ -34,9 +34,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from empslurm import ids, yamlfile
+from empslurm import ids
 from empslurm.errors import ManifestError
-from empslurm.tasks.card_form import (
+from empslurm.tasks.card_rows import READING, read, same_label
+from empslurm.tasks.card_schema import (
     DELIMITERS,
     METRICS,
     PART_NAMES,
@@ -47,11 +48,11 @@ from empslurm.tasks.card_form import (
     names_of,
     part_named,
 )
-from empslurm.tasks.card_rows import READING, read, same_label
 from empslurm.tasks.hub import is_folder, save
 from empslurm.tasks.schema import PARTS, Dataset, Form, Part, RawFile, Task
 from empslurm.tasks.splits import SALTS
-from empslurm.typed import FAILED, Reader, required, unknown
+from empslurm.validation import yaml_tree
+from empslurm.validation.reader import FAILED, Reader, required, unknown
 
 LEAVE_OUT = " Or do these rows belong to no label on purpose? Then name what they have in the card: `leave_out: [...]`"
 MAX_DRAWN = 0.8  # validation and test together; the rest is train
@@ -76,9 +77,9 @@ def read_cards(paths: Iterable[Path], taken: Collection[str]) -> list[Dataset]:
 
 def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     reader = Reader(str(path))
-    node = yamlfile.load(path)
+    node = yaml_tree.load(path)
     given = reader.section(Card, node)
-    written = {key for key, _, _ in node.entries} if isinstance(node, yamlfile.Table) else set()
+    written = {key for key, _, _ in node.entries} if isinstance(node, yaml_tree.Table) else set()
     if given.get("id") in taken:
         reader.problem("id", f"be an id of its own, but {given['id']} exists already", "choose another")
     for check in (_check_kind, _check_labels, _check_table, _check_parts, _check_shares, _check_hub):

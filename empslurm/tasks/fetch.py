@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from empslurm import files
 from empslurm.errors import DataError
-from empslurm.tablefile import MAX_FILE_BYTES
 from empslurm.tasks.schema import Dataset, RawFile
+from empslurm.validation.table_file import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     import httpx

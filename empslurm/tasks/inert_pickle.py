@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.errors import DataError
-from empslurm.tablefile import check_columns, read_bytes
+from empslurm.validation.table_file import check_columns, read_bytes
 
 MAX_BYTES = 2**28
 MAX_COLUMNS = 1_000

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from empslurm import tablefile
 from empslurm.tasks.schema import Reject
+from empslurm.validation import table_file
 
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
 
@@ -28,10 +28,10 @@ def read_rows(
     DataError naming the columns found and expected, a column that stands twice, and the line of a quote that is never
     closed (it would swallow the rest).
     """
-    lines = tablefile.lines_of(tablefile.read_text(path))
-    records = tablefile.delimited(lines, path.name, delimiter=delimiter, quotes="strict" if quoted else "none")
+    lines = table_file.lines_of(table_file.read_text(path))
+    records = table_file.delimited(lines, path.name, delimiter=delimiter, quotes="strict" if quoted else "none")
     found = [name.strip() for name in next(records, (1, []))[1]] if header else list(columns)
-    places = tablefile.places(path.name, found, columns)
+    places = table_file.places(path.name, found, columns)
     for number, (_, row) in enumerate(records, 1):
         if not row:
             continue

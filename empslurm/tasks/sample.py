@@ -15,8 +15,8 @@ from typing import Literal
 
 from empslurm import files
 from empslurm.errors import DataError
-from empslurm.tasks import conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
-from empslurm.tasks.dialogues import EMOTIONS
+from empslurm.tasks.datasets import conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
+from empslurm.tasks.datasets.dialogues import EMOTIONS
 from empslurm.tasks.raw import SAMPLE_NOTE, sample_sums
 
 NOISE = 0.05  # share of labels that say nothing

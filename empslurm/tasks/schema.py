@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from empslurm.limits import Range
+from empslurm.validation.constraints import Range
 
 Kind = Literal["classification", "regression"]
 Part = Literal["train", "validation", "test"]

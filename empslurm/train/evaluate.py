@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from empslurm.train.bank import PackModel
-from empslurm.train.batch import cut, to_device
-from empslurm.train.data import TaskData
+from empslurm.train.data.batch import cut, to_device
+from empslurm.train.data.task_data import TaskData
+from empslurm.train.model.adapter_bank import PackModel
 from empslurm.train.processes import one_fate
 
 TOKENS_PER_BATCH = 8_192  # padded tokens per forward pass: memory stays flat whatever the lengths

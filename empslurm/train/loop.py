@@ -20,18 +20,18 @@ from torch.nn import functional
 from empslurm import files, metrics
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.store import CellDir, Claim
+from empslurm.store.runs import CellDir, Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
-from empslurm.train.bank import PackModel
-from empslurm.train.batch import Cut, batch_of, cut_here, to_host
-from empslurm.train.data import TaskData
-from empslurm.train.dropout import Masks, step_key
+from empslurm.train.data.batch import Cut, batch_of, cut_here, to_host
+from empslurm.train.data.task_data import TaskData
 from empslurm.train.evaluate import predict
+from empslurm.train.model.adapter_bank import PackModel
+from empslurm.train.model.dropout import Masks, step_key
 from empslurm.train.optimise import MOMENTS, Optimiser
-from empslurm.train.order import epoch_batches, lr_at, n_batches
 from empslurm.train.processes import one_fate
 from empslurm.train.replay import Passes
+from empslurm.train.schedule import epoch_batches, lr_at, n_batches
 
 PROGRESS_EVERY_S = 5.0
 CHECKPOINT_SHARE = 20  # an epoch shorter than so many times a checkpoint's time ends without one

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from empslurm.train.bank import PackModel
-from empslurm.train.batch import batch_of, cut_here, to_device
-from empslurm.train.data import TaskData
-from empslurm.train.dropout import Masks, step_key
+from empslurm.train.data.batch import batch_of, cut_here, to_device
+from empslurm.train.data.task_data import TaskData
+from empslurm.train.model.adapter_bank import PackModel
+from empslurm.train.model.dropout import Masks, step_key
 from empslurm.train.processes import least, one_fate
 
 OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and AdamW's two moments

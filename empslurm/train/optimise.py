@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from empslurm.config import Training
-from empslurm.train.batch import to_host
-from empslurm.train.hub import Tensors
+from empslurm.train.data.batch import to_host
+from empslurm.train.model.adapter_files import Tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -77,7 +77,7 @@ def _problem_of_step(*, on_gpu: bool) -> str:
     import torch
 
     from empslurm.config import Backbone
-    from empslurm.train.backbone import load_encoder
+    from empslurm.train.model.backbone import load_encoder
 
     try:
         device = torch.device("cuda:0" if on_gpu else "cpu")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from empslurm.train.batch import Cut, to_device
+from empslurm.train.data.batch import Cut, to_device
 
 Run = Callable[[Mapping[str, torch.Tensor], int], None]
 Shape = tuple[tuple[tuple[str, tuple[int, ...]], ...], int]

@@ -20,15 +20,15 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from empslurm.cells import TRAINED, Cell
 from empslurm.errors import ClaimLostError, DataError, DeviceError, StoreError
 from empslurm.plan import Pack
-from empslurm.store import Claim, Liveness, RunsRoot
+from empslurm.store.runs import Claim, Liveness, RunsRoot
 from empslurm.tasks import Registry
 from empslurm.train import trials
-from empslurm.train.derive import derive_members
+from empslurm.train.build import needs_library
+from empslurm.train.context import Node
+from empslurm.train.embeddings.run import derive_members
 from empslurm.train.failure import record
+from empslurm.train.group import train_members
 from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings
-from empslurm.train.node import Node
-from empslurm.train.start import needs_library
-from empslurm.train.together import train_members
 
 # Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
 # Where one dies, the launcher ends the others at once.

@@ -9,17 +9,17 @@ from accelerate.utils import broadcast_object_list
 
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.searches import with_parameters
-from empslurm.store import RunsRoot
+from empslurm.search.results import with_parameters
+from empslurm.store.runs import RunsRoot
 from empslurm.train.loop import Member
 
 if TYPE_CHECKING:
-    from empslurm.train.study import Study
+    from empslurm.search.sampler import Study
 
 
 def _study(root: RunsRoot, cell: Cell) -> Study:
     """Its module loads Optuna, which only trials need."""
-    from empslurm.train.study import Study
+    from empslurm.search.sampler import Study
 
     return Study(root, cell)
 

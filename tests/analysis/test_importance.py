@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.svm import SVR
 
 from empslurm import reference
-from empslurm.analysis.audit import Audit, audit, leave_out_r2, noise_ceiling
 from empslurm.analysis.features import RATINGS, PairFeatures, TaskFacts, pair_features
 from empslurm.analysis.importance import Regression, Settings, importances, r2, rows_of
+from empslurm.analysis.importance_checks import Audit, audit, leave_out_r2, noise_ceiling
 from empslurm.analysis.improvement import improvement_matrix
 from empslurm.errors import UsageError
 
@@ -117,11 +117,11 @@ def test_leaving_targets_out_sees_through_what_only_targets_carry() -> None:
 
 def small_audit(outcome: NDArray[np.float64], **more: object) -> Audit:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("empslurm.analysis.audit.C_VALUES", (1.0, 10.0))
-        patch.setattr("empslurm.analysis.audit.EPSILON_VALUES", (0.1,))
+        patch.setattr("empslurm.analysis.importance_checks.C_VALUES", (1.0, 10.0))
+        patch.setattr("empslurm.analysis.importance_checks.EPSILON_VALUES", (0.1,))
         for name in ("STABILITY_SPLITS", "NULL_SPLITS", "FEW_PERMUTATIONS"):
-            patch.setattr(f"empslurm.analysis.audit.{name}", 2)
-        patch.setattr("empslurm.analysis.audit.importances", partial(importances, n_permutations=3))
+            patch.setattr(f"empslurm.analysis.importance_checks.{name}", 2)
+        patch.setattr("empslurm.analysis.importance_checks.importances", partial(importances, n_permutations=3))
         return audit(FEATURES, outcome, rng=np.random.default_rng(6), n_null=19, **more)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from empslurm.cli import doctor
-from empslurm.launch import openness
+from empslurm.launch.site import openness
 from tests.cli.test_errors import call, problems
 
 SLURM = "kind: slurm\npartition: gpu\ntime: 60\n"

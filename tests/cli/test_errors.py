@@ -13,7 +13,7 @@ import pytest
 
 from empslurm import files
 from empslurm.cli import VERBS, main
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests.gather.grids import baseline, finish
 
 MANIFEST = "name: small\ntasks: [epitome_er, news_empathy]\nseeds: [1]\nbackbone: tiny\n"

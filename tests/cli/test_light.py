@@ -29,7 +29,7 @@ def test_light_verbs_import_no_heavy_library(words: list[str]) -> None:
 
 
 def test_what_submit_needs_where_everything_is_prepared_imports_no_torch() -> None:
-    code = "import sys, empslurm.cli.submit, empslurm.cli.prepare, empslurm.train.tokens\n"
+    code = "import sys, empslurm.cli.submit, empslurm.cli.prepare, empslurm.train.data.tokens\n"
     code += "from empslurm.cli import common; from empslurm.cli.output import Output\n"
     code += "common.warn((), common.choose_profile('local'), Output(json=True))\n"
     code += "print('heavy:', *sorted({'torch', 'transformers', 'adapters'} & set(sys.modules)))"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from empslurm.cli import main
-from empslurm.profile import load_profile
+from empslurm.launch.profile import load_profile
 from tests.launch.test_facts import GARBAGE, SITES, TYPED, Answers, as_ada
 
 STAND_IN = """#!{python}

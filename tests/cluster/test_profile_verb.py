@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from empslurm.launch.facts import torch_has_gpus
-from empslurm.profile import load_profile
+from empslurm.launch.profile import load_profile
+from empslurm.launch.site.facts import torch_has_gpus
 from tests.cluster.conftest import Cluster
 from tests.cluster.project import create
 

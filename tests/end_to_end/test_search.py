@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from empslurm.presets import load_preset
+from empslurm.manifest.presets import load_preset
 from tests.project import Project, create
 
 TASKS = ("epitome_er", "news_empathy")

@@ -19,9 +19,9 @@ from empslurm.cli import common, main
 from empslurm.errors import EmpslurmError
 from empslurm.gather import Gathered, gather
 from empslurm.launch import submission as submissions
-from empslurm.manifest import load_manifest
+from empslurm.manifest.load import load_manifest
 from empslurm.plan import Pack, Plan, expand, packs
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store.runs import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.sample import write_sample
 from tests import hostile

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from empslurm import files, metrics, predictions
+from empslurm import files, metrics
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store import predictions
+from empslurm.store.runs import RunsRoot, local_liveness
 from empslurm.tasks import registry
 
 TASKS = registry().tasks

@@ -2,11 +2,11 @@
 
 import pytest
 
-from empslurm import predictions
 from empslurm.errors import DataError
 from empslurm.gather import from_file, published
 from empslurm.report.scores import score_tables
 from empslurm.report.tables import pair_rows
+from empslurm.store import predictions
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, outputs
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from empslurm.launch import control, process, slurm
+from empslurm.launch import scontrol, slurm
 from empslurm.launch import submission as submissions
+from empslurm.launch.node import process
 from empslurm.launch.queue import COLUMNS
 from empslurm.launch.submission import Array, NodeSettings, Submission
 from empslurm.plan import packs
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests.launch.test_arrays import plan_of
 
 # Each call takes the next line of `answers`: REFUSE text, LOSE text (accepted, but the answer is lost), or TAKE.
@@ -73,12 +74,12 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (slurm, "FIRST_WAIT_S", 0.01),
         (slurm, "PATIENCE_S", 2.0),
         (slurm, "LISTEN_S", 0.01),
-        (control, "RETRY_S", 0.05),
+        (scontrol, "RETRY_S", 0.05),
     ):
         monkeypatch.setattr(module, name, value)
-    control.cluster.cache_clear()
+    scontrol.cluster.cache_clear()
     yield folder
-    control.cluster.cache_clear()
+    scontrol.cluster.cache_clear()
 
 
 def runs_as(monkeypatch: pytest.MonkeyPatch, array: Array, job: str = "101", index: int = 0, restart: int = 0) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from empslurm.cells import TRAINED
 from empslurm.launch.arrays import Group, chunks, groups
-from empslurm.manifest import load_manifest
+from empslurm.manifest.load import load_manifest
 from empslurm.plan import Inputs, Plan, expand, packs
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from empslurm.launch import local
-from empslurm.store import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
+from empslurm.store.runs import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
 from tests.project import ROOT, Project, create
 
 MANIFEST = """\

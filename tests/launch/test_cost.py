@@ -6,7 +6,7 @@ import pytest
 
 from empslurm.launch import cost, policy
 from empslurm.launch.cost import Measured
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests.launch.test_arrays import plan_of
 
 

@@ -9,11 +9,11 @@ from empslurm.cli import main
 from empslurm.launch import policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.endings import endings, repeated
-from empslurm.launch.find import find_cell, log_of_job, newest_log
 from empslurm.launch.logs import last_words
+from empslurm.launch.lookup import find_cell, log_of_job, newest_log
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.submission import Array, Submission
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 NOTHING = Queue(dict)
 Sent = Callable[..., Array]

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from empslurm.launch import environment, process
+from empslurm.launch import environment
+from empslurm.launch.node import process
 
 KEPT = {"SLURM_CONF": "/x", "SLURM_CLUSTERS": "alpha", "HOME": "/me", "CUDA_VISIBLE_DEVICES": "1", "EMPSLURM_RUNS": "r"}
 OPTIONS = [

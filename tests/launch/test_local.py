@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from empslurm.errors import UsageError
-from empslurm.launch import local, process
+from empslurm.launch import local
+from empslurm.launch.node import process
+from empslurm.launch.profile import Profile
 from empslurm.launch.submission import Submission
-from empslurm.profile import Profile
-from empslurm.store import CellDir, RunsRoot
+from empslurm.store.runs import CellDir, RunsRoot
 from tests.launch.conftest import Notes
 from tests.launch.staged.train import finish
 

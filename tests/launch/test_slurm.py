@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from empslurm.errors import SchedulerError, UsageError
-from empslurm.launch import control, element, slurm
+from empslurm.launch import scontrol, slurm
 from empslurm.launch import submission as submissions
+from empslurm.launch.node import array_task
+from empslurm.launch.profile import Mail, Profile, load_profile
 from empslurm.launch.script import refuse_percent
 from empslurm.launch.slurm import Sender, Sent, reconcile
 from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
-from empslurm.profile import Mail, Profile, load_profile
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests import inherited
 from tests.launch.staged.train import finish
 
@@ -62,7 +63,7 @@ def test_an_element_has_a_pack_for_each_slot_of_its_job(lab: Path, root: RunsRoo
 
 
 def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
-    given = element.settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
+    given = array_task.settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
     assert (given.gpus, given.packs_per_gpu, given.exclude) == (4, 2, "node7")
 
 
@@ -174,7 +175,7 @@ def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
 def test_train_processes_get_less_time_to_save_than_slurm_gives() -> None:
     for name in ("debug", "testcluster", "example-single-gpu", "example-multi-gpu"):
         profile = load_profile(ROOT / "slurm" / f"{name}.yaml")
-        assert 0 < element.settings(profile).grace_s < profile.signal_lead_s
+        assert 0 < array_task.settings(profile).grace_s < profile.signal_lead_s
 
 
 # ---- what the site demands -------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def test_a_whole_node_gets_its_share_of_all_packs(lab: Path, root: RunsRoot, mad
     ],
 )
 def test_a_sites_own_words_are_no_silence(said: str, away: bool) -> None:
-    assert control.is_away(said) is away
+    assert scontrol.is_away(said) is away
 
 
 def test_a_refusal_that_asks_to_try_again_is_told_at_once(lab: Path, root: RunsRoot, made: Submission) -> None:
@@ -369,7 +370,7 @@ def test_jobs_that_have_ended_by_themselves_are_no_fault(lab: Path) -> None:
     (lab / "scancel").write_text(
         '#!/bin/sh\necho "scancel: error: Kill job error on job id $1: Invalid job id specified" >&2\nexit 1\n'
     )
-    control.cancel(["7", "8"])
+    scontrol.cancel(["7", "8"])
     (lab / "scancel").write_text("#!/bin/sh\necho 'scancel: error: Access/permission denied' >&2\nexit 1\n")
     with pytest.raises(SchedulerError, match="Access/permission denied"):
-        control.cancel(["7", "8"])
+        scontrol.cancel(["7", "8"])

@@ -13,9 +13,9 @@ from empslurm import provenance
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import snapshot
 from empslurm.launch.lock import submitting
-from empslurm.launch.share import share
-from empslurm.profile import Profile
-from empslurm.store import RunsRoot
+from empslurm.launch.permissions import share
+from empslurm.launch.profile import Profile
+from empslurm.store.runs import RunsRoot
 
 
 @pytest.fixture

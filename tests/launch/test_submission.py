@@ -12,7 +12,7 @@ from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import states
 from empslurm.launch.submission import Submission
 from empslurm.plan import packs
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests.launch.test_arrays import plan_of
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from empslurm.cli import main, status
 from empslurm.launch import submission as submissions
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests import inherited
 
 MANIFEST = """

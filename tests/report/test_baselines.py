@@ -9,7 +9,7 @@ from empslurm.report.baselines import against_chance, baseline_tables
 from empslurm.report.scores import Score, score_tables
 from empslurm.report.significance import Loaded
 from empslurm.report.tables import pair_rows
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, transfer
 

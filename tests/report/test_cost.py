@@ -13,10 +13,10 @@ import pytest
 from empslurm import reference
 from empslurm.gather import cache, from_file, gather
 from empslurm.launch.cost import Spent
+from empslurm.report.analyses import study
 from empslurm.report.page import cost
-from empslurm.report.study import study
 from empslurm.report.write import write
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import ON_CPU, finish, grid
 

@@ -9,8 +9,8 @@ import pytest
 from empslurm import reference
 from empslurm.cli import main
 from empslurm.gather import from_file
-from empslurm.report import findings, settings
-from empslurm.report.study import study
+from empslurm.report import result_tables, settings
+from empslurm.report.analyses import study
 from empslurm.report.write import tables_of_study, write
 from empslurm.tasks import registry
 
@@ -58,7 +58,7 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     assert all((pair.improvement.percent > 0) == better for pair in pairs)
     assert all(pair.improvement.low <= pair.improvement.percent <= pair.improvement.high for pair in pairs)
     assert all((pair.verdict.difference > 0) == (gain > 0) for pair in pairs)
-    said = findings.headline(done)
+    said = result_tables.headline(done)
     assert f"{2 * better} help, {2 * (not better)} harm" in said[0]
     assert f"{2 * better} of 2 pairs are" in said[-1]
     summary = write(gathered, tmp_path / "out", ratings=())
@@ -169,7 +169,7 @@ def test_an_undefined_run_leaves_no_mean_of_the_lucky_ones(tmp_path: Path) -> No
     (pair,) = [pair for pair in done.significance[0].pairs if pair.verdict.target == "aa"]
     assert pair.verdict.verdict == "undecided"
     assert pair.verdict.transfer != pair.verdict.transfer
-    assert findings.headline(done)[-1].endswith("1 of 1 pairs are above the baseline.")
+    assert result_tables.headline(done)[-1].endswith("1 of 1 pairs are above the baseline.")
 
 
 def test_runs_on_a_part_of_the_data_are_judged_or_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from empslurm import reference
 from empslurm.gather import from_file, gather
 from empslurm.report.write import write
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
 

@@ -11,7 +11,7 @@ from empslurm.analysis.search import best_so_far, best_types, importances, inter
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
 from empslurm.report.search import SearchResults, figures, importance_table, tables, write
-from empslurm.searches import Finished
+from empslurm.search.results import Finished
 from empslurm.tasks import registry
 
 KINDS = ("seq_bn", "lora")

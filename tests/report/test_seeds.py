@@ -13,11 +13,11 @@ import pytest
 from empslurm.analysis.more_seeds import Limit, SeedsAsked
 from empslurm.analysis.verdicts import ONE_SCORE, UNDEFINED
 from empslurm.gather import from_file, gather
-from empslurm.report import findings
+from empslurm.report import result_tables
+from empslurm.report.analyses import Significance, Study, study
 from empslurm.report.seeds import WANTED, Next, seeds_statement, seeds_table
-from empslurm.report.study import Significance, Study, study
 from empslurm.report.write import tables_of_study
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
 
@@ -55,7 +55,7 @@ def asked(more: tuple[int, int], limit: Limit = "") -> SeedsAsked:
 
 def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> None:
     done = noisy(tmp_path, "accuracy")
-    table = findings.next_table(only(done), done)
+    table = result_tables.next_table(only(done), done)
     assert [row[0].text for row in table.rows] == ["aa", "bb"]
     at = {name: place for place, name in enumerate(table.columns)}
     for row, one in zip(table.rows, only(done).next, strict=True):
@@ -64,7 +64,7 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert row[at["more_runs"]].raw == row[at["more_baseline"]].raw + 4 * row[at["more_transfer"]].raw > 0
         assert one.seeds.power >= 0.8
         assert math.isnan(one.hours)  # nobody knows what these runs took
-    (said,) = [sentence for sentence in findings.headline(done) if sentence.startswith("To see")]
+    (said,) = [sentence for sentence in result_tables.headline(done) if sentence.startswith("To see")]
     assert said.startswith("To see differences of 0.02: of 2 targets, 2 need more (")
     assert "h of training" not in said
     assert "seeds" in [table.name for table in tables_of_study(done)]
@@ -158,6 +158,6 @@ def test_unknown_noise_has_the_reason_of_its_verdicts(tmp_path: Path, value: str
     done = study(gathered, gathered.groups[0], ratings=())
     (one,) = only(done).next
     assert (one.seeds.limit, one.why) == ("unknown", reason)
-    table = findings.next_table(only(done), done)
+    table = result_tables.next_table(only(done), done)
     assert table.rows[0][-1].text == reason
     assert "manifest" not in table.caption

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from empslurm import reference
-from empslurm.analysis import audit
+from empslurm.analysis import importance_checks
 from empslurm.analysis.features import TaskFacts, pair_features
 from empslurm.gather import from_file
 from empslurm.report import page
@@ -92,18 +92,18 @@ def _facts(n):
 
 @pytest.mark.parametrize(("most", "n_used"), [(30, 30), (56, 56), (500, 56)])
 def test_importances_of_many_pairs_are_those_of_a_sample_and_say_so(monkeypatch, most, n_used):
-    monkeypatch.setattr(audit, "MOST_PAIRS", most)
-    monkeypatch.setattr(audit, "C_VALUES", (1.0,))
+    monkeypatch.setattr(importance_checks, "MOST_PAIRS", most)
+    monkeypatch.setattr(importance_checks, "C_VALUES", (1.0,))
     outcome = np.random.default_rng(1).normal(size=(8, 8))
-    made = audit.audit(pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), n_null=1)
+    made = importance_checks.audit(pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), n_null=1)
     assert made.importances.n_pairs == n_used
     assert ("A random sample of 30 of 56 pairs was used." in made.sentence) == (n_used < 56)
 
 
 def test_a_sample_is_whole_where_it_may_be_and_the_same_for_the_same_stream():
     outcome = np.random.default_rng(1).normal(size=(8, 8))
-    assert audit.sampled(outcome, 56, np.random.default_rng(2)) is outcome
-    one, two = (audit.sampled(outcome, 20, np.random.default_rng(2)) for _ in range(2))
+    assert importance_checks.sampled(outcome, 56, np.random.default_rng(2)) is outcome
+    one, two = (importance_checks.sampled(outcome, 20, np.random.default_rng(2)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert np.isfinite(one).sum() == 20
     np.testing.assert_array_equal(one[np.isfinite(one)], outcome[np.isfinite(one)])
@@ -112,13 +112,13 @@ def test_a_sample_is_whole_where_it_may_be_and_the_same_for_the_same_stream():
 def test_no_more_models_are_fitted_than_there_are_folds(monkeypatch):
     fitted = []
 
-    class Counted(audit.Regression):
+    class Counted(importance_checks.Regression):
         def __init__(self, *given):
             fitted.append(1)
             super().__init__(*given)
 
-    monkeypatch.setattr(audit, "Regression", Counted)
+    monkeypatch.setattr(importance_checks, "Regression", Counted)
     outcome = np.random.default_rng(1).normal(size=(40, 40))
     features = pair_features(_facts(40))
-    audit.leave_out_r2(features, outcome, audit.Settings(), targets=True)
-    assert len(fitted) == audit.MOST_FOLDS
+    importance_checks.leave_out_r2(features, outcome, importance_checks.Settings(), targets=True)
+    assert len(fitted) == importance_checks.MOST_FOLDS

@@ -12,7 +12,7 @@ from empslurm.report.formats import Entry, Table, latex, shown, to_csv, to_latex
 from empslurm.report.scores import score_tables
 from empslurm.report.tables import pair_rows, table_of_improvements, table_of_scores
 from empslurm.report.write import write
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, grid, transfer
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from empslurm.config import Backbone
-from empslurm.scoring import choose, export
-from empslurm.scoring.choose import Chosen
-from empslurm.scoring.evidence import with_evidence
-from empslurm.store import RunsRoot
-from empslurm.train.backbone import load_encoder, load_tokenizer
+from empslurm.scoring import export, selection
+from empslurm.scoring.quality import with_evidence
+from empslurm.scoring.selection import Chosen
+from empslurm.store.runs import RunsRoot
+from empslurm.train.model.backbone import load_encoder, load_tokenizer
 from tests.project import Project, trained_on_sample
 
 MANIFEST = """\
@@ -47,7 +47,7 @@ def root(trained: Project) -> RunsRoot:
 @pytest.fixture(scope="session")
 def chosen(root: RunsRoot) -> Chosen:
     """Everything that was trained: four measures, seven adapters."""
-    return choose.of_cells(root.cells(), root)
+    return selection.of_cells(root.cells(), root)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from empslurm import ids
-from empslurm.scoring import choose, inputs, outputs
+from empslurm.scoring import inputs, outputs, selection
 from empslurm.scoring.run import run_id
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from tests.project import ROOT, Project
 from tests.scoring.conftest import TEXTS
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_same_output(trained: Project, texts: Path,
     done = (tmp_path / "x.jsonl").read_text().splitlines(keepends=True)[:512]
     digest = outputs.RowDigest()
     root = RunsRoot(trained.path / "runs")
-    work.run = run_id(choose.of_cells([root.find("news_empathy-s1")], root), "fp32", inputs.Columns(text="reply"))
+    work.run = run_id(selection.of_cells([root.find("news_empathy-s1")], root), "fp32", inputs.Columns(text="reply"))
     rows = list(inputs.read(texts, inputs.Columns(text="reply")))[:512]
     work.open(iter(()))
     for row in rows:
@@ -164,7 +164,7 @@ def test_a_kept_column_must_not_have_the_name_of_a_score(trained: Project, tmp_p
 
 def test_only_columns_that_are_kept_enter_the_run_id(trained: Project) -> None:
     root = RunsRoot(trained.path / "runs")
-    chosen = choose.of_cells([root.find("news_empathy-s1")], root)
+    chosen = selection.of_cells([root.find("news_empathy-s1")], root)
     columns = inputs.Columns(text="reply", context=("post",))
     before = ids.digest([chosen.fingerprint(), "fp32", {"text": "reply", "context": ["post"]}], 24)
     assert run_id(chosen, "fp32", columns) == before  # as it was before columns could be kept

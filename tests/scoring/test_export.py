@@ -12,10 +12,10 @@ import yaml
 
 from empslurm.errors import StoreError, UsageError
 from empslurm.scoring import export
-from empslurm.scoring.choose import Chosen
-from empslurm.scoring.evidence import with_evidence
+from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.scorer import Scorer
-from empslurm.store import RunsRoot
+from empslurm.scoring.selection import Chosen
+from empslurm.store.runs import RunsRoot
 
 SCRIPT = """\
 import sys

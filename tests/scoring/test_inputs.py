@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from empslurm.errors import DataError, UsageError
 from empslurm.scoring import inputs
 from empslurm.scoring.inputs import Columns, Row, read, windows
-from empslurm.tablefile import MISSING_WORDS
+from empslurm.validation.table_file import MISSING_WORDS
 
 
 def rows(path: Path | None, columns: Columns | None = None, format: inputs.Format | None = None) -> list[Row]:

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empslurm import measures
 from empslurm.errors import DamagedError
-from empslurm.scoring.choose import Chosen
+from empslurm.scoring.selection import Chosen
+from empslurm.store import adapter_metadata
 
 
 def test_it_is_read_as_it_was_written(chosen: Chosen, tmp_path: Path) -> None:
     for member in chosen.members:
-        measures.write(tmp_path, member.measure)
-        assert measures.read(tmp_path) == member.measure
+        adapter_metadata.write(tmp_path, member.measure)
+        assert adapter_metadata.read(tmp_path) == member.measure
 
 
 def test_the_node_writes_the_scale_and_what_is_typical(chosen: Chosen) -> None:
@@ -48,13 +48,13 @@ def test_the_node_writes_the_scale_and_what_is_typical(chosen: Chosen) -> None:
     ],
 )
 def test_what_no_cell_can_have_written_is_damaged(chosen: Chosen, tmp_path: Path, change: dict[str, object]) -> None:
-    measures.write(tmp_path, chosen.members[0].measure)
-    path = tmp_path / measures.NAME
+    adapter_metadata.write(tmp_path, chosen.members[0].measure)
+    path = tmp_path / adapter_metadata.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DamagedError, match=r"task\.json must describe an adapter"):
-        measures.read(tmp_path)
+        adapter_metadata.read(tmp_path)
 
 
 def test_an_adapter_without_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match="run its cell again"):
-        measures.read(tmp_path)
+        adapter_metadata.read(tmp_path)

@@ -10,10 +10,10 @@ import pytest
 
 from empslurm import files
 from empslurm.errors import DamagedError, StoreError, UsageError
-from empslurm.scoring.choose import Chosen
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.outputs import RowDigest, Work
 from empslurm.scoring.records import columns
+from empslurm.scoring.selection import Chosen
 
 ROWS = [Row(file="", number=place, text=f"text {place}") for place in range(1, 7)]
 

@@ -15,10 +15,10 @@ from empslurm import files
 from empslurm.backbones import resolve
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError, DamagedError, UsageError
-from empslurm.scoring import choose
-from empslurm.scoring.choose import Chosen, Member
+from empslurm.scoring import selection
 from empslurm.scoring.scorer import Scorer
-from empslurm.train.backbone import load_tokenizer
+from empslurm.scoring.selection import Chosen, Member
+from empslurm.train.model.backbone import load_tokenizer
 from tests.scoring.conftest import CONTEXTS, TEXTS
 
 TOLERANCE = 2e-5  # rounding of single precision through two layers; records have six digits
@@ -190,17 +190,17 @@ def test_a_damaged_adapter_is_left_out_and_said(exported: Path, tmp_path: Path) 
 
 
 def test_tasks_are_picked_by_name_and_pattern(exported: Path) -> None:
-    assert [group.name for group in choose.of_folders([exported], ["news_*"]).groups] == ["news_empathy"]
+    assert [group.name for group in selection.of_folders([exported], ["news_*"]).groups] == ["news_empathy"]
     with pytest.raises(UsageError, match="epitome_er, epitome_ip, news_empathy"):
-        choose.of_folders([exported], ["hope"])
+        selection.of_folders([exported], ["hope"])
 
 
 def _rewrite(folder: Path, **changes: Any) -> None:
     """Change a field of an exported task.json, checksum included: what a careless hand does."""
     path = folder / "task.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    sums = json.loads((folder / choose.CHECKSUMS).read_text())
-    (folder / choose.CHECKSUMS).write_text(json.dumps({**sums, "task.json": files.sha256_file(path)}))
+    sums = json.loads((folder / selection.CHECKSUMS).read_text())
+    (folder / selection.CHECKSUMS).write_text(json.dumps({**sums, "task.json": files.sha256_file(path)}))
 
 
 def test_adapters_of_another_backbone_are_refused_before_anything_is_scored(exported: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from empslurm import files, store
+from empslurm import files
+from empslurm.store import runs
 from empslurm.train import evaluate
 
 # phase -> the points in it
@@ -61,15 +62,15 @@ def install(fault: Fault) -> None:
     trap = Trap(fault)
     _training(trap)
     _writes(trap)
-    commit = store.CellDir.commit
+    commit = runs.CellDir.commit
 
-    def committed(self: store.CellDir, *arguments: Any, **named: Any) -> bool:
+    def committed(self: runs.CellDir, *arguments: Any, **named: Any) -> bool:
         trap.passed("result commit", "before it")
         won = commit(self, *arguments, **named)
         trap.passed("result commit", "after it")
         return won
 
-    store.CellDir.commit = committed  # type: ignore[method-assign]
+    runs.CellDir.commit = committed  # type: ignore[method-assign]
 
 
 def _training(trap: Trap) -> None:

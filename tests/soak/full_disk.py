@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.store.runs import RunsRoot, local_liveness
 from tests.soak.kills import Soak, outcome
 
 NO_MOUNT = 77

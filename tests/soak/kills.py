@@ -32,9 +32,9 @@ import empslurm.train.run  # noqa: F401  (warm: the children need not import it)
 from empslurm.cli import common
 from empslurm.errors import StoreError
 from empslurm.launch import submission
-from empslurm.manifest import load_manifest
+from empslurm.manifest.load import load_manifest
 from empslurm.plan import expand, packs
-from empslurm.store import CellDir, RunsRoot, local_liveness
+from empslurm.store.runs import CellDir, RunsRoot, local_liveness
 from empslurm.tasks.sample import write_sample
 from tests.soak import faults
 from tests.soak.faults import MANY, POINTS, Fault

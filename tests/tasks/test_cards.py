@@ -8,8 +8,8 @@ from empslurm import ids
 from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import TASK_ORDER, registry
-from empslurm.tasks.card_form import Card, Columns, Hub
 from empslurm.tasks.card_rows import READING
+from empslurm.tasks.card_schema import Card, Columns, Hub
 from empslurm.tasks.prepare import load_task, prepare, rejects
 from empslurm.tasks.raw import forms_digest, locate
 from empslurm.tasks.schema import Shares

@@ -12,8 +12,8 @@ import pytest
 from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
-from empslurm.tasks.audit import audit
 from empslurm.tasks.card_rows import READING
+from empslurm.tasks.leakage import audit
 from empslurm.tasks.overlap import flag, verdicts
 from empslurm.tasks.prepare import TaskTable, load_task, prepare
 from empslurm.tasks.raw import locate

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from empslurm.errors import DataError
-from empslurm.tasks import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
-from empslurm.tasks.dialogues import EMOTIONS
+from empslurm.tasks.datasets import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
+from empslurm.tasks.datasets.dialogues import EMOTIONS
 from empslurm.tasks.schema import Dataset
 from tests.tasks.helpers import bad, good, read
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.train import evaluate
-from empslurm.train.bank import Bank, initial
-from empslurm.train.batch import cut
+from empslurm.train.data.batch import cut
 from empslurm.train.evaluate import predict, token_batches
+from empslurm.train.model.adapter_bank import Bank, initial
 from tests.train.world import ADAPTER, InventedNode, baseline, invented_data
 
 

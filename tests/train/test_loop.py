@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from empslurm import predictions
 from empslurm.errors import BackboneError, StoreError
-from empslurm.store import CellDir, RunsRoot
+from empslurm.store import predictions
+from empslurm.store.runs import CellDir, RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import checkpoint as checkpoints
-from empslurm.train.bank import Bank, initial
-from empslurm.train.batch import cut
+from empslurm.train.data.batch import cut
 from empslurm.train.loop import Interrupted, Member, Settings, Trainer
-from empslurm.train.order import epoch_batches, lr_at
+from empslurm.train.model.adapter_bank import Bank, initial
+from empslurm.train.schedule import epoch_batches, lr_at
 from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
 
 PARENTS = [baseline(seed=seed, training=replace(TRAINING, epochs=1)) for seed in (1, 2, 3)]

@@ -10,10 +10,10 @@ from accelerate.state import AcceleratorState
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertModel
 
-from empslurm.store import RunsRoot
-from empslurm.train.bank import Bank, CellTensors, initial
-from empslurm.train.encoder import Encoder
+from empslurm.store.runs import RunsRoot
 from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
+from empslurm.train.model.encoder import Encoder
 from tests.train.world import ADAPTER, TRAINING, InventedNode, baseline, invented_data, train, transfer
 
 MOST_OPERATIONS = 1_600  # of one step at RoBERTa-base's depth, for any number of cells

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 from empslurm.train import memory
 from empslurm.train.checkpoint import Checkpoint
+from empslurm.train.group import _as_before
 from empslurm.train.loop import Settings
-from empslurm.train.together import _as_before
 from tests.train.world import InventedNode
 
 SCRIPT = Path(__file__).with_name("two_processes.py")

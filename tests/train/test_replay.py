@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from empslurm.store import RunsRoot
-from empslurm.train.bank import Bank, initial
-from empslurm.train.batch import cut_here
+from empslurm.store.runs import RunsRoot
+from empslurm.train.data.batch import cut_here
 from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.model.adapter_bank import Bank, initial
 from empslurm.train.replay import Passes
 from tests.train.world import TRAINING, InventedNode, baseline, invented_data
 

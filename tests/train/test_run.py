@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from empslurm import predictions
 from empslurm.cells import from_identity
 from empslurm.cli import main
-from empslurm.store import RunsRoot
+from empslurm.store import predictions
+from empslurm.store.runs import RunsRoot
 from empslurm.train import run as train_run
 from empslurm.train.run import alike
 from jobs.train import main as train_job

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from empslurm import predictions
 from empslurm.cells import Cell
 from empslurm.config import Adapter, Search, Trial
 from empslurm.plan import Pack
-from empslurm.searches import finished_trials
-from empslurm.store import RunsRoot, local_liveness
+from empslurm.search.results import finished_trials
+from empslurm.search.sampler import Study
+from empslurm.store import predictions
+from empslurm.store.runs import RunsRoot, local_liveness
 from empslurm.tasks import registry
 from empslurm.train import run as runs
 from empslurm.train.loop import Settings
-from empslurm.train.study import Study
 from tests.train.world import TRAINING, InventedNode, baseline
 
 KINDS = ("seq_bn", "lora", "prefix_tuning")

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from accelerate.utils import broadcast_object_list
 
-from empslurm.store import RunsRoot
-from empslurm.train import evaluate, together
-from empslurm.train.bank import Bank
+from empslurm.store.runs import RunsRoot
+from empslurm.train import evaluate, group
 from empslurm.train.evaluate import token_batches
 from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.model.adapter_bank import Bank
 from empslurm.train.processes import least
 from tests.train.world import InventedNode, baseline, claimed
 
@@ -51,7 +51,7 @@ def main(folder: Path, staged: str) -> None:
         def lost(_, error):
             raise error
 
-        done = list(together.train_members([member], node, Settings(), lost, lambda _: None))
+        done = list(group.train_members([member], node, Settings(), lost, lambda _: None))
         made |= {"sizes": sizes, "done": len(done), "losses": [entry["train_loss"] for entry in member.history]}
     (folder / f"rank-{rank}.json").write_text(json.dumps(made))
     node.accelerator.end_training()

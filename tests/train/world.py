@@ -8,15 +8,15 @@ from accelerate import Accelerator
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
-from empslurm.store import local_liveness
+from empslurm.store.runs import local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
-from empslurm.train.batch import Batch
-from empslurm.train.data import TaskData
+from empslurm.train.context import Node
+from empslurm.train.data.batch import Batch
+from empslurm.train.data.task_data import TaskData
+from empslurm.train.data.tokens import Tokens
+from empslurm.train.group import train_members
 from empslurm.train.loop import Member, Settings
-from empslurm.train.node import Node
-from empslurm.train.together import train_members
-from empslurm.train.tokens import Tokens
 
 ADAPTER = Adapter(reduction_factor=4)
 TRAINING = Training(epochs=3, batch_size=8, lr=5e-3, max_length=24)

@@ -14,7 +14,7 @@ from empslurm.cells import Cell
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
 from empslurm.launch.states import queue_of
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION")
 PATIENCE_S = 120

@@ -1,0 +1,171 @@
+"""Predictions that people bring with a table of results: one file per run, hard labels, values or logits.
+
+id,gold,predicted
+17,happy,happy
+18,sad,happy
+
+The file is named after the run's id, ID.csv, ID.tsv, ID.jsonl or ID.parquet. `group` (the dialogue or post that an
+example comes from) and `part` (rows of another part than `test` are left out) are optional. For a score of categories
+`gold` and `predicted` are names of labels, for a correlation or an error they are numbers. Instead of `predicted` a
+Parquet or JSON lines file may have `output`, a list of logits per example; `gold` is then the index of the right one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.errors import DataError
+from empslurm.store import predictions
+from empslurm.store.predictions import Predictions
+from empslurm.tasks.schema import Kind
+from empslurm.validation import table_file
+
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+NEEDED, OPTIONAL = ("id", "gold"), ("predicted", "output", "group", "part")
+MAX_LABELS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """One run's predictions on the test part."""
+
+    made: Predictions  # examples by id; hard labels stand as logits that are 1 for the label and 0 for the others
+    labels: tuple[str, ...] = ()  # names in index order, where labels have names
+
+
+def find(folder: Path, run: str) -> Path | None:
+    """The file of a run; None where it has none, as where its id cannot be a file's name."""
+    if "/" in run or "\0" in run:
+        return None
+    with contextlib.suppress(OSError):
+        return next((path for suffix in SUFFIXES if (path := folder / f"{run}{suffix}").is_file()), None)
+    return None
+
+
+def read(path: Path, kind: Kind) -> Given:
+    """A run's predictions on the test part. Raises DataError, DamagedError."""
+    if path.name == predictions.NAME or _is_of_a_cell(path):
+        part = predictions.read(path).get("test")
+        if part is None:
+            raise DataError(f"{path} must hold a part named test, but does not; name the part of its rows")
+        return Given(made=part)
+    rows = [row for row in _rows(path) if table_file.text_of(row.cells.get("part")) in ("", "test")]
+    if not rows:
+        raise DataError(f"{path} must hold predictions of the test part, but holds none; write one row per example")
+    rows.sort(key=lambda row: _text(path, row, "id"))
+    names = [_text(path, row, "id") for row in rows]
+    twice = next((one for one, two in pairwise(names) if one == two), None)
+    if twice is not None:
+        raise DataError(f"{path} must hold every example once, but holds {twice} twice; give each an id of its own")
+    gold, outputs, labels = _answers(path, rows, kind)
+    groups = tuple(table_file.text_of(row.cells.get("group")) or id for row, id in zip(rows, names, strict=True))
+    return Given(made=Predictions(ids=tuple(names), groups=groups, gold=gold, outputs=outputs), labels=labels)
+
+
+def _is_of_a_cell(path: Path) -> bool:
+    """Whether a file has the form of a cell's own predictions."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix != ".parquet":
+        return False
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return True  # whose reader says what is wrong with it
+    return set(predictions.COLUMNS) <= set(schema.names) and pa.types.is_fixed_size_list(schema.field("output").type)
+
+
+def _rows(path: Path) -> list[table_file.Row]:
+    rows = list(table_file.rows(path, NEEDED, OPTIONAL))
+    flawed = next((row for row in rows if row.flaw), None)
+    if flawed is not None:
+        raise DataError(f"{path}, line {flawed.line:,} {flawed.flaw}; correct the line")
+    return rows
+
+
+def _text(path: Path, row: table_file.Row, column: str) -> str:
+    """A cell that must be there, as text; 1.0 and 1 are one label."""
+    value = row.cells.get(column)
+    try:
+        found = table_file.text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
+    except TypeError as error:
+        raise DataError(f"{path}, line {row.line:,}: {column} must be one value, but is {error}; write one") from error
+    if not found:
+        raise DataError(f"{path}, line {row.line:,}: {column} must be there, but is blank; write it")
+    return found
+
+
+def _answers(
+    path: Path, rows: Sequence[table_file.Row], kind: Kind
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Gold, outputs and the labels' names."""
+    if any(row.cells.get("output") is not None for row in rows):
+        gold = np.array([_number(path, row, "gold") for row in rows])
+        return gold, _logits(path, rows, gold), ()
+    if kind == "regression":
+        columns = [[_number(path, row, column) for row in rows] for column in ("gold", "predicted")]
+        return np.array(columns[0]), np.array(columns[1]), ()
+    golds, guesses = ([_text(path, row, column) for row in rows] for column in ("gold", "predicted"))
+    labels = tuple(sorted({*golds, *guesses}))
+    if len(labels) > MAX_LABELS:
+        raise DataError(
+            f"{path} must hold labels, but has {len(labels):,} different ones; is it a regression? then give it a "
+            "metric of one, such as pearson"
+        )
+    place = {label: at for at, label in enumerate(labels)}
+    outputs = np.zeros((len(rows), len(labels)))
+    outputs[np.arange(len(rows)), [place[guess] for guess in guesses]] = 1.0
+    return np.array([place[label] for label in golds], dtype=np.float64), outputs, labels
+
+
+def _number(path: Path, row: table_file.Row, column: str) -> float:
+    text = _text(path, row, column)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise DataError(f"{path}, line {row.line:,}: {column} must be a number, but is {text}; correct it")
+    return value
+
+
+def _logits(path: Path, rows: Sequence[table_file.Row], gold: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits, shape (n_examples, n_labels), or values, shape (n_examples,)."""
+    outputs: list[Any] = [row.cells.get("output") for row in rows]
+    widths = {len(one) if isinstance(one, list) else 0 for one in outputs}
+    if len(widths) != 1 or widths == {0}:
+        raise DataError(f"{path} must hold a list of equally many logits per example, but does not; write one each")
+    made = np.array(outputs, dtype=np.float64)
+    width = made.shape[1]
+    if width == 1:
+        return made[:, 0]
+    if not ((gold == np.floor(gold)) & (gold >= 0) & (gold < width)).all():
+        raise DataError(f"{path} must hold gold as an index from 0 to {width - 1}, but does not; count labels from 0")
+    return made
+
+
+def aligned(found: Sequence[Given]) -> list[Predictions]:
+    """Predictions of several runs with one order of labels: names that one run lacks are labels for it too."""
+    if not any(one.labels for one in found):
+        return [one.made for one in found]
+    labels = sorted({label for one in found for label in one.labels})
+    return [_with_labels(one, labels) for one in found]
+
+
+def _with_labels(one: Given, labels: Sequence[str]) -> Predictions:
+    if not one.labels:
+        return one.made
+    place = np.array([labels.index(label) for label in one.labels])
+    outputs = np.zeros((len(one.made.ids), len(labels)))
+    outputs[:, place] = one.made.outputs
+    return replace(one.made, gold=place[one.made.gold.astype(np.int64)].astype(np.float64), outputs=outputs)

@@ -1,0 +1,86 @@
+"""Find a cell by its id, the beginning of it, or the Slurm id that ran it; and the log of whatever has it now."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from empslurm.errors import UnknownCellError
+from empslurm.launch import submission as submissions
+from empslurm.launch.endings import endings
+from empslurm.launch.states import jobs_of_cells, queue_of
+from empslurm.store.runs import CellDir, RunsRoot
+
+SLURM_ID = re.compile(r"\d+(_\d+)?")
+
+
+def find_cell(root: RunsRoot, name: str) -> CellDir:
+    """The one cell that `name` stands for. Raises UnknownCellError when none or several do."""
+    if not SLURM_ID.fullmatch(name):
+        return _by_id(root, name)
+    found = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
+    if not found:
+        found = [root.cell(cell) for cell in _sent_as(root, name)]
+    if not found:
+        raise UnknownCellError(f"job {name} must have claimed a cell in {root.path}, but none knows it; see `status`")
+    if len(found) > 1:
+        running = [cell for cell in found if cell.result() is None]
+        if len(running) == 1:
+            return running[0]
+        names = ", ".join(cell.id for cell in found[:5])
+        raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(found)}: {names}; name one of them")
+    return found[0]
+
+
+def _by_id(root: RunsRoot, name: str) -> CellDir:
+    """The cell whose id starts with `name`: one that has a folder, else one that was sent and never started."""
+    try:
+        return root.find(name)
+    except UnknownCellError:
+        sent = {cell for _, array in submissions.sent(root) for of in array.cells for cell in of}
+        found = [cell for cell in sent if name and cell.startswith(name)]
+        if len(found) != 1:
+            raise
+        return root.cell(found[0])
+
+
+def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
+    """Cells of an element, whether it has started or not; an array of one element may be named without its index."""
+    found = _elements(root, job_id)
+    return found[-1][2] if found else ()
+
+
+def _elements(root: RunsRoot, name: str) -> list[tuple[submissions.Array, str, tuple[str, ...]]]:
+    """Array, job id and cells of what was sent under a Slurm id, oldest first: ids may occur again."""
+    array_id, _, index = name.partition("_")
+    found = []
+    for known, array in submissions.sent(root):
+        if known == array_id:
+            elements = list(zip(array.element_ids(array_id), array.cells, strict=True))
+            found += [
+                (array, job, cells) for job, cells in elements if job == name or (len(elements) == 1 and not index)
+            ]
+    return found
+
+
+def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
+    """A cell of the job whose Slurm id `name` is, and the job's log; None where there is no such log."""
+    for array, job, cells in reversed(_elements(root, name) if SLURM_ID.fullmatch(name) else []):
+        if array.log(job).is_file():
+            return root.cell(cells[0]), array.log(job)
+    return None
+
+
+def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
+    """The log of the job that has the cell now, or that ended before it started; else of the cell's last claim."""
+    claim = folder.claim()
+    last = Path(claim.log) if claim is not None and claim.log else None
+    if folder.result() is not None or not root.submissions.is_dir():
+        return last
+    queue = queue_of(root)
+    job = jobs_of_cells(root, queue).get(folder.id)
+    if job is None:
+        early = endings((folder.id,), root, queue).early.get(folder.id)
+        return early[0].log if early else last
+    paths = (array.log(job.id) for _, array in submissions.sent(root) if array.name == job.name)
+    return next((path for path in paths if path.is_file()), last)

@@ -1,0 +1,1 @@
+"""What runs on a node: one element of an array, its train processes, their GPUs and what they spend."""

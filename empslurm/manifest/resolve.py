@@ -1,0 +1,222 @@
+"""The sections of a manifest, each resolved to frozen values; what is wrong with one is noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from empslurm.backbones import is_local
+from empslurm.config import ADAPTER_DEFAULTS, Adapter, Backbone, DataUse, Embed, Search, Training, stack_problem
+from empslurm.errors import ManifestError
+from empslurm.manifest.patterns import lay_over, readable
+from empslurm.manifest.presets import FOLDER, PRESETS, Preset, frozen_path, load_preset
+from empslurm.manifest.schema import EmbedForm, SearchForm
+from empslurm.tasks import Registry, registry
+from empslurm.validation.reader import Reader, shown, unknown
+
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+PACKAGED = ("minilm", "tiny")
+
+
+def find_cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Path, ...]:
+    """The card files and folders of cards. Notes what leaves the project or is not there."""
+    cards = []
+    for index, text in readable(texts):
+        where = f"cards[{index}]"
+        path = _inside(reader, where, text, manifest)
+        if path is None:
+            continue
+        if _is_there(path):
+            cards.append(path)
+        else:
+            must = f"be a file or a folder of cards, but {shown(text)} is none"
+            reader.problem(where, must, "check it; it is relative to the manifest")
+    return tuple(cards)
+
+
+def _inside(reader: Reader, where: str, text: str, manifest: Path) -> Path | None:
+    """A relative path seen from the manifest's folder; it must stay in that folder's parent, the project."""
+    try:
+        folder = manifest.absolute().parent.resolve()
+        found = (folder / text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reader.problem(where, f"be a path, but cannot be one ({type(error).__name__})", "correct it")
+        return None
+    if Path(text).is_absolute() or not found.is_relative_to(folder.parent):
+        must = f"stay in the project {folder.parent} (the parent of the manifest's folder), but {shown(text)} leaves it"
+        reader.problem(where, must, "move the file into the project and write its path relative to the manifest")
+        return None
+    return found
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def find_registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
+    """The built-in tasks and those of the cards. A card that is wrong ends the reading with all that is wrong so far.
+
+    What follows would speak of its tasks as unknown.
+    """
+    try:
+        return registry(cards)
+    except ManifestError as error:
+        reader.adopt("cards", error.problems)
+        reader.finish()
+        raise
+
+
+def resolve_backbone(reader: Reader, given: str | Backbone, manifest: Path, place: str) -> Backbone:
+    """The backbone or encoder; a hub id is pinned by its commit, a folder named absolutely or within the project.
+
+    A folder outside is admitted by its absolute path only: its config and weights are read, and nothing in it is run.
+    """
+    backbone = Backbone(name=given) if isinstance(given, str) else given
+    where = place if isinstance(given, str) else f"{place}.name"
+    if backbone.name not in PACKAGED and not is_local(backbone.name):
+        return _hub_backbone(reader, where, backbone, place)
+    if backbone.revision is not None:
+        must = f"be given for hub ids only, but {shown(backbone.name)} is none"
+        reader.problem(f"{place}.revision", must, "remove the revision")
+    if backbone.name in PACKAGED:
+        return Backbone(name=backbone.name)
+    try:
+        outside = Path(backbone.name).expanduser()
+    except RuntimeError:  # no home of that name
+        outside = Path(backbone.name)
+    if outside.is_absolute():
+        return Backbone(name=str(outside))
+    return Backbone(name=str(_inside(reader, where, backbone.name, manifest) or backbone.name))
+
+
+def _hub_backbone(reader: Reader, where: str, backbone: Backbone, place: str) -> Backbone:
+    name = backbone.name
+    if not HUB_ID.fullmatch(name):
+        must = f"be a hub id, minilm, tiny or a path that starts with ./ ../ or /, but is {shown(name)}"
+        reader.problem(where, must, "correct it")
+    elif backbone.revision is None:
+        must = f"pin a hub id by its revision, but {shown(name)} has none"
+        reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
+    elif not COMMIT.fullmatch(backbone.revision):
+        must = f"be the 40 hex digits of a commit, but is {shown(backbone.revision)}"
+        reader.problem(f"{place}.revision", must, "copy it from the model's history on the hub")
+    return backbone
+
+
+def resolve_embed(reader: Reader, given: Mapping[str, Any] | None, manifest: Path) -> Embed | None:
+    """The `embed` section with its encoder resolved."""
+    if given is None:
+        return None
+    form = EmbedForm(**given)
+    encoder = resolve_backbone(reader, form.encoder, manifest, "embed.encoder")
+    return Embed(encoder=encoder, max_examples=form.max_examples)
+
+
+def find_preset(reader: Reader, name: str | None, path: Path) -> Preset:
+    """The preset that `training` names; nothing where it names none or its file is wrong, which is noted."""
+    nothing = Preset(training={}, adapter={})
+    if name is None:
+        return nothing
+    if name not in PRESETS and not _is_there(frozen_path(path, name)):
+        known = [*PRESETS, *(file.stem for file in (path.parent / FOLDER).glob("*.yaml"))]
+        reader.problem("training.preset", *unknown(name, known, "preset"))
+        return nothing
+    try:
+        return load_preset(path, name)
+    except ManifestError as error:
+        reader.adopt("training.preset", error.problems)
+        return nothing
+
+
+def resolve_adapters(
+    reader: Reader, preset: Preset, given: Mapping[str, Any], tasks: tuple[str, ...]
+) -> dict[str, Adapter]:
+    """The adapter of each task; what is wrong with the section is noted once for each adapter of the preset."""
+    made: dict[str, Adapter] = {}
+    by_task = {task: preset.adapter.get(task, {}) for task in tasks}
+    for task, base in by_task.items():
+        alike = next((other for other in made if by_task[other] == base), None)
+        made[task] = made[alike] if alike is not None else _adapter(reader, "adapter", base, given)
+    return made
+
+
+def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], given: Mapping[str, Any]) -> Adapter:
+    """An adapter section over a preset's; another kind drops the preset's fields. Notes what does not matter to it."""
+    base = preset if given.get("kind") in (None, preset.get("kind")) else {}
+    values = {**base, **given}
+    kind = values.get("kind", Adapter().kind)
+    known = ADAPTER_DEFAULTS[kind]
+    for name in given:
+        if name != "kind" and name not in known:
+            reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")
+    return Adapter(**{name: value for name, value in values.items() if name == "kind" or name in known})
+
+
+def refuse_stacks(reader: Reader, pairs: Sequence[tuple[str, str]], adapters: Mapping[str, Adapter]) -> None:
+    """Note each reason why stacks of this manifest would not be what they seem, with one pair as its example."""
+    found: dict[str, str] = {}
+    for source, target in pairs:
+        reason = stack_problem(adapters[source], adapters[target])
+        if reason:
+            found.setdefault(reason, f"{source} -> {target}")
+    for reason, pair in found.items():
+        reader.problem("adapter", f"stack, but {reason} (such as {pair})", "choose another kind, or `pairs: none`")
+
+
+def resolve_training(
+    reader: Reader, given: Mapping[str, Any], chosen: Preset, tasks: tuple[str, ...]
+) -> dict[str, Training]:
+    """Training by task: defaults, under the preset, under the section's own fields, under `per_task`."""
+    fields = {key: value for key, value in given.items() if key not in ("preset", "per_task")}
+    preset = chosen.training
+    layers = lay_over(reader, "training.per_task", given.get("per_task", {}), tasks, "task of this manifest")
+    made = {}
+    for task in tasks:
+        lacking = [key for key in ("epochs", "batch_size", "lr") if key not in {**fields, **layers[task]}]
+        if preset and task not in preset and lacking:
+            must = f"cover every task, but has no row for {task}"
+            reader.problem("training.preset", must, f"give training.per_task.{task} {', '.join(lacking)}")
+        made[task] = Training(**{**preset.get(task, {}), **fields, **layers[task]})
+    return made
+
+
+def resolve_data(reader: Reader, given: Mapping[str, Any], datasets: tuple[str, ...]) -> dict[str, DataUse]:
+    """Data use by dataset: defaults, under the section's own fields, under `per_dataset`."""
+    fields = {key: value for key, value in given.items() if key != "per_dataset"}
+    what = "dataset of this manifest"
+    layers = lay_over(reader, "data.per_dataset", given.get("per_dataset", {}), datasets, what)
+    return {dataset: DataUse(**{**fields, **layers[dataset]}) for dataset in datasets}
+
+
+def resolve_space(reader: Reader, form: SearchForm) -> Search:
+    """What the trials of a search manifest draw from."""
+    for name in ("lr", "batch_size"):
+        if name in form.training:
+            reader.problem(f"training.{name}", "be left to the trials, but is given", f"give space.{name}")
+        low, high = getattr(form.space, name).low, getattr(form.space, name).high
+        if low > high:
+            reader.problem(f"space.{name}", f"go from low to high, but {low} is above {high}", "swap them")
+    adapters: list[Adapter] = []
+    for index, item in readable(form.space.adapters):
+        where = f"space.adapters[{index}]"
+        made = _adapter(reader, where, {}, {"kind": item} if isinstance(item, str) else item)
+        if made.kind in [adapter.kind for adapter in adapters]:
+            reader.problem(where, f"be another kind, but {made.kind} is there already", "remove it")
+        adapters.append(made)
+    fields = {name: value for name, value in form.training.items() if name not in ("lr", "batch_size")}
+    return Search(
+        adapters=tuple(adapters),
+        lr_low=form.space.lr.low,
+        lr_high=form.space.lr.high,
+        batch_size_low=form.space.batch_size.low,
+        batch_size_high=form.space.batch_size.high,
+        sampler=form.sampler,
+        pruner=form.pruner,
+        training=Training(**fields),
+    )

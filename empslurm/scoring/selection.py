@@ -1,0 +1,200 @@
+"""Which adapters are meant by a manifest, cell ids or folders of exported adapters; the light half of `score`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from empslurm import cells, files, ids
+from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
+from empslurm.plan import Plan
+from empslurm.store import adapter_metadata
+from empslurm.store.adapter_metadata import Measure
+from empslurm.store.predictions import NAME as PREDICTIONS
+from empslurm.store.runs import CellDir, RunsRoot
+
+WEIGHTS = ("adapter.safetensors", "model_head.safetensors")  # the names of AdapterHub
+SOURCE = "source"  # subfolder of an exported transfer: the adapter that lies below
+CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One adapter of one seed."""
+
+    adapter: Path  # AdapterHub layout with head and task.json
+    source: Path | None  # transfer: the adapter that lies below
+    measure: Measure
+    predictions: Path | None = None  # the cell's predictions; None: an exported adapter
+    result: Mapping[str, Any] | None = None  # the cell's result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One measure: the same cell with one seed or several."""
+
+    name: str
+    members: tuple[Member, ...]  # by seed
+
+    @property
+    def measure(self) -> Measure:
+        """Of the first seed; all seeds share all but the seed, the scale's centre and what is typical."""
+        return self.members[0].measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What is scored or exported, and a sentence for each adapter that had to be left out."""
+
+    groups: tuple[Group, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return tuple(member for group in self.groups for member in group.members)
+
+    def fingerprint(self) -> str:
+        """Digest of the weights: a resumed run must use the same."""
+        sums = [
+            [files.sha256_file(folder / name) for name in WEIGHTS if (folder / name).exists()]
+            for member in self.members
+            for folder in (member.adapter, member.source)
+            if folder is not None
+        ]
+        return ids.digest([[group.name for group in self.groups], sums], 24)
+
+
+def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
+    """The finished baselines of a manifest: all seeds, the largest fraction of the data, all labels."""
+    whole = max(plan.manifest.fractions)
+    wanted = [
+        cell
+        for cell in plan.cells
+        if cell.kind == "baseline" and cell.data.fraction == whole and cell.data.labels == "all"
+    ]
+    return _chosen((lambda id=cell.id: _of_cell(root.cell(id), root) for cell in wanted), tasks)
+
+
+def of_cells(folders: Iterable[CellDir], root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
+    """Finished cells by id: baselines or transfers."""
+    return _chosen((lambda folder=folder: _of_cell(folder, root) for folder in folders), tasks)
+
+
+def of_folders(paths: Iterable[Path], tasks: Sequence[str] = ()) -> Chosen:
+    """Folders of exported adapters, or folders that hold such folders."""
+    found = [folder for path in paths for folder in _adapters(path)]
+    return _chosen((lambda folder=folder: _of_folder(folder) for folder in found), tasks)
+
+
+def _adapters(path: Path) -> list[Path]:
+    """A measure's folder holds one seed itself and the others below; a folder of measures holds those."""
+    patterns = (adapter_metadata.NAME, f"*/{adapter_metadata.NAME}", f"*/*/{adapter_metadata.NAME}")
+    return sorted(file.parent for pattern in patterns for file in path.glob(pattern))
+
+
+def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
+    """The member of a cell, every file checked. Raises StoreError."""
+    result = folder.result()
+    if result is None:
+        raise StoreError(f"{folder.id} must be done to be used, but has no result; submit its manifest")
+    output = folder.verify(result)
+    cell = cells.from_identity(folder.identity())
+    if cell.kind not in cells.TRAINED:
+        raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another")
+    return Member(
+        adapter=output / "adapter",
+        source=_source(cell, output, root),
+        measure=adapter_metadata.read(output / "adapter"),
+        predictions=output / PREDICTIONS,
+        result=result,
+    )
+
+
+def _source(cell: cells.Cell, output: Path, root: RunsRoot) -> Path | None:
+    if cell.parent is None or cell.source_use is None:
+        return None
+    if cell.source_use.mode == "tuned":
+        return output / "source_adapter"
+    parent = root.cell(cell.parent)
+    result = parent.result()
+    if result is None:
+        raise StoreError(f"{cell.id} must have its source {cell.parent} to be used, but that has no result; run it")
+    return parent.verify(result) / ("adapter" if cell.source_use.epoch == "best" else "last/adapter")
+
+
+def _of_folder(folder: Path) -> Member:
+    """The member of an exported adapter, every file checked. Raises StoreError."""
+    try:
+        sums = files.read_object(folder / CHECKSUMS)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{folder} must hold {CHECKSUMS}, but does not; export the cell again") from error
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            raise DamagedError(f"{path} must be part of the exported adapter, but is missing; export the cell again")
+        if files.sha256_file(path) != expected:
+            raise DamagedError(f"{path} must match its checksum, but does not; export the cell again")
+    measure = adapter_metadata.read(folder)
+    source = folder / SOURCE if measure.source is not None else None
+    return Member(adapter=folder, source=source, measure=measure)
+
+
+def _chosen(candidates: Iterable[object], tasks: Sequence[str]) -> Chosen:
+    """Read each candidate; one that cannot be used is left out with its reason. Raises UsageError when none is left."""
+    members: list[Member] = []
+    problems: list[str] = []
+    for candidate in candidates:
+        try:
+            member = candidate()  # type: ignore[operator]
+        except EmpslurmError as error:
+            problems.append(str(error))
+            continue
+        members.append(member)
+    kept = [member for member in members if not tasks or any(fnmatchcase(member.measure.task, name) for name in tasks)]
+    if not kept:
+        known = ", ".join(sorted({member.measure.task for member in members}))
+        reason = (
+            f"--tasks must name some of {known}, but names none" if known else "there must be a usable adapter, but"
+        )
+        raise UsageError("; ".join([reason if known else f"{reason} there is none", *problems[:5]]))
+    _check_backbones(kept)
+    return Chosen(groups=_groups(kept), problems=tuple(problems))
+
+
+def _check_backbones(members: Sequence[Member]) -> None:
+    """Raise UsageError where adapters sit in different backbones."""
+    found = {member.measure.backbone_digest: member for member in members}
+    if len(found) > 1:
+        shown = "; ".join(
+            f"{one.measure.cell} in {one.measure.backbone.name} ({digest})" for digest, one in found.items()
+        )
+        raise UsageError(f"all adapters must sit in one backbone, but these do not: {shown}; score them apart")
+
+
+def _groups(members: Sequence[Member]) -> tuple[Group, ...]:
+    """Members that differ in the seed only are one measure; equal names get a few hex digits of what differs."""
+    by_settings: dict[str, dict[int, Member]] = {}
+    for member in members:
+        by_settings.setdefault(_settings(member.measure), {})[member.measure.seed] = member
+    short = [_short_name(next(iter(found.values())).measure) for found in by_settings.values()]
+    return tuple(
+        Group(
+            name=name if short.count(name) == 1 else f"{name}-{digest[:6]}",
+            members=tuple(found[seed] for seed in sorted(found)),
+        )
+        for name, (digest, found) in zip(short, by_settings.items(), strict=True)
+    )
+
+
+def _settings(measure: Measure) -> str:
+    """Digest of all that two seeds of one measure share."""
+    shared = [measure.task, measure.kind, measure.labels, measure.source, measure.fraction, measure.settings]
+    return ids.digest([*shared, measure.backbone_digest])
+
+
+def _short_name(measure: Measure) -> str:
+    name = measure.task if measure.source is None else f"{measure.source}--{measure.task}"
+    return name if measure.fraction == 1.0 else f"{name}-f{measure.fraction * 100:g}"

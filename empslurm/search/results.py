@@ -1,0 +1,275 @@
+"""From the results of a search's trials to its second stage and its winners: on validation scores only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from empslurm.analysis.search import best_types
+from empslurm.cells import Cell
+from empslurm.config import Adapter, AdapterKind, Training
+from empslurm.errors import DamagedError, StoreError, UsageError
+from empslurm.plan import Plan, baseline_of
+from empslurm.store.runs import RunsRoot
+
+Outcome = Literal["complete", "pruned"]
+# Of one adapter kind by seed of the second stage: the cell, its validation score (None: undefined) and its best epoch.
+Seeds = Mapping[int, tuple[Cell, float | None, int]]
+SecondScores = Mapping[str, Mapping[AdapterKind, Seeds]]  # by task and adapter kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A trial that came to its end."""
+
+    cell: Cell  # with the adapter and training that it drew
+    outcome: Outcome
+    validation: float | None  # the task's own metric at the best epoch; None: undefined (a constant prediction)
+    best_epoch: int
+    epochs: tuple[float | None, ...]  # the same metric after each epoch
+    started: float  # Unix time at which its parameters were drawn
+    wall_s: float
+
+    @property
+    def adapter(self) -> Adapter:
+        assert self.cell.adapter is not None
+        return self.cell.adapter
+
+    @property
+    def training(self) -> Training:
+        return self.cell.hyper_parameters
+
+
+def finished_trial(cell: Cell, result: Mapping[str, Any]) -> Finished:
+    """A trial from its result. Raises DamagedError."""
+    try:
+        drawn, metric = result["trial"], result["metric"]
+        return Finished(
+            cell=with_parameters(cell, drawn["parameters"]),
+            outcome=drawn["outcome"],
+            validation=result["validation"][metric],
+            best_epoch=result["best_epoch"],
+            epochs=tuple(entry[metric] for entry in result["history"]),
+            started=drawn["started"],
+            wall_s=drawn["wall_s"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the result of {cell.id} must be a trial's, but is not: {error}; move it away") from error
+
+
+def with_parameters(cell: Cell, parameters: Mapping[str, Any]) -> Cell:
+    """The trial as it is trained; its id stays. Raises KeyError where a parameter is missing or of no adapter of it."""
+    if cell.trial is None:
+        raise TypeError(f"a cell of kind {cell.kind} is no trial")
+    search = cell.trial.search
+    by_kind = {adapter.kind: adapter for adapter in search.adapters}
+    training = replace(search.training, lr=parameters["lr"], batch_size=parameters["batch_size"])
+    return replace(cell, adapter=by_kind[parameters["adapter"]], training=training)
+
+
+def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
+    """Trials with a sound result, by task and in the order of their numbers."""
+    made: dict[str, list[Finished]] = {}
+    for cell in cells:
+        if cell.trial is None:
+            continue
+        try:
+            result = root.cell(cell.id).result()
+        except StoreError:
+            continue  # its state says so
+        if result is not None:
+            made.setdefault(cell.target, []).append(finished_trial(cell, result))
+    return made
+
+
+def best_trial(trials: Iterable[Finished]) -> Finished | None:
+    """The complete trial with the highest validation score, the earliest of equals."""
+    scored = [trial for trial in trials if trial.outcome == "complete" and trial.validation is not None]
+    return max(scored, key=lambda trial: trial.validation or 0.0, default=None)
+
+
+def scores_by_type(trials: Iterable[Finished]) -> dict[AdapterKind, float]:
+    """Adapter kind -> its best validation score among complete trials."""
+    best: dict[AdapterKind, float] = {}
+    for trial in trials:
+        if trial.outcome == "complete" and trial.validation is not None:
+            best[trial.adapter.kind] = max(trial.validation, best.get(trial.adapter.kind, trial.validation))
+    return best
+
+
+def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Plan:
+    """The plan with its second stage once every trial is through; before that its `waiting` says so."""
+    use = plan.manifest.search
+    if use is None or use.second_stage is None:
+        return plan
+    n_missing = len(plan.cells) - sum(map(len, finished.values()))
+    if n_missing:
+        return replace(plan, waiting=f"the second stage is planned when all trials are through; {n_missing} are not")
+    best = {task: best_trial(finished[task]) for task in plan.manifest.tasks}
+    undefined = [task for task, trial in best.items() if trial is None]
+    if undefined:
+        why = f"the second stage needs a complete trial with a score in each study; none in {', '.join(undefined)}"
+        return replace(plan, waiting=why)
+    cells = {cell.id: cell for task, trial in best.items() if trial for cell in _second(plan, finished, task, trial)}
+    return replace(plan, cells=(*plan.cells, *cells.values()))
+
+
+def _second(plan: Plan, finished: Mapping[str, list[Finished]], task: str, best: Finished) -> Iterable[Cell]:
+    """A task's cells of the second stage: the best types with the task's best batch size and learning rate."""
+    use = plan.manifest.search
+    assert use is not None
+    assert use.second_stage is not None
+    by_kind = {adapter.kind: adapter for adapter in use.search.adapters}
+    scores = {name: scores_by_type(trials) for name, trials in finished.items()}
+    types = best_types(scores, list(by_kind))
+    for kind in types[: use.second_stage.n_types]:
+        for seed in plan.manifest.seeds:
+            like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
+            yield replace(like, adapter=by_kind[kind], training=best.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """What a task is to be trained with. `validation`: of the trial, or of the second stage's mean over seeds."""
+
+    adapter: Adapter
+    training: Training
+    validation: float
+    best_epoch: int
+    cells: tuple[str, ...]
+
+
+def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
+    """What the second stage has come to so far."""
+    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]]] = {}
+    for cell in plan.cells:
+        if cell.kind != "baseline" or cell.adapter is None:
+            continue
+        try:
+            result = root.cell(cell.id).result()
+        except StoreError:
+            continue
+        if result is not None:
+            row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
+            row[cell.seed] = (cell, result["validation"][result["metric"]], result["best_epoch"])
+    return found
+
+
+def winners(
+    plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores, *, overall: bool
+) -> dict[str, Winner]:
+    """By task: the type that won its second stage (or, `overall`, the best mean rank), else its best trial.
+
+    Raises UsageError while something that decides is missing.
+    """
+    use = plan.manifest.search
+    assert use is not None
+    missing = _undecided(plan, finished, second)
+    if missing:
+        raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
+    if not second:
+        return {task: _trial_winner(task, best_trial(trials)) for task, trials in finished.items()}
+    means = second_means(second)
+    chosen: Mapping[str, AdapterKind | None]
+    if overall:
+        ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
+        everywhere = (kind for kind in ranked if all(kind in row for row in means.values()))
+        chosen = dict.fromkeys(means, next(everywhere, None))
+    else:
+        chosen = {task: best_type(row) for task, row in means.items()}
+    made = {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items() if kind}
+    lacking = [task for task in chosen if task not in made]
+    if lacking:
+        raise UsageError(
+            "an adapter type must have a score in every seed of the second stage to win, but none has one for "
+            f"{', '.join(lacking)}; give the search more trials, or train longer"
+        )
+    return made
+
+
+def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores) -> str:
+    """What the winners still wait for; empty when all is there."""
+    n_trials = sum(cell.trial is not None for cell in plan.cells) - sum(map(len, finished.values()))
+    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
+    n_second -= sum(len(seeds) for row in second.values() for seeds in row.values())
+    if plan.waiting:
+        return plan.waiting
+    if n_trials:
+        return f"{n_trials} trials are not"
+    return f"{n_second} cells of the second stage have no result" if n_second else ""
+
+
+def second_means(second: SecondScores) -> dict[str, dict[AdapterKind, float]]:
+    """Mean score over seeds, by task and adapter kind; a kind with an undefined score is left out, and cannot win."""
+    made: dict[str, dict[AdapterKind, float]] = {}
+    for task, row in second.items():
+        for kind, seeds in row.items():
+            scores = [score for _, score, _ in seeds.values() if score is not None]
+            if len(scores) == len(seeds):
+                made.setdefault(task, {})[kind] = sum(scores) / len(scores)
+        made.setdefault(task, {})
+    return made
+
+
+def best_type(means: Mapping[AdapterKind, float]) -> AdapterKind | None:
+    """The kind with the highest mean, the first of equals; None where there is none."""
+    if not means:
+        return None
+    kind: AdapterKind = max(means, key=lambda one: means[one])
+    return kind
+
+
+def _trial_winner(task: str, best: Finished | None) -> Winner:
+    if best is None or best.validation is None:
+        raise UsageError(f"{task} must have a complete trial with a score to be frozen, but has none; add trials")
+    return Winner(
+        adapter=best.adapter,
+        training=best.training,
+        validation=best.validation,
+        best_epoch=best.best_epoch,
+        cells=(best.cell.id,),
+    )
+
+
+def _second_winner(seeds: Seeds, mean: float) -> Winner:
+    first = next(iter(seeds.values()))[0]
+    assert first.adapter is not None
+    return Winner(
+        adapter=first.adapter,
+        training=first.hyper_parameters,
+        validation=mean,
+        best_epoch=round(sum(epoch for _, _, epoch in seeds.values()) / len(seeds)),
+        cells=tuple(cell.id for cell, _, _ in seeds.values()),
+    )
+
+
+def preset_text(search: str, chosen: Mapping[str, Winner]) -> str:
+    """The YAML of a frozen preset."""
+    lines = [
+        f"# Made by `empslurm search freeze {search}`; a grid manifest uses it as training: {{preset: THIS NAME}}",
+        "# Winners were chosen by validation scores alone; no test score was looked at.",
+        f"search: {search}",
+        "selected_on: validation",
+        "tasks:",
+    ]
+    for task, one in chosen.items():
+        fields = ", ".join(f"{name}: {value}" for name, value in one.adapter.settings.items())
+        lines += [
+            f"  {task}:",
+            f"    adapter: {{{fields}}}",
+            f"    epochs: {one.training.epochs}",
+            f"    batch_size: {one.training.batch_size}",
+            f"    lr: {decimal(one.training.lr)}",
+            f"    best_epoch: {one.best_epoch}",
+            f"    validation: {decimal(one.validation)}",
+            f"    cells: [{', '.join(one.cells)}]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def decimal(value: float) -> str:
+    """The shortest text that a strict YAML reader takes for this very number."""
+    text = repr(value)
+    mantissa, exponent, power = text.partition("e")
+    return text if "." in mantissa else f"{mantissa}.0{exponent}{power}"

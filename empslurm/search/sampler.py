@@ -1,0 +1,199 @@
+"""What a sampler knows of a study: an Optuna journal in a file that many processes may share; the cells are the truth.
+
+runs/searches/<study>/journal.log   append only, one short lock per write; no database server, for shared file systems
+runs/cells/<trial>/parameters.json  what the trial drew: written exclusively, before it trains
+
+Optuna's trial number k is the cell of number k: a process owns a trial by the cell's claim and by nothing else. So a
+dead one's trial is found and resumed like any cell, and none is counted twice. The journal is derived: what a process
+died before telling is told by the next one, and a lost journal is made again from the trials' folders.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState
+
+from empslurm import files
+from empslurm.cells import Cell
+from empslurm.config import Search
+from empslurm.errors import DamagedError, StoreError
+from empslurm.metrics import REGRESSION
+from empslurm.search.results import Finished, finished_trial, with_parameters
+from empslurm.store.runs import RunsRoot
+from empslurm.train.schedule import stream
+
+N_STARTUP_TRIALS = 10  # drawn at random before the sampler looks at results; Optuna's default
+N_UNPRUNED_TRIALS = 5  # that must have finished before any is pruned; Optuna's default
+N_UNPRUNED_EPOCHS = 1  # of each trial: the first says little
+PARAMETERS = "parameters.json"
+
+
+def space(search: Search) -> dict[str, BaseDistribution]:
+    """Parameter name -> distribution."""
+    return {
+        "adapter": CategoricalDistribution([adapter.kind for adapter in search.adapters]),
+        "lr": FloatDistribution(search.lr_low, search.lr_high, log=True),
+        "batch_size": IntDistribution(search.batch_size_low, search.batch_size_high),
+    }
+
+
+def worst(metric: str) -> float:
+    """What the sampler is told for an undefined score: the metric's lowest value."""
+    return -1.0 if metric in REGRESSION else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A trial's parameters, and what the sampler knew."""
+
+    parameters: Mapping[str, Any]
+    started: float  # Unix time
+    n_known: int  # finished trials that the sampler could learn from
+
+
+class Study:
+    """One process's view of the study that `like`, any trial of it, belongs to."""
+
+    def __init__(self, root: RunsRoot, like: Cell) -> None:
+        if like.trial is None:
+            raise TypeError(f"{like.id} is no trial")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.root, self.like, self.search = root, like, like.trial.search
+        self.name = like.study
+        self.space = space(self.search)
+        journal = root.searches / self.name / "journal.log"
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.storage = JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
+            try:
+                self.study_id = self.storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], self.name)
+            except DuplicatedStudyError:
+                self.study_id = self.storage.get_study_id_from_name(self.name)
+        except (ValueError, KeyError) as error:
+            raise DamagedError(
+                f"{journal} must be a study's journal, but is damaged; move it away, the trials' folders make it again"
+            ) from error
+
+    def cell(self, number: int) -> Cell:
+        """The study's trial of this number."""
+        assert self.like.trial is not None
+        return replace(self.like, trial=replace(self.like.trial, number=number), adapter=None, training=None)
+
+    # ---- telling ----------------------------------------------------------------------------------------------------
+
+    def catch_up(self, n_trials: int) -> int:
+        """Make sure of `n_trials` in the journal, tell it every result that it lacks; the number of finished ones."""
+        for _ in range(len(self._trials()), n_trials):  # two processes may add one too many: a number nobody claims
+            self._study(0).add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
+        for known in self._trials():
+            if not known.state.is_finished():
+                self.tell_result(self.cell(known.number))
+        return sum(trial.state.is_finished() for trial in self._trials())
+
+    def tell_result(self, cell: Cell) -> None:
+        """Let the sampler know of a trial's sealed result, if there is one."""
+        try:
+            result = self.root.cell(cell.id).result()
+        except StoreError:
+            return
+        if result is not None:
+            self.tell(finished_trial(cell, result), result["metric"])
+
+    def tell(self, finished: Finished, metric: str) -> None:
+        """Let the sampler know of a finished trial; telling it again changes nothing."""
+        assert finished.cell.trial is not None
+        trial_id = self._trial_id(finished.cell.trial.number)
+        values = {
+            "adapter": finished.adapter.kind,
+            "lr": finished.training.lr,
+            "batch_size": finished.training.batch_size,
+        }
+        known = self.storage.get_trial(trial_id)
+        lowest = worst(metric)
+        try:
+            for name, value in values.items():
+                if name not in known.params:
+                    distribution = self.space[name]
+                    self.storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
+            for epoch, score in enumerate(finished.epochs):
+                if epoch not in known.intermediate_values:
+                    self.storage.set_trial_intermediate_value(trial_id, epoch, lowest if score is None else score)
+            state = TrialState.COMPLETE if finished.outcome == "complete" else TrialState.PRUNED
+            value = lowest if finished.validation is None else finished.validation
+            self.storage.set_trial_state_values(trial_id, state, [value])
+        except UpdateFinishedTrialError:
+            return
+
+    # ---- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self, cell: Cell) -> Cell:
+        """The trial with its adapter and training. Its holder draws once; whoever takes it over trains the same."""
+        path = self.root.cell(cell.id).path / PARAMETERS
+        if not path.exists():
+            files.create_exclusive(path, files.to_json(self._ask(cell)))
+        try:
+            return with_parameters(cell, files.read_object(path)["parameters"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{path} must hold a trial's parameters, but does not; move the folder away") from error
+
+    def drawn(self, cell: Cell) -> Drawn:
+        """What was written when the trial drew its parameters."""
+        value = files.read_object(self.root.cell(cell.id).path / PARAMETERS)
+        return Drawn(parameters=value["parameters"], started=value["started"], n_known=value["n_known"])
+
+    def _ask(self, cell: Cell) -> dict[str, Any]:
+        assert cell.trial is not None
+        number = cell.trial.number
+        n_known = self.catch_up(number + 1)
+        trial_id = self._trial_id(number)
+        self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        trial = optuna.trial.Trial(self._study(number), trial_id)
+        parameters = {
+            "adapter": trial.suggest_categorical("adapter", [adapter.kind for adapter in self.search.adapters]),
+            "lr": trial.suggest_float("lr", self.search.lr_low, self.search.lr_high, log=True),
+            "batch_size": trial.suggest_int("batch_size", self.search.batch_size_low, self.search.batch_size_high),
+        }
+        return {"parameters": parameters, "started": time.time(), "n_known": n_known}
+
+    # ---- pruning ----------------------------------------------------------------------------------------------------
+
+    def prune(self, cell: Cell, epochs: list[float | None], metric: str) -> bool:
+        """Report a trial's scores so far, one per epoch; whether it is to end here."""
+        assert cell.trial is not None
+        trial_id = self._trial_id(cell.trial.number)
+        known = self.storage.get_trial(trial_id).intermediate_values
+        for epoch, score in enumerate(epochs):
+            if epoch not in known:
+                value = worst(metric) if score is None else score
+                self.storage.set_trial_intermediate_value(trial_id, epoch, value)
+        study = self._study(cell.trial.number)
+        return bool(study.pruner.prune(study, self.storage.get_trial(trial_id)))
+
+    # ---- Optuna's own -----------------------------------------------------------------------------------------------
+
+    def _study(self, number: int) -> optuna.Study:
+        """Optuna's study with a sampler whose draws are a function of the study, the number and what is known."""
+        seed = stream("search", self.name, number) % 2**32
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=seed)
+        if self.search.sampler == "tpe":
+            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=N_STARTUP_TRIALS)
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if self.search.pruner == "median":
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=N_UNPRUNED_TRIALS, n_warmup_steps=N_UNPRUNED_EPOCHS)
+        return optuna.load_study(study_name=self.name, storage=self.storage, sampler=sampler, pruner=pruner)
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        trials: list[optuna.trial.FrozenTrial] = self.storage.get_all_trials(self.study_id, deepcopy=False)
+        return trials
+
+    def _trial_id(self, number: int) -> int:
+        return int(self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number))

@@ -1,0 +1,155 @@
+"""Cut batches from tokens: padded for an encoder of the library, and where the real tokens stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from empslurm.train.data.tokens import Tokens
+
+PLACES = ("rows", "positions", "firsts")
+EVEN_LENGTH = 8  # matrix units want rows of 16 bytes
+EVEN_PARTS = 16  # an even batch keeps so many parts of its padded size: few shapes, and little padding
+EVEN_TOKENS = 32  # of which each has a multiple of this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some examples, padded to the longest of them, and where their tokens stand.
+
+    inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
+    rows, positions: (n_tokens,) int64, of each kept token, row by row. firsts: (n_rows,) int64, which of them each row
+    begins with. An even batch keeps some padding too, which attention never sees.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    positions: torch.Tensor
+    firsts: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """n_rows, longest."""
+        n_rows, longest = self.inputs["input_ids"].shape
+        return n_rows, longest
+
+    @property
+    def padded(self) -> bool:
+        """Whether there is any padding."""
+        return "attention_mask" in self.inputs
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, NDArray[np.int64]], kept: NDArray[np.bool_], device: torch.device) -> Batch:
+        """`kept`: (n_rows, longest), what is no padding."""
+        return Cut.of(inputs, kept).on(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A batch on its way to the device: all its numbers in one array, so that they travel in one piece.
+
+    values: (n,) int64. shapes: name and shape of each part, in order: `Batch`'s own, its inputs, and what goes along.
+    """
+
+    values: NDArray[np.int64]
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Mapping[str, NDArray[np.int64]],
+        kept: NDArray[np.bool_],
+        along: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> Cut:
+        """`kept`: (n_rows, longest), the tokens of the batch. `along`: other numbers that a pass needs."""
+        rows, positions = kept.nonzero()
+        firsts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))[:-1]])
+        parts = {**(along or {}), **dict(zip(PLACES, (rows, positions, firsts), strict=True)), **inputs}
+        return cls(
+            values=np.concatenate([part.ravel() for part in parts.values()]).astype(np.int64, copy=False),
+            shapes=tuple((name, part.shape) for name, part in parts.items()),
+        )
+
+    def parts(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parts by name, as views of `values` (n,) on the device."""
+        pieces = torch.split(values, [math.prod(shape) for _, shape in self.shapes])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+
+    def on(self, device: torch.device) -> Batch:
+        """The batch there."""
+        return batch_of(self.parts(to_device(self.values, device)))
+
+
+def batch_of(parts: Mapping[str, torch.Tensor]) -> Batch:
+    """The batch among the parts of a `Cut`."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    places = {name: parts[name] for name in PLACES}
+    return Batch(inputs={name: parts[name] for name in names if name in parts}, **places)
+
+
+def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The same numbers there; a GPU goes on with its work meanwhile, which needs memory that cannot be paged out."""
+    made = torch.from_numpy(array)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
+
+
+def to_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the CPU, which nothing changes any more; all of a GPU's are waited for once."""
+    if not any(value.is_cuda for value in tensors.values()):
+        return {name: value.detach().clone() for name, value in tensors.items()}
+    copies = {}
+    for name, value in tensors.items():
+        copies[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        copies[name].copy_(value.detach(), non_blocking=True)
+    torch.cuda.synchronize()
+    return copies
+
+
+def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
+    """These examples, in this order."""
+    return cut_here(tokens, rows).on(device)
+
+
+def cut_here(
+    tokens: Tokens,
+    rows: Sequence[int] | NDArray[np.int64],
+    *,
+    even: bool = False,
+    along: Mapping[str, NDArray[np.int64]] | None = None,
+) -> Cut:
+    """The same, not yet on a device.
+
+    `even`: with a few shapes for all batches of a size. Lengths are multiples of EVEN_LENGTH, and as much padding is
+    kept as makes the number of tokens a multiple of a part of the padded size: some 4 % more to compute.
+    """
+    rows = np.asarray(rows)
+    lengths = tokens.lengths[rows]
+    longest = int(lengths.max())
+    if even:
+        # The longest text of all fits the encoder; what is longer may not.
+        longest = min(-(-longest // EVEN_LENGTH) * EVEN_LENGTH, int(tokens.lengths.max()))
+    real = np.arange(longest) < lengths[:, None]
+    input_ids = np.full(real.shape, tokens.pad_id, np.int64)
+    input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])
+    made = {"input_ids": input_ids}
+    if even or not real.all():
+        made["attention_mask"] = real.astype(np.int64)
+    if tokens.segments:
+        begins = tokens.text_starts[rows, None]
+        made["token_type_ids"] = (real & (begins > 0) & (np.arange(real.shape[1]) >= begins)).astype(np.int64)
+    return Cut.of(made, _evened(real) if even else real, along)
+
+
+def _evened(real: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`real` (n_rows, longest) with the first of its padding, up to the next even number of tokens."""
+    unit = math.ceil(real.size / EVEN_PARTS / EVEN_TOKENS) * EVEN_TOKENS
+    n_tokens = int(real.sum())
+    n_more = min(real.size, -(-n_tokens // unit) * unit) - n_tokens
+    kept = real.copy()
+    kept.ravel()[np.flatnonzero(~real)[:n_more]] = True
+    return kept

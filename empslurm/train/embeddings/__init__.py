@@ -1,0 +1,1 @@
+"""Cells that train nothing: task embeddings from trained adapters, dataset embeddings from texts."""

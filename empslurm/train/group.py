@@ -1,0 +1,141 @@
+"""Train cells that are alike together, from their checkpoints on, with as many at once as the memory holds."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from empslurm.train import checkpoint as checkpoints
+from empslurm.train import memory
+from empslurm.train.build import starting_model
+from empslurm.train.context import Node
+from empslurm.train.failure import failure_class
+from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings, Trainer
+from empslurm.train.processes import one_fate
+from empslurm.train.save import commit
+
+
+def train_members(members: Sequence[Member], node: Node, settings: Settings, lost: Lost, say: Say) -> Iterator[Member]:
+    """Train cells that are alike together; yields each one that is done, tells `lost` of each that is not.
+
+    When the device's memory does not hold a pass, it goes on from the checkpoints with fewer cells at once, and then
+    with smaller pieces of a batch: the batch that the optimiser sees stays the same.
+    """
+    open_, sizes = list(members), settings
+    fatal: list[Exception] = []  # what `lost` itself raised: it ends the process
+    while open_:
+
+        def leave(member: Member, error: Exception) -> None:
+            open_.remove(member)
+            try:
+                lost(member, error)
+            except Exception as raised:
+                fatal.append(raised)
+                raise
+
+        used: list[int] = []
+        try:
+            for part, found in _parts(open_, say):
+                for member in _train_part(part, found, node, sizes, leave, used, say):
+                    open_.remove(member)
+                    yield member
+            return
+        except Interrupted:
+            raise
+        except Exception as error:
+            if error in fatal:
+                raise
+            smaller = _smaller(sizes, used, members[0].cell.hyper_parameters.batch_size)
+            if failure_class(error) != "device memory" or smaller is None:
+                for member in list(open_):
+                    leave(member, error)
+                return
+            sizes = smaller
+            say(
+                f"{open_[0].cell.id} and its pack do not fit the device's memory; they go on with {sizes.group_size} "
+                f"cells and pieces of {sizes.micro_batch or 'all'} examples at once"
+            )
+        gc.collect()  # what failed holds its tensors until then
+        torch.cuda.empty_cache()
+
+
+def _smaller(sizes: Settings, used: Sequence[int], batch_size: int) -> Settings | None:
+    """Half the cells of a pass; with one cell, half the examples; None when there is nothing left to halve."""
+    cells = used[-1] if used else 1
+    if cells > 1:
+        return replace(sizes, group_size=cells // 2)
+    examples = sizes.micro_batch or batch_size
+    return replace(sizes, group_size=1, micro_batch=examples // 2) if examples > 1 else None
+
+
+def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list[checkpoints.Checkpoint]]]:
+    """Members that go on together, with their checkpoints of the same step (none: from the beginning)."""
+    kept: list[dict[checkpoints.Position, checkpoints.Checkpoint]] = []
+    for member in members:
+        sound, notes = checkpoints.read_sound(member.folder.path / "checkpoint", member.cell.id)
+        for note in notes:
+            say(note)
+        kept.append({checkpoint.position: checkpoint for checkpoint in sound})
+    return [
+        ([members[place] for place in places], [kept[place][position] for place in places if position in kept[place]])
+        for position, places in checkpoints.common_positions(kept)
+    ]
+
+
+def _train_part(
+    members: Sequence[Member],
+    found: Sequence[checkpoints.Checkpoint],
+    node: Node,
+    settings: Settings,
+    leave: Lost,
+    used: list[int],
+    say: Say,
+) -> Iterator[Member]:
+    """Train cells from one step on; yields each one when it is committed. `used`: takes the cells of one pass."""
+    if settings.stop():
+        raise Interrupted
+    first = members[0].cell
+    training = first.hyper_parameters
+    data = node.data(first)
+    by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
+    with one_fate(node.accelerator):
+        members, model = starting_model(members, node, data, leave)
+    if model is None:
+        return
+    settings = _as_before(settings, found, node)
+    if settings.group_size is None:
+        examples = settings.micro_batch or training.batch_size
+        size = memory.group_size(model, data, examples, node.accelerator, settings.memory_share)
+        settings = replace(settings, group_size=size)
+    used.append(min(settings.group_size or 1, len(members)))
+    trainer = Trainer(members, data, model, node.accelerator, settings, leave)
+    kept = [by_id[member.cell.id] for member in members] if found else []
+    if kept and trainer.fits(kept):
+        trainer.restore(kept)
+    elif kept:
+        say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
+        for member in members:
+            checkpoints.forget(member.folder.path / "checkpoint")
+    for member in trainer.train():
+        try:
+            commit(trainer, member, node, say)
+        except Exception as error:
+            leave(member, error)
+        else:
+            yield member
+    node.accelerator.wait_for_everyone()
+
+
+def _as_before(settings: Settings, found: Sequence[checkpoints.Checkpoint], node: Node) -> Settings:
+    """Passes of the size that the checkpoints were trained with: on a GPU another size rounds differently.
+
+    What is free there depends on who else computes on it. On a CPU cells pass one by one, whoever trained before.
+    """
+    sizes = [kept.state["group_size"] for kept in found if isinstance(kept.state.get("group_size"), int)]
+    if settings.group_size is not None or not sizes or node.accelerator.device.type != "cuda":
+        return settings
+    pieces = [kept.state["micro_batch"] for kept in found if isinstance(kept.state.get("micro_batch"), int)]
+    return replace(settings, group_size=min(sizes), micro_batch=settings.micro_batch or min(pieces, default=None))

@@ -1,0 +1,58 @@
+"""Where texts lie in the frozen backbone's space: unit-length, mean-pooled last hidden states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from empslurm.store.adapter_metadata import Typical
+from empslurm.train.data.batch import cut
+from empslurm.train.data.task_data import TaskData
+from empslurm.train.evaluate import token_batches
+from empslurm.train.model.encoder import Below, Encoder
+
+MAX_EXAMPLES = 512  # enough for a mean and a 1st percentile; a pass over them costs a few training steps
+TAIL = 0.01  # of the training examples is left outside on each side
+
+
+def embed(encoder: Encoder, below: Below) -> torch.Tensor:
+    """(n_rows, hidden_size): unit-length means over the tokens of the backbone's last hidden state, without adapters.
+
+    below: shared with the adapters that are scored beside it.
+    """
+    values = encoder.norm(0, below.output, below.residual)  # (n_tokens, hidden_size) each
+    for place in range(1, len(encoder.layers)):
+        residual = encoder.attend(place, values, below.layout, None)
+        values = encoder.norm(place, encoder.feed(place, residual, below.layout, None), residual)
+    return torch.nn.functional.normalize(below.layout.mean(values.wide), dim=1)
+
+
+def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:
+    """What the training rows of a task look like."""
+    train = data.rows["train"]
+    chosen = train[np.unique(np.linspace(0, len(train) - 1, MAX_EXAMPLES).round().astype(np.int64))]
+    lengths = data.tokens.lengths
+    parts = []
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in token_batches(lengths[chosen]):
+            below = encoder.below(cut(data.tokens, chosen[batch], accelerator.device), None)
+            parts.append(embed(encoder, below).cpu().numpy())
+    points = np.concatenate(parts).astype(np.float64)
+    centroid = points.mean(0)
+    low_length, high_length = np.quantile(lengths[train], [TAIL, 1 - TAIL])
+    return Typical(
+        low_length=float(low_length),
+        high_length=float(high_length),
+        context_share=float(np.mean([bool(data.table.contexts[row]) for row in train])),
+        centroid=tuple(float(f"{value:.7g}") for value in centroid),
+        low_similarity=float(np.quantile(similarity(points, centroid), TAIL)),
+        n_examples=len(chosen),
+    )
+
+
+def similarity(points: NDArray[Any], centroid: NDArray[Any]) -> NDArray[np.float64]:
+    """(n_rows,): cosine of unit-length rows (n_rows, hidden_size) to a centroid (hidden_size,)."""
+    return np.asarray(points @ centroid / max(1e-12, float(np.linalg.norm(centroid))), np.float64)

@@ -1,0 +1,260 @@
+"""A bank of adapters: K cells' bottleneck adapters and heads as stacked tensors over one frozen encoder.
+
+It knows nothing of training: tensors in, logits out. Every tensor has a leading cell axis, and cells never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from empslurm.config import Adapter
+from empslurm.errors import DamagedError
+from empslurm.train.data.batch import Batch
+from empslurm.train.model import adapter_files
+from empslurm.train.model.adapter_files import Tensors
+from empslurm.train.model.dropout import Masks, Sites
+from empslurm.train.model.encoder import Below, Encoder
+from empslurm.train.model.operations import Values
+from empslurm.train.schedule import stream
+
+ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "swish": functional.silu,
+}
+INIT_STD = 0.02  # as the library's own initialisation
+
+
+class PackModel(Protocol):
+    """What the loop needs of a model that makes logits for K cells at once.
+
+    `free`: what training changes, each tensor with a leading cell axis. A model of a library is a pack of one whose
+    tensors have a leading axis of 1 (torch.func.functional_call puts them into the module).
+    """
+
+    free: Tensors
+
+    @property
+    def n_cells(self) -> int: ...
+
+    recordable: bool  # whether its kernels depend on nothing but the shapes of a batch
+
+    @property
+    def sites(self) -> Sequence[Sites]:
+        """Where dropout needs masks of one shape, which are made together."""
+
+    def below(self, batch: Batch, masks: Masks | None) -> Any:
+        """What all cells share of a batch, computed once. masks None: no dropout."""
+
+    def logits(
+        self, below: Any, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
+    ) -> Sequence[torch.Tensor]:
+        """Logits of these cells, each (n_rows, n_outputs); `free` holds their part of the free tensors."""
+
+    def keep(self, cells: Sequence[int]) -> None:
+        """Go on with these cells only."""
+
+    def save(self, cell: int, name: str, labels: Sequence[str], folder: Path) -> None:
+        """Write a cell's adapter with its head, loadable by plain `adapters`, to adapter/ in `folder`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTensors:
+    """One cell of a bank: the new adapter with its head, and the source's adapter below it where it is a transfer.
+
+    Names as in `hub`: down.weight (n_layers, bottleneck, hidden) and so on; 1.weight (hidden, hidden) and so on.
+    """
+
+    new: Tensors
+    head: Tensors
+    source: Tensors | None = None
+
+
+class Bank:
+    """K cells. Tensors are named level.part: new.down.weight, source.up.bias, head.4.weight, ..."""
+
+    recordable = True
+
+    def __init__(
+        self, encoder: Encoder, cells: Sequence[CellTensors], adapter: Adapter, *, free: Sequence[str] = ()
+    ) -> None:
+        """`free`: the levels that training changes. Heads may differ in size: the smaller are padded, logits cut."""
+        if len({cell.source is None for cell in cells}) > 1:
+            raise ValueError("cells of one bank must all have a source or all have none")
+        self.encoder, self.adapter = encoder, adapter
+        self.levels = ("new",) if cells[0].source is None else ("source", "new")
+        self.n_outputs = [len(cell.head["4.bias"]) for cell in cells]
+        device = next(encoder.model.parameters()).device
+        stacked = {
+            name: torch.stack([one[name] for one in flat]).to(device) for flat in [_flat(cells)] for name in flat[0]
+        }
+        self.free = {name: value for name, value in stacked.items() if name.split(".")[0] in free}
+        self.fixed = encoder.cast({name: value for name, value in stacked.items() if name not in self.free})
+
+    @classmethod
+    def from_folders(cls, encoder: Encoder, folders: Sequence[tuple[Path, Path | None]]) -> Bank:
+        """A bank for inference of saved adapters with heads: (adapter, the source's adapter or None) each."""
+        cells, kinds = [], []
+        for folder, source in folders:
+            saved = adapter_files.read_adapter(folder)
+            if not saved.head:
+                raise DamagedError(f"{folder} must hold an adapter with its head, but has no head; train it again")
+            below = adapter_files.read_adapter(source) if source is not None else None
+            kinds += [saved.adapter] + ([below.adapter] if below else [])
+            cells.append(CellTensors(new=saved.tensors, head=saved.head, source=below.tensors if below else None))
+        if len(set(kinds)) > 1:
+            raise ValueError(f"adapters of one bank must be alike, but are {sorted(map(str, set(kinds)))}")
+        return cls(encoder, cells, kinds[0])
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.n_outputs)
+
+    @property
+    def sites(self) -> tuple[Sites, ...]:
+        """The encoder's and the heads'."""
+        return self.encoder.sites
+
+    def below(self, batch: Batch, masks: Masks | None) -> Below:
+        """The part of a batch that all cells share."""
+        return self.encoder.below(batch, masks)
+
+    def predict(self, batch: Batch) -> list[torch.Tensor]:
+        """Logits of every cell, each (n_rows, n_outputs of that cell), without dropout."""
+        with torch.inference_mode():
+            return self.logits(self.below(batch, None), slice(0, self.n_cells), self.free, None)
+
+    def logits(
+        self, below: Below, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
+    ) -> list[torch.Tensor]:
+        """Logits of the cells, each (n_rows, n_outputs). Values go as (n_cells * n_tokens, hidden)."""
+        weights = {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
+        layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
+        n_outputs = self.n_outputs[cells]
+        n_cells, encoder = len(n_outputs), self.encoder
+        layout = below.layout.of(n_cells)
+        residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
+        values = residual
+        for place in range(len(encoder.layers)):
+            if place > 0:
+                residual = encoder.attend(place, values, layout, masks)
+                output = encoder.feed(place, residual, layout, masks)
+            for level in self.levels:
+                inside = {part: layers[f"{level}.{part}"][place] for part in adapter_files.BOTTLENECK.values()}
+                output = output + self._bottleneck(encoder.norm_for_products(place, output, residual), inside)
+            values = encoder.norm(place, output, residual)
+        return self._heads(layout.first(values.wide), n_outputs, weights, masks)
+
+    def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        down = linear(values, inside["down.weight"], inside["down.bias"])
+        return linear(ACTIVATIONS[str(self.adapter.non_linearity)](down), inside["up.weight"], inside["up.bias"])
+
+    def _heads(
+        self, first: torch.Tensor, n_outputs: Sequence[int], weights: Mapping[str, torch.Tensor], masks: Masks | None
+    ) -> list[torch.Tensor]:
+        """Of the first token's values (n_cells * n_rows, hidden)."""
+        rate = self.encoder.dropout
+        values = self.encoder.drop(first, "head.0", rate, masks)
+        values = torch.tanh(linear(values, weights["head.1.weight"], weights["head.1.bias"]))
+        values = self.encoder.drop(values, "head.3", rate, masks)
+        values = linear(values, weights["head.4.weight"], weights["head.4.bias"])
+        values = values.view(len(n_outputs), -1, values.shape[-1])
+        return [one[:, :size] for one, size in zip(values, n_outputs, strict=True)]
+
+    def keep(self, cells: Sequence[int]) -> None:
+        """Go on with these cells only."""
+        index = torch.tensor(cells, dtype=torch.int64)
+        for group in (self.free, self.fixed):
+            for name, value in group.items():
+                group[name] = value.detach()[index.to(value.device)]
+        self.n_outputs = [self.n_outputs[cell] for cell in cells]
+
+    def save(self, cell: int, name: str, labels: Sequence[str], folder: Path) -> None:
+        """Adapter with head to adapter/, and a tuned source's to source_adapter/."""
+        config = self.encoder.config
+        everything = {**self.fixed, **self.free}
+        level: dict[str, Tensors] = {"new": {}, "source": {}, "head": {}}
+        for key, value in everything.items():
+            first, part = key.split(".", 1)
+            level[first][part] = value[cell]
+        size = self.n_outputs[cell]
+        head = {part: value[:size] if part.startswith("4.") else value for part, value in level["head"].items()}
+        adapter_files.write_adapter(folder / "adapter", name, level["new"], self.adapter, config)
+        adapter_files.write_head(folder / "adapter", name, labels, head, config)
+        if "source.down.weight" in self.free:
+            adapter_files.write_adapter(folder / "source_adapter", "source", level["source"], self.adapter, config)
+
+
+def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
+    """Each cell's tensors by level.part, heads padded with zeros to the largest."""
+    most = max(len(cell.head["4.bias"]) for cell in cells)
+    made = []
+    for cell in cells:
+        flat = {f"new.{part}": value for part, value in cell.new.items()}
+        flat |= {f"source.{part}": value for part, value in (cell.source or {}).items()}
+        for part, value in cell.head.items():
+            missing = most - len(value) if part.startswith("4.") else 0
+            flat[f"head.{part}"] = torch.cat([value, value.new_zeros(missing, *value.shape[1:])])
+        made.append(flat)
+    return made
+
+
+def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
+    """(n_tokens, hidden) -> (n_cells * n_tokens, hidden)."""
+    return values if n_cells == 1 else values.repeat(n_cells, 1)
+
+
+def repeated_values(values: Values, n_cells: int) -> Values:
+    """The same of both kinds of values."""
+    wide = repeated(values.wide, n_cells)
+    return Values(wide=wide, narrow=wide if values.narrow is values.wide else repeated(values.narrow, n_cells))
+
+
+def linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Each cell's own linear map of its rows.
+
+    values: (n_cells * n, n_in), weight: (n_cells, n_out, n_in), bias: (n_cells, n_out) -> (n_cells * n, n_out).
+    """
+    n_cells = len(weight)
+    if n_cells == 1:
+        return functional.linear(values, weight[0], bias[0])
+    rows = values.reshape(n_cells, -1, values.shape[-1])
+    return torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2)).flatten(0, 1)
+
+
+def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> CellTensors:
+    """A new adapter and head: normal(0, 0.02) matrices, zero biases, each matrix a function of (seed, place) only.
+
+    So cells that differ in their source start equal.
+    """
+    hidden, n_layers = encoder.config.hidden_size, len(encoder.layers)
+    inner = max(1, hidden // adapter.reduction_factor)
+    new = {
+        "down.weight": torch.stack([_normal((inner, hidden), seed, f"layer.{i}.down") for i in range(n_layers)]),
+        "down.bias": torch.zeros(n_layers, inner),
+        "up.weight": torch.stack([_normal((hidden, inner), seed, f"layer.{i}.up") for i in range(n_layers)]),
+        "up.bias": torch.zeros(n_layers, hidden),
+    }
+    return CellTensors(new=new, head=initial_head(hidden, n_outputs, seed))
+
+
+def initial_head(hidden: int, n_outputs: int, seed: int) -> Tensors:
+    """A new head, a function of the seed alone: the same on every kind of adapter."""
+    return {
+        "1.weight": _normal((hidden, hidden), seed, "head.1"),
+        "1.bias": torch.zeros(hidden),
+        "4.weight": _normal((n_outputs, hidden), seed, "head.4"),
+        "4.bias": torch.zeros(n_outputs),
+    }
+
+
+def _normal(shape: tuple[int, ...], seed: int, place: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(stream("init", seed, place))
+    return nn.init.normal_(torch.empty(shape), std=INIT_STD, generator=generator)

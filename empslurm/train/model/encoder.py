@@ -1,0 +1,127 @@
+"""A frozen BERT or RoBERTa encoder, called layer by layer, so that cells can share what lies below their adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from empslurm.train.data.batch import Batch
+from empslurm.train.model.dropout import Masks, Sites
+from empslurm.train.model.operations import Mask, Values, dropped, operations
+from empslurm.train.model.padding import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below:
+    """What is the same for every cell of a pack: the first layer up to where its adapter begins.
+
+    residual: (n_tokens, hidden), after attention. output: the same shape, after the feed-forward block.
+    """
+
+    residual: Values
+    output: torch.Tensor
+    layout: Layout
+
+
+class Encoder:
+    """The frozen part. Its dropout is keyed; the library's own dropout stays off, the model is always in eval mode.
+
+    Values are those of real tokens, (n_cells * n_tokens, hidden), cell by cell; only attention sees padding.
+    """
+
+    def __init__(self, model: Any, *, dropout: float, attention_dropout: float, bf16: bool = False) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.config, self.layers = model.config, list(model.encoder.layer)
+        self.dropout, self.attention_dropout = dropout, attention_dropout
+        self.bf16 = bf16
+        if bf16:  # autocast would convert these weights again at every step: they need no gradient, so it keeps no copy
+            for module in model.modules():
+                if isinstance(module, nn.Linear):
+                    module.to(torch.bfloat16)
+        self.operations = operations(next(model.parameters()).device, bf16=bf16)
+        self._projections = [_joined(layer.attention.self) for layer in self.layers]
+        self.sites = self._sites()
+
+    def _sites(self) -> tuple[Sites, ...]:
+        """Where masks of one shape are needed at every step: of hidden values, of attention weights, in the heads."""
+        layers = [f"layer.{place}" for place in range(len(self.layers))]
+        hidden = [f"{layer}.{part}.dropout" for layer in layers for part in ("attention.output", "output")]
+        weights = [f"{layer}.attention.self.dropout" for layer in layers]
+        device = next(self.model.parameters()).device
+        return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
+
+    def cast(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights in the precision of the products: each once, where autocast would convert layer by layer."""
+        return {name: value.to(torch.bfloat16) if self.bf16 else value for name, value in weights.items()}
+
+    def below(self, batch: Batch, masks: Masks | None) -> Below:
+        """Embeddings, and the first layer without its adapter; nothing here is trained, so no graph is kept."""
+        layout = Layout(batch=batch, n_heads=self.config.num_attention_heads)
+        with torch.no_grad():
+            padded = self.model.embeddings(batch.inputs["input_ids"], token_type_ids=batch.inputs.get("token_type_ids"))
+            values = padded[batch.rows, batch.positions]
+            values = self.drop(values, "embeddings.dropout", self.dropout, masks, layout)
+            residual = self.attend(0, Values(wide=values, narrow=values), layout, masks)
+            return Below(residual=residual, output=self.feed(0, residual, layout, masks), layout=layout)
+
+    def attend(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
+        """The attention block of layer `place`, its residual and norm included."""
+        block, name = self.layers[place].attention, f"layer.{place}.attention"
+        n_rows, length = layout.batch.shape
+        weights = (n_rows, layout.n_heads, length, length)
+        mask = self._mask(f"{name}.self.dropout", self.attention_dropout, masks, weights)
+        projected = functional.linear(values.narrow, *self._projections[place])
+        output = block.output.dense(self.operations.attention(projected, layout, mask))
+        mask = self._mask(f"{name}.output.dropout", self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
+        return self.operations.normed(output, values.wide, block.output.LayerNorm, mask)
+
+    def feed(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> torch.Tensor:
+        """The feed-forward block of layer `place`, without residual and norm: there the adapters sit."""
+        layer = self.layers[place]
+        output = layer.output.dense(layer.intermediate(values.narrow))
+        return self.drop(output, f"layer.{place}.output.dropout", self.dropout, masks, layout)
+
+    def norm(self, place: int, output: torch.Tensor, residual: Values) -> Values:
+        """The layer norm after the feed-forward block of layer `place`."""
+        return self.operations.normed(output, residual.wide, self.layers[place].output.LayerNorm)
+
+    def norm_for_products(self, place: int, output: torch.Tensor, residual: Values) -> torch.Tensor:
+        """The same where nothing but products needs it."""
+        return self.operations.narrowed(output, residual.wide, self.layers[place].output.LayerNorm)
+
+    @staticmethod
+    def _mask(
+        site: str, rate: float, masks: Masks | None, shape: tuple[int, ...], layout: Layout | None = None
+    ) -> Mask | None:
+        if masks is None or rate == 0.0:
+            return None
+        batch = None if layout is None else layout.batch
+        return lambda dtype: masks(site, shape, rate, dtype, batch)
+
+    def drop(
+        self, values: torch.Tensor, site: str, rate: float, masks: Masks | None, layout: Layout | None = None
+    ) -> torch.Tensor:
+        """Keyed dropout of values (n_cells * n_rows, ...), or by a layout of (n_cells * n_tokens, ...).
+
+        One mask serves every cell.
+        """
+        if masks is None:
+            return values
+        n_first = masks.n_rows if layout is None else layout.n_tokens
+        mask = self._mask(site, rate, masks, (n_first, *values.shape[1:]), layout)
+        return values if mask is None else dropped(values, mask(values.dtype))
+
+
+def _joined(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (3 * hidden, hidden) and bias of query, key and value as one product; the model's own become views."""
+    parts = (attention.query, attention.key, attention.value)
+    weight = torch.cat([part.weight for part in parts])
+    bias = torch.cat([part.bias for part in parts])
+    for part, rows, values in zip(parts, weight.chunk(3), bias.chunk(3), strict=True):
+        part.weight, part.bias = (nn.Parameter(each, requires_grad=False) for each in (rows, values))
+    return weight, bias

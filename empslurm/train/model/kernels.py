@@ -1,0 +1,348 @@
+"""Kernels for a GPU, in Triton: a norm of a dropped sum, and attention with dropped weights, each with its gradient.
+
+Each reads its operands once and writes its results once. Rounding is that of `operations.Plain`: sums, norms and
+softmax in float32, products and what goes between them in the products' precision. Cells share one mask.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found, import-untyped"
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+from empslurm.train.data.batch import Cut
+from empslurm.train.model.operations import Mask, Plain, Values
+from empslurm.train.model.padding import Layout
+
+N_WARPS = 4
+VALUES = 2048  # of attention weights that one program works on
+LOWEST: tl.constexpr = tl.constexpr(-3.4e38)
+# Numbers that differ from batch to batch: a kernel is not built anew for what they happen to be divisible by.
+VARYING = ["n", "n_tokens", "n_slots", "length", "n_per_row", "n_rows", "n_mask"]
+
+
+# ---- norms ----------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _dropped_sum(
+    output, mask, residual, row, columns, there, n_tokens, width, DROPPED: tl.constexpr, BLOCK: tl.constexpr
+):
+    """A row of the sum in float32, and of the mask."""
+    at = row * width + columns
+    one = tl.load(output + at, mask=there, other=0.0)
+    factors = tl.full((BLOCK,), 1.0, tl.float32)
+    if DROPPED:
+        factors = tl.load(mask + (row % n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
+        one = (one.to(tl.float32) * factors).to(output.dtype.element_ty)
+    return one.to(tl.float32) + tl.load(residual + at, mask=there, other=0.0).to(tl.float32), factors
+
+
+@triton.jit(do_not_specialize=VARYING[1:2])
+def _norm_forward(
+    output, mask, residual, weight, bias, wide, narrow, n_tokens, width, eps,
+    DROPPED: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    there = columns < width
+    values, _ = _dropped_sum(output, mask, residual, row, columns, there, n_tokens, width, DROPPED, BLOCK)
+    centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
+    made = centred * scale * tl.load(weight + columns, mask=there, other=0.0)
+    made += tl.load(bias + columns, mask=there, other=0.0)
+    if WIDE:
+        tl.store(wide + row * width + columns, made, mask=there)
+    if NARROW:
+        tl.store(narrow + row * width + columns, made.to(narrow.dtype.element_ty), mask=there)
+
+
+@triton.jit(do_not_specialize=VARYING[1:2])
+def _norm_backward(
+    output, mask, residual, weight, of_wide, of_narrow, of_output, of_residual, n_tokens, width, eps,
+    DROPPED: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    there = columns < width
+    at = row * width + columns
+    values, factors = _dropped_sum(output, mask, residual, row, columns, there, n_tokens, width, DROPPED, BLOCK)
+    centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
+    normed = centred * scale
+    gradient = tl.zeros_like(values)
+    if WIDE:
+        gradient += tl.load(of_wide + at, mask=there, other=0.0).to(tl.float32)
+    if NARROW:
+        gradient += tl.load(of_narrow + at, mask=there, other=0.0).to(tl.float32)
+    gradient *= tl.load(weight + columns, mask=there, other=0.0)
+    slope = tl.sum(gradient * normed, 0) / width
+    gradient = (gradient - normed * slope - tl.sum(gradient, 0) / width) * scale
+    if RESIDUAL:
+        tl.store(of_residual + at, gradient.to(of_residual.dtype.element_ty), mask=there)
+    tl.store(of_output + at, (gradient * factors).to(of_output.dtype.element_ty), mask=there)
+
+
+class _Norm(torch.autograd.Function):
+    """(wide, narrow) of output (n, width), a mask (n_tokens, width) or None, residual (n, width)."""
+
+    @staticmethod
+    def forward(ctx: Any, output, mask, residual, weight, bias, eps, narrow_type, wants_wide) -> Any:
+        n, width = output.shape
+        wide = output.new_empty(n, width, dtype=torch.float32) if wants_wide else None
+        narrow = output.new_empty(n, width, dtype=narrow_type) if narrow_type != torch.float32 else None
+        if wide is None and narrow is None:
+            wide = output.new_empty(n, width, dtype=torch.float32)
+        _norm_forward[(n,)](
+            output, _or(mask, output), residual, weight, bias, _or(wide, output), _or(narrow, output),
+            1 if mask is None else len(mask), width, eps,
+            DROPPED=mask is not None, WIDE=wide is not None, NARROW=narrow is not None, BLOCK=_block(width),
+            num_warps=N_WARPS,
+        )  # fmt: skip
+        ctx.save_for_backward(output, mask, residual, weight)
+        ctx.eps = eps
+        ctx.set_materialize_grads(False)
+        return wide, narrow
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        output, mask, residual, weight = ctx.saved_tensors
+        of_wide, of_narrow = (None if each is None else each.contiguous() for each in gradients)
+        of_output = torch.empty_like(output)
+        of_residual = torch.empty_like(residual) if ctx.needs_input_grad[2] else None
+        n, width = output.shape
+        _norm_backward[(n,)](
+            output, _or(mask, output), residual, weight, _or(of_wide, output), _or(of_narrow, output), of_output,
+            _or(of_residual, output), 1 if mask is None else len(mask), width, ctx.eps,
+            DROPPED=mask is not None, WIDE=of_wide is not None, NARROW=of_narrow is not None,
+            RESIDUAL=of_residual is not None, BLOCK=_block(width), num_warps=N_WARPS,
+        )  # fmt: skip
+        return of_output, None, of_residual, None, None, None, None, None
+
+
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+
+@triton.jit(do_not_specialize=VARYING[1:4])
+def _to_heads(
+    values, tokens, first, second, third, n_tokens, n_slots, n_heads, length, width,
+    N_PARTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Tokens (n, N_PARTS * hidden) to parts (n_rows, n_heads, length, width) each; padding gets zeros."""
+    slot = tl.program_id(0).to(tl.int64)
+    token = tl.load(tokens + slot % n_slots)
+    columns = tl.arange(0, BLOCK)
+    hidden = n_heads * width
+    there = columns < hidden
+    source = values + ((slot // n_slots) * n_tokens + token) * (N_PARTS * hidden)
+    row = (slot // length) * n_heads + columns // width
+    target = (row * length + slot % length) * width + columns % width
+    for part in tl.static_range(N_PARTS):
+        one = tl.load(source + part * hidden + columns, mask=there & (token >= 0), other=0.0)
+        goal = first if part == 0 else (second if part == 1 else third)
+        tl.store(goal + target, one, mask=there)
+
+
+@triton.jit(do_not_specialize=VARYING[1:4])
+def _from_heads(
+    first, second, third, places, values, n_tokens, n_slots, n_heads, length, width,
+    N_PARTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The way back: (n, N_PARTS * hidden), without the padding."""
+    token = tl.program_id(0).to(tl.int64)
+    slot = (token // n_tokens) * n_slots + tl.load(places + token % n_tokens)
+    columns = tl.arange(0, BLOCK)
+    hidden = n_heads * width
+    there = columns < hidden
+    row = (slot // length) * n_heads + columns // width
+    source = (row * length + slot % length) * width + columns % width
+    for part in tl.static_range(N_PARTS):
+        origin = first if part == 0 else (second if part == 1 else third)
+        one = tl.load(origin + source, mask=there, other=0.0)
+        tl.store(values + token * (N_PARTS * hidden) + part * hidden + columns, one, mask=there)
+
+
+@triton.jit(do_not_specialize=VARYING)
+def _weights_forward(
+    scores, hidden, mask, weights, kept, n, length, n_per_row, n_rows, n_mask,
+    HIDDEN: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Rows of the softmax of the scores (n, length), padding hidden, and the same dropped."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    columns = tl.arange(0, BLOCK)[None, :]
+    there = (row < n) & (columns < length)
+    at = row * length + columns
+    values = tl.load(scores + at, mask=there, other=LOWEST).to(tl.float32)
+    if HIDDEN:
+        values += tl.load(hidden + ((row // n_per_row) % n_rows) * length + columns, mask=there, other=0.0)
+    values = tl.where(there, tl.exp(values - tl.max(values, 1)[:, None]), 0.0)
+    values = values / tl.maximum(tl.sum(values, 1)[:, None], 1e-30)
+    factors = tl.load(mask + (row % n_mask) * length + columns, mask=there, other=0.0).to(tl.float32)
+    tl.store(weights + at, values.to(weights.dtype.element_ty), mask=there)
+    tl.store(kept + at, (values * factors).to(kept.dtype.element_ty), mask=there)
+
+
+@triton.jit(do_not_specialize=VARYING)
+def _weights_backward(
+    weights, mask, of_kept, of_scores, kept, n, length, n_mask, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The gradient of the scores, and the dropped weights once more."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    columns = tl.arange(0, BLOCK)[None, :]
+    there = (row < n) & (columns < length)
+    at = row * length + columns
+    values = tl.load(weights + at, mask=there, other=0.0).to(tl.float32)
+    factors = tl.load(mask + (row % n_mask) * length + columns, mask=there, other=0.0).to(tl.float32)
+    gradient = tl.load(of_kept + at, mask=there, other=0.0).to(tl.float32) * factors
+    gradient = values * (gradient - tl.sum(values * gradient, 1)[:, None])
+    tl.store(of_scores + at, gradient.to(of_scores.dtype.element_ty), mask=there)
+    tl.store(kept + at, (values * factors).to(kept.dtype.element_ty), mask=there)
+
+
+class _Attention(torch.autograd.Function):
+    """What attention mixes, (n_cells * n_tokens, hidden), of query, key and value as `Operations` has them.
+
+    Products (n, length, ...) are torch's; their gradients are written out, so that none is transposed in memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected, layout: Layout, mask) -> Any:
+        query, key, value = _heads_of(projected, layout, 3)
+        scale = query.shape[-1] ** -0.5
+        scores = _product(query, key.transpose(1, 2), scale)
+        weights, kept = torch.empty_like(scores), torch.empty_like(scores)
+        length = scores.shape[-1]
+        hidden = layout.hidden if layout.batch.padded else None
+        n, block = scores.numel() // length, max(16, _block(length))
+        rows = max(1, VALUES // block)
+        _weights_forward[(triton.cdiv(n, rows),)](
+            scores, _or(hidden, scores), mask, weights, kept, n, length, layout.n_heads * length,
+            layout.batch.shape[0], mask.numel() // length,
+            HIDDEN=hidden is not None, ROWS=rows, BLOCK=block, num_warps=N_WARPS,
+        )  # fmt: skip
+        ctx.save_for_backward(query, key, value, weights, mask)
+        ctx.layout, ctx.scale = layout, scale
+        return _tokens_of([torch.bmm(kept, value)], layout)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        query, key, value, weights, mask = ctx.saved_tensors
+        (of_mixed,) = _heads_of(gradients[0].contiguous(), ctx.layout, 1)
+        of_kept = torch.bmm(of_mixed, value.transpose(1, 2))
+        kept, length = torch.empty_like(weights), weights.shape[-1]
+        n, block = weights.numel() // length, max(16, _block(length))
+        rows = max(1, VALUES // block)
+        _weights_backward[(triton.cdiv(n, rows),)](
+            weights, mask, of_kept, of_kept, kept, n, length, mask.numel() // length,
+            ROWS=rows, BLOCK=block, num_warps=N_WARPS,
+        )  # fmt: skip
+        of_value = torch.bmm(kept.transpose(1, 2), of_mixed)
+        of_query = _product(of_kept, key, ctx.scale)
+        of_key = _product(of_kept.transpose(1, 2), query, ctx.scale)
+        return _tokens_of([of_query, of_key, of_value], ctx.layout), None, None
+
+
+def _product(one: torch.Tensor, two: torch.Tensor, scale: float) -> torch.Tensor:
+    """scale * one @ two, in one pass."""
+    return torch.baddbmm(one.new_empty(1), one, two, beta=0, alpha=scale)
+
+
+def _heads_of(values: torch.Tensor, layout: Layout, n_parts: int) -> list[torch.Tensor]:
+    """(n_cells * n_tokens, n_parts * hidden) -> n_parts times (n_cells * n_rows * n_heads, length, width)."""
+    n_rows, length = layout.batch.shape
+    hidden = values.shape[1] // n_parts
+    width, n_slots = hidden // layout.n_heads, n_rows * length
+    room = values.new_empty(n_parts, layout.n_cells * n_rows * layout.n_heads, length, width)
+    _to_heads[(layout.n_cells * n_slots,)](
+        values, layout.tokens, room[0], room[min(1, n_parts - 1)], room[n_parts - 1],
+        layout.n_tokens, n_slots, layout.n_heads, length, width,
+        N_PARTS=n_parts, BLOCK=_block(hidden), num_warps=N_WARPS,
+    )  # fmt: skip
+    return list(room.unbind())
+
+
+def _tokens_of(parts: list[torch.Tensor], layout: Layout) -> torch.Tensor:
+    """The way back."""
+    n_rows, length = layout.batch.shape
+    width = parts[0].shape[-1]
+    hidden = layout.n_heads * width
+    made = parts[0].new_empty(layout.n_cells * layout.n_tokens, len(parts) * hidden)
+    _from_heads[(len(made),)](
+        parts[0], parts[min(1, len(parts) - 1)], parts[-1], layout.places, made,
+        layout.n_tokens, n_rows * length, layout.n_heads, length, width,
+        N_PARTS=len(parts), BLOCK=_block(hidden), num_warps=N_WARPS,
+    )  # fmt: skip
+    return made
+
+
+# ---- as the encoder asks for them -----------------------------------------------------------------------------------
+
+
+class Fused(Plain):
+    """`Operations` by these kernels; attention without dropped weights is torch's."""
+
+    def __init__(self, narrow: torch.dtype) -> None:
+        self.narrow = narrow
+
+    def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
+        """As in `Operations`."""
+        if mask is None:
+            return super().attention(projected, layout, None)
+        factors = mask(torch.float32)
+        made: torch.Tensor = _Attention.apply(projected.contiguous(), layout, factors)
+        return made
+
+    def normed(
+        self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
+    ) -> Values:
+        """As in `Operations`."""
+        factors = None if mask is None else mask(output.dtype)
+        wide, narrow = self._normed(output, residual, norm, factors, wants_wide=True)
+        return Values(wide=wide, narrow=wide if narrow is None else narrow)
+
+    def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
+        """As in `Operations`."""
+        wide, narrow = self._normed(output, residual, norm, None, wants_wide=False)
+        made: torch.Tensor = wide if narrow is None else narrow
+        return made
+
+    def _normed(
+        self,
+        output: torch.Tensor,
+        residual: torch.Tensor,
+        norm: nn.LayerNorm,
+        factors: torch.Tensor | None,
+        *,
+        wants_wide: bool,
+    ) -> Any:
+        weight, bias, eps = norm.weight, norm.bias, norm.eps
+        return _Norm.apply(
+            output.contiguous(), factors, residual.contiguous(), weight, bias, eps, self.narrow, wants_wide
+        )
+
+    def try_out(self, device: torch.device) -> None:
+        """Build every kernel, run it forward and backward on two short texts, and wait. Raises what Triton raises."""
+        real = np.array([[True, True, True], [True, False, False]])
+        made = Cut.of({"input_ids": np.ones((2, 3), np.int64), "attention_mask": real.astype(np.int64)}, real)
+        layout, norm = Layout(batch=made.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
+        values = torch.ones(layout.n_tokens, 48, device=device, dtype=self.narrow, requires_grad=True)
+        mixed = self.attention(values, layout, lambda dtype: torch.ones(2, 2, 3, 3, device=device, dtype=dtype))
+        normed = self.normed(mixed, mixed.float(), norm, lambda dtype: torch.ones_like(mixed, dtype=dtype))
+        last = self.narrowed(normed.narrow, normed.wide, norm)
+        torch.autograd.grad(last.float().sum(), values)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _or(value: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:
+    """A kernel must be given some pointer, also where it reads none."""
+    return other if value is None else value
+
+
+def _block(n: int) -> int:
+    return int(triton.next_power_of_2(n))

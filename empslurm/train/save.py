@@ -1,0 +1,101 @@
+"""What a trained cell leaves: its adapter, predictions and provenance, written and sealed, and a line in the log."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from typing import Any
+
+import torch
+
+from empslurm import files, provenance
+from empslurm.store import adapter_metadata, predictions
+from empslurm.tasks.schema import Part
+from empslurm.train import trials
+from empslurm.train.context import Node
+from empslurm.train.data import task_data as datas
+from empslurm.train.evaluate import predict
+from empslurm.train.loop import Member, Say, Trainer, outcome
+
+
+def commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
+    """Predict with a cell's best epoch, and write and seal its output."""
+    main, cell, data, folder = node.accelerator.is_main_process, member.cell, trainer.data, member.folder
+    place, task = trainer.members.index(member), trainer.data.task
+    output = folder.output(member.claim)
+    if main:
+        shutil.rmtree(output, ignore_errors=True)
+        if cell.kind == "baseline":
+            trainer.model.save(place, task.id, task.labels, output / "last")
+    trainer.load_best(place)
+    parts: tuple[Part, ...] = ("validation",) if cell.kind == "trial" else ("validation", "test")  # no look at test
+    outputs = {part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0] for part in parts}
+    if not main:
+        return
+    trainer.model.save(place, task.id, task.labels, output)
+    adapter_metadata.write(output / "adapter", node.measure(cell))
+    predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
+    files.write_json(output / "provenance.json", _provenance(trainer, member))
+    result = outcome(trainer, member, outputs)
+    if cell.kind == "trial":
+        result["trial"] = trials.outcome(node.root, member)
+    if not folder.commit(member.claim, result):
+        say(f"{cell.id} was finished by another process first; its result stands")
+    if cell.kind == "trial":
+        trials.tell(node.root, cell, say)
+    say(_sentence(member))
+
+
+def _predictions(data: datas.TaskData, part: Any, outputs: Any) -> predictions.Predictions:
+    rows = data.rows[part]
+    return predictions.Predictions(
+        ids=tuple(data.table.ids[row] for row in rows),
+        groups=tuple(data.table.groups[row] for row in rows),
+        gold=data.table.targets[rows].astype("float64"),
+        outputs=outputs,
+    )
+
+
+def _provenance(trainer: Trainer, member: Member) -> dict[str, Any]:
+    """A trained cell's provenance: the process's, and what this run used."""
+    return {
+        **process(trainer.accelerator.device),
+        "attempt": member.claim.number,
+        "n_processes": trainer.accelerator.num_processes,
+        "micro_batch": trainer.settings.micro_batch,
+        "pack_size": trainer.n_started,
+        "group_size": trainer.settings.group_size,
+        "wall_s": member.wall_s,
+    }
+
+
+def process(device: torch.device) -> dict[str, Any]:
+    """What is known of this process, whatever the cell."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    gpu = None
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        gpu = {
+            "name": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "memory_bytes": properties.total_memory,  # of a MIG instance its own
+            "cuda": torch.version.cuda,
+            "peak_memory_bytes": torch.cuda.max_memory_allocated(device),
+        }
+    return {
+        **provenance.collect(),
+        "device": str(device),
+        "gpu": gpu,
+        "n_threads": torch.get_num_threads(),
+        "peak_host_memory_bytes": peak,
+    }
+
+
+def _sentence(member: Member) -> str:
+    """One line for the log of a finished cell."""
+    result = member.folder.result() or {}
+    part = "validation" if member.cell.kind == "trial" else "test"
+    value = result.get(part, {}).get(result.get("metric"))
+    shown = "undefined" if value is None else f"{value:.3f}"
+    flags = "".join(f", {flag}" for flag in result.get("flags", ()))
+    return f"{member.cell.id} is done: {part} {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
