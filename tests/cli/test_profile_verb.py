@@ -11,7 +11,7 @@ import pytest
 
 from empslurm.cli import main
 from empslurm.launch.profile import load_profile
-from tests.launch.test_facts import GARBAGE, SITES, TYPED, Answers, as_ada
+from tests.launch.site.test_facts import GARBAGE, SITES, TYPED, Answers, as_ada
 
 STAND_IN = """#!{python}
 import json, sys

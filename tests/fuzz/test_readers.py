@@ -13,9 +13,9 @@ from empslurm.tasks import DATASETS, registry
 from empslurm.tasks.sample import write_sample
 from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
 from tests import hostile
+from tests.tasks.datasets.test_empdial import AUTHORS, AUTHORS_HEAD
+from tests.tasks.datasets.test_eqt import FRAME, TEST_SET, frame, turns_frame
 from tests.tasks.test_cards import CARD, REGRESSION
-from tests.tasks.test_empdial import AUTHORS, AUTHORS_HEAD
-from tests.tasks.test_eqt import FRAME, TEST_SET, frame, turns_frame
 
 N_ROWS = 8  # of each sample file: many cuts then hit something that matters
 

@@ -11,7 +11,7 @@ from empslurm.errors import ManifestError
 from empslurm.launch.profile import Mail, Profile, ProfileForm, load_profile, profile_json_schema, profiles
 from tests import hostile
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "slurm"
 
 

@@ -15,7 +15,7 @@ from empslurm.manifest.schema import ManifestForm
 from empslurm.tasks import registry
 from tests import hostile
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "manifests").glob("*.yaml"))
 FOUR = "name: x\ntasks: [epitome_er, epitome_ex, news_empathy, conv_emopol]\n"
 WRITE_SCHEMA = (

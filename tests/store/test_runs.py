@@ -422,11 +422,11 @@ def test_twenty_processes_commit_each_of_fifty_cells_once(tmp_path, n_kills):
 def test_a_killed_holder_is_seen_as_lost(tmp_path):
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[2]);"
-        "from tests.test_store import make_cell; from empslurm.store.runs import *; from pathlib import Path;"
+        "from tests.store.test_runs import make_cell; from empslurm.store.runs import *; from pathlib import Path;"
         "cell = make_cell(); folder = RunsRoot(Path(sys.argv[1])).cell(cell.id); folder.create(cell);"
         "folder.take(local_liveness); print('held', flush=True); time.sleep(60)"
     )
-    repository = os.path.dirname(os.path.dirname(__file__))
+    repository = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), repository], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
     folder = RunsRoot(tmp_path).cell(make_cell().id)

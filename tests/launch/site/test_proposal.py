@@ -12,7 +12,7 @@ from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch.profile import Profile, load_profile
 from empslurm.launch.site.facts import Site, read
 from empslurm.launch.site.proposal import Proposal, obstacles, propose
-from tests.launch.test_facts import (
+from tests.launch.site.test_facts import (
     GARBAGE,
     NO_ACCOUNTING,
     SITES,
