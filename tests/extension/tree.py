@@ -1,0 +1,56 @@
+"""A copy of the source tree to extend as CONTRIBUTING says, and to run: what a contributor does, step by step."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("empslurm", "jobs", "manifests", "slurm")
+IGNORED = shutil.ignore_patterns("__pycache__", "testcluster")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """The copy, in which files are written and edited and verbs are run."""
+
+    path: Path
+
+    def insert(self, file: str, before: str, text: str) -> None:
+        """Put `text` before the one place where `before` stands: an entry in a table, a line in a list."""
+        path = self.path / file
+        whole = path.read_text()
+        assert whole.count(before) == 1, f"{file} must have {before!r} once, but has it {whole.count(before)} times"
+        path.write_text(whole.replace(before, text + before))
+
+    def write(self, file: str, text: str) -> None:
+        """A new file."""
+        path = self.path / file
+        assert not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def python(self, code: str) -> str:
+        """What code says that is run with the copy's package."""
+        return self._run("-c", code)
+
+    def verb(self, *words: str) -> str:
+        """What a verb says on stdout. It must end with 0."""
+        return self._run("-m", "empslurm", *words)
+
+    def _run(self, *words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(self.path), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self.path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def copy_of_tree(folder: Path) -> Tree:
+    """The package, its jobs, manifests and profiles, without the tests."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, folder / part, ignore=IGNORED)
+    return Tree(path=folder)
