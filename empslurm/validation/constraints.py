@@ -1,10 +1,17 @@
-"""What a value of a typed section must satisfy beyond its type; declared once, beside the field, as `Annotated`."""
+"""What a field of a typed section must satisfy beyond its type, and what it means, beside it as `Annotated`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What a field is, its unit, and the reason for its default: what an editor shows beside the key."""
+
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import inspect
 import math
 import re
 import types
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from empslurm.errors import ManifestError
-from empslurm.validation.constraints import Duration, Listed, Partial, Pattern, Range
+from empslurm.validation.constraints import Doc, Duration, Listed, Partial, Pattern, Range
 from empslurm.validation.yaml_tree import Items, Node, Scalar, Table
 
 MAX_PROBLEMS = 100  # more is not a manifest; guessing at every key would take minutes
@@ -275,7 +274,7 @@ def unknown(name: str, known: Iterable[str], what: str) -> tuple[str, str]:
 
 
 def json_schema(hint: Any) -> dict[str, Any]:
-    """A JSON Schema of what the annotation admits; descriptions are the comments beside the fields."""
+    """A JSON Schema of what the annotation admits; descriptions are the `Doc` beside the fields."""
     kind, marks = unwrap(hint)
     if is_union(kind):
         return {"anyOf": [json_schema(arm) for arm in get_args(kind)]}
@@ -313,25 +312,15 @@ SCHEMA_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string",
 
 
 def _object_schema(cls: Any, *, partial: bool) -> dict[str, Any]:
-    notes = comments(cls)
     properties = {}
     for field in dataclasses.fields(cls):
-        schema = json_schema(field_hints(cls)[field.name])
-        if field.name in notes:
-            schema = {"description": notes[field.name], **schema}
+        hint = field_hints(cls)[field.name]
+        schema = json_schema(hint)
+        for mark in unwrap(hint)[1]:
+            if isinstance(mark, Doc):
+                schema = {"description": mark.text, **schema}
         if not partial and isinstance(field.default, str | int | float):
             schema["default"] = field.default
         properties[field.name] = schema
     whole = {"type": "object", "additionalProperties": False, "properties": properties}
     return whole if partial or not required(cls) else {**whole, "required": required(cls)}
-
-
-def comments(cls: type) -> dict[str, str]:
-    """The comment beside each field, of the class and of those it extends."""
-    found_notes: dict[str, str] = {}
-    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
-        for line in inspect.getsource(base).splitlines():
-            match = re.match(r"    (\w+): .*?  # (.+)$", line)
-            if match:
-                found_notes[match[1]] = match[2]
-    return found_notes

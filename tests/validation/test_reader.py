@@ -10,14 +10,14 @@ import pytest
 from empslurm.config import Training
 from empslurm.errors import ManifestError
 from empslurm.validation import yaml_tree
-from empslurm.validation.constraints import Duration, Listed, Partial, Pattern, Range
+from empslurm.validation.constraints import Doc, Duration, Listed, Partial, Pattern, Range
 from empslurm.validation.reader import MAX_PROBLEMS, Reader, field_hints, fit, json_schema, unwrap
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    lr: Annotated[float, Range(above=0, high=1)] = 0.5  # the rate
-    n: Annotated[int, Range(low=1)] | None = None
+    lr: Annotated[float, Range(above=0, high=1), Doc("The rate.")] = 0.5
+    n: Annotated[Annotated[int, Range(low=1)] | None, Doc("How many.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def test_json_schema_says_what_the_types_say():
     assert schema["additionalProperties"] is False
     properties = schema["properties"]
     assert properties["inner"]["properties"]["lr"] == {
-        "description": "the rate",
+        "description": "The rate.",
         "type": "number",
         "exclusiveMinimum": 0,
         "maximum": 1,
@@ -162,5 +162,8 @@ def test_json_schema_says_what_the_types_say():
     }
     assert properties["seeds"] == {"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True}
     assert properties["mode"] == {"enum": ["fast", "slow"], "default": "slow"}
-    assert properties["inner"]["properties"]["n"] == {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}
+    assert properties["inner"]["properties"]["n"] == {
+        "description": "How many.",
+        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}],
+    }
     assert "default" not in properties["some"]["properties"]["lr"]
