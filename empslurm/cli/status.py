@@ -162,7 +162,10 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     for item in value["unseen"]:
         out.line(f"{item['n_cells']} cells may be queued or run unseen: {item['why']}", style="yellow")
     if value["failed"]:
-        out.table("", ("failed", "cells", "such as", "last line"), _failures(value["failed"]))
+        rows = _failures(value["failed"])
+        out.table("", ("failed", "cells", "such as", "last line"), rows)
+        for name in dict.fromkeys(name for name, *_ in rows if name in policy.BY_NAME):
+            out.line(f"{name}: {policy.BY_NAME[name].advice}")
     if value["flagged"]:
         alike = Counter(flag for item in value["flagged"] for flag in item["flags"])
         such = {flag: next(item["id"] for item in value["flagged"] if flag in item["flags"]) for flag in alike}

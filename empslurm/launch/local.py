@@ -203,7 +203,7 @@ class Scheduler:
         alive = liveness(queue_of(self.root))
         folders = [self.root.cell(cell.id) for place in task.places for cell in self._pack(place).cells]
         failed = [folder for folder in folders if folder.state(alive).state == "failed"]
-        return any((folder.error() or {}).get("class") == policy.DEVICE for folder in failed)
+        return any((folder.error() or {}).get("class") == policy.DEVICE.name for folder in failed)
 
     def _retire(self, ended: Running) -> None:
         """Leave out a slot whose GPU cannot be used: it would fail pack after pack. Its pack goes to another slot."""

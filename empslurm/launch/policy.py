@@ -1,9 +1,14 @@
-"""What happened to a pack, kept as lines beside its submission, and what follows from it."""
+"""What may fail, and what is done about it: the table of failures, the journal of a pack, what follows from both.
+
+Training names a failure by this table, the array task does what its entry allows, and `status` shows its words. It
+imports no torch.
+"""
 
 from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +16,96 @@ from typing import Any, Literal
 
 from empslurm import files
 from empslurm.cells import CELL_ID
+from empslurm.errors import BackboneError, DamagedError, DataError, DeviceError, StoreError
 
-Reason = Literal["done", "failed", "stopped", "killed", "waiting", "held", "device"]
-
-KILLS_IN_PLACE = 1  # a pack whose process was killed goes on from its checkpoint on the same node, ...
-KILLS_ALLOWED = 2  # ... the next time on another one
-DEVICE = "device"  # the class of a failure, and the reason of an end: torch cannot use the GPUs of this node
-DEVICE_NODES = 3  # so many nodes may turn out not to have usable GPUs before a pack's cells stay failed
-LOSSES_OF_NODE = 2  # starts that never ended, after which a node is left out
-STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
 HOLD_PACKS = 3  # so many packs ...
 HOLD_CELLS = 5  # ... with so many cells failing alike hold the rest back
 HOLD = "hold.json"
+STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
+FIRST_WAIT_S, LONGEST_WAIT_S, MAX_WAITS = 15, 900, 20  # for a source that is requeued or still runs
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A class of failure: how it is recognised, what is tried before its cells stay failed, and words for people."""
+
+    name: str  # as error.json and journals have it
+    exceptions: tuple[type[BaseException] | str, ...] = ()  # their subclasses too; a name: of what is not imported here
+    text: str = ""  # or these words in the message, in lower case
+    smaller_passes: bool = False  # training itself goes on with fewer cells, then with fewer examples, at once
+    tries_here: int = 0  # so often is the pack started again on the same node, ...
+    tries_elsewhere: int = 0  # ... and then so often is the job queued again for another node
+    advice: str  # what it means and what to do, for people
+
+    def fits(self, error: BaseException) -> bool:
+        """Whether an exception is of this class."""
+        names = {kind.__name__ for kind in type(error).__mro__}
+        of_kind = any(kind in names if isinstance(kind, str) else isinstance(error, kind) for kind in self.exceptions)
+        return of_kind or (self.text != "" and self.text in str(error).lower())
+
+    @property
+    def n_tries(self) -> int:
+        """How often a pack that ended by it is started again."""
+        return self.tries_here + self.tries_elsewhere
+
+
+# An exception is of the first class that fits, so the narrow ones stand first.
+FAILURES: tuple[Failure, ...] = (
+    Failure(
+        name="device memory",
+        exceptions=("OutOfMemoryError",),  # torch's
+        text="out of memory",
+        smaller_passes=True,
+        advice="one example at a time does not fit the GPU's memory: use a GPU with more, or lower `max_length`",
+    ),
+    Failure(
+        name="device",
+        exceptions=(DeviceError,),
+        tries_elsewhere=2,
+        advice="torch cannot use the GPUs: run `doctor --probe`, list broken nodes under `exclude` in the profile",
+    ),
+    Failure(
+        name="host memory",
+        exceptions=(MemoryError,),
+        advice="the job's memory is too small: raise `mem_gb` in the profile",
+    ),
+    Failure(
+        name="killed",  # no exception tells it: the process is gone, with cells unfinished
+        tries_here=1,
+        tries_elsewhere=1,
+        advice="the training process died again and again: `logs` with the cell's id shows its end",
+    ),
+    Failure(
+        name="damaged",
+        exceptions=(DamagedError,),
+        advice="a stored file is not what was written: move it away as the sentence says, and submit again",
+    ),
+    Failure(
+        name="storage",
+        exceptions=(StoreError, OSError),
+        advice="files could not be read or written: look at space, quota and access of the runs root",
+    ),
+    Failure(
+        name="data",
+        exceptions=(DataError,),
+        advice="the task's data is missing or altered: `doctor` names the files",
+    ),
+    Failure(
+        name="backbone",
+        exceptions=(BackboneError,),
+        advice="the pretrained model cannot be had or does not fit: run `prepare` where there is a network",
+    ),
+    Failure(
+        name="error",
+        exceptions=(BaseException,),
+        advice="an error that nothing is known to help against: `show` and `logs` with the cell's id tell more",
+    ),
+)
+BY_NAME = {failure.name: failure for failure in FAILURES}
+DEVICE, KILLED = BY_NAME["device"], BY_NAME["killed"]
 # How a process died, and what to do, by whether Python told an error: only a silent end speaks for want of memory.
 DEATHS = {
     False: (
@@ -31,7 +114,22 @@ DEATHS = {
     ),
     True: ("ended {n} times with an error", "`empslurm logs` shows all of it; mend that, then resume"),
 }
-FIRST_WAIT_S, LONGEST_WAIT_S, MAX_WAITS = 15, 900, 20  # for a source that is requeued or still runs
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The class of an exception."""
+    return next(failure for failure in FAILURES if failure.fits(error))
+
+
+def to_retry(errors: Iterable[Mapping[str, Any]]) -> Failure | None:
+    """Of the failures of a pack, as error.json has them, the first after which it is started again; None: none is."""
+    known = (BY_NAME.get(str(error.get("class"))) for error in errors)
+    return next((failure for failure in known if failure is not None and failure.n_tries), None)
+
+
+# ---- the journal of a pack -------------------------------------------------------------------------------------------
+
+Reason = str  # of an end: done, failed, stopped, waiting, held, or the name of a failure that is tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +156,30 @@ def count(events: Iterable[Mapping[str, Any]], reason: Reason) -> int:
 
 
 def bad_nodes(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Nodes whose GPUs cannot be used, or on which a pack was lost without a word or killed too often."""
+    """Nodes on which a pack has ended by one failure more often than it is tried there.
+
+    A start that never ended, as when the node itself was lost, counts as a kill.
+    """
     ended = {_incarnation(event) for event in events if event.get("event") == "end"}
-    losses: dict[str, int] = {}
+    losses: Counter[tuple[str, str]] = Counter()
     for event in events:
         lost = event.get("event") == "start" and _incarnation(event) not in ended
-        if lost or event.get("reason") == "killed":
-            losses[str(event.get("host"))] = losses.get(str(event.get("host")), 0) + 1
-        if event.get("reason") == DEVICE:  # once is enough
-            losses[str(event.get("host"))] = LOSSES_OF_NODE
-    return tuple(sorted(host for host, n in losses.items() if n >= LOSSES_OF_NODE))
+        losses[str(event.get("host")), KILLED.name if lost else str(event.get("reason"))] += 1
+    too_often = {
+        host
+        for (host, reason), n in losses.items()
+        if (failure := BY_NAME.get(reason)) is not None and n > failure.tries_here
+    }
+    return tuple(sorted(too_often))
 
 
 def _incarnation(event: Mapping[str, Any]) -> tuple[object, object]:
     return event.get("job"), event.get("restart")
 
 
-def may_find_device(events: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a pack may still look for a node with usable GPUs."""
-    return count(events, "device") < DEVICE_NODES
+def may_move(events: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a pack may still be tried on another node."""
+    return all(count(events, failure.name) <= failure.n_tries for failure in FAILURES)
 
 
 def stalled(events: Iterable[Mapping[str, Any]]) -> bool:

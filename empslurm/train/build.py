@@ -9,10 +9,10 @@ from pathlib import Path
 from empslurm.cells import Cell
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError, StoreError
+from empslurm.launch.policy import failure_of
 from empslurm.store.runs import RunsRoot
 from empslurm.train.context import Node, set_precision
 from empslurm.train.data import task_data as datas
-from empslurm.train.failure import failure_class
 from empslurm.train.loop import Lost, Member
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_bank import Bank, CellTensors, PackModel, initial
@@ -32,7 +32,7 @@ def starting_model(
         try:
             return list(members), _library_model(first, node, data, tune_source=tuned)
         except Exception as error:
-            if failure_class(error) == "device memory":
+            if failure_of(error).smaller_passes:
                 raise
             leave(members[0], error)
             return [], None

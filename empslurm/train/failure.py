@@ -1,38 +1,19 @@
-"""What kind of failure ended a cell, and its error.json."""
+"""The error.json of a cell whose training failed; the classes of failures are in `launch/policy.py`."""
 
 from __future__ import annotations
 
 import traceback
 from typing import TYPE_CHECKING
 
-import torch
 from accelerate import Accelerator
 
-from empslurm.errors import BackboneError, DamagedError, DataError, DeviceError, EmpslurmError, StoreError
+from empslurm.errors import EmpslurmError, StoreError
+from empslurm.launch.policy import failure_of
 
 if TYPE_CHECKING:
     from empslurm.train.loop import Member, Say
 
 TRACEBACK_LINES = 30
-
-
-def failure_class(error: Exception) -> str:
-    """The class of a failure, which decides what is done about it."""
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
-        return "device memory"
-    if isinstance(error, DeviceError):
-        return "device"
-    if isinstance(error, MemoryError):
-        return "host memory"
-    if isinstance(error, DamagedError):
-        return "damaged"
-    if isinstance(error, StoreError | OSError):
-        return "storage"
-    if isinstance(error, DataError):
-        return "data"
-    if isinstance(error, BackboneError):
-        return "backbone"
-    return "error"
 
 
 def record(error: Exception, member: Member, accelerator: Accelerator, say: Say) -> None:
@@ -42,7 +23,7 @@ def record(error: Exception, member: Member, accelerator: Accelerator, say: Say)
     if accelerator.is_main_process:
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
         try:
-            member.folder.fail(member.claim, kind=failure_class(error), message=message, traceback="\n".join(lines))
+            member.folder.fail(member.claim, kind=failure_of(error).name, message=message, traceback="\n".join(lines))
         except StoreError as second:
             say(str(second))
     if accelerator.num_processes > 1:

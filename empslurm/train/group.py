@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import torch
 
+from empslurm.launch.policy import failure_of
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train import memory
 from empslurm.train.build import starting_model
 from empslurm.train.context import Node
-from empslurm.train.failure import failure_class
 from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings, Trainer
 from empslurm.train.processes import one_fate
 from empslurm.train.save import commit
@@ -49,7 +49,7 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, los
             if error in fatal:
                 raise
             smaller = _smaller(sizes, used, members[0].cell.hyper_parameters.batch_size)
-            if failure_class(error) != "device memory" or smaller is None:
+            if not failure_of(error).smaller_passes or smaller is None:
                 for member in list(open_):
                     leave(member, error)
                 return

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from empslurm.train.failure import failure_class
+from empslurm.launch.policy import failure_of
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def one_fate(accelerator: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if accelerator.num_processes == 1 or failure_class(error) != "device memory":
+        if accelerator.num_processes == 1 or not failure_of(error).smaller_passes:
             raise
         failed = error.with_traceback(None)  # which holds what must be freed
     if accelerator.num_processes == 1:

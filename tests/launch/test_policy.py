@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+import torch
+
+from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, DeviceError
 from empslurm.launch import policy
 
 
@@ -24,9 +28,11 @@ def test_a_node_that_loses_a_pack_twice_is_left_out() -> None:
 def test_a_node_whose_gpus_cannot_be_used_is_left_out_after_one_try() -> None:
     tried = [start("node1", 0), end("node1", 0, "device")]
     assert policy.bad_nodes(tried) == ("node1",)
-    assert policy.may_find_device(tried)
-    more = [event for n in range(1, policy.DEVICE_NODES) for event in (start(f"n{n}", n), end(f"n{n}", n, "device"))]
-    assert not policy.may_find_device([*tried, *more])
+    assert policy.may_move(tried)
+    more = [
+        event for n in range(1, policy.DEVICE.n_tries + 1) for event in (start(f"n{n}", n), end(f"n{n}", n, "device"))
+    ]
+    assert not policy.may_move([*tried, *more])
 
 
 def test_stops_without_progress_stall() -> None:
@@ -67,3 +73,33 @@ def test_a_journal_survives_a_torn_line(tmp_path: Path) -> None:
     kept.add("end", reason="done")
     assert [event["event"] for event in kept.events()] == ["start", "end"]
     assert policy.count(kept.events(), "done") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (torch.OutOfMemoryError("what CUDA says"), "device memory"),
+        (RuntimeError("CUDA error: out of memory"), "device memory"),
+        (DeviceError("no GPU"), "device"),
+        (MemoryError(), "host memory"),
+        (DamagedError("altered"), "damaged"),
+        (ClaimLostError("another holds it"), "storage"),
+        (PermissionError("read-only"), "storage"),
+        (DataError("missing"), "data"),
+        (BackboneError("no model"), "backbone"),
+        (ZeroDivisionError("by zero"), "error"),
+    ],
+)
+def test_an_exception_is_of_the_first_class_that_fits(error: Exception, name: str) -> None:
+    assert policy.failure_of(error).name == name
+
+
+def test_a_class_has_one_entry_and_words() -> None:
+    assert len(policy.BY_NAME) == len(policy.FAILURES)
+    assert all(failure.advice for failure in policy.FAILURES)
+    assert [failure.name for failure in policy.FAILURES if failure.n_tries] == ["device", "killed"]
+
+
+def test_what_is_tried_again_is_told_by_the_errors_that_are_stored() -> None:
+    assert policy.to_retry([{"class": "error"}, {"class": "device"}]) is policy.DEVICE
+    assert policy.to_retry([{"class": "error"}, {"class": "of another version"}, {}]) is None

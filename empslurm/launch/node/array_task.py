@@ -27,10 +27,10 @@ from empslurm.launch.node import devices
 from empslurm.launch.node.devices import Slot
 from empslurm.launch.node.meter import Meter
 from empslurm.launch.node.process import TrainProcess, stop_all
-from empslurm.launch.policy import Reason
+from empslurm.launch.policy import Failure, Reason
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of, states
-from empslurm.store.runs import CellState, RunsRoot
+from empslurm.store.runs import CellState, Claim, RunsRoot
 
 POLL_S = 0.2
 SOURCE_POLL_S = 2.0
@@ -210,21 +210,23 @@ class Work:
         process = self.running.pop(place)
         code = process.code
         process.close()
-        unfinished = self._open(place)
         if self.stopping:
             return False
-        if not unfinished and any(error.get("class") == policy.DEVICE for _, error in self._failures(place)):
-            self._end(place, "device")
-            self.elsewhere.append(place)
-            return False
-        if not unfinished:
-            self._end(place, "failed" if self._failures(place) else "done")
+        failures = self._failures(place)
+        failed = {cell.id for cell, claim, _ in failures if claim.restart_count == self.identity["restart_count"]}
+        unfinished = [cell for cell in self._open(place) if cell.id not in failed]
+        failure = policy.KILLED if unfinished else policy.to_retry(error for _, _, error in failures)
+        if failure is None:
+            self._end(place, "failed" if failures else "done")
             self._note_failures(place)
             return False
-        self._end(place, "killed", detail=self._last_words(place)[0])
-        kills = policy.count(self._journal(place).events(), "killed")
-        say(f"pack {place} ended with {len(unfinished)} cells unfinished and status {code}; that makes {kills} times")
-        if kills <= policy.KILLS_IN_PLACE:
+        self._end(place, failure.name, detail=self._last_words(place)[0])
+        n_ends = policy.count(self._journal(place).events(), failure.name)
+        say(
+            f"pack {place} ended ({failure.name}) with {len(unfinished)} cells unfinished and status {code}; that "
+            f"makes {n_ends} times"
+        )
+        if n_ends <= failure.tries_here:
             return True
         self.elsewhere.append(place)
         return False
@@ -244,12 +246,11 @@ class Work:
         return "done"
 
     def _may_move(self, place: int) -> bool:
-        events = self._journal(place).events()
-        return policy.count(events, "killed") <= policy.KILLS_ALLOWED and policy.may_find_device(events)
+        return policy.may_move(self._journal(place).events())
 
     def _give_up(self, place: int) -> None:
         """Fail what is unfinished of a pack whose process died too often; what has failed by itself stays failed."""
-        kills = policy.count(self._journal(place).events(), "killed")
+        kills = policy.count(self._journal(place).events(), policy.KILLED.name)
         line, is_error = self._last_words(place)
         how, fix = policy.DEATHS[is_error]
         for cell in self._open(place):
@@ -257,14 +258,14 @@ class Work:
                 f"{cell.id} must be trained to its end, but its process {how.format(n=kills)}; its last line: "
                 f"{line or 'none'}; {fix}"
             )
-            self._fail(cell, "killed", message)
+            self._fail(cell, policy.KILLED, message)
         self._note_failures(place)
 
     def _without_devices(self, places: Sequence[int], why: str) -> str:
         """Try another node, since this one has too few GPUs for any pack; else fail the cells with the reason."""
         say(why)
         for place in places:
-            self._end(place, "device", detail=why)
+            self._end(place, policy.DEVICE.name, detail=why)
         if any(self._may_move(place) for place in places) and self._again_elsewhere():
             return "requeued"
         for place in places:
@@ -320,51 +321,54 @@ class Work:
     def _open(self, place: int) -> list[Cell]:
         """Cells of a pack that want work here: neither finished, nor run by others, nor failed by this very job.
 
-        A cell that another job has failed was asked for again when this one was submitted. One that failed for want of
-        a GPU, before this job was queued again for another node, is tried here.
+        A cell that another job has failed was asked for again when this one was submitted. One that this job has failed
+        is tried again as the class of its failure allows.
         """
-        alive, found = liveness(self.queue), []
+        alive, wanted = liveness(self.queue), []
         for cell in self.packs[place].cells:
             state = self.root.cell(cell.id).state(alive)
-            again = state.state == "failed" and (not self._is_own(state) or self._wants_device(place, cell, state))
+            again = state.state == "failed" and (not self._is_own(state) or self._is_tried_again(place, cell, state))
             if (state.state in ("pending", "lost") or again) and cell.id not in self.left_out:
-                found.append(cell)
-        return found
+                wanted.append(cell)
+        return wanted
 
-    def _wants_device(self, place: int, cell: Cell, state: CellState) -> bool:
-        """Whether a cell that this job has failed found no usable GPU on an earlier node, and may still find one."""
-        earlier = state.claim is not None and state.claim.restart_count < int(self.identity["restart_count"])
-        error = self.root.cell(cell.id).error() or {}
-        return earlier and error.get("class") == policy.DEVICE and policy.may_find_device(self._journal(place).events())
+    def _is_tried_again(self, place: int, cell: Cell, state: CellState) -> bool:
+        """Whether a cell that this job has failed, before it was queued again or on this node, gets another try."""
+        failure = policy.to_retry([self.root.cell(cell.id).error() or {}])
+        if failure is None or state.claim is None:
+            return False
+        earlier = state.claim.restart_count < int(self.identity["restart_count"])
+        n_ends = policy.count(self._journal(place).events(), failure.name)
+        return n_ends <= failure.n_tries if earlier else 0 < n_ends <= failure.tries_here
 
     def _is_own(self, state: CellState) -> bool:
         claim = state.claim
         return claim is not None and (claim.job_id, claim.job_name) == (self.job_id, self.identity.get("job_name"))
 
-    def _failures(self, place: int) -> list[tuple[Cell, Mapping[str, Any]]]:
-        """Cells that this job has failed, with their errors."""
+    def _failures(self, place: int) -> list[tuple[Cell, Claim, Mapping[str, Any]]]:
+        """Cells that this job has failed, with its claims and their errors."""
         alive = liveness(self.queue)
         folders = ((cell, self.root.cell(cell.id)) for cell in self.packs[place].cells)
         states = ((cell, folder, folder.state(alive)) for cell, folder in folders)
         return [
-            (cell, folder.error() or {})
+            (cell, state.claim, folder.error() or {})
             for cell, folder, state in states
-            if state.state == "failed" and self._is_own(state)
+            if state.state == "failed" and state.claim is not None and self._is_own(state)
         ]
 
-    def _fail(self, cell: Cell, kind: str, message: str) -> None:
+    def _fail(self, cell: Cell, failure: Failure, message: str) -> None:
         """Record why a cell stays unfinished that no process has failed."""
         folder = self.root.cell(cell.id)
         folder.create(cell)
         claim = folder.take(liveness(self.queue), **self.identity)
         if claim is not None:
-            folder.fail(claim, kind=kind, message=message)
+            folder.fail(claim, kind=failure.name, message=message)
             folder.release(claim)
 
     def _note_failures(self, place: int) -> None:
         """Keep what failed for all elements to see; enough of the same hold the rest."""
         path = self.array.submission.with_name("failures.jsonl")
-        for cell, error in self._failures(place):
+        for cell, _, error in self._failures(place):
             row = {
                 "cell": cell.id,
                 "pack": place,

@@ -11,6 +11,7 @@ import pytest
 from empslurm.errors import DamagedError
 from empslurm.launch import policy
 from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import job_identity
 from empslurm.launch.node import array_task
 from empslurm.launch.node.array_task import Element, Work
 from empslurm.launch.submission import Array, Submission
@@ -211,6 +212,37 @@ def test_an_error_that_python_told_is_no_want_of_memory(
     silent = root.cell(other.cells[0][0]).error()
     assert silent is not None
     assert "died 3 times without a word, as for lack of host memory; its last line: none" in silent["message"]
+
+
+def test_a_class_with_tries_is_tried_here_then_elsewhere_then_stays_failed(
+    node: Path, root: RunsRoot, made: Submission, work: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaky = policy.Failure(name="flaky", tries_here=1, tries_elsewhere=1, advice="wait")
+    monkeypatch.setattr(policy, "FAILURES", (*policy.FAILURES, flaky))
+    monkeypatch.setitem(policy.BY_NAME, "flaky", flaky)
+    cell = made.packs[0].cells[0]
+
+    class Failing(Dying):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            folder = root.cell(cell.id)
+            folder.create(cell)
+            claim = folder.take(lambda _: False, **job_identity())
+            assert claim is not None
+            folder.fail(claim, kind="flaky", message="a sentence")
+            folder.release(claim)
+
+    monkeypatch.setattr(array_task, "TrainProcess", Failing)
+    array = work(0).array
+    assert Work(root, array).run() == "requeued"
+    assert reasons(array, 0) == [None, "flaky", None, "flaky"]
+    monkeypatch.setattr(array_task.socket, "gethostname", lambda: "node2")
+    runs_as(monkeypatch, array, restart=1)
+    assert Work(root, array).run() == "done"
+    assert reasons(array, 0)[4:] == [None, "flaky"]
+    error = root.cell(cell.id).error()
+    assert error is not None
+    assert (error["class"], error["message"], Dying.started) == ("flaky", "a sentence", 3)
 
 
 def test_a_job_that_is_not_this_arrays_trains_nothing(

@@ -232,11 +232,11 @@ def test_after_so_many_bad_nodes_a_cell_stays_failed_with_its_reason(
     made = create(root, GPUS)
     array = marked(root, made, [0, 1])
     said = []
-    for restart in range(policy.DEVICE_NODES + 1):
+    for restart in range(policy.DEVICE.n_tries + 2):
         move(monkeypatch, restart)
         said.append(Work(root, array).run())
     assert said == ["requeued", "requeued", "done", "done"]
-    assert Broken.started == 2 * policy.DEVICE_NODES
+    assert Broken.started == 2 * (policy.DEVICE.n_tries + 1)
     error = root.cell(made.packs[0].cells[0].id).error()
     assert error is not None
     assert error["class"] == "device"
@@ -258,7 +258,7 @@ def test_a_job_that_sees_too_few_gpus_goes_elsewhere_then_says_so(
     made = create(root, GPUS)
     array = marked(root, made, [0, 1])
     said = []
-    for restart in range(policy.DEVICE_NODES):
+    for restart in range(policy.DEVICE.n_tries + 1):
         move(monkeypatch, restart)
         said.append(Work(root, array).run())
     assert (said, Broken.started) == (["requeued", "requeued", "done"], 0)
