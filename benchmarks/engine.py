@@ -15,7 +15,8 @@ import torch
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
 from empslurm.train import memory

@@ -13,7 +13,7 @@ from empslurm.cells import TRAINED, Cell, DataIdentity
 from empslurm.config import Embed, LabelUse, Trial
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest
-from empslurm.store.runs import CellState
+from empslurm.store.cell_folder import CellState
 from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]

@@ -195,3 +195,8 @@ def test_an_adapter_has_the_fields_of_its_kind_with_the_librarys_defaults_and_no
     with pytest.raises(ValueError, match="rank does not matter to seq_bn"):
         Adapter(rank=4)
     assert set(CELL.identity()["adapter"]) == {"kind", "reduction_factor", "non_linearity"}
+
+
+def test_differences_tell_both_values() -> None:
+    other = dataclasses.replace(CELL, seed=4, training=Training(lr=1e-3))
+    assert differences(CELL.identity(), other.identity()) == [("seed", 3, 4), ("training.lr", 5e-4, 1e-3)]

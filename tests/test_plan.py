@@ -14,7 +14,7 @@ from empslurm.config import Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_lengths
-from empslurm.store.runs import CellState
+from empslurm.store.cell_folder import CellState
 
 ROOT = Path(__file__).parents[1]
 PENDING, DONE = CellState(state="pending"), CellState(state="done")

@@ -14,7 +14,8 @@ from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
 from empslurm.launch.lookup import find_cell, log_of_job, newest_log
 from empslurm.launch.states import states
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.runs import RunsRoot
 
 FOLLOW_S = 1.0
 
@@ -34,7 +35,8 @@ def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
     value: dict[str, Any] = {"id": folder.id, "folder": str(folder.path), "state": state.state, "why": state.why}
     value["identity"] = folder.identity()
     value["claims"] = [vars(claim) for claim in folder.claims()]
-    value["progress"] = folder.progress()
+    progress = folder.progress()
+    value["progress"] = progress.known if progress else {}
     if state.state == "done":
         result = folder.result()
         assert result is not None
@@ -66,7 +68,7 @@ def _scores(result: Mapping[str, Any], folder: CellDir) -> list[tuple[Any, ...]]
         return [(name, result["validation"][name], value) for name, value in result.get("test", {}).items()]
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
-            f"{folder.path / 'result.json'} must hold scores of both parts, but does not; move the folder away"
+            f"{folder.result_file} must hold scores of both parts, but does not; move the folder away"
         ) from error
 
 

@@ -19,7 +19,8 @@ from empslurm.launch.queue import Queue
 from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
 from empslurm.search.results import finished_trials, with_second_stage
-from empslurm.store.runs import CellState, RunsRoot
+from empslurm.store.cell_folder import CellState
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.raw import locate
 
 MANIFESTS = Path("manifests")

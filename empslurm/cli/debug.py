@@ -12,7 +12,8 @@ from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
 from empslurm.plan import Plan, obstacle
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 
 EVAL_EXAMPLES = 64
 

@@ -19,7 +19,8 @@ from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.launch.submission import of_manifest
 from empslurm.plan import Plan
 from empslurm.search.results import finished_trials
-from empslurm.store.runs import CellState, RunsRoot
+from empslurm.store.cell_folder import CellState
+from empslurm.store.runs import RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
 MAX_LEFT_S = 1e9  # what a damaged progress note may claim at most
@@ -108,9 +109,8 @@ def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
     """A running cell: who has it, for the how-manyth time, and how far it is."""
     claim = state.claim
     assert claim is not None
-    note = root.cell(cell_id).progress()
-    if note.get("time", 0.0) < claim.started:
-        note = {}  # of an earlier attempt
+    progress = root.cell(cell_id).progress()
+    note = progress.known if progress and progress.time >= claim.started else {}  # else of an earlier attempt
     who = {"id": cell_id, "where": claim.host, "who": claim.who, "attempt": claim.number, **note}
     return {**who, "left_s": eta_s(note)}
 

@@ -221,5 +221,5 @@ def _bar(root: RunsRoot, made: submission.Submission, n_slots: int, out: Output)
 
 def _current(root: RunsRoot, pack: Pack, open_cells: Collection[str]) -> str | None:
     """A cell of a pack that has been begun and has not ended."""
-    begun = (cell.id for cell in pack.cells if cell.id in open_cells and (root.cell(cell.id).path / "claims").exists())
+    begun = (cell.id for cell in pack.cells if cell.id in open_cells and root.cell(cell.id).claims_folder.exists())
     return next(begun, None)

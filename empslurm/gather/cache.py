@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from empslurm import files
 from empslurm.errors import StoreError
 from empslurm.gather.verify import SCORES, Row, fingerprint, verify
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.cell_folder import RESULT, CellDir
+from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,12 +87,12 @@ def _write(root: RunsRoot, rows: pd.DataFrame) -> None:
 
 def _unchanged(root: RunsRoot, known: pd.DataFrame, wanted: set[str]) -> set[str]:
     """The remembered cells whose files are still the ones that were verified."""
-    cells = str(root.path / "cells")
+    folder = root.cell_paths()
     remembered = zip(known["id"].tolist(), known["files"].tolist(), known["fingerprint"].tolist(), strict=True)
     return {
         cell
         for cell, names, before in remembered
-        if cell in wanted and fingerprint(f"{cells}/{cell}", names.split("\n")) == before
+        if cell in wanted and fingerprint(folder(cell), names.split("\n")) == before
     }
 
 
@@ -116,7 +117,8 @@ Outcome = Row | str | None  # verified, refused and why, or no result
 def _chunks(root: RunsRoot, cells: Sequence[str]) -> Iterator[list[tuple[str, Outcome]]]:
     tasks = [(root, cells[start : start + CHUNK]) for start in range(0, len(cells), CHUNK)]
     n_workers = len(os.sched_getaffinity(0))
-    there = sum(os.path.exists(f"{root.path}/cells/{cell}/result.json") for cell in cells)
+    folder = root.cell_paths()
+    there = sum(os.path.exists(f"{folder(cell)}/{RESULT}") for cell in cells)
     if there < WORTH_A_POOL or n_workers < 2:
         yield from map(_verify_chunk, tasks)
         return
@@ -135,5 +137,5 @@ def _verify_one(folder: CellDir) -> Outcome:
     except StoreError as error:
         return str(error)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        path = folder.path / "result.json"
+        path = folder.result_file
         return f"{path} must be a result of this version, but is not ({type(error).__name__}: {error}); move it away"

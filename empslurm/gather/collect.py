@@ -199,7 +199,8 @@ def _groups(
         notes = _data_notes(part, registry, samples)
         own["data"] = [notes.get(target, "pinned") for target in own["target"]]
         own["data"] = own["data"].astype("string")
-        own["predictions"] = f"{root.path}/cells/" + own["id"] + "/" + own["output"] + f"/{predictions.NAME}"
+        folders = own["id"].map(root.cell_paths()).astype("string")
+        own["predictions"] = folders + "/" + own["output"] + f"/{predictions.NAME}"
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)
         made.append(

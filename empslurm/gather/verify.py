@@ -11,7 +11,7 @@ from empslurm import files, ids, metrics
 from empslurm.cells import TRAINED
 from empslurm.errors import DamagedError, StoreError
 from empslurm.store import predictions
-from empslurm.store.runs import CellDir
+from empslurm.store.cell_folder import PROVENANCE, CellDir
 from empslurm.tasks.schema import Kind
 
 PARTS = ("validation", "test")
@@ -45,7 +45,8 @@ def verify(folder: CellDir) -> Row | None:
         return None
     identity = _identity(folder, result)
     output = folder.verify(result)
-    names = ("cell.json", "result.json", *(f"{output.name}/{name}" for name in sorted(result["files"])))
+    own = (folder.identity_file.name, folder.result_file.name)
+    names = (*own, *(f"{output.name}/{name}" for name in sorted(result["files"])))
     before = fingerprint(str(folder.path), names)
     row: Row = {"id": folder.id, **{name: identity.get(name) for name in PLACE}}
     row["fraction"], row["labels"] = float(identity["data"]["fraction"]), str(identity["data"]["labels"])
@@ -65,11 +66,11 @@ def _identity(folder: CellDir, result: Mapping[str, Any]) -> dict[str, Any]:
     try:
         identity = folder.identity()
     except FileNotFoundError as error:
-        raise DamagedError(f"{folder.path / 'cell.json'} must be beside its result, but is missing") from error
+        raise DamagedError(f"{folder.identity_file} must be beside its result, but is missing") from error
     for name in ("kind", "source", "target", "seed"):
         if identity.get(name) != result.get(name):
             raise DamagedError(
-                f"{folder.path / 'result.json'} must be of {name} {identity.get(name)!r}, as cell.json says, but is of "
+                f"{folder.result_file} must be of {name} {identity.get(name)!r}, as cell.json says, but is of "
                 f"{result.get(name)!r}; move the folder away"
             )
     return identity
@@ -84,7 +85,7 @@ def _setting(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _provenance(output: Path) -> Row:
     """What the run cost and where it ran; nothing of it decides a number."""
     try:
-        note = files.read_object(output / "provenance.json")
+        note = files.read_object(output / PROVENANCE)
     except (FileNotFoundError, StoreError):
         note = {}
     gpu = note.get("gpu") or {}
@@ -155,6 +156,6 @@ def _compare(folder: CellDir, path: Path, part: str, stored: Mapping[str, float]
         undefined = said != said and value != value
         if not (undefined or abs(said - value) <= TOLERANCE):
             raise DamagedError(
-                f"{path} must give the {part} {name} of {folder.path / 'result.json'}, {said:.6f}, but gives "
+                f"{path} must give the {part} {name} of {folder.result_file}, {said:.6f}, but gives "
                 f"{value:.6f}; it enters no table; move the folder away and run the cell again"
             )

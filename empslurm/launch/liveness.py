@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from empslurm.launch.queue import Answer, Job, Queue
-from empslurm.store.runs import Claim, Liveness, local_liveness, process_start
+from empslurm.store.claims import Claim, Liveness, local_liveness, process_start
 
 LOG_VARIABLE = "EMPSLURM_LOG"
 ARRAY_VARIABLE = "EMPSLURM_ARRAY"  # the marker of the array that this process is an element of

@@ -26,7 +26,9 @@ from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
 from empslurm.plan import Pack
-from empslurm.store.runs import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
+from empslurm.store.cell_folder import CellState
+from empslurm.store.claims import Claim, kernel, local_liveness, process_start
+from empslurm.store.runs import RunsRoot
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 GRACE_S = 120.0

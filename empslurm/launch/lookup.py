@@ -9,7 +9,8 @@ from empslurm.errors import UnknownCellError
 from empslurm.launch import submission as submissions
 from empslurm.launch.endings import endings
 from empslurm.launch.states import jobs_of_cells, queue_of
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.runs import RunsRoot
 
 SLURM_ID = re.compile(r"\d+(_\d+)?")
 

@@ -14,7 +14,9 @@ from empslurm.launch import scontrol
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import is_of, liveness
 from empslurm.launch.queue import Job, Queue
-from empslurm.store.runs import CellState, Liveness, RunsRoot
+from empslurm.store.cell_folder import CellState
+from empslurm.store.claims import Liveness
+from empslurm.store.runs import RunsRoot
 
 
 def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:

@@ -13,8 +13,9 @@ from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.plan import Plan
 from empslurm.store import adapter_metadata
 from empslurm.store.adapter_metadata import Measure
+from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER, SOURCE_ADAPTER, CellDir
 from empslurm.store.predictions import NAME as PREDICTIONS
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.runs import RunsRoot
 
 WEIGHTS = ("adapter.safetensors", "model_head.safetensors")  # the names of AdapterHub
 SOURCE = "source"  # subfolder of an exported transfer: the adapter that lies below
@@ -105,9 +106,9 @@ def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
     if cell.kind not in cells.TRAINED:
         raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another")
     return Member(
-        adapter=output / "adapter",
+        adapter=output / ADAPTER,
         source=_source(cell, output, root),
-        measure=adapter_metadata.read(output / "adapter"),
+        measure=adapter_metadata.read(output / ADAPTER),
         predictions=output / PREDICTIONS,
         result=result,
     )
@@ -117,12 +118,12 @@ def _source(cell: cells.Cell, output: Path, root: RunsRoot) -> Path | None:
     if cell.parent is None or cell.source_use is None:
         return None
     if cell.source_use.mode == "tuned":
-        return output / "source_adapter"
+        return output / SOURCE_ADAPTER
     parent = root.cell(cell.parent)
     result = parent.result()
     if result is None:
         raise StoreError(f"{cell.id} must have its source {cell.parent} to be used, but that has no result; run it")
-    return parent.verify(result) / ("adapter" if cell.source_use.epoch == "best" else "last/adapter")
+    return parent.verify(result) / (ADAPTER if cell.source_use.epoch == "best" else LAST_ADAPTER)
 
 
 def _of_folder(folder: Path) -> Member:

@@ -34,7 +34,6 @@ from empslurm.train.schedule import stream
 N_STARTUP_TRIALS = 10  # drawn at random before the sampler looks at results; Optuna's default
 N_UNPRUNED_TRIALS = 5  # that must have finished before any is pruned; Optuna's default
 N_UNPRUNED_EPOCHS = 1  # of each trial: the first says little
-PARAMETERS = "parameters.json"
 
 
 def space(search: Search) -> dict[str, BaseDistribution]:
@@ -137,7 +136,7 @@ class Study:
 
     def draw(self, cell: Cell) -> Cell:
         """The trial with its adapter and training. Its holder draws once; whoever takes it over trains the same."""
-        path = self.root.cell(cell.id).path / PARAMETERS
+        path = self.root.cell(cell.id).parameters_file
         if not path.exists():
             files.create_exclusive(path, files.to_json(self._ask(cell)))
         try:
@@ -147,7 +146,7 @@ class Study:
 
     def drawn(self, cell: Cell) -> Drawn:
         """What was written when the trial drew its parameters."""
-        value = files.read_object(self.root.cell(cell.id).path / PARAMETERS)
+        value = files.read_object(self.root.cell(cell.id).parameters_file)
         return Drawn(parameters=value["parameters"], started=value["started"], n_known=value["n_known"])
 
     def _ask(self, cell: Cell) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from empslurm.cells import Cell
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch.policy import failure_of
+from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER
 from empslurm.store.runs import RunsRoot
 from empslurm.train.context import Node, set_precision
 from empslurm.train.data import task_data as datas
@@ -115,5 +116,5 @@ def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
             f"{cell.id} must start from the finished cell {cell.parent}, but that has no result; run it first"
         )
     last = cell.source_use is not None and cell.source_use.epoch == "last"
-    name = "last/adapter" if last else "adapter"
+    name = LAST_ADAPTER if last else ADAPTER
     return parent.verify(result) / name

@@ -75,7 +75,7 @@ def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list
     """Members that go on together, with their checkpoints of the same step (none: from the beginning)."""
     kept: list[dict[checkpoints.Position, checkpoints.Checkpoint]] = []
     for member in members:
-        sound, notes = checkpoints.read_sound(member.folder.path / "checkpoint", member.cell.id)
+        sound, notes = checkpoints.read_sound(member.folder.checkpoints, member.cell.id)
         for note in notes:
             say(note)
         kept.append({checkpoint.position: checkpoint for checkpoint in sound})
@@ -118,7 +118,7 @@ def _train_part(
     elif kept:
         say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
         for member in members:
-            checkpoints.forget(member.folder.path / "checkpoint")
+            checkpoints.forget(member.folder.checkpoints)
     for member in trainer.train():
         try:
             commit(trainer, member, node, say)

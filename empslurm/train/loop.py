@@ -20,7 +20,8 @@ from torch.nn import functional
 from empslurm import files, metrics
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.store.runs import CellDir, Claim
+from empslurm.store.cell_folder import CellDir, Progress
+from empslurm.store.claims import Claim
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import Cut, batch_of, cut_here, to_host
@@ -308,17 +309,18 @@ class Trainer:
 
     def _write_progress(self, now: float) -> None:
         elapsed = max(now - self._marks["start"], 1e-9)
-        note: dict[str, float] = {
-            "step": self.step,
-            "n_steps": self.n_steps,
-            "epoch": self.step // self.steps_per_epoch + 1,
-            "epochs": self.training.epochs,
-            "tokens_per_s": (self.n_tokens - self._marks["tokens"]) / elapsed,
-            "steps_per_s": (self.step - self._marks["steps"]) / elapsed,
-            "pack": len(self.members),
-        }
+        progress = Progress(
+            time=time.time(),
+            step=self.step,
+            n_steps=self.n_steps,
+            epoch=self.step // self.steps_per_epoch + 1,
+            epochs=self.training.epochs,
+            tokens_per_s=(self.n_tokens - self._marks["tokens"]) / elapsed,
+            steps_per_s=(self.step - self._marks["steps"]) / elapsed,
+            pack=len(self.members),
+        )
         for member in self.members:
-            member.folder.write_progress(note)
+            member.folder.write_progress(progress)
         self._marks["progress"] = now
 
     # ---- checkpoints --------------------------------------------------------------------------------------------
@@ -423,8 +425,8 @@ def _write(
             member.folder.check(member.claim)
             if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
                 lines = "".join(f"{files.to_line(entry)}\n" for entry in checkpoint.state["history"])
-                files.write_text(member.folder.path / "metrics.jsonl", lines)
-            checkpoints.write(member.folder.path / "checkpoint", checkpoint)
+                files.write_text(member.folder.history_file, lines)
+            checkpoints.write(member.folder.checkpoints, checkpoint)
         except (StoreError, OSError) as error:
             failed.append((member, error))
     return failed

@@ -20,7 +20,8 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from empslurm.cells import TRAINED, Cell
 from empslurm.errors import ClaimLostError, DataError, DeviceError, StoreError
 from empslurm.plan import Pack
-from empslurm.store.runs import Claim, Liveness, RunsRoot
+from empslurm.store.claims import Claim, Liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry
 from empslurm.train import trials
 from empslurm.train.build import needs_library

@@ -10,6 +10,7 @@ import torch
 
 from empslurm import files, provenance
 from empslurm.store import adapter_metadata, predictions
+from empslurm.store.cell_folder import ADAPTER, LAST, PROVENANCE
 from empslurm.tasks.schema import Part
 from empslurm.train import trials
 from empslurm.train.context import Node
@@ -26,16 +27,16 @@ def commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     if main:
         shutil.rmtree(output, ignore_errors=True)
         if cell.kind == "baseline":
-            trainer.model.save(place, task.id, task.labels, output / "last")
+            trainer.model.save(place, task.id, task.labels, output / LAST)
     trainer.load_best(place)
     parts: tuple[Part, ...] = ("validation",) if cell.kind == "trial" else ("validation", "test")  # no look at test
     outputs = {part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0] for part in parts}
     if not main:
         return
     trainer.model.save(place, task.id, task.labels, output)
-    adapter_metadata.write(output / "adapter", node.measure(cell))
+    adapter_metadata.write(output / ADAPTER, node.measure(cell))
     predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
-    files.write_json(output / "provenance.json", _provenance(trainer, member))
+    files.write_json(output / PROVENANCE, _provenance(trainer, member))
     result = outcome(trainer, member, outputs)
     if cell.kind == "trial":
         result["trial"] = trials.outcome(node.root, member)

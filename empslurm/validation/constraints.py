@@ -67,6 +67,11 @@ class Partial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Later:
+    """A stored field that earlier versions did not write: where it is left out, its default stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Duration:
     """Whole minutes, or Slurm's `HH:MM:SS` and `D-HH:MM:SS`, rounded up to minutes."""
 

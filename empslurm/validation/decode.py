@@ -1,8 +1,9 @@
 """From JSON values back to the frozen dataclasses they were written from, by the annotations, limits included.
 
-`typed` reads what people write: it converts, fills in and notes every problem. What a program wrote is read back
-exactly or not at all; only a field that is None may be left out. Ten thousand cells must take a second, so each class's
-reader is put together once, and ends at the first value that does not fit.
+`reader` of validation/reader.py reads what people write: it converts, fills in and notes every problem. What a program
+wrote is read back exactly or not at all. Two kinds of fields may be left out: one that is None, and one that carries
+the mark `Later`, whose default stands for what earlier versions did not write. Ten thousand cells must take a second,
+so each class's reader is put together once, and ends at the first value that does not fit.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import functools
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from empslurm.validation.constraints import Listed, Pattern, Range
+from empslurm import files
+from empslurm.errors import DamagedError
+from empslurm.validation.constraints import Later, Listed, Pattern, Range
 from empslurm.validation.reader import field_hints, is_union, shown, unwrap, wanted
 
 Read = Callable[[Any], Any]
@@ -29,17 +33,25 @@ class Unfit(ValueError):
         self.must, self.where = must, where
         super().__init__(f"{where or 'the whole'} must {must}")
 
-    def within(self, place: str) -> Unfit:
+    def within(self, key: str) -> Unfit:
         """The same, seen from around."""
         inner = self.where if not self.where or self.where.startswith("[") else f".{self.where}"
-        return Unfit(self.must, place + inner)
+        return Unfit(self.must, key + inner)
+
+
+def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
+    """What a JSON file holds, as the annotation wants it. Raises FileNotFoundError when absent, DamagedError."""
+    try:
+        return reader(hint)(files.read_object(path))
+    except Unfit as error:
+        raise DamagedError(f"{path} must be as it was written, but of its fields {error}; {fix}") from error
 
 
 @functools.cache
 def reader(hint: Any) -> Read:
     """The function from a JSON value to what the annotation wants; it raises Unfit. `object` takes everything."""
     kind, marks = unwrap(hint)
-    if kind is object:
+    if kind in (object, Any):
         return lambda value: value
     if is_union(kind):
         return _optional(kind)
@@ -47,6 +59,8 @@ def reader(hint: Any) -> Read:
         return _section(kind)
     if get_origin(kind) is tuple:
         return _items(get_args(kind)[0], marks)
+    if get_origin(kind) is Mapping:
+        return _entries(*get_args(kind))
     return _scalar(hint, kind, marks)
 
 
@@ -57,25 +71,27 @@ def _optional(kind: Any) -> Read:
 
 
 def _section(kind: Any) -> Read:
-    fields = {name: reader(hint) for name, hint in field_hints(kind).items()}
+    hints = field_hints(kind)
+    fields = {name: reader(hint) for name, hint in hints.items()}
+    later = frozenset(name for name, hint in hints.items() if any(isinstance(mark, Later) for mark in unwrap(hint)[1]))
 
     def read(value: Any) -> Any:
         if type(value) is not dict:
             raise Unfit(f"be an object, but is {shown(value)}")
-        made = {}
-        for name, given in value.items():
+        values = {}
+        for name, item in value.items():
             try:
-                made[name] = fields[name](given)
+                values[name] = fields[name](item)
             except KeyError:
                 raise Unfit(f"have no {shown(name)}, but has") from None
             except Unfit as error:
                 raise error.within(name) from None
         try:
-            whole = kind(**made)
+            whole = kind(**values)
         except (TypeError, ValueError) as error:  # a field is missing, or they do not go together
             raise Unfit(f"be whole, but is not: {error}") from None
-        for name in fields:  # what is None must not have been filled in
-            if made.get(name) is None and getattr(whole, name) is not None:
+        for name in fields:  # a default must not have stood in, but for None and what earlier versions did not write
+            if values.get(name) is None and getattr(whole, name) is not None and name not in later:
                 raise Unfit(f"have {name}, but has not")
         return whole
 
@@ -89,13 +105,30 @@ def _items(hint: Any, marks: Sequence[Any]) -> Read:
     def read(value: Any) -> Any:
         if type(value) is not list or len(value) < at_least:
             raise Unfit(f"be a list of at least {at_least}, but is {shown(value)}")
-        made = []
-        for place, item in enumerate(value):
+        items = []
+        for index, item in enumerate(value):
             try:
-                made.append(read_item(item))
+                items.append(read_item(item))
             except Unfit as error:
-                raise error.within(f"[{place}]") from None
-        return tuple(made)
+                raise error.within(f"[{index}]") from None
+        return tuple(items)
+
+    return read
+
+
+def _entries(key_hint: Any, value_hint: Any) -> Read:
+    read_key, read_value = reader(key_hint), reader(value_hint)
+
+    def read(value: Any) -> Any:
+        if type(value) is not dict:
+            raise Unfit(f"be an object, but is {shown(value)}")
+        entries = {}
+        for key, item in value.items():
+            try:
+                entries[read_key(key)] = read_value(item)
+            except Unfit as error:
+                raise error.within(shown(key)) from None
+        return entries
 
     return read
 

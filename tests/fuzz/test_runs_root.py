@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,9 @@ from empslurm.gather import Gathered, gather
 from empslurm.launch import submission as submissions
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import Pack, Plan, expand, packs
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.cell_folder import Progress
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.sample import write_sample
 from tests import hostile
@@ -66,7 +69,7 @@ class Root:
             of.create(cell)
             claim = of.take(local_liveness, log=str(self.runs / "log"))
             assert claim is not None
-            of.write_progress({"step": 1.0, "n_steps": 2.0, "epoch": 1.0, "epochs": 2.0, "tokens_per_s": 3.0})
+            of.write_progress(Progress(time=time.time(), step=1, n_steps=2, epoch=1, epochs=2, tokens_per_s=3.0))
             if of is failed:
                 of.fail(claim, kind="data", message="no rows")
                 of.release(claim)

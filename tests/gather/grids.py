@@ -13,7 +13,8 @@ from empslurm import files, metrics
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.store import predictions
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 
 TASKS = registry().tasks

@@ -12,7 +12,8 @@ from empslurm.gather import cache, gather
 from empslurm.gather import verify as verify_module
 from empslurm.report.scores import score_tables
 from empslurm.report.tables import table_of_scores
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.overlap import Overlap, Verdicts
 from empslurm.tasks.raw import forms_digest

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from empslurm.launch import local
-from empslurm.store.runs import CellState, Claim, RunsRoot, kernel, local_liveness, process_start
+from empslurm.store.cell_folder import CellState
+from empslurm.store.claims import Claim, kernel, local_liveness, process_start
+from empslurm.store.runs import RunsRoot
 from tests.project import ROOT, Project, create
 
 MANIFEST = """\

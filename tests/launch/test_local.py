@@ -13,7 +13,8 @@ from empslurm.launch import local
 from empslurm.launch.node import process
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission import Submission
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.runs import RunsRoot
 from tests.launch.conftest import Notes
 from tests.launch.staged.train import finish
 

@@ -10,7 +10,7 @@ import pytest
 from empslurm.launch import queue
 from empslurm.launch.liveness import liveness
 from empslurm.launch.queue import COLUMNS, Job, Queue, parse
-from empslurm.store.runs import Claim, process_start
+from empslurm.store.claims import Claim, process_start
 
 NAME = "small.0123abcd"
 

@@ -22,7 +22,7 @@ from empslurm.search.results import (
     winners,
     with_second_stage,
 )
-from empslurm.store.runs import CellState
+from empslurm.store.cell_folder import CellState
 
 SEARCH = """\
 name: hunt

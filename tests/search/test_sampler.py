@@ -16,7 +16,8 @@ from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.search.results import finished_trials
 from empslurm.search.sampler import PARAMETERS, Study
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 
 SEARCH = Search(sampler="random", pruner="none", training=Training(epochs=3))
 N_TRIALS = 12

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from empslurm import files
-from empslurm.store import runs
+from empslurm.store import cell_folder
 from empslurm.train import evaluate
 
 # phase -> the points in it
@@ -62,15 +62,15 @@ def install(fault: Fault) -> None:
     trap = Trap(fault)
     _training(trap)
     _writes(trap)
-    commit = runs.CellDir.commit
+    commit = cell_folder.CellDir.commit
 
-    def committed(self: runs.CellDir, *arguments: Any, **named: Any) -> bool:
+    def committed(self: cell_folder.CellDir, *arguments: Any, **named: Any) -> bool:
         trap.passed("result commit", "before it")
         won = commit(self, *arguments, **named)
         trap.passed("result commit", "after it")
         return won
 
-    runs.CellDir.commit = committed  # type: ignore[method-assign]
+    cell_folder.CellDir.commit = committed  # type: ignore[method-assign]
 
 
 def _training(trap: Trap) -> None:

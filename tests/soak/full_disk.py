@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from tests.soak.kills import Soak, outcome
 
 NO_MOUNT = 77

@@ -34,7 +34,9 @@ from empslurm.errors import StoreError
 from empslurm.launch import submission
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import expand, packs
-from empslurm.store.runs import CellDir, RunsRoot, local_liveness
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks.sample import write_sample
 from tests.soak import faults
 from tests.soak.faults import MANY, POINTS, Fault

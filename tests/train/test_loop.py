@@ -12,7 +12,8 @@ import torch
 
 from empslurm.errors import BackboneError, StoreError
 from empslurm.store import predictions
-from empslurm.store.runs import CellDir, RunsRoot
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import cut

@@ -13,7 +13,8 @@ from empslurm.plan import Pack
 from empslurm.search.results import finished_trials
 from empslurm.search.sampler import Study
 from empslurm.store import predictions
-from empslurm.store.runs import RunsRoot, local_liveness
+from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import run as runs
 from empslurm.train.loop import Settings

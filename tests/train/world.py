@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
-from empslurm.store.runs import local_liveness
+from empslurm.store.claims import local_liveness
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
 from empslurm.train.context import Node

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from empslurm import ids
-from empslurm.validation.constraints import Listed, Pattern, Range
-from empslurm.validation.decode import Unfit, reader
+from empslurm import files, ids
+from empslurm.errors import DamagedError
+from empslurm.validation.constraints import Later, Listed, Pattern, Range
+from empslurm.validation.decode import Unfit, load, reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Cart:
     wheels: Annotated[tuple[Wheel, ...], Listed(at_least=1)]
     spare: Wheel | None = None
     notes: object = None
+    loads: Annotated[Mapping[Literal["hay", "milk"], float], Later()] = field(default_factory=dict)
 
 
 CART = Cart(name="dray", load=-1.0, paint=0, wheels=(Wheel(size=2.5), Wheel(size=0.5, spokes=4)))
@@ -57,6 +61,9 @@ def test_what_was_written_is_read_back() -> None:
         ({"wheels": [{"size": float("inf"), "spokes": 8}]}, "wheels[0].size must be a number above 0, but is inf"),
         ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but has not"),
         ({"spare": {"size": 1.0, "spokes": 100}}, "spare must be whole, but is not: too many spokes"),
+        ({"loads": []}, "loads must be an object, but is []"),
+        ({"loads": {"oats": 1.0}}, "loads.oats must be one of hay, milk, but is oats"),
+        ({"loads": {"hay": 1}}, "loads.hay must be a number, but is 1"),
         ({"horse": 1}, "the whole must have no horse, but has"),
     ],
 )
@@ -64,3 +71,21 @@ def test_what_was_not_is_refused_by_its_place(change: dict[str, object], sentenc
     with pytest.raises(Unfit) as refused:
         reader(Cart)({**VALUE, **change})
     assert str(refused.value) == sentence
+
+
+def test_only_what_is_marked_as_later_may_be_left_out_with_a_default() -> None:
+    """A wheel's spokes are refused above: today's default may not be what it was made with."""
+    older = {key: value for key, value in VALUE.items() if key != "loads"}
+    assert reader(Cart)(older) == CART
+    assert reader(Cart)({**older, "loads": {"hay": 2.0}}).loads == {"hay": 2.0}
+
+
+def test_a_file_is_read_or_refused_by_its_name_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "cart.json"
+    with pytest.raises(FileNotFoundError):
+        load(path, Cart)
+    files.write_json(path, VALUE)
+    assert load(path, Cart) == CART
+    files.write_json(path, {**VALUE, "name": 1})
+    with pytest.raises(DamagedError, match=r"cart\.json .* of its fields name must be letters, but is 1; move it away"):
+        load(path, Cart)

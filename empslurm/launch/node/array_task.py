@@ -30,7 +30,9 @@ from empslurm.launch.node.process import TrainProcess, stop_all
 from empslurm.launch.policy import Failure, Reason
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of, states
-from empslurm.store.runs import CellState, Claim, RunsRoot
+from empslurm.store.cell_folder import CellState
+from empslurm.store.claims import Claim
+from empslurm.store.runs import RunsRoot
 
 POLL_S = 0.2
 SOURCE_POLL_S = 2.0
@@ -390,7 +392,8 @@ class Work:
 
     def _steps(self, place: int) -> float:
         """How far the cells of a pack are together, as far as their progress notes tell."""
-        return sum(float(self.root.cell(cell.id).progress().get("step", 0)) for cell in self.packs[place].cells)
+        notes = [self.root.cell(cell.id).progress() for cell in self.packs[place].cells]
+        return sum(float(note.step or 0) for note in notes if note is not None)
 
     # ---- small things -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from empslurm import files
 from empslurm.backbones import fetch
 from empslurm.cells import Cell
 from empslurm.config import Embed, Fisher
+from empslurm.store.cell_folder import PROVENANCE
 from empslurm.tasks.prepare import load_task
 from empslurm.tasks.splits import train_subset
 from empslurm.train.build import parent_adapter
@@ -89,6 +90,6 @@ def commit(member: Member, vectors: Vectors, facts: Mapping[str, Any], provenanc
     output = folder.output(member.claim)
     shutil.rmtree(output, ignore_errors=True)
     files.write_bytes(output / NAME, save_arrays(vectors))
-    files.write_json(output / "provenance.json", provenance)
+    files.write_json(output / PROVENANCE, provenance)
     known: dict[str, Any] = {"kind": cell.kind, "target": cell.target, "source": None, "seed": cell.seed, "flags": []}
     folder.commit(member.claim, {**known, "fraction": cell.data.fraction, **facts})

@@ -1,0 +1,365 @@
+"""One cell's folder: its identity, who holds it, how far it is, and what came of it; its state is computed from these.
+
+cell.json               identity, written once
+claims/                 who runs it, see `claims`
+parameters.json         what a trial of a search drew, written before it trains
+checkpoint/             sealed files, the last good one kept until the next is verified
+metrics.jsonl           one line per evaluation, for people who watch
+progress.json           where training stands, replaced every few seconds
+output-0001/            adapter/, predictions.parquet, provenance.json of claim 1
+result.json             written last, by exclusive link; names its output and every checksum
+error.json              the last failure: class, sentence, traceback tail
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from empslurm import files, ids
+from empslurm.cells import Cell
+from empslurm.errors import ClaimLostError, DamagedError, StoreError
+from empslurm.store.claims import Claim, ClaimFolder, Liveness, local_liveness, of_this_process
+from empslurm.store.folders import checksum, names, walk
+from empslurm.validation import decode
+from empslurm.validation.constraints import Later, Pattern
+from empslurm.validation.reader import field_hints
+
+State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
+OUTPUT = re.compile(r"output-[0-9]{4,9}")
+# What lies in an output: folders of adapters, and the note of what made them. Predictions have a module of their own.
+ADAPTER, LAST, SOURCE_ADAPTER = "adapter", "last", "source_adapter"
+LAST_ADAPTER = f"{LAST}/{ADAPTER}"  # a baseline's as its last epoch left it
+PROVENANCE = "provenance.json"
+RESULT = "result.json"
+HEARTBEAT_STALE_S = 900.0  # a claim whose process cannot be seen: after this silence it is lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellState:
+    """A cell's computed state and the sentence that explains it."""
+
+    state: State
+    why: str = ""
+    claim: Claim | None = None
+    flags: tuple[str, ...] = ()  # of a done one: as its result has them, see `metrics.FLAGS`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the training of a cell stands."""
+
+    time: float  # Unix time of this note
+    step: int | None = None
+    n_steps: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    tokens_per_s: float | None = None
+    steps_per_s: float | None = None
+    pack: int | None = None  # how many cells train together
+
+    @property
+    def known(self) -> dict[str, float]:
+        """The numbers that the note has, by name."""
+        return {name: value for name, value in ids.plain(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """What the store itself needs of a result; the rest is the business of the kind of cell."""
+
+    output: Annotated[str, Pattern(regex=OUTPUT.pattern, words="the name of an output folder")]
+    files: Mapping[str, str]  # path below the output -> sha256
+    flags: Annotated[tuple[str, ...], Later()] = ()
+
+
+class CellDir:
+    """One cell's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self._claims = ClaimFolder(self.claims_folder)
+
+    # ---- paths --------------------------------------------------------------------------------------------------
+
+    @property
+    def identity_file(self) -> Path:
+        return self.path / "cell.json"
+
+    @property
+    def parameters_file(self) -> Path:
+        return self.path / "parameters.json"
+
+    @property
+    def claims_folder(self) -> Path:
+        return self.path / "claims"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def progress_file(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / RESULT
+
+    @property
+    def error_file(self) -> Path:
+        return self.path / "error.json"
+
+    def output(self, claim: Claim) -> Path:
+        """The folder that the claim's process writes its adapter and predictions to."""
+        return self.path / f"output-{claim.number:04d}"
+
+    # ---- identity -----------------------------------------------------------------------------------------------
+
+    def create(self, cell: Cell) -> None:
+        """Write the identity once; an existing one must be equal. Raises DamagedError when it is not."""
+        if not files.create_exclusive(self.identity_file, files.to_json(cell.identity())):
+            self.identity()
+
+    def identity(self) -> dict[str, Any]:
+        """The stored identity, checked against the folder's name. Raises FileNotFoundError, DamagedError."""
+        value = files.read_object(self.identity_file)
+        if not self.id.endswith("-" + ids.digest(value, 12)):
+            raise DamagedError(f"{self.identity_file} must hold the identity of {self.id}, but does not; move it away")
+        return value
+
+    # ---- claims -------------------------------------------------------------------------------------------------
+
+    def claims(self) -> list[Claim]:
+        """All claims, oldest first."""
+        return self._claims.all()
+
+    def claim(self) -> Claim | None:
+        """The claim that holds the cell, if there ever was one."""
+        return self._claims.newest()
+
+    def take(
+        self,
+        alive: Liveness,
+        *,
+        job_id: str | None = None,
+        restart_count: int = 0,
+        log: str | None = None,
+        job_name: str | None = None,
+        cluster: str | None = None,
+    ) -> Claim | None:
+        """Claim the cell for this process, or return None when it is done or a living process holds it.
+
+        The next number is created exclusively: of several processes that find the same dead claim, one wins.
+        """
+        if self.tidy():
+            return None
+        last = self.claim()
+        if last is not None and not self._claims.is_released(last):
+            of_this_job = job_id is not None and (last.job_id, last.job_name) == (job_id, job_name)
+            # Slurm started this very job again, so that its earlier start is over.
+            over = of_this_job and last.restart_count < restart_count
+            newer_self = of_this_job and last.restart_count > restart_count
+            if newer_self or (not over and self.holder_lives(last, alive)):
+                return None
+        number = (last.number if last else 0) + 1
+        claim = of_this_process(
+            number, job_id=job_id, restart_count=restart_count, log=log, job_name=job_name, cluster=cluster
+        )
+        if not self._claims.add(claim):
+            return None
+        if self.tidy():  # the holder before committed while this process looked at its claim
+            self.release(claim)
+            return None
+        files.sweep(self.checkpoints)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Say that the claim's process is through with the cell, whatever came of it."""
+        self._claims.release(claim)
+
+    def beat(self, claim: Claim) -> None:
+        """Say that the claim's process lives, for those who cannot see it."""
+        self._claims.beat(claim)
+
+    def holder_lives(self, claim: Claim, alive: Liveness) -> bool:
+        """Whether the claim's process lives; where nobody can tell, a stale heartbeat decides."""
+        known = self._known(claim, alive)
+        return self._silence_s(claim) < HEARTBEAT_STALE_S if known is None else known
+
+    @staticmethod
+    def _known(claim: Claim, alive: Liveness) -> bool | None:
+        known = alive(claim)
+        return local_liveness(claim) if known is None else known
+
+    def _silence_s(self, claim: Claim) -> float:
+        """Seconds since the claim's last sign of life."""
+        now = time.time()
+        progress = self.progress()
+        beats = (claim.started, self._claims.last_beat(claim), progress.time if progress else 0.0)
+        # A beat from the future is a clock that is wrong or a file that lies: it counts for nothing.
+        return min((max(0.0, now - beat) for beat in beats if beat < now + HEARTBEAT_STALE_S), default=math.inf)
+
+    def check(self, claim: Claim) -> None:
+        """Raise ClaimLostError unless `claim` still holds the cell. Called before every commit."""
+        held = self.claim()
+        if held is None or held.nonce != claim.nonce:
+            who = held.who if held else "nobody"
+            raise ClaimLostError(
+                f"{self.id} must be held by {claim.who} to be written, but is held by {who}; it stops here"
+            )
+
+    # ---- progress -----------------------------------------------------------------------------------------------
+
+    def write_progress(self, progress: Progress) -> None:
+        """Replace the progress note."""
+        files.write_json(self.progress_file, ids.plain(progress))
+
+    def progress(self) -> Progress | None:
+        """The progress note; None where there is none that can be read."""
+        try:
+            progress: Progress = decode.load(self.progress_file, Progress)
+        except (FileNotFoundError, StoreError):
+            return None
+        return progress
+
+    # ---- outcome ------------------------------------------------------------------------------------------------
+
+    def commit(self, claim: Claim, result: Mapping[str, Any]) -> bool:
+        """Seal the claim's output and link the result exclusively. False: another incarnation was first.
+
+        Every file of the output enters the result with its sha256.
+        """
+        self.check(claim)
+        folder = self.output(claim)
+        sums = {path.relative_to(folder).as_posix(): checksum(path) for path in walk(folder)}
+        if not sums:
+            raise StoreError(f"{folder} must hold what {self.id} gave, but is empty; run the cell again")
+        for name in sums:  # libraries wrote some of them, and do not flush
+            files.sync_file(folder / name)
+        value = {**result, "id": self.id, "claim": claim.number, "output": folder.name, "files": sums}
+        value["seal"] = ids.digest(value)
+        won = files.create_exclusive(self.result_file, files.to_json(value))
+        self.tidy()
+        return won
+
+    def tidy(self) -> bool:
+        """Whether the cell is done; then what led there is removed: checkpoints, failures, outputs that lost.
+
+        A process that was killed right after its commit leaves this to whoever comes next. Raises DamagedError.
+        """
+        result = self.result()
+        if result is None:
+            return False
+        for name in (self.checkpoints.name, *names(self.path, OUTPUT)):
+            if name != result["output"]:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.error_file.unlink(missing_ok=True)
+        files.sweep(self.path)
+        return True
+
+    def result(self) -> dict[str, Any] | None:
+        """The result, whose seal and id must match; None when there is none. Raises DamagedError."""
+        path = self.result_file
+        try:
+            value = files.read_object(path)
+        except FileNotFoundError:
+            return None
+        if value.get("id") != self.id or not _sealed(value):
+            raise DamagedError(
+                f"{path} must be the sealed result of {self.id}, but does not match; move the folder away"
+            )
+        try:
+            _envelope(value)
+        except decode.Unfit as error:
+            raise DamagedError(
+                f"{path} must name its output and the checksums of its files, but of its fields {error}; move the "
+                "folder away and run the cell again"
+            ) from error
+        return value
+
+    def verify(self, result: Mapping[str, Any]) -> Path:
+        """Check every file of a result's output; return the output folder. Raises DamagedError naming the file."""
+        folder = self.path / str(result["output"])
+        there = {path.relative_to(folder).as_posix() for path in walk(folder)}
+        for name, expected in result["files"].items():
+            if name not in there:
+                raise DamagedError(
+                    f"{folder / name} must be part of the result of {self.id}, but is missing; move the cell's folder "
+                    "away and run it again"
+                )
+            if checksum(folder / name) != expected:
+                raise DamagedError(
+                    f"{folder / name} must match its checksum in result.json, but does not; move the folder away"
+                )
+        foreign = sorted(there - set(result["files"]))
+        if foreign:
+            raise DamagedError(
+                f"{folder / foreign[0]} must be named in result.json to be there, but is not; move the file away"
+            )
+        return folder
+
+    def fail(self, claim: Claim, *, kind: str, message: str, traceback: str = "") -> None:
+        """Record the last failure, unless the cell belongs to somebody else by now."""
+        self.check(claim)
+        error = {"class": kind, "message": message, "traceback": traceback, "claim": claim.number, "time": time.time()}
+        files.write_json(self.error_file, error)
+
+    def error(self) -> dict[str, Any] | None:
+        """The last failure, if any."""
+        try:
+            return files.read_object(self.error_file)
+        except FileNotFoundError:
+            return None
+        except StoreError as unreadable:
+            return {"class": "damaged", "message": str(unreadable)}
+
+    def state(self, alive: Liveness) -> CellState:
+        """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
+        try:
+            if (result := self.result()) is not None:
+                return CellState(state="done", flags=_envelope(result).flags)
+            claim = self.claim()
+        except StoreError as error:
+            return CellState(state="failed", why=str(error))
+        if claim is None:
+            return CellState(state="pending")
+        if not self._claims.is_released(claim):
+            known = self._known(claim, alive)
+            silence_s = self._silence_s(claim)
+            if known or (known is None and silence_s < HEARTBEAT_STALE_S):
+                unseen = "" if known else f", which cannot be seen; its last sign of life is {silence_s:.0f} s old"
+                return CellState(state="running", why=f"{claim.who}{unseen}", claim=claim)
+        failure = self.error()
+        if failure is not None and failure.get("claim") == claim.number:
+            return CellState(state="failed", why=f"{failure.get('class')}: {failure.get('message')}", claim=claim)
+        return CellState(state="lost", why=f"{claim.who} ended without a result", claim=claim)
+
+
+def _envelope(result: Mapping[str, Any]) -> Envelope:
+    """Raises decode.Unfit."""
+    fields = field_hints(Envelope)
+    envelope: Envelope = decode.reader(Envelope)({name: result[name] for name in fields if name in result})
+    return envelope
+
+
+def _sealed(value: Mapping[str, Any]) -> bool:
+    """Whether the seal of a result fits all the rest of it."""
+    unsealed = {key: item for key, item in value.items() if key != "seal"}
+    try:
+        return bool(value.get("seal") == ids.digest_json(unsealed))
+    except ValueError:  # NaN, which is no JSON
+        return False

@@ -1,0 +1,39 @@
+"""A cell, its folder, and claims of processes that never were."""
+
+import socket
+from dataclasses import asdict, replace
+
+from empslurm import files
+from empslurm.cells import Cell, DataIdentity
+from empslurm.config import Adapter, Backbone, DataUse, Training
+from empslurm.store.claims import Claim, kernel
+
+
+def make_cell(**changes):
+    data = DataIdentity(dataset="epitome", raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0)
+    cell = Cell(
+        kind="baseline",
+        target="epitome_er",
+        seed=1,
+        data=data,
+        backbone=Backbone(name="tiny"),
+        backbone_digest="tiny-1",
+        adapter=Adapter(),
+        training=Training(),
+    )
+    return replace(cell, **changes)
+
+
+def finish(folder, claim, content=b"weights", result=None):
+    files.write_bytes(folder.output(claim) / "adapter" / "adapter.safetensors", content)
+    return folder.commit(claim, result or {"test": {"f1_macro": 0.5}})
+
+
+def dead_claim(number=1, **changes):
+    fields = {"nonce": "dead", "host": socket.gethostname(), "pid": 2**22 + 1, "process_start": 1.0, "started": 0.0}
+    fields["kernel"] = kernel()
+    return Claim(number=number, **{**fields, **changes})
+
+
+def plant(folder, claim):
+    files.create_exclusive(folder.path / "claims" / f"{claim.number:04d}.json", files.to_json(asdict(claim)))
