@@ -20,7 +20,7 @@ from empslurm.launch import cost
 from empslurm.launch.profile import Profile
 from empslurm.plan import Decision, Plan, counts, decide, packs, refuse_lengths
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks import DATASETS
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.raw import locate
 from empslurm.tasks.splits import leaks

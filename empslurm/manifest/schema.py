@@ -103,7 +103,9 @@ class ManifestForm:
     kind: Annotated[
         Literal["grid"], Doc("grid: baselines and transfers. search: hyper-parameters, with keys of its own.")
     ] = "grid"
-    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; all: every known task.")]
+    tasks: Annotated[
+        Tasks, Doc("Task ids and patterns of ids, such as epitome_*; all: every built-in task, and those of cards.")
+    ]
     pairs: Annotated[
         Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed(at_least=0)],
         Doc("Transfers, source -> target. all_ordered: every task to every other. none: baselines only."),

@@ -27,6 +27,7 @@ from empslurm.reference.loaders import (
     ratings,
     scores,
     split_statistics,
+    task_ids,
     tasks,
     themes,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "ratings",
     "scores",
     "split_statistics",
+    "task_ids",
     "tasks",
     "themes",
 ]

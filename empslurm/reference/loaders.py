@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -290,8 +291,14 @@ def themes() -> tuple[ThemeRow, ...]:
 
 
 def tasks() -> tuple[TaskRow, ...]:
-    """The eighteen tasks."""
+    """The eighteen tasks, as the rows and columns of Tables 7 and 8: alphabetical by title."""
     return _read("tasks.csv", TaskRow)
+
+
+@cache
+def task_ids() -> tuple[str, ...]:
+    """The ids of the paper's tasks, in the same order."""
+    return tuple(row.task for row in tasks())
 
 
 def dataset_sizes() -> tuple[DatasetSize, ...]:

@@ -52,8 +52,7 @@ def is_of_the_paper(tasks: Iterable[str], *, whole: bool = False) -> bool:
 
     `whole`: all must be, since `hope` in somebody's table may be another task of that name.
     """
-    known = {row.task for row in reference.tasks()}
-    return (all if whole else any)(task in known for task in tasks)
+    return (all if whole else any)(task in reference.task_ids() for task in tasks)
 
 
 def themes() -> Mapping[str, str]:

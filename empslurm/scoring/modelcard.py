@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import empslurm
-from empslurm import metrics
+from empslurm import metrics, reference
 from empslurm.backbones import is_local
 from empslurm.scoring.selection import SOURCE, Group
 from empslurm.store.adapter_metadata import Evidence, Measure
-from empslurm.tasks import TASK_ORDER
 
 PAPER = (
     "Lahnala, Welch, Jurgens and Flek. The Muddy Waters of Modeling Empathy in Language: The Practical Impacts of "
@@ -49,7 +48,7 @@ def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repo
         _use(measure, names, repository),
         _settings(group),
         "## What it is not for\n\nNot for\n\n" + _bullets(NOT_FOR),
-        "## Limitations\n\n" + _bullets(LIMITS if measure.task in TASK_ORDER else LIMITS[1:]),
+        "## Limitations\n\n" + _bullets(LIMITS if measure.task in reference.task_ids() else LIMITS[1:]),
         _origin(measure),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -63,7 +62,7 @@ def _front(measure: Measure) -> str:
     """The YAML that the hub reads; values are quoted, whatever a dataset is called."""
     import yaml
 
-    value: dict[str, Any] = {"language": ["en"]} if measure.task in TASK_ORDER else {}
+    value: dict[str, Any] = {"language": ["en"]} if measure.task in reference.task_ids() else {}
     value |= {
         "library_name": "adapters",
         "tags": ["adapter-transformers", "empathy", "empslurm", measure.task],

@@ -1,4 +1,4 @@
-"""The datasets and their tasks: one module per dataset, all of them in the literal list below."""
+"""The datasets and their tasks: the built-in ones of `datasets`, and those of YAML cards."""
 
 from __future__ import annotations
 
@@ -6,48 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from empslurm import reference
 from empslurm.errors import EmpslurmError, ManifestError
-from empslurm.tasks.datasets import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.schema import Dataset, Task
-
-DATASETS: tuple[Dataset, ...] = (
-    condolence.DATASET,
-    conv.DATASET,
-    empdial_ei.DATASET,
-    empdial.DATASET,
-    hope.DATASET,
-    epitome.DATASET,
-    eqt.DATASET,
-    mi.DATASET,
-    news.DATASET,
-)
-
-# The rows and columns of the paper's Tables 7 and 8, alphabetical by title.
-TASK_ORDER: tuple[str, ...] = (
-    "condolence",
-    "conv_emoint",
-    "conv_emopol",
-    "conv_empathy",
-    "empdial_ei",
-    "empdial_emo",
-    "empdial_role",
-    "hope",
-    "epitome_er",
-    "epitome_ex",
-    "epitome_ip",
-    "empdial_qact",
-    "empdial_qint",
-    "mi_adherent",
-    "mi_behavior",
-    "news_distress",
-    "news_emotion",
-    "news_empathy",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """All datasets and tasks: those of the paper in the order of its tables, then those of the cards."""
+    """All datasets and tasks: the paper's in the order of its tables, other built-in ones, then those of cards."""
 
     datasets: Mapping[str, Dataset]
     tasks: Mapping[str, Task]
@@ -76,8 +43,7 @@ def registry(cards: Sequence[Path] = ()) -> Registry:
 def survey(cards: Sequence[Path] = ()) -> Survey:
     """As `registry`, but a card that is wrong stands in nobody's way."""
     datasets = {dataset.id: dataset for dataset in DATASETS}
-    declared = {task.id: task for dataset in datasets.values() for task in dataset.tasks}
-    tasks = {id: declared[id] for id in TASK_ORDER}
+    tasks = _built_in_tasks()
     refused: dict[str, tuple[str, ...]] = {}
     for card in cards:
         for file in _card_files(card):
@@ -89,6 +55,13 @@ def survey(cards: Sequence[Path] = ()) -> Survey:
             datasets |= {dataset.id: dataset for dataset in made}
             tasks |= {task.id: task for dataset in made for task in dataset.tasks}
     return Survey(known=Registry(datasets=datasets, tasks=tasks), refused=refused)
+
+
+def _built_in_tasks() -> dict[str, Task]:
+    """By id: those of the paper in the order of its tables, then the others as they are declared."""
+    declared = {task.id: task for dataset in DATASETS for task in dataset.tasks}
+    of_paper = [id for id in reference.task_ids() if id in declared]
+    return {id: declared[id] for id in dict.fromkeys((*of_paper, *declared))}
 
 
 def _card_files(path: Path) -> list[Path]:

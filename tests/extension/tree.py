@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("empslurm", "jobs", "manifests", "slurm")
-IGNORED = shutil.ignore_patterns("__pycache__", "testcluster")
+IGNORED = shutil.ignore_patterns("__pycache__", "testcluster", "fixtures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,12 @@ class Tree:
     def verb(self, *words: str) -> str:
         """What a verb says on stdout. It must end with 0."""
         return self._run("-m", "empslurm", *words)
+
+    def passes(self, *words: str) -> None:
+        """Tests of this tree must pass in the copy; `words` are those of pytest."""
+        if not (self.path / "tests").exists():
+            shutil.copytree(ROOT / "tests", self.path / "tests", ignore=IGNORED)
+        self._run("-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
 
     def _run(self, *words: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.path), "OMP_NUM_THREADS": "1"}

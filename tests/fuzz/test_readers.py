@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from empslurm.errors import DataError
-from empslurm.tasks import DATASETS, registry
+from empslurm.tasks import registry
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.sample import write_sample
 from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
 from tests import hostile
@@ -26,7 +27,7 @@ DIALOGUE = "hit:0_conv:1,1,proud,p,1,I won,5|5,\nhit:0_conv:1,2,proud,p,2,Great!
 
 @functools.cache
 def sample() -> dict[str, bytes]:
-    """Name of a sample's file -> its first rows."""
+    """Name of a sample's file -> its first rows. A dataset may have no sample."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
@@ -44,7 +45,7 @@ def write(form: Form, folder: Path, good: dict[str, bytes]) -> dict[str, Path]:
     paths = {file.name: folder / file.name for file in form.files}
     for name, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(good[name])
+        path.write_bytes(good.get(name, b""))
     return paths
 
 
@@ -105,7 +106,7 @@ def test_any_bytes_in_a_raw_file(dataset: Dataset, form: Form, tmp_path: Path) -
     paths = write(form, tmp_path, good)
 
     @hostile.examples(share=0.4)
-    @given(st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), hostile.spoiled(good[name]))))
+    @given(st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), hostile.spoiled(good.get(name, CSV)))))
     def any_bytes(drawn: tuple[str, bytes]) -> None:
         name, data = drawn
         read_hostile(dataset, form, paths, name, data)

@@ -13,7 +13,7 @@ from empslurm.errors import DataError
 from empslurm.reference.loaders import FILES, FOLDER
 from empslurm.tasks import registry
 
-TASKS = tuple(registry().tasks)
+TASKS = reference.task_ids()
 
 
 def test_every_packaged_file_names_its_table() -> None:
@@ -66,7 +66,7 @@ def test_tasks_and_sizes_are_those_of_the_registry() -> None:
         assert (row.data_source, row.language_setting) == (task.data_source, task.language_setting)
         assert row.n_labels == (len(task.labels) or None)
     sizes = {size.dataset: size for size in reference.dataset_sizes()}
-    assert set(sizes) == set(known.datasets)
+    assert set(sizes) == {known.tasks[task].dataset for task in TASKS}
     assert (sizes["hope"].n_samples, sizes["hope"].n_vocabulary, sizes["hope"].n_tokens) == (1282, 6461, 31415)
 
 

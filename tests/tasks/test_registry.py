@@ -5,18 +5,32 @@ import sys
 import pytest
 
 from empslurm import reference
-from empslurm.tasks import DATASETS, TASK_ORDER, registry
+from empslurm.tasks import registry
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.raw import is_pinned
 from empslurm.tasks.schema import Dataset
 
 KNOWN = registry()
 
 
-def test_all_eighteen_tasks_of_nine_datasets_in_the_order_of_the_papers_tables() -> None:
-    assert tuple(KNOWN.tasks) == TASK_ORDER
-    assert (len(KNOWN.tasks), len(KNOWN.datasets)) == (18, 9)
-    assert {task.id for dataset in DATASETS for task in dataset.tasks} == set(TASK_ORDER)
-    assert tuple(row.task for row in reference.tasks()) == TASK_ORDER
+def test_the_papers_tasks_come_first_in_its_order_and_then_the_others_as_declared() -> None:
+    of_paper = reference.task_ids()
+    declared = [task.id for dataset in DATASETS for task in dataset.tasks]
+    assert (len(of_paper), len({row.dataset for row in reference.tasks()})) == (18, 9)
+    assert tuple(KNOWN.tasks)[:18] == of_paper
+    assert list(KNOWN.tasks)[18:] == [id for id in declared if id not in of_paper]
+    assert tuple(KNOWN.datasets) == tuple(dataset.id for dataset in DATASETS)
+
+
+def test_what_the_paper_prints_of_its_datasets_is_said_of_them_alone() -> None:
+    sizes = {row.dataset: (row.n_samples, row.n_vocabulary, row.n_tokens) for row in reference.dataset_sizes()}
+    assert {dataset.id: tuple(dataset.published.values()) for dataset in DATASETS if dataset.published} == sizes
+
+
+def test_ids_are_taken_once() -> None:
+    """A plan would silently hold one of the two."""
+    ids = [id for dataset in DATASETS for id in {dataset.id, *(task.id for task in dataset.tasks)}]
+    assert len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.id)
@@ -25,7 +39,6 @@ def test_a_dataset_says_what_a_person_must_know(dataset: Dataset) -> None:
         assert text.strip() == text != ""
     assert re.search(r"\(\d{4}\)|\b(19|20)\d\d\b", dataset.citation)
     assert f"DATA/{dataset.id}/" in dataset.obtain
-    assert dataset.published["n_examples"] > 0
     for task in dataset.tasks:
         assert task.dataset == dataset.id
         assert KNOWN.dataset_of(task.id) is dataset
