@@ -1,33 +1,42 @@
 """Permutation importance of the transfer features (section 5.1, Figure 2 and Table 6 of the paper).
 
-A support vector regression predicts the percent improvement of every pair; a feature's importance is the drop in R^2
-on held-out pairs when the feature is permuted (Breiman 2001), all its columns together. `analysis.audit` says what an
-importance is worth.
+A regression (an entry of ESTIMATORS) predicts the percent improvement of every pair; a feature's importance is the drop
+in R^2 on held-out pairs when the feature is permuted (Breiman 2001), all its columns together.
+`analysis.importance_checks` says what an importance is worth.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.analysis.features import Encoding, PairFeatures
+from empslurm.analysis.importance_estimator import Estimator
+from empslurm.analysis.support_vectors import SUPPORT_VECTORS
 from empslurm.errors import UsageError
 
+ESTIMATORS: tuple[Estimator, ...] = (
+    SUPPORT_VECTORS,  # the paper's is the first: its importances are Figure 2, and order Table 6
+)
 FEWEST_PAIRS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The regression; the paper gives none of these, so they are scikit-learn's defaults on standardised columns."""
+    """How the importances are computed; by default with the estimator's default parameters on standardised columns."""
 
-    kernel: Literal["rbf", "linear"] = "rbf"
-    c: float = 1.0
-    epsilon: float = 0.1  # in percent of the baseline, the outcome's unit
+    estimator: Estimator = SUPPORT_VECTORS
+    changed: Mapping[str, float] = field(default_factory=dict)  # parameters that differ from their defaults
     scaled: bool = True
     encoding: Encoding = "pair"  # of the features; they are built before (`features.pair_features`)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The values of all parameters."""
+        return {name: parameter.default for name, parameter in self.estimator.parameters.items()} | {**self.changed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,37 +132,21 @@ def random_splits(
 
 
 class Regression:
-    """A fitted support vector regression."""
+    """A fitted model, with the scaling of its columns."""
 
     def __init__(self, columns: NDArray[np.float64], values: NDArray[np.float64], settings: Settings) -> None:
-        from sklearn.svm import SVR
-
         self.centre = columns.mean(0) if settings.scaled else np.zeros(columns.shape[1])
         spread = columns.std(0) if settings.scaled else np.ones(columns.shape[1])
         self.spread = np.where(spread > 0, spread, 1.0)
-        scaled = self._scale(columns)
-        variance = float(scaled.var())
-        # scikit-learn's "scale", written out because `predict` needs the number
-        self.gamma = 1 / (columns.shape[1] * variance) if variance > 0 else 1.0
-        self.kernel = settings.kernel
-        self.model = SVR(kernel=settings.kernel, C=settings.c, epsilon=settings.epsilon, gamma=self.gamma)
-        self.model.fit(scaled, values)
+        self.model = settings.estimator.make(settings.parameters)
+        self.model.fit(self._scale(columns), values)
 
     def _scale(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((columns - self.centre) / self.spread)
 
     def predict(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predictions (n_rows,), from one matrix product: many times faster than the library's loop."""
-        support: Any = self.model.support_vectors_
-        rows = self._scale(columns)
-        products = rows @ support.T
-        if self.kernel == "rbf":
-            # In place, since this is where an audit's time goes: exp(-gamma |row - vector|^2).
-            products *= 2 * self.gamma
-            products -= self.gamma * (rows**2).sum(1)[:, None]
-            products -= self.gamma * (support**2).sum(1)
-            np.exp(products, out=products)
-        return np.asarray(products @ self.model.dual_coef_[0] + self.model.intercept_[0])
+        """Predictions (n_rows,)."""
+        return np.asarray(self.model.predict(self._scale(columns)))
 
 
 def r2(values: NDArray[np.float64], predicted: NDArray[np.float64], centre: float | None = None) -> float:
@@ -178,15 +171,15 @@ def drop_in_r2(
     `owner`: (n_columns,) the feature of each column; `only`: features to permute, where not all are wanted.
     """
     wanted = tuple(range(int(owner.max()) + 1)) if only is None else only
-    found, drops = np.empty(len(splits)), np.empty((len(splits), len(wanted), n_permutations))
+    scores, drops = np.empty(len(splits)), np.empty((len(splits), len(wanted), n_permutations))
     for split, (train, test) in enumerate(splits):
         model = Regression(columns[train], values[train], settings)
-        found[split] = r2(values[test], model.predict(columns[test]))
+        scores[split] = r2(values[test], model.predict(columns[test]))
         for at, feature in enumerate(wanted):
             own = owner == feature
             orders = np.array([rng.permutation(test) for _ in range(n_permutations)])
             permuted = np.repeat(columns[test][None], n_permutations, axis=0)  # (n_permutations, n_test, n_columns)
             permuted[:, :, own] = columns[orders][:, :, own]
             predicted = model.predict(permuted.reshape(-1, columns.shape[1])).reshape(n_permutations, -1)
-            drops[split, at] = [found[split] - r2(values[test], row) for row in predicted]
-    return found, drops
+            drops[split, at] = [scores[split] - r2(values[test], row) for row in predicted]
+    return scores, drops

@@ -24,8 +24,6 @@ from empslurm.analysis.importance import (
 
 ABOUT_ZERO = 0.1  # a held-out R^2 below this predicts next to nothing
 LEVEL = 0.05
-C_VALUES = (0.1, 1.0, 10.0, 100.0, 1000.0)
-EPSILON_VALUES = (0.01, 0.1, 1.0)
 TEST_SHARE = 0.2
 # Fewer splits and permutations than the table has: they are run hundreds of times, and enter observed and null alike.
 NULL_SPLITS = 5
@@ -38,7 +36,7 @@ MOST_FOLDS = 32  # of tasks left out; as many tasks have a thousand pairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureAudit:
+class FeatureChecks:
     """One feature under the permutation null, and over all settings of the regression."""
 
     feature: str
@@ -63,7 +61,7 @@ class StabilityRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
+class ImportanceChecks:
     """Everything a caption of Table 6 must say."""
 
     importances: Importances
@@ -77,7 +75,7 @@ class Audit:
     p_r2: float  # of the held-out R^2 under the permutation null
     r2_without_extremes: float  # held-out R^2 without the `n_extremes` pairs of largest |outcome|
     n_extremes: int
-    features: tuple[FeatureAudit, ...]
+    features: tuple[FeatureChecks, ...]
     stability: tuple[StabilityRow, ...]
     n_null: int  # permutations of the tasks
     interpretable: bool
@@ -157,7 +155,7 @@ def _null(
     def statistic(order: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
         columns = features.columns[sources, targets].copy()
         columns[:, own] = features.columns[order[sources], order[targets]][:, own]
-        found, drops = drop_in_r2(
+        scores, drops = drop_in_r2(
             columns,
             values,
             features.owner,
@@ -167,7 +165,7 @@ def _null(
             rng=rng,
             only=permuted,
         )
-        return float(found.mean()), drops.mean((0, 2))
+        return float(scores.mean()), drops.mean((0, 2))
 
     n_tasks = len(features.tasks)
     observed_r2, observed = statistic(np.arange(n_tasks))
@@ -184,14 +182,17 @@ def _null(
 def stability(
     features: Sequence[PairFeatures], outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
 ) -> tuple[StabilityRow, ...]:
-    """Importances over C, epsilon, scaling and the encodings in `features`, all on the same splits."""
+    """Importances over the estimator's parameters, scaling and the encodings in `features`, all on the same splits."""
     n_pairs = len(pairs_of(outcome)[0])
     splits = random_splits(n_pairs, STABILITY_SPLITS, TEST_SHARE, rng)
+    parameters = settings.estimator.parameters
+    grid = product(*(parameter.values for parameter in parameters.values()))
     rows = []
-    for encoded, c, epsilon, scaled in product(features, C_VALUES, EPSILON_VALUES, (True, False)):
-        varied = replace(settings, c=c, epsilon=epsilon, scaled=scaled, encoding=encoded.encoding)
+    for encoded, values_of_parameters, scaled in product(features, grid, (True, False)):
+        changed = dict(zip(parameters, values_of_parameters, strict=True))
+        varied = replace(settings, changed=changed, scaled=scaled, encoding=encoded.encoding)
         columns, values = rows_of(encoded.columns, outcome)
-        found, drops = drop_in_r2(
+        scores, drops = drop_in_r2(
             columns,
             values,
             encoded.owner,
@@ -203,7 +204,7 @@ def stability(
         rows.append(
             StabilityRow(
                 settings=varied,
-                held_out_r2=float(found.mean()),
+                held_out_r2=float(scores.mean()),
                 leave_target_out_r2=leave_out_r2(encoded, outcome, varied, targets=True),
                 importances=tuple(float(value) for value in drops.mean((0, 2))),
             )
@@ -211,7 +212,7 @@ def stability(
     return tuple(rows)
 
 
-def audit(
+def check(
     features: PairFeatures,
     outcome: NDArray[np.float64],
     *,
@@ -220,7 +221,7 @@ def audit(
     other_encodings: Sequence[PairFeatures] = (),
     seed_outcomes: NDArray[np.float64] | None = None,
     n_null: int = 199,
-) -> Audit:
+) -> ImportanceChecks:
     """The importances at `settings` with everything that says whether to believe them.
 
     `outcome`: (n_tasks, n_tasks) percent improvement, source by target; `other_encodings`: the same features encoded in
@@ -237,16 +238,16 @@ def audit(
     whole = _null(features, outcome, settings, everything, n_null, rng)
     only_ratings = _null(features, outcome, settings, ratings, n_null, rng) if ratings else nothing
     rows = stability((features, *other_encodings), outcome, settings, rng)
-    found = {
+    measures = {
         "held_out_r2": float(np.mean(table.held_out_r2)),
         "leave_target_out_r2": leave_out_r2(features, outcome, settings, targets=True),
         "leave_source_out_r2": leave_out_r2(features, outcome, settings, targets=False),
         "p_r2": whole.r2,
     }
-    doubts = _doubts(**found)
-    return Audit(
+    doubts = _doubts(**measures)
+    return ImportanceChecks(
         importances=table,
-        **found,
+        **measures,
         held_out_r2_spread=float(np.std(table.held_out_r2)),
         noise_ceiling=float("nan") if seed_outcomes is None else noise_ceiling(seed_outcomes),
         r2_without_extremes=_without_extremes(features, outcome, settings, rng),
@@ -255,7 +256,7 @@ def audit(
         stability=rows,
         n_null=n_null,
         interpretable=not doubts,
-        sentence=_sentence(found["held_out_r2"], doubts, rows) + _sample_note(table.n_pairs, n_there),
+        sentence=_sentence(measures["held_out_r2"], doubts, rows) + _sample_note(table.n_pairs, n_there),
     )
 
 
@@ -278,11 +279,11 @@ def _without_extremes(
 
 def _feature_rows(
     table: Importances, whole: _Null, ratings: _Null, rows: tuple[StabilityRow, ...]
-) -> tuple[FeatureAudit, ...]:
+) -> tuple[FeatureChecks, ...]:
     values = np.array([row.importances for row in rows])  # (n_settings, n_features)
     ranks = 1 + (-values).argsort(1).argsort(1)
     return tuple(
-        FeatureAudit(
+        FeatureChecks(
             feature=row.feature,
             importance=row.importance,
             spread=row.spread,
@@ -299,20 +300,20 @@ def _feature_rows(
 
 def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2: float, p_r2: float) -> tuple[str, ...]:
     """Each reason not to read the importances; written so that an undefined value is a reason too."""
-    found = []
+    doubts = []
     if not held_out_r2 >= ABOUT_ZERO:
-        found.append(f"its held-out R^2 is {held_out_r2:.2f}")
+        doubts.append(f"its held-out R^2 is {held_out_r2:.2f}")
     if not p_r2 <= LEVEL:
-        found.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
+        doubts.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
     if not leave_target_out_r2 > 0:
-        found.append(
+        doubts.append(
             f"it predicts a target that it has not seen worse than the mean does (R^2 {leave_target_out_r2:.2f})"
         )
     if not leave_source_out_r2 > 0:
-        found.append(
+        doubts.append(
             f"it predicts a source that it has not seen worse than the mean does (R^2 {leave_source_out_r2:.2f})"
         )
-    return tuple(found)
+    return tuple(doubts)
 
 
 def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[StabilityRow, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The paper's other tables: ratings (2), their agreement (3), themes (5) and importances (6); and what it printed."""
+"""The paper's other tables: ratings (2), their agreement (3) and themes (5); and what it printed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 
 from empslurm import reference
 from empslurm.analysis.agreement import Agreement, Level, agreements
-from empslurm.analysis.features import FEATURES
-from empslurm.analysis.importance_checks import Audit
 from empslurm.analysis.improvement import improvement_matrix
 from empslurm.metrics import METRICS
 from empslurm.reference import Rating
@@ -20,7 +18,6 @@ from empslurm.tasks import Registry
 
 ASPECTS = {"definition": "Definition", "link": "Link", "conduciveness": "Conduciveness"}
 CITATION = "Lahnala et al. (2024)"
-FEATURE_TITLES = {row.feature: row.title for row in reference.importances()}
 
 
 def aspects(ratings: Sequence[Rating]) -> tuple[str, ...]:
@@ -161,89 +158,6 @@ def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
         "* in the paper: the mean does not agree with the theme.",
         head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean - printed"),),
         columns=("theme", "task", "definition", "link", "conduciveness", "mean", "mean_difference"),
-        rows=tuple(rows),
-        n_labels=2,
-    )
-
-
-def table6(audit: Audit) -> Table:
-    """Importances with what they are worth, the printed ones beside."""
-    printed = {row.feature: row for row in reference.importances()}
-    order = sorted(audit.features, key=lambda row: -row.importance)
-    rows = []
-    for row in order:
-        before = printed.get(row.feature)
-        value = before.importance if before else float("nan")
-        rows.append(
-            (
-                text(FEATURE_TITLES.get(row.feature, row.feature)),
-                Entry(text=f"{shown(row.importance)} ± {shown(row.spread)}", raw=row.importance),
-                number(value, 3),
-                number(row.importance - value, 3, signed=True),
-                number(row.p_value, 2),
-                number(row.p_ratings, 2),
-                Entry(text=f"{row.best_rank} to {row.worst_rank}", raw=f"{row.best_rank} to {row.worst_rank}"),
-            )
-        )
-    for name in audit.importances.missing:
-        old = number(printed[name].importance, 3) if name in printed else text(None)
-        empty = text(None)
-        rows.append((text(FEATURE_TITLES.get(name, name)), empty, old, empty, empty, empty, empty))
-    return Table(
-        name="table6",
-        number="Table 6",
-        title="Feature importances in a regression fit to the improvement over the baseline",
-        caption=audit_caption(audit),
-        head=(("feature", "drop in R²", "printed", "difference", "p", "p, ratings only", "rank over settings"),),
-        columns=("feature", "importance", "printed", "difference", "p_value", "p_ratings", "rank_range"),
-        rows=tuple(rows),
-    )
-
-
-def audit_caption(audit: Audit) -> str:
-    """What a reader must know before the first number."""
-    ceiling = audit.noise_ceiling
-    known = "unknown (one seed)" if np.isnan(ceiling) else f"{ceiling:.2f}"
-    table = audit.importances
-    said = [
-        audit.sentence,
-        f"{table.n_pairs} pairs, {table.n_splits} splits x {table.n_permutations} permutations, "
-        f"{100 * table.test_share:.0f} % of the pairs held out.",
-        f"Held-out R² {audit.held_out_r2:.2f} ± {audit.held_out_r2_spread:.2f}; ceiling set by seed noise {known}; "
-        f"targets left out {audit.leave_target_out_r2:.2f}, sources left out {audit.leave_source_out_r2:.2f}; "
-        f"without the {audit.n_extremes} most extreme pairs {audit.r2_without_extremes:.2f}.",
-        f"p of R² {audit.p_r2:.2f}, and p per feature, from {audit.n_null} permutations of the tasks.",
-        f"The rank reaches over {len(audit.stability)} settings of C, epsilon, scaling and encoding.",
-    ]
-    if table.missing:
-        said.append(f"{len(table.missing)} of {len(FEATURES)} features are missing.")
-    return " ".join(said)
-
-
-def stability_table(audit: Audit) -> Table:
-    """The audit's settings, one row each."""
-    names = [row.feature for row in audit.importances.rows]
-    rows = []
-    for one in audit.stability:
-        settings = one.settings
-        rows.append(
-            (
-                text(settings.encoding),
-                text("yes" if settings.scaled else "no"),
-                number(settings.c, 1),
-                number(settings.epsilon, 2),
-                number(one.held_out_r2, 2),
-                number(one.leave_target_out_r2, 2),
-                *(number(value, 3) for value in one.importances),
-            )
-        )
-    columns = ("encoding", "scaled", "C", "epsilon", "held_out_r2", "leave_target_out_r2", *names)
-    return Table(
-        name="audit-settings",
-        title="Importances over settings of the regression",
-        caption="The paper gives none of these settings. Importances from a model whose R² is about zero say nothing.",
-        head=(columns,),
-        columns=columns,
         rows=tuple(rows),
         n_labels=2,
     )

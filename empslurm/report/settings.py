@@ -10,13 +10,13 @@ import numpy as np
 
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import pearson
-from empslurm.report import result_tables
-from empslurm.report.analyses import Study
 from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
+from empslurm.report.group_results import Analyses
 from empslurm.report.significance import PairResult
 from empslurm.report.tables import title_of
+from empslurm.report.verdict_tables import counts
 
-Place = tuple[str, str]  # source, target
+Pair = tuple[str, str]  # source, target
 UNNAMED = "(no name)"  # what a blank setting is called
 FEWEST_SHARED = 3  # pairs that two settings must share for a rank correlation
 
@@ -25,8 +25,8 @@ FEWEST_SHARED = 3  # pairs that two settings must share for a rank correlation
 class Agreement:
     """Two settings on the pairs that both have."""
 
-    one: str
-    two: str
+    first: str
+    second: str
     n_shared: int
     spearman: float  # of the percent changes; NaN with too few pairs
     n_compared: int  # shared pairs with a defined change in both
@@ -34,44 +34,44 @@ class Agreement:
     n_opposed: int  # helps in one, harms in the other
 
 
-def named(studies: Sequence[Study]) -> dict[str, Study]:
-    """Setting -> its study; empty where the results hold no settings to compare."""
-    found = [study for study in studies if "setting" in study.group.setting]
-    names = [str(study.group.setting["setting"]) for study in found]
-    if len(found) < 2:
+def named(groups: Sequence[Analyses]) -> dict[str, Analyses]:
+    """Setting -> the analyses of its group; empty where the results hold no settings to compare."""
+    with_setting = [analyses for analyses in groups if "setting" in analyses.group.setting]
+    names = [str(analyses.group.setting["setting"]) for analyses in with_setting]
+    if len(with_setting) < 2:
         return {}
     unnamed = UNNAMED if UNNAMED not in names else f"{UNNAMED}, blank"
-    return {name or unnamed: study for name, study in zip(names, found, strict=True)}
+    return {name or unnamed: analyses for name, analyses in zip(names, with_setting, strict=True)}
 
 
-def pairs_of(study: Study) -> dict[Place, PairResult]:
-    """The pairs of a study, each against the baseline with as much data."""
+def pairs_of(analyses: Analyses) -> dict[Pair, PairResult]:
+    """The pairs of a group, each against the baseline with as much data."""
     return {
         (pair.verdict.source, pair.verdict.target): pair
-        for one in study.significance
-        if one.fraction == one.baseline_fraction
-        for pair in one.pairs
+        for significance in analyses.significance
+        if significance.fraction == significance.baseline_fraction
+        for pair in significance.pairs
     }
 
 
-def agreements(pairs: Mapping[str, Mapping[Place, PairResult]]) -> tuple[Agreement, ...]:
+def agreements(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> tuple[Agreement, ...]:
     """Every two settings, in the order given."""
-    return tuple(_agreement(one, two, pairs[one], pairs[two]) for one, two in combinations(pairs, 2))
+    return tuple(_agreement(first, second, pairs[first], pairs[second]) for first, second in combinations(pairs, 2))
 
 
-def _agreement(one: str, two: str, a: Mapping[Place, PairResult], b: Mapping[Place, PairResult]) -> Agreement:
+def _agreement(first: str, second: str, a: Mapping[Pair, PairResult], b: Mapping[Pair, PairResult]) -> Agreement:
     from scipy.stats import rankdata
 
-    both = [place for place in a if place in b]
-    changes = np.array([[a[place].improvement.percent, b[place].improvement.percent] for place in both]).reshape(-1, 2)
+    both = [pair for pair in a if pair in b]
+    changes = np.array([[a[pair].improvement.percent, b[pair].improvement.percent] for pair in both]).reshape(-1, 2)
     changes = changes[np.isfinite(changes).all(1)]
     enough = len(changes) >= FEWEST_SHARED
-    gains = np.array([[a[place].improvement.gain, b[place].improvement.gain] for place in both]).reshape(-1, 2)
+    gains = np.array([[a[pair].improvement.gain, b[pair].improvement.gain] for pair in both]).reshape(-1, 2)
     gains = gains[np.isfinite(gains).all(1)]
-    opposed = ({"helps", "harms"} == {a[place].verdict.verdict, b[place].verdict.verdict} for place in both)
+    opposed = ({"helps", "harms"} == {a[pair].verdict.verdict, b[pair].verdict.verdict} for pair in both)
     return Agreement(
-        one=one,
-        two=two,
+        first=first,
+        second=second,
         n_shared=len(both),
         spearman=pearson(rankdata(changes[:, 0]), rankdata(changes[:, 1])) if enough else float("nan"),
         n_compared=len(gains),
@@ -80,18 +80,18 @@ def _agreement(one: str, two: str, a: Mapping[Place, PairResult], b: Mapping[Pla
     )
 
 
-def settings_tables(studies: Mapping[str, Study]) -> tuple[Table, ...]:
+def settings_tables(groups: Mapping[str, Analyses]) -> tuple[Table, ...]:
     """A row per setting, a row per two settings, and a row per pair with all settings beside one another."""
-    if not studies:
+    if not groups:
         return ()
-    pairs = {name: pairs_of(study) for name, study in studies.items()}
-    return (_summary(pairs), _agreement_table(agreements(pairs)), _pairs_table(studies, pairs))
+    pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
+    return (_summary(pairs), _agreement_table(agreements(pairs)), _pairs_table(groups, pairs))
 
 
-def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
+def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
     rows = []
     for name, own in pairs.items():
-        tally = result_tables.counts(list(own.values()))
+        tally = counts(list(own.values()))
         changes = np.array([pair.improvement.percent for pair in own.values()])
         changes = changes[np.isfinite(changes)]
         middle = float(np.median(changes)) if len(changes) else float("nan")
@@ -116,17 +116,17 @@ def _summary(pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
     )
 
 
-def _agreement_table(found: Sequence[Agreement]) -> Table:
+def _agreement_table(compared: Sequence[Agreement]) -> Table:
     rows = [
         (
-            text(one.one),
-            text(one.two),
-            whole(one.n_shared),
-            number(one.spearman, 2),
-            number(one.n_same_side / one.n_compared if one.n_compared else float("nan"), 2),
-            whole(one.n_opposed),
+            text(agreement.first),
+            text(agreement.second),
+            whole(agreement.n_shared),
+            number(agreement.spearman, 2),
+            number(agreement.n_same_side / agreement.n_compared if agreement.n_compared else float("nan"), 2),
+            whole(agreement.n_opposed),
         )
-        for one in found
+        for agreement in compared
     ]
     return flat(
         name="settings-agreement",
@@ -146,10 +146,10 @@ def _agreement_table(found: Sequence[Agreement]) -> Table:
     )
 
 
-def _pairs_table(studies: Mapping[str, Study], pairs: Mapping[str, Mapping[Place, PairResult]]) -> Table:
-    registry = next(iter(studies.values())).gathered.registry
+def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
+    registry = next(iter(groups.values())).gathered.registry
     rows = []
-    for source, target in dict.fromkeys(place for own in pairs.values() for place in own):
+    for source, target in dict.fromkeys(pair for own in pairs.values() for pair in own):
         entries: list[Entry] = []
         for own in pairs.values():
             pair = own.get((source, target))
@@ -169,24 +169,24 @@ def _pairs_table(studies: Mapping[str, Study], pairs: Mapping[str, Mapping[Place
     )
 
 
-def headline(studies: Mapping[str, Study]) -> tuple[str, ...]:
+def headline(groups: Mapping[str, Analyses]) -> tuple[str, ...]:
     """What the settings say together; nothing where there are none."""
-    if not studies:
+    if not groups:
         return ()
-    pairs = {name: pairs_of(study) for name, study in studies.items()}
-    verdicts: dict[Place, list[str]] = {}
+    pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
+    verdicts: dict[Pair, list[str]] = {}
     for own in pairs.values():
-        for place, pair in own.items():
-            verdicts.setdefault(place, []).append(pair.verdict.verdict)
-    shared = [found for found in verdicts.values() if len(found) > 1]
-    helps = sum("helps" in found for found in shared)
-    always = sum(set(found) == {"helps"} for found in shared)
-    opposed = sum({"helps", "harms"} <= set(found) for found in shared)
+        for key, pair in own.items():
+            verdicts.setdefault(key, []).append(pair.verdict.verdict)
+    shared = [outcomes for outcomes in verdicts.values() if len(outcomes) > 1]
+    helps = sum("helps" in outcomes for outcomes in shared)
+    always = sum(set(outcomes) == {"helps"} for outcomes in shared)
+    opposed = sum({"helps", "harms"} <= set(outcomes) for outcomes in shared)
     said = [
         f"{len(pairs)} settings, tested apart: of {len(shared):,} pairs that two or more of them have, {helps:,} help "
         f"in one at least, {always:,} in each that has them, {opposed:,} help in one and harm in another."
     ]
-    ranks = [one.spearman for one in agreements(pairs) if np.isfinite(one.spearman)]
+    ranks = [agreement.spearman for agreement in agreements(pairs) if np.isfinite(agreement.spearman)]
     if ranks:
         said.append(
             f"Two settings order the pairs alike with Spearman's r of {shown(float(np.median(ranks)), 2)} (median of "

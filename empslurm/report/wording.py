@@ -54,7 +54,7 @@ def _entry(entry: Entry) -> Entry:
     return replace(entry, text=plain(entry.text)) if "paper" in entry.text else entry
 
 
-def plain_missing(lacking: Mapping[str, str], *, given: bool) -> dict[str, str]:
-    """What could not be made, without what belongs to the paper; `given`: of a table of results."""
-    wanted = OF_A_TABLE if given else tuple(MISSING)
+def plain_missing(lacking: Mapping[str, str], *, from_results: bool) -> dict[str, str]:
+    """What could not be made, without what belongs to the paper; `from_results`: of a table of results."""
+    wanted = OF_A_TABLE if from_results else tuple(MISSING)
     return {MISSING[name]: plain(why) for name, why in lacking.items() if name in wanted}

@@ -9,7 +9,7 @@ import pytest
 from empslurm import metrics
 from empslurm.errors import DataError
 from empslurm.gather import from_file, prediction_files
-from empslurm.report.analyses import study
+from empslurm.report.analyses import analyse
 from empslurm.tasks import registry
 
 LABELS = ("sad", "happy", "calm")
@@ -45,7 +45,7 @@ def test_hard_labels_are_enough_for_verdicts_over_examples(tmp_path: Path) -> No
     gathered = from_file(table(tmp_path), registry(), tmp_path)
     (group,) = gathered.groups
     assert group.runs["n_test"].tolist() == [60.0] * 6
-    done = study(gathered, group, ratings=())
+    done = analyse(gathered, group, ratings=())
     (result,) = done.significance[0].results
     assert (result.n_examples, result.comparison.with_examples) == (60, True)
     assert done.significance[0].pairs[0].paper_outcome == "helps"
@@ -67,7 +67,7 @@ def test_values_are_enough_in_other_metrics_and_less_error_helps(tmp_path: Path,
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     gathered = from_file(tmp_path / "t.csv", registry(), tmp_path)
     (group,) = gathered.groups
-    done = study(gathered, group, ratings=())
+    done = analyse(gathered, group, ratings=())
     (result,) = done.significance[0].results
     assert (result.n_examples, result.comparison.with_examples, result.doubt) == (60, True, "")
     (pair,) = done.significance[0].pairs

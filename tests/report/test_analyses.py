@@ -6,10 +6,11 @@ import pytest
 from empslurm import reference
 from empslurm.analysis.verdicts import ONE_SEED
 from empslurm.gather import gather, published
-from empslurm.report import result_tables
-from empslurm.report.analyses import outcome, study
+from empslurm.report import themes, verdict_tables
+from empslurm.report.analyses import analyse, tables_of
+from empslurm.report.headline import headline
+from empslurm.report.importances import outcome
 from empslurm.report.significance import CONTROL, NO_PREDICTIONS, target_results
-from empslurm.report.write import tables_of_study
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
@@ -27,7 +28,7 @@ def done(tmp_path_factory):
         finish(root, cell, skill=SKILL[cell.target] + change - (0.05 if cell.data.fraction < 1 else 0))
     gathered = gather(root, None, registry())
     (group,) = gathered.groups
-    return study(gathered, group, ratings=reference.ratings())
+    return analyse(gathered, group, ratings=reference.ratings())
 
 
 def _pairs(done, fraction=1.0):
@@ -47,16 +48,16 @@ def test_verdicts_are_of_seeds_and_examples(done):
 
 
 def test_a_margin_is_told_in_the_headline_the_caption_and_the_table(done):
-    wide = study(done.gathered, done.group, ratings=(), margin=0.9)
+    wide = analyse(done.gathered, done.group, ratings=(), margin=0.9)
     one, pairs = _pairs(wide)
     assert {pair.verdict.verdict for pair in pairs.values()} == {"equivalent"}
-    assert "12 are equivalent within 0.9, 0 are inconclusive" in result_tables.headline(wide)[0]
-    caption = result_tables.verdict_caption(one)
+    assert "12 are equivalent within 0.9, 0 are inconclusive" in headline(wide)[0]
+    caption = verdict_tables.verdict_caption(one)
     assert "shown to differ by less than 0.9 in the target's metric, by two one-sided tests" in caption
-    assert "Inconclusive: a difference was not shown, nor that there is none" in result_tables.verdict_caption(
+    assert "Inconclusive: a difference was not shown, nor that there is none" in verdict_tables.verdict_caption(
         _pairs(done)[0]
     )
-    table = result_tables.verdict_table(one, wide)
+    table = verdict_tables.verdict_table(one, wide)
     at = table.columns.index("p_equivalent")
     assert all(0 <= row[at].raw < 0.05 for row in table.rows)
 
@@ -67,7 +68,7 @@ def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
     for pair in pairs.values():
         assert pair.paper_outcome in ("helps", "harms", "inconclusive")
         assert bool(pair.disagreement) == (pair.paper_outcome != pair.verdict.verdict)
-    caption = result_tables.verdict_caption(one)
+    caption = verdict_tables.verdict_caption(one)
     assert f"disagrees with the verdict in {sum(bool(pair.disagreement) for pair in pairs.values())} pairs" in caption
     assert "Power: with probability .8" in caption
     assert "two seeds of the very same cell different in" in caption
@@ -85,7 +86,7 @@ def test_limited_data_is_compared_with_the_full_data_baseline(done):
     assert control.verdict.source == CONTROL
     assert control.verdict.transfer == pytest.approx(half.scores["epitome_er", "epitome_er"].value)
     assert (CONTROL, "epitome_er") not in pairs
-    table = result_tables.limited_table(done)
+    table = themes.limited_table(done)
     assert [row[1].text for row in table.rows] == ["with transfer", "without transfer (control)"]
 
 
@@ -97,14 +98,14 @@ def test_themes_count_the_pairs_once(done):
 
 
 def test_the_importances_say_why_they_are_not_there(done):
-    assert done.audit is None
+    assert done.importances == ()
     assert "must have at least 20 pairs" in done.lacking["Figure 2 and Table 6"]
     assert "no fisher cells" in done.lacking["Figure 10"]
 
 
 def test_every_number_of_a_table_is_traceable(done):
     known = set(done.group.runs["id"])
-    for table in tables_of_study(done):
+    for table in tables_of(done):
         if table.name.startswith(("table7", "table8", "figure6", "figure7", "verdicts")) and "versus" not in table.name:
             assert table.origin, table.name
             assert all(set(ids.split()) <= known and ids for _, _, ids in table.origin), table.name
@@ -115,7 +116,7 @@ def test_one_seed_is_undecided_with_the_papers_test_beside(tmp_path):
     for cell in grid(TASKS[:3]):
         finish(root, cell)
     gathered = gather(root, None, registry())
-    made = study(gathered, gathered.groups[0], ratings=reference.ratings())
+    made = analyse(gathered, gathered.groups[0], ratings=reference.ratings())
     (one,) = made.significance
     assert {(pair.verdict.verdict, pair.verdict.reason) for pair in one.pairs} == {("undecided", ONE_SEED)}
     assert all(pair.paper_outcome for pair in one.pairs)
@@ -183,7 +184,7 @@ def collapsing(tmp_path_factory):
         finish(root, cell, skill=skill, constant="test" if gone else False)
     gathered = gather(root, None, registry())
     (group,) = gathered.groups
-    return study(gathered, group, ratings=reference.ratings())
+    return analyse(gathered, group, ratings=reference.ratings())
 
 
 def test_runs_that_learnt_are_compared_and_those_that_did_not_are_counted(collapsing):
@@ -194,25 +195,25 @@ def test_runs_that_learnt_are_compared_and_those_that_did_not_are_counted(collap
     assert (helped.n_seeds_transfer, helped.n_collapsed_transfer) == (7, 1)
     assert (lost.verdict, lost.n_seeds_transfer, lost.n_collapsed_transfer) == ("undecided", 1, 7)
     assert "collapse" in lost.reason
-    table = result_tables.verdict_table(one, collapsing)
+    table = verdict_tables.verdict_table(one, collapsing)
     at = table.columns.index("n_collapsed")
     assert {row[at].text for row in table.rows if row[1].text == "Epitome ER"} == {"1/1", "7/1"}
-    assert result_tables.collapse_statement(one).startswith("9 of 72 runs collapsed, in 1 of 3 targets:")
+    assert verdict_tables.collapse_statement(one).startswith("9 of 72 runs collapsed, in 1 of 3 targets:")
 
 
 def test_a_source_that_makes_runs_collapse_is_a_finding_of_its_own(collapsing):
     one, _ = _pairs(collapsing)
-    table = result_tables.collapse_table(one, registry())
+    table = verdict_tables.collapse_table(one, registry())
     rows = {row[0].text: [entry.text for entry in row] for row in table.rows}
     assert rows["EmpDial EI"][2:4] == ["7 of 8", "1 of 8"]
     assert rows["EmpDial EI"][-1] == "collapses more often"
     assert rows["Conv EmoPol"][-1] == "inconclusive"
-    said = result_tables.headline(collapsing)
+    said = headline(collapsing)
     assert "EmpDial EI collapses more often on Epitome ER: 7 of 8 runs, the baseline 1 of 8." in said
     assert any("verdicts compare the runs that learnt" in sentence for sentence in said)
 
 
 def test_where_nothing_collapses_nothing_is_said(done):
     one, _ = _pairs(done)
-    assert result_tables.collapse_table(one, registry()) is None
-    assert result_tables.collapse_statement(one) == ""
+    assert verdict_tables.collapse_table(one, registry()) is None
+    assert verdict_tables.collapse_statement(one) == ""

@@ -13,8 +13,8 @@ import pytest
 from empslurm import reference
 from empslurm.gather import cache, from_file, gather
 from empslurm.launch.cost import Spent
-from empslurm.report.analyses import study
-from empslurm.report.page import cost
+from empslurm.report.analyses import analyse
+from empslurm.report.sections.cost import cost
 from empslurm.report.write import write
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
@@ -39,7 +39,7 @@ def facts(folder: Path, notes: Sequence[Mapping[str, Any]], spent: Spent | None 
     for place, cell in enumerate(cells):
         finish(root, cell, provenance=notes[place % len(notes)])
     gathered = replace(gather(root, None, registry()), spent=spent)
-    return cost(study(gathered, gathered.groups[0], ratings=reference.ratings()))
+    return cost(analyse(gathered, gathered.groups[0], ratings=reference.ratings()))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from empslurm import reference
 from empslurm.cli import main
 from empslurm.gather import from_file
-from empslurm.report import result_tables, settings
-from empslurm.report.analyses import study
-from empslurm.report.write import tables_of_study, write
+from empslurm.report import settings
+from empslurm.report.analyses import analyse, tables_of
+from empslurm.report.headline import headline
+from empslurm.report.write import write
 from empslurm.tasks import registry
 
 HEAD = "source,target,seed,metric,value"
@@ -36,7 +37,7 @@ def made(folder: Path, rows: list[str], head: str = HEAD):
 
 def only(gathered):
     (group,) = gathered.groups
-    return study(gathered, group, ratings=())
+    return analyse(gathered, group, ratings=())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     assert all((pair.improvement.percent > 0) == better for pair in pairs)
     assert all(pair.improvement.low <= pair.improvement.percent <= pair.improvement.high for pair in pairs)
     assert all((pair.verdict.difference > 0) == (gain > 0) for pair in pairs)
-    said = result_tables.headline(done)
+    said = headline(done)
     assert f"{2 * better} help, {2 * (not better)} harm" in said[0]
     assert f"{2 * better} of 2 pairs are" in said[-1]
     summary = write(gathered, tmp_path / "out", ratings=())
@@ -93,7 +94,7 @@ def test_settings_are_compared_and_never_mixed(tmp_path: Path) -> None:
     up, down = (grid("f1_macro", gain, tasks=tasks) for gain in (0.05, -0.05))
     rows = [*(f"{row},one" for row in up), *(f"{row},two" for row in down)]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([study(gathered, group, ratings=()) for group in gathered.groups])
+    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
     found = settings.headline(studies)
     assert "of 6 pairs that two or more of them have, 6 help in one at least" in found[0]
     assert "0 in each that has them, 6 help in one and harm in another" in found[0]
@@ -145,7 +146,7 @@ def test_a_source_may_have_any_name(tmp_path: Path) -> None:
 def test_a_blank_setting_is_compared_too(tmp_path: Path) -> None:
     rows = [*(f"{row}," for row in grid("f1_macro", 0.05)), *(f"{row},two" for row in grid("f1_macro", -0.05))]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([study(gathered, group, ratings=()) for group in gathered.groups])
+    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
     assert list(studies) == ["(no name)", "two"]
 
 
@@ -158,7 +159,7 @@ def test_the_same_side_is_of_gains_also_below_a_baseline_that_is_not_positive(tm
         for seed in (1, 2)
     ]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([study(gathered, group, ratings=()) for group in gathered.groups])
+    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
     (found,) = settings.agreements({name: settings.pairs_of(one) for name, one in studies.items()})
     assert (found.n_shared, found.n_compared, found.n_same_side) == (6, 6, 6)
 
@@ -169,7 +170,7 @@ def test_an_undefined_run_leaves_no_mean_of_the_lucky_ones(tmp_path: Path) -> No
     (pair,) = [pair for pair in done.significance[0].pairs if pair.verdict.target == "aa"]
     assert pair.verdict.verdict == "undecided"
     assert pair.verdict.transfer != pair.verdict.transfer
-    assert result_tables.headline(done)[-1].endswith("1 of 1 pairs are above the baseline.")
+    assert headline(done)[-1].endswith("1 of 1 pairs are above the baseline.")
 
 
 def test_runs_on_a_part_of_the_data_are_judged_or_named(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_run_that_fell_far_below_the_others_is_marked_wherever_it_counts(tmp_p
     assert scores["mood", "mood"].flagged == "collapsed in 1 of 8 seeds (3)"
     assert scores["d", "mood"].flagged == "collapsed in 2 of 8 seeds (1, 2)"
     assert scores["a", "mood"].flagged == ""
-    table = tables_of_study(done)[0]
+    table = tables_of(done)[0]
     assert "a run fell far below the other runs of its target" in table.caption
     found = {pair.verdict.source: pair.verdict for pair in done.significance[0].pairs}
     assert {name: one.verdict for name, one in found.items()} == {

@@ -13,16 +13,17 @@ import pytest
 from empslurm.analysis.more_seeds import Limit, SeedsAsked
 from empslurm.analysis.verdicts import ONE_SCORE, UNDEFINED
 from empslurm.gather import from_file, gather
-from empslurm.report import result_tables
-from empslurm.report.analyses import Significance, Study, study
+from empslurm.report import verdict_tables
+from empslurm.report.analyses import analyse, tables_of
+from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.headline import headline
 from empslurm.report.seeds import WANTED, Next, seeds_statement, seeds_table
-from empslurm.report.write import tables_of_study
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
 
 
-def noisy(folder: Path, metric: str, *, scale: float = 1.0, margin: float | None = None) -> Study:
+def noisy(folder: Path, metric: str, *, scale: float = 1.0, margin: float | None = None) -> Analyses:
     """A table of results of two targets and four sources, three seeds each, with noise of .02 times `scale`."""
     rng = np.random.default_rng(0)
     rows = [
@@ -34,10 +35,10 @@ def noisy(folder: Path, metric: str, *, scale: float = 1.0, margin: float | None
     path = folder / "t.csv"
     path.write_text("\n".join(["source,target,seed,metric,value", *rows]) + "\n", encoding="utf-8")
     gathered = from_file(path, registry())
-    return study(gathered, gathered.groups[0], ratings=(), margin=margin)
+    return analyse(gathered, gathered.groups[0], ratings=(), margin=margin)
 
 
-def only(done: Study) -> Significance:
+def only(done: Analyses) -> Significance:
     (one,) = done.significance
     return one
 
@@ -55,7 +56,7 @@ def asked(more: tuple[int, int], limit: Limit = "") -> SeedsAsked:
 
 def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> None:
     done = noisy(tmp_path, "accuracy")
-    table = result_tables.next_table(only(done), done)
+    table = verdict_tables.next_table(only(done), done)
     assert [row[0].text for row in table.rows] == ["aa", "bb"]
     at = {name: place for place, name in enumerate(table.columns)}
     for row, one in zip(table.rows, only(done).next, strict=True):
@@ -64,10 +65,10 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert row[at["more_runs"]].raw == row[at["more_baseline"]].raw + 4 * row[at["more_transfer"]].raw > 0
         assert one.seeds.power >= 0.8
         assert math.isnan(one.hours)  # nobody knows what these runs took
-    (said,) = [sentence for sentence in result_tables.headline(done) if sentence.startswith("To see")]
+    (said,) = [sentence for sentence in headline(done) if sentence.startswith("To see")]
     assert said.startswith("To see differences of 0.02: of 2 targets, 2 need more (")
     assert "h of training" not in said
-    assert "seeds" in [table.name for table in tables_of_study(done)]
+    assert "seeds" in [table.name for table in tables_of(done)]
 
 
 @pytest.mark.parametrize(("metric", "scale"), [("mae", 40.0), ("accuracy", 1.0)])
@@ -94,7 +95,7 @@ def test_hours_are_those_that_the_runs_took(tmp_path: Path) -> None:
     runs.loc[runs["fraction"] == 0.5, "wall_s"] /= 2
     embeddings = runs.iloc[:3].assign(kind="fisher", id=["x", "y", "z"], wall_s=9.0, source=None)
     gathered = replace(gathered, groups=(replace(gathered.groups[0], runs=pd.concat([runs, embeddings])),))
-    done = study(gathered, gathered.groups[0], ratings=(), margin=0.2)
+    done = analyse(gathered, gathered.groups[0], ratings=(), margin=0.2)
     assert [one.fraction for one in done.significance] == [1.0, 0.5]
     for one in done.significance:
         for found in one.next:
@@ -155,9 +156,9 @@ def test_unknown_noise_has_the_reason_of_its_verdicts(tmp_path: Path, value: str
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["source,target,seed,metric,value", *rows]) + "\n", encoding="utf-8")
     gathered = from_file(path, registry())
-    done = study(gathered, gathered.groups[0], ratings=())
+    done = analyse(gathered, gathered.groups[0], ratings=())
     (one,) = only(done).next
     assert (one.seeds.limit, one.why) == ("unknown", reason)
-    table = result_tables.next_table(only(done), done)
+    table = verdict_tables.next_table(only(done), done)
     assert table.rows[0][-1].text == reason
     assert "manifest" not in table.caption

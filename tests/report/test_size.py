@@ -1,11 +1,15 @@
 """Large tables: the page shows a part and says which, and what is computed of many pairs stays bounded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from empslurm import reference
 from empslurm.analysis import importance_checks
 from empslurm.analysis.features import TaskFacts, pair_features
+from empslurm.analysis.importance_estimator import Parameter
+from empslurm.analysis.support_vectors import SUPPORT_VECTORS
 from empslurm.gather import from_file
 from empslurm.report import page
 from empslurm.report.formats import Table, number, part, text
@@ -93,9 +97,12 @@ def _facts(n):
 @pytest.mark.parametrize(("most", "n_used"), [(30, 30), (56, 56), (500, 56)])
 def test_importances_of_many_pairs_are_those_of_a_sample_and_say_so(monkeypatch, most, n_used):
     monkeypatch.setattr(importance_checks, "MOST_PAIRS", most)
-    monkeypatch.setattr(importance_checks, "C_VALUES", (1.0,))
+    one_c = {**SUPPORT_VECTORS.parameters, "C": Parameter(default=1.0, values=(1.0,))}
+    settings = importance_checks.Settings(estimator=replace(SUPPORT_VECTORS, parameters=one_c))
     outcome = np.random.default_rng(1).normal(size=(8, 8))
-    made = importance_checks.audit(pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), n_null=1)
+    made = importance_checks.check(
+        pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), settings=settings, n_null=1
+    )
     assert made.importances.n_pairs == n_used
     assert ("A random sample of 30 of 56 pairs was used." in made.sentence) == (n_used < 56)
 

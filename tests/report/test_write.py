@@ -50,7 +50,7 @@ def test_the_document_is_one_and_whole(root, capsys):
 def test_with_nothing_new_nothing_is_made_again(root, monkeypatch, capsys):
     assert _gather(root) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr(write_module, "study", lambda *given, **more: pytest.fail("was made again"))
+    monkeypatch.setattr(write_module, "analyse", lambda *given, **more: pytest.fail("was made again"))
     assert _gather(root) == 0
     assert capsys.readouterr().out == first
 
@@ -70,8 +70,8 @@ def test_something_new_or_lost_is_made_again(root, monkeypatch, change, tmp_path
         )
         more = ["--ratings", str(path)]
     made = []
-    study = write_module.study
-    monkeypatch.setattr(write_module, "study", lambda *given, **more: made.append(1) or study(*given, **more))
+    analyse = write_module.analyse
+    monkeypatch.setattr(write_module, "analyse", lambda *given, **more: made.append(1) or analyse(*given, **more))
     assert _gather(root, *more) == 0
     assert made == [1]
     assert (root.gathered / "all" / "table7.csv").is_file()

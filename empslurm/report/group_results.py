@@ -1,0 +1,124 @@
+"""What is known of one group of cells: its scores, and what each analysis found or why it could not be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from empslurm.analysis.collapse import CollapseDifference
+from empslurm.analysis.importance_checks import ImportanceChecks
+from empslurm.analysis.themes import MeanEffect, ThemeCell
+from empslurm.gather import Gathered, Group
+from empslurm.reference import Rating
+from empslurm.report import task_facts
+from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
+from empslurm.report.formats import Table
+from empslurm.report.scores import ScoreTable
+from empslurm.report.seeds import Next
+from empslurm.report.significance import PairResult, TargetResult
+from empslurm.report.sources import Ranked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Significance:
+    """Verdicts of all pairs at one data fraction."""
+
+    fraction: float
+    baseline_fraction: float  # of the baselines compared with
+    results: tuple[TargetResult, ...]
+    pairs: tuple[PairResult, ...]
+    control: tuple[PairResult, ...]  # limited data: the same amount of data without a transfer
+    effects: tuple[MeanEffect, ...]  # mean difference by source theme
+    collapse: tuple[CollapseDifference, ...] = ()  # of the pairs of targets with any run that did not learn
+    margin: float | None = None  # the difference that is as good as none; None: not asked for
+    next: tuple[Next, ...] = ()  # per target, the seeds that would show a wanted difference
+
+    @property
+    def same_cell(self) -> tuple[int, int]:
+        """Pairs of seeds of one cell that the paper's test calls different, and all such pairs."""
+        return (
+            sum(result.same_cell[0] for result in self.results),
+            sum(result.same_cell[1] for result in self.results),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThemePanels:
+    """Figure 3 at one data fraction, by one test."""
+
+    test: str  # "the default verdict" or "the paper's test"
+    fraction: float
+    gains: tuple[ThemeCell, ...]  # improvement; with limited data: not harmed
+    harms: tuple[ThemeCell, ...]
+    n_pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analyses:
+    """One group with what was read of it and the results of its analyses so far, by the analyses' names."""
+
+    gathered: Gathered
+    group: Group
+    ratings: tuple[Rating, ...]
+    grouped: bool  # resample conversations, posts or dialogues; else rows
+    margin: float | None  # see `verdicts.decide`
+    tables: tuple[ScoreTable, ...]
+    data_similarity: DataSimilarity | None = None
+    task_similarity: tuple[FusedSimilarity, ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)  # what could not be computed, with the reason
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether its tasks are the paper's: only then do the paper's names and numbers say something."""
+        return task_facts.is_of_the_paper(self.tasks, whole=self.from_results)
+
+    @property
+    def from_results(self) -> bool:
+        """Whether the scores come from a table of results, not from runs."""
+        return self.gathered.origin == "results"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks, in the tables' order."""
+        there = {task for table in self.tables for task in (*table.sources, *table.targets)}
+        known = [task for task in self.gathered.registry.tasks if task in there]
+        return (*known, *sorted(there - set(known)))
+
+    @property
+    def significance(self) -> tuple[Significance, ...]:
+        """Verdicts, per data fraction."""
+        return tuple(self.results["verdicts"])
+
+    @property
+    def themes(self) -> tuple[ThemePanels, ...]:
+        """Figure 3, per test and data fraction."""
+        return tuple(self.results["themes"])
+
+    @property
+    def importances(self) -> tuple[ImportanceChecks, ...]:
+        """Table 6, per estimator; empty where there are too few pairs."""
+        return tuple(self.results["importances"])
+
+    @property
+    def ranked(self) -> tuple[Ranked, ...]:
+        """The sources of each target, where no target has a baseline."""
+        return tuple(self.results["sources"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one analysis found."""
+
+    result: Any
+    lacking: Mapping[str, str] = field(default_factory=dict)  # what could not be computed -> the reason, a clause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """One entry of `analyses.ANALYSES`."""
+
+    name: str  # under which `Analyses.results` has its result
+    run: Callable[[Analyses], Finding]  # from what was read of the group and what the analyses before it found
+    tables: Callable[[Analyses], Sequence[Table]]  # that show it; none where there is nothing to show

@@ -1,0 +1,78 @@
+"""What the cells of a group took, and on what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from empslurm.report import html
+from empslurm.report.contents import GroupContents
+from empslurm.report.group_results import Analyses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_DEVICES = 8
+NOT_MEASURED = "not measured"
+
+
+def is_there(group: GroupContents) -> bool:
+    """A table of foreign results never says what it cost, and its reader need not be told so."""
+    return not group.analyses.from_results or group.analyses.of_paper
+
+
+def costs(group: GroupContents) -> str:
+    """Time, tokens, energy and devices."""
+    facts, spent = cost(group.analyses), group.analyses.gathered.spent
+    jobs = html.paragraph(f"Jobs of this manifest: {spent}.") if spent is not None and spent.n_starts else ""
+    return jobs + (
+        html.facts(facts) if facts else html.warning("Missing: these results say nothing of what they cost.")
+    )
+
+
+def cost(analyses: Analyses) -> list[tuple[str, str]]:
+    """What the cells of a group took and on what, what was not measured said so; empty where nothing was recorded."""
+    runs = analyses.group.runs
+    facts = []
+    if runs["wall_s"].notna().any():
+        hours = float(runs["wall_s"].sum()) / 3600
+        facts.append((f"{hours:.2f} h", "of training, wall time" + _part(runs["wall_s"])))
+    tokens = runs["n_tokens"].dropna()
+    if len(tokens):
+        facts.append((f"{float(tokens.sum()) / 1e6:,.1f} M", "tokens trained on"))
+    energy = _energy(analyses)
+    if not facts and energy is None and runs["device"].isna().all():
+        return []
+    facts.append(energy or (NOT_MEASURED, "energy"))
+    names = ["device", "driver", "gpu_memory_mib", "mig_profile"]
+    columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
+    devices = Counter(hardware_line(*values) for values in zip(*columns, strict=True))
+    facts += [(f"{n:,}", f"cells on {device}") for device, n in devices.most_common(SHOWN_DEVICES)]
+    return facts
+
+
+def _part(known: pd.Series) -> str:
+    """How many cells a sum is of, where it is not all."""
+    n = int(known.notna().sum())
+    return "" if n == len(known) else f" ({n:,} of {len(known):,} cells recorded it)"
+
+
+def _energy(analyses: Analyses) -> tuple[str, str] | None:
+    """Of the cells where they recorded it, else of the manifest's jobs; None where neither did, which is not 0."""
+    joules, spent = analyses.group.runs["energy_j"], analyses.gathered.spent
+    if joules.notna().any():
+        return f"{float(joules.sum()) / 3.6e6:.2f} kWh", "of energy, as recorded" + _part(joules)
+    if spent is not None and spent.energy_wh > 0:
+        return f"{spent.energy_wh / 1000:.2f} kWh", "of energy, as the jobs of this manifest read it from their GPUs"
+    return None
+
+
+def hardware_line(device: str | None, driver: str | None, memory_mib: float | None, mig_profile: str | None) -> str:
+    """What a cell ran on."""
+    if device is None:
+        return f"hardware that was {NOT_MEASURED}"
+    if device == "cpu":
+        return device
+    part = f" MIG {mig_profile}" if mig_profile and " MIG " not in device else ""  # torch's name may have it already
+    memory = f"{memory_mib / 1024:.1f} GiB" if memory_mib else f"memory {NOT_MEASURED}"
+    return f"{device}{part}, {memory}, driver {driver or NOT_MEASURED}"

@@ -1,0 +1,309 @@
+"""Verdicts, collapses and effects of one group as tables, each with what its caption must say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from empslurm.analysis.collapse import CollapseDifference
+from empslurm.analysis.verdicts import OUTCOMES
+from empslurm.metrics import METRICS
+from empslurm.report.formats import Entry, Table, flat, number, text, whole
+from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.seeds import IN_A_MANIFEST, SHARED, seeds_table
+from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
+from empslurm.report.tables import title_of
+from empslurm.tasks import Registry
+
+# Plain name -> what is printed.
+VERDICT_COLUMNS = {
+    "source": "source",
+    "target": "target",
+    "verdict": "verdict",
+    "baseline": "baseline",
+    "transfer": "transfer",
+    "difference": "difference",
+    "low": "low",
+    "high": "high",
+    "percent": "%",
+    "percent_low": "% low",
+    "percent_high": "% high",
+    "p_value": "p",
+    "p_bh": "p (BH)",
+    "p_holm": "p (Holm)",
+    "p_equivalent": "p (equivalent)",
+    "smallest_detectable": "detectable",
+    "n_seeds": "seeds",
+    "n_collapsed": "collapsed",
+    "paper_p": "p, paper's test",
+    "paper_test": "paper's test",
+    "disagreement_or_reason": "disagreement or reason",
+}
+INCONCLUSIVE = (
+    "Inconclusive: a difference was not shown, nor that there is none; `margin` in the manifest, or --margin, asks for "
+    "the latter."
+)
+
+
+def _margin_words(margin: float) -> str:
+    return (
+        f"Equivalent: shown to differ by less than {margin:g} in the target's metric, by two one-sided tests, "
+        "Benjamini-Hochberg at .05; that goes before helps and harms. Inconclusive: neither was shown."
+    )
+
+
+def tables(analyses: Analyses) -> list[Table]:
+    """Of each data fraction: verdicts, seeds, and where they are known collapses and effects by theme."""
+    registry = analyses.gathered.registry
+    shown: list[Table | None] = []
+    for significance in analyses.significance:
+        shown += [verdict_table(significance, analyses), next_table(significance, analyses)]
+        shown += [collapse_table(significance, registry), effect_table(significance)]
+    return [table for table in shown if table is not None]
+
+
+def part_name(fraction: float) -> str:
+    """The end of a file's name."""
+    return "" if fraction == 1.0 else f"-f{fraction * 100:g}"
+
+
+def counts(pairs: Sequence[PairResult]) -> dict[str, int]:
+    """Pairs by verdict."""
+    return {outcome: sum(pair.verdict.verdict == outcome for pair in pairs) for outcome in OUTCOMES}
+
+
+def verdict_table(significance: Significance, analyses: Analyses) -> Table:
+    """One row per pair: the default verdict, the paper's test, and where they disagree."""
+    registry = analyses.gathered.registry
+    ids = {
+        (source, target): score.ids
+        for table in analyses.tables
+        if table.fraction == significance.fraction
+        for (source, target), score in table.scores.items()
+    }
+    rows, origin = [], []
+    for pair in (*significance.pairs, *significance.control):
+        rows.append(_pair_row(pair, registry))
+        verdict = pair.verdict
+        own = ids.get((verdict.target if verdict.source == CONTROL else verdict.source, verdict.target), ())
+        named = CONTROL_TITLE if verdict.source == CONTROL else verdict.source
+        origin.append((named, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ())))))
+    return flat(
+        name=f"verdicts{part_name(significance.fraction)}",
+        title=f"Does the source help?{_part_title(significance)}",
+        caption=verdict_caption(significance),
+        columns=VERDICT_COLUMNS,
+        rows=rows,
+        n_labels=3,
+        origin=origin,
+    )
+
+
+def _part_title(significance: Significance) -> str:
+    if significance.fraction == 1.0:
+        return ""
+    against = "the full-data baseline" if significance.baseline_fraction == 1.0 else "the baseline with as much"
+    return f" With {significance.fraction * 100:g} % of the target's data, against {against}"
+
+
+def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
+    verdict, improvement = pair.verdict, pair.improvement
+    source = CONTROL_TITLE if verdict.source == CONTROL else title_of(verdict.source, registry)
+    seeds = f"{verdict.n_seeds_transfer}/{verdict.n_seeds_baseline}"
+    lost = verdict.n_collapsed_transfer, verdict.n_collapsed_baseline
+    return (
+        text(source),
+        text(title_of(verdict.target, registry)),
+        Entry(text=verdict.verdict, bold=verdict.verdict in ("helps", "harms")),
+        number(verdict.baseline),
+        number(verdict.transfer),
+        number(verdict.difference, signed=True),
+        number(verdict.low, signed=True),
+        number(verdict.high, signed=True),
+        number(improvement.percent, 1, signed=True),
+        number(improvement.low, 1, signed=True),
+        number(improvement.high, 1, signed=True),
+        number(verdict.p_value),
+        number(verdict.p_bh),
+        number(verdict.p_holm),
+        number(verdict.p_equivalent),
+        number(verdict.smallest_detectable),
+        text(seeds),
+        text(f"{lost[0]}/{lost[1]}" if any(lost) else ""),
+        number(pair.paper_p),
+        text(pair.paper_outcome),
+        text(pair.disagreement or verdict.reason),
+    )
+
+
+def verdict_caption(significance: Significance) -> str:
+    """The two tests, the family, the seeds and sizes, the power, and the paper's test on seeds of the same cell."""
+    tally = counts(significance.pairs)
+    sizes = [result.n_examples for result in significance.results if result.n_examples]
+    seeds = sorted({pair.verdict.n_seeds_transfer for pair in significance.pairs})
+    said = [
+        ", ".join(f"{n} {outcome}" for outcome, n in tally.items() if n) + f" of {len(significance.pairs)} pairs.",
+        f"Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over "
+        f"{significance.pairs[0].verdict.n_tested} tested pairs at .05, 95 % intervals before correction; "
+        "Holm within a target.",
+        f"Seeds per transfer: {_span(seeds)}.",
+        INCONCLUSIVE if significance.margin is None else _margin_words(significance.margin),
+    ]
+    if sizes:
+        said.append(f"Test examples per target: {_span(sizes)}.")
+    if not all(result.comparison.with_examples for result in significance.results):
+        said.append("Where predictions are missing the errors hold seed noise only.")
+    said += [collapse_statement(significance), power_statement(significance)]
+    if any(pair.paper_outcome for pair in significance.pairs):
+        n = sum(bool(pair.disagreement) for pair in significance.pairs)
+        said.append(
+            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks if "
+            "these two trained models differ, which two seeds of one model do as well, and not whether the source "
+            f"helps; it disagrees with the verdict in {n} pairs."
+        )
+    said.append(same_cell_statement(significance))
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def power_statement(significance: Significance) -> str:
+    """The smallest difference that this design could have seen."""
+    values = np.array([pair.verdict.smallest_detectable for pair in significance.pairs])
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        seeds = {min(pair.verdict.n_seeds_transfer, pair.verdict.n_seeds_baseline) for pair in significance.pairs}
+        why = "no pair has two seeds in both arms" if max(seeds) < 2 else "no pair could be judged"
+        return f"Power: unknown, since {why}."
+    return (
+        f"Power: with probability .8 this design sees differences of {np.median(values):.3f} (median over pairs; "
+        f"{values.min():.3f} to {values.max():.3f}) before correction, larger ones after it."
+    )
+
+
+def collapse_statement(significance: Significance) -> str:
+    """How many runs did not learn, and what was done with them; "" where all did."""
+    runs = [result.comparison for result in significance.results]
+    n, total = (sum(map(sum, (getattr(comparison, name) for comparison in runs))) for name in ("n_collapsed", "n_runs"))
+    if not n:
+        return ""
+    targets = sum(any(comparison.n_collapsed) for comparison in runs)
+    return (
+        f"{n} of {total:,} runs collapsed, in {targets} of {len(runs)} targets: verdicts compare the runs that learnt, "
+        "and how often runs collapse is compared by itself."
+    )
+
+
+def collapse_table(significance: Significance, registry: Registry) -> Table | None:
+    """Sources beside baselines in how often their runs collapse; None where none does."""
+    if not significance.collapse:
+        return None
+    rows = [
+        (
+            text(title_of(collapse.source, registry)),
+            text(title_of(collapse.target, registry)),
+            text(f"{collapse.n_collapsed} of {collapse.n_runs}"),
+            text(f"{collapse.n_collapsed_baseline} of {collapse.n_runs_baseline}"),
+            number(collapse.p_value),
+            number(collapse.p_bh),
+            text(collapse_words(collapse)),
+        )
+        for collapse in significance.collapse
+    ]
+    return flat(
+        name=f"collapse{part_name(significance.fraction)}",
+        title=f"How often do runs collapse?{_part_title(significance)}",
+        caption="Runs that answered constantly, diverged, or fell far below the others of their target. Fisher's exact "
+        "test, two-sided, Benjamini-Hochberg over all pairs of targets with such runs at .05; with fewer than four "
+        "runs an arm no count can be told from another.",
+        columns={
+            "source": "source",
+            "target": "target",
+            "transfer": "transfer",
+            "baseline": "baseline",
+            "p_value": "p",
+            "p_bh": "p (BH)",
+            "finding": "finding",
+        },
+        rows=rows,
+        n_labels=2,
+    )
+
+
+def next_table(significance: Significance, analyses: Analyses) -> Table:
+    """What every target needs so that a wanted difference is seen."""
+    advice = IN_A_MANIFEST if analyses.gathered.origin == "runs" else ""
+    if significance.fraction != significance.baseline_fraction:
+        advice += SHARED
+    return seeds_table(
+        significance.next,
+        analyses.gathered.registry,
+        name=f"seeds{part_name(significance.fraction)}",
+        title=f"How many more seeds?{_part_title(significance)}",
+        advice=advice,
+    )
+
+
+def collapse_words(collapse: CollapseDifference) -> str:
+    if not collapse.differs:
+        return "inconclusive"
+    more = collapse.n_collapsed * collapse.n_runs_baseline > collapse.n_collapsed_baseline * collapse.n_runs
+    return "collapses more often" if more else "collapses less often"
+
+
+def same_cell_statement(significance: Significance) -> str:
+    """How often the paper's test calls two seeds of the same cell different; "" without such pairs."""
+    n, total = significance.same_cell
+    if total == 0:
+        return ""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(n, total, method="wilson")
+    return (
+        f"The paper's test calls two seeds of the very same cell different in {n} of {total} pairs "
+        f"({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+    )
+
+
+def effect_table(significance: Significance) -> Table | None:
+    """Mean difference to the baseline by source theme; None where themes or errors are unknown."""
+    if not significance.effects:
+        return None
+    rows = [
+        (
+            text(effect.name),
+            number(effect.mean, signed=True),
+            number(effect.low, signed=True),
+            number(effect.high, signed=True),
+            whole(effect.n_pairs),
+        )
+        for effect in significance.effects
+    ]
+    return flat(
+        name=f"theme-effects{part_name(significance.fraction)}",
+        title="Mean difference to the baseline by source theme",
+        caption="95 % intervals that carry the shared baselines and test examples. "
+        f"Units are mixed: {_units(significance)}.",
+        columns={
+            "source_theme": "source theme",
+            "mean": "mean difference",
+            "low": "low",
+            "high": "high",
+            "n_pairs": "pairs",
+        },
+        rows=rows,
+    )
+
+
+def _units(significance: Significance) -> str:
+    """What a mean over pairs of several metrics mixes."""
+    names = {result.metric for result in significance.results}
+    if names <= {"f1_macro", "pearson"}:
+        return "macro F1 and r"
+    less = any(not METRICS[name].higher_is_better for name in names)
+    titles = " and ".join(metric.title for name, metric in METRICS.items() if name in names)
+    return f"{titles}{', where less is counted as a gain' if less else ''}"
