@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
@@ -19,6 +20,7 @@ from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
+from empslurm.tasks.schema import Part
 from empslurm.train import memory
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.data.tokens import Tokens
@@ -86,7 +88,11 @@ def workload(n: int, *, length: int | None = None, seed: int = 0, n_eval: int = 
     tokens = Tokens(
         flat=flat, starts=starts, text_starts=np.zeros(n, np.int32), n_truncated=0, pad_id=PAD, segments=False
     )
-    rows = {"train": np.arange(n), "validation": np.arange(n_eval), "test": np.arange(n_eval)}
+    rows: dict[Part, NDArray[np.int64]] = {
+        "train": np.arange(n),
+        "validation": np.arange(n_eval),
+        "test": np.arange(n_eval),
+    }
     return TaskData(task=registry().tasks["epitome_er"], table=table, tokens=tokens, rows=rows, centre=0.0, scale=1.0)
 
 
@@ -107,7 +113,7 @@ def n_matrix_parameters(config: Any) -> int:
 def operations_per_token(config: Any) -> float:
     """Of forward and backward pass; the first layer has none backward, since nothing below its adapter is trained."""
     n_layers = config.num_hidden_layers
-    return 2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers
+    return float(2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers)
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------
@@ -126,9 +132,13 @@ class Stopwatch:
     """Runs from when it is made; waits for the device at both ends, and never between."""
 
     def __init__(self, device: torch.device) -> None:
-        self._wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        self._device = device
         self._wait()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
 
     def took(self, tokens: int) -> Took:
         """What was done since."""

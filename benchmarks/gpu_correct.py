@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from engine import Engine, Way, workload
 from scratch import ROOT
 
+from empslurm.config import Precision
 from empslurm.train.data.batch import cut
 from empslurm.train.model.dropout import Masks, Sites, step_key
 from empslurm.train.model.operations import Plain
@@ -70,7 +72,7 @@ def plain_adapters(device: torch.device, shape_name: str, n_steps: int = 5) -> F
         logits = plain(**cut(data.tokens, rows, device).inputs).logits
         loss = torch.nn.functional.cross_entropy(logits, targets[torch.from_numpy(rows).to(device)])
         adamw.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
         adamw.step()
         theirs.append([loss.item()])
@@ -190,7 +192,7 @@ def resume(precision: str) -> Found:
     return found
 
 
-def resume_here(precision: str) -> Found:
+def resume_here(precision: Precision) -> Found:
     """What `resume` finds. Deterministic kernels where there are some, then not one bit may differ."""
     torch.use_deterministic_algorithms(True)
     try:
@@ -207,7 +209,7 @@ def resume_here(precision: str) -> Found:
     return {"deterministic": False, "why_not": reason, "n_stops": n_stops, **found, "ok": found["ok"] and n_stops > 1}
 
 
-def stopped_and_straight(precision: str) -> tuple[float, int, bool]:
+def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
     """The largest difference in training loss, how often the one was stopped, and whether all it wrote is the same."""
     sys.path.insert(0, str(ROOT))
     from accelerate import Accelerator
@@ -222,7 +224,7 @@ def stopped_and_straight(precision: str) -> tuple[float, int, bool]:
         mixed_precision="bf16" if precision == "bf16" else "no", cpu=not torch.cuda.is_available()
     )
 
-    class DeviceNode(InventedNode):  # type: ignore[misc]
+    class DeviceNode(InventedNode):
         def __init__(self, root: RunsRoot) -> None:
             Node.__init__(self, root, Path(), registry(), accelerator)
             self.invented = invented_data()
@@ -239,12 +241,17 @@ def stopped_and_straight(precision: str) -> tuple[float, int, bool]:
             while left := [cell for cell in cells if root.cell(cell.id).result() is None]:
                 asked = iter(range(3 if name == "stopped" else 10**9))
                 try:
-                    train(root, left, DeviceNode(root), Settings(stop=lambda asked=asked: next(asked, None) is None))
+                    train(root, left, DeviceNode(root), Settings(stop=partial(none_left, asked)))
                 except Interrupted:
                     n_stops += 1
             made.append([outputs_of(root, cell) for cell in cells])
     losses = [[[epoch["train_loss"] for epoch in cell["history"]] for cell in each] for each in made]
     return compare(*losses), n_stops, made[0] == made[1]
+
+
+def none_left(tickets: Iterator[int]) -> bool:
+    """Take one; whether there was none."""
+    return next(tickets, None) is None
 
 
 # ---- all ------------------------------------------------------------------------------------------------------------

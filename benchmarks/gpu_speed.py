@@ -33,6 +33,7 @@ from engine import (
 )
 from rivals import FAIR, PADDED, Rival
 
+from empslurm.config import Precision
 from empslurm.train import memory as memories
 from empslurm.train.data.task_data import TaskData
 
@@ -59,7 +60,7 @@ class Sizes:
     steps: int
     rounds: int
     processes: tuple[int, ...]
-    main: str = "bf16"  # the precision of most of it
+    main: Precision = "bf16"  # the precision of most of it
     others: tuple[str, ...] = ("fp32_medium", "fp32")
 
 
@@ -326,7 +327,6 @@ def kernels(engine: Engine | Rival, n_steps: int = 3) -> dict[str, Any]:
 
     The time is that of the same batches without the profiler, which slows the host.
     """
-    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     assert isinstance(engine, Engine)
@@ -347,7 +347,7 @@ def kernels(engine: Engine | Rival, n_steps: int = 3) -> dict[str, Any]:
     times: dict[str, list[float]] = collections.defaultdict(list)
     for event in profiler.events():
         noted = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))
-        if event.device_type == DeviceType.CUDA and not noted:  # a note spans kernels that are counted themselves
+        if event.device_type.name == "CUDA" and not noted:  # a note spans kernels that are counted themselves
             times[event.name].append(event.time_range.elapsed_us())
     return summary(times, wall_us, n_steps, N_TOP)
 

@@ -139,7 +139,8 @@ class Rival:
             trainer.train()
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # a process that this one starts would take it up
         assert clock.took is not None
-        return clock.took
+        took: Took = clock.took
+        return took
 
     def _trainer(self, folder: str, n: int, warm: int, ready: Callable[[], None]) -> tuple[Any, Any]:
         from adapters import AdapterTrainer
@@ -219,7 +220,8 @@ class Apart:
 def serve(rival: Rival) -> None:
     """Train as many steps as each line of stdin says (steps, warm-up), and print what they took."""
     for line in sys.stdin:
-        took = rival.steps(*map(int, line.split()))
+        n, warm = (int(word) for word in line.split())
+        took = rival.steps(n, warm)
         print(json.dumps(asdict(took)), flush=True)
 
 

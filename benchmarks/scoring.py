@@ -70,7 +70,10 @@ def make_adapters(backbone: Backbone, folder: Path) -> Chosen:
     config = load_encoder(backbone).config
     hidden, n_layers = config.hidden_size, config.num_hidden_layers
     inner = hidden // 16
-    draw = lambda *shape: 0.02 * torch.randn(shape, generator=rng)  # noqa: E731
+
+    def draw(*shape: int) -> torch.Tensor:
+        return 0.02 * torch.randn(shape, generator=rng)
+
     known = tasks.registry()
     for task in known.tasks.values():
         n_outputs = len(task.labels) or 1

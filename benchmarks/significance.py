@@ -58,7 +58,10 @@ def _target(task: str, n_examples: int, share: NDArray[np.float64], rng: np.rand
         gold = rng.normal(size=n_examples)
         outputs = gold + rng.normal(size=n_examples) + 0.4 * rng.normal(size=(1 + N_SOURCES, n_examples))
         return Target(task=task, examples=Examples(gold=gold, metric="pearson"), outputs=outputs)
-    draw = lambda *shape: rng.choice(len(share), shape, p=share / share.sum())  # noqa: E731
+
+    def draw(*shape: int) -> NDArray[Any]:
+        return rng.choice(len(share), shape, p=share / share.sum())
+
     gold = draw(n_examples)
     common = np.where(rng.random(n_examples) < 0.35, draw(n_examples), gold)
     own = rng.random((1 + N_SOURCES, n_examples)) < 0.15

@@ -355,7 +355,8 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEPT_MEMORY})
     torch.set_num_threads(given.threads)
     if given.child:
-        child(*given.child, given.shape)
+        length, n_cells = given.child
+        child(length, n_cells, given.shape)
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":

@@ -51,7 +51,7 @@ def draw(case: Answers, effect: float, rng: np.random.Generator) -> tuple[Exampl
     def suits(size: float) -> NDArray[np.float64]:
         return np.asarray(size * rng.normal(size=(N_CELLS, 1, groups.max() + 1))[..., groups])
 
-    common = {"metric": case.metric, "groups": groups if case.grouped else None}
+    common: dict[str, Any] = {"metric": case.metric, "groups": groups if case.grouped else None}
     if case.labelled:
         gold = rng.integers(0, LABELS, N_EXAMPLES)
         ability = 1.0 + 0.3 * rng.normal(size=(N_CELLS, N_SEEDS, 1)) + effect * moved

@@ -223,7 +223,7 @@ def collapse_row(case: Collapse, n_grids: int, rng: np.random.Generator) -> dict
         own = rates(null, mixed[:, helps])
         for name, p, truly in (("no_effect", null, helps & False), ("a_third_helps", mixed, helps)):
             for one, shares in (("", of_targets(p, truly)), ("_18_targets", of_families(p, truly))):
-                own[f"false_calls_{name}{one}"] = np.mean(shares)
+                own[f"false_calls_{name}{one}"] = float(np.mean(shares))
                 own[f"error_of_false_calls_{name}{one}"] = np.std(shares, ddof=1) / np.sqrt(len(shares))
         if helps.any():
             own["power_corrected"] = np.mean([called(grid)[helps].mean() for grid in mixed])

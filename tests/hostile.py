@@ -91,7 +91,7 @@ def _inner(value: Any) -> list[Any]:
     return [value, *(inner for item in items if isinstance(item, dict | list) for inner in _inner(item))]
 
 
-def altered(draw: st.DrawFn, value: Any, good: list[object]) -> Any:
+def altered(draw: Callable[..., Any], value: Any, good: list[object]) -> Any:
     """A JSON object or list with some of its values, at any depth, exchanged for others, gone or come."""
     made = deepcopy(value)
     for _ in range(draw(st.integers(1, 3))):
@@ -197,7 +197,8 @@ def files(folder: Path, keys: list[str], good: list[object]) -> st.SearchStrateg
 
 def gives_value_or_sentences(load: Callable[[], object], cls: type) -> None:
     """Assert that loading gives an instance, or printable sentences of one line each."""
-    value, problems = None, ()
+    value: object = None
+    problems: tuple[str, ...] = ()
     try:
         value = load()
     except ManifestError as error:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ FAILED = CellState(state="failed", why="data: a sentence")
 RUNNING = CellState(state="running", why="job 7")
 
 
-def plan_of(manifest: Manifest, **changes: object) -> Plan:
-    given = {"raw": dict.fromkeys(manifest.data, "raw"), "missing": {}, "notes": {}, "backbone_digest": "weights"}
-    given["encoder_digest"] = "encoder"
-    return expand(manifest, Inputs(**{**given, **changes}))
+def plan_of(manifest: Manifest, **changes: Any) -> Plan:
+    raw = dict.fromkeys(manifest.data, "raw")
+    inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
+    return expand(manifest, replace(inputs, **changes))
 
 
 @pytest.fixture

@@ -92,14 +92,14 @@ def test_the_older_names_of_mig_instances_are_read(tmp_path: Path, monkeypatch: 
     old = f"MIG-{nvidia.A100}/7/0"
     nvidia.stage(tmp_path, monkeypatch, listed=f"{nvidia.ONE}  MIG 2g.10gb Device 0: (UUID: {old})\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", old)
-    (gpu,) = provenance.gpus() or ()
+    (gpu,) = provenance.gpus() or []
     assert (gpu["uuid"], gpu["mig_uuid"], gpu["mig_profile"]) == (nvidia.A100, old, "2g.10gb")
 
 
 @pytest.mark.parametrize("said", ["[N/A]", "[Not Supported]", "N/A", "[Unknown Error]", "", "nan", "-1", "61 W"])
 def test_what_the_driver_does_not_know_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     nvidia.stage(tmp_path, monkeypatch, rows=f"{nvidia.A100}, NVIDIA A100-SXM4-40GB, 550.54.15, 40960, {said}\n")
-    (gpu,) = provenance.gpus() or ()
+    (gpu,) = provenance.gpus() or []
     assert (gpu["memory.total"], gpu["power.draw"]) == (40960.0, None)
 
 
@@ -107,7 +107,7 @@ def test_a_gpu_that_is_listed_and_cannot_be_queried_keeps_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nvidia.stage(tmp_path, monkeypatch, rows="")
-    (gpu,) = provenance.gpus() or ()
+    (gpu,) = provenance.gpus() or []
     assert (gpu["name"], gpu["uuid"]) == ("NVIDIA A100-SXM4-40GB", nvidia.A100)
     assert [gpu[name] for name in ("driver_version", *NUMBERS)] == [None, None, None]
 

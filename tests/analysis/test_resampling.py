@@ -12,7 +12,7 @@ from empslurm.analysis.resampling import Examples, resample
 from empslurm.errors import UsageError
 
 
-def labels(rng: np.random.Generator, n_examples: int, n_labels: int, n_models: int = 3):  # type: ignore[no-untyped-def]
+def labels(rng: np.random.Generator, n_examples: int, n_labels: int, n_models: int = 3):
     gold = rng.integers(0, n_labels, n_examples)
     outputs = np.where(rng.random((n_models, n_examples)) < 0.4, rng.integers(0, n_labels, n_examples), gold)
     return gold, outputs

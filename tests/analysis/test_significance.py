@@ -11,7 +11,7 @@ from empslurm.analysis.resampling import Examples
 from empslurm.analysis.significance import _two_sided, example_test
 
 
-def classification(n_examples: int = 150, shift: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
+def classification(n_examples: int = 150, shift: float = 0.0, seed: int = 0):
     rng = np.random.default_rng(seed)
     gold = rng.integers(0, 3, n_examples)
     baseline = np.where(rng.random(n_examples) < 0.4, rng.integers(0, 3, n_examples), gold)

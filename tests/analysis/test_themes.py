@@ -16,7 +16,7 @@ PAIRS = [("a", "b"), ("b", "a"), ("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")]
 VERDICTS = ["helps", "harms", "inconclusive", "undecided", "harms", "harms"]
 
 
-def cells(panel: str):  # type: ignore[no-untyped-def]
+def cells(panel: str):
     table = theme_table(PAIRS, VERDICTS, THEMES, panel, ("direct", "adjacent"))  # type: ignore[arg-type]
     return {(cell.source_theme, cell.target_theme): cell for cell in table}
 

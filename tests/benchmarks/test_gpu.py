@@ -79,7 +79,8 @@ def test_a_check_that_finds_a_difference_or_cannot_be_made_is_not_ok():
     from gpu_correct import within
 
     assert checked("good", lambda: within(1e-6, 1e-4))["ok"]
-    found = {"bad": within(1e-3, 1e-4), "none": within(float("nan"), 1.0), "raised": checked("raised", lambda: 1 / 0)}
+    raised = checked("raised", lambda: {"ok": 1 / 0})
+    found = {"bad": within(1e-3, 1e-4), "none": within(float("nan"), 1.0), "raised": raised}
     assert failures(found) == ["/bad", "/none", "/raised"]
 
 
@@ -142,6 +143,6 @@ def test_the_fair_rival_sees_whole_batches_of_its_own_order_and_an_epoch_exactly
     import torch
 
     examples = [{"input_ids": torch.arange(n), "labels": 0} for n in (3, 9)]
-    made = Collate(multiple=8)(examples)
-    assert made["input_ids"].shape == (2, 16)
-    assert made["attention_mask"].sum() == made["n_tokens"] == 12
+    padded = Collate(multiple=8)(examples)
+    assert padded["input_ids"].shape == (2, 16)
+    assert padded["attention_mask"].sum() == padded["n_tokens"] == 12

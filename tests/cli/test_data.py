@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from empslurm import files
 from empslurm.cli import main
 from tests.tasks.server import serving
 
@@ -150,16 +151,14 @@ def test_a_folder_without_cards_is_said(tmp_path: Path, capsys: pytest.CaptureFi
 def test_an_unreadable_file_is_listed_beside_the_others(
     sample: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from empslurm.tasks import raw
-
-    honest = raw.files.sha256_file
+    honest = files.sha256_file
 
     def refuse(path: Path) -> str:
         if path.name == "tweets.csv":
             raise PermissionError(13, "Permission denied")
         return honest(path)
 
-    monkeypatch.setattr(raw.files, "sha256_file", refuse)
+    monkeypatch.setattr(files, "sha256_file", refuse)
     assert main([*sample, "data", "status", "--json"]) == 1
     found = {one["dataset"]: one for one in json.loads(capsys.readouterr().out)["datasets"]}
     assert (found["hope"]["state"], found["news"]["state"]) == ("unreadable", "sample")

@@ -10,6 +10,7 @@ import torch
 
 from empslurm import hardware
 from empslurm.cli import doctor, submit
+from empslurm.launch.site.checks import Check
 from tests import nvidia
 from tests.cli.test_errors import call
 
@@ -200,7 +201,7 @@ def test_without_a_profile_plan_gives_no_advice_of_hardware(here: Path) -> None:
 # ---- doctor ----------------------------------------------------------------------------------------------------------
 
 
-def checks() -> dict[str, doctor.Check]:
+def checks() -> dict[str, Check]:
     return {check.what: check for check in doctor._device()}
 
 

@@ -11,7 +11,7 @@ from tests.cluster.project import Project
 
 pytestmark = pytest.mark.cluster
 
-ROOMY = {"mem_gb": 1.5}  # two Pythons import torch
+ROOMY: dict[str, Any] = {"mem_gb": 1.5}  # two Pythons import torch
 
 
 @pytest.fixture

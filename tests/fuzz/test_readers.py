@@ -11,17 +11,21 @@ from hypothesis import strategies as st
 from empslurm.errors import DataError
 from empslurm.tasks import registry
 from empslurm.tasks.datasets import DATASETS
+from empslurm.tasks.datasets.empdial import AUTHORS
+from empslurm.tasks.datasets.eqt import FRAME, TEST_SET
 from empslurm.tasks.sample import write_sample
 from empslurm.tasks.schema import Dataset, Example, Form, Reject, Task
 from tests import hostile
-from tests.tasks.datasets.test_empdial import AUTHORS, AUTHORS_HEAD
-from tests.tasks.datasets.test_eqt import FRAME, TEST_SET, frame, turns_frame
+from tests.tasks.datasets.test_empdial import AUTHORS_HEAD
+from tests.tasks.datasets.test_eqt import frame, turns_frame
 from tests.tasks.test_cards import CARD, REGRESSION
 
 N_ROWS = 8  # of each sample file: many cuts then hit something that matters
 
 FRAME_ROWS = [("hit:1_conv:2-2-0", ["my kite is gone.", "Where to?"], "Irony", "Motivate")]
-TEST_SET_ROWS = [("hit:1_conv:2-2-0", "my kite is gone \n Where to?", "Request information", "Express interest")]
+TEST_SET_ROWS: list[tuple[str, ...]] = [
+    ("hit:1_conv:2-2-0", "my kite is gone \n Where to?", "Request information", "Express interest")
+]
 DIALOGUE = "hit:0_conv:1,1,proud,p,1,I won,5|5,\nhit:0_conv:1,2,proud,p,2,Great!,5|5,\nhit:0_conv:1,3,proud,p,1,Yes,,\n"
 
 
@@ -89,8 +93,9 @@ def assert_sound(example: Example, tasks: dict[str, Task]) -> None:
         else:
             assert isinstance(label, float)
             assert math.isfinite(label)
-            assert tasks[task].low is None or label >= tasks[task].low
-            assert tasks[task].high is None or label <= tasks[task].high
+            low, high = tasks[task].low, tasks[task].high
+            assert low is None or label >= low
+            assert high is None or label <= high
 
 
 def forms() -> list[tuple[Dataset, Form]]:

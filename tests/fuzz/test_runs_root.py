@@ -153,7 +153,8 @@ def spoiled_and_read(draw: st.DrawFn, root: Root) -> tuple[Path, bytes, tuple[st
     """A spoiled file, and most often a verb that looks at it."""
     path, data = draw(spoiled_files(root))
     near = [words for words in calls(root) if len(words) > 1 and words[1] in path.parts]
-    return path, data, draw(st.sampled_from(near if near and draw(st.integers(0, 3)) else calls(root)))
+    is_near = bool(near) and draw(st.integers(0, 3)) > 0
+    return path, data, draw(st.sampled_from(near if is_near else calls(root)))
 
 
 def assert_answers(root: Root, words: tuple[str, ...]) -> None:
@@ -213,7 +214,10 @@ def gives_value_or_sentence(load: Callable[[], object]) -> None:
 
 
 def test_any_bytes_in_a_submission(root: Root) -> None:
-    files_of = {root.submission: submissions.load, root.array.path: submissions.load_array}
+    files_of: dict[Path, Callable[[Path], object]] = {
+        root.submission: submissions.load,
+        root.array.path: submissions.load_array,
+    }
 
     @hostile.examples()
     @given(spoiled_files(root, tuple(files_of)))

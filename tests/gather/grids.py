@@ -39,17 +39,17 @@ def baseline(target: str, seed: int = 1, *, fraction: float = 1.0, lr: float = 5
     )
 
 
-def transfer(source: Cell, target: Cell, **changes: object) -> Cell:
+def transfer(source: Cell, target: Cell, **changes: Any) -> Cell:
     """A planned transfer to the target's setting from a source's cell."""
     made = replace(target, kind="transfer", source=source.target, source_use=SourceUse(), parent=source.id)
     return replace(made, **changes)
 
 
 def grid(
-    tasks: Sequence[str], seeds: Sequence[int] = (1,), fractions: Sequence[float] = (1.0,), **changes
+    tasks: Sequence[str], seeds: Sequence[int] = (1,), fractions: Sequence[float] = (1.0,), **changes: Any
 ) -> list[Cell]:
     """All baselines and transfers."""
-    cells = {}
+    cells: dict[str, Cell] = {}
     for fraction in fractions:
         for seed in seeds:
             bases = {task: baseline(task, seed, fraction=fraction, **changes) for task in tasks}

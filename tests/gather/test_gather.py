@@ -57,7 +57,12 @@ def test_only_new_results_are_read(root, monkeypatch):
     new = baseline("epitome_ex")
     finish(root, new)
     seen = []
-    monkeypatch.setattr(cache, "verify", lambda folder: seen.append(folder.id) or verify_module.verify(folder))
+
+    def noted(folder):
+        seen.append(folder.id)
+        return verify_module.verify(folder)
+
+    monkeypatch.setattr(cache, "verify", noted)
     assert gather(root, None, registry()).n_done == 19
     assert seen == [new.id]
     assert gather(root, None, registry()).n_done == 19
@@ -184,7 +189,7 @@ def test_many_results_go_through_several_processes(tmp_path, monkeypatch):
         finish(root, cell)
     monkeypatch.setattr(cache, "WORTH_A_POOL", 1)
     monkeypatch.setattr(cache, "CHUNK", 4)
-    done = []
+    done: list[int] = []
     assert gather(root, None, registry(), advance=done.append).n_done == len(cells)
     assert sum(done) == len(cells)
 

@@ -20,8 +20,8 @@ def hard(path: Path, gold: list[str], guesses: list[str]) -> float:
     rows = [f"{at},{one},{two}\n" for at, (one, two) in enumerate(zip(gold, guesses, strict=True))]
     path.write_text("id,gold,predicted\n" + "".join(rows))
     place = {label: at for at, label in enumerate(sorted({*gold, *guesses}))}
-    arrays = [np.array([place[label] for label in labels]) for labels in (gold, guesses)]
-    return metrics.classification(*arrays, len(place))["f1_macro"]
+    targets, predicted = (np.array([place[label] for label in labels]) for labels in (gold, guesses))
+    return metrics.classification(targets, predicted, len(place))["f1_macro"]
 
 
 def table(folder: Path) -> Path:

@@ -69,7 +69,7 @@ def submit(project: Project) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 
 
 def progressed(cell: Any) -> bool:
-    return (cell.path / "progress.json").exists()
+    return bool((cell.path / "progress.json").exists())
 
 
 def until(there: Callable[[], bool]) -> None:

@@ -1,6 +1,7 @@
 """Running here: packs on all GPUs at once, each with its own, and none before its sources have ended."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,8 +195,8 @@ def test_all_have_one_time_to_save_between_them(monkeypatch: pytest.MonkeyPatch)
 
         def stop(self, grace_s: float) -> None:
             graces.append(grace_s)
-            monkeypatch.setattr(process.time, "monotonic", lambda: 107.0)
+            monkeypatch.setattr(time, "monotonic", lambda: 107.0)
 
-    monkeypatch.setattr(process.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     process.stop_all([Slow(), Slow()], 10.0)  # type: ignore[list-item]
     assert graces == [-1.0, -1.0, 10.0, 3.0]

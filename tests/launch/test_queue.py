@@ -4,10 +4,10 @@ import itertools
 import os
 import socket
 import time
+from functools import partial
 
 import pytest
 
-from empslurm.launch import queue
 from empslurm.launch.liveness import liveness
 from empslurm.launch.queue import COLUMNS, Job, Queue, parse
 from empslurm.store.claims import Claim, process_start
@@ -61,8 +61,9 @@ def test_a_job_of_another_name_says_nothing_of_a_claim() -> None:
     """Ids start at 1 again when a controller loses its state, and two clusters may share a file system."""
     for state in ("RUNNING", "COMPLETED"):
         job = Job(id="7_1", state=state, restarts=1, reason="", node="node1", name="somebody.else")
-        assert liveness(Queue(lambda job=job: {"7_1": job}))(claim()) is None
-        assert liveness(Queue(lambda job=job: {"7_1": job}))(claim(job_name=None)) is None
+        jobs = {"7_1": job}
+        assert liveness(Queue(partial(dict, jobs)))(claim()) is None
+        assert liveness(Queue(partial(dict, jobs)))(claim(job_name=None)) is None
     elsewhere = Job(id="7_1", state="COMPLETED", restarts=1, reason="", node="", name=NAME, cluster="beta")
     assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="alpha")) is None
     assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="beta")) is False
@@ -74,11 +75,16 @@ def test_only_an_answer_younger_than_the_claim_can_kill_it() -> None:
     """A job that was pending when squeue was asked may have started since."""
     job = Job(id="7_1", state="PENDING", restarts=1, reason="", node="", name=NAME)
     asked: list[int] = []
-    paced = Queue(lambda: asked.append(1) or {"7_1": job}, every_s=60.0)
+
+    def answer() -> dict[str, Job]:
+        asked.append(1)
+        return {"7_1": job}
+
+    paced = Queue(answer, every_s=60.0)
     assert liveness(paced)(claim()) is False
     assert liveness(paced)(claim(started=time.time())) is None
     assert len(asked) == 1
-    eager = Queue(lambda: asked.append(1) or {"7_1": job})
+    eager = Queue(answer)
     assert liveness(eager)(claim()) is False
     assert liveness(eager)(claim(started=time.time())) is False
     assert len(asked) == 3
@@ -86,8 +92,8 @@ def test_only_an_answer_younger_than_the_claim_can_kill_it() -> None:
 
 def test_a_slow_controller_is_asked_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(queue.time, "time", lambda: now[0])
-    monkeypatch.setattr(queue.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     asked: list[float] = []
 
     def ask() -> dict[str, Job]:
@@ -116,7 +122,7 @@ def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch
     def never() -> None:
         raise AssertionError("squeue is not needed")
 
-    alive = liveness(Queue(never))  # type: ignore[arg-type]
+    alive = liveness(Queue(never))
     own = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
     assert alive(claim(**own)) is True
     assert alive(claim(**{**own, "process_start": 0.0})) is False
@@ -125,7 +131,7 @@ def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch
 
 def test_a_job_that_was_seen_to_run_is_not_believed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(queue.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     jobs = {"7_1": Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)}
     alive = liveness(Queue(lambda: dict(jobs)))
     assert alive(claim()) is True

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "sbatch.sh"
 
 
-def sender(root: RunsRoot, made: Submission, *, wait: bool = True, **changes: object) -> Sender:
-    profile = Profile(**{"name": "x", "kind": "slurm", **changes})  # type: ignore[arg-type]
+def sender(root: RunsRoot, made: Submission, *, wait: bool = True, **changes: Any) -> Sender:
+    profile = Profile(**{"name": "x", "kind": "slurm", **changes})
     return Sender(root, made, profile, Path("/code"), waiting_for={}, wait=wait, say=lambda _: None)
 
 
@@ -199,7 +200,7 @@ def test_train_processes_get_less_time_to_save_than_slurm_gives() -> None:
     ],
 )
 def test_what_a_profile_asks_for_reaches_sbatch(
-    lab: Path, root: RunsRoot, made: Submission, changes: dict[str, object], there: list[str], absent: list[str]
+    lab: Path, root: RunsRoot, made: Submission, changes: dict[str, Any], there: list[str], absent: list[str]
 ) -> None:
     sender(root, made, **changes).send()
     asked = [line.removeprefix("#SBATCH ") for line in (lab / "script-101").read_text().splitlines() if "#SB" in line]
@@ -309,7 +310,13 @@ def test_a_path_that_slurm_would_change_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_job_tells_when_all_others_have_ended(lab: Path, root: RunsRoot, square: Submission) -> None:
-    given = {"mail": Mail(user="me"), "at_end": 'post "$EMPSLURM_MESSAGE"', "gpus": 2, "gres": "gpu:2", "wckey": "lab"}
+    given: dict[str, Any] = {
+        "mail": Mail(user="me"),
+        "at_end": 'post "$EMPSLURM_MESSAGE"',
+        "gpus": 2,
+        "gres": "gpu:2",
+        "wckey": "lab",
+    }
     sent = sender(root, square, **given).send()
     assert "--mail" not in (lab / "script-101").read_text()
     (script,) = [path for path in lab.glob("script-*") if "demo-end." in path.read_text()]

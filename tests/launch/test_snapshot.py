@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import empslurm
 from empslurm import provenance
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import snapshot
@@ -74,7 +75,7 @@ def test_the_copy_knows_commit_and_difference(checkout: Path, tmp_path: Path, mo
     with pytest.raises(UsageError, match="commit them first"):
         snapshot.refuse_dirty()
     copy = snapshot.take(RunsRoot(tmp_path / "runs"))
-    monkeypatch.setattr(provenance.empslurm, "__file__", str(copy / "empslurm" / "__init__.py"))
+    monkeypatch.setattr(empslurm, "__file__", str(copy / "empslurm" / "__init__.py"))
     code = provenance.code()
     assert (len(code["commit"]), code["dirty"]) == (40, True)
     assert "+two" in code["diff"]

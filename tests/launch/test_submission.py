@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: Run
     folder.release(claim)
     for restarts, expected in ((0, "failed"), (1, "queued")):
         job = Job(id="12_0", state="RUNNING", restarts=restarts, reason="None", node="node1", name=array.name)
-        assert states([cell.id], root, Queue(lambda job=job: {"12_0": job}))[cell.id].state == expected
+        assert states([cell.id], root, Queue(partial(dict, {"12_0": job})))[cell.id].state == expected
 
 
 def test_two_arrays_of_one_number_are_told_apart_by_their_names(root: RunsRoot, made: Submission) -> None:
@@ -155,6 +156,11 @@ def test_many_young_claims_cost_two_questions(root: RunsRoot, made: Submission) 
         assert root.cell(cell.id).take(lambda _: False, job_id=f"12_{place}", job_name=array.name)
     ended = Job(id="", state="NODE_FAIL", restarts=0, reason="None", node="", name=array.name)
     jobs = {f"12_{place}": replace(ended, id=f"12_{place}") for place in range(8)}
-    found = states(array.cells[0] + array.cells[7], root, Queue(lambda: asked.append(1) or jobs))
+
+    def answer() -> dict[str, Job]:
+        asked.append(1)
+        return jobs
+
+    found = states(array.cells[0] + array.cells[7], root, Queue(answer))
     assert [state.state for state in found.values()] == ["lost", "lost"]
     assert len(asked) == 2

@@ -110,7 +110,12 @@ def test_watching_asks_slurm_rarely_and_looks_at_files_often(
     (lab / "queue-asked").unlink()
     looked: list[float] = []
     real = status.summary
-    monkeypatch.setattr(status, "summary", lambda *given: looked.append(time.time()) or real(*given))
+
+    def noted(*arguments: Any) -> Any:
+        looked.append(time.time())
+        return real(*arguments)
+
+    monkeypatch.setattr(status, "summary", noted)
     monkeypatch.setattr(status, "ASK_EVERY_S", 1.0)
     monkeypatch.setattr(status, "REFRESH_S", 0.05)
     # The reason is true at once, and heard of at the next question only.

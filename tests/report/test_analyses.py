@@ -1,5 +1,7 @@
 """Analyses run on what was gathered, and say what is missing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,8 @@ def test_a_margin_is_told_in_the_headline_the_caption_and_the_table(done):
     )
     table = verdict_tables.verdict_table(one, wide)
     at = table.columns.index("p_equivalent")
-    assert all(0 <= row[at].raw < 0.05 for row in table.rows)
+    p_values: list[Any] = [row[at].raw for row in table.rows]
+    assert all(0 <= p < 0.05 for p in p_values)
 
 
 def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
@@ -166,6 +169,7 @@ def test_embeddings_are_compared_where_cells_left_them(tmp_path):
     assert fused.similarity.components == ("layer_0.adapter_up",)
     assert sorted(fused.similarity.ranks[0][1:]) == [1, 2, 3]
     alike = data_similarity(own.assign(kind="embed"), TASKS)
+    assert alike is not None
     assert np.allclose(np.diag(alike.cosine), 1)
     assert data_similarity(own, TASKS) is None
 

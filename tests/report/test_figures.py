@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,13 @@ def test_a_program_that_draws_for_itself_keeps_its_settings(tmp_path: Path) -> N
     assert (tmp_path / "drawn.png").stat().st_size > 1_000
 
 
+def figure_of(table: Table) -> Any:
+    """The figure of a table that has one."""
+    figure = figures.draw(table)
+    assert figure is not None
+    return figure
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +113,7 @@ def test_a_program_that_draws_for_itself_keeps_its_settings(tmp_path: Path) -> N
 def test_gather_glyphs_and_long_names(tmp_path: Path, name: str) -> None:
     """pytest turns warnings into errors: axes that collapse, or letters that are missing, would be one."""
     table = grid(2, 2, row=name, column=name)
-    figure = figures.draw(table)
+    figure = figure_of(table)
     svg, png = figures.save(figure, tmp_path, "drawn")
     (axes,) = figure.axes[:1]
     assert min(axes.get_window_extent().width, axes.get_window_extent().height) > 50
@@ -118,7 +126,7 @@ def test_gather_glyphs_and_long_names(tmp_path: Path, name: str) -> None:
 
 
 def test_a_long_name_keeps_both_its_ends() -> None:
-    figure = figures.draw(grid(1, 1, row="from " + "x" * 99 + " here"))
+    figure = figure_of(grid(1, 1, row="from " + "x" * 99 + " here"))
     (label,) = figure.axes[0].get_yticklabels()
     assert re.fullmatch(r"from x+…x+ here 0", label.get_text())
 
@@ -144,7 +152,7 @@ def test_a_font_that_has_the_letters_is_used(tmp_path: Path, monkeypatch: pytest
         figures, "_letters_of", lambda path: known(path) - ({"c"} if path.endswith("DejaVuSans.ttf") else set())
     )
     table = grid(1, 1)
-    figure = figures.draw(table)
+    figure = figure_of(table)
     families = figure.axes[0].get_xticklabels()[0].get_fontfamily()
     assert families[0] == figures.FONT
     assert len(families) == 2
@@ -165,7 +173,7 @@ def test_a_table_too_large_to_be_read_is_not_drawn(name: str, shape: tuple[int, 
 
 
 def test_the_papers_size_is_drawn_and_a_table_without_a_figure_needs_no_reason() -> None:
-    figure = figures.draw(grid(18, 18))
+    figure = figure_of(grid(18, 18))
     assert tuple(figure.get_size_inches()) == pytest.approx((2.6 + 0.52 * 18, 1.9 + 0.34 * 18))
     assert figures.why_not(grid(18, 18)) == ""
     table = grid(300, 3, name="baselines")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     summary = write(gathered, tmp_path / "out", ratings=())
     scores, changes, seeds = summary.tables
     assert scores.rows[0][1].bold is not better  # the baseline, where the transfer is worse
-    assert (changes.rows[0][2].raw > 0) == better
+    gained: Any = changes.rows[0][2].raw
+    assert (gained > 0) == better
     assert (seeds.name, len(seeds.rows)) == ("seeds", 2)
 
 

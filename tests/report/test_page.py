@@ -59,6 +59,7 @@ def report(tmp_path_factory):
 
 
 def _in_browser(report, tmp_path, width):
+    assert CHROMIUM is not None
     text = report.read_text()
     page = tmp_path / "page.html"
     page.write_text(text.replace("<style>", WATCH + "<style>", 1).replace("</body>", ACT + "</body>"))

@@ -9,7 +9,7 @@ import pytest
 
 from empslurm.analysis.search import best_so_far, best_types, importances, interval, mean_ranks
 from empslurm.cells import Cell, DataIdentity
-from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
+from empslurm.config import Adapter, AdapterKind, Backbone, DataUse, Search, Training, Trial
 from empslurm.report.search import SearchResults, figures, importance_table, tables, write
 from empslurm.search.results import Finished
 from empslurm.tasks import registry
@@ -46,7 +46,10 @@ def found() -> SearchResults:
     trials = [trial(number, number / 20 if number != 3 else None) for number in range(12)]
     trials[11] = replace(trials[11], outcome="pruned")
     baseline = replace(trials[0].cell, kind="baseline", trial=None)
-    scores = {"seq_bn": {1: (baseline, 0.5, 2), 2: (baseline, 0.6, 2)}, "lora": {1: (baseline, 0.3, 1)}}
+    scores: dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]] = {
+        "seq_bn": {1: (baseline, 0.5, 2), 2: (baseline, 0.6, 2)},
+        "lora": {1: (baseline, 0.3, 1)},
+    }
     return SearchResults(
         name="hunt",
         tasks=("news_empathy", "hope"),
@@ -56,7 +59,7 @@ def found() -> SearchResults:
         n_trials=12,
         seeds=(1, 2),
         trials={"news_empathy": trials},
-        second={"news_empathy": scores},  # type: ignore[arg-type]
+        second={"news_empathy": scores},
         n_second=4,
         waiting="",
         registry=registry(),
@@ -137,8 +140,11 @@ def test_a_page_opens_with_how_far_the_search_is_and_what_it_does_not_say(found:
 
 
 def test_importances_find_the_parameter_that_matters_and_are_left_out_with_few_trials(found: SearchResults) -> None:
-    rows = [{"adapter": KINDS[at % 2], "lr": 10.0 ** -(2 + at % 5), "batch_size": 8.0 + at % 3} for at in range(40)]
-    shares = importances(rows, [row["lr"] ** 0.25 for row in rows], seed=0)  # type: ignore[operator]
+    rates = [10.0 ** -(2 + at % 5) for at in range(40)]
+    rows: list[dict[str, str | float]] = [
+        {"adapter": KINDS[at % 2], "lr": lr, "batch_size": 8.0 + at % 3} for at, lr in enumerate(rates)
+    ]
+    shares = importances(rows, [lr**0.25 for lr in rates], seed=0)
     assert max(shares, key=lambda name: shares[name]) == "lr"
     assert sum(shares.values()) == pytest.approx(1)
     assert importances(rows[:9], [0.1 * at for at in range(9)], seed=0) == {}

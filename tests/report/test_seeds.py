@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,9 +61,10 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
     assert [row[0].text for row in table.rows] == ["aa", "bb"]
     at = {name: place for place, name in enumerate(table.columns)}
     for row, one in zip(table.rows, only(done).next, strict=True):
-        assert row[at["wanted"]].raw == WANTED
-        assert row[at["detectable"]].raw > WANTED
-        assert row[at["more_runs"]].raw == row[at["more_baseline"]].raw + 4 * row[at["more_transfer"]].raw > 0
+        raw: dict[str, Any] = {name: row[place].raw for name, place in at.items()}
+        assert raw["wanted"] == WANTED
+        assert raw["detectable"] > WANTED
+        assert raw["more_runs"] == raw["more_baseline"] + 4 * raw["more_transfer"] > 0
         assert one.seeds.power >= 0.8
         assert math.isnan(one.hours)  # nobody knows what these runs took
     (said,) = [sentence for sentence in headline(done) if sentence.startswith("To see")]

@@ -119,13 +119,13 @@ def test_a_sample_is_whole_where_it_may_be_and_the_same_for_the_same_stream():
 def test_no_more_models_are_fitted_than_there_are_folds(monkeypatch):
     fitted = []
 
-    class Counted(importance_checks.Regression):
-        def __init__(self, *given):
+    class Counted(Regression):
+        def __init__(self, *arguments):
             fitted.append(1)
-            super().__init__(*given)
+            super().__init__(*arguments)
 
     monkeypatch.setattr(importance_checks, "Regression", Counted)
     outcome = np.random.default_rng(1).normal(size=(40, 40))
     features = pair_features(_facts(40))
-    importance_checks.leave_out_r2(features, outcome, importance_checks.Settings(), targets=True)
+    importance_checks.leave_out_r2(features, outcome, Settings(), targets=True)
     assert len(fitted) == importance_checks.MOST_FOLDS

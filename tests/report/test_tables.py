@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -42,7 +43,7 @@ def test_sources_are_rows_and_the_baseline_is_underlined(root):
     underlined = [[entry.underlined for entry in row[1:]] for row in printed.rows]
     assert underlined == [[True, False], [False, True], [False, False]]
     for column in (1, 2):
-        values = [row[column].raw for row in printed.rows]
+        values: list[Any] = [row[column].raw for row in printed.rows]
         assert [row[column].bold for row in printed.rows] == [value == max(values) for value in values]
 
 

@@ -10,6 +10,7 @@ from empslurm.cli.gather import listed
 from empslurm.gather import gather
 from empslurm.report import formats
 from empslurm.report import write as write_module
+from empslurm.report.analyses import study
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, grid

@@ -90,7 +90,11 @@ def test_a_folder_is_its_files_in_order_each_read_as_alone(tmp_path: Path) -> No
 
 
 def test_standard_input_is_text_unless_a_format_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    for data, format, expected in ((b"one\ntwo\n", None, ["one", "two"]), (b"text,x\none,1\n", "csv", ["one"])):
+    cases: list[tuple[bytes, Any, list[str]]] = [
+        (b"one\ntwo\n", None, ["one", "two"]),
+        (b"text,x\none,1\n", "csv", ["one"]),
+    ]
+    for data, format, expected in cases:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert [row.text for row in rows(None, format=format)] == expected
     with pytest.raises(UsageError, match="parquet"):

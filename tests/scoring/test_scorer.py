@@ -52,7 +52,7 @@ def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -
         [[0] * (len(begin) if before else 0) + [1 if before else 0] * (ids.shape[1] - (len(begin) if before else 0))]
     )
     with torch.inference_mode():
-        return model.eval()(input_ids=ids, token_type_ids=types).logits[0].double().numpy()
+        return np.asarray(model.eval()(input_ids=ids, token_type_ids=types).logits[0].double())
 
 
 def test_each_adapter_gives_what_it_gives_alone(chosen: Chosen, scorer: Scorer, backbone: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_context_may_be_one_string_or_none(scorer: Scorer) -> None:
     assert scorer.score([text] * 3, [turn, None, float("nan")]) == scorer.score([text] * 3, [[turn], [], []])  # type: ignore[list-item]
     for arguments in (("abc",), (["abc"], "abc")):
         with pytest.raises(UsageError, match="must be a list with one item per text, but is one string"):
-            scorer.score(*arguments)  # type: ignore[arg-type]
+            scorer.score(*arguments)
     record = scorer.score([float("nan")])[0]  # type: ignore[list-item]
     assert record == {"error": "the text must be there, but is missing"}
 

@@ -142,7 +142,10 @@ def test_frozen_winners_are_read_back_by_a_grid_to_the_bit_and_share_the_second_
     plan = with_second_stage(plan_of(folder / "hunt.yaml"), finished(plan_of(folder / "hunt.yaml")))
     kinds = sorted({cell.adapter.kind for cell in plan.cells if cell.adapter})
     first, other = kinds
-    scores = {"epitome_er": {first: 0.4, other: 0.6}, "news_empathy": {first: 0.5, other: 0.2}}
+    scores: dict[str, dict[str, float]] = {
+        "epitome_er": {first: 0.4, other: 0.6},
+        "news_empathy": {first: 0.5, other: 0.2},
+    }
     second = second_scores(plan, scores)
     chosen = winners(plan, finished(plan), second, overall=False)
     assert {task: one.adapter.kind for task, one in chosen.items()} == {"epitome_er": other, "news_empathy": first}

@@ -81,7 +81,7 @@ def _training(trap: Trap) -> None:
         backward(*arguments, **named)
         trap.passed("forward and backward", "after backward")
 
-    torch.autograd.backward = backwards  # type: ignore[assignment]
+    torch.autograd.backward = backwards
 
     def forwarded(*_: Any) -> None:
         if trap.evaluating:

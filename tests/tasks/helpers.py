@@ -1,12 +1,14 @@
 """What the readers' tests share: write invented files, read them through a dataset's form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from empslurm.tasks.schema import Dataset, Example, Reject
+from empslurm.tasks.schema import Dataset, Example, LeftOut, Reject
+
+Item = Example | Reject | LeftOut
 
 
-def read(dataset: Dataset, folder: Path, contents: Mapping[str, str | bytes], form: int = 0) -> list[Example | Reject]:
+def read(dataset: Dataset, folder: Path, contents: Mapping[str, str | bytes], form: int = 0) -> list[Item]:
     """Everything that a form's reader gives for files with these contents."""
     paths = {}
     for name, content in contents.items():
@@ -16,11 +18,11 @@ def read(dataset: Dataset, folder: Path, contents: Mapping[str, str | bytes], fo
     return list(dataset.forms[form].read(paths))
 
 
-def good(items: list[Example | Reject]) -> list[Example]:
+def good(items: Sequence[Item]) -> list[Example]:
     """The examples."""
     return [item for item in items if isinstance(item, Example)]
 
 
-def bad(items: list[Example | Reject]) -> list[tuple[str, int]]:
+def bad(items: Sequence[Item]) -> list[tuple[str, int]]:
     """File and row of the rejects."""
     return [(item.file, item.row) for item in items if isinstance(item, Reject)]

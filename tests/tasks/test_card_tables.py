@@ -64,14 +64,14 @@ def _delimited(delimiter: str) -> Callable[[Rows], bytes]:
 def _parquet(rows: Rows) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(rows)), sink)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def _arrow(rows: Rows) -> bytes:
     sink, table = pa.BufferOutputStream(), pa.Table.from_pylist(list(rows))
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 WRITERS: Mapping[str, Callable[[Rows], bytes]] = {
@@ -114,6 +114,11 @@ def kites(n: int = 40, **changes: Any) -> list[dict[str, Any]]:
     ]
     rows[0].update(changes)
     return rows
+
+
+def changed(column: str, value: Any) -> list[dict[str, Any]]:
+    """Good rows but for one value of the first."""
+    return kites(**{"n": 40, column: value})
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -491,7 +496,7 @@ def test_single_precision_is_what_text_has(tmp_path: Path, type_: pa.DataType) -
         sink = pa.BufferOutputStream()
         cells = {"said": [f"kite {n}" for n in range(40)], "mood": pa.array([*values] * 20, type_)}
         pq.write_table(pa.table(cells), sink)
-        return sink.getvalue().to_pybytes()
+        return bytes(sink.getvalue())
 
     columns, kind = "text: said, label: mood", "kind: classification\nlabels: ['0.1', '0.7']"
     found = rows_of(read(tmp_path, "parquet", table([0.1, 0.7]), columns=columns, kind=kind))
@@ -523,7 +528,7 @@ def test_words_for_missing_values_are_missing_in_delimited_text(tmp_path: Path, 
         "said": f"said must hold a text, but is {word}, which stands for a missing value",
     }
     for column, reason in reasons.items():
-        made = read(tmp_path, format, kites(**{column: word}))
+        made = read(tmp_path, format, changed(column, word))
         assert [reject.reason for reject in rejects(made)] == ([reason] if missing else [])
     told = "empty" if missing else "not" if word == "<NA>" else word
     (reject,) = rejects(read(tmp_path, format, kites(mood=word)))
@@ -537,7 +542,7 @@ def test_words_for_missing_values_are_missing_in_delimited_text(tmp_path: Path, 
 @pytest.mark.parametrize("listed", [False, True])
 def test_half_a_character_in_json_is_one_bad_row(tmp_path: Path, role: str, listed: bool) -> None:
     half = "hey \ud83d"
-    made = read(tmp_path, "jsonl", kites(**{ROLES[role]: [half] if listed and role == "context" else half}))
+    made = read(tmp_path, "jsonl", changed(ROLES[role], [half] if listed and role == "context" else half))
     assert len(rows_of(made)) == 39
     assert [(reject.row, reject.reason) for reject in rejects(made)] == [
         (1, f"{ROLES[role]} must hold whole characters, but holds half of one (such as \\ud83d)")

@@ -313,7 +313,8 @@ def test_shares_of_a_drawn_split(tmp_path: Path, rule: Any) -> None:
 
 @pytest.mark.parametrize("n_bad", [2, 3])
 def test_bad_rows_count_within_each_part(tmp_path: Path, n_bad: int) -> None:
-    rows: list[list[object]] = [["said", "mood", "split"], *(["kite", "up", "train"] for _ in range(1000))]
+    rows: list[list[Any]] = [["said", "mood", "split"]]
+    rows += [["kite", "up", "train"]] * 1000
     rows += [["kite", "up", "dev"] for _ in range(40)]
     rows += [["kite", "sideways" if n < n_bad else "down", "test"] for n in range(40)]
     write(tmp_path, "kites.csv", rows)

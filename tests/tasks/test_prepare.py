@@ -99,14 +99,15 @@ def test_a_task_table(tmp_path: Path, data: Path) -> None:
     assert (short.contexts[7], short.contexts[0]) == (("turn 2",), ())
     assert short.digest != table.digest
     mood = load_task(made, MOOD, DataUse(), "all")
-    assert (mood.targets.dtype, mood.targets[:4].tolist()) == (np.int64, [1, 0, 0, 1])
+    assert mood.targets.dtype == np.int64
+    assert mood.targets[:4].tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("splits", ["family", "paper"])
 def test_manual_labels_keep_every_row_in_its_part(tmp_path: Path, data: Path, splits: str) -> None:
     made = prepare(KITES, data, tmp_path / "cache")
     use = DataUse(splits=splits)  # type: ignore[arg-type]
-    everything, manual = (load_task(made, MOOD, use, labels) for labels in ("all", "manual"))  # type: ignore[arg-type]
+    everything, manual = (load_task(made, MOOD, use, labels) for labels in ("all", "manual"))
     parts = dict(zip(everything.ids, everything.parts, strict=True))
     assert len(manual.ids) == 40
     assert all(parts[id] == part for id, part in zip(manual.ids, manual.parts, strict=True))

@@ -8,7 +8,7 @@ import pytest
 
 from empslurm import files
 from empslurm.errors import DataError
-from empslurm.tasks import raw, registry
+from empslurm.tasks import registry
 from empslurm.tasks.raw import locate, pinned_digest
 from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject
 
@@ -90,7 +90,12 @@ def test_checksums_are_remembered_until_a_file_changes(tmp_path: Path, monkeypat
     write(tmp_path / "data" / "part")
     hashed: list[str] = []
     honest = files.sha256_file
-    monkeypatch.setattr(raw.files, "sha256_file", lambda path: hashed.append(path.name) or honest(path))
+
+    def noted(path: Path) -> str:
+        hashed.append(path.name)
+        return honest(path)
+
+    monkeypatch.setattr(files, "sha256_file", noted)
     for _ in range(2):
         assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "found"
     assert hashed == ["one.csv", "two.csv"]
@@ -114,7 +119,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(raw.files, "sha256_file", refuse)
+    monkeypatch.setattr(files, "sha256_file", refuse)
     with pytest.raises(DataError, match="must be readable, but is not: Permission denied"):
         locate(KITES, tmp_path, tmp_path / "cache")
 
@@ -207,7 +212,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.Mo
         return honest(path)
 
     monkeypatch.setattr(Path, "is_file", lambda path: bool(refuse(path)))
-    monkeypatch.setattr(raw.os, "lstat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
     problem = locate(KITES, tmp_path, tmp_path / "cache").problem
     assert "one.csv cannot be looked at: Permission denied; get access to its folder" in problem
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_label_shares_per_part() -> None:
 
 def test_central_tendency_per_part() -> None:
     found = task_stats(task("regression"), table([1, 2, 6, 3], ["train", "train", "train", "validation"], whole=False))
-    lines = {line.statistic: line.values for line in found}
+    lines: dict[str, Any] = {line.statistic: line.values for line in found}
     assert lines["median"] == (2.5, 2, 3, None)
     assert lines["mean"] == (3, 3, 3, None)
     assert lines["std"] == (pytest.approx(2.1602, abs=1e-4), pytest.approx(2.6458, abs=1e-4), None, None)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,7 +16,7 @@ from empslurm.errors import DataError
 from empslurm.tasks.datasets import condolence, conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.datasets.dialogues import EMOTIONS
 from empslurm.tasks.schema import Dataset
-from tests.tasks.helpers import bad, good, read
+from tests.tasks.helpers import Item, bad, good, read
 
 LONG = "kite " * 20_000  # 100,000 characters
 
@@ -37,7 +38,7 @@ class Reader:
     others: Mapping[str, str]
 
     def table(self, *rows: tuple[str, ...], columns: tuple[str, ...] | None = None) -> str:
-        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         stream = io.StringIO(newline="")
         writer = csv.writer(stream, delimiter=self.delimiter, quoting=quoting, lineterminator="\n")
         writer.writerows([columns or self.columns, *rows])
@@ -46,7 +47,7 @@ class Reader:
     def changed(self, **cells: str) -> tuple[str, ...]:
         return tuple(cells.get(name, cell) for name, cell in zip(self.columns, self.row, strict=True))
 
-    def read(self, folder: Path, content: str | bytes) -> list[object]:
+    def read(self, folder: Path, content: str | bytes) -> list[Item]:
         return list(read(self.dataset, folder, {**self.others, self.file: content}, self.form))
 
 

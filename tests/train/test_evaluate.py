@@ -9,14 +9,14 @@ from empslurm.train import evaluate
 from empslurm.train.data.batch import cut
 from empslurm.train.evaluate import predict, token_batches
 from empslurm.train.model.adapter_bank import Bank, initial
-from tests.train.world import ADAPTER, InventedNode, baseline, invented_data
+from tests.train.world import ADAPTER, TRAINING, InventedNode, baseline, invented_data
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     cell = baseline()
     node = InventedNode(RunsRoot(tmp_path_factory.mktemp("runs")))
-    encoder = node.encoder(cell.backbone, cell.training)
+    encoder = node.encoder(cell.backbone, TRAINING)
     bank = Bank(encoder, [initial(encoder, ADAPTER, 3, seed) for seed in range(5)], ADAPTER, free=("new", "head"))
     return bank, invented_data(), node.accelerator
 
@@ -35,7 +35,12 @@ def test_cells_that_go_through_together_say_what_each_says_alone(world, room, mo
     bank, data, accelerator = world
     passes = []
     logits = bank.logits
-    monkeypatch.setattr(bank, "logits", lambda below, cells, *rest: passes.append(cells) or logits(below, cells, *rest))
+
+    def noted(below, cells, *rest):
+        passes.append(cells)
+        return logits(below, cells, *rest)
+
+    monkeypatch.setattr(bank, "logits", noted)
     if room is not None:
         monkeypatch.setattr(evaluate, "CELL_TOKENS", room)
     rows = data.rows["validation"]

@@ -4,12 +4,14 @@ import contextlib
 import shutil
 import threading
 from dataclasses import replace
+from typing import Any
 
 import adapters
 import numpy as np
 import pytest
 import torch
 
+from empslurm import files
 from empslurm.errors import BackboneError, StoreError
 from empslurm.store import predictions
 from empslurm.store.cell_folder import CellDir
@@ -17,10 +19,20 @@ from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import cut
-from empslurm.train.loop import Interrupted, Member, Settings, Trainer
+from empslurm.train.loop import Interrupted, Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank, initial
 from empslurm.train.schedule import epoch_batches, lr_at
-from tests.train.world import TRAINING, InventedNode, baseline, invented_data, outputs_of, train, transfer
+from tests.train.world import (
+    ADAPTER,
+    TRAINING,
+    InventedNode,
+    baseline,
+    invented_data,
+    outputs_of,
+    train,
+    transfer,
+    unclaimed,
+)
 
 PARENTS = [baseline(seed=seed, training=replace(TRAINING, epochs=1)) for seed in (1, 2, 3)]
 CELLS = [transfer(parent, f"source{place}") for place, parent in enumerate(PARENTS)]
@@ -60,10 +72,11 @@ def logits(root, cell):
 
 def test_every_step_is_the_one_that_plain_adapters_and_plain_adamw_take(tmp_path):
     """Without dropout, from the same first weights and on the same batches."""
-    cell = baseline(training=replace(TRAINING, dropout=0.0, attention_dropout=0.0, batch_size=4))
+    training = replace(TRAINING, dropout=0.0, attention_dropout=0.0, batch_size=4)
+    cell = baseline(training=training)
     node, data = InventedNode(RunsRoot(tmp_path / "runs")), invented_data()
-    encoder = node.encoder(cell.backbone, cell.training)
-    bank = Bank(encoder, [initial(encoder, cell.adapter, 3, cell.seed)], cell.adapter, free=("new", "head"))
+    encoder = node.encoder(cell.backbone, training)
+    bank = Bank(encoder, [initial(encoder, ADAPTER, 3, cell.seed)], ADAPTER, free=("new", "head"))
     bank.save(0, "task", ("a", "b", "c"), tmp_path)
     plain = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
     plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)
@@ -71,22 +84,22 @@ def test_every_step_is_the_one_that_plain_adapters_and_plain_adamw_take(tmp_path
     plain.active_head = "task"
     plain.eval()
     trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
-    adamw = torch.optim.AdamW(trained, weight_decay=cell.training.weight_decay)
-    member = Member(cell=cell, folder=None, claim=None)
+    adamw = torch.optim.AdamW(trained, weight_decay=training.weight_decay)
+    member = unclaimed(cell)
     trainer = Trainer([member], data, bank, node.accelerator, Settings(group_size=1), lambda *_: None)
     lengths = data.tokens.lengths[trainer.train_rows]
     losses = []
-    for step, part in enumerate(epoch_batches(lengths, seed=cell.seed, epoch=0, training=cell.training)):
+    for step, part in enumerate(epoch_batches(lengths, seed=cell.seed, epoch=0, training=training)):
         rows = trainer.train_rows[part]
         trainer.losses.zero_()
         trainer.train_step(rows)
         for group in adamw.param_groups:
-            group["lr"] = lr_at(step, trainer.n_steps, cell.training)
+            group["lr"] = lr_at(step, trainer.n_steps, training)
         logits = plain(**cut(data.tokens, rows, torch.device("cpu")).inputs).logits
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.table.targets[rows]))
         adamw.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, cell.training.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
         adamw.step()
         losses.append(loss.item())
         assert trainer.losses.item() == pytest.approx(loss.item(), abs=1e-5)
@@ -120,8 +133,8 @@ def test_banked_passes_and_pieces_of_a_batch_change_rounding_only(root, tmp_path
         train(alone, [cell])
         one, two = outputs_of(alone, cell), outputs_of(root, cell)
         assert one["best_epoch"] == two["best_epoch"]
-        losses = [[entry["train_loss"] for entry in each["history"]] for each in (one, two)]
-        np.testing.assert_allclose(*losses, rtol=1e-4)
+        losses, others = ([entry["train_loss"] for entry in each["history"]] for each in (one, two))
+        np.testing.assert_allclose(losses, others, rtol=1e-4)
         np.testing.assert_allclose(logits(alone, cell), logits(root, cell), rtol=2e-3, atol=2e-3)
 
 
@@ -237,7 +250,8 @@ def test_killed_between_two_cells_checkpoints_it_ends_with_the_same_bits(root, u
 
 @pytest.mark.parametrize("nth", [0, 1, 2], ids=str)
 def test_killed_between_two_commits_it_ends_with_the_same_bits(root, undisturbed, monkeypatch, nth):
-    real, calls = CellDir.commit, []
+    real = CellDir.commit
+    calls: list[str] = []
 
     def commit(self, claim, result):
         if len(calls) == nth:
@@ -309,8 +323,8 @@ def test_out_of_memory_halves_the_cells_then_the_batch_and_goes_on_from_the_chec
     assert seen[:3] == [(3, 6), (1, 6), (1, 4)]
     for cell, expected in zip(CELLS, undisturbed, strict=True):
         found = outputs_of(root, cell)
-        losses = [[entry["train_loss"] for entry in each["history"]] for each in (found, expected)]
-        np.testing.assert_allclose(*losses, rtol=1e-4)
+        losses, others = ([entry["train_loss"] for entry in each["history"]] for each in (found, expected))
+        np.testing.assert_allclose(losses, others, rtol=1e-4)
 
 
 def test_a_failure_of_the_whole_pack_is_told_of_every_cell(root):
@@ -348,7 +362,8 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_file_holds_the_s
     """The first file is held back until training is two steps further: it must have the bytes of its own step."""
     one, two = root, RunsRoot(root.path.with_name("other"))
     shutil.copytree(one.path, two.path)
-    kept, further = {}, threading.Event()
+    kept: dict[tuple[str, str], Any] = {}
+    further = threading.Event()
     real, real_step = checkpoints.write, Trainer.train_step
 
     def step(self, rows):
@@ -379,9 +394,9 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_file_holds_the_s
 
 
 def test_a_file_that_reads_back_differently_fails_its_cell(root, monkeypatch):
-    real = checkpoints.files.read_bytes
+    real = files.read_bytes
     monkeypatch.setattr(
-        checkpoints.files,
+        files,
         "read_bytes",
         lambda path, limit=2**30: real(path, limit)[: -1 if path.suffix == ".ckpt" else None],
     )

@@ -24,6 +24,7 @@ def steps(optimiser: Optimiser, cells: list[int], first: int, last: int) -> None
         for value in optimiser.free.values():
             for place, cell in enumerate(cells):
                 generator = torch.Generator().manual_seed(1000 * cell + step)
+                assert value.grad is not None
                 value.grad[place] = torch.randn(value.shape[1:], generator=generator)
         optimiser.step(lr=0.01 / (step + 1))
 

@@ -11,10 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertModel
 
 from empslurm.store.runs import RunsRoot
-from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.loop import Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
 from empslurm.train.model.encoder import Encoder
-from tests.train.world import ADAPTER, TRAINING, InventedNode, baseline, invented_data, train, transfer
+from tests.train.world import (
+    ADAPTER,
+    TRAINING,
+    InventedNode,
+    baseline,
+    invented_data,
+    outputs_of,
+    train,
+    transfer,
+    unclaimed,
+)
 
 MOST_OPERATIONS = 1_600  # of one step at RoBERTa-base's depth, for any number of cells
 LEARNING = replace(TRAINING, epochs=6, lr=2e-2)  # large steps: the curves have room to part
@@ -27,12 +37,12 @@ def losses(tmp_path, precision):
     node = InventedNode(root)
     AcceleratorState._reset_state()  # a process has one precision
     node.accelerator = Accelerator(cpu=True, mixed_precision="bf16" if precision == "bf16" else "no")
-    source = baseline(training=replace(LEARNING, precision=precision))
-    cells = [source, transfer(source, "source", training=source.training)]
+    training = replace(LEARNING, precision=precision)
+    source = baseline(training=training)
+    cells = [source, transfer(source, "source", training=training)]
     for cell in cells:
         train(root, [cell], node)
-    results = [root.cell(cell.id).result() for cell in cells]
-    return [entry["train_loss"] for result in results for entry in result["history"]]
+    return [entry["train_loss"] for cell in cells for entry in outputs_of(root, cell)["history"]]
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +84,7 @@ def pack(n_cells, *, n_layers=12, bf16=True):
     encoder = Encoder(model, dropout=0.1, attention_dropout=0.1, bf16=bf16)
     starts = [initial(encoder, ADAPTER, 3, seed) for seed in range(n_cells)]
     tensors = [CellTensors(new=start.new, head=start.head, source=start.new) for start in starts]
-    members = [Member(cell=baseline(), folder=None, claim=None) for _ in range(n_cells)]
+    members = [unclaimed(baseline()) for _ in range(n_cells)]
     accelerator = SimpleNamespace(
         device=torch.device("cpu"),
         num_processes=1,

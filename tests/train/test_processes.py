@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -55,14 +57,15 @@ def test_the_smallest_group_size_of_all_ranks_counts(tmp_path):
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 15), (0.5, 6), (0.25, 1), (0.1, 1)])
 def test_a_process_sizes_its_group_by_its_share_of_the_memory(monkeypatch, share, expected):
     """A cell takes 2 GB, on top of 3 that all share; of the card's 45, 40 are free and 2 are this process's."""
-    model, accelerator = torch.nn.Module(), torch.nn.Module()
-    model.free = {"new": torch.empty(10**9, dtype=torch.int8, device="meta")}  # 3 GB for the optimiser
-    model.n_cells, accelerator.device, accelerator.num_processes = 100, torch.device("cuda"), 1
+    free = {"new": torch.empty(10**9, dtype=torch.int8, device="meta")}  # 3 GB for the optimiser
+    model: Any = SimpleNamespace(free=free, n_cells=100)
+    data: Any = None
+    accelerator = SimpleNamespace(device=torch.device("cuda"), num_processes=1)
     monkeypatch.setattr(memory, "_peak", lambda _model, _data, _size, n, _accelerator: (3 + 2 * n) * 1e9)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (40e9, 45e9))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 2e9)
-    assert memory.group_size(model, None, 8, accelerator, share) == expected
+    assert memory.group_size(model, data, 8, accelerator, share) == expected
 
 
 def test_a_pack_keeps_the_sizes_that_its_checkpoints_name(tmp_path):

@@ -10,10 +10,10 @@ import torch
 
 from empslurm.store.runs import RunsRoot
 from empslurm.train.data.batch import cut_here
-from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.loop import Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank, initial
 from empslurm.train.replay import Passes
-from tests.train.world import TRAINING, InventedNode, baseline, invented_data
+from tests.train.world import ADAPTER, TRAINING, InventedNode, baseline, invented_data, unclaimed
 
 DATA = invented_data()
 CPU = torch.device("cpu")
@@ -118,15 +118,19 @@ def test_a_trainer_is_gone_when_its_training_has_ended(tmp_path):
     """Its graphs hold memory that nothing else can have: it must not wait for Python to find a cycle."""
     node = InventedNode(RunsRoot(tmp_path))
     cell = baseline(training=TRAINING)
-    encoder = node.encoder(cell.backbone, cell.training)
-    bank = Bank(encoder, [initial(encoder, cell.adapter, 3, 1)], cell.adapter, free=("new", "head"))
-    member = Member(cell=cell, folder=None, claim=None)
+    encoder = node.encoder(cell.backbone, TRAINING)
+    bank = Bank(encoder, [initial(encoder, ADAPTER, 3, 1)], ADAPTER, free=("new", "head"))
+    member = unclaimed(cell)
     trainer = Trainer([member], DATA, bank, node.accelerator, Settings(group_size=1), lambda *_: None)
     gone = weakref.ref(trainer)
+
+    def broken(rows):
+        raise KeyError("stop")
+
     gc.disable()
     try:
         training = trainer.train()
-        trainer.train_step = lambda rows: (_ for _ in ()).throw(KeyError("stop"))
+        trainer.train_step = broken  # type: ignore[method-assign]  # of this trainer alone
         with pytest.raises(KeyError):
             next(training)
         del training, trainer.train_step, trainer
@@ -148,10 +152,10 @@ def test_an_error_of_the_work_itself_is_not_hidden(stage):
 
 def losses(node, tmp_path, *, even):
     cell = baseline(training=TRAINING)
-    encoder = node.encoder(cell.backbone, cell.training)
-    cells = [initial(encoder, cell.adapter, 3, seed) for seed in (1, 2)]
-    bank = Bank(encoder, cells, cell.adapter, free=("new", "head"))
-    members = [Member(cell=cell, folder=None, claim=None) for _ in cells]
+    encoder = node.encoder(cell.backbone, TRAINING)
+    cells = [initial(encoder, ADAPTER, 3, seed) for seed in (1, 2)]
+    bank = Bank(encoder, cells, ADAPTER, free=("new", "head"))
+    members = [unclaimed(cell) for _ in cells]
     trainer = Trainer(members, DATA, bank, node.accelerator, Settings(group_size=2), lambda *_: None)
     trainer._passes.even = even
     made = []

@@ -3,6 +3,7 @@
 import json
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,14 +73,14 @@ def test_two_processes_give_the_same_results_as_one(world):
     assert set(one) == set(two)
     for id, (result, folder) in one.items():
         other, other_folder = two[id]
-        losses = [[entry["train_loss"] for entry in each["history"]] for each in (result, other)]
-        np.testing.assert_allclose(*losses, rtol=1e-4)
+        losses, others = ([entry["train_loss"] for entry in each["history"]] for each in (result, other))
+        np.testing.assert_allclose(losses, others, rtol=1e-4)
         assert result["best_epoch"] == other["best_epoch"]
-        outputs = [
+        ours, theirs = (
             predictions.read(place.verify(each) / predictions.NAME)["test"].outputs
             for each, place in ((result, folder), (other, other_folder))
-        ]
-        np.testing.assert_allclose(*outputs, rtol=1e-3, atol=1e-3)
+        )
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
         notes = json.loads((other_folder.verify(other) / "provenance.json").read_text())
         assert notes["n_processes"] == 2
 
@@ -101,6 +102,7 @@ def test_a_process_that_must_have_a_gpu_and_has_none_fails_every_cell_with_the_r
     errors = [folder.error() for folder in RunsRoot(runs).cells()]
     assert len(errors) == 4
     for error in errors:
+        assert error is not None
         assert error["class"] == "device"
         assert "must have a working GPU" in error["message"]
         assert "The NVIDIA driver on your system is too old" in error["message"]
@@ -111,7 +113,8 @@ def test_a_process_says_that_it_lives_while_it_is_busy(tmp_path, monkeypatch):
     folder = RunsRoot(tmp_path).cell("epitome_er-s1-0123456789ab")
     claim = folder.take(lambda _: None)
     beat = folder.path / "claims" / "0001.beat"
-    with train_run.beating([SimpleNamespace(folder=folder, claim=claim)]):
+    member: Any = SimpleNamespace(folder=folder, claim=claim)
+    with train_run.beating([member]):
         end = time.monotonic() + 10
         while not beat.exists() and time.monotonic() < end:
             time.sleep(0.01)

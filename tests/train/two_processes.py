@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -24,31 +25,35 @@ def main(folder: Path, staged: str) -> None:
     node = InventedNode(RunsRoot(folder / "runs"))
     rank = node.accelerator.process_index
     assert node.accelerator.num_processes == 2
-    sizes, told = [], {"n": 0}
+    sizes: list[list[int | None]] = []
+    told = {"n": 0}
     begin, real = Trainer.__init__, Bank.logits
 
-    def start(self, members, data, model, accelerator, settings, lost):
+    def start(
+        self: Trainer, members: Any, data: Any, model: Any, accelerator: Any, settings: Settings, lost: Any
+    ) -> None:
         sizes.append([settings.group_size, settings.micro_batch])
         begin(self, members, data, model, accelerator, settings, lost)
 
-    def logits(self, below, cells, free, masks):
+    def logits(self: Bank, below: Any, cells: Any, free: Any, masks: Any) -> list[torch.Tensor]:
         mine = rank == 1 and staged == ("evaluation" if masks is None else "step")
         told["n"] += mine
         if mine and told["n"] == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
         return real(self, below, cells, free, masks)
 
-    Trainer.__init__, Bank.logits = start, logits
+    Trainer.__init__ = start  # type: ignore[method-assign]  # faults are staged in the classes
+    Bank.logits = logits  # type: ignore[method-assign]
     evaluate.token_batches = partial(token_batches, max_tokens=64)  # some for each rank
     cell, made = baseline(), {"rank": rank}
     if staged == "least":
         made["least"] = least(node.accelerator, 7 if rank == 0 else 3)
     else:
-        claims = [member.claim for member in claimed(node.root, [cell])] if rank == 0 else [None]
+        claims: list[Any] = [member.claim for member in claimed(node.root, [cell])] if rank == 0 else [None]
         broadcast_object_list(claims)
         member = Member(cell=cell, folder=node.root.cell(cell.id), claim=claims[0])
 
-        def lost(_, error):
+        def lost(_: Member, error: Exception) -> None:
             raise error
 
         done = list(group.train_members([member], node, Settings(), lost, lambda _: None))

@@ -1,6 +1,9 @@
 """A small invented world for tests of training: data, cells and a node that needs no files of a dataset."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,21 +12,23 @@ from accelerate import Accelerator
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.store.claims import local_liveness
+from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import TaskTable
+from empslurm.tasks.schema import PARTS
 from empslurm.train.context import Node
 from empslurm.train.data.batch import Batch
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.data.tokens import Tokens
 from empslurm.train.group import train_members
-from empslurm.train.loop import Member, Settings
+from empslurm.train.loop import Lost, Member, Settings
 
 ADAPTER = Adapter(reduction_factor=4)
 TRAINING = Training(epochs=3, batch_size=8, lr=5e-3, max_length=24)
 N_TRAIN, N_EVAL = 30, 12
 
 
-def invented_data(n_labels=3, seed=0, n_train=N_TRAIN):
+def invented_data(n_labels: int = 3, seed: int = 0, n_train: int = N_TRAIN) -> TaskData:
     """Random token sequences of 4 to 20 tokens; the label is a function of the second token, so it can be learnt."""
     rng = np.random.default_rng(seed)
     n = n_train + 2 * N_EVAL
@@ -43,22 +48,22 @@ def invented_data(n_labels=3, seed=0, n_train=N_TRAIN):
         digest="invented",
     )
     tokens = Tokens(flat=flat, starts=starts, text_starts=np.zeros(n, np.int32), n_truncated=0, pad_id=0, segments=True)
-    rows = {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
+    rows = {part: np.flatnonzero(parts == part) for part in PARTS}
     return TaskData(task=registry().tasks["epitome_er"], table=table, tokens=tokens, rows=rows, centre=0.0, scale=1.0)
 
 
 class InventedNode(Node):
     """A node whose data is invented; all else is the real one."""
 
-    def __init__(self, root, data=None):
-        super().__init__(root, None, registry(), Accelerator(cpu=True))
+    def __init__(self, root: RunsRoot, data: TaskData | None = None) -> None:
+        super().__init__(root, Path(), registry(), Accelerator(cpu=True))
         self.invented = data or invented_data()
 
-    def data(self, cell):
+    def data(self, cell: Cell) -> TaskData:
         return self.invented
 
 
-def baseline(seed=1, training=TRAINING, **changes):
+def baseline(seed: int = 1, training: Training = TRAINING, **changes: Any) -> Cell:
     data = DataIdentity(dataset="epitome", raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0)
     cell = Cell(
         kind="baseline",
@@ -73,25 +78,41 @@ def baseline(seed=1, training=TRAINING, **changes):
     return replace(cell, **changes)
 
 
-def transfer(parent, source, mode="frozen", training=TRAINING):
+def transfer(
+    parent: Cell, source: str, mode: Literal["frozen", "tuned"] = "frozen", training: Training = TRAINING
+) -> Cell:
     return baseline(
         training=training, kind="transfer", source=source, source_use=SourceUse(mode=mode), parent=parent.id
     )
 
 
-def claimed(root, cells):
+def claimed(root: RunsRoot, cells: Sequence[Cell]) -> list[Member]:
     members = []
     for cell in cells:
         folder = root.cell(cell.id)
         folder.create(cell)
-        members.append(Member(cell=cell, folder=folder, claim=folder.take(local_liveness)))
+        claim = folder.take(local_liveness)
+        assert claim is not None
+        members.append(Member(cell=cell, folder=folder, claim=claim))
     return members
 
 
-def train(root, cells, node=None, settings=None, lost=None):
+def unclaimed(cell: Cell) -> Member:
+    """A member for a trainer that writes nothing: it has neither a folder nor a claim."""
+    nothing: Any = None
+    return Member(cell=cell, folder=nothing, claim=nothing)
+
+
+def train(
+    root: RunsRoot,
+    cells: Sequence[Cell],
+    node: Node | None = None,
+    settings: Settings | None = None,
+    lost: Lost | None = None,
+) -> list[str]:
     """Train cells together; raises what fails them unless `lost` takes it. Returns the ids of those done."""
 
-    def fail(member, error):
+    def fail(member: Member, error: Exception) -> None:
         raise error
 
     members = claimed(root, cells)
@@ -107,17 +128,18 @@ def train(root, cells, node=None, settings=None, lost=None):
     return done
 
 
-def outputs_of(root, cell):
+def outputs_of(root: RunsRoot, cell: Cell) -> dict[str, Any]:
     """Bytes of everything that a finished cell says, by name: adapter, predictions, metrics, history."""
     folder = root.cell(cell.id)
     result = folder.result()
+    assert result is not None
     output = folder.verify(result)
     made = {name: (output / name).read_bytes() for name in result["files"] if name != "provenance.json"}
     kept = ("test", "validation", "history", "best_epoch", "flags", "n_tokens")
     return made | {key: result[key] for key in kept}
 
 
-def batch(rows, length, seed=0, pad_id=0, vocabulary=1000):
+def batch(rows: int, length: int, seed: int = 0, pad_id: int = 0, vocabulary: int = 1000) -> Batch:
     """Random token ids (rows, length), the second half of the rows padded from the middle on."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(5, vocabulary, (rows, length))

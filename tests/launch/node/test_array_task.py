@@ -1,6 +1,7 @@
 """What an element decides on its node, without training: sources, holds, processes that die."""
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A node called node1, with a train process that dies and no patience."""
     monkeypatch.setattr(array_task, "PATIENCE_S", 0.0)
     monkeypatch.setattr(array_task, "TrainProcess", Dying)
-    monkeypatch.setattr(array_task.socket, "gethostname", lambda: "node1")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node1")
     Dying.started = 0
     return lab
 
@@ -138,7 +139,7 @@ def test_a_process_that_keeps_dying_is_tried_here_then_elsewhere_then_failed(
     assert told == ["requeue 101_0", "update JobId=101_0 ExcNodeList=node1"]
     assert root.cell(made.packs[0].cells[0].id).error() is None
     # The next start, on another node.
-    monkeypatch.setattr(array_task.socket, "gethostname", lambda: "node2")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node2")
     assert Work(root, doing.array).run() == "done"
     error = root.cell(made.packs[0].cells[0].id).error()
     assert error is not None
@@ -179,7 +180,7 @@ def test_saving_stops_when_the_profile_allows_no_more_starts(
 
 def run_on_two_nodes(root: RunsRoot, array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("node1", "node2"):
-        monkeypatch.setattr(array_task.socket, "gethostname", lambda name=name: name)
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
         Work(root, array).run()
 
 

@@ -1,6 +1,7 @@
 """An element on a node with several GPUs: a pack on each slot, and another node where the GPUs cannot be used."""
 
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from empslurm.launch import policy
 from empslurm.launch import submission as submissions
+from empslurm.launch.liveness import job_identity
 from empslurm.launch.node import array_task
 from empslurm.launch.node.array_task import Work
 from empslurm.launch.submission import Array, NodeSettings, Submission
@@ -49,7 +51,7 @@ def job(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def move(monkeypatch: pytest.MonkeyPatch, restart: int) -> None:
     """The job starts again, on the next node."""
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
-    monkeypatch.setattr(array_task.socket, "gethostname", lambda: f"node{restart + 1}")
+    monkeypatch.setattr(socket, "gethostname", lambda: f"node{restart + 1}")
 
 
 def told(lab: Path) -> list[str]:
@@ -68,9 +70,7 @@ def test_four_packs_at_once_on_two_gpus(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")  # the profile's share counts, not what the node gave
     array = marked(root, create(root, GPUS), [0, 1, 2, 3])
-    monkeypatch.setattr(
-        array_task.socket, "gethostname", lambda: os.uname().nodename
-    )  # the claims' processes live here
+    monkeypatch.setattr(socket, "gethostname", lambda: os.uname().nodename)  # the claims' processes live here
     assert Work(root, array).run() == "done"
     found = notes()
     assert [found[at]["CUDA_VISIBLE_DEVICES"] for at in range(4)] == ["3", "1", "3", "1"]
@@ -175,12 +175,12 @@ class Broken:
         for cell in submissions.load(path, [int(arguments[arguments.index("--pack") + 1])]).cells:
             if cell.id in left_out:
                 continue
-            if array_task.socket.gethostname() not in Broken.nodes:
+            if socket.gethostname() not in Broken.nodes:
                 finish(root, cell)
                 continue
             folder = root.cell(cell.id)
             folder.create(cell)
-            claim = folder.take(lambda _: False, **array_task.job_identity())
+            claim = folder.take(lambda _: False, **job_identity())
             assert claim is not None
             folder.fail(claim, kind="device", message="torch must find a GPU, but does not")
             folder.release(claim)
@@ -277,7 +277,7 @@ def test_a_cell_that_failed_otherwise_is_not_tried_again_with_them(
     cell = made.packs[0].cells[0]
     folder = root.cell(cell.id)
     folder.create(cell)
-    claim = folder.take(lambda _: False, **array_task.job_identity())
+    claim = folder.take(lambda _: False, **job_identity())
     assert claim is not None
     folder.fail(claim, kind="error", message="a sentence")
     folder.release(claim)

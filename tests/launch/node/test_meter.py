@@ -1,15 +1,16 @@
 """What a pack of a job has spent, by its part of the GPUs and their power."""
 
+import time
+
 import pytest
 
 from empslurm import provenance
-from empslurm.launch.node import meter
 from empslurm.launch.node.meter import Meter, watts
 
 
 def test_packs_share_the_gpus_time_and_energy(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(meter.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(provenance, "gpus", lambda: [{"power.draw": "150"}, {"power.draw": "210"}])
     of = Meter([4, 5, 6], gpus=2, n_slots=2)
     now = 10.0

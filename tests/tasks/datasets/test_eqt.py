@@ -65,7 +65,7 @@ def frame(rows: list[tuple[str, ...]], columns: tuple[str, ...] = COLUMNS) -> by
 
 
 def test_the_test_set(tmp_path: Path) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("hit:1_conv:2-2-0", "my kite is gone \n Where to?", "Request information", "Express interest"),
         ("hit:1_conv:2-4-1", "- my kite is gone\nOh.\n\nYes. Why?", "Irony", "Motivate"),
         ("hit:1_conv:2-4-1", "again\nAgain?", "Irony", "Motivate"),

@@ -2,6 +2,7 @@
 
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from empslurm.errors import StoreError
 from empslurm.train.data.tokens import encode, tokenise
 from empslurm.train.model.backbone import load_tokenizer
 
-TABLE = SimpleNamespace(
+TABLE: Any = SimpleNamespace(
     texts=("a red kite flies", "yes"),
     contexts=((), ("one two three four five six seven eight nine ten", "what is it")),
     digest="table-1",

@@ -1,13 +1,14 @@
 """The Fisher information equals a loop over single examples, and its draws are the model's own."""
 
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from empslurm.config import ADAPTER_KINDS, Adapter, Backbone, Training
-from empslurm.tasks.schema import Task
+from empslurm.config import ADAPTER_KINDS, Adapter, AdapterKind, Backbone, Training
+from empslurm.tasks.schema import Kind, Task
 from empslurm.train.data.batch import cut
 from empslurm.train.data.tokens import Tokens
 from empslurm.train.embeddings import fisher
@@ -17,7 +18,7 @@ from empslurm.train.model.single_adapter import library_config
 N_EXAMPLES = 7
 
 
-def task(kind: str) -> Task:
+def task(kind: Kind) -> Task:
     labels = ("a", "b", "c") if kind == "classification" else ()
     return Task(id="kites", title="", dataset="x", kind=kind, labels=labels, data_source="", language_setting="")
 
@@ -28,7 +29,7 @@ def case(request):
     return made(request.param, Adapter())
 
 
-def made(kind: str, adapter: Adapter):
+def made(kind: Kind, adapter: Adapter):
     model = load_model(Backbone(name="tiny"), Training())
     model.add_adapter("kites", config=library_config(adapter))
     model.add_classification_head("kites", num_labels=3 if kind == "classification" else 1)
@@ -76,7 +77,7 @@ def by_hand(model, data, labels) -> dict[str, np.ndarray]:
     return {name: (total / N_EXAMPLES).numpy() for name, total in sums.items()}
 
 
-def take(model, data, kind: str, *, n_draws: int = 1, seed: int = 5):
+def take(model, data, kind: Literal["empirical", "sampled"], *, n_draws: int = 1, seed: int = 5):
     rows = np.arange(N_EXAMPLES)
     return fisher.information(
         model, data, rows, kind=kind, seed=seed, n_draws=n_draws, device=torch.device("cpu")
@@ -109,8 +110,8 @@ OWN = {
 
 @pytest.mark.parametrize("kind", ADAPTER_KINDS)
 @pytest.mark.parametrize("task_kind", ["classification", "regression"])
-def test_every_kind_has_all_of_its_weights_and_the_outputs(kind: str, task_kind: str) -> None:
-    model, data = made(task_kind, Adapter(kind=kind, **({"reduction_factor": 4} if kind == "compacter" else {})))
+def test_every_kind_has_all_of_its_weights_and_the_outputs(kind: AdapterKind, task_kind: Kind) -> None:
+    model, data = made(task_kind, Adapter(kind=kind, reduction_factor=4 if kind == "compacter" else None))
     expected = by_hand(model, data, data.model_targets())
     found = take(model, data, "empirical")
     outputs = {f"layer_{layer}.{part}_output" for layer in range(2) for part in ("attention", "feed_forward")}

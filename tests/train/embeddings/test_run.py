@@ -37,6 +37,7 @@ def test_a_baseline_of_every_kind_has_a_task_embedding(adapter: Adapter, n_own: 
     assert [one.cell.id for one in derive_members(members, InventedNode(root), Settings(), fail, lambda _: None)]
     folder = root.cell(cell.id)
     result = folder.result()
+    assert result is not None
     assert result["n_examples"] == 9
     vectors = load_file(folder.verify(result) / NAME)
     assert len(vectors) == 2 * (4 + n_own)

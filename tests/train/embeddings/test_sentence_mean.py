@@ -1,6 +1,7 @@
 """A dataset embedding is the mean of its texts' sentence embeddings, each example once."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from empslurm.errors import BackboneError
 from empslurm.train.embeddings.sentence_mean import chosen, load_encoder, mean_embedding
 
 TEXTS = ("a red kite", "a blue kite", "wind over the hill", "the line broke")
-TABLE = SimpleNamespace(ids=("1", "2", "3", "4", "2"), texts=(*TEXTS, TEXTS[1]))
+TABLE: Any = SimpleNamespace(ids=("1", "2", "3", "4", "2"), texts=(*TEXTS, TEXTS[1]))
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder(resolve(Backbone(name="minilm")).path, "cpu")
+    path = resolve(Backbone(name="minilm")).path
+    assert path is not None
+    return load_encoder(path, "cpu")
 
 
 def test_the_mean_holds_every_example_once(encoder, monkeypatch) -> None:

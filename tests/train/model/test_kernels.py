@@ -61,7 +61,8 @@ def test_a_norm_of_a_dropped_sum(layout, dtype, dropped):
         both = (values.wide, values.narrow)
         made.append([*both, *gradients(both, (output, residual))])
     assert (made[0][0] is made[0][1]) == (dtype == torch.float32)
-    alike(*made, dtype)
+    ours, theirs = made
+    alike(ours, theirs, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -75,7 +76,8 @@ def test_a_norm_for_products_alone(layout, dtype):
         values = operations.narrowed(output, residual, norm)
         made.append([values, *gradients([values], [output])])
     assert made[0][0].dtype == dtype
-    alike(*made, dtype)
+    ours, theirs = made
+    alike(ours, theirs, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -89,7 +91,8 @@ def test_attention_with_dropped_weights(layout, dtype):
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             mixed = operations.attention(projected, layout, factors)
         made.append([mixed, *gradients([mixed], [projected])])
-    alike(*made, dtype)
+    ours, theirs = made
+    alike(ours, theirs, dtype)
 
 
 def test_attention_without_dropped_weights(layout):
@@ -100,7 +103,7 @@ def test_attention_without_dropped_weights(layout):
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_trying_out_builds_every_kernel_in_both_directions(dtype, monkeypatch):
-    used = set()
+    used: set[str] = set()
     for name in dir(kernels):
         made = getattr(kernels, name)
         if name.startswith("_") and hasattr(made, "arg_names") and name != "_dropped_sum":
