@@ -91,7 +91,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from empslurm.launch.lock import submitting
-from empslurm.store import RunsRoot
+from empslurm.store.runs import RunsRoot
 with submitting(RunsRoot(Path(sys.argv[1])), print, wait=False):
     print("held", flush=True)
     sys.stdin.read()

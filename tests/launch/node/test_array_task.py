@@ -237,7 +237,7 @@ def test_a_class_with_tries_is_tried_here_then_elsewhere_then_stays_failed(
     array = work(0).array
     assert Work(root, array).run() == "requeued"
     assert reasons(array, 0) == [None, "flaky", None, "flaky"]
-    monkeypatch.setattr(array_task.socket, "gethostname", lambda: "node2")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node2")
     runs_as(monkeypatch, array, restart=1)
     assert Work(root, array).run() == "done"
     assert reasons(array, 0)[4:] == [None, "flaky"]
