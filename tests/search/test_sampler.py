@@ -15,7 +15,7 @@ from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.search.results import finished_trials
-from empslurm.search.sampler import PARAMETERS, Study
+from empslurm.search.sampler import Study
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 
@@ -103,11 +103,11 @@ def test_killed_workers_lose_no_trial_and_count_none_twice(tmp_path: Path) -> No
         worker.join(120)
     assert -signal.SIGKILL in [worker.exitcode for worker in workers]
     root = RunsRoot(tmp_path)
-    drawn = {cell.id: (cell.path / PARAMETERS).read_bytes() for cell in root.cells()}
+    drawn = {cell.id: cell.parameters_file.read_bytes() for cell in root.cells()}
     work(str(tmp_path), None)  # the next worker takes over what the dead ones held
     found = finished_trials(root, [trial(number) for number in range(N_TRIALS)])["news_empathy"]
     assert [one.cell.trial.number for one in found if one.cell.trial] == list(range(N_TRIALS))
-    assert {cell: (root.cell(cell).path / PARAMETERS).read_bytes() for cell in drawn} == drawn
+    assert {cell: root.cell(cell).parameters_file.read_bytes() for cell in drawn} == drawn
     told = journal_states(root)[:N_TRIALS]
     assert [known.value for known in told] == [number / 100 for number in range(N_TRIALS)]
     assert len({known.params["lr"] for known in told}) == N_TRIALS
@@ -175,7 +175,7 @@ def test_a_trial_below_the_median_is_pruned_after_its_second_epoch(tmp_path: Pat
 def test_damage_is_named(tmp_path: Path) -> None:
     root, cell = RunsRoot(tmp_path), trial(0)
     finish(root, cell, [0.5])
-    (root.cell(cell.id).path / PARAMETERS).write_text(json.dumps({"parameters": {"lr": 1e-4}}))
+    root.cell(cell.id).parameters_file.write_text(json.dumps({"parameters": {"lr": 1e-4}}))
     with pytest.raises(DamagedError, match="must hold a trial's parameters"):
         Study(root, cell).draw(cell)
     files.write_bytes(root.searches / cell.study / "journal.log", b"{torn\n{}\n")

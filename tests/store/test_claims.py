@@ -26,7 +26,9 @@ def test_a_dead_claim_is_lost_and_taken_over_but_a_living_one_is_not(folder):
 
 
 def test_a_reused_pid_is_not_the_same_process(folder):
-    plant(folder, dead_claim(pid=os.getpid(), process_start=process_start(os.getpid()) - 1))
+    started = process_start(os.getpid())
+    assert started is not None
+    plant(folder, dead_claim(pid=os.getpid(), process_start=started - 1))
     assert folder.state(local_liveness).state == "lost"
 
 
@@ -194,7 +196,9 @@ def test_twenty_processes_commit_each_of_fifty_cells_once(tmp_path, n_kills):
     assert killed == n_kills
     for cell in cells:
         folder = RunsRoot(tmp_path).cell(cell.id)
-        folder.verify(folder.result())
+        result = folder.result()
+        assert result is not None
+        folder.verify(result)
         assert folder.state(local_liveness).state == "done"
 
 
@@ -208,6 +212,7 @@ def test_a_killed_holder_is_seen_as_lost(tmp_path):
     )
     repository = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), repository], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     folder = RunsRoot(tmp_path).cell(make_cell().id)
     assert folder.state(local_liveness).state == "running"
