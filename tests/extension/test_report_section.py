@@ -41,7 +41,7 @@ def gathered(tree: Tree) -> Path:
     """The folder of a gather of two invented scores."""
     tree.write("scores.csv", "source,target,seed,metric,value\n,a,1,accuracy,0.5\nb,a,1,accuracy,0.75\n")
     said = json.loads(tree.verb("gather", "--results", "scores.csv", "--out", "out", "--json"))
-    return tree.path / said["folder"]
+    return tree.path / str(said["folder"])
 
 
 def test_a_section_is_on_the_page_with_its_link(tmp_path: Path) -> None:

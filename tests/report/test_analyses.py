@@ -90,6 +90,7 @@ def test_limited_data_is_compared_with_the_full_data_baseline(done):
     assert control.verdict.transfer == pytest.approx(half.scores["epitome_er", "epitome_er"].value)
     assert (CONTROL, "epitome_er") not in pairs
     table = themes.limited_table(done)
+    assert table is not None
     assert [row[1].text for row in table.rows] == ["with transfer", "without transfer (control)"]
 
 
@@ -208,6 +209,7 @@ def test_runs_that_learnt_are_compared_and_those_that_did_not_are_counted(collap
 def test_a_source_that_makes_runs_collapse_is_a_finding_of_its_own(collapsing):
     one, _ = _pairs(collapsing)
     table = verdict_tables.collapse_table(one, registry())
+    assert table is not None
     rows = {row[0].text: [entry.text for entry in row] for row in table.rows}
     assert rows["EmpDial EI"][2:4] == ["7 of 8", "1 of 8"]
     assert rows["EmpDial EI"][-1] == "collapses more often"

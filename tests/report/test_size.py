@@ -8,6 +8,7 @@ import pytest
 from empslurm import reference
 from empslurm.analysis import importance_checks
 from empslurm.analysis.features import TaskFacts, pair_features
+from empslurm.analysis.importance import Regression, Settings
 from empslurm.analysis.importance_estimator import Parameter
 from empslurm.analysis.support_vectors import SUPPORT_VECTORS
 from empslurm.gather import from_file
@@ -98,7 +99,7 @@ def _facts(n):
 def test_importances_of_many_pairs_are_those_of_a_sample_and_say_so(monkeypatch, most, n_used):
     monkeypatch.setattr(importance_checks, "MOST_PAIRS", most)
     one_c = {**SUPPORT_VECTORS.parameters, "C": Parameter(default=1.0, values=(1.0,))}
-    settings = importance_checks.Settings(estimator=replace(SUPPORT_VECTORS, parameters=one_c))
+    settings = Settings(estimator=replace(SUPPORT_VECTORS, parameters=one_c))
     outcome = np.random.default_rng(1).normal(size=(8, 8))
     made = importance_checks.check(
         pair_features(_facts(8)), outcome, rng=np.random.default_rng(2), settings=settings, n_null=1

@@ -10,7 +10,7 @@ from empslurm.cli.gather import listed
 from empslurm.gather import gather
 from empslurm.report import formats
 from empslurm.report import write as write_module
-from empslurm.report.analyses import study
+from empslurm.report.analyses import analyse
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, grid
@@ -71,8 +71,12 @@ def test_something_new_or_lost_is_made_again(root, monkeypatch, change, tmp_path
         )
         more = ["--ratings", str(path)]
     made = []
-    analyse = write_module.analyse
-    monkeypatch.setattr(write_module, "analyse", lambda *given, **more: made.append(1) or analyse(*given, **more))
+
+    def noted(*arguments, **named):
+        made.append(1)
+        return analyse(*arguments, **named)
+
+    monkeypatch.setattr(write_module, "analyse", noted)
     assert _gather(root, *more) == 0
     assert made == [1]
     assert (root.gathered / "all" / "table7.csv").is_file()
