@@ -24,10 +24,13 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from empslurm import metrics, reference
+from empslurm import reference
 from empslurm.analysis.resampling import Examples
+from empslurm.analysis.scores import Answers
 from empslurm.analysis.significance import example_test
+from empslurm.metrics import METRICS
 
+F1, PEARSON = METRICS["f1_macro"].formula, METRICS["pearson"].formula
 OUT = Path(__file__).parent / "results" / "significance.json"
 N_SOURCES = 17
 
@@ -57,7 +60,7 @@ def _target(task: str, n_examples: int, share: NDArray[np.float64], rng: np.rand
     if len(share) == 0:
         gold = rng.normal(size=n_examples)
         outputs = gold + rng.normal(size=n_examples) + 0.4 * rng.normal(size=(1 + N_SOURCES, n_examples))
-        return Target(task=task, examples=Examples(gold=gold, metric="pearson"), outputs=outputs)
+        return Target(task=task, examples=Examples(gold=gold, resampler=PEARSON.resampler), outputs=outputs)
 
     def draw(*shape: int) -> NDArray[Any]:
         return rng.choice(len(share), shape, p=share / share.sum())
@@ -66,7 +69,7 @@ def _target(task: str, n_examples: int, share: NDArray[np.float64], rng: np.rand
     common = np.where(rng.random(n_examples) < 0.35, draw(n_examples), gold)
     own = rng.random((1 + N_SOURCES, n_examples)) < 0.15
     outputs = np.where(own, draw(1 + N_SOURCES, n_examples), common)
-    return Target(task=task, examples=Examples(gold=gold, metric="f1_macro", n_labels=len(share)), outputs=outputs)
+    return Target(task=task, examples=Examples(gold=gold, resampler=F1.resampler, n_labels=len(share)), outputs=outputs)
 
 
 def ours(target: Target, n_resamples: int, rng: np.random.Generator) -> float:
@@ -86,7 +89,7 @@ def scipys(target: Target, n_resamples: int, rng: np.random.Generator, f1: Calla
             stats.pearsonr(gold, two, axis=axis).statistic - stats.pearsonr(gold, one, axis=axis).statistic
         )
 
-    labels = target.examples.metric == "f1_macro"
+    labels = target.examples.n_labels > 0
     start = time.perf_counter()
     stats.bootstrap(
         (target.examples.gold, target.outputs[0], target.outputs[1]),
@@ -103,7 +106,7 @@ def scipys(target: Target, n_resamples: int, rng: np.random.Generator, f1: Calla
 
 def counted_f1(gold: NDArray[Any], predicted: NDArray[Any]) -> float:
     """Macro F1 from one bincount: as fast as a statistic in scipy's loop can be."""
-    return metrics.classification(gold, predicted, 32)["f1_macro"]
+    return F1.value(Answers(gold=gold, predicted=predicted, n_labels=32))
 
 
 def library_f1(gold: NDArray[Any], predicted: NDArray[Any]) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from empslurm.analysis.resampling import SCORES, Examples, resample
+from empslurm.analysis.resampling import Examples, resample
 from empslurm.analysis.significance import example_test
 from empslurm.analysis.verdicts import TargetScores, compare, shared_example_covariance
+from empslurm.metrics import METRICS
 
 METHODS = ("paper's test, one seed", "Welch", "verdict")
 LABELS = 4
@@ -33,10 +34,10 @@ class Answers:
 
     @property
     def labelled(self) -> bool:
-        return Examples(gold=np.zeros(1), metric=self.metric).labelled
+        return METRICS[self.metric].kind == "classification"
 
 
-CASES = tuple(Answers(metric=metric, grouped=grouped) for metric, grouped in itertools.product(SCORES, (False, True)))
+CASES = tuple(Answers(metric=metric, grouped=grouped) for metric, grouped in itertools.product(METRICS, (False, True)))
 
 
 def draw(case: Answers, effect: float, rng: np.random.Generator) -> tuple[Examples, NDArray[Any]]:
@@ -51,7 +52,10 @@ def draw(case: Answers, effect: float, rng: np.random.Generator) -> tuple[Exampl
     def suits(size: float) -> NDArray[np.float64]:
         return np.asarray(size * rng.normal(size=(N_CELLS, 1, groups.max() + 1))[..., groups])
 
-    common: dict[str, Any] = {"metric": case.metric, "groups": groups if case.grouped else None}
+    common: dict[str, Any] = {
+        "resampler": METRICS[case.metric].formula.resampler,
+        "groups": groups if case.grouped else None,
+    }
     if case.labelled:
         gold = rng.integers(0, LABELS, N_EXAMPLES)
         ability = 1.0 + 0.3 * rng.normal(size=(N_CELLS, N_SEEDS, 1)) + effect * moved

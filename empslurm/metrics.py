@@ -1,29 +1,57 @@
-"""Scores of one task's predictions, on arrays; undefined is NaN with a flag, never 0."""
+"""The metrics, one entry each, and what the scores of a run's predictions say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from empslurm.tasks.schema import Kind
+from empslurm.analysis import resampling, scores
+from empslurm.analysis.scores import Answers
+from empslurm.validation.constraints import Kind
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ROUNDING = 1e-6  # how far a score that somebody computed may lie beyond the ends of its range
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chance:
+    """What needs no learning: the best single answer to all examples."""
+
+    words: str
+    answer: Callable[[NDArray[Any]], float] | None  # to gold labels or values; None: it has no score, and chance is 0
+
+
+def commonest(gold: NDArray[Any]) -> int:
+    """The commonest of label indices (n_examples,)."""
+    return int(np.bincount(gold.astype(np.int64)).argmax())
+
+
+COMMONEST = Chance(words="always the commonest label of the test part", answer=commonest)
+MEDIAN = Chance(words="always the median of the test part", answer=lambda gold: float(np.median(gold)))
+NO_CORRELATION = Chance(words="r = 0", answer=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a score means: every table, verdict, mark and colour asks here."""
+    """What a score is: results, cards, tables, verdicts, marks and colours ask here."""
 
     name: str
     title: str  # as printed
     kind: Kind  # of the tasks that have it
     low: float  # the ends of what it can be
     high: float
-    higher_is_better: bool = True
+    higher_is_better: bool = True  # such a metric may choose a run's best epoch
+    formula: resampling.Formula
+    chance: Chance
+
+    @property
+    def sign(self) -> int:
+        """What makes a gain of a difference: 1, or -1 where the metric is an error."""
+        return 1 if self.higher_is_better else -1
 
     def allows(self, value: float) -> bool:
         """Whether a score can be this metric's, up to rounding; NaN is undefined, and allowed."""
@@ -33,12 +61,60 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(name="f1_macro", title="macro F1", kind="classification", low=0, high=1),
-        Metric(name="f1_micro", title="micro F1", kind="classification", low=0, high=1),
-        Metric(name="f1_weighted", title="weighted F1", kind="classification", low=0, high=1),
-        Metric(name="accuracy", title="accuracy", kind="classification", low=0, high=1),
-        Metric(name="pearson", title="Pearson r", kind="regression", low=-1, high=1),
-        Metric(name="spearman", title="Spearman's r", kind="regression", low=-1, high=1),
+        Metric(
+            name="f1_macro",
+            title="macro F1",
+            kind="classification",
+            low=0,
+            high=1,
+            formula=resampling.of_counts(scores.f1_macro),
+            chance=COMMONEST,
+        ),
+        Metric(
+            name="f1_micro",
+            title="micro F1",
+            kind="classification",
+            low=0,
+            high=1,
+            formula=resampling.of_counts(scores.accuracy),
+            chance=COMMONEST,
+        ),
+        Metric(
+            name="f1_weighted",
+            title="weighted F1",
+            kind="classification",
+            low=0,
+            high=1,
+            formula=resampling.of_counts(scores.f1_weighted),
+            chance=COMMONEST,
+        ),
+        Metric(
+            name="accuracy",
+            title="accuracy",
+            kind="classification",
+            low=0,
+            high=1,
+            formula=resampling.of_counts(scores.accuracy),
+            chance=COMMONEST,
+        ),
+        Metric(
+            name="pearson",
+            title="Pearson r",
+            kind="regression",
+            low=-1,
+            high=1,
+            formula=resampling.of_values(scores.pearson, resampling.CorrelationScores),
+            chance=NO_CORRELATION,
+        ),
+        Metric(
+            name="spearman",
+            title="Spearman's r",
+            kind="regression",
+            low=-1,
+            high=1,
+            formula=resampling.of_values(scores.spearman, resampling.RankScores),
+            chance=NO_CORRELATION,
+        ),
         Metric(
             name="mae",
             title="mean absolute error",
@@ -46,67 +122,37 @@ METRICS: Mapping[str, Metric] = {
             low=0,
             high=float("inf"),
             higher_is_better=False,
+            formula=resampling.of_values(scores.mean_absolute_error, resampling.ErrorScores),
+            chance=MEDIAN,
         ),
     )
 }
-CLASSIFICATION = tuple(name for name, metric in METRICS.items() if metric.kind == "classification")
-REGRESSION = tuple(name for name, metric in METRICS.items() if metric.kind == "regression")
+PAPERS: Mapping[Kind, str] = {"classification": "f1_macro", "regression": "pearson"}  # the paper's, and the default
 
 
-def confusion(gold: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> NDArray[np.int64]:
-    """Counts, shape (n_labels, n_labels): rows are gold labels, columns predictions."""
-    return np.bincount(gold * n_labels + predicted, minlength=n_labels * n_labels).reshape(n_labels, n_labels)
+def of_kind(kind: str) -> tuple[str, ...]:
+    """The metrics that tasks of a kind have; none of a word that is no kind."""
+    return tuple(name for name, metric in METRICS.items() if metric.kind == kind)
 
 
-def classification(gold: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> dict[str, float]:
-    """F1 over the labels that occur in gold or prediction (the set that scikit-learn averages over), and accuracy.
-
-    `gold`, `predicted`: label indices, shape (n_examples,). Micro F1 equals accuracy where every example has one label.
-    """
-    if len(gold) == 0:
-        return dict.fromkeys(CLASSIFICATION, float("nan"))
-    counts = confusion(gold, predicted, n_labels)
-    hits, golds, guesses = np.diag(counts), counts.sum(1), counts.sum(0)
-    there = (golds + guesses) > 0
-    f1 = 2 * hits[there] / (golds + guesses)[there]
-    accuracy = float(hits.sum() / len(gold))
-    weighted = float((f1 * golds[there]).sum() / len(gold))
-    return {"f1_macro": float(f1.mean()), "f1_micro": accuracy, "f1_weighted": weighted, "accuracy": accuracy}
-
-
-def pearson(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    """Pearson's r; NaN where either side is constant or not finite. Shapes (n_examples,)."""
-    if len(gold) < 2 or not (np.isfinite(gold).all() and np.isfinite(predicted).all()):
-        return float("nan")
-    one, two = gold - gold.mean(), predicted - predicted.mean()
-    # A side is constant when its spread is rounding noise beside its size; dividing by it would invent a correlation.
-    for centred, raw in ((one, gold), (two, predicted)):
-        if np.abs(centred).max() <= 1e-7 * max(1e-12, float(np.abs(raw).max())):
-            return float("nan")
-    return float(np.clip((one @ two) / np.sqrt((one @ one) * (two @ two)), -1.0, 1.0))
-
-
-def regression(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
-    """Pearson's r, Spearman's rank correlation (r of average ranks) and mean absolute error in the task's unit."""
-    from scipy.stats import rankdata
-
-    finite = bool(np.isfinite(predicted).all()) and len(gold) > 0
-    r = pearson(gold, predicted)
-    spearman = pearson(rankdata(gold), rankdata(predicted)) if np.isfinite(r) else float("nan")
-    mae = float(np.abs(gold - predicted).mean()) if finite else float("nan")
-    return {"pearson": r, "spearman": spearman, "mae": mae}
+def that_choose_epochs(kind: str) -> tuple[str, ...]:
+    """The metrics that may be a task's own: the best epoch has the highest value, so an error will not do."""
+    return tuple(name for name in of_kind(kind) if METRICS[name].higher_is_better)
 
 
 def score(kind: Kind, n_labels: int, gold: NDArray[Any], outputs: NDArray[np.float64]) -> dict[str, float]:
-    """All metrics of a task.
+    """All metrics of a task; NaN where an output is not finite, or without examples.
 
     `outputs`: classification logits (n_examples, n_labels), or regression values (n_examples,) on the task's scale.
     """
+    if len(gold) == 0 or not np.isfinite(outputs).all():
+        return dict.fromkeys(of_kind(kind), float("nan"))
     if kind == "regression":
-        return regression(gold.astype(np.float64), outputs.reshape(-1))
-    if not np.isfinite(outputs).all():
-        return dict.fromkeys(CLASSIFICATION, float("nan"))
-    return classification(gold.astype(np.int64), outputs.argmax(1).astype(np.int64), n_labels)
+        answers = Answers(gold=gold.astype(np.float64), predicted=outputs.reshape(-1))
+    else:
+        labels = outputs.argmax(1).astype(np.int64)
+        answers = Answers(gold=gold.astype(np.int64), predicted=labels, n_labels=n_labels)
+    return {name: float(METRICS[name].formula.value(answers)) for name in of_kind(kind)}
 
 
 # What a run's flags say. Those of its validation part, on which its best epoch was chosen, are marked as such.
@@ -149,10 +195,12 @@ def worse_than_constant(metric: str, gold: NDArray[Any], outputs: NDArray[np.flo
         values = gold.astype(np.float64)
         spread = float(np.square(values - values.mean()).mean())
         return float(np.square(outputs.reshape(-1) - values).mean()) > spread * (1 + ROUNDING)
-    n_labels, labels = outputs.shape[1], gold.astype(np.int64)
-    commonest = np.full(len(labels), np.bincount(labels, minlength=n_labels).argmax())
-    least = classification(labels, commonest, n_labels)[metric]
-    return classification(labels, outputs.argmax(1).astype(np.int64), n_labels)[metric] < least - ROUNDING
+    labels, entry = gold.astype(np.int64), METRICS[metric]
+    own, least = (
+        entry.sign * entry.formula.value(Answers(gold=labels, predicted=predicted, n_labels=outputs.shape[1]))
+        for predicted in (outputs.argmax(1).astype(np.int64), np.full(len(labels), commonest(labels)))
+    )
+    return own < least - ROUNDING
 
 
 def flags(kind: Kind, outputs: NDArray[np.float64]) -> tuple[str, ...]:
@@ -173,8 +221,3 @@ def from_json(values: Mapping[str, float | None]) -> dict[str, float]:
 def to_json(values: Mapping[str, float]) -> dict[str, float | None]:
     """NaN as null."""
     return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
-
-
-def names(kinds: Sequence[Kind]) -> tuple[str, ...]:
-    """The metrics that tasks of these kinds have, main metric first."""
-    return (*(CLASSIFICATION if "classification" in kinds else ()), *(REGRESSION if "regression" in kinds else ()))

@@ -15,7 +15,7 @@ def test_classification_equals_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     gold, predicted = rng.integers(0, 6, 200), rng.integers(0, 7, 200)
     gold[gold == 4] = 0  # a label that only occurs as a prediction
-    scores = metrics.classification(gold, predicted, 9)
+    scores = metrics.score("classification", 9, gold, np.eye(9)[predicted])
     for average in ("macro", "micro", "weighted"):
         assert scores[f"f1_{average}"] == pytest.approx(f1_score(gold, predicted, average=average, zero_division=0))
     assert scores["accuracy"] == accuracy_score(gold, predicted)
@@ -26,7 +26,7 @@ def test_regression_equals_scipy(seed):
     rng = np.random.default_rng(seed)
     gold = rng.integers(1, 6, 100).astype(float)
     predicted = gold + rng.normal(size=100)
-    scores = metrics.regression(gold, predicted)
+    scores = metrics.score("regression", 0, gold, predicted)
     assert scores["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic)
     assert scores["spearman"] == pytest.approx(stats.spearmanr(gold, predicted).statistic)
     assert scores["mae"] == pytest.approx(np.abs(gold - predicted).mean())
@@ -35,7 +35,7 @@ def test_regression_equals_scipy(seed):
 def test_constant_predictions_are_undefined_and_flagged_never_zero():
     gold = np.array([1.0, 2.0, 3.0])
     almost = np.full(3, 3.3) + np.array([0, 1e-12, -1e-12])
-    assert math.isnan(metrics.regression(gold, almost)["pearson"])
+    assert math.isnan(metrics.score("regression", 0, gold, almost)["pearson"])
     assert metrics.flags("regression", almost) == ("constant",)
     logits = np.tile([0.1, 0.9], (3, 1))
     assert metrics.flags("classification", logits) == ("constant",)
@@ -46,7 +46,7 @@ def test_outputs_that_are_not_numbers_are_flagged_as_diverged():
     logits = np.array([[0.0, np.nan], [1.0, 0.0]])
     assert metrics.flags("classification", logits) == ("diverged",)
     assert all(math.isnan(value) for value in metrics.score("classification", 2, np.array([0, 1]), logits).values())
-    assert math.isnan(metrics.regression(np.array([1.0, 2.0]), np.array([1.0, np.inf]))["mae"])
+    assert math.isnan(metrics.score("regression", 0, np.array([1.0, 2.0]), np.array([1.0, np.inf]))["mae"])
 
 
 def test_json_keeps_the_undefined():
@@ -75,13 +75,13 @@ def test_worse_than_the_commonest_label_in_the_runs_own_metric():
     rare = said(2, 2, 2, 2, 2, 0)
     assert metrics.run_flags("f1_macro", {"test": (GOLD, rare)}) == ("worse_than_constant",)
     skewed = said(1, 1, 2, 1, 1, 2)  # right about the rare ones: a better macro F1, a worse accuracy
-    assert metrics.classification(GOLD, skewed.argmax(1), 3)["f1_macro"] > 0.3
+    assert metrics.score("classification", 3, GOLD, skewed)["f1_macro"] > 0.3
     gold = np.array([0, 0, 0, 0, 1, 2])
     assert metrics.run_flags("f1_macro", {"test": (gold, skewed)}) == ()
     assert metrics.run_flags("accuracy", {"test": (gold, skewed)}) == ("worse_than_constant",)
 
 
-@pytest.mark.parametrize("metric", metrics.REGRESSION)
+@pytest.mark.parametrize("metric", metrics.of_kind("regression"))
 def test_a_regression_that_went_astray_is_flagged_though_its_outputs_are_numbers(metric):
     rng = np.random.default_rng(0)
     gold = rng.uniform(0, 100, 50)

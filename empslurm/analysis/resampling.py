@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from empslurm.analysis.scores import Answers, LabelCounts, correlation
 from empslurm.errors import UsageError
 
 COUNTS_PER_CHUNK = 300_000  # entries of the count matrix held at once: bounds memory, and fits the cache
@@ -21,14 +22,51 @@ class Examples:
     """A target's test examples, without any model's answers."""
 
     gold: NDArray[Any]  # (n_examples,): label indices, or ratings
-    metric: str  # one of SCORES
-    n_labels: int = 0  # classification only
+    resampler: Resampler  # of the metric
+    n_labels: int = 0  # 0: answers are values
     groups: NDArray[np.int64] | None = None  # (n_examples,): dialogue, post, ...; None: examples are independent
 
-    @property
-    def labelled(self) -> bool:
-        """Whether answers are labels; else they are values."""
-        return SCORES[self.metric] is _LabelScores
+
+class Scores(Protocol):
+    """Scores of all models from counts of units.
+
+    `multiplicity`: (n_distinct,), how often each unit is there. `undefined`: (n_models,), those without any score.
+    """
+
+    multiplicity: NDArray[np.int64]
+    undefined: NDArray[np.bool_]
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """(n_models, n_resamples), for `counts` (n_resamples, n_distinct)."""
+
+
+Resampler = Callable[[Examples, NDArray[Any]], Scores]  # outputs as `resample` has them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """How a metric is computed: of one model's answers, and of many models' on every resample."""
+
+    value: Callable[[Answers], float]
+    resampler: Resampler
+
+
+def of_counts(function: Callable[[LabelCounts], NDArray[np.float64]]) -> Formula:
+    """A function of label counts gives all models' scores on all resamples at once."""
+    return Formula(
+        value=lambda answers: float(function(answers.counts)),
+        resampler=lambda examples, outputs: LabelScores(examples, outputs, function),
+    )
+
+
+def of_values(function: Callable[[NDArray[Any], NDArray[Any]], float], resampler: Resampler) -> Formula:
+    """A function of gold and predicted values, with its own way to resample."""
+    return Formula(value=lambda answers: function(answers.gold, answers.predicted), resampler=resampler)
+
+
+def recomputed(function: Callable[[Answers], float]) -> Formula:
+    """Any function of one model's answers: called for every model and resample, which takes longer."""
+    return Formula(value=function, resampler=lambda examples, outputs: RecomputedScores(examples, outputs, function))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +87,13 @@ def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng
     """
     outputs = np.atleast_2d(np.asarray(outputs))
     _check(examples, outputs)
-    score = SCORES[examples.metric](examples, outputs)
+    score = examples.resampler(examples, outputs)
     scores = np.empty((len(outputs), n_resamples))
     for start, counts in _count_chunks(score.multiplicity, n_resamples, rng):
         scores[:, start : start + len(counts)] = score.of(counts)
     observed = score.of(score.multiplicity[None, :].astype(np.float64))[:, 0]
-    undefined = _undefined(examples, outputs)
-    observed[undefined] = float("nan")
-    scores[undefined] = float("nan")
+    observed[score.undefined] = float("nan")
+    scores[score.undefined] = float("nan")
     return Resampled(observed=observed, scores=scores, n_units=int(score.multiplicity.sum()))
 
 
@@ -68,7 +105,7 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
             f"every model and the groups must have one value per example, but {n_examples} gold labels meet "
             f"{', '.join(map(str, shapes))} values; align them by example id"
         )
-    if examples.labelled:
+    if examples.n_labels:
         low, high = int(min(examples.gold.min(), outputs.min())), int(max(examples.gold.max(), outputs.max()))
         if examples.gold.min() < 0 or low < -1 or high >= examples.n_labels:
             raise UsageError(
@@ -79,13 +116,9 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
         raise UsageError("gold ratings must be finite numbers, but some are not; drop those examples")
 
 
-def _undefined(examples: Examples, outputs: NDArray[Any]) -> NDArray[np.bool_]:
-    """Models without a score: no answer, or, for a correlation, the same answer everywhere."""
-    if examples.labelled:
-        return np.asarray((outputs < 0).any(1))
-    finite = np.isfinite(outputs).all(1)
-    if examples.metric == "mae":
-        return np.asarray(~finite)
+def _no_correlation(examples: Examples, outputs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Models without a correlation: no answer, or the same one everywhere."""
+    finite = np.asarray(np.isfinite(outputs).all(1))
     values = np.where(finite[:, None], outputs, 0.0)
     return np.asarray(~finite | _constant(values) | bool(_constant(examples.gold[None, :].astype(np.float64))[0]))
 
@@ -118,15 +151,6 @@ def _count_chunks(
         yield start, counts.astype(np.float32)
 
 
-class _Scores(Protocol):
-    """Scores of all models from counts of units. multiplicity: (n_distinct,), how often each unit is there."""
-
-    multiplicity: NDArray[np.int64]
-
-    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
-        """(n_models, n_resamples), for `counts` (n_resamples, n_distinct)."""
-
-
 def _per_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
     """Sums of (n_examples, n_columns) over each group, (n_units, n_columns)."""
     if groups is None:
@@ -137,17 +161,23 @@ def _per_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> 
     return made
 
 
-class _LabelScores:
+class LabelScores:
     """F1 in its averages, or accuracy, of all models from counts of units.
 
     A unit contributes one entry per model and example: (predicted label, right or wrong); so the sums are a product
     with a sparse matrix of 0, 1, 2, ..., exact in single precision below 2^24 examples.
     """
 
-    def __init__(self, examples: Examples, outputs: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        outputs: NDArray[np.int64],
+        function: Callable[[LabelCounts], NDArray[np.float64]],
+    ) -> None:
         from scipy import sparse
 
-        self.metric, self.n_models, self.n_labels = examples.metric, len(outputs), examples.n_labels
+        self.function, self.n_models, self.n_labels = function, len(outputs), examples.n_labels
+        self.undefined = np.asarray((outputs < 0).any(1))
         gold, outputs = examples.gold.astype(np.int64), np.maximum(outputs, 0).astype(np.int64)
         if examples.groups is None:
             rows, unit, self.multiplicity = np.unique(
@@ -169,19 +199,14 @@ class _LabelScores:
         sums = self.per_unit @ np.ascontiguousarray(counts.T, dtype=np.float32)  # (n_columns, n_resamples)
         gold = sums[: self.n_labels]
         right, wrong = np.moveaxis(sums[self.n_labels :].reshape(self.n_models, 2, self.n_labels, -1), 1, 0)
-        if self.metric in ("accuracy", "f1_micro"):  # which are equal where every example has one label
-            return np.asarray(right.sum(1, dtype=np.float64) / gold.sum(0, dtype=np.float64))
-        total = gold + right + wrong  # (n_models, n_labels, n_resamples): gold plus predicted
-        f1 = 2 * right / np.maximum(total, 1)
-        if self.metric == "f1_weighted":
-            return np.asarray((f1 * gold).sum(1, dtype=np.float64) / gold.sum(0, dtype=np.float64))
-        return np.asarray(f1.sum(1, dtype=np.float64) / (total > 0).sum(1))
+        return self.function(LabelCounts(gold=gold[None], right=right, wrong=wrong, axis=1))
 
 
-class _ValueScores:
+class CorrelationScores:
     """Pearson's r of all models from counts of units times moments; centred first, so that sums keep their digits."""
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        self.undefined = _no_correlation(examples, outputs)
         gold = examples.gold.astype(np.float64)
         finite = np.asarray(np.isfinite(outputs).all(1))
         outputs = np.where(finite[:, None], outputs, 0.0).astype(np.float64)
@@ -195,21 +220,22 @@ class _ValueScores:
         sums = (counts.astype(np.float64) @ self.moments).T
         n, y, yy = sums[:3]
         x, xx, xy = sums[3:].reshape(3, -1, len(n))
-        return _correlation(n, x, xx, y, yy, xy)
+        return _correlation_of_sums(n, x, xx, y, yy, xy)
 
 
-def _correlation(n: Any, x: Any, xx: Any, y: Any, yy: Any, xy: Any) -> NDArray[np.float64]:
+def _correlation_of_sums(n: Any, x: Any, xx: Any, y: Any, yy: Any, xy: Any) -> NDArray[np.float64]:
     """r from a count, sums, sums of squares and of products of centred values; NaN where a side is constant."""
     x_spread, y_spread = xx - x * x / n, yy - y * y / n
     x_spread = np.where(x_spread > 1e-12 * n, x_spread, float("nan"))
     y_spread = np.where(y_spread > 1e-12 * n, y_spread, float("nan"))
-    return np.asarray(np.clip((xy - x * y / n) / np.sqrt(x_spread * y_spread), -1.0, 1.0))
+    return correlation(x_spread, y_spread, xy - x * y / n)
 
 
-class _ErrorScores:
+class ErrorScores:
     """Mean absolute error of all models."""
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        self.undefined = np.asarray(~np.isfinite(outputs).all(1))
         errors = np.abs(np.where(np.isfinite(outputs), outputs, 0.0) - examples.gold.astype(np.float64))
         self.sums = _per_unit(np.vstack([np.ones(len(examples.gold)), errors]).T, examples.groups)
         self.multiplicity = np.ones(len(self.sums), dtype=np.int64)
@@ -220,10 +246,11 @@ class _ErrorScores:
         return np.asarray(np.stack(errors) / n)
 
 
-class _RankScores:
+class RankScores:
     """Spearman's correlation of all models: that of average ranks, which every resample has anew."""
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
+        self.undefined = _no_correlation(examples, outputs)
         groups = examples.groups
         self.unit = None if groups is None else np.unique(groups, return_inverse=True)[1]
         self.multiplicity = np.ones(len(examples.gold) if self.unit is None else self.unit.max() + 1, dtype=np.int64)
@@ -243,7 +270,7 @@ class _RankScores:
         for order in self.outputs:
             x = order.ranks(weights) - middle
             products = ((weights * x * other).sum(1) for other in (x, y))
-            found.append(_correlation(n, 0.0, next(products), 0.0, yy, next(products)))
+            found.append(_correlation_of_sums(n, 0.0, next(products), 0.0, yy, next(products)))
         return np.stack(found)
 
 
@@ -262,12 +289,28 @@ class _Order:
         return np.asarray(((before + ends + 1) / 2)[:, self.tie])
 
 
-SCORES: Mapping[str, Callable[[Examples, NDArray[Any]], _Scores]] = {
-    **dict.fromkeys(("f1_macro", "f1_micro", "f1_weighted", "accuracy"), _LabelScores),
-    "pearson": _ValueScores,
-    "spearman": _RankScores,
-    "mae": _ErrorScores,
-}
+class RecomputedScores:
+    """Any function of one model's answers, called once per model and resample."""
+
+    def __init__(self, examples: Examples, outputs: NDArray[Any], function: Callable[[Answers], float]) -> None:
+        self.function, self.n_labels = function, examples.n_labels
+        dtype = np.int64 if examples.n_labels else np.float64
+        self.gold, self.outputs = examples.gold.astype(dtype), outputs.astype(dtype)
+        answered = outputs >= 0 if examples.n_labels else np.isfinite(outputs)
+        self.undefined = np.asarray(~answered.all(1))
+        n_examples, groups = len(examples.gold), examples.groups
+        self.unit = np.arange(n_examples) if groups is None else np.unique(groups, return_inverse=True)[1]
+        self.multiplicity = np.ones(self.unit.max() + 1, dtype=np.int64)
+
+    def of(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (n_models, n_resamples) for `counts` (n_resamples, n_units)."""
+        scores = np.full((len(self.outputs), len(counts)), np.nan)
+        for index, row in enumerate(counts.astype(np.int64)):
+            drawn = np.repeat(np.arange(len(self.unit)), row[self.unit])
+            for model in np.flatnonzero(~self.undefined):
+                answers = Answers(gold=self.gold[drawn], predicted=self.outputs[model, drawn], n_labels=self.n_labels)
+                scores[model, index] = self.function(answers)
+        return scores
 
 
 def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -108,7 +108,7 @@ def long_table(group: Group | None) -> pd.DataFrame:
         return pd.DataFrame({name: [] for name in LONG})
     blocks = []
     for part in PARTS:
-        for names in (metrics.CLASSIFICATION, metrics.REGRESSION):
+        for names in map(metrics.of_kind, metrics.KINDS):
             own = group.runs[group.runs["metric"].isin(names)]
             for metric in names:
                 block = own[["id", "kind", "source", "target", "seed", "fraction", "labels", "flags", "data"]].copy()

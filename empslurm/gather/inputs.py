@@ -17,7 +17,7 @@ from empslurm.gather.results import Result
 from empslurm.gather.verify import TOLERANCE, column
 from empslurm.metrics import METRICS
 from empslurm.tasks import Registry
-from empslurm.tasks.schema import Kind
+from empslurm.validation.constraints import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def published(registry: Registry) -> Gathered:
     """Tables 7 and 8 of the paper as if they had been gathered: one run per place, no predictions."""
     rows = []
     for score in reference.scores():
-        table = 7 if score.metric == "f1_macro" else 8
+        table = 7 if METRICS[score.metric].kind == "classification" else 8
         moved = score.source != score.target
         rows.append(
             {

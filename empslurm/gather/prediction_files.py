@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from empslurm.errors import DataError
 from empslurm.store import predictions
 from empslurm.store.predictions import Predictions
-from empslurm.tasks.schema import Kind
 from empslurm.validation import table_file
+from empslurm.validation.constraints import Kind
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 NEEDED, OPTIONAL = ("id", "gold"), ("predicted", "output", "group", "part")

@@ -12,7 +12,6 @@ from empslurm.cells import TRAINED
 from empslurm.errors import DamagedError, StoreError
 from empslurm.store import predictions
 from empslurm.store.cell_folder import PROVENANCE, CellDir
-from empslurm.tasks.schema import Kind
 
 PARTS = ("validation", "test")
 TOLERANCE = 1e-9  # the same code on the same predictions: only the order of a sum may differ between machines
@@ -26,7 +25,7 @@ def column(part: str, metric: str) -> str:
     return f"{part}.{metric}"
 
 
-SCORES = tuple(column(part, metric) for part in PARTS for metric in (*metrics.CLASSIFICATION, *metrics.REGRESSION))
+SCORES = tuple(column(part, metric) for part in PARTS for kind in metrics.KINDS for metric in metrics.of_kind(kind))
 
 
 def fingerprint(folder: str, names: Iterable[str]) -> str:
@@ -131,7 +130,7 @@ def _number(value: object) -> float | None:
 def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
     """Every score from the predictions, each equal to the stored one. Raises DamagedError where one is not."""
     parts = predictions.read(path)
-    kind: Kind = "regression" if set(metrics.REGRESSION) & set(result["test"]) else "classification"
+    kind = metrics.METRICS[result["metric"]].kind
     row: Row = {}
     for part in PARTS:
         if part not in parts:
@@ -139,7 +138,8 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
         made = parts[part]
         n_labels = made.outputs.shape[1] if made.outputs.ndim == 2 else 0
         found = metrics.score(kind, n_labels, made.gold, made.outputs)
-        _compare(folder, path, part, metrics.from_json(result[part]), found)
+        stored = {result["metric"]: float("inf"), **metrics.from_json(result[part])}
+        _compare(folder, path, part, stored, found)
         row |= {column(part, name): value for name, value in found.items()}
         row[f"n_{part}"], row[f"n_{part}_groups"] = len(made.ids), len(set(made.groups))
     # From the predictions, whatever the result says: results of earlier versions have other flags. That training
@@ -151,8 +151,8 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
 
 
 def _compare(folder: CellDir, path: Path, part: str, stored: Mapping[str, float], found: Mapping[str, float]) -> None:
-    for name, value in found.items():
-        said = stored.get(name, float("inf"))
+    """A metric that came after a result has no stored score to compare; infinity stands for one that is missing."""
+    for name, said, value in ((name, stored[name], value) for name, value in found.items() if name in stored):
         undefined = said != said and value != value
         if not (undefined or abs(said - value) <= TOLERANCE):
             raise DamagedError(

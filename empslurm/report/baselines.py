@@ -29,7 +29,7 @@ class Baseline:
     score: float
     low: float
     high: float
-    chance: float  # of one answer to all: the commonest label of the test part, or its median (MAE); r = 0
+    chance: float  # of one answer to all examples, see `metrics.Chance`
     above: bool  # the interval of the difference to chance lies above 0
     n_above: int  # seeds of which each alone lies above it
     n_examples: int
@@ -40,13 +40,14 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
     answers: NDArray[Any] = loaded.answers()
     chance = np.zeros(N_RESAMPLES)
     n_seeds = len(answers)
-    constant = _constant(loaded)
-    if constant is not None:
+    chosen = METRICS[loaded.metric].chance.answer
+    if chosen is not None:
+        constant = chosen(loaded.gold)
         answers = np.vstack([answers, np.full(len(loaded.gold), constant, dtype=answers.dtype)])
     drawn = resample(loaded.examples(grouped=grouped), answers, n_resamples=N_RESAMPLES, rng=stream("baseline", target))
-    if constant is not None:
+    if chosen is not None:
         chance = drawn.scores[n_seeds]
-    sign = 1 if METRICS[loaded.metric].higher_is_better else -1
+    sign = METRICS[loaded.metric].sign
     means = drawn.scores[:n_seeds].mean(0)
     low, high = np.nanpercentile(means, LEVELS) if np.isfinite(means).any() else (float("nan"), float("nan"))
     gained = np.nanpercentile(sign * (means - chance), LEVELS[0]) if np.isfinite(means).any() else float("nan")
@@ -56,22 +57,11 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
         score=float(drawn.observed[:n_seeds].mean()),
         low=float(low),
         high=float(high),
-        chance=0.0 if constant is None else float(drawn.observed[n_seeds]),
+        chance=0.0 if chosen is None else float(drawn.observed[n_seeds]),
         above=bool(gained > 0),
         n_above=sum(bool(np.nanpercentile(own, LEVELS[0]) > 0) for own in alone),
         n_examples=len(loaded.gold),
     )
-
-
-def _constant(loaded: Loaded) -> float | None:
-    """The best single answer to all examples; None where such an answer has no score: a correlation."""
-    if loaded.labelled:
-        return float(np.bincount(loaded.gold.astype(np.int64)).argmax())
-    return float(np.median(loaded.gold)) if loaded.metric == "mae" else None
-
-
-# What chance is, by metric; else the commonest label.
-CHANCE = {"pearson": "r = 0", "spearman": "r = 0", "mae": "always the median of the test part"}
 
 
 def baseline_tables(tables: Sequence[ScoreTable], registry: Registry, *, grouped: bool = True) -> tuple[Table, ...]:
@@ -89,7 +79,7 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
             rows.append(_row(title_of(target, registry), found, score))
     if not rows:
         return None
-    chance = CHANCE.get(table.metric, "always the commonest label of the test part")
+    chance = METRICS[table.metric].chance.words
     return Table(
         name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
         title=f"Baselines against chance ({table.metric}{part_of_data(table)})",

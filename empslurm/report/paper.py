@@ -9,7 +9,7 @@ import numpy as np
 from empslurm import reference
 from empslurm.analysis.agreement import Agreement, Level, agreements
 from empslurm.analysis.improvement import improvement_matrix
-from empslurm.metrics import METRICS
+from empslurm.metrics import METRICS, PAPERS
 from empslurm.reference import Rating
 from empslurm.report.formats import Entry, Table, number, shown, text, whole
 from empslurm.report.scores import ScoreTable
@@ -170,7 +170,7 @@ def printed_scores() -> Mapping[tuple[str, str], float]:
 
 def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = False) -> Table | None:
     """Each place minus its printed value, that value in brackets; None where the paper has no such place."""
-    if table.fraction != 1.0 or table.metric not in ("f1_macro", "pearson"):
+    if table.fraction != 1.0 or table.metric not in PAPERS.values():
         return None
     before = printed_scores()
     if not set(table.scores) & set(before):

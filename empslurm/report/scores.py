@@ -145,7 +145,7 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
     for fraction in fractions:
         at = runs[runs["fraction"] == fraction]
         absent = _absent(group, float(fraction))
-        for metric in (*metrics.CLASSIFICATION, *metrics.REGRESSION):
+        for metric in (name for kind in metrics.KINDS for name in metrics.of_kind(kind)):
             targets = tuple(task for task in tasks if metric_of[task] == metric)
             table = _table(at, absent, metric, tasks, targets, float(fraction), group)
             if table.scores:
@@ -171,7 +171,7 @@ def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> di
     first = runs.drop_duplicates("target")
     used = {str(target): str(metric) for target, metric in zip(first["target"], first["metric"], strict=True)}
     known = {task: registry.tasks[task].metric for task in tasks if task in registry.tasks}
-    return {task: used.get(task, known.get(task, "f1_macro")) for task in tasks}
+    return {task: used.get(task, known.get(task, metrics.PAPERS["classification"])) for task in tasks}
 
 
 def _absent(group: Group, fraction: float) -> dict[tuple[str, str], int]:
@@ -203,7 +203,7 @@ def _table(
     for column in columns.values():
         scores |= _collapsed(column, metric)
     sources_there, targets_there = {place[0] for place in places}, {place[1] for place in places}
-    kind = "regression" if metric in metrics.REGRESSION else "classification"
+    kind = metrics.METRICS[metric].kind
     seeds = sorted({seed for score in scores.values() for seed in score.seeds})
     return ScoreTable(
         number=TABLES[kind],

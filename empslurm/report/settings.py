@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from empslurm.analysis.scores import pearson
 from empslurm.analysis.verdicts import OUTCOMES
-from empslurm.metrics import pearson
 from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
 from empslurm.report.group_results import Analyses
 from empslurm.report.significance import PairResult

@@ -168,7 +168,8 @@ class Loaded:
         """For the bootstrap; groups of one example each are no groups."""
         groups = self.groups if grouped and len(np.unique(self.groups)) < len(self.groups) else None
         gold = self.gold.astype(np.int64) if self.labelled else self.gold
-        return Examples(gold=gold, metric=self.metric, n_labels=self.n_labels, groups=groups)
+        resampler = METRICS[self.metric].formula.resampler
+        return Examples(gold=gold, resampler=resampler, n_labels=self.n_labels, groups=groups)
 
     def answers(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64] | NDArray[np.int64]:
         """Outputs of some runs, as the bootstrap takes them."""

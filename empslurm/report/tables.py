@@ -26,7 +26,7 @@ def title_of(task: str, registry: Registry) -> str:
 def suffix(table: ScoreTable) -> str:
     """What tells a table's files from those of another fraction or metric."""
     part = "" if table.fraction == 1.0 else f"-f{table.fraction * 100:g}"
-    metric = "" if table.metric in ("f1_macro", "pearson") else f"-{table.metric}"
+    metric = "" if table.metric in metrics.PAPERS.values() else f"-{table.metric}"
     return f"{part}{metric}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from empslurm.analysis.collapse import CollapseDifference
 from empslurm.analysis.verdicts import OUTCOMES
-from empslurm.metrics import METRICS
+from empslurm.metrics import METRICS, PAPERS
 from empslurm.report.formats import Entry, Table, flat, number, text, whole
 from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.seeds import IN_A_MANIFEST, SHARED, seeds_table
@@ -302,7 +302,7 @@ def effect_table(significance: Significance) -> Table | None:
 def _units(significance: Significance) -> str:
     """What a mean over pairs of several metrics mixes."""
     names = {result.metric for result in significance.results}
-    if names <= {"f1_macro", "pearson"}:
+    if names <= {*PAPERS.values()}:
         return "macro F1 and r"
     less = any(not METRICS[name].higher_is_better for name in names)
     titles = " and ".join(metric.title for name, metric in METRICS.items() if name in names)

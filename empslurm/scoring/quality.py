@@ -87,7 +87,7 @@ def _interval(
     groups = np.unique(np.asarray(part.groups), return_inverse=True)[1].astype(np.int64) if _clustered(part) else None
     examples = Examples(
         gold=part.gold.astype(np.int64) if labels else part.gold,
-        metric=measure.metric,
+        resampler=metrics.METRICS[measure.metric].formula.resampler,
         n_labels=len(measure.labels),
         groups=groups,
     )

@@ -26,7 +26,7 @@ from empslurm import files
 from empslurm.cells import Cell
 from empslurm.config import Search
 from empslurm.errors import DamagedError, StoreError
-from empslurm.metrics import REGRESSION
+from empslurm.metrics import METRICS
 from empslurm.search.results import Finished, finished_trial, with_parameters
 from empslurm.store.runs import RunsRoot
 from empslurm.train.schedule import stream
@@ -47,7 +47,7 @@ def space(search: Search) -> dict[str, BaseDistribution]:
 
 def worst(metric: str) -> float:
     """What the sampler is told for an undefined score: the metric's lowest value."""
-    return -1.0 if metric in REGRESSION else 0.0
+    return float(METRICS[metric].low)
 
 
 @dataclass(frozen=True, kw_only=True)

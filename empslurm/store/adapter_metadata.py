@@ -16,7 +16,8 @@ from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.config import Backbone, Context
 from empslurm.errors import DamagedError
-from empslurm.tasks.schema import Dataset, Kind, Task
+from empslurm.tasks.schema import Dataset, Task
+from empslurm.validation.constraints import Kind
 
 NAME = "task.json"
 FORMAT = 1

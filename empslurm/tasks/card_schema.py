@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from empslurm.tasks.schema import PARTS, Kind, Part, Shares
-from empslurm.validation.constraints import Listed, Name, Pattern, Range
+from empslurm.tasks.schema import PARTS, Part, Shares
+from empslurm.validation.constraints import Kind, Listed, Name, Pattern, Range
 
 Aspect = Literal["definition", "link", "conduciveness"]  # the criteria of the paper's Table 2
-Metric = Literal["f1_macro", "f1_micro", "f1_weighted", "accuracy", "pearson", "spearman"]
-METRICS: Mapping[str, tuple[Metric, ...]] = {
-    "classification": ("f1_macro", "f1_micro", "f1_weighted", "accuracy"),
-    "regression": ("pearson", "spearman"),  # the best epoch has the highest value, so an error measure will not do
-}
 DELIMITERS: Mapping[str, str] = {"csv": ",", "tsv": "\t"}
 PART_NAMES: Mapping[str, Part] = {
     "train": "train",
@@ -79,7 +74,7 @@ class Card:
     leave_out: Annotated[tuple[Line, ...], Listed()] = ()  # labels whose rows are left out on purpose
     low: float | None = None  # regression: the scale's ends
     high: float | None = None
-    metric: Metric | None = None  # default: f1_macro or pearson
+    metric: Line | None = None  # one of `metrics.that_choose_epochs`. Default: f1_macro or pearson
     shares: Shares | None = None  # of validation and test in the drawn split. Default: 0.1 and 0.1
     data_source: Line
     language_setting: Line

@@ -39,7 +39,6 @@ from empslurm.errors import ManifestError
 from empslurm.tasks.card_rows import READING, read, same_label
 from empslurm.tasks.card_schema import (
     DELIMITERS,
-    METRICS,
     PART_NAMES,
     Card,
     Hub,
@@ -93,6 +92,8 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
 
 def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
     """What must be there or must not for a kind of task; `written`: all keys, those with a noted problem too."""
+    from empslurm.metrics import that_choose_epochs
+
     kind, low, high = str(given.get("kind")), given.get("low"), given.get("high")
     if kind == "classification":
         if "labels" not in written:
@@ -105,9 +106,9 @@ def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[st
             reader.problem("labels", "belong to a classification, but kind is regression", "remove them")
         if low is not None and high is not None and low >= high:
             reader.problem("low", f"be below high, but is {low:g} and high is {high:g}", "exchange them")
-    metric = given.get("metric")
-    if kind in METRICS and metric is not None and metric not in METRICS[kind]:
-        reader.problem("metric", f"be one of {', '.join(METRICS[kind])} for a {kind}, but is {metric}", "choose one")
+    metric, options = given.get("metric"), that_choose_epochs(kind)
+    if options and metric is not None and metric not in options:
+        reader.problem("metric", f"be one of {', '.join(options)} for a {kind}, but is {metric}", "choose one")
 
 
 def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from empslurm.validation.constraints import Range
+from empslurm.validation.constraints import Kind, Range
 
-Kind = Literal["classification", "regression"]
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -33,7 +32,9 @@ class Task:
     @property
     def metric(self) -> str:
         """The metric that model selection and the paper's tables use."""
-        return self.own_metric or ("f1_macro" if self.kind == "classification" else "pearson")
+        from empslurm.metrics import PAPERS
+
+        return self.own_metric or PAPERS[self.kind]
 
 
 @dataclass(frozen=True, kw_only=True)

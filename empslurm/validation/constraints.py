@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,4 @@ class Duration:
 
 # How a task or a dataset is named, and so what may stand in a cell's id.
 Name = Annotated[str, Pattern(regex=r"[a-z][a-z0-9_]{0,47}", words="lower-case letters, digits, _ (at most 48)")]
+Kind = Literal["classification", "regression"]  # of a task

@@ -9,6 +9,9 @@ from sklearn.metrics import f1_score
 
 from empslurm.analysis.resampling import Examples
 from empslurm.analysis.significance import _two_sided, example_test
+from empslurm.metrics import METRICS
+
+F1, PEARSON = (METRICS[name].formula.resampler for name in ("f1_macro", "pearson"))
 
 
 def classification(n_examples: int = 150, shift: float = 0.0, seed: int = 0):
@@ -16,7 +19,7 @@ def classification(n_examples: int = 150, shift: float = 0.0, seed: int = 0):
     gold = rng.integers(0, 3, n_examples)
     baseline = np.where(rng.random(n_examples) < 0.4, rng.integers(0, 3, n_examples), gold)
     transfer = np.where(rng.random(n_examples) < 0.4 - shift, rng.integers(0, 3, n_examples), gold)
-    return Examples(gold=gold, metric="f1_macro", n_labels=3), baseline, transfer
+    return Examples(gold=gold, resampler=F1, n_labels=3), baseline, transfer
 
 
 def test_p_by_hand() -> None:
@@ -63,7 +66,7 @@ def test_pairing_narrows_and_unpaired_is_an_option() -> None:
     gold = rng.normal(size=200)
     baseline = gold + rng.normal(size=200)
     transfer = baseline + 0.1 * rng.normal(size=200)
-    examples = Examples(gold=gold, metric="pearson")
+    examples = Examples(gold=gold, resampler=PEARSON)
     paired = example_test(examples, baseline, transfer, rng=rng, n_resamples=1000)
     apart = example_test(examples, baseline, transfer, rng=rng, n_resamples=1000, paired=False)
     assert paired.standard_error[0] < apart.standard_error[0] / 3
@@ -77,7 +80,7 @@ def test_comparisons_that_share_a_baseline_are_correlated() -> None:
     rng = np.random.default_rng(6)
     gold = rng.normal(size=300)
     models = gold + rng.normal(size=(3, 300))
-    found = example_test(Examples(gold=gold, metric="pearson"), models[0], models[1:], rng=rng, n_resamples=2000)
+    found = example_test(Examples(gold=gold, resampler=PEARSON), models[0], models[1:], rng=rng, n_resamples=2000)
     correlation = found.covariance[0, 1] / (found.standard_error[0] * found.standard_error[1])
     assert 0.3 < correlation < 0.7
 
@@ -86,7 +89,7 @@ def test_a_constant_prediction_is_nan_not_zero() -> None:
     rng = np.random.default_rng(7)
     gold = rng.normal(size=50)
     models = np.vstack([np.ones(50), gold + rng.normal(size=50)])
-    examples = Examples(gold=gold, metric="pearson")
+    examples = Examples(gold=gold, resampler=PEARSON)
     found = example_test(examples, gold, models, rng=rng, n_resamples=100)
     assert np.isnan([found.transfer[0], found.difference[0], found.p_value[0], found.low[0]]).all()
     assert found.n_undefined.tolist() == [100, 0]
@@ -100,11 +103,11 @@ def test_a_missing_class_and_tiny_sets() -> None:
     """Resamples that lose the only example of a class stay defined; a set of two ratings often does not."""
     gold = np.array([0] * 19 + [1])
     found = example_test(
-        Examples(gold=gold, metric="f1_macro", n_labels=3), np.zeros(20), gold, rng=np.random.default_rng(8)
+        Examples(gold=gold, resampler=F1, n_labels=3), np.zeros(20), gold, rng=np.random.default_rng(8)
     )
     assert found.n_undefined[0] == 0
     assert found.difference[0] == pytest.approx(1 - (38 / 39) / 2)
-    two = Examples(gold=np.array([1.0, 2.0]), metric="pearson")
+    two = Examples(gold=np.array([1.0, 2.0]), resampler=PEARSON)
     small = example_test(two, np.array([1.0, 2.0]), np.array([2.0, 1.0]), rng=np.random.default_rng(9))
     assert 4500 < small.n_undefined[0] < 5500
     assert small.p_value[0] < 1

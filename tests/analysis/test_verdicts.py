@@ -13,6 +13,7 @@ from empslurm.analysis import verdicts
 from empslurm.analysis.resampling import Examples, resample
 from empslurm.analysis.verdicts import TargetScores, compare, decide, shared_example_covariance
 from empslurm.errors import UsageError
+from empslurm.metrics import METRICS
 
 NAN = float("nan")
 
@@ -107,7 +108,12 @@ def test_it_fits_the_bootstrap_of_real_shapes() -> None:
     gold = rng.integers(0, 3, 200)
     cells, seeds = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
     outputs = np.where(rng.random((12, 200)) < 0.3, rng.integers(0, 3, (12, 200)), gold)
-    found = resample(Examples(gold=gold, metric="f1_macro", n_labels=3), outputs, n_resamples=300, rng=rng)
+    found = resample(
+        Examples(gold=gold, resampler=METRICS["f1_macro"].formula.resampler, n_labels=3),
+        outputs,
+        n_resamples=300,
+        rng=rng,
+    )
     covariance = shared_example_covariance(found.scores, cells, seeds, 4)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
     comparison = compare(target(found.observed.reshape(4, 3), example_covariance=covariance))

@@ -102,6 +102,20 @@ def test_a_score_that_its_predictions_do_not_give_is_refused_by_name(root, first
     assert cell.id not in set(gathered.long()["id"])
 
 
+def test_a_metric_that_a_result_does_not_know_is_computed_but_its_own_must_be_there(root):
+    one, two = [cell for cell in grid(TASKS) if cell.target == "epitome_er"][:2]
+    for cell, lost in ((one, "accuracy"), (two, "f1_macro")):
+        path = root.cell(cell.id).path / "result.json"
+        value = json.loads(path.read_text())
+        kept = {part: {name: n for name, n in value[part].items() if name != lost} for part in ("validation", "test")}
+        _reseal(path, **kept)
+    gathered = gather(root, None, registry())
+    assert [missing.id for missing in gathered.missing] == [two.id]
+    assert "f1_macro" in gathered.missing[0].why
+    long = gathered.long().set_index(["id", "part", "metric"])["value"]
+    assert long[one.id, "test", "accuracy"] == long[one.id, "test", "f1_micro"]
+
+
 @pytest.mark.parametrize("name", ["predictions.parquet", "adapter/adapter.safetensors", "provenance.json"])
 def test_an_altered_file_is_refused_by_name(root, name):
     gather(root, None, registry())

@@ -21,7 +21,7 @@ def hard(path: Path, gold: list[str], guesses: list[str]) -> float:
     path.write_text("id,gold,predicted\n" + "".join(rows))
     place = {label: at for at, label in enumerate(sorted({*gold, *guesses}))}
     targets, predicted = (np.array([place[label] for label in labels]) for labels in (gold, guesses))
-    return metrics.classification(targets, predicted, len(place))["f1_macro"]
+    return metrics.score("classification", len(place), targets, np.eye(len(place))[predicted])["f1_macro"]
 
 
 def table(folder: Path) -> Path:
@@ -63,7 +63,7 @@ def test_values_are_enough_in_other_metrics_and_less_error_helps(tmp_path: Path,
             both = zip(gold.tolist(), values.tolist(), strict=True)
             rows = [f"{at},{one!r},{two!r}" for at, (one, two) in enumerate(both)]
             (tmp_path / f"{run}.csv").write_text("\n".join(["id,gold,predicted", *rows]) + "\n")
-            lines.append(f"{name},mood,{seed},{metric},{metrics.regression(gold, values)[metric]!r}")
+            lines.append(f"{name},mood,{seed},{metric},{metrics.score('regression', 0, gold, values)[metric]!r}")
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     gathered = from_file(tmp_path / "t.csv", registry(), tmp_path)
     (group,) = gathered.groups

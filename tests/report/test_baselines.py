@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from empslurm.gather import gather
-from empslurm.metrics import METRICS, classification
+from empslurm.metrics import METRICS, score
 from empslurm.report.baselines import against_chance, baseline_tables
 from empslurm.report.scores import Score, score_tables
 from empslurm.report.significance import Loaded
@@ -71,8 +71,8 @@ def test_chance_of_every_metric_is_one_answer_to_all(metric: str) -> None:
         assert good.chance == pytest.approx(np.abs(gold - np.median(gold)).mean())
         assert good.score < good.chance
     else:
-        answers = np.full(N, np.bincount(gold.astype(int)).argmax())
-        assert good.chance == pytest.approx(classification(gold.astype(np.int64), answers, 3)[metric])
+        answers = np.eye(3)[np.full(N, np.bincount(gold.astype(int)).argmax())]
+        assert good.chance == pytest.approx(score("classification", 3, gold, answers)[metric])
 
 
 def test_the_majority_class_itself_is_not_above_chance() -> None:

@@ -241,6 +241,11 @@ def test_a_scale_upside_down(tmp_path: Path) -> None:
     assert "low must be below high" in found
 
 
+def test_an_error_chooses_no_epoch(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, REGRESSION.replace("low: 1.0", "metric: mae\nlow: 1.0"))
+    assert "metric must be one of pearson, spearman for a regression, but is mae" in found
+
+
 def test_a_folder_of_cards_and_two_with_one_id(tmp_path: Path) -> None:
     write(tmp_path, CARD, "a.yaml")
     write(tmp_path, CARD.replace("kite_mood", "kite_wind"), "b.yaml")

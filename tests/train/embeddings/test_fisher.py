@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from empslurm.config import ADAPTER_KINDS, Adapter, AdapterKind, Backbone, Training
-from empslurm.tasks.schema import Kind, Task
+from empslurm.tasks.schema import Task
 from empslurm.train.data.batch import cut
 from empslurm.train.data.tokens import Tokens
 from empslurm.train.embeddings import fisher
 from empslurm.train.model.backbone import load_model
 from empslurm.train.model.single_adapter import library_config
+from empslurm.validation.constraints import Kind
 
 N_EXAMPLES = 7
 
