@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from empslurm.validation.constraints import Doc, Range
 
-AdapterKind = Literal["seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora"]
 Precision = Literal["fp32", "fp32_medium", "bf16"]
 Context = Literal["previous", "history"]
 SplitRule = Literal["family", "paper"]
@@ -38,17 +37,83 @@ class Backbone:
 ENCODER = Backbone(name="sentence-transformers/all-mpnet-base-v2", revision="e8c3b32edf5434bc2275fc9bab85f82640a19130")
 
 
-# What matters to each kind, with the library's defaults (adapters 1.3): of Pfeiffer et al. (2020), Houlsby et al.
-# (2019), Li and Liang (2021), Lester et al. (2021), Mahabadi et al. (2021) and Hu et al. (2021).
-ADAPTER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "seq_bn": {"reduction_factor": 16, "non_linearity": "relu"},
-    "double_seq_bn": {"reduction_factor": 16, "non_linearity": "swish"},
-    "prefix_tuning": {"prefix_length": 30, "bottleneck_size": 512, "non_linearity": "tanh"},
-    "prompt_tuning": {"prompt_length": 10},
-    "compacter": {"reduction_factor": 32, "non_linearity": "gelu", "phm_dim": 4},
-    "lora": {"rank": 8, "alpha": 8},
+ANY = "any"  # in `not_on` and `not_under`: whatever kind the other is
+
+
+def _fits(adapter: Adapter, hidden_size: int) -> str:
+    """Of a kind that fits every width."""
+    return ""
+
+
+def _compacter_size(adapter: Adapter, hidden_size: int) -> str:
+    inner, terms = hidden_size // (adapter.reduction_factor or 1), adapter.phm_dim or 1
+    if inner and inner % terms == 0 and hidden_size % terms == 0:
+        return ""
+    return (
+        f"compacter needs a bottleneck that phm_dim {terms} divides, but {hidden_size} hidden units by "
+        f"reduction_factor {adapter.reduction_factor} make {inner}; give it another reduction_factor or phm_dim"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindFacts:
+    """All that is to know of a kind of adapter, apart from the library's own code."""
+
+    source: str  # who proposed it
+    library: str  # the class of the library `adapters` (1.3) that configures it
+    defaults: Mapping[str, Any]  # of the fields of `Adapter` that matter to it, and no other; the library's own values
+    banked: bool = False  # whether a bank trains many at once; other kinds go one by one through the library
+    size_problem: Callable[[Adapter, int], str] = _fits  # why it does not fit a hidden size; empty where it does
+    # Kinds of the adapter below that it must not sit on, and of the adapter above that must not sit on it, each with
+    # the reason: what would train without an error and give wrong results.
+    not_on: Mapping[str, str] = field(default_factory=dict)
+    not_under: Mapping[str, str] = field(default_factory=dict)
+
+
+ADAPTER_KINDS: Mapping[str, KindFacts] = {
+    "seq_bn": KindFacts(
+        source="Pfeiffer et al. (2020)",
+        library="SeqBnConfig",
+        defaults={"reduction_factor": 16, "non_linearity": "relu"},
+        banked=True,
+    ),
+    "double_seq_bn": KindFacts(
+        source="Houlsby et al. (2019)",
+        library="DoubleSeqBnConfig",
+        defaults={"reduction_factor": 16, "non_linearity": "swish"},
+    ),
+    "prefix_tuning": KindFacts(
+        source="Li and Liang (2021)",
+        library="PrefixTuningConfig",
+        defaults={"prefix_length": 30, "bottleneck_size": 512, "non_linearity": "tanh"},
+    ),
+    "prompt_tuning": KindFacts(
+        source="Lester et al. (2021)",
+        library="PromptTuningConfig",
+        defaults={"prompt_length": 10},
+        not_on={ANY: "prompt_tuning on top of another adapter is ignored by the library: it would never be trained"},
+    ),
+    "compacter": KindFacts(
+        source="Mahabadi et al. (2021)",
+        library="CompacterConfig",
+        defaults={"reduction_factor": 32, "non_linearity": "gelu", "phm_dim": 4},
+        size_problem=_compacter_size,
+    ),
+    "lora": KindFacts(
+        source="Hu et al. (2021)",
+        library="LoRAConfig",
+        defaults={"rank": 8, "alpha": 8},
+        not_on={"lora": "lora on lora multiplies the two: a fresh one, which starts at zero, cancels its source"},
+    ),
 }
-ADAPTER_KINDS: tuple[AdapterKind, ...] = get_args(AdapterKind)
+BANKED = tuple(kind for kind, facts in ADAPTER_KINDS.items() if facts.banked)
+if TYPE_CHECKING:
+    AdapterKind = str
+else:  # so that a manifest or a stored file with another name is refused, and the schema lists the names
+    AdapterKind = Literal[tuple(ADAPTER_KINDS)]
+# What a search draws from unless told: the kinds of the paper's search. They are in the id of every search that names
+# none, so a new kind does not join them.
+SEARCHED: tuple[AdapterKind, ...] = ("seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +142,32 @@ class Adapter:
     alpha: Annotated[Count | None, Doc("lora: the change is scaled by alpha / rank.")] = None
 
     def __post_init__(self) -> None:
-        defaults = ADAPTER_DEFAULTS[self.kind]
-        for field in fields(self):
-            given = getattr(self, field.name)
-            if field.name != "kind" and given is not None and field.name not in defaults:
-                raise ValueError(f"{field.name} does not matter to {self.kind}")
-            if given is None and field.name in defaults:
-                object.__setattr__(self, field.name, defaults[field.name])
+        defaults = ADAPTER_KINDS[self.kind].defaults
+        for name in [each.name for each in fields(self) if each.name != "kind"]:
+            value = getattr(self, name)
+            if value is not None and name not in defaults:
+                raise ValueError(f"{name} does not matter to {self.kind}")
+            if value is None and name in defaults:
+                object.__setattr__(self, name, defaults[name])
 
     def size_problem(self, hidden_size: int) -> str:
         """Why the adapter does not fit an encoder of this width; empty when it does."""
-        if self.kind != "compacter" or self.reduction_factor is None or self.phm_dim is None:
-            return ""
-        inner = hidden_size // self.reduction_factor
-        if inner and inner % self.phm_dim == 0 and hidden_size % self.phm_dim == 0:
-            return ""
-        return (
-            f"compacter needs a bottleneck that phm_dim {self.phm_dim} divides, but {hidden_size} hidden units by "
-            f"reduction_factor {self.reduction_factor} make {inner}; give it another reduction_factor or phm_dim"
-        )
+        return ADAPTER_KINDS[self.kind].size_problem(self, hidden_size)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The kind and the fields that matter to it."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in ADAPTER_DEFAULTS[self.kind]}}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in ADAPTER_KINDS[self.kind].defaults}}
 
 
 def stack_problem(source: Adapter, target: Adapter) -> str:
-    """Why a new adapter on a source's would silently not be what it seems; empty when the stack works.
+    """Why a new adapter on a source's would train without an error but give wrong results; empty when it works.
 
-    Tried for all 36 ordered pairs of kinds in `tests/train/test_library.py`.
+    Tried for all ordered pairs of kinds in `tests/train/model/test_single_adapter.py`.
     """
-    if target.kind == "prompt_tuning":
-        return "prompt_tuning on top of another adapter is ignored by the library: it would never be trained"
-    if source.kind == target.kind == "lora":
-        return "lora on lora multiplies the two: a fresh one, which starts at zero, cancels its source"
-    return ""
+    above, below = ADAPTER_KINDS[target.kind].not_on, ADAPTER_KINDS[source.kind].not_under
+    reasons = (above.get(source.kind), above.get(ANY), below.get(target.kind), below.get(ANY))
+    return next(filter(None, reasons), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +252,7 @@ class Embed:
 class Search:
     """What a study of one task draws from, and how. Appendix C of the paper names the space."""
 
-    adapters: tuple[Adapter, ...] = tuple(Adapter(kind=kind) for kind in ADAPTER_KINDS)
+    adapters: tuple[Adapter, ...] = tuple(Adapter(kind=kind) for kind in SEARCHED)
     lr_low: PositiveShare = 1e-6
     lr_high: PositiveShare = 1e-3
     batch_size_low: Count = 8

@@ -164,6 +164,7 @@ def golden_ids() -> dict[str, str]:
         inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
         cells = expand(manifest, inputs).cells
         found |= {f"{name}: {cell.prefix}": cell.id for cell in cells[:: len(cells) // 10]}
+    found["the default space of a search"] = dataclasses.replace(CELL, **TRIAL).id
     return found
 
 

@@ -14,7 +14,7 @@ from empslurm.backbones import resolve
 from empslurm.cells import TRAINED, Cell
 from empslurm.cli import advice, common
 from empslurm.cli.output import Output
-from empslurm.config import ADAPTER_DEFAULTS
+from empslurm.config import ADAPTER_KINDS
 from empslurm.errors import DataError, StoreError
 from empslurm.launch import cost
 from empslurm.launch.profile import Profile
@@ -25,7 +25,7 @@ from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.raw import locate
 from empslurm.tasks.splits import leaks
 
-DEFAULT_FACTOR: int = ADAPTER_DEFAULTS["seq_bn"]["reduction_factor"]
+DEFAULT_FACTOR: int = ADAPTER_KINDS["seq_bn"].defaults["reduction_factor"]
 MAX_JUDGED_BYTES = 2**21  # of the cards' tables that a plan reads; `prepare` and `data stats` read all of them
 SHOWN = 40  # decisions printed for people without --all
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.backbones import is_local
-from empslurm.config import ADAPTER_DEFAULTS, Adapter, Backbone, DataUse, Embed, Search, Training, stack_problem
+from empslurm.config import ADAPTER_KINDS, Adapter, Backbone, DataUse, Embed, Search, Training, stack_problem
 from empslurm.errors import ManifestError
 from empslurm.manifest.patterns import lay_over, readable
 from empslurm.manifest.presets import FOLDER, PRESETS, Preset, frozen_path, load_preset
@@ -151,7 +151,7 @@ def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], given: Mappi
     base = preset if given.get("kind") in (None, preset.get("kind")) else {}
     values = {**base, **given}
     kind = values.get("kind", Adapter().kind)
-    known = ADAPTER_DEFAULTS[kind]
+    known = ADAPTER_KINDS[kind].defaults
     for name in given:
         if name != "kind" and name not in known:
             reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from empslurm.config import (
     ADAPTER_KINDS,
     ENCODER,
+    SEARCHED,
     Adapter,
     AdapterKind,
     Backbone,
@@ -45,7 +46,7 @@ class SecondStage:
 
     n_types: Annotated[
         int,
-        Range(low=1, high=6),
+        Range(low=1, high=len(ADAPTER_KINDS)),
         Doc("How many adapter types, the best of the trials, are trained on every task. Appendix C of the paper."),
     ] = 3
 
@@ -173,8 +174,8 @@ class SpaceForm:
     adapters: Annotated[
         tuple[AdapterKind | Annotated[Mapping[str, Any], Partial(section=Adapter)], ...],
         Listed(unique=False),
-        Doc("Kinds of adapters, or mappings with fields of a kind. The default is every kind."),
-    ] = ADAPTER_KINDS
+        Doc("Kinds of adapters, or mappings with fields of a kind. The default is the paper's six."),
+    ] = SEARCHED
     lr: Annotated[RateRange, Doc("Learning rates, drawn evenly on a log scale.")] = field(default_factory=RateRange)
     batch_size: Annotated[SizeRange, Doc("Batch sizes; every whole number is equally likely.")] = field(
         default_factory=SizeRange

@@ -250,11 +250,11 @@ def importance_table(found: SearchResults) -> Table:
     rows = []
     for task in found.tasks:
         scored = [one for one in found.trials.get(task, ()) if one.validation is not None]
-        given = [
+        drawn: list[dict[str, str | float]] = [
             {"adapter": one.adapter.kind, "lr": one.training.lr, "batch_size": float(one.training.batch_size)}
             for one in scored
         ]
-        shares = importances(given, [one.validation or 0.0 for one in scored], seed=0)
+        shares = importances(drawn, [one.validation or 0.0 for one in scored], seed=0)
         rows.append((text(task), *(number(shares.get(name, float("nan")), 2) for name in names)))
     caption = (
         "Share of each parameter in what the three explain of the validation score, by functional ANOVA over finished "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from empslurm import ids
 from empslurm.backbones import resolve
-from empslurm.config import Precision
+from empslurm.config import BANKED, Precision
 from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring.selection import Member
 from empslurm.train import input_similarity
@@ -30,12 +30,12 @@ class Bank:
 
     def __init__(self, members: Sequence[Member], device: torch.device, precision: Precision = "fp32") -> None:
         """Raises BackboneError, UsageError for another kind of adapter, DamagedError naming one that does not load."""
-        other = next((one.measure for one in members if one.measure.settings["adapter"]["kind"] != "seq_bn"), None)
+        other = next((one.measure for one in members if one.measure.settings["adapter"]["kind"] not in BANKED), None)
         if other is not None:
             raise UsageError(
-                f"{other.cell} must hold a sequential bottleneck (seq_bn) to be scored in one pass with others, but "
-                f"holds {other.settings['adapter']['kind']}; leave it out by --tasks, or export it and load it by "
-                "`adapters`"
+                f"{other.cell} must hold an adapter of kind {' or '.join(BANKED)} to be scored in one pass with "
+                f"others, but holds {other.settings['adapter']['kind']}; leave it out by --tasks, or export it and "
+                "load it by `adapters`"
             )
         measure = members[0].measure
         resolved = resolve(measure.backbone)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from empslurm.cells import Cell
-from empslurm.config import Adapter
+from empslurm.config import BANKED, Adapter
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch.policy import failure_of
 from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER
@@ -19,8 +19,6 @@ from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_bank import Bank, CellTensors, PackModel, initial
 from empslurm.train.model.backbone import load_model
 from empslurm.train.model.encoder import Encoder
-
-BANKED = "seq_bn"  # the kind of adapter that banks hold
 
 
 def starting_model(
@@ -48,7 +46,7 @@ def starting_model(
 def needs_library(cell: Cell, root: RunsRoot) -> bool:
     """Whether a bank cannot hold the cell: its adapter is no bottleneck, or its source's is another than its own."""
     assert cell.adapter is not None
-    if cell.adapter.kind != BANKED:
+    if cell.adapter.kind not in BANKED:
         return True
     if cell.parent is None:
         return False

@@ -94,6 +94,8 @@ def test_it_is_counted_beside_datasets_that_are_not_here(tree: Tree) -> None:
         row["dataset"]: row["state"] for row in json.loads(tree.verb(*ROOTS, "data", "status", "--json"))["datasets"]
     }
     assert states["lanterns"] == "found"
+    audited = json.loads(tree.verb(*ROOTS, "data", "audit", "--json"))
+    assert [row["task"] for row in audited["tasks"]] == ["lantern_mood"]
 
 
 def test_the_invented_sample_is_written_without_it(tree: Tree) -> None:

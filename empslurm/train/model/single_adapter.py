@@ -11,15 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import adapters
 import torch
-from adapters import (
-    CompacterConfig,
-    DoubleSeqBnConfig,
-    LoRAConfig,
-    PrefixTuningConfig,
-    PromptTuningConfig,
-    SeqBnConfig,
-)
 from adapters.composition import Stack
 from adapters.configuration import AdapterConfig
 from adapters.loading import AdapterLoader
@@ -28,7 +21,7 @@ from safetensors.torch import load as load_tensors
 from torch.func import functional_call
 
 from empslurm import files
-from empslurm.config import Adapter
+from empslurm.config import ADAPTER_KINDS, Adapter
 from empslurm.errors import DamagedError, StoreError
 from empslurm.train.data.batch import Batch
 from empslurm.train.model import adapter_files, dropout
@@ -38,15 +31,7 @@ from empslurm.train.model.dropout import Masks
 from empslurm.train.schedule import stream
 
 NEW, SOURCE = "new", "source"  # the names that the adapters have inside the model
-CONFIGS = {
-    "seq_bn": SeqBnConfig,
-    "double_seq_bn": DoubleSeqBnConfig,
-    "prefix_tuning": PrefixTuningConfig,
-    "prompt_tuning": PromptTuningConfig,
-    "compacter": CompacterConfig,
-    "lora": LoRAConfig,
-}
-LIBRARY_NAMES = {"rank": "r"}
+LIBRARY_NAMES = {"rank": "r"}  # our name of a field -> the library's, where it is another
 # The modules of the library that hold an adapter's tensors under its name.
 HOLDERS = {"adapters", "loras", "prefix_tunings", "prompt_tunings", "shared_parameters", "heads"}
 
@@ -54,7 +39,7 @@ HOLDERS = {"adapters", "loras", "prefix_tunings", "prompt_tunings", "shared_para
 def library_config(adapter: Adapter) -> Any:
     """The library's configuration of an adapter section."""
     settings = {LIBRARY_NAMES.get(name, name): value for name, value in adapter.settings.items() if name != "kind"}
-    return CONFIGS[adapter.kind](**settings)
+    return getattr(adapters, ADAPTER_KINDS[adapter.kind].library)(**settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ TARGETS = torch.tensor([0, 2])
 
 
 def adapter_of(kind: str) -> Adapter:
-    return Adapter(kind="compacter", reduction_factor=4) if kind == "compacter" else Adapter(kind=kind)  # type: ignore[arg-type]
+    return Adapter(kind="compacter", reduction_factor=4) if kind == "compacter" else Adapter(kind=kind)
 
 
 def fresh(family: str) -> Any:
