@@ -26,7 +26,7 @@ def trial(number: int, score: float | None, outcome: str = "complete") -> Finish
         data=use,
         backbone=Backbone(),
         backbone_digest="d",
-        adapter=Adapter(kind=KINDS[number % 2]),  # type: ignore[arg-type]
+        adapter=Adapter(kind=KINDS[number % 2]),
         training=Training(lr=1e-6 * 2**number, batch_size=8 + number),
         trial=Trial(number=number, search=Search()),
     )
@@ -53,7 +53,7 @@ def found() -> SearchResults:
     return SearchResults(
         name="hunt",
         tasks=("news_empathy", "hope"),
-        types=KINDS,  # type: ignore[arg-type]
+        types=KINDS,
         sampler="tpe",
         pruner="median",
         n_trials=12,

@@ -24,7 +24,7 @@ KINDS = ("seq_bn", "lora", "prefix_tuning")
 
 
 def search(*kinds: str, **changes: Any) -> Search:
-    adapters = tuple(Adapter(kind=kind) for kind in kinds)  # type: ignore[arg-type]
+    adapters = tuple(Adapter(kind=kind) for kind in kinds)
     made = Search(adapters=adapters, lr_low=5e-3, lr_high=5e-3, batch_size_low=8, batch_size_high=8, sampler="random")
     return replace(made, **{"training": TRAINING, "pruner": "none", **changes})
 
