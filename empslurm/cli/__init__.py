@@ -76,14 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status. A user's error is one sentence on stderr, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = _verb(words)
-    given = _parser(verb).parse_args(words)
-    given.runs = getattr(given, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
-    given.data = getattr(given, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
-    out = Output(json=getattr(given, "json", False))
+    options = _parser(verb).parse_args(words)
+    options.runs = getattr(options, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
+    options.data = getattr(options, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
+    out = Output(json=getattr(options, "json", False))
     environment.forget_ranks()
     os.umask(os.umask(0o077) | CLOSED)
     try:
-        return _call(given, out)
+        return _call(options, out)
     except KeyboardInterrupt:
         out.say("stopped")
         return 130
@@ -96,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _call(given: argparse.Namespace, out: Output) -> int:
+def _call(options: argparse.Namespace, out: Output) -> int:
     try:
-        handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[given.verb][0]}").run
-        return handler(given, out)
+        handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[options.verb][0]}").run
+        return handler(options, out)
     except StdoutError:
         raise
     except EmpslurmError as error:

@@ -19,32 +19,32 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--level", choices=LEVELS, default="interval", help="level of measurement of alpha")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
+def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm import reference
     from empslurm.report import paper
 
-    ratings = reference.ratings(given.ratings)
-    found = paper.ratings_agreement(ratings, given.level)
+    ratings = reference.ratings(options.ratings)
+    agreements = paper.ratings_agreement(ratings, options.level)
     out.document(
         {
-            "level": given.level,
+            "level": options.level,
             "annotators": list(ratings[0].annotators),
             "agreement": [
                 {
-                    "aspect": one.aspect,
-                    "alpha": _number(one.alpha),
-                    "spearman": _number(one.spearman),
-                    "p_value": _number(one.p_value),
-                    "n_units": one.n_units,
-                    "n_annotators": one.n_annotators,
-                    "difference_counts": {f"{value:g}": count for value, count in one.difference_counts.items()},
+                    "aspect": agreement.aspect,
+                    "alpha": _number(agreement.alpha),
+                    "spearman": _number(agreement.spearman),
+                    "p_value": _number(agreement.p_value),
+                    "n_units": agreement.n_units,
+                    "n_annotators": agreement.n_annotators,
+                    "difference_counts": {f"{value:g}": count for value, count in agreement.difference_counts.items()},
                 }
-                for one in found
+                for agreement in agreements
             ],
         }
     )
-    gather.show(paper.table3(found), out)
-    gather.show(paper.figure8(found), out)
+    gather.show(paper.table3(agreements), out)
+    gather.show(paper.figure8(agreements), out)
     return 0
 
 

@@ -18,10 +18,10 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     common.manifest_argument(parser)
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
+def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm.launch.slurm import is_here, look_for
 
-    plan, root = common.load_plan(given)
+    plan, root = common.load_plan(options)
     # First: a `submit` that waits for room would fill what becomes free.
     closed = submissions.cancel(root, plan.manifest.name)
     if closed:

@@ -55,8 +55,8 @@ def _show(folder: CellDir, root: RunsRoot, out: Output) -> int:
         out.table(f"best epoch {value['result'].get('best_epoch')}", ("metric", "validation", "test"), rows)
     if value["error"]:
         out.line(f"last failure: {value['error'].get('class')}: {value['error'].get('message')}", style="red")
-    flat = [(key, one) for key, one, _ in differences(value["identity"], {})]
-    flat = [pair for key, one in flat for pair in _flatten(key, one)]
+    flat = [(key, entry) for key, entry, _ in differences(value["identity"], {})]
+    flat = [pair for key, entry in flat for pair in _flatten(key, entry)]
     out.table("identity", ("field", "value"), flat)
     out.line(f"folder: {value['folder']}")
     return 0
@@ -116,26 +116,29 @@ def _added(path: Path, position: int) -> bytes:
         raise StoreError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
 
 
-def _explain(one: CellDir, two: CellDir, out: Output) -> int:
-    found = differences(one.identity(), two.identity())
+def _explain(first: CellDir, second: CellDir, out: Output) -> int:
+    changes = differences(first.identity(), second.identity())
     out.document(
-        {"cells": [one.id, two.id], "differences": [{"field": key, "first": a, "second": b} for key, a, b in found]}
+        {
+            "cells": [first.id, second.id],
+            "differences": [{"field": key, "first": a, "second": b} for key, a, b in changes],
+        }
     )
-    if found:
-        out.table("", ("field", one.id, two.id), [(key, str(a), str(b)) for key, a, b in found])
+    if changes:
+        out.table("", ("field", first.id, second.id), [(key, str(a), str(b)) for key, a, b in changes])
     else:
         out.line("the same cell")
     return 0
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    root = RunsRoot(given.runs)
+def run(options: argparse.Namespace, out: Output) -> int:
+    root = RunsRoot(options.runs)
     try:
-        if given.verb == "logs":
-            return _logs(given.cell, root, out, follow=given.follow)
-        folder = find_cell(root, given.cell)
-        if given.verb == "show":
+        if options.verb == "logs":
+            return _logs(options.cell, root, out, follow=options.follow)
+        folder = find_cell(root, options.cell)
+        if options.verb == "show":
             return _show(folder, root, out)
-        return _explain(folder, find_cell(root, given.other), out)
+        return _explain(folder, find_cell(root, options.other), out)
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

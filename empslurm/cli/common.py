@@ -64,12 +64,12 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
     missing: dict[str, str] = {}
     notes: dict[str, str] = {}
     for dataset_id in manifest.data:
-        found = locate(manifest.registry.datasets[dataset_id], data_root, root.prepared)
-        raw[dataset_id] = found.raw_digest
-        if found.state == "missing":
-            missing[dataset_id] = found.problem
-        elif found.state != "found" or found.problem:
-            notes[dataset_id] = found.problem or f"{dataset_id} is {found.state} data"
+        located = locate(manifest.registry.datasets[dataset_id], data_root, root.prepared)
+        raw[dataset_id] = located.raw_digest
+        if located.state == "missing":
+            missing[dataset_id] = located.problem
+        elif located.state != "found" or located.problem:
+            notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
     backbone = resolve(manifest.backbone)
     encoder = resolve(manifest.embed.encoder) if manifest.embed else None
     return Inputs(
@@ -85,11 +85,11 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
     )
 
 
-def load_plan(given: argparse.Namespace) -> tuple[Plan, RunsRoot]:
+def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
     """The plan of the manifest that was asked for."""
-    root = RunsRoot(given.runs)
-    manifest = load_manifest(find_manifest(given.manifest))
-    plan = expand(manifest, inputs(manifest, given.data, root))
+    root = RunsRoot(options.runs)
+    manifest = load_manifest(find_manifest(options.manifest))
+    plan = expand(manifest, inputs(manifest, options.data, root))
     if manifest.search is not None:
         plan = with_second_stage(plan, finished_trials(root, plan.cells))
     return plan, root

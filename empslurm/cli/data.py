@@ -53,25 +53,25 @@ def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     return [dataset for name, dataset in known.datasets.items() if name in names]
 
 
-def _status(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], found: Survey) -> int:
-    items = [_status_of(dataset, given) for dataset in datasets]
-    out.document({"data_root": str(given.data), "datasets": items, "refused": found.refused})
+def _status(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset], surveyed: Survey) -> int:
+    items = [_status_of(dataset, options) for dataset in datasets]
+    out.document({"data_root": str(options.data), "datasets": items, "refused": surveyed.refused})
     rows = [(item["dataset"], item["state"], item["form"], item["licence"]) for item in items]
-    rows += [(Path(card).name, "refused", None, None) for card in found.refused]
-    out.table(f"data in {given.data}", ("dataset", "state", "form", "licence"), rows)
+    rows += [(Path(card).name, "refused", None, None) for card in surveyed.refused]
+    out.table(f"data in {options.data}", ("dataset", "state", "form", "licence"), rows)
     for item in items:
         if item["state"] == "missing":
             out.line(item["problem"])
         elif item["problem"]:
             out.line(f"! {item['problem']}", style="yellow")
-    data_stats.tell_refused(found.refused, out)
-    return 1 if found.refused or any(item["state"] == "unreadable" for item in items) else 0
+    data_stats.tell_refused(surveyed.refused, out)
+    return 1 if surveyed.refused or any(item["state"] == "unreadable" for item in items) else 0
 
 
-def _status_of(dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
+def _status_of(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
     """What is known of a dataset here, as a program reads it."""
     try:
-        located = locate(dataset, given.data, RunsRoot(given.runs).prepared)
+        located = locate(dataset, options.data, RunsRoot(options.runs).prepared)
     except DataError as error:  # the others can still be told
         here: dict[str, Any] = {"state": "unreadable", "form": None, "files": {}, "digest": None, "problem": str(error)}
     else:
@@ -92,27 +92,27 @@ def _status_of(dataset: Dataset, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _sample(given: argparse.Namespace, out: Output) -> int:
+def _sample(options: argparse.Namespace, out: Output) -> int:
     from empslurm.tasks.sample import write_sample
 
-    written = write_sample(given.data, seed=given.seed)
-    out.document({"data_root": str(given.data), "files": [str(path) for path in written]})
-    out.line(f"an invented corpus of {len(written)} files is in {given.data}; it is no data of anyone's")
+    written = write_sample(options.data, seed=options.seed)
+    out.document({"data_root": str(options.data), "files": [str(path) for path in written]})
+    out.line(f"an invented corpus of {len(written)} files is in {options.data}; it is no data of anyone's")
     return 0
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    if given.action == "sample":
-        return _sample(given, out)
-    found = survey(given.cards)
-    problems = [problem for problems in found.refused.values() for problem in problems]
-    listing = given.action in ("status", "stats")  # these show a wrong card beside the others
-    if problems and (not listing or not set(given.datasets) <= set(found.known.datasets)):
+def run(options: argparse.Namespace, out: Output) -> int:
+    if options.action == "sample":
+        return _sample(options, out)
+    surveyed = survey(options.cards)
+    problems = [problem for problems in surveyed.refused.values() for problem in problems]
+    listing = options.action in ("status", "stats")  # these show a wrong card beside the others
+    if problems and (not listing or not set(options.datasets) <= set(surveyed.known.datasets)):
         raise ManifestError(problems)
-    datasets = chosen(given.datasets, found.known)
-    if given.action == "status":
-        return _status(given, out, datasets, found)
-    if given.action == "stats":
-        return data_stats.run(given, out, datasets, found)
-    verb = {"audit": data_audit.run, "fetch": data_fetch.run, "prepare": data_prepare.run}[given.action]
-    return verb(given, out, datasets)
+    datasets = chosen(options.datasets, surveyed.known)
+    if options.action == "status":
+        return _status(options, out, datasets, surveyed)
+    if options.action == "stats":
+        return data_stats.run(options, out, datasets, surveyed)
+    verb = {"audit": data_audit.run, "fetch": data_fetch.run, "prepare": data_prepare.run}[options.action]
+    return verb(options, out, datasets)

@@ -47,69 +47,73 @@ def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]
     tokenizer.no_padding()
     pair, single = (tokenizer.num_special_tokens_to_add(is_pair) for is_pair in (True, False))
     length = {"backbone": name, "max_length": max_length, "specials_pair": pair, "specials": single}
-    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=False)], length
+    return lambda texts: [
+        len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    ], length
 
 
 def _prepare(
-    datasets: Sequence[Dataset], given: argparse.Namespace, out: Output
+    datasets: Sequence[Dataset], options: argparse.Namespace, out: Output
 ) -> tuple[list[Prepared], dict[str, str]]:
     """What is here, parsed, and how to obtain what is not."""
     from empslurm.tasks.prepare import prepare
 
-    root = RunsRoot(given.runs)
+    root = RunsRoot(options.runs)
     prepared: list[Prepared] = []
     missing: dict[str, str] = {}
     for dataset in datasets:
-        found = locate(dataset, given.data, root.prepared)
-        if found.state == "missing":
-            missing[dataset.id] = found.problem
+        located = locate(dataset, options.data, root.prepared)
+        if located.state == "missing":
+            missing[dataset.id] = located.problem
         else:
-            prepared.append(prepare(dataset, given.data, root.prepared))
+            prepared.append(prepare(dataset, options.data, root.prepared))
     if not prepared:
-        raise DataError(f"an audit needs data below {given.data}, but there is none; `data status` says how to get it")
+        raise DataError(
+            f"an audit needs data below {options.data}, but there is none; `data status` says how to get it"
+        )
     return prepared, missing
 
 
-def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     from rich.progress import Progress
 
     from empslurm.report.leakage import ranked, write
     from empslurm.tasks.leakage import audit
 
-    root = RunsRoot(given.runs)
-    prepared, missing = _prepare(datasets, given, out)
-    count_tokens, length = _tokenizer(given.backbone, given.max_length)
+    root = RunsRoot(options.runs)
+    prepared, missing = _prepare(datasets, options, out)
+    count_tokens, length = _tokenizer(options.backbone, options.max_length)
     with Progress(console=out.console(error=True), transient=True) as progress:
         bar = progress.add_task("reading", total=None)
-        found, path = audit(
+        findings, path = audit(
             prepared,
             root.prepared,
             count_tokens=count_tokens,
             length=length,
             progress=lambda what, done, total: progress.update(bar, description=what, completed=done, total=total),
         )
-    written = write(found, given.out or root.gathered / "data")
-    rows = ranked(found.overlaps)
-    flags = {(row.splits, row.source, row.target): text for row in rows if (text := flag(row, given.threshold))}
+    written = write(findings, options.out or root.gathered / "data")
+    rows = ranked(findings.overlaps)
+    flags = {(row.splits, row.source, row.target): text for row in rows if (text := flag(row, options.threshold))}
     out.document(
         {
-            **asdict(found),
+            **asdict(findings),
             "overlaps": [{**asdict(row), "share": row.share, "exact_by_chance": row.exact_by_chance} for row in rows],
-            "threshold": given.threshold,
+            "threshold": options.threshold,
             "flagged": [[*pair, text] for pair, text in flags.items()],
             "missing": missing,
             "files": [str(path), *map(str, written)],
         }
     )
     if not out.json:
-        _show(found, len(flags), given.threshold, out)
+        _show(findings, len(flags), options.threshold, out)
         out.line(f"the audit is kept in {path}; tables are in {written[0].parent}")
         for problem in missing.values():
             out.line(f"missing: {problem}")
     return 0
 
 
-def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
+def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> None:
     from empslurm.report.leakage import ranked
     from empslurm.tasks.leakage import RULES
 
@@ -118,7 +122,7 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
         *("by chance", "near", "+context"),
     )
     for rule in RULES:
-        own = [row for row in found.overlaps if row.splits == rule]
+        own = [row for row in findings.overlaps if row.splits == rule]
         rows = [
             (
                 f"{row.source} -> {row.target}",
@@ -136,7 +140,7 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
         out.table(f"{rule} splits: test examples of the target that the source trains on", columns, rows)
         if len(own) > SHOWN:
             out.line(f"... and {len(own) - SHOWN:,} more in overlap.csv")
-    _show_official(found, out)
+    _show_official(findings, out)
     tasks = [
         (
             row.task,
@@ -148,7 +152,7 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
             row.smallest_count,
             "-" if row.truncated_share is None else f"{100 * row.truncated_share:.1f}%",
         )
-        for row in found.tasks
+        for row in findings.tasks
     ]
     names = (
         "repeated texts",
@@ -160,13 +164,13 @@ def _show(found: Audit, n_flagged: int, threshold: float, out: Output) -> None:
         "truncated",
     )
     out.table("tasks", ("task", *names), tasks)
-    text = f"{n_flagged} of {len(found.overlaps)} pairs are flagged (more than {threshold:.0%} of the test examples)"
+    text = f"{n_flagged} of {len(findings.overlaps)} pairs are flagged (more than {threshold:.0%} of the test examples)"
     out.line(text, style="yellow" if n_flagged else "")
 
 
-def _show_official(found: Audit, out: Output) -> None:
+def _show_official(findings: Audit, out: Output) -> None:
     """What the publisher's parts hold of each other; such a split is kept as it is, so a reader must know."""
-    if not found.between:
+    if not findings.between:
         return
     columns = (
         "task",
@@ -191,6 +195,6 @@ def _show_official(found: Audit, out: Output) -> None:
             row.near,
             row.near_context,
         )
-        for row in found.between
+        for row in findings.between
     ]
     out.table("official parts: what one holds of another", columns, rows)

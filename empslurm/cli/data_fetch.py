@@ -23,23 +23,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", metavar="URL", help=text)
 
 
-def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    made: list[dict[str, Any]] = []
+    outcomes: list[dict[str, Any]] = []
     with Progress(*columns, console=out.console(error=True), transient=True) as progress:
         for dataset in datasets:
-            made.append(_dataset(dataset, given, progress))
-            _tell(made[-1], out)
-    out.document({"data_root": str(given.data), "mirror": given.mirror, "datasets": made})
-    rows = [(item["dataset"], item["state"], len(item["files"]), item["licence"]) for item in made]
-    out.table(f"data in {given.data}", ("dataset", "state", "files", "licence"), rows)
-    for item in made:
+            outcomes.append(_dataset(dataset, options, progress))
+            _tell(outcomes[-1], out)
+    out.document({"data_root": str(options.data), "mirror": options.mirror, "datasets": outcomes})
+    rows = [(item["dataset"], item["state"], len(item["files"]), item["licence"]) for item in outcomes]
+    out.table(f"data in {options.data}", ("dataset", "state", "files", "licence"), rows)
+    for item in outcomes:
         if item["state"] == "steps":
             out.line(f"{item['dataset']}: {item['steps']}")
-    wanted = ("failed", "steps") if given.datasets else ("failed",)
-    return 1 if any(item["state"] in wanted for item in made) else 0
+    wanted = ("failed", "steps") if options.datasets else ("failed",)
+    return 1 if any(item["state"] in wanted for item in outcomes) else 0
 
 
 def _tell(item: dict[str, Any], out: Output) -> None:
@@ -52,9 +52,9 @@ def _tell(item: dict[str, Any], out: Output) -> None:
             out.say(f"{file['file']}: no checksum is recorded to compare with; sha256 {file['sha256']}", style="yellow")
 
 
-def _dataset(dataset: Dataset, given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def _dataset(dataset: Dataset, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Fetch one dataset's first form. state: here, fetched, steps (a person must act) or failed."""
-    made: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "dataset": dataset.id,
         "state": "here",
         "files": [],
@@ -64,42 +64,42 @@ def _dataset(dataset: Dataset, given: argparse.Namespace, progress: Progress) ->
         "citation": dataset.citation,
     }
     form = dataset.forms[0]
-    found = locate(dataset, given.data, RunsRoot(given.runs).prepared)
-    if found.state != "missing" and found.form is form:
-        return made
-    if dataset.obtain_by is not None and given.mirror is None:
-        return {**made, **_obtained(dataset, given, progress)}
-    urls = {file.name: source_url(dataset, file, given.mirror) for file in form.files}
-    made["state"] = "fetched"
+    located = locate(dataset, options.data, RunsRoot(options.runs).prepared)
+    if located.state != "missing" and located.form is form:
+        return outcome
+    if dataset.obtain_by is not None and options.mirror is None:
+        return {**outcome, **_obtained(dataset, options, progress)}
+    urls = {file.name: source_url(dataset, file, options.mirror) for file in form.files}
+    outcome["state"] = "fetched"
     for file in form.files:
         url = urls[file.name]
         if url is None:  # the others may still be had
-            made["state"] = "steps"
+            outcome["state"] = "steps"
             continue
         bar = progress.add_task(f"{dataset.id} {file.name}", total=None)
         try:
-            path = given.data / dataset.id / file.name
+            path = options.data / dataset.id / file.name
             got = fetch_file(file, url, path, partial(_advance, progress, bar))
         except DataError as error:
-            made |= {"state": "failed", "problem": str(error)}
+            outcome |= {"state": "failed", "problem": str(error)}
             break
         finally:
             progress.remove_task(bar)
-        made["files"].append({**vars(got), "path": str(got.path)})
-    made["steps"] = dataset.obtain if made["state"] == "steps" else ""
-    return made
+        outcome["files"].append({**vars(got), "path": str(got.path)})
+    outcome["steps"] = dataset.obtain if outcome["state"] == "steps" else ""
+    return outcome
 
 
 def _advance(progress: Progress, bar: TaskID, done: int, total: int | None) -> None:
     progress.update(bar, completed=done, total=total)
 
 
-def _obtained(dataset: Dataset, given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def _obtained(dataset: Dataset, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """A dataset that its card takes from a hub."""
     assert dataset.obtain_by is not None
     bar = progress.add_task(dataset.id, total=None)
     try:
-        path = dataset.obtain_by(given.data)
+        path = dataset.obtain_by(options.data)
     except DataError as error:
         return {"state": "failed", "problem": str(error)}
     finally:

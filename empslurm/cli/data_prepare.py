@@ -28,24 +28,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
 
 
-def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
+def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
     from rich.progress import Progress
 
     from empslurm.tasks.stats import remarks
 
-    root = RunsRoot(given.runs)
-    prepare.obtain(datasets, given, out)
-    located = {dataset.id: locate(dataset, given.data, root.prepared) for dataset in datasets}
-    missing = {name: found.problem for name, found in located.items() if found.state == "missing"}
+    root = RunsRoot(options.runs)
+    prepare.obtain(datasets, options, out)
+    located = {dataset.id: locate(dataset, options.data, root.prepared) for dataset in datasets}
+    missing = {name: item.problem for name, item in located.items() if item.state == "missing"}
     here = [dataset for dataset in datasets if dataset.id not in missing]
     if not here:
-        raise DataError(f"there must be data below {given.data}, but there is none; `data status` says how to get it")
+        raise DataError(f"there must be data below {options.data}, but there is none; `data status` says how to get it")
     with Progress(console=out.console(error=True), transient=True) as progress:
-        prepared = prepare.parse_all(here, given.data, root, progress)
-        counts = {} if given.backbone == "none" else _tokens(given, here, prepared, root, progress)
+        prepared = prepare.parse_all(here, options.data, root, progress)
+        counts = {} if options.backbone == "none" else _tokens(options, here, prepared, root, progress)
     out.document(
         {
-            "backbone": given.backbone,
+            "backbone": options.backbone,
             "datasets": {
                 name: {
                     "folder": str(item.folder),
@@ -65,26 +65,26 @@ def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> 
         out.line(f"! {text}", style="yellow")
     for problem in missing.values():
         out.line(f"missing: {problem}")
-    return 1 if given.datasets and missing else 0
+    return 1 if options.datasets and missing else 0
 
 
 def _tokens(
-    given: argparse.Namespace,
+    options: argparse.Namespace,
     datasets: Sequence[Dataset],
     prepared: Mapping[str, Prepared],
     root: RunsRoot,
     progress: Any,
 ) -> dict[str, dict[str, Any]]:
     """Tokens of all tasks by the default data use. What is noted as made is not opened again."""
-    backbone = Backbone(name=given.backbone)
+    backbone = Backbone(name=options.backbone)
     fetch(backbone)
     digest = resolve(backbone).digest
     if digest is None:
         raise BackboneError(
-            f"backbone {given.backbone} must have a digest, but has none; name minilm, tiny or a folder"
+            f"backbone {options.backbone} must have a digest, but has none; name minilm, tiny or a folder"
         )
     jobs = [
-        prepare.TokenJob(task=task, dataset=dataset.id, use=DataUse(), labels="all", max_length=given.max_length)
+        prepare.TokenJob(task=task, dataset=dataset.id, use=DataUse(), labels="all", max_length=options.max_length)
         for dataset in datasets
         for task in dataset.tasks
         if _has_labels(prepared[dataset.id], task.id)

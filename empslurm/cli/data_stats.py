@@ -26,14 +26,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(
-    datasets: Sequence[Dataset], given: argparse.Namespace, out: Output
+    datasets: Sequence[Dataset], options: argparse.Namespace, out: Output
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], dict[str, str]]:
     """Statistics, missing datasets with how to obtain them, and datasets that cannot be read with the reason."""
     from rich.progress import Progress
 
     from empslurm.tasks.stats import dataset_stats
 
-    root, use = RunsRoot(given.runs), DataUse(splits=given.splits)
+    root, use = RunsRoot(options.runs), DataUse(splits=options.splits)
     stats: dict[str, dict[str, Any]] = {}
     missing: dict[str, str] = {}
     broken: dict[str, str] = {}
@@ -42,38 +42,38 @@ def _measure(
         for dataset in datasets:
             progress.update(bar, description=f"counting {dataset.id}")
             try:
-                found = locate(dataset, given.data, root.prepared)
-                if found.state == "missing":
-                    missing[dataset.id] = found.problem
+                located = locate(dataset, options.data, root.prepared)
+                if located.state == "missing":
+                    missing[dataset.id] = located.problem
                 else:
-                    stats[dataset.id] = dataset_stats(dataset, given.data, root.prepared, use)
+                    stats[dataset.id] = dataset_stats(dataset, options.data, root.prepared, use)
             except DataError as error:  # the others can still be counted
                 broken[dataset.id] = str(error)
             progress.advance(bar)
     return stats, missing, broken
 
 
-def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], found: Survey) -> int:
+def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset], surveyed: Survey) -> int:
     from empslurm.report.datasets import compare, summary, write
 
-    stats, missing, broken = _measure(datasets, given, out)
+    stats, missing, broken = _measure(datasets, options, out)
     ids = {name for dataset in datasets for name in (dataset.id, *(task.id for task in dataset.tasks))}
     rows = [row for row in compare(stats) if row.name in ids]
-    written = write(rows, found.known, given.out or RunsRoot(given.runs).gathered / "data")
+    written = write(rows, surveyed.known, options.out or RunsRoot(options.runs).gathered / "data")
     out.document(
         {
-            "splits": given.splits,
+            "splits": options.splits,
             "datasets": stats,
             "missing": missing,
             "broken": broken,
-            "refused": found.refused,
+            "refused": surveyed.refused,
             "compared": [{**asdict(row), "difference": row.difference} for row in rows],
             "summary": summary(rows),
             "files": [str(path) for path in written],
         }
     )
     if not out.json:
-        cards = [Path(card).name for card in found.refused]
+        cards = [Path(card).name for card in surveyed.refused]
         _show(
             stats, rows, [*((name, "cannot be read") for name in broken), *((name, "refused") for name in cards)], out
         )
@@ -82,8 +82,8 @@ def run(given: argparse.Namespace, out: Output, datasets: Sequence[Dataset], fou
         out.line(f"missing: {problem}")
     for problem in broken.values():
         out.say(f"empslurm: {problem}", style="red")
-    tell_refused(found.refused, out)
-    return 1 if broken or found.refused else 0
+    tell_refused(surveyed.refused, out)
+    return 1 if broken or surveyed.refused else 0
 
 
 def tell_refused(refused: Mapping[str, Sequence[str]], out: Output) -> None:
@@ -101,23 +101,23 @@ def _show(
 
     columns = ("dataset", "examples", "vocabulary", "tokens", "with previous turn", "groups", "rejected rows", "state")
     names = ("title", "n_examples", "n_vocabulary", "n_tokens", "n_tokens_previous", "n_groups", "n_rejects", "state")
-    counted = [[one[name] for name in names] for one in stats.values()]
+    counted = [[dataset[name] for name in names] for dataset in stats.values()]
     out.table("sizes", columns, counted + [[name, *[None] * (len(names) - 2), state] for name, state in uncounted])
-    for one in stats.values():
-        for task, value in one["tasks"].items():
+    for dataset in stats.values():
+        for task, value in dataset["tasks"].items():
             if "problem" in value:
                 out.line(f"! {task}: {value['problem']}", style="yellow")
             else:
                 out.table(task, ("", *value["columns"]), value["rows"])
     counts = summary(rows)
     kinds = sorted({kind for table in counts.values() for kind in table})
-    lines = [(f"Table {table}", *(found.get(kind, 0) for kind in kinds)) for table, found in counts.items()]
+    lines = [(f"Table {table}", *(tally.get(kind, 0) for kind in kinds)) for table, tally in counts.items()]
     out.table("numbers beside the paper's", ("", *kinds), lines)
     shown = [
         (row.table, f"{row.name}: {row.measure}", row.here, row.published, row.difference, row.verdict)
         for row in differences(rows)
     ]
     out.table("whole datasets that differ", ("table", "what", "here", "paper", "difference", "why"), shown)
-    for one in stats.values():
-        for text in filter(None, (one["leaks"], *one["notes"])):
+    for dataset in stats.values():
+        for text in filter(None, (dataset["leaks"], *dataset["notes"])):
             out.line(f"! {text}", style="yellow")

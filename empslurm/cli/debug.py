@@ -33,12 +33,13 @@ def choose(plan: Plan, name: str | None) -> Cell:
                 f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}"
             )
         return ready[0]
-    found = [cell for cell in plan.cells if cell.kind in TRAINED and cell.id.startswith(name)]
-    if len(found) != 1:
+    matching = [cell for cell in plan.cells if cell.kind in TRAINED and cell.id.startswith(name)]
+    if len(matching) != 1:
         raise UnknownCellError(
-            f"--cell must name one cell of {plan.manifest.name} that is trained, but {len(found)} start with {name!r}"
+            f"--cell must name one cell of {plan.manifest.name} that is trained, "
+            f"but {len(matching)} start with {name!r}"
         )
-    return found[0]
+    return matching[0]
 
 
 def shorten(cell: Cell, n_steps: int) -> Cell:
@@ -52,19 +53,19 @@ def shorten(cell: Cell, n_steps: int) -> Cell:
     return replace(cell, training=training)
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    plan, root = common.load_plan(given)
-    cell = choose(plan, given.cell)
+def run(options: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(options)
+    cell = choose(plan, options.cell)
     with tempfile.TemporaryDirectory(prefix="empslurm-debug-") as scratch_name:
         scratch = RunsRoot(Path(scratch_name))
         _borrow(root.prepared, scratch.prepared)
-        wanted = [shorten(cell, given.steps)]
+        wanted = [shorten(cell, options.steps)]
         if cell.parent is not None:
-            parent = shorten(plan.by_id[cell.parent], given.steps)
+            parent = shorten(plan.by_id[cell.parent], options.steps)
             wanted = [parent, replace(wanted[0], parent=parent.id)]
-        results = _train(plan, wanted, scratch, given.data, out)
-    out.document({"cell": cell.id, "steps": given.steps, "results": results})
-    out.line(f"{cell.id}: {given.steps} steps went through; nothing was kept")
+        results = _train(plan, wanted, scratch, options.data, out)
+    out.document({"cell": cell.id, "steps": options.steps, "results": results})
+    out.line(f"{cell.id}: {options.steps} steps went through; nothing was kept")
     return 0
 
 

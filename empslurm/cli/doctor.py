@@ -82,13 +82,13 @@ def _device() -> Iterator[Check]:
         readings = hardware.read_gpus(hardware.visible_gpus())
         for index in range(torch.cuda.device_count()):
             reading = readings[index] if index < len(readings) else {}
-            found = gpu_line(torch.cuda.get_device_properties(index), reading)
+            device = gpu_line(torch.cuda.get_device_properties(index), reading)
             versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
-            yield Check(what=f"device: GPU {index}", ok=True, found=f"{found} ({versions})")
+            yield Check(what=f"device: GPU {index}", ok=True, found=f"{device} ({versions})")
     else:
         fix = "for a GPU, install the CUDA build of torch for your driver" if hardware.visible_gpus() else ""
-        found = f"CPU, {len(os.sched_getaffinity(0))} cores (torch {torch.__version__})"
-        yield Check(what="device", ok=False if fix else None, found=found, fix=fix)
+        device = f"CPU, {len(os.sched_getaffinity(0))} cores (torch {torch.__version__})"
+        yield Check(what="device", ok=False if fix else None, found=device, fix=fix)
     yield Check(what="processor", ok=None, found=BF16_UNITS[hardware.cpu_bf16()])
 
 
@@ -124,14 +124,14 @@ def _slurm() -> Iterator[Check]:
 
 def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
     for dataset in registry().datasets.values():
-        found = locate(dataset, data_root, root.prepared)
-        if found.state == "missing":
+        located = locate(dataset, data_root, root.prepared)
+        if located.state == "missing":
             yield Check(
                 what=f"data: {dataset.id}", ok=None, found="missing", fix="`empslurm data status` says how to obtain it"
             )
         else:
-            good = found.state == "found" or found.state == "sample"
-            yield Check(what=f"data: {dataset.id}", ok=good, found=found.state, fix="" if good else found.problem)
+            good = located.state == "found" or located.state == "sample"
+            yield Check(what=f"data: {dataset.id}", ok=good, found=located.state, fix="" if good else located.problem)
 
 
 def _backbone() -> Iterator[Check]:
@@ -157,14 +157,14 @@ def _disk(root: RunsRoot) -> Iterator[Check]:
 # ---- a profile -------------------------------------------------------------------------------------------------------
 
 
-def _asked_for(given: argparse.Namespace) -> Profile | None:
+def _asked_for(options: argparse.Namespace) -> Profile | None:
     """The profile, if one is named. Raises UsageError where --probe has no cluster to probe."""
-    if given.probe and given.profile is None:
+    if options.probe and options.profile is None:
         raise UsageError("--probe needs to know which jobs to try, but no profile is named; add --profile NAME")
-    if not given.wait > 0:
-        raise UsageError(f"--wait must be above 0 minutes, but is {given.wait:g}; leave it out for {WAIT_MIN:g}")
-    profile = common.choose_profile(given.profile) if given.profile is not None else None
-    if given.probe and profile is not None and profile.kind == "local":
+    if not options.wait > 0:
+        raise UsageError(f"--wait must be above 0 minutes, but is {options.wait:g}; leave it out for {WAIT_MIN:g}")
+    profile = common.choose_profile(options.profile) if options.profile is not None else None
+    if options.probe and profile is not None and profile.kind == "local":
         raise UsageError(f"--probe needs a profile of kind slurm, but {profile.name} is local; leave --probe out")
     return profile
 
@@ -185,8 +185,8 @@ def _probe(
     except EmpslurmError as error:
         return [Check.of("probe: job", error)], None
     here = provenance.collect()["packages"]
-    found = Findings(outcome, profile, root.path.resolve(), here, _gpu_of_facts).checks()
-    if any(check.ok is False for check in found) and outcome.log:
+    checks = Findings(outcome, profile, root.path.resolve(), here, _gpu_of_facts).checks()
+    if any(check.ok is False for check in checks) and outcome.log:
         out.say("the end of the job's log:")
         for line in outcome.log.rstrip().splitlines()[-LOG_LINES:]:
             out.say(f"  {line}")
@@ -199,7 +199,7 @@ def _probe(
         "training": dict(outcome.training) or None,
         "log": outcome.log,
     }
-    return found, value
+    return checks, value
 
 
 def _gpu_of_facts(properties: Mapping[str, Any], reading: Mapping[str, Any]) -> str:
@@ -244,10 +244,10 @@ def _display(out: Output) -> Iterator[Callable[[str], None]]:
 # ---- the verb --------------------------------------------------------------------------------------------------------
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    root, profile = RunsRoot(given.runs), _asked_for(given)
+def run(options: argparse.Namespace, out: Output) -> int:
+    root, profile = RunsRoot(options.runs), _asked_for(options)
     checks = [
-        *_python(), *_packages(), *_device(), *_slurm(), *_data(given.data, root), *_backbone(), *_disk(root),
+        *_python(), *_packages(), *_device(), *_slurm(), *_data(options.data, root), *_backbone(), *_disk(root),
         openness.check(root),
     ]  # fmt: skip
     value: dict[str, Any] = {}
@@ -257,12 +257,12 @@ def run(given: argparse.Namespace, out: Output) -> int:
         fits = list(fit.check(profile, root))
         checks += fits
         value["profile"] = profile.name
-        if given.probe:
-            found, value["probe"] = _probe(profile, root, given.wait * 60, fits, out)
-            checks += found
+        if options.probe:
+            probed, value["probe"] = _probe(profile, root, options.wait * 60, fits, out)
+            checks += probed
     bad = [check for check in checks if check.ok is False]
     out.document({"ok": not bad, "checks": [asdict(check) for check in checks], **value})
-    out.line(_answer(bad, profile, given.probe), style="bold red" if bad else "bold green")
+    out.line(_answer(bad, profile, options.probe), style="bold red" if bad else "bold green")
     marks = {True: "ok", False: "PROBLEM", None: "-"}
     out.table("", ("what", "", "found", "fix"), [(c.what, marks[c.ok], c.found, c.fix) for c in checks])
     return 1 if bad else 0

@@ -19,22 +19,29 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--dry-run", action="store_true", help="with --push: write and show, upload nothing")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    if given.dry_run and given.push is None:
+def run(options: argparse.Namespace, out: Output) -> int:
+    if options.dry_run and options.push is None:
         raise UsageError("--dry-run must come with --push ORG, whose upload it leaves out; add --push, or drop it")
-    chosen = choose(given.cells, given.tasks, given)
+    chosen = choose(options.cells, options.tasks, options)
     from empslurm.scoring import export
     from empslurm.scoring.quality import with_evidence
 
-    made = export.export(chosen, with_evidence(chosen), given.to, given.push)
-    addresses = export.push(made) if given.push is not None and not given.dry_run else []
+    exported = export.export(chosen, with_evidence(chosen), options.to, options.push)
+    addresses = export.push(exported) if options.push is not None and not options.dry_run else []
     shown = [
-        {"folder": str(one.folder), "repository": one.repository, "files": list(one.paths), "n_bytes": one.n_bytes}
-        for one in made
+        {
+            "folder": str(measure.folder),
+            "repository": measure.repository,
+            "files": list(measure.paths),
+            "n_bytes": measure.n_bytes,
+        }
+        for measure in exported
     ]
     out.document({"measures": shown, "pushed": addresses, "left_out": list(chosen.problems)})
-    rows = [(str(one.folder), len(one.paths), one.n_bytes, one.repository or "-") for one in made]
-    out.table("exported", ("folder", "files", "bytes", "would go to" if given.dry_run else "hub"), rows)
+    rows = [
+        (str(measure.folder), len(measure.paths), measure.n_bytes, measure.repository or "-") for measure in exported
+    ]
+    out.table("exported", ("folder", "files", "bytes", "would go to" if options.dry_run else "hub"), rows)
     for problem in chosen.problems:
         out.say(f"left out: {problem}")
     return 1 if chosen.problems else 0

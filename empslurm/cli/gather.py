@@ -40,45 +40,45 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
+def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm import reference
     from empslurm.report.write import write
 
-    margin: float | None = given.margin
-    if given.manifest is not None:
-        plan, root = common.load_plan(given)
+    margin: float | None = options.margin
+    if options.manifest is not None:
+        plan, root = common.load_plan(options)
         if plan.manifest.search is not None:
-            return search.report(plan, root, given, out)
+            return search.report(plan, root, options, out)
         margin = plan.manifest.margin if margin is None else margin
-    if given.margin is not None and not 0 < given.margin < float("inf"):
-        raise UsageError(f"--margin must be a number above 0, but is {given.margin:g}; give a difference of a metric")
-    gathered = _gathered(given, out)
-    folder = given.out or RunsRoot(given.runs).gathered / gathered.name
+    if options.margin is not None and not 0 < options.margin < float("inf"):
+        raise UsageError(f"--margin must be a number above 0, but is {options.margin:g}; give a difference of a metric")
+    gathered = _gathered(options, out)
+    folder = options.out or RunsRoot(options.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):
         written = write(
-            gathered, folder, ratings=reference.ratings(given.ratings), grouped=not given.rows, margin=margin
+            gathered, folder, ratings=reference.ratings(options.ratings), grouped=not options.rows, margin=margin
         )
     return report(gathered, folder, written, out)
 
 
-def _gathered(given: argparse.Namespace, out: Output) -> Gathered:
+def _gathered(options: argparse.Namespace, out: Output) -> Gathered:
     """From the runs root, a file of results, or the paper."""
     from empslurm import gather
 
-    if sum((given.manifest is not None, given.published, given.results is not None)) > 1:
+    if sum((options.manifest is not None, options.published, options.results is not None)) > 1:
         raise UsageError("gather must have one input, but got several; give a manifest, --published or --results")
-    if given.predictions is not None and given.results is None:
+    if options.predictions is not None and options.results is None:
         raise UsageError("--predictions must come with --results, but does not; name the table of results")
-    if given.predictions is not None and not given.predictions.is_dir():
-        raise UsageError(f"--predictions must be a folder, but {given.predictions} is none; check the path")
-    if given.published:
+    if options.predictions is not None and not options.predictions.is_dir():
+        raise UsageError(f"--predictions must be a folder, but {options.predictions} is none; check the path")
+    if options.published:
         return gather.published(registry())
-    if given.results is not None:
-        return gather.from_file(given.results, registry(), given.predictions)
-    if given.manifest is None:
-        return _verified(None, RunsRoot(given.runs), registry(), given.data, out)
-    plan, root = common.load_plan(given)
-    return _verified(plan, root, plan.manifest.registry, given.data, out)
+    if options.results is not None:
+        return gather.from_file(options.results, registry(), options.predictions)
+    if options.manifest is None:
+        return _verified(None, RunsRoot(options.runs), registry(), options.data, out)
+    plan, root = common.load_plan(options)
+    return _verified(plan, root, plan.manifest.registry, options.data, out)
 
 
 def _verified(plan: Plan | None, root: RunsRoot, known: Registry, data_root: Path, out: Output) -> Gathered:
@@ -98,8 +98,8 @@ def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]
 
     if not sample_sums(data_root):
         return frozenset()
-    found = [locate(dataset, data_root, root.prepared) for dataset in known.datasets.values()]
-    return frozenset(one.raw_digest for one in found if one.state == "sample" and one.raw_digest is not None)
+    located = [locate(dataset, data_root, root.prepared) for dataset in known.datasets.values()]
+    return frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest is not None)
 
 
 def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> int:
@@ -154,13 +154,13 @@ def listed(folder: Path, names: Sequence[str]) -> list[str]:
     for path in (folder / name for name in names):
         endings.setdefault((path.parent, path.stem), []).append(path.suffix.lstrip("."))
     alike: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
-    for (parent, stem), found in endings.items():
-        alike.setdefault((parent, tuple(found)), []).append(stem)
+    for (parent, stem), suffixes in endings.items():
+        alike.setdefault((parent, tuple(suffixes)), []).append(stem)
     return [
-        str(parent / f"{stems[0]}.{found[0]}")
-        if len(stems) == len(found) == 1
-        else f"{parent}/*.{'{' + ','.join(found) + '}' if len(found) > 1 else found[0]}: {', '.join(stems)}"
-        for (parent, found), stems in alike.items()
+        str(parent / f"{stems[0]}.{suffixes[0]}")
+        if len(stems) == len(suffixes) == 1
+        else f"{parent}/*.{'{' + ','.join(suffixes) + '}' if len(suffixes) > 1 else suffixes[0]}: {', '.join(stems)}"
+        for (parent, suffixes), stems in alike.items()
     ]
 
 

@@ -38,27 +38,27 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 def warnings(plan: Plan) -> list[str]:
     """What a reader of the plan must know before anything runs."""
-    found = [f"data: {text}" for text in (*plan.inputs.missing.values(), *plan.inputs.notes.values())]
-    found += filter(None, (plan.inputs.backbone_problem, plan.inputs.encoder_problem))
+    lines = [f"data: {text}" for text in (*plan.inputs.missing.values(), *plan.inputs.notes.values())]
+    lines += filter(None, (plan.inputs.backbone_problem, plan.inputs.encoder_problem))
     for dataset_id, use in plan.manifest.data.items():
         text = leaks(plan.manifest.registry.datasets[dataset_id], use.splits)
         if text:
-            found.append(text)
-    found += advice.of_manifest(plan.manifest)
+            lines.append(text)
+    lines += advice.of_manifest(plan.manifest)
     n_provisional = sum(plan.is_provisional(cell) for cell in plan.cells)
     if plan.waiting:
-        found.append(plan.waiting)
+        lines.append(plan.waiting)
     if n_provisional:
-        found.append(
+        lines.append(
             f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
         )
-    return found
+    return lines
 
 
 def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
     """Why `prepare` will refuse tables of cards, or what is small in them, where they are here. Writes nothing."""
     built_in = {dataset.id for dataset in DATASETS}
-    found, left = [], MAX_JUDGED_BYTES
+    problems, left = [], MAX_JUDGED_BYTES
     for name in plan.manifest.data:
         if name in built_in or name in plan.inputs.missing:
             continue
@@ -71,22 +71,22 @@ def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
 
         try:
             with tempfile.TemporaryDirectory() as folder:
-                found += cautions(prepare(dataset, data_root, Path(folder)), plan.manifest.data[name])
+                problems += cautions(prepare(dataset, data_root, Path(folder)), plan.manifest.data[name])
         except DataError as error:
-            found.append(f"card {name}: {error}")
+            problems.append(f"card {name}: {error}")
         except (OSError, StoreError):  # no room for a judgement
             break
-    return found
+    return problems
 
 
 def leaks_found(plan: Plan, root: RunsRoot) -> tuple[dict[tuple[str, str], str], str]:
     """Flagged (source, target) of the plan's cells by the last audit, and a remark where data was never audited."""
     manifest = plan.manifest
-    found = verdicts(root.prepared, manifest.registry.datasets, plan.inputs.raw, manifest.data)
+    audited = verdicts(root.prepared, manifest.registry.datasets, plan.inputs.raw, manifest.data)
     used = {(cell.source or cell.target, cell.target) for cell in plan.cells if cell.kind in TRAINED}
-    here = [name for name in found.unknown if name not in plan.inputs.missing]
+    here = [name for name in audited.unknown if name not in plan.inputs.missing]
     remark = f"no audit has seen {', '.join(here)} as it is now: run `empslurm data audit`" if here else ""
-    return {pair: text for pair, text in found.flags().items() if pair in used}, remark
+    return {pair: text for pair, text in audited.flags().items() if pair in used}, remark
 
 
 def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
@@ -110,13 +110,13 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
     """Hours from the throughput of finished cells, disk and files from sizes, for what is to run."""
     grouped = packs(todo, profile.pack_size)
     trained = [cell for cell in todo if cell.kind in TRAINED]
-    made = cost.estimate(trained, cost.measured(root, plan.cells))
+    estimate = cost.estimate(trained, cost.measured(root, plan.cells))
     hours = None
-    if made is not None:
+    if estimate is not None:
         hours = {
-            "job_h": [made.low_job_h, made.job_h, made.high_job_h],
-            "gpu_h": [value * profile.gpus for value in (made.low_job_h, made.job_h, made.high_job_h)],
-            "n_measured": made.n_measured,
+            "job_h": [estimate.low_job_h, estimate.job_h, estimate.high_job_h],
+            "gpu_h": [value * profile.gpus for value in (estimate.low_job_h, estimate.job_h, estimate.high_job_h)],
+            "n_measured": estimate.n_measured,
         }
     path = resolve(plan.manifest.backbone).path
     room = None
@@ -145,18 +145,18 @@ def cost_lines(value: Mapping[str, Any], gpus: int) -> list[str]:
     return lines
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    plan, root = common.load_plan(given)
+def run(options: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(options)
     decisions = decide(plan, common.states(plan, root))
     refuse_lengths(plan, decisions)
-    profile = common.choose_profile(given.profile) if given.profile else None
+    profile = common.choose_profile(options.profile) if options.profile else None
     todo = [decision.cell for decision in decisions if decision.action == "run"]
     estimated = costs(plan, root, todo, profile) if profile is not None else None
     grouped = packs(plan.cells)
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
     n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
-    told = [*warnings(plan), *refused_tables(plan, given.data, root)]
+    told = [*warnings(plan), *refused_tables(plan, options.data, root)]
     if profile is not None:
         open_cells = [decision.cell for decision in decisions if decision.action != "reuse"]  # data may come later
         told += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))
@@ -182,7 +182,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
             }
         )
         return 0
-    shown = decisions if given.all else decisions[:SHOWN]
+    shown = decisions if options.all else decisions[:SHOWN]
     rows = [
         (f"{decision.cell.id}{'?' if plan.is_provisional(decision.cell) else ''}", decision.action, decision.why)
         for decision in shown

@@ -79,12 +79,12 @@ def tokenise_all(
 
     jobs = list(jobs)
     bar = progress.add_task("tokenising", total=len(jobs))
-    made: dict[str, dict[str, Any]] = {}
+    counts: dict[str, dict[str, Any]] = {}
     for job in jobs:
         progress.update(bar, description=f"tokenising {job.task.id}")
         table = load_task(prepared[job.dataset], job.task, job.use, job.labels)
         tokens = tokenise(table, tokenizer, backbone_digest, job.max_length, root.prepared)
-        made[job.task.id] = {
+        counts[job.task.id] = {
             "n_examples": len(table.ids),
             "n": {part: int((table.parts == part).sum()) for part in PARTS},
             "n_tokens": int(tokens.starts[-1]),
@@ -92,7 +92,7 @@ def tokenise_all(
             "folder": str(Path(str(getattr(tokens.flat, "filename", ""))).parent),
         }
         progress.advance(bar)
-    return made
+    return counts
 
 
 def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
@@ -112,7 +112,7 @@ def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
     ]
 
 
-def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> dict[str, object]:
+def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> dict[str, object]:
     """Backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
     from rich.progress import Progress
 
@@ -123,7 +123,7 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
     backbone = fetch(manifest.backbone)
     datasets = [manifest.registry.datasets[name] for name in manifest.data if name not in plan.inputs.missing]
     with Progress(console=out.console(error=True), transient=True) as progress:
-        prepared = parse_all(datasets, given.data, root, progress)
+        prepared = parse_all(datasets, options.data, root, progress)
         jobs = token_jobs(plan, prepared)
         counts = tokenise_all(jobs, prepared, manifest.backbone, str(plan.inputs.backbone_digest), root, progress)
     untrainable = {task: item for task, item in counts.items() if empty_part(item["n"])}
@@ -138,14 +138,14 @@ def prepare_all(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Outp
     }
 
 
-def obtain(datasets: Iterable[Dataset], given: argparse.Namespace, out: Output) -> bool:
+def obtain(datasets: Iterable[Dataset], options: argparse.Namespace, out: Output) -> bool:
     """Save what cards take from a hub and is not here; whether anything was. Raises DataError."""
     from empslurm.tasks.raw import locate
 
-    root, saved = RunsRoot(given.runs), False
+    root, saved = RunsRoot(options.runs), False
     for dataset in datasets:
-        if dataset.obtain_by and locate(dataset, given.data, root.prepared).state == "missing":
-            out.say(f"{dataset.id}: saving {dataset.obtain_by(given.data)}")
+        if dataset.obtain_by and locate(dataset, options.data, root.prepared).state == "missing":
+            out.say(f"{dataset.id}: saving {dataset.obtain_by(options.data)}")
             saved = True
     return saved
 
@@ -170,16 +170,16 @@ def show(counts: Mapping[str, Mapping[str, Any]], datasets: Iterable[Dataset], o
         out.line(f"! {text}", style="yellow")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    plan, root = common.load_plan(given)
-    if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), given, out):
-        plan, root = common.load_plan(given)  # the ids are no longer provisional
-    made = prepare_all(plan, root, given, out)
-    counts, notes = made["tasks"], made["notes"]
+def run(options: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(options)
+    if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), options, out):
+        plan, root = common.load_plan(options)  # the ids are no longer provisional
+    prepared = prepare_all(plan, root, options, out)
+    counts, notes = prepared["tasks"], prepared["notes"]
     assert isinstance(counts, dict)
     assert isinstance(notes, list)
     datasets = list(plan.manifest.registry.datasets.values())
-    out.document({**made, "notes": [*notes, *too_small(counts, datasets)]})
+    out.document({**prepared, "notes": [*notes, *too_small(counts, datasets)]})
     show(counts, datasets, out)
     for problem in (*notes, *plan.inputs.missing.values()):
         out.line(f"! {problem}", style="yellow")

@@ -56,7 +56,7 @@ def folded(text: str, width: int) -> list[str]:
     """Text in lines of at most `width` columns, at least 2: broken between words, and within those that are wider."""
     from rich.cells import cell_len
 
-    found: list[str] = []
+    lines: list[str] = []
     for paragraph in text.expandtabs(4).splitlines() or [""]:
         line = ""
         for word in paragraph.split(" "):
@@ -64,11 +64,11 @@ def folded(text: str, width: int) -> list[str]:
             if cell_len(together) <= width:
                 line = together
                 continue
-            found += [line] if line else []
+            lines += [line] if line else []
             *whole, line = _chopped(word, width)
-            found += whole
-        found.append(line)
-    return found
+            lines += whole
+        lines.append(line)
+    return lines
 
 
 def _chopped(word: str, width: int) -> list[str]:

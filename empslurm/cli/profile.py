@@ -69,12 +69,12 @@ def _write(path: Path, text: str) -> None:
     load_profile(path)
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    path = _target(given.name)
+def run(options: argparse.Namespace, out: Output) -> int:
+    path = _target(options.name)
     _require_slurm()
-    proposal = propose(facts.read(), given.name, given.partition)
+    proposal = propose(facts.read(), options.name, options.partition)
     _write(path, proposal.text)
-    _tell(given.name, path, proposal, out)
+    _tell(options.name, path, proposal, out)
     return 0
 
 

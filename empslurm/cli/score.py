@@ -53,17 +53,17 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help=help_text)
 
 
-def choose(words: Sequence[str], tasks: Sequence[str], given: argparse.Namespace) -> Chosen:
+def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespace) -> Chosen:
     """What the words mean: folders of exported adapters, else one manifest, else cell ids. Raises UsageError."""
     from empslurm.scoring import selection
 
-    root = RunsRoot(given.runs)
+    root = RunsRoot(options.runs)
     paths = [Path(word) for word in words]
     if all(path.is_dir() for path in paths):
         return selection.of_folders(paths, tasks)
     if len(words) == 1 and _is_manifest(words[0]):
-        given.manifest = words[0]
-        plan, root = common.load_plan(given)
+        options.manifest = words[0]
+        plan, root = common.load_plan(options)
         return selection.of_plan(plan, root, tasks)
     return selection.of_cells([find_cell(root, word) for word in words], root, tasks)
 
@@ -96,30 +96,30 @@ def progress_bar(out: Output, total: int | None) -> Iterator[Progress]:
         yield progress
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
+def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm.scoring import inputs, outputs, records
 
-    if out.json and given.out is None:
+    if out.json and options.out is None:
         raise UsageError("--json needs stdout for its one document, but the records go there; name a file with -o")
-    if given.out is not None:
-        outputs.form_of(given.out)
-    path = None if given.input == "-" else Path(given.input)
-    columns = inputs.Columns(text=given.text, context=tuple(given.context), keep=tuple(dict.fromkeys(given.keep)))
-    chosen = choose(given.cells, given.tasks, given)
+    if options.out is not None:
+        outputs.form_of(options.out)
+    path = None if options.input == "-" else Path(options.input)
+    columns = inputs.Columns(text=options.text, context=tuple(options.context), keep=tuple(dict.fromkeys(options.keep)))
+    chosen = choose(options.cells, options.tasks, options)
     records.check_kept(columns.keep, chosen.groups)
-    total, rows = _rows(path, columns, given.format)
+    total, rows = _rows(path, columns, options.format)
     from empslurm.scoring import run as runs
     from empslurm.scoring.scorer import Scorer
 
-    scorer = Scorer(chosen, precision=given.precision)
+    scorer = Scorer(chosen, precision=options.precision)
     started = time.monotonic()
     with progress_bar(out, total) as progress:
-        if given.out is None:
+        if options.out is None:
             with stdout_errors():
                 tally = runs.to_stream(scorer, rows, sys.stdout, progress)
         else:
-            tally = runs.to_file(scorer, rows, given.out, columns, progress)
-    _report(scorer, tally, time.monotonic() - started, given, out)
+            tally = runs.to_file(scorer, rows, options.out, columns, progress)
+    _report(scorer, tally, time.monotonic() - started, options, out)
     return 1 if scorer.problems else 0
 
 
@@ -137,20 +137,20 @@ def _rows(path: Path | None, columns: Columns, format: Format | None) -> tuple[i
     return sum(1 for _ in inputs.read(path, columns, format)), inputs.read(path, columns, format)
 
 
-def _report(scorer: Any, tally: Any, wall_s: float, given: argparse.Namespace, out: Output) -> None:
+def _report(scorer: Any, tally: Any, wall_s: float, options: argparse.Namespace, out: Output) -> None:
     """What was done, and what a reader of the scores must know."""
     from empslurm.scoring import run as runs
 
     about = runs.about(scorer.chosen, scorer.evidence)
-    out.document({"out": str(given.out), **vars(tally), "wall_s": wall_s, **about})
-    if given.out is not None:
+    out.document({"out": str(options.out), **vars(tally), "wall_s": wall_s, **about})
+    if options.out is not None:
         rows = [
-            (name, one["n_seeds"], *_test(one["test"]), one["data_source"], one["language_setting"])
-            for name, one in about["measures"].items()
+            (name, measure["n_seeds"], *_test(measure["test"]), measure["data_source"], measure["language_setting"])
+            for name, measure in about["measures"].items()
         ]
         columns = ("measure", "seeds", "metric", "test", "95 %", "flags", "data source", "language")
         out.table("measures", columns, rows)
-        out.line(f"{given.out}, and {runs.about_path(given.out)} which says what the measures are")
+        out.line(f"{options.out}, and {runs.about_path(options.out)} which says what the measures are")
     taken = f", {tally.n_taken_up:,} of them before" if tally.n_taken_up else ""
     out.say(
         f"{tally.n_rows:,} rows{taken}: {tally.n_errors:,} with an error, {tally.n_flagged:,} unlike training texts"

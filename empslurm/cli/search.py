@@ -40,11 +40,11 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/MANIFEST)")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    plan, root = common.load_plan(given)
+def run(options: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(options)
     if plan.manifest.search is None:
         raise UsageError(f"{plan.manifest.name} must be of kind search, but is a grid; name a search manifest")
-    return (_freeze if given.action == "freeze" else report)(plan, root, given, out)
+    return (_freeze if options.action == "freeze" else report)(plan, root, options, out)
 
 
 def results(plan: Plan, root: RunsRoot) -> SearchResults:
@@ -69,34 +69,34 @@ def results(plan: Plan, root: RunsRoot) -> SearchResults:
     )
 
 
-def report(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+def report(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> int:
     """Write and show what there is so far."""
     from empslurm.report.search import caution, progress, tables, write
 
-    found = results(plan, root)
-    written = write(found, given.out or root.gathered / plan.manifest.name)
-    made = tables(found)
+    outcome = results(plan, root)
+    written = write(outcome, options.out or root.gathered / plan.manifest.name)
+    shown = tables(outcome)
     out.document(
         {
-            "name": found.name,
+            "name": outcome.name,
             "selected_on": "validation",
-            "n_finished": {task: len(found.trials.get(task, ())) for task in found.tasks},
-            "n_planned": found.n_trials,
+            "n_finished": {task: len(outcome.trials.get(task, ())) for task in outcome.tasks},
+            "n_planned": outcome.n_trials,
             "second_stage": {
-                "n_through": found.n_second_through,
-                "n_planned": found.n_second,
-                "waiting": found.waiting,
+                "n_through": outcome.n_second_through,
+                "n_planned": outcome.n_second,
+                "waiting": outcome.waiting,
             },
-            "caution": caution(found),
-            "tables": {table.name: [_named(table, row) for row in table.rows] for table in made},
+            "caution": caution(outcome),
+            "tables": {table.name: [_named(table, row) for row in table.rows] for table in shown},
             "files": [str(path) for path in written],
             "report": str(written[-1]),
         }
     )
-    for table in made:
+    for table in shown:
         out.table(table.title, table.head[0], [[entry.text for entry in row] for row in table.rows])
         out.line(table.caption)
-    for sentence in progress(found):
+    for sentence in progress(outcome):
         out.line(sentence, style="yellow" if plan.waiting else "")
     out.line(f"written: {written[-1]}")
     return 0
@@ -106,19 +106,26 @@ def _named(table: Table, row: Sequence[Entry]) -> dict[str, object]:
     return {name: entry.plain for name, entry in zip(table.columns, row, strict=True)}
 
 
-def _freeze(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) -> int:
+def _freeze(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> int:
     """Write the preset; one that is there is replaced only by an equal search's."""
-    path = frozen_path(plan.manifest.path, given.name)
-    if given.name in PRESETS or path.name != f"{given.name}.yaml":
-        raise UsageError(f"a preset's name must be new and no path, but is {given.name!r}; choose another")
+    path = frozen_path(plan.manifest.path, options.name)
+    if options.name in PRESETS or path.name != f"{options.name}.yaml":
+        raise UsageError(f"a preset's name must be new and no path, but is {options.name!r}; choose another")
     finished = finished_trials(root, plan.cells)
-    chosen = winners(plan, finished, second_stage_scores(root, plan), overall=given.adapter == "overall")
+    chosen = winners(plan, finished, second_stage_scores(root, plan), overall=options.adapter == "overall")
     text = preset_text(plan.manifest.name, {task: chosen[task] for task in plan.manifest.tasks})
     if not files.create_exclusive(path, text.encode()) and files.read_bytes(path) != text.encode():
         raise UsageError(f"{path} must not be there yet, but holds other winners; choose another --name or remove it")
     rows = [
-        (task, one.adapter.kind, one.best_epoch, one.training.batch_size, f"{one.training.lr:.2g}", one.validation)
-        for task, one in chosen.items()
+        (
+            task,
+            winner.adapter.kind,
+            winner.best_epoch,
+            winner.training.batch_size,
+            f"{winner.training.lr:.2g}",
+            winner.validation,
+        )
+        for task, winner in chosen.items()
     ]
     columns = ("task", "adapter", "best epoch", "batch size", "lr", "validation")
     out.document(
@@ -129,5 +136,5 @@ def _freeze(plan: Plan, root: RunsRoot, given: argparse.Namespace, out: Output) 
         }
     )
     out.table(f"{plan.manifest.name}: winners on the validation part", columns, rows)
-    out.line(f"written: {path}; use it with training: {{preset: {given.name}}}")
+    out.line(f"written: {path}; use it with training: {{preset: {options.name}}}")
     return 0

@@ -88,12 +88,12 @@ def never(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, dict[str, int]]:
     """What became of the trials of each task; `again`: of those that run, the ones that an earlier process left."""
     finished = finished_trials(root, plan.cells)
-    found = {}
+    by_task = {}
     for task in plan.manifest.tasks:
         of_task = [states[cell.id] for cell in plan.cells if cell.kind == "trial" and cell.target == task]
         running = [state for state in of_task if state.state == "running"]
         outcomes = [trial.outcome for trial in finished.get(task, ())]
-        found[task] = {
+        by_task[task] = {
             "complete": outcomes.count("complete"),
             "pruned": outcomes.count("pruned"),
             "running": len(running),
@@ -102,7 +102,7 @@ def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict
             "killed": sum(state.state == "lost" for state in of_task),
             "failed": sum(state.state == "failed" for state in of_task),
         }
-    return found
+    return by_task
 
 
 def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
@@ -209,16 +209,16 @@ def _running_row(note: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    plan, root = common.load_plan(given)
-    queue = queue_of(root, every_s=ASK_EVERY_S if given.watch else 0.0)
+def run(options: argparse.Namespace, out: Output) -> int:
+    plan, root = common.load_plan(options)
+    queue = queue_of(root, every_s=ASK_EVERY_S if options.watch else 0.0)
     value = summary(plan, root, queue)
-    if given.watch:
+    if options.watch:
         value = _watch(plan, root, queue, value, out)
     out.document(value)
-    if not (given.watch and not out.json and out.console().is_terminal):
+    if not (options.watch and not out.json and out.console().is_terminal):
         show(value, out)
-    return 1 if given.watch and value["never"] else 0
+    return 1 if options.watch and value["never"] else 0
 
 
 def _watch(plan: Plan, root: RunsRoot, queue: Queue, value: dict[str, Any], out: Output) -> dict[str, Any]:

@@ -36,31 +36,31 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--clean", action="store_true", help="refuse to submit code that is not committed")
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    profile = common.choose_profile(given.profile)
-    if given.clean:
+def run(options: argparse.Namespace, out: Output) -> int:
+    profile = common.choose_profile(options.profile)
+    if options.clean:
         snapshot.refuse_dirty()
     if profile.kind == "local":
         local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
-        return _decide_and_run(given, profile, out)
+        return _decide_and_run(options, profile, out)
     from empslurm.launch.script import refuse_percent
     from empslurm.launch.slurm import reconcile
 
-    root = RunsRoot(given.runs)
+    root = RunsRoot(options.runs)
     refuse_percent(root)
     share(root, profile)  # before anything is written there
-    with submitting(root, out.say, wait=not given.no_wait):
+    with submitting(root, out.say, wait=not options.no_wait):
         reconcile(root, out.say)
-        return _decide_and_run(given, profile, out)
+        return _decide_and_run(options, profile, out)
 
 
-def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) -> int:
+def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) -> int:
     """What is missing, said and sent."""
-    plan, root = common.load_plan(given)
+    plan, root = common.load_plan(options)
     queue = queue_of(root)
     if profile.kind == "slurm" and queue.jobs is None:
         raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
-    decisions = decide(plan, common.states(plan, root, queue), rerun_failed=given.verb == "resume")
+    decisions = decide(plan, common.states(plan, root, queue), rerun_failed=options.verb == "resume")
     refuse_lengths(plan, decisions)
     for text in advice.of_manifest(plan.manifest):
         out.warn(text)
@@ -81,12 +81,12 @@ def _decide_and_run(given: argparse.Namespace, profile: Profile, out: Output) ->
         out.line("nothing to run" if not skipped else "nothing more to run")
         return 0 if all(item.coming for item in skipped) else 1
     if profile.kind == "slurm":
-        _look_back(wanted, profile, root, queue, given.verb, out)
+        _look_back(wanted, profile, root, queue, options.verb, out)
     common.warn(wanted, profile, out)
-    prepare_all(plan, root, given, out)
+    prepare_all(plan, root, options, out)
     if profile.kind == "slurm":
-        return _send(plan, wanted, profile, root, given, queue, out)
-    return _run_here(plan, wanted, profile, root, given.data, out)
+        return _send(plan, wanted, profile, root, options, queue, out)
+    return _run_here(plan, wanted, profile, root, options.data, out)
 
 
 def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: Queue, verb: str, out: Output) -> None:
@@ -114,7 +114,7 @@ def _send(
     wanted: Sequence[Cell],
     profile: Profile,
     root: RunsRoot,
-    given: argparse.Namespace,
+    options: argparse.Namespace,
     queue: Queue,
     out: Output,
 ) -> int:
@@ -125,15 +125,17 @@ def _send(
     code = snapshot.take(root)
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
-    made = submission.create(root, manifest.name, given.data, manifest.cards, grouped, array_task.settings(profile))
+    created = submission.create(
+        root, manifest.name, options.data, manifest.cards, grouped, array_task.settings(profile)
+    )
     waiting_for = {cell: job.id for cell, job in jobs_of_cells(root, queue).items()}
-    sender = Sender(root, made, profile, code, waiting_for=waiting_for, wait=not given.no_wait, say=out.say)
+    sender = Sender(root, created, profile, code, waiting_for=waiting_for, wait=not options.no_wait, say=out.say)
     sent = sender.send()
     n_sent = len(grouped) - sent.n_left
     stuck = _stuck(root, sent.jobs)
     value = {
         "manifest": manifest.name,
-        "submission": made.id,
+        "submission": created.id,
         "submitted": len(wanted),
         "packs": n_sent,
         "packs_left": sent.n_left,
@@ -150,7 +152,7 @@ def _send(
         out.line(f"some can never start, {reason}: {fix}; then `cancel` and submit again", style="red")
     if sent.n_left:
         out.line(f"{sent.n_left} packs wait for room in the queue: run the same command again later", style="yellow")
-    out.line(f"see `empslurm status {given.manifest} --watch`")
+    out.line(f"see `empslurm status {options.manifest} --watch`")
     return 1 if stuck else 0
 
 
@@ -170,31 +172,31 @@ def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_r
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
     slots = local.slots(profile, len(grouped))
-    made = submission.create(root, manifest.name, data_root, manifest.cards, grouped)
-    with _bar(root, made, len(slots), out) as look:
-        status = local.run(root, made, profile, slots, look=look, say=out.say)
-    after = {cell.id: root.cell(cell.id).state(liveness(queue_of(root))) for cell in made.cells}
+    created = submission.create(root, manifest.name, data_root, manifest.cards, grouped)
+    with _bar(root, created, len(slots), out) as look:
+        status = local.run(root, created, profile, slots, look=look, say=out.say)
+    after = {cell.id: root.cell(cell.id).state(liveness(queue_of(root))) for cell in created.cells}
     tally = counts([state.state for state in after.values()])
     failed = {cell: state.why for cell, state in after.items() if state.state == "failed"}
-    out.document({"manifest": manifest.name, "submitted": len(made.cells), "states": tally, "failed": failed})
+    out.document({"manifest": manifest.name, "submitted": len(created.cells), "states": tally, "failed": failed})
     for cell, why in failed.items():
         out.line(f"{cell} failed: {why}", style="red")
     out.line(f"{manifest.name}: " + ", ".join(f"{count} {state}" for state, count in tally.items()))
     if status == local.EXIT_INTERRUPTED:
         out.line("stopped; the same command goes on from the checkpoints")
     elif status and not failed:
-        out.line(f"a train process ended early; its log: {made.path(root).parent}", style="red")
+        out.line(f"a train process ended early; its log: {created.path(root).parent}", style="red")
     return 0 if set(tally) == {"done"} else 1
 
 
 @contextmanager
-def _bar(root: RunsRoot, made: submission.Submission, n_slots: int, out: Output) -> Iterator[local.Look]:
+def _bar(root: RunsRoot, created: submission.Submission, n_slots: int, out: Output) -> Iterator[local.Look]:
     """Show how many cells have ended, for as long as something looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    open_cells = {cell.id for cell in made.cells}
-    logs = ", ".join(str(local.log_path(root, made, slot)) for slot in range(n_slots))
+    open_cells = {cell.id for cell in created.cells}
+    logs = ", ".join(str(local.log_path(root, created, slot)) for slot in range(n_slots))
     at_once = f", {n_slots} packs at once" if n_slots > 1 else ""
     out.say(f"training {len(open_cells)} cells here{at_once}; log: {logs}")
     with Progress(*columns, console=out.console(error=True), transient=True) as progress:
@@ -210,11 +212,11 @@ def _bar(root: RunsRoot, made: submission.Submission, n_slots: int, out: Output)
                 folder = root.cell(cell).path
                 if (folder / "result.json").exists() or (folder / "error.json").exists():
                     open_cells.discard(cell)
-            running = [_current(root, made.packs[place], open_cells) for place in places]
+            running = [_current(root, created.packs[index], open_cells) for index in places]
             known = [cell for cell in running if cell is not None]
             more = f" and {len(known) - 1} more packs" if n_slots > 1 and len(known) > 1 else ""
             description = f"{known[0]}{more}" if known else "starting"
-            progress.update(bar, completed=len(made.cells) - len(open_cells), description=description)
+            progress.update(bar, completed=len(created.cells) - len(open_cells), description=description)
 
         yield look
 

@@ -138,7 +138,7 @@ class Mail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileForm:
+class ProfileFile:
     """A profile as it is written; only `kind` is needed."""
 
     kind: Annotated[Literal["local", "slurm"], Doc("local: on this machine. slurm: as jobs of a cluster.")]
@@ -216,7 +216,7 @@ class ProfileForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile(ProfileForm):
+class Profile(ProfileFile):
     """A profile with its name, which is the file's."""
 
     name: str
@@ -227,7 +227,7 @@ def load_profile(path: Path) -> Profile:
     reader = Reader(str(path))
     if not re.fullmatch(NAME, path.stem, re.ASCII):
         reader.problem("", f"be named by letters, digits and _ . -, but is {shown(path.stem)}", "rename the file")
-    given = reader.section(ProfileForm, yaml_tree.load(path))
+    given = reader.section(ProfileFile, yaml_tree.load(path))
     if given.get("kind") == "local":
         for key in given:
             if key not in LOCAL_FIELDS:
@@ -310,5 +310,5 @@ def profile_json_schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "empslurm profile",
-        **json_schema(ProfileForm),
+        **json_schema(ProfileFile),
     }

@@ -21,7 +21,7 @@ from empslurm.manifest.resolve import (
     resolve_space,
     resolve_training,
 )
-from empslurm.manifest.schema import ManifestForm, SearchForm, SecondStage
+from empslurm.manifest.schema import ManifestFile, SearchFile, SecondStage
 from empslurm.tasks import Registry
 from empslurm.validation import yaml_tree
 from empslurm.validation.reader import Reader, json_schema
@@ -79,38 +79,38 @@ def _is_search(node: yaml_tree.Node) -> bool:
 
 
 def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
-    given = reader.section(ManifestForm, node)
-    form = ManifestForm(**{"name": "", "tasks": (), **given})
-    cards = find_cards(reader, form.cards, path)
+    values = reader.section(ManifestFile, node)
+    written = ManifestFile(**{"name": "", "tasks": (), **values})
+    cards = find_cards(reader, written.cards, path)
     known = find_registry(reader, cards)
-    tasks = choose_tasks(reader, form.tasks, known)
+    tasks = choose_tasks(reader, written.tasks, known)
     datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
-    if form.baseline_seeds is not None and not set(form.seeds) <= set(form.baseline_seeds):
-        lacking = ", ".join(str(seed) for _, seed in readable(form.seeds) if seed not in form.baseline_seeds)
+    if written.baseline_seeds is not None and not set(written.seeds) <= set(written.baseline_seeds):
+        lacking = ", ".join(str(seed) for _, seed in readable(written.seeds) if seed not in written.baseline_seeds)
         reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
-    preset = find_preset(reader, form.training.get("preset"), path)
-    adapters = resolve_adapters(reader, preset, form.adapter, tasks)
-    pairs = choose_pairs(reader, form, tasks, known)
+    preset = find_preset(reader, written.training.get("preset"), path)
+    adapters = resolve_adapters(reader, preset, written.adapter, tasks)
+    pairs = choose_pairs(reader, written, tasks, known)
     refuse_stacks(reader, pairs, adapters)
     return Manifest(
-        name=form.name,
+        name=written.name,
         path=path,
         tasks=tasks,
         pairs=pairs,
-        seeds=form.seeds,
-        baseline_seeds=form.baseline_seeds or form.seeds,
-        fractions=form.fractions,
-        backbone=resolve_backbone(reader, form.backbone, path, "backbone"),
+        seeds=written.seeds,
+        baseline_seeds=written.baseline_seeds or written.seeds,
+        fractions=written.fractions,
+        backbone=resolve_backbone(reader, written.backbone, path, "backbone"),
         adapter=adapters,
-        training=resolve_training(reader, form.training, preset, tasks),
-        source=form.source,
-        fisher=form.fisher,
-        embed=resolve_embed(reader, form.embed, path),
-        data=resolve_data(reader, form.data, datasets),
+        training=resolve_training(reader, written.training, preset, tasks),
+        source=written.source,
+        fisher=written.fisher,
+        embed=resolve_embed(reader, written.embed, path),
+        data=resolve_data(reader, written.data, datasets),
         cards=cards,
         registry=known,
-        margin=form.margin,
-        pairless="" if pairs or form.pairs in ("none", ()) else _pairless(tasks),
+        margin=written.margin,
+        pairless="" if pairs or written.pairs in ("none", ()) else _pairless(tasks),
     )
 
 
@@ -120,31 +120,31 @@ def _pairless(tasks: Sequence[str]) -> str:
 
 
 def _search(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
-    given = reader.section(SearchForm, node)
-    form = SearchForm(**{"name": "", "kind": "search", "tasks": (), "n_trials": 1, **given})
-    cards = find_cards(reader, form.cards, path)
+    values = reader.section(SearchFile, node)
+    written = SearchFile(**{"name": "", "kind": "search", "tasks": (), "n_trials": 1, **values})
+    cards = find_cards(reader, written.cards, path)
     known = find_registry(reader, cards)
-    tasks = choose_tasks(reader, form.tasks, known)
+    tasks = choose_tasks(reader, written.tasks, known)
     datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
-    search = resolve_space(reader, form)
+    search = resolve_space(reader, written)
     return Manifest(
-        name=form.name,
+        name=written.name,
         path=path,
         tasks=tasks,
         pairs=(),
-        seeds=form.seeds,
-        baseline_seeds=form.seeds,
+        seeds=written.seeds,
+        baseline_seeds=written.seeds,
         fractions=(1.0,),
-        backbone=resolve_backbone(reader, form.backbone, path, "backbone"),
+        backbone=resolve_backbone(reader, written.backbone, path, "backbone"),
         adapter=dict.fromkeys(tasks, Adapter()),
         training=dict.fromkeys(tasks, search.training),
         source=SourceUse(),
         fisher=None,
         embed=None,
-        data=resolve_data(reader, form.data, datasets),
+        data=resolve_data(reader, written.data, datasets),
         cards=cards,
         registry=known,
-        search=SearchUse(search=search, n_trials=form.n_trials, second_stage=form.second_stage),
+        search=SearchUse(search=search, n_trials=written.n_trials, second_stage=written.second_stage),
     )
 
 
@@ -155,6 +155,6 @@ def manifest_json_schema() -> dict[str, Any]:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "empslurm manifest",
         "if": searches,
-        "then": json_schema(SearchForm),
-        "else": json_schema(ManifestForm),
+        "then": json_schema(SearchFile),
+        "else": json_schema(ManifestFile),
     }

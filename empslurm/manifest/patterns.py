@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from itertools import permutations, product
 from typing import Any
 
-from empslurm.manifest.schema import ManifestForm, Product
+from empslurm.manifest.schema import ManifestFile, Product
 from empslurm.tasks import Registry
 from empslurm.validation.reader import FAILED, Reader, shown, unknown
 
@@ -28,37 +28,39 @@ def is_pattern(text: str) -> bool:
 
 def select_names(reader: Reader, where: str, text: str, among: Collection[str], what: str) -> tuple[str, ...]:
     """As `_matches`; notes a name that stands for none."""
-    found = _matches(text, among)
-    if not found and is_pattern(text):
+    matching = _matches(text, among)
+    if not matching and is_pattern(text):
         reader.problem(where, f"match a {what}, but {shown(text)} matches none", f"known: {', '.join(among) or 'none'}")
-    elif not found:
+    elif not matching:
         reader.problem(where, *unknown(text, among, what))
-    return found
+    return matching
 
 
-def choose_tasks(reader: Reader, given: str | Sequence[str], known: Registry) -> tuple[str, ...]:
+def choose_tasks(reader: Reader, patterns: str | Sequence[str], known: Registry) -> tuple[str, ...]:
     """Task ids in the registry's order."""
-    if isinstance(given, str):
-        chosen = set(select_names(reader, "tasks", given, known.tasks, "task"))
+    if isinstance(patterns, str):
+        chosen = set(select_names(reader, "tasks", patterns, known.tasks, "task"))
     else:
-        named = [select_names(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in readable(given)]
+        named = [
+            select_names(reader, f"tasks[{index}]", text, known.tasks, "task") for index, text in readable(patterns)
+        ]
         chosen = {task for names in named for task in names}
     return tuple(task for task in known.tasks if task in chosen)
 
 
 def choose_pairs(
-    reader: Reader, form: ManifestForm, tasks: tuple[str, ...], known: Registry
+    reader: Reader, written: ManifestFile, tasks: tuple[str, ...], known: Registry
 ) -> tuple[tuple[str, str], ...]:
     """(source, target) in the order of the tasks, exclusions taken away."""
     every = tuple(permutations(tasks, 2))
-    if not tasks or form.pairs in ("none", ()):
+    if not tasks or written.pairs in ("none", ()):
         return ()
     select = _pair_selector(reader, tasks, known)
     chosen = set(every)
-    if not isinstance(form.pairs, str):
-        chosen = {pair for index, item in readable(form.pairs) for pair in select(f"pairs[{index}]", item)}
+    if not isinstance(written.pairs, str):
+        chosen = {pair for index, item in readable(written.pairs) for pair in select(f"pairs[{index}]", item)}
     without: set[tuple[str, str]] = set()
-    for index, item in readable(form.exclude):
+    for index, item in readable(written.exclude):
         taken = set(select(f"exclude[{index}]", item))
         if taken and not taken & chosen:
             reader.problem(f"exclude[{index}]", "take a pair away, but none of its pairs is in pairs", "remove it")
@@ -88,20 +90,20 @@ def _pair_selector(
             sources, targets = sides(where, first.strip()), sides(where, second.strip())
         else:
             sources, targets = sides(f"{where}.source", item.source), sides(f"{where}.target", item.target)
-        made = [(source, target) for source, target in product(sources, targets) if source != target]
-        if sources and targets and not made:
+        pairs = [(source, target) for source, target in product(sources, targets) if source != target]
+        if sources and targets and not pairs:
             reader.problem(where, "pair two different tasks, but pairs one with itself", "name another")
-        return made
+        return pairs
 
     return select
 
 
 def lay_over(
-    reader: Reader, where: str, given: Mapping[str, Mapping[str, Any]], names: tuple[str, ...], what: str
+    reader: Reader, where: str, by_pattern: Mapping[str, Mapping[str, Any]], names: tuple[str, ...], what: str
 ) -> dict[str, dict[str, Any]]:
     """Name -> fields of the patterns that match it in the file's order, those of its own id last."""
-    made: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for text in sorted(given, key=lambda text: not is_pattern(text)):
+    layers: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for text in sorted(by_pattern, key=lambda text: not is_pattern(text)):
         for name in select_names(reader, f"{where}.{shown(text)}", text, names, what) if names else ():
-            made[name] |= given[text]
-    return made
+            layers[name] |= by_pattern[text]
+    return layers

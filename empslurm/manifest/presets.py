@@ -62,7 +62,7 @@ class FrozenRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenForm:
+class PresetFile:
     """A frozen preset as it is written."""
 
     search: str  # the manifest that it was frozen from
@@ -89,8 +89,8 @@ def load_preset(manifest: Path, name: str) -> Preset:
         return Preset(training=PRESETS[name], adapter={})
     path = frozen_path(manifest, name)
     reader = Reader(str(path))
-    given = reader.section(FrozenForm, yaml_tree.load(path))
-    rows: Mapping[str, FrozenRow] = given.get("tasks", {})
+    values = reader.section(PresetFile, yaml_tree.load(path))
+    rows: Mapping[str, FrozenRow] = values.get("tasks", {})
     for task, row in rows.items():
         try:
             Adapter(**row.adapter)

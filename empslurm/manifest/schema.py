@@ -60,7 +60,7 @@ class Product:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingForm(Training):
+class TrainingSection(Training):
     """The `training` section: fields for all tasks over a preset's, and `per_task` over both."""
 
     preset: Annotated[
@@ -74,7 +74,7 @@ class TrainingForm(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataForm(DataUse):
+class DataSection(DataUse):
     """The `data` section: fields for all datasets, and `per_dataset` over them."""
 
     per_dataset: Annotated[
@@ -84,7 +84,7 @@ class DataForm(DataUse):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedForm:
+class EmbedSection:
     """The `embed` section; see `config.Embed`."""
 
     encoder: Annotated[
@@ -97,7 +97,7 @@ class EmbedForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestForm:
+class ManifestFile:
     """A manifest as it is written."""
 
     name: Annotated[StudyName, Doc("Name in reports, of jobs, and of the folder that `gather` writes.")]
@@ -125,7 +125,7 @@ class ManifestForm:
     ] = field(default_factory=dict)
     training: Annotated[
         Mapping[str, Any],
-        Partial(section=TrainingForm),
+        Partial(section=TrainingSection),
         Doc("How adapters and heads are trained: a preset, fields for all tasks, and fields per task."),
     ] = field(default_factory=dict)
     source: Annotated[SourceUse, Doc("How a source's adapter enters a transfer.")] = field(default_factory=SourceUse)
@@ -134,12 +134,12 @@ class ManifestForm:
         Doc("Task embeddings of the baselines, by Fisher information. {}: with the defaults. null: none."),
     ] = None
     embed: Annotated[
-        Annotated[Mapping[str, Any], Partial(section=EmbedForm)] | None,
+        Annotated[Mapping[str, Any], Partial(section=EmbedSection)] | None,
         Doc("Dataset embeddings, by mean sentence embeddings. {}: with the defaults. null: none."),
     ] = None
     data: Annotated[
         Mapping[str, Any],
-        Partial(section=DataForm),
+        Partial(section=DataSection),
         Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
     ] = field(default_factory=dict)
     cards: Annotated[
@@ -168,7 +168,7 @@ class SizeRange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpaceForm:
+class SpaceSection:
     """The `space` section: what trials draw from."""
 
     adapters: Annotated[
@@ -183,7 +183,7 @@ class SpaceForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchForm:
+class SearchFile:
     """A search manifest as it is written."""
 
     name: Annotated[
@@ -193,7 +193,7 @@ class SearchForm:
     tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; one study each.")]
     n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each study; raise it to add more.")]
     seeds: Annotated[Seeds, Doc("Seeds: the first is the trials'; all are the second stage's.")] = (1,)
-    space: Annotated[SpaceForm, Doc("What trials draw from.")] = field(default_factory=SpaceForm)
+    space: Annotated[SpaceSection, Doc("What trials draw from.")] = field(default_factory=SpaceSection)
     sampler: Annotated[
         Literal["tpe", "random"], Doc("Sampler of Optuna. tpe: learns from earlier trials. random: the yardstick.")
     ] = "tpe"
@@ -215,7 +215,7 @@ class SearchForm:
     ] = field(default_factory=dict)
     data: Annotated[
         Mapping[str, Any],
-        Partial(section=DataForm),
+        Partial(section=DataSection),
         Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
     ] = field(default_factory=dict)
     cards: Annotated[

@@ -79,10 +79,10 @@ class Duration:
 
     def minutes(self, text: str) -> int | None:
         """The minutes of Slurm's form, None where the text is not one."""
-        found = re.fullmatch(self.regex, text, re.ASCII)
-        if found is None:
+        match = re.fullmatch(self.regex, text, re.ASCII)
+        if match is None:
             return None
-        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return (days * 24 + hours) * 60 + minutes + (seconds > 0)
 
 

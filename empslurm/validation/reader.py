@@ -54,33 +54,33 @@ class Reader:
     def section(self, cls: type, node: Node, where: str = "", *, partial: bool = False) -> dict[str, Any]:
         """The valid values that a mapping gives for the fields of `cls`; required ones are missed unless `partial`."""
         if not isinstance(node, Table):
-            self.problem(where, f"be a mapping, but is {found(node)}", "write `key: value` lines", line=node.line)
+            self.problem(where, f"be a mapping, but is {in_words(node)}", "write `key: value` lines", line=node.line)
             return {}
         hints = field_hints(cls)
-        given: dict[str, Any] = {}
-        for key, place, child in self._entries(node, where):
+        values: dict[str, Any] = {}
+        for key, path, child in self._entries(node, where):
             if key not in hints:
-                self.problem(place, *unknown(key, hints, "key"))
+                self.problem(path, *unknown(key, hints, "key"))
                 continue
-            value = self.value(hints[key], child, place)
+            value = self.value(hints[key], child, path)
             if value is not FAILED:
-                given[key] = value
+                values[key] = value
         if not partial:
             present = {key for key, _, _ in node.entries}
             for name in [name for name in required(cls) if name not in present]:
                 self.problem(where, f"have the key {name}, but has not", f"add `{name}:`", line=node.line)
-        return given
+        return values
 
     def _entries(self, node: Table, where: str) -> Iterable[tuple[str, str, Node]]:
-        """Key, place and value of a mapping's entries, the first of each key."""
+        """Key, path and value of a mapping's entries, the first of each key."""
         first: dict[str, int] = {}
         for key, line, child in node.entries:
-            place = f"{where}.{shown(key)}" if where else shown(key)
+            path = f"{where}.{shown(key)}" if where else shown(key)
             if key in first:
-                self.problem(place, f"be given once, but was given in line {first[key]} too", "remove one", line=line)
+                self.problem(path, f"be given once, but was given in line {first[key]} too", "remove one", line=line)
                 continue
-            first[key] = self._lines[place] = line
-            yield key, place, child
+            first[key] = self._lines[path] = line
+            yield key, path, child
 
     def value(self, hint: Any, node: Node, where: str) -> Any:
         """The value of a node as the annotation wants it, FAILED where it cannot be."""
@@ -96,7 +96,7 @@ class Reader:
                 value = fit(kind, arm_marks, node.value)
                 if value is not FAILED:
                     return value
-        must = f"be {' or '.join(wanted(arm) for arm in arms)}, but is {found(node)}"
+        must = f"be {' or '.join(wanted(arm) for arm in arms)}, but is {in_words(node)}"
         self.problem(where, must, suggestion(arms, node), line=self._lines.get(where, node.line))
         return FAILED
 
@@ -104,9 +104,9 @@ class Reader:
         """A tuple; an item whose problem is noted stays as FAILED, so that the others can still be looked at."""
         values = []
         for index, child in enumerate(node.items):
-            place = f"{where}[{index}]"
-            self._lines[place] = child.line
-            values.append(self.value(get_args(hint)[0], child, place))
+            path = f"{where}[{index}]"
+            self._lines[path] = child.line
+            values.append(self.value(get_args(hint)[0], child, path))
         listed = next((mark for mark in marks if isinstance(mark, Listed)), None)
         if listed and len(values) < listed.at_least:
             self.problem(where, f"hold at least {listed.at_least}, but holds {len(values)}", "add one")
@@ -121,21 +121,21 @@ class Reader:
 
     def _mapping(self, hint: Any, marks: Sequence[Any], node: Table, where: str) -> Any:
         if dataclasses.is_dataclass(hint):
-            given = self.section(hint if isinstance(hint, type) else type(hint), node, where)
-            return hint(**given) if set(required(hint)) <= set(given) else FAILED  # type: ignore[operator]
+            values = self.section(hint if isinstance(hint, type) else type(hint), node, where)
+            return hint(**values) if set(required(hint)) <= set(values) else FAILED  # type: ignore[operator]
         part = next((mark for mark in marks if isinstance(mark, Partial)), None)
         if part:
             return self.section(part.section, node, where, partial=True)
         key_hint, value_hint = get_args(hint)
-        made = {}
-        for key, place, child in self._entries(node, where):
+        entries = {}
+        for key, path, child in self._entries(node, where):
             if fit(*unwrap(key_hint), key) is FAILED:
-                self.problem(place, f"be {wanted(key_hint)}", "rename the key")
+                self.problem(path, f"be {wanted(key_hint)}", "rename the key")
                 continue
-            value = self.value(value_hint, child, place)
+            value = self.value(value_hint, child, path)
             if value is not FAILED:
-                made[key] = value
-        return made
+                entries[key] = value
+        return entries
 
 
 def unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -195,7 +195,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def found(node: Node) -> str:
+def in_words(node: Node) -> str:
     """What a node is, in words."""
     if isinstance(node, Scalar):
         if node.value is None:

@@ -205,22 +205,22 @@ def places(
     """
     check_columns(name, header, wanted, hint)
     counts = Counter(header)
-    found = [column for column in (*wanted, *optional) if counts[column]]
-    twice = [column for column in found if counts[column] > 1]
+    columns = [column for column in (*wanted, *optional) if counts[column]]
+    twice = [column for column in columns if counts[column] > 1]
     if twice:
         raise DataError(
             f"{name} must have one column {twice[0]}, but has {counts[twice[0]]}; remove or rename all but the one "
             "that is meant"
         )
-    return {column: list(header).index(column) for column in found}
+    return {column: list(header).index(column) for column in columns}
 
 
-def check_columns(file: str, found: Sequence[str], expected: Sequence[str], hint: str = "") -> None:
+def check_columns(file: str, header: Sequence[str], expected: Sequence[str], hint: str = "") -> None:
     """Raise DataError where an expected column is not there. hint: a sentence for the end."""
-    absent = [name for name in expected if name not in found]
+    absent = [name for name in expected if name not in header]
     if absent:
         raise DataError(
-            f"{file} must have the columns {', '.join(expected)}; but has {_shown(found)}: not {absent[0]}; is it the "
+            f"{file} must have the columns {', '.join(expected)}; but has {_shown(header)}: not {absent[0]}; is it the "
             f"right file?{' ' * bool(hint)}{hint}"
         )
 
@@ -292,7 +292,7 @@ def delimited_rows(
     except DataError:
         check_columns(name, _names(first, delimiter), wanted, hint)  # another delimiter explains it better
         raise
-    found = places(name, header, wanted, optional, hint)
+    positions = places(name, header, wanted, optional, hint)
     for number, (line, cells) in enumerate(records, 1):
         stripped = [cell.strip() for cell in cells]
         if not any(stripped):
@@ -300,7 +300,7 @@ def delimited_rows(
         if len(cells) < len(header) or (any(stripped[len(header) :]) if trailing else len(cells) > len(header)):
             yield Row(number=number, line=line, flaw=f"has {len(cells)} columns instead of {len(header)}")
             continue
-        yield Row(number=number, line=line, cells={column: stripped[at] or None for column, at in found.items()})
+        yield Row(number=number, line=line, cells={column: stripped[at] or None for column, at in positions.items()})
 
 
 def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
@@ -334,9 +334,9 @@ def _pairs(text: str) -> list[tuple[str, Any]] | None:
     """The keys and values of a JSON object as they are written, None where there is none."""
     pairs: list[tuple[str, Any]] = []
 
-    def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        pairs[:] = found  # the outermost object is the last to end
-        return dict(found)
+    def keep(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = members  # the outermost object is the last to end
+        return dict(members)
 
     try:
         value = json.loads(text, object_pairs_hook=keep)
@@ -396,8 +396,8 @@ def _batches(
     start = 0
     if format == "parquet":
         with pq.ParquetFile(path) as file:
-            found = list(find(file.schema_arrow.names))
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=found):
+            columns = list(find(file.schema_arrow.names))
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 batch.validate(full=True)
                 yield start, batch
                 start += batch.num_rows

@@ -106,10 +106,10 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _refusal(file, line, f"be UTF-8, but byte {error.start:,} is not", "save it as UTF-8") from error
-    found = UNPRINTABLE.search(text.replace("\r\n", "\n"))
-    if found:
-        line = text.replace("\r\n", "\n").count("\n", 0, found.start()) + 1
-        raise _refusal(file, line, f"be plain text, but holds the character U+{ord(found[0]):04X}", "remove it")
+    match = UNPRINTABLE.search(text.replace("\r\n", "\n"))
+    if match:
+        line = text.replace("\r\n", "\n").count("\n", 0, match.start()) + 1
+        raise _refusal(file, line, f"be plain text, but holds the character U+{ord(match[0]):04X}", "remove it")
     return text
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from empslurm.errors import ManifestError
-from empslurm.launch.profile import Mail, Profile, ProfileForm, load_profile, profile_json_schema, profiles
+from empslurm.launch.profile import Mail, Profile, ProfileFile, load_profile, profile_json_schema, profiles
 from tests import hostile
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def test_a_profiles_name_is_its_files(tmp_path):
         load(tmp_path, "kind: local", "a b.yaml")
 
 
-KEYS = [item.name for item in fields(ProfileForm)] + ["user", "type"]
+KEYS = [item.name for item in fields(ProfileFile)] + ["user", "type"]
 GOOD = ["slurm", "local", "batch", 1, 2, 0.5, "01:00:00", "FAIL", "027", ["x"], None]
 
 

@@ -12,7 +12,7 @@ from empslurm.config import Backbone, DataUse, Embed, Fisher, SourceUse
 from empslurm.errors import ManifestError
 from empslurm.manifest.load import Manifest, load_manifest, manifest_json_schema
 from empslurm.manifest.presets import PRESETS
-from empslurm.manifest.schema import ManifestForm
+from empslurm.manifest.schema import ManifestFile
 from empslurm.tasks import registry
 from tests import hostile
 
@@ -304,7 +304,7 @@ seeds: [1]
     assert lines == [1, 2, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7]
 
 
-KEYS = [item.name for item in fields(ManifestForm)] + [
+KEYS = [item.name for item in fields(ManifestFile)] + [
     "preset",
     "per_task",
     "source",

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from empslurm.launch.profile import ProfileForm, profile_json_schema
+from empslurm.launch.profile import ProfileFile, profile_json_schema
 from empslurm.manifest.load import manifest_json_schema
-from empslurm.manifest.schema import ManifestForm, SearchForm
+from empslurm.manifest.schema import ManifestFile, SearchFile
 from empslurm.validation.reader import json_schema
 
 CONDITION = "if"  # of a manifest's schema: it repeats the key `kind` to tell the two kinds apart
@@ -36,6 +36,6 @@ def test_every_property_has_a_description(schema: dict[str, Any]):
 
 
 def test_the_walk_finds_properties_at_every_depth():
-    names = {where for form in (ManifestForm, SearchForm, ProfileForm) for where, _ in properties(json_schema(form))}
+    names = {where for form in (ManifestFile, SearchFile, ProfileFile) for where, _ in properties(json_schema(form))}
     nested = {".pairs.source", ".training.per_task.lr", ".embed.encoder.name", ".space.adapters.kind", ".mail.user"}
     assert nested <= names
