@@ -12,7 +12,7 @@ from empslurm.config import ADAPTER_KINDS, Adapter, Backbone, DataUse, Embed, Se
 from empslurm.errors import ManifestError
 from empslurm.manifest.patterns import lay_over, readable
 from empslurm.manifest.presets import FOLDER, PRESETS, Preset, frozen_path, load_preset
-from empslurm.manifest.schema import EmbedForm, SearchForm
+from empslurm.manifest.schema import EmbedSection, SearchFile
 from empslurm.tasks import Registry, registry
 from empslurm.validation.reader import Reader, shown, unknown
 
@@ -41,15 +41,15 @@ def _inside(reader: Reader, where: str, text: str, manifest: Path) -> Path | Non
     """A relative path seen from the manifest's folder; it must stay in that folder's parent, the project."""
     try:
         folder = manifest.absolute().parent.resolve()
-        found = (folder / text).resolve()
+        path = (folder / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         reader.problem(where, f"be a path, but cannot be one ({type(error).__name__})", "correct it")
         return None
-    if Path(text).is_absolute() or not found.is_relative_to(folder.parent):
+    if Path(text).is_absolute() or not path.is_relative_to(folder.parent):
         must = f"stay in the project {folder.parent} (the parent of the manifest's folder), but {shown(text)} leaves it"
         reader.problem(where, must, "move the file into the project and write its path relative to the manifest")
         return None
-    return found
+    return path
 
 
 def _is_there(path: Path) -> bool:
@@ -72,18 +72,18 @@ def find_registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
         raise
 
 
-def resolve_backbone(reader: Reader, given: str | Backbone, manifest: Path, place: str) -> Backbone:
+def resolve_backbone(reader: Reader, written: str | Backbone, manifest: Path, key: str) -> Backbone:
     """The backbone or encoder; a hub id is pinned by its commit, a folder named absolutely or within the project.
 
     A folder outside is admitted by its absolute path only: its config and weights are read, and nothing in it is run.
     """
-    backbone = Backbone(name=given) if isinstance(given, str) else given
-    where = place if isinstance(given, str) else f"{place}.name"
+    backbone = Backbone(name=written) if isinstance(written, str) else written
+    where = key if isinstance(written, str) else f"{key}.name"
     if backbone.name not in PACKAGED and not is_local(backbone.name):
-        return _hub_backbone(reader, where, backbone, place)
+        return _hub_backbone(reader, where, backbone, key)
     if backbone.revision is not None:
         must = f"be given for hub ids only, but {shown(backbone.name)} is none"
-        reader.problem(f"{place}.revision", must, "remove the revision")
+        reader.problem(f"{key}.revision", must, "remove the revision")
     if backbone.name in PACKAGED:
         return Backbone(name=backbone.name)
     try:
@@ -95,7 +95,7 @@ def resolve_backbone(reader: Reader, given: str | Backbone, manifest: Path, plac
     return Backbone(name=str(_inside(reader, where, backbone.name, manifest) or backbone.name))
 
 
-def _hub_backbone(reader: Reader, where: str, backbone: Backbone, place: str) -> Backbone:
+def _hub_backbone(reader: Reader, where: str, backbone: Backbone, key: str) -> Backbone:
     name = backbone.name
     if not HUB_ID.fullmatch(name):
         must = f"be a hub id, minilm, tiny or a path that starts with ./ ../ or /, but is {shown(name)}"
@@ -105,17 +105,17 @@ def _hub_backbone(reader: Reader, where: str, backbone: Backbone, place: str) ->
         reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
     elif not COMMIT.fullmatch(backbone.revision):
         must = f"be the 40 hex digits of a commit, but is {shown(backbone.revision)}"
-        reader.problem(f"{place}.revision", must, "copy it from the model's history on the hub")
+        reader.problem(f"{key}.revision", must, "copy it from the model's history on the hub")
     return backbone
 
 
-def resolve_embed(reader: Reader, given: Mapping[str, Any] | None, manifest: Path) -> Embed | None:
+def resolve_embed(reader: Reader, values: Mapping[str, Any] | None, manifest: Path) -> Embed | None:
     """The `embed` section with its encoder resolved."""
-    if given is None:
+    if values is None:
         return None
-    form = EmbedForm(**given)
-    encoder = resolve_backbone(reader, form.encoder, manifest, "embed.encoder")
-    return Embed(encoder=encoder, max_examples=form.max_examples)
+    section = EmbedSection(**values)
+    encoder = resolve_backbone(reader, section.encoder, manifest, "embed.encoder")
+    return Embed(encoder=encoder, max_examples=section.max_examples)
 
 
 def find_preset(reader: Reader, name: str | None, path: Path) -> Preset:
@@ -135,88 +135,88 @@ def find_preset(reader: Reader, name: str | None, path: Path) -> Preset:
 
 
 def resolve_adapters(
-    reader: Reader, preset: Preset, given: Mapping[str, Any], tasks: tuple[str, ...]
+    reader: Reader, preset: Preset, values: Mapping[str, Any], tasks: tuple[str, ...]
 ) -> dict[str, Adapter]:
     """The adapter of each task; what is wrong with the section is noted once for each adapter of the preset."""
-    made: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     by_task = {task: preset.adapter.get(task, {}) for task in tasks}
     for task, base in by_task.items():
-        alike = next((other for other in made if by_task[other] == base), None)
-        made[task] = made[alike] if alike is not None else _adapter(reader, "adapter", base, given)
-    return made
+        alike = next((other for other in adapters if by_task[other] == base), None)
+        adapters[task] = adapters[alike] if alike is not None else _adapter(reader, "adapter", base, values)
+    return adapters
 
 
-def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], given: Mapping[str, Any]) -> Adapter:
+def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], values: Mapping[str, Any]) -> Adapter:
     """An adapter section over a preset's; another kind drops the preset's fields. Notes what does not matter to it."""
-    base = preset if given.get("kind") in (None, preset.get("kind")) else {}
-    values = {**base, **given}
-    kind = values.get("kind", Adapter().kind)
+    base = preset if values.get("kind") in (None, preset.get("kind")) else {}
+    fields = {**base, **values}
+    kind = fields.get("kind", Adapter().kind)
     known = ADAPTER_KINDS[kind].defaults
-    for name in given:
+    for name in values:
         if name != "kind" and name not in known:
             reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")
-    return Adapter(**{name: value for name, value in values.items() if name == "kind" or name in known})
+    return Adapter(**{name: value for name, value in fields.items() if name == "kind" or name in known})
 
 
 def refuse_stacks(reader: Reader, pairs: Sequence[tuple[str, str]], adapters: Mapping[str, Adapter]) -> None:
     """Note each reason why stacks of this manifest would not be what they seem, with one pair as its example."""
-    found: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for source, target in pairs:
         reason = stack_problem(adapters[source], adapters[target])
         if reason:
-            found.setdefault(reason, f"{source} -> {target}")
-    for reason, pair in found.items():
+            examples.setdefault(reason, f"{source} -> {target}")
+    for reason, pair in examples.items():
         reader.problem("adapter", f"stack, but {reason} (such as {pair})", "choose another kind, or `pairs: none`")
 
 
 def resolve_training(
-    reader: Reader, given: Mapping[str, Any], chosen: Preset, tasks: tuple[str, ...]
+    reader: Reader, values: Mapping[str, Any], chosen: Preset, tasks: tuple[str, ...]
 ) -> dict[str, Training]:
     """Training by task: defaults, under the preset, under the section's own fields, under `per_task`."""
-    fields = {key: value for key, value in given.items() if key not in ("preset", "per_task")}
+    fields = {key: value for key, value in values.items() if key not in ("preset", "per_task")}
     preset = chosen.training
-    layers = lay_over(reader, "training.per_task", given.get("per_task", {}), tasks, "task of this manifest")
-    made = {}
+    layers = lay_over(reader, "training.per_task", values.get("per_task", {}), tasks, "task of this manifest")
+    by_task = {}
     for task in tasks:
         lacking = [key for key in ("epochs", "batch_size", "lr") if key not in {**fields, **layers[task]}]
         if preset and task not in preset and lacking:
             must = f"cover every task, but has no row for {task}"
             reader.problem("training.preset", must, f"give training.per_task.{task} {', '.join(lacking)}")
-        made[task] = Training(**{**preset.get(task, {}), **fields, **layers[task]})
-    return made
+        by_task[task] = Training(**{**preset.get(task, {}), **fields, **layers[task]})
+    return by_task
 
 
-def resolve_data(reader: Reader, given: Mapping[str, Any], datasets: tuple[str, ...]) -> dict[str, DataUse]:
+def resolve_data(reader: Reader, values: Mapping[str, Any], datasets: tuple[str, ...]) -> dict[str, DataUse]:
     """Data use by dataset: defaults, under the section's own fields, under `per_dataset`."""
-    fields = {key: value for key, value in given.items() if key != "per_dataset"}
+    fields = {key: value for key, value in values.items() if key != "per_dataset"}
     what = "dataset of this manifest"
-    layers = lay_over(reader, "data.per_dataset", given.get("per_dataset", {}), datasets, what)
+    layers = lay_over(reader, "data.per_dataset", values.get("per_dataset", {}), datasets, what)
     return {dataset: DataUse(**{**fields, **layers[dataset]}) for dataset in datasets}
 
 
-def resolve_space(reader: Reader, form: SearchForm) -> Search:
+def resolve_space(reader: Reader, written: SearchFile) -> Search:
     """What the trials of a search manifest draw from."""
     for name in ("lr", "batch_size"):
-        if name in form.training:
+        if name in written.training:
             reader.problem(f"training.{name}", "be left to the trials, but is given", f"give space.{name}")
-        low, high = getattr(form.space, name).low, getattr(form.space, name).high
+        low, high = getattr(written.space, name).low, getattr(written.space, name).high
         if low > high:
             reader.problem(f"space.{name}", f"go from low to high, but {low} is above {high}", "swap them")
     adapters: list[Adapter] = []
-    for index, item in readable(form.space.adapters):
+    for index, item in readable(written.space.adapters):
         where = f"space.adapters[{index}]"
-        made = _adapter(reader, where, {}, {"kind": item} if isinstance(item, str) else item)
-        if made.kind in [adapter.kind for adapter in adapters]:
-            reader.problem(where, f"be another kind, but {made.kind} is there already", "remove it")
-        adapters.append(made)
-    fields = {name: value for name, value in form.training.items() if name not in ("lr", "batch_size")}
+        adapter = _adapter(reader, where, {}, {"kind": item} if isinstance(item, str) else item)
+        if adapter.kind in [adapter.kind for adapter in adapters]:
+            reader.problem(where, f"be another kind, but {adapter.kind} is there already", "remove it")
+        adapters.append(adapter)
+    fields = {name: value for name, value in written.training.items() if name not in ("lr", "batch_size")}
     return Search(
         adapters=tuple(adapters),
-        lr_low=form.space.lr.low,
-        lr_high=form.space.lr.high,
-        batch_size_low=form.space.batch_size.low,
-        batch_size_high=form.space.batch_size.high,
-        sampler=form.sampler,
-        pruner=form.pruner,
+        lr_low=written.space.lr.low,
+        lr_high=written.space.lr.high,
+        batch_size_low=written.space.batch_size.low,
+        batch_size_high=written.space.batch_size.high,
+        sampler=written.sampler,
+        pruner=written.pruner,
         training=Training(**fields),
     )

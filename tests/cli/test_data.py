@@ -294,8 +294,7 @@ def test_a_second_prepare_loads_no_torch_and_reads_no_raw_file(sample: list[str]
     words = [*sample, "data", "prepare", "epitome", "--backbone", "tiny"]
     assert main(words) == 0
     code = "import sys; from empslurm.cli import main; main(sys.argv[1:]); print('heavy', 'torch' in sys.modules)"
-    spy = (
-        "import sys; sys.addaudithook(lambda name, args: name == 'open' and str(args[0]).endswith('.csv') and 1 / 0)\n"
-    )
+    raw = f"str(args[0]).startswith({sample[1]!r}) and str(args[0]).endswith('.csv')"
+    spy = f"import sys; sys.addaudithook(lambda name, args: name == 'open' and {raw} and 1 / 0)\n"
     done = subprocess.run([sys.executable, "-c", spy + code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "heavy False"), done.stderr
