@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import empslurm
-from empslurm import files, hardware
+from empslurm import hardware
+from empslurm.validation import decode
 
 PACKAGES = (
     "empslurm",
@@ -57,23 +59,30 @@ def _git(*arguments: str) -> str | None:
     return done.stdout
 
 
-def code() -> dict[str, Any]:
-    """Commit and uncommitted difference of the code, as far as it is a checkout; a job's copy of it says what it was.
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Commit and uncommitted difference of the code; None outside a checkout."""
 
-    `dirty` counts files that git does not know, which `diff` cannot show.
-    """
+    commit: str | None = None
+    diff: str | None = None
+    dirty: bool | None = None  # counts files that git does not know, which `diff` cannot show
+
+
+def code() -> Code:
+    """What is known of the running code; a job's copy of it says what it was. Raises DamagedError."""
     copied = Path(empslurm.__file__).resolve().parents[1] / CODE_FILE
     if copied.is_file():
-        return files.read_object(copied)
+        noted: Code = decode.load(copied, Code, "submit again: it is written anew")
+        return noted
     commit = _git("rev-parse", "HEAD")
     if commit is None:
-        return {"commit": None, "diff": None, "dirty": None}
-    places = ("--", ".", "../jobs")
-    return {
-        "commit": commit.strip(),
-        "diff": _git("diff", "HEAD", *places),
-        "dirty": bool(_git("status", "--porcelain", *places)),
-    }
+        return Code()
+    paths = ("--", ".", "../jobs")
+    return Code(
+        commit=commit.strip(),
+        diff=_git("diff", "HEAD", *paths),
+        dirty=bool(_git("status", "--porcelain", *paths)),
+    )
 
 
 def gpus() -> list[hardware.Reading] | None:
@@ -87,7 +96,7 @@ def gpus() -> list[hardware.Reading] | None:
 def collect() -> dict[str, Any]:
     """Everything about this process and host that a reviewer may ask for."""
     return {
-        "code": code(),
+        "code": asdict(code()),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "platform": platform.platform(),

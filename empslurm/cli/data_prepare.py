@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,8 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
             "datasets": {
                 name: {
                     "folder": str(item.folder),
-                    **{key: item.meta[key] for key in ("n_examples", "n_rejects", "state")},
-                    "split": item.meta["split"],
+                    **{key: getattr(item.meta, key) for key in ("n_examples", "n_rejects", "state")},
+                    "split": asdict(item.meta.split),
                 }
                 for name, item in prepared.items()
             },
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
             "missing": missing,
         }
     )
-    rows = [(name, item.meta["n_examples"], item.meta["n_rejects"], item.folder) for name, item in prepared.items()]
+    rows = [(name, item.meta.n_examples, item.meta.n_rejects, item.folder) for name, item in prepared.items()]
     out.table("parsed", ("dataset", "examples", "rejected rows", "folder"), rows)
     prepare.show(counts, here, out)
     for text in (text for item in prepared.values() for text in remarks(item)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import empslurm
@@ -30,9 +31,9 @@ def source() -> Path:
 def refuse_dirty() -> None:
     """Raises UsageError unless the code is exactly a commit."""
     code = provenance.code()
-    if code["commit"] is None:
+    if code.commit is None:
         raise UsageError("--clean needs a git checkout to compare with, but there is none; leave it out")
-    if code["dirty"]:
+    if code.dirty:
         raise UsageError("--clean needs all code committed, but empslurm/ or jobs/ has changes; commit them first")
 
 
@@ -58,7 +59,7 @@ def take(root: RunsRoot) -> Path:
     try:
         for part in PARTS:
             shutil.copytree(folder / part, beside / part, ignore=IGNORED)
-        files.write_json(beside / provenance.CODE_FILE, code)
+        files.write_json(beside / provenance.CODE_FILE, asdict(code))
         beside.rename(target)
     except OSError as error:
         if not target.is_dir():  # else somebody else made the same one meanwhile
@@ -68,14 +69,14 @@ def take(root: RunsRoot) -> Path:
     return target
 
 
-def _mend(target: Path, folder: Path, content: Mapping[str, str], code: object) -> None:
+def _mend(target: Path, folder: Path, content: Mapping[str, str], code: provenance.Code) -> None:
     """Restore files of a snapshot that jobs of other submissions may be reading: each is replaced as a whole."""
     for name, digest in content.items():
         path = target / name
         if not path.is_file() or files.sha256_file(path) != digest:
             files.write_bytes(path, (folder / name).read_bytes())
     if not (target / provenance.CODE_FILE).is_file():
-        files.write_json(target / provenance.CODE_FILE, code)
+        files.write_json(target / provenance.CODE_FILE, asdict(code))
 
 
 def _ignored(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from empslurm import files, ids
 from empslurm.errors import StoreError
 from empslurm.gather import Gathered
 from empslurm.reference import Rating
-from empslurm.report.formats import Entry, Table
+from empslurm.report.formats import Table
+from empslurm.validation import decode
 
 NAME = "summary.json"
 CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # of which a table's numbers are a function
@@ -77,24 +77,9 @@ def _plain(table: Table) -> dict[str, Any]:
 
 def load(folder: Path, inputs: str) -> Summary | None:
     """The summary of files that were made from the same inputs and are all there; else None."""
-    with contextlib.suppress(FileNotFoundError, StoreError, KeyError, TypeError, AttributeError):
-        value = files.read_object(folder / NAME)
-        if value["inputs"] != inputs or not all((folder / name).is_file() for name in value["files"]):
-            return None
-        return Summary(
-            inputs=inputs,
-            headline=tuple(value["headline"]),
-            judged=bool(value["judged"]),
-            lacking=dict(value["lacking"]),
-            tables=tuple(_table(table) for table in value["tables"]),
-            contents=tuple(value["contents"]),
-            files=tuple(value["files"]),
-            report=str(value["report"]),
-        )
-    return None
-
-
-def _table(value: Mapping[str, Any]) -> Table:
-    rows = tuple(tuple(Entry(**entry) for entry in row) for row in value["rows"])
-    head = tuple(tuple(line) for line in value["head"])
-    return Table(**{**value, "rows": rows, "head": head, "columns": tuple(value["columns"]), "origin": ()})
+    try:
+        summary: Summary = decode.load(folder / NAME, Summary)
+    except (FileNotFoundError, StoreError):
+        return None
+    there = summary.inputs == inputs and all((folder / name).is_file() for name in summary.files)
+    return summary if there else None

@@ -13,15 +13,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from empslurm import files
 from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.scoring.inputs import Row
 from empslurm.scoring.records import columns, flatten
 from empslurm.scoring.selection import Group
+from empslurm.validation import decode
+from empslurm.validation.constraints import Range
 from empslurm.validation.table_file import text_of
 
 Form = Literal["jsonl", "csv", "parquet"]
@@ -31,7 +34,6 @@ CHUNK = 2**20
 EXACT = 2**53  # the largest whole number up to which a float holds every one
 LONG = 2**63
 HOLDS = {"bool": {"bool"}, "int": {"exact", "int"}, "float": {"exact", "float"}}  # type of a column -> of its values
-NOTE = {"run": str, "n_bytes": int, "bytes": str, "n_rows": int, "rows": str}
 
 
 def form_of(path: Path) -> Form:
@@ -40,6 +42,17 @@ def form_of(path: Path) -> Form:
         return FORMS[path.suffix.lower()]
     except KeyError as error:
         raise UsageError(f"the output must end in {', '.join(FORMS)}, but is {path.name}; name it so") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What the unfinished output holds, so far as it is vouched for."""
+
+    run: str  # digest of everything that decides a record but the rows themselves
+    n_bytes: Annotated[int, Range(low=0)]
+    bytes: str  # their digest
+    n_rows: Annotated[int, Range(low=0)]
+    rows: str  # their digest; "" before the first
 
 
 class RowDigest:
@@ -79,26 +92,22 @@ class Work:
         self._lock()
         self._take_up(note)
         digest = RowDigest()
-        for row in islice(rows, note["n_rows"]):
+        for row in islice(rows, note.n_rows):
             digest.add(row)
-        if digest.n_rows != note["n_rows"] or note["rows"] not in ("", digest.hex()):
+        if digest.n_rows != note.n_rows or note.rows not in ("", digest.hex()):
             raise UsageError(
                 f"{self.part} must come from the same input to be gone on with, but the rows before it differ; move "
                 "it away, or name another output"
             )
         return digest
 
-    def _read_note(self) -> dict[str, Any]:
+    def _read_note(self) -> Note:
         """The note, or that of an empty part file. Raises UsageError, DamagedError."""
         try:
-            note = files.read_object(self.note)
+            note: Note = decode.load(self.note, Note, f"remove it and {self.part.name}, and start again")
         except FileNotFoundError:
-            return {"n_rows": 0, "n_bytes": 0, "rows": "", "bytes": self._sums.hexdigest()}
-        if not all(isinstance(note.get(name), kind) for name, kind in NOTE.items()):
-            raise DamagedError(
-                f"{self.note} must say what {self.part.name} holds, but does not; remove both and start again"
-            )
-        if note["run"] != self.run:
+            return Note(run=self.run, n_rows=0, n_bytes=0, rows="", bytes=self._sums.hexdigest())
+        if note.run != self.run:
             raise UsageError(
                 f"{self.part} must come from the same adapters and columns to be gone on with, but comes from others; "
                 "move it away, or name another output"
@@ -118,15 +127,15 @@ class Work:
                 "output"
             ) from error
 
-    def _take_up(self, note: Mapping[str, Any]) -> None:
+    def _take_up(self, note: Note) -> None:
         """Check the part file up to the note's length and cut it there."""
         assert self._stream is not None
         self._stream.seek(0)
-        left = self._n_bytes = note["n_bytes"]
+        left = self._n_bytes = note.n_bytes
         while left and (data := self._stream.read(min(CHUNK, left))):
             self._sums.update(data)
             left -= len(data)
-        if left or self._sums.hexdigest() != note["bytes"]:
+        if left or self._sums.hexdigest() != note.bytes:
             raise DamagedError(
                 f"{self.part} must match its note {self.note.name}, but does not; remove both and start again"
             )
@@ -142,8 +151,14 @@ class Work:
             os.fsync(self._stream.fileno())
         self._sums.update(data)
         self._n_bytes += len(data)
-        note = {"run": self.run, "n_bytes": self._n_bytes, "bytes": self._sums.hexdigest()}
-        files.write_json(self.note, {**note, "n_rows": digest.n_rows, "rows": digest.hex()})
+        note = Note(
+            run=self.run,
+            n_bytes=self._n_bytes,
+            bytes=self._sums.hexdigest(),
+            n_rows=digest.n_rows,
+            rows=digest.hex(),
+        )
+        files.write_json(self.note, asdict(note))
 
     def close(self) -> None:
         """Let go of the part file."""

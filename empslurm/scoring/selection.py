@@ -16,6 +16,7 @@ from empslurm.store.adapter_metadata import Measure
 from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER, SOURCE_ADAPTER, CellDir
 from empslurm.store.predictions import NAME as PREDICTIONS
 from empslurm.store.runs import RunsRoot
+from empslurm.validation import decode
 
 WEIGHTS = ("adapter.safetensors", "model_head.safetensors")  # the names of AdapterHub
 SOURCE = "source"  # subfolder of an exported transfer: the adapter that lies below
@@ -129,7 +130,7 @@ def _source(cell: cells.Cell, output: Path, root: RunsRoot) -> Path | None:
 def _of_folder(folder: Path) -> Member:
     """The member of an exported adapter, every file checked. Raises StoreError."""
     try:
-        sums = files.read_object(folder / CHECKSUMS)
+        sums: Mapping[str, str] = decode.load(folder / CHECKSUMS, Mapping[str, str], "export the cell again")
     except FileNotFoundError as error:
         raise DamagedError(f"{folder} must hold {CHECKSUMS}, but does not; export the cell again") from error
     for name, expected in sums.items():

@@ -12,11 +12,64 @@ from empslurm.config import Adapter, AdapterKind, Training
 from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.plan import Plan, baseline_of
 from empslurm.store.runs import RunsRoot
+from empslurm.validation import decode
 
 Outcome = Literal["complete", "pruned"]
 # Of one adapter kind by seed of the second stage: the cell, its validation score (None: undefined) and its best epoch.
 Seeds = Mapping[int, tuple[Cell, float | None, int]]
 SecondScores = Mapping[str, Mapping[AdapterKind, Seeds]]  # by task and adapter kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What a trial draws."""
+
+    adapter: AdapterKind
+    lr: float
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A trial's parameters, and what the sampler knew."""
+
+    parameters: Parameters
+    started: float  # Unix time
+    n_known: int  # finished trials that the sampler could learn from
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome(Drawn):
+    """A trial's own part of its result."""
+
+    outcome: Outcome
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What a search needs of a result."""
+
+    metric: str  # the task's own
+    validation: Mapping[str, float | None]  # by metric, at the best epoch; None: undefined (a constant prediction)
+    best_epoch: int
+
+    def __post_init__(self) -> None:
+        if self.metric not in self.validation:
+            raise ValueError(f"validation must have {self.metric}, but has not")
+
+    @property
+    def score(self) -> float | None:
+        """The task's own metric on the validation part."""
+        return self.validation[self.metric]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult(Scored):
+    """What a search needs of a trial's result. `history`: one entry per epoch, with every metric."""
+
+    history: tuple[Mapping[str, Any], ...]
+    trial: TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +94,34 @@ class Finished:
         return self.cell.hyper_parameters
 
 
+_read_score = decode.reader(float | None)
+
+
 def finished_trial(cell: Cell, result: Mapping[str, Any]) -> Finished:
     """A trial from its result. Raises DamagedError."""
     try:
-        drawn, metric = result["trial"], result["metric"]
+        read: TrialResult = decode.part(TrialResult, result)
         return Finished(
-            cell=with_parameters(cell, drawn["parameters"]),
-            outcome=drawn["outcome"],
-            validation=result["validation"][metric],
-            best_epoch=result["best_epoch"],
-            epochs=tuple(entry[metric] for entry in result["history"]),
-            started=drawn["started"],
-            wall_s=drawn["wall_s"],
+            cell=with_parameters(cell, read.trial.parameters),
+            outcome=read.trial.outcome,
+            validation=read.score,
+            best_epoch=read.best_epoch,
+            epochs=tuple(_read_score(entry[read.metric]) for entry in read.history),
+            started=read.trial.started,
+            wall_s=read.trial.wall_s,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (decode.Unfit, KeyError, TypeError) as error:
         raise DamagedError(f"the result of {cell.id} must be a trial's, but is not: {error}; move it away") from error
 
 
-def with_parameters(cell: Cell, parameters: Mapping[str, Any]) -> Cell:
-    """The trial as it is trained; its id stays. Raises KeyError where a parameter is missing or of no adapter of it."""
+def with_parameters(cell: Cell, parameters: Parameters) -> Cell:
+    """The trial as it is trained; its id stays. Raises KeyError where its search has no such adapter."""
     if cell.trial is None:
         raise TypeError(f"a cell of kind {cell.kind} is no trial")
     search = cell.trial.search
     by_kind = {adapter.kind: adapter for adapter in search.adapters}
-    training = replace(search.training, lr=parameters["lr"], batch_size=parameters["batch_size"])
-    return replace(cell, adapter=by_kind[parameters["adapter"]], training=training)
+    training = replace(search.training, lr=parameters.lr, batch_size=parameters.batch_size)
+    return replace(cell, adapter=by_kind[parameters.adapter], training=training)
 
 
 def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
@@ -152,8 +208,19 @@ def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
             continue
         if result is not None:
             row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
-            row[cell.seed] = (cell, result["validation"][result["metric"]], result["best_epoch"])
+            scored = _scored(cell, result)
+            row[cell.seed] = (cell, scored.score, scored.best_epoch)
     return found
+
+
+def _scored(cell: Cell, result: Mapping[str, Any]) -> Scored:
+    try:
+        scored: Scored = decode.part(Scored, result)
+    except decode.Unfit as error:
+        raise DamagedError(
+            f"the result of {cell.id} must have its validation score, but of its fields {error}; move it away"
+        ) from error
+    return scored
 
 
 def winners(

@@ -11,9 +11,8 @@ died before telling is told by the next one, and a lost journal is made again fr
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -22,14 +21,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
-from empslurm import files
+from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.config import Search
 from empslurm.errors import DamagedError, StoreError
 from empslurm.metrics import METRICS
-from empslurm.search.results import Finished, finished_trial, with_parameters
+from empslurm.search.results import Drawn, Finished, Parameters, finished_trial, with_parameters
 from empslurm.store.runs import RunsRoot
 from empslurm.train.schedule import stream
+from empslurm.validation import decode
 
 N_STARTUP_TRIALS = 10  # drawn at random before the sampler looks at results; Optuna's default
 N_UNPRUNED_TRIALS = 5  # that must have finished before any is pruned; Optuna's default
@@ -48,15 +48,6 @@ def space(search: Search) -> dict[str, BaseDistribution]:
 def worst(metric: str) -> float:
     """What the sampler is told for an undefined score: the metric's lowest value."""
     return float(METRICS[metric].low)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A trial's parameters, and what the sampler knew."""
-
-    parameters: Mapping[str, Any]
-    started: float  # Unix time
-    n_known: int  # finished trials that the sampler could learn from
 
 
 class Study:
@@ -136,32 +127,37 @@ class Study:
 
     def draw(self, cell: Cell) -> Cell:
         """The trial with its adapter and training. Its holder draws once; whoever takes it over trains the same."""
-        path = self.root.cell(cell.id).parameters_file
+        path = self._parameters_file(cell)
         if not path.exists():
-            files.create_exclusive(path, files.to_json(self._ask(cell)))
+            files.create_exclusive(path, files.to_json(ids.plain(self._ask(cell))))
         try:
-            return with_parameters(cell, files.read_object(path)["parameters"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{path} must hold a trial's parameters, but does not; move the folder away") from error
+            return with_parameters(cell, self.drawn(cell).parameters)
+        except KeyError as error:
+            raise DamagedError(
+                f"{path} must hold an adapter of the search, but holds {error}; move the folder away"
+            ) from error
 
     def drawn(self, cell: Cell) -> Drawn:
-        """What was written when the trial drew its parameters."""
-        value = files.read_object(self.root.cell(cell.id).parameters_file)
-        return Drawn(parameters=value["parameters"], started=value["started"], n_known=value["n_known"])
+        """What was written when the trial drew its parameters. Raises DamagedError."""
+        drawn: Drawn = decode.load(self._parameters_file(cell), Drawn, "move the folder away")
+        return drawn
 
-    def _ask(self, cell: Cell) -> dict[str, Any]:
+    def _parameters_file(self, cell: Cell) -> Path:
+        return self.root.cell(cell.id).parameters_file
+
+    def _ask(self, cell: Cell) -> Drawn:
         assert cell.trial is not None
         number = cell.trial.number
         n_known = self.catch_up(number + 1)
         trial_id = self._trial_id(number)
         self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         trial = optuna.trial.Trial(self._study(number), trial_id)
-        parameters = {
-            "adapter": trial.suggest_categorical("adapter", [adapter.kind for adapter in self.search.adapters]),
-            "lr": trial.suggest_float("lr", self.search.lr_low, self.search.lr_high, log=True),
-            "batch_size": trial.suggest_int("batch_size", self.search.batch_size_low, self.search.batch_size_high),
-        }
-        return {"parameters": parameters, "started": time.time(), "n_known": n_known}
+        parameters = Parameters(
+            adapter=trial.suggest_categorical("adapter", [adapter.kind for adapter in self.search.adapters]),
+            lr=trial.suggest_float("lr", self.search.lr_low, self.search.lr_high, log=True),
+            batch_size=trial.suggest_int("batch_size", self.search.batch_size_low, self.search.batch_size_high),
+        )
+        return Drawn(parameters=parameters, started=time.time(), n_known=n_known)
 
     # ---- pruning ----------------------------------------------------------------------------------------------------
 

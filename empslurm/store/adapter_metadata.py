@@ -6,18 +6,18 @@ text of anybody.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
 
 from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.config import Backbone, Context
 from empslurm.errors import DamagedError
 from empslurm.tasks.schema import Dataset, Task
-from empslurm.validation.constraints import Kind
+from empslurm.validation import decode
+from empslurm.validation.constraints import Kind, Later, Range
 
 NAME = "task.json"
 FORMAT = 1
@@ -47,8 +47,8 @@ class Evidence:
     seed_spread: float | None  # standard deviation of the score over seeds; None: one seed
     n_test: int
     resampled: str  # "examples" or "groups"
-    flags: tuple[str, ...] = ()  # of `metrics.FLAGS`, of any seed's predictions
-    flagged_seeds: tuple[tuple[int, ...], ...] = ()  # of each flag; earlier versions did not keep them
+    flags: tuple[str, ...]  # of `metrics.FLAGS`, of any seed's predictions
+    flagged_seeds: Annotated[tuple[tuple[int, ...], ...], Later()] = ()  # of each flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Measure:
     low: float | None  # regression: the ends of the task's scale
     high: float | None
     centre: float  # regression: the head gives (value - centre) / scale; 0 and 1 for classification
-    scale: float
+    scale: Annotated[float, Range(above=0)]
     metric: str
     data_source: str
     language_setting: str
@@ -75,12 +75,18 @@ class Measure:
     n_train: int
     backbone: Backbone
     backbone_digest: str
-    max_length: int  # tokens of context and text together
+    max_length: Annotated[int, Range(low=3, high=100_000)]  # tokens of context and text together
     context: Context
     settings: Mapping[str, Any]  # adapter and training sections, as they were
     cell: str  # id of the cell that made it
     typical: Typical
     evidence: Evidence | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "classification" and len(set(self.labels)) < 2:
+            raise ValueError("a classification needs two labels of different names")
+        if "kind" not in (self.settings.get("adapter") or {}):
+            raise ValueError("settings must name the kind of adapter")
 
     @property
     def n_outputs(self) -> int:
@@ -135,6 +141,14 @@ def write(folder: Path, measure: Measure) -> None:
     files.write_json(folder / NAME, {"format": FORMAT, **ids.plain(measure)})
 
 
+def _read_measure(value: Mapping[str, Any]) -> Any:
+    """Raises decode.Unfit."""
+    fields = dict(value)
+    if fields.pop("format", None) != FORMAT:
+        raise decode.Unfit(f"be {FORMAT}", "format")
+    return decode.reader(Measure)(fields)
+
+
 def read(folder: Path) -> Measure:
     """The measure of an adapter's folder. Raises DamagedError."""
     path = folder / NAME
@@ -146,48 +160,10 @@ def read(folder: Path) -> Measure:
             "this version"
         ) from error
     try:
-        return _parse(value)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise DamagedError(f"{path} must describe an adapter, but does not: {reason}; export it again") from error
-
-
-def _parse(value: Mapping[str, Any]) -> Measure:
-    fields = dict(value)
-    if fields.pop("format") != FORMAT:
-        raise ValueError(f"format must be {FORMAT}")
-    typical, evidence = dict(fields["typical"]), fields.get("evidence")
-    if evidence is not None:
-        seeds = tuple(tuple(map(int, own)) for own in evidence.get("flagged_seeds", ()))
-        evidence = Evidence(
-            **{**evidence, "seeds": tuple(evidence["seeds"]), "flags": tuple(evidence["flags"]), "flagged_seeds": seeds}
-        )
-    measure = Measure(
-        **{
-            **fields,
-            "labels": tuple(map(str, fields["labels"])),
-            "backbone": Backbone(**fields["backbone"]),
-            "typical": Typical(**{**typical, "centroid": tuple(map(float, typical["centroid"]))}),
-            "evidence": evidence,
-        }
-    )
-    _check(measure)
+        measure: Measure = _read_measure(value)
+    except decode.Unfit as error:
+        raise DamagedError(f"{path} must describe an adapter, but of its fields {error}; export it again") from error
     return measure
-
-
-def _check(measure: Measure) -> None:
-    """Raise ValueError for what no cell can have written."""
-    if measure.kind not in get_args(Kind) or measure.context not in get_args(Context):
-        raise ValueError("kind or context is unknown")
-    if measure.kind == "classification" and len(set(measure.labels)) < 2:
-        raise ValueError("a classification needs two labels of different names")
-    numbers = (measure.centre, measure.scale, measure.typical.low_similarity, *measure.typical.centroid)
-    if not all(math.isfinite(number) for number in numbers) or measure.scale <= 0:
-        raise ValueError("centre, scale, centroid and similarity must be finite, and the scale positive")
-    if not isinstance(measure.settings.get("adapter"), Mapping) or "kind" not in measure.settings["adapter"]:
-        raise ValueError("settings must name the kind of adapter")
-    if not isinstance(measure.max_length, int) or not 3 <= measure.max_length <= 100_000:
-        raise ValueError("max_length must be a number of tokens")
 
 
 def with_evidence(measure: Measure, evidence: Evidence) -> Measure:

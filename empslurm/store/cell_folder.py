@@ -30,7 +30,6 @@ from empslurm.store.claims import Claim, ClaimFolder, Liveness, local_liveness, 
 from empslurm.store.folders import checksum, names, walk
 from empslurm.validation import decode
 from empslurm.validation.constraints import Later, Pattern
-from empslurm.validation.reader import field_hints
 
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
 OUTPUT = re.compile(r"output-[0-9]{4,9}")
@@ -351,8 +350,7 @@ class CellDir:
 
 def _envelope(result: Mapping[str, Any]) -> Envelope:
     """Raises decode.Unfit."""
-    fields = field_hints(Envelope)
-    envelope: Envelope = decode.reader(Envelope)({name: result[name] for name in fields if name in result})
+    envelope: Envelope = decode.part(Envelope, result)
     return envelope
 
 

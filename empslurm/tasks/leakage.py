@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from empslurm import files, ids
 from empslurm.config import DataUse, SplitRule
 from empslurm.errors import DataError
 from empslurm.tasks.near_duplicates import NEAR_VERSION, THRESHOLD, Neighbours, neighbours, normalise
-from empslurm.tasks.overlap import AUDIT_VERSION, Overlap
+from empslurm.tasks.overlap import AUDIT_VERSION, Audited, AuditedDataset, Overlap
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
 from empslurm.tasks.schema import PARTS, Part, Task
 from empslurm.tasks.splits import split_name
+from empslurm.validation import decode
+from empslurm.validation.constraints import Later
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,16 +81,14 @@ class Between:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
+class Audit(Audited):
     """All of it, as it is stored."""
 
-    overlaps: tuple[Overlap, ...]
-    between: tuple[Between, ...]  # of tasks whose parts are official
+    between: Annotated[tuple[Between, ...], Later()] = ()  # of tasks whose parts are official
     tasks: tuple[TaskAudit, ...]
     duplicates: tuple[Duplicate, ...]
     n_texts: int  # distinct normalised texts and previous turns
     n_near_pairs: int
-    datasets: Mapping[str, Mapping[str, Any]]  # id -> raw digest, split by rule, prepared folder
     length: Mapping[str, Any]  # the backbone and its length, {} without one
 
 
@@ -155,26 +155,9 @@ def audit(
     path = audit_path(cache_root, prepared, length)
     tell = progress or (lambda _what, _done, _total: None)
     if not path.exists():
-        files.write_json(path, {"version": AUDIT_VERSION, **asdict(_audit(prepared, count_tokens, length, tell))})
-    return _stored(files.read_object(path)), path
-
-
-def _stored(value: Mapping[str, Any]) -> Audit:
-    tasks = (
-        {
-            **row,
-            "empty_labels": tuple(row["empty_labels"]),
-            "unseen_labels": {rule: tuple(labels) for rule, labels in row["unseen_labels"].items()},
-        }
-        for row in value["tasks"]
-    )
-    return Audit(
-        overlaps=tuple(Overlap(**row) for row in value["overlaps"]),
-        between=tuple(Between(**row) for row in value.get("between", ())),
-        tasks=tuple(TaskAudit(**row) for row in tasks),
-        duplicates=tuple(Duplicate(**row) for row in value["duplicates"]),
-        **{name: value[name] for name in ("n_texts", "n_near_pairs", "datasets", "length")},
-    )
+        files.write_json(path, asdict(_audit(prepared, count_tokens, length, tell)))
+    stored: Audit = decode.load(path, Audit, "remove it and run the same command again")
+    return stored, path
 
 
 def _audit(
@@ -203,6 +186,7 @@ def _audit(
     near = neighbours([*texts.known], lambda done: progress("comparing", done, n_texts))
     overlaps, duplicates = _overlaps(rows, near, progress)
     return Audit(
+        version=AUDIT_VERSION,
         overlaps=tuple(overlaps),
         between=tuple(row for own in rows["family"] if own.official for row in _between(own, near)),
         tasks=tuple(
@@ -212,12 +196,12 @@ def _audit(
         n_texts=n_texts,
         n_near_pairs=(len(near.others) - n_texts) // 2,
         datasets={
-            item.dataset.id: {
-                "raw_digest": item.meta["raw_digest"],
-                "prepared": item.folder.name,
-                "reading": item.dataset.forms[0].reading,
-                "splits": {rule: split_name(item.dataset, rule) for rule in RULES},
-            }
+            item.dataset.id: AuditedDataset(
+                raw_digest=item.meta.raw_digest,
+                prepared=item.folder.name,
+                reading=item.dataset.forms[0].reading,
+                splits={rule: split_name(item.dataset, rule) for rule in RULES},
+            )
             for item in prepared
         },
         length=length,

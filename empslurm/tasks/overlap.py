@@ -9,13 +9,15 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from empslurm import files
 from empslurm.config import DataUse, SplitRule
 from empslurm.errors import EmpslurmError
 from empslurm.tasks.schema import Dataset
 from empslurm.tasks.splits import split_name
+from empslurm.validation import decode
+from empslurm.validation.constraints import Later
 
 AUDIT_VERSION = 1
 FLAG_SHARE = 0.05  # of the target's test examples; chance duplicates of short turns with their context reach 0.026
@@ -42,7 +44,7 @@ class Overlap:
     near: int
     near_context: int
     near_same_group: int
-    official: bool = False  # one of the two has the publisher's parts, which hold under every rule
+    official: Annotated[bool, Later()] = False  # one of the two has the publisher's parts, which hold under every rule
 
     @property
     def exact_by_chance(self) -> int:
@@ -65,6 +67,25 @@ def flag(row: Overlap, threshold: float = FLAG_SHARE) -> str:
         f"{row.in_shared_groups:,} are in groups that {row.source} trains on, and {row.near_context:,} stand in its "
         f"training part with their context, equal or nearly ({row.exact:,} equal texts in all)"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedDataset:
+    """A dataset as an audit has seen it."""
+
+    raw_digest: str
+    prepared: str  # name of the folder
+    reading: Annotated[int, Later()] = 0  # version of a card's reader
+    splits: Mapping[str, str]  # split rule -> the rule with its version and salt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """The part of an audit that says which pairs leak."""
+
+    version: int  # of the audit
+    datasets: Mapping[str, AuditedDataset]  # by id
+    overlaps: tuple[Overlap, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,32 +113,32 @@ def verdicts(
     found: dict[tuple[str, str], Overlap] = {}
     seen: set[str] = set()
     for document in _documents(cache_root):
-        known = document["datasets"]
+        known = document.datasets
         current = {
             name
             for name, use in uses.items()
             if raw.get(name) is not None
             and name in known
-            and known[name]["raw_digest"] == raw[name]
-            and known[name]["splits"].get(use.splits) == split_name(datasets[name], use.splits)
-            and known[name].get("reading", 0) == datasets[name].forms[0].reading
+            and known[name].raw_digest == raw[name]
+            and known[name].splits.get(use.splits) == split_name(datasets[name], use.splits)
+            and known[name].reading == datasets[name].forms[0].reading
         }
         seen |= current
         owners = {task.id: name for name in current for task in datasets[name].tasks}
-        for row in (Overlap(**value) for value in document["overlaps"]):
+        for row in document.overlaps:
             pair = (row.source, row.target)
             if all(task in owners and uses[owners[task]].splits == row.splits for task in pair):
                 found[pair] = row
     return Verdicts(overlaps=found, unknown=tuple(name for name in uses if name not in seen))
 
 
-def _documents(cache_root: Path) -> list[dict[str, Any]]:
+def _documents(cache_root: Path) -> list[Audited]:
     """The audits of this version, oldest first; a damaged one is left out."""
-    made = []
+    documents = []
     with contextlib.suppress(OSError):
         for path in sorted(cache_root.glob("audit-*.json"), key=lambda path: path.stat().st_mtime_ns):
-            with contextlib.suppress(EmpslurmError, OSError, KeyError, TypeError):
-                document = files.read_object(path)
-                if document["version"] == AUDIT_VERSION:
-                    made.append(document)
-    return made
+            with contextlib.suppress(EmpslurmError, OSError, decode.Unfit):
+                document: Audited = decode.part(Audited, files.read_object(path))
+                if document.version == AUDIT_VERSION:
+                    documents.append(document)
+    return documents

@@ -9,10 +9,10 @@ import shutil
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from empslurm import files, ids
 from empslurm.config import DataUse, LabelUse
@@ -20,6 +20,8 @@ from empslurm.errors import DataError, EmpslurmError, StoreError
 from empslurm.tasks.raw import Located, locate
 from empslurm.tasks.schema import PARTS, Dataset, Example, Form, LeftOut, Part, Reject, Task
 from empslurm.tasks.splits import SALTS, SPLIT_VERSION, ends_of, official_parts, paper_parts, part_of, split_name
+from empslurm.validation import decode
+from empslurm.validation.constraints import Later
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PREPARE_VERSION = 2
+META = "meta.json"
 CONTENT = ("examples.parquet", "rejects.jsonl", "split.json")
 PROGRESS_EVERY = 1_000
 DRIFT = 0.0011  # means and deviations are recorded to three digits
@@ -38,6 +41,31 @@ Progress = Callable[[str, int], None]  # dataset id, rows read so far
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitNote:
+    """By which rule the groups were split, and into what."""
+
+    version: int
+    salt: int
+    digest: str
+    n_groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """Counts, digests and where the raw files were."""
+
+    dataset: str
+    form: str
+    state: str
+    raw_digest: str
+    split: SplitNote
+    n_examples: int
+    n_rejects: int
+    left_out: Annotated[Mapping[str, int], Later()] = field(default_factory=dict)  # label -> rows
+    files: Mapping[str, str]  # name -> sha256
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A parsed dataset on disk: examples.parquet, rejects.jsonl, split.json, meta.json."""
 
@@ -45,9 +73,9 @@ class Prepared:
     folder: Path
 
     @cached_property
-    def meta(self) -> dict[str, Any]:
-        """Counts, digests and where the raw files were."""
-        return files.read_object(self.folder / "meta.json")
+    def meta(self) -> Meta:
+        """Counts, digests and where the raw files were. Raises DamagedError."""
+        return _meta(self.folder)
 
     @cached_property
     def table(self) -> pa.Table:
@@ -102,10 +130,15 @@ def _key(dataset: Dataset, found: Located) -> str:
 def _intact(folder: Path) -> bool:
     """Whether the folder holds every file with the checksum that was recorded when it was made."""
     try:
-        sums = files.read_object(folder / "meta.json")["files"]
+        sums = _meta(folder).files
         return set(sums) == set(CONTENT) and all(files.sha256_file(folder / name) == sums[name] for name in sums)
-    except (OSError, EmpslurmError, KeyError, TypeError):
+    except (OSError, EmpslurmError):
         return False
+
+
+def _meta(folder: Path) -> Meta:
+    meta: Meta = decode.load(folder / META, Meta)
+    return meta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,18 +210,18 @@ def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     else:
         split = {group: part_of(group, salt, ends_of(dataset)) for group in groups}
     files.write_json(folder / "split.json", split)
-    meta = {
-        "dataset": dataset.id,
-        "form": found.form.name,
-        "state": found.state,
-        "raw_digest": found.raw_digest,
-        "split": {"version": SPLIT_VERSION, "salt": salt, "digest": ids.digest(split), "n_groups": len(groups)},
-        "n_examples": len(rows.examples),
-        "n_rejects": len(rows.rejected),
-        "left_out": dict(rows.left_out),
-        "files": {name: files.sha256_file(folder / name) for name in CONTENT},
-    }
-    files.write_json(folder / "meta.json", meta)
+    meta = Meta(
+        dataset=dataset.id,
+        form=found.form.name,
+        state=found.state,
+        raw_digest=str(found.raw_digest),
+        split=SplitNote(version=SPLIT_VERSION, salt=salt, digest=ids.digest(split), n_groups=len(groups)),
+        n_examples=len(rows.examples),
+        n_rejects=len(rows.rejected),
+        left_out=dict(rows.left_out),
+        files={name: files.sha256_file(folder / name) for name in CONTENT},
+    )
+    files.write_json(folder / META, asdict(meta))
 
 
 def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:

@@ -13,10 +13,20 @@ from typing import Literal
 from empslurm import files, ids
 from empslurm.errors import DataError, EmpslurmError
 from empslurm.tasks.schema import Dataset, Form, RawFile
+from empslurm.validation import decode
 
 FileState = Literal["found", "altered", "sample", "missing"]
 SAMPLE_NOTE = "sample.json"
 MAX_FOLDERS = 10_000  # a data root is no whole disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleNote:
+    """What `data sample` wrote to a data root."""
+
+    seed: int
+    what: str  # for people
+    files: Mapping[str, str]  # relative path -> sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +226,8 @@ def _is_sample(sums: Mapping[str, str], data_root: Path) -> bool:
 def sample_sums(data_root: Path) -> dict[str, str]:
     """Relative path -> sha256 of what `data sample` wrote to a data root; empty where it wrote nothing."""
     with contextlib.suppress(EmpslurmError, FileNotFoundError):
-        known = files.read_object(data_root / SAMPLE_NOTE).get("files")
-        if isinstance(known, dict):
-            return {name: value for name, value in known.items() if isinstance(value, str)}
+        note: SampleNote = decode.load(data_root / SAMPLE_NOTE, SampleNote)
+        return dict(note.files)
     return {}
 
 
@@ -227,7 +236,7 @@ def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
     cache = cache_root / "checksums.json"
     known: dict[str, str] = {}
     with contextlib.suppress(EmpslurmError, FileNotFoundError):
-        known = {key: value for key, value in files.read_object(cache).items() if isinstance(value, str)}
+        known = dict(decode.load(cache, Mapping[str, str]))
     sums, fresh = {}, {}
     for name, path in paths.items():
         try:

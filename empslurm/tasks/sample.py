@@ -10,6 +10,7 @@ import csv
 import io
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from empslurm import files
 from empslurm.errors import DataError
 from empslurm.tasks.datasets import conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.datasets.dialogues import EMOTIONS
-from empslurm.tasks.raw import SAMPLE_NOTE, sample_sums
+from empslurm.tasks.raw import SAMPLE_NOTE, SampleNote, sample_sums
 
 NOISE = 0.05  # share of labels that say nothing
 THINGS = (
@@ -274,8 +275,8 @@ def write_sample(data_root: Path, seed: int = 1) -> list[Path]:
             path = data_root / folder / name
             files.write_text(path, text)
             sums[f"{folder}/{name}"] = files.sha256_bytes(text.encode())
-    note = {"seed": seed, "what": "an invented corpus of empslurm: no data of anyone's", "files": sums}
-    files.write_json(data_root / SAMPLE_NOTE, note)
+    note = SampleNote(seed=seed, what="an invented corpus of empslurm: no data of anyone's", files=sums)
+    files.write_json(data_root / SAMPLE_NOTE, asdict(note))
     return [data_root / name for name in sums]
 
 

@@ -138,14 +138,14 @@ def remarks(prepared: Prepared) -> list[str]:
 
 
 def _form(prepared: Prepared) -> Form | None:
-    return next((form for form in prepared.dataset.forms if form.name == prepared.meta["form"]), None)
+    return next((form for form in prepared.dataset.forms if form.name == prepared.meta.form), None)
 
 
 def _found(prepared: Prepared) -> list[str]:
     """Bad rows, rows that are left out on purpose, labels that were to be left out or tested and have no row."""
     id, meta, form = prepared.dataset.id, prepared.meta, _form(prepared)
-    n_bad, left_out = meta["n_rejects"], meta.get("left_out", {})  # older folders have none
-    n_rows = meta["n_examples"] + n_bad
+    n_bad, left_out = meta.n_rejects, meta.left_out
+    n_rows = meta.n_examples + n_bad
     counts = ", ".join(f"{label} ({n:,})" for label, n in left_out.items())
     absent = [label for label in (form.leaves_out if form else ()) if label not in left_out]
     told = {
@@ -206,15 +206,15 @@ def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: Data
     return {
         "dataset": dataset.id,
         "title": dataset.title,
-        "state": meta["state"],
-        "form": meta["form"],
+        "state": meta.state,
+        "form": meta.form,
         "splits": use.splits,
         "leaks": leaks(dataset, use.splits),
-        "n_rejects": meta["n_rejects"],
-        "left_out": meta.get("left_out", {}),
+        "n_rejects": meta.n_rejects,
+        "left_out": dict(meta.left_out),
         "notes": [*remarks(prepared), *few],
-        "n_groups": meta["split"]["n_groups"],
-        "split_digest": meta["split"]["digest"],
+        "n_groups": meta.split.n_groups,
+        "split_digest": meta.split.digest,
         **vars(size(prepared)),
         "published": dict(dataset.published),
         "tasks": tasks,

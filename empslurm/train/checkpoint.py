@@ -12,33 +12,48 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from empslurm import files
+from empslurm import files, ids
 from empslurm.errors import DamagedError, StoreError
+from empslurm.validation import decode as typed
+from empslurm.validation.constraints import Later
 
 MAX_BYTES = 8 * 2**30
 Position = tuple[int, int]  # optimiser steps done, epochs evaluated
 START = (0, 0)
-# What every checkpoint says; those of one pack also say `group_size` and `micro_batch`, which older ones do not.
-STATE = {"id": str, "step": int, "history": list, "best_epoch": int | None, "n_tokens": int, "wall_s": float | int}
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where a cell's training stands, beside its tensors."""
+
+    id: str  # of the cell
+    step: int  # optimiser steps done
+    history: tuple[Mapping[str, Any], ...]  # one entry per epoch evaluated
+    best_epoch: int | None
+    stopped: Annotated[bool, Later()] = False  # a trial, by its study
+    n_tokens: int
+    wall_s: float  # over all attempts
+    group_size: int | None = None  # cells of one pass; earlier versions did not keep the sizes
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """`state`: JSON values (cell id, step, history, ...). `tensors`: named, on the CPU."""
+    """`tensors`: named, on the CPU."""
 
-    state: Mapping[str, Any]
+    state: State
     tensors: Mapping[str, torch.Tensor]
 
     @property
     def position(self) -> Position:
         """How far the run is: an epoch's last step and its evaluation are two positions."""
-        return self.state["step"], len(self.state["history"])
+        return self.state.step, len(self.state.history)
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -46,7 +61,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
     body: bytes = save_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     )
-    header = {"sha256": _checksum(checkpoint.state, body), "state": checkpoint.state}
+    state = ids.plain(checkpoint.state)
+    header = {"sha256": _checksum(state, body), "state": state}
     return b"\n".join([json.dumps(header, sort_keys=True, allow_nan=False).encode(), body])
 
 
@@ -62,20 +78,16 @@ def decode(data: bytes, name: str) -> Checkpoint:
     line, separator, body = data.partition(b"\n")
     try:
         header = files.parse_json(line)
-        state = dict(header["state"])
-        sound = bool(separator) and header["sha256"] == _checksum(state, body)
-        if not sound:
+        if not separator or header["sha256"] != _checksum(header["state"], body):
             raise ValueError("checksum")
-        if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
-            raise ValueError("state")
-        return Checkpoint(state=state, tensors=load_tensors(body))
+        return Checkpoint(state=typed.reader(State)(header["state"]), tensors=load_tensors(body))
     except Exception as error:
         raise DamagedError(f"{name} must be a sound checkpoint, but is damaged; the one before it is used") from error
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Write, read back, and only then drop all but the one before. Raises StoreError; older files stay intact."""
-    path = folder / f"step-{checkpoint.state['step']:09d}.ckpt"
+    path = folder / f"step-{checkpoint.state.step:09d}.ckpt"
     data = encode(checkpoint)
     files.write_bytes(path, data)
     if files.read_bytes(path, MAX_BYTES) != data:
@@ -107,7 +119,7 @@ def read_sound(folder: Path, cell_id: str) -> tuple[list[Checkpoint], list[str]]
         except (StoreError, FileNotFoundError) as error:
             passed.append(str(error))
             continue
-        if checkpoint.state["id"] == cell_id:
+        if checkpoint.state.id == cell_id:
             sound.append(checkpoint)
         else:
             passed.append(f"{path} must belong to {cell_id}, but is another cell's; it is passed over")

@@ -100,7 +100,7 @@ def _train_part(
     first = members[0].cell
     training = first.hyper_parameters
     data = node.data(first)
-    by_id = {checkpoint.state["id"]: checkpoint for checkpoint in found}
+    by_id = {checkpoint.state.id: checkpoint for checkpoint in found}
     with one_fate(node.accelerator):
         members, model = starting_model(members, node, data, leave)
     if model is None:
@@ -134,8 +134,8 @@ def _as_before(settings: Settings, found: Sequence[checkpoints.Checkpoint], node
 
     What is free there depends on who else computes on it. On a CPU cells pass one by one, whoever trained before.
     """
-    sizes = [kept.state["group_size"] for kept in found if isinstance(kept.state.get("group_size"), int)]
+    sizes = [kept.state.group_size for kept in found if kept.state.group_size is not None]
     if settings.group_size is not None or not sizes or node.accelerator.device.type != "cuda":
         return settings
-    pieces = [kept.state["micro_batch"] for kept in found if isinstance(kept.state.get("micro_batch"), int)]
+    pieces = [kept.state.micro_batch for kept in found if kept.state.micro_batch is not None]
     return replace(settings, group_size=min(sizes), micro_batch=settings.micro_batch or min(pieces, default=None))

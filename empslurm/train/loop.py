@@ -369,17 +369,17 @@ class Trainer:
         states = []
         for place, (member, tensors) in enumerate(zip(self.members, self.optimiser.snapshot(), strict=True)):
             best = {f"best/{name}": value for name, value in member.best.items()}
-            state = {
-                "id": member.cell.id,
-                "step": self.step,
-                "history": list(member.history),
-                "best_epoch": member.best_epoch,
-                "stopped": member.stopped,
-                "n_tokens": self.n_tokens,
-                "wall_s": member.wall_s,
-                "group_size": self.settings.group_size,
-                "micro_batch": self.settings.micro_batch,
-            }
+            state = checkpoints.State(
+                id=member.cell.id,
+                step=self.step,
+                history=tuple(member.history),
+                best_epoch=member.best_epoch,
+                stopped=member.stopped,
+                n_tokens=self.n_tokens,
+                wall_s=member.wall_s,
+                group_size=self.settings.group_size,
+                micro_batch=self.settings.micro_batch,
+            )
             states.append(checkpoints.Checkpoint(state=state, tensors={"loss": losses[place], **tensors, **best}))
         return states
 
@@ -387,10 +387,10 @@ class Trainer:
         """Whether checkpoints, one per cell, hold what this model and task need: another version's may not."""
         wanted = {"train_loss", self.data.task.metric}
         for place, kept in enumerate(found):
-            epochs, step = kept.state["history"], kept.state["step"]
+            epochs, step = kept.state.history, kept.state.step
             if not 0 <= step - len(epochs) * self.steps_per_epoch <= self.steps_per_epoch or step > self.n_steps:
                 return False
-            if not all(isinstance(entry, dict) and wanted <= set(entry) for entry in epochs):
+            if not all(wanted <= set(entry) for entry in epochs):
                 return False
             shapes = {name: value.shape for name, value in self.of(place).items()}
             needed = {"loss": self.losses[place].shape} | {f"free/{name}": shape for name, shape in shapes.items()}
@@ -402,10 +402,10 @@ class Trainer:
 
     def restore(self, found: Sequence[checkpoints.Checkpoint]) -> None:
         """Take up checkpoints of one step, one per cell."""
-        self.step, self.n_tokens = found[0].state["step"], found[0].state["n_tokens"]
+        self.step, self.n_tokens = found[0].state.step, found[0].state.n_tokens
         for place, (member, kept) in enumerate(zip(self.members, found, strict=True)):
-            member.history, member.best_epoch = list(kept.state["history"]), kept.state["best_epoch"]
-            member.wall_s, member.stopped = kept.state["wall_s"], kept.state["stopped"]
+            member.history, member.best_epoch = [dict(entry) for entry in kept.state.history], kept.state.best_epoch
+            member.wall_s, member.stopped = kept.state.wall_s, kept.state.stopped
             member.best = {
                 name.removeprefix("best/"): value for name, value in kept.tensors.items() if name.startswith("best/")
             }
@@ -424,7 +424,7 @@ def _write(
         try:
             member.folder.check(member.claim)
             if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
-                lines = "".join(f"{files.to_line(entry)}\n" for entry in checkpoint.state["history"])
+                lines = "".join(f"{files.to_line(entry)}\n" for entry in checkpoint.state.history)
                 files.write_text(member.folder.history_file, lines)
             checkpoints.write(member.folder.checkpoints, checkpoint)
         except (StoreError, OSError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import broadcast_object_list
 
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.search.results import with_parameters
+from empslurm.search.results import Parameters, TrialOutcome, with_parameters
 from empslurm.store.runs import RunsRoot
 from empslurm.train.loop import Member
 
@@ -30,7 +31,7 @@ class Course:
     def __init__(self, root: RunsRoot, cell: Cell, metric: str, accelerator: Any) -> None:
         self.accelerator, self.metric = accelerator, metric
         self.study = _study(root, cell) if accelerator.is_main_process else None
-        parameters = self._agreed(lambda study: self._parameters(study, cell))
+        parameters: Parameters = self._agreed(lambda study: self._parameters(study, cell))
         self.cell = with_parameters(cell, parameters)
 
     def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
@@ -38,7 +39,7 @@ class Course:
         scores = [entry[self.metric] for entry in history]
         return bool(self._agreed(lambda study: study.prune(self.cell, scores, self.metric)))
 
-    def _parameters(self, study: Study, cell: Cell) -> Mapping[str, Any]:
+    def _parameters(self, study: Study, cell: Cell) -> Parameters:
         study.draw(cell)
         return study.drawn(cell).parameters
 
@@ -52,13 +53,14 @@ class Course:
 def outcome(root: RunsRoot, member: Member) -> dict[str, Any]:
     """The trial's own part of result.json."""
     drawn = _study(root, member.cell).drawn(member.cell)
-    return {
-        "parameters": dict(drawn.parameters),
-        "outcome": "pruned" if member.stopped else "complete",
-        "started": drawn.started,
-        "n_known": drawn.n_known,
-        "wall_s": member.wall_s,
-    }
+    trial = TrialOutcome(
+        parameters=drawn.parameters,
+        outcome="pruned" if member.stopped else "complete",
+        started=drawn.started,
+        n_known=drawn.n_known,
+        wall_s=member.wall_s,
+    )
+    return asdict(trial)
 
 
 def tell(root: RunsRoot, cell: Cell, say: Callable[[str], None]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, get_args, get_origin
 from empslurm import files
 from empslurm.errors import DamagedError
 from empslurm.validation.constraints import Later, Listed, Pattern, Range
-from empslurm.validation.reader import field_hints, is_union, shown, unwrap, wanted
+from empslurm.validation.reader import field_hints, is_union, required, shown, unwrap, wanted
 
 Read = Callable[[Any], Any]
 
@@ -45,6 +45,11 @@ def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
         return reader(hint)(files.read_object(path))
     except Unfit as error:
         raise DamagedError(f"{path} must be as it was written, but of its fields {error}; {fix}") from error
+
+
+def part(cls: Any, value: Mapping[str, Any]) -> Any:
+    """The fields of a class out of an object that holds more. Raises Unfit."""
+    return reader(cls)({name: value[name] for name in field_hints(cls) if name in value})
 
 
 @functools.cache
@@ -89,7 +94,8 @@ def _section(kind: Any) -> Read:
         try:
             whole = kind(**values)
         except (TypeError, ValueError) as error:  # a field is missing, or they do not go together
-            raise Unfit(f"be whole, but is not: {error}") from None
+            missing = next((name for name in required(kind) if name not in values), None)
+            raise Unfit(f"have {missing}, but has not" if missing else f"be whole, but is not: {error}") from None
         for name in fields:  # a default must not have stood in, but for None and what earlier versions did not write
             if values.get(name) is None and getattr(whole, name) is not None and name not in later:
                 raise Unfit(f"have {name}, but has not")

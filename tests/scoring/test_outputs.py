@@ -60,7 +60,7 @@ def test_a_run_goes_on_after_what_its_note_vouches_for(stopped: Path) -> None:
         (lambda work: work.part.write_bytes(work.part.read_bytes()[:5]), DamagedError, "match its note"),
         (lambda work: work.part.unlink(), DamagedError, "match its note"),
         (lambda work: work.out.write_text("x"), UsageError, "must not exist"),
-        (lambda work: work.note.write_text('{"run": "run"}'), DamagedError, "must say what"),
+        (lambda work: work.note.write_text('{"run": "run"}'), DamagedError, "must be as it was written"),
         (lambda work: work.note.write_text("{"), DamagedError, "must hold JSON"),
     ],
 )

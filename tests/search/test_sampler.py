@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def finish(root: RunsRoot, cell: Cell, scores: list[float | None], outcome: str 
             "best_epoch": 1,
             "history": [{"epoch": place + 1, "pearson": score} for place, score in enumerate(scores)],
             "trial": {
-                "parameters": dict(drawn.parameters),
+                "parameters": asdict(drawn.parameters),
                 "outcome": outcome,
                 "started": drawn.started,
                 "wall_s": 1.0,
@@ -176,7 +176,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     root, cell = RunsRoot(tmp_path), trial(0)
     finish(root, cell, [0.5])
     root.cell(cell.id).parameters_file.write_text(json.dumps({"parameters": {"lr": 1e-4}}))
-    with pytest.raises(DamagedError, match="must hold a trial's parameters"):
+    with pytest.raises(DamagedError, match="parameters must have adapter, but has not; move the folder away"):
         Study(root, cell).draw(cell)
     files.write_bytes(root.searches / cell.study / "journal.log", b"{torn\n{}\n")
     with pytest.raises(DamagedError, match="the trials' folders make it again"):

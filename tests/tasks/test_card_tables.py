@@ -450,7 +450,7 @@ def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
         read(tmp_path, format, rows)
     made = read(tmp_path, format, rows, more="leave_out: [Other, unclear]\n")
     assert (len(rows_of(made)), rejects(made)) == (20, [])
-    assert made.meta["left_out"] == {"Other": 10, "unclear": 10}
+    assert made.meta.left_out == {"Other": 10, "unclear": 10}
     assert made.dataset.tasks[0].labels == ("up", "down")
     assert made.dataset.forms[0].note == "kite_mood: its card leaves out rows labelled Other, unclear"
     rows = [{**row, "mood": "Other"} for row in rows]
@@ -462,7 +462,7 @@ def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
 def test_a_rating_that_stands_for_no_answer_is_left_out(tmp_path: Path, format: str) -> None:
     rows = [{**row, "mood": (1.5, 99.0)[n % 2]} for n, row in enumerate(kites())]
     made = read(tmp_path, format, rows, kind=SCALE, more="leave_out: ['99']\n")
-    assert (len(rows_of(made)), made.meta["left_out"]) == (20, {"99": 20})
+    assert (len(rows_of(made)), made.meta.left_out) == (20, {"99": 20})
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -487,7 +487,7 @@ def test_codes_beside_ratings_are_compared_as_numbers(
     made = read(
         tmp_path, "csv", _delimited(",")(rows), columns="text: said, label: mood", kind="kind: regression", more=more
     )
-    assert (len(rows_of(made)), made.meta["left_out"], rejects(made)) == (40, {code: len(written)}, [])
+    assert (len(rows_of(made)), made.meta.left_out, rejects(made)) == (40, {code: len(written)}, [])
 
 
 @pytest.mark.parametrize("type_", [pa.float32(), pa.float64()])
@@ -503,7 +503,7 @@ def test_single_precision_is_what_text_has(tmp_path: Path, type_: pa.DataType) -
     assert [row["kite_mood"] for row in found] == [0, 1] * 20
     kind, more = "kind: regression\nlow: 0.1", "leave_out: ['-9.9']\n"
     made = read(tmp_path, "parquet", table([0.1, -9.9]), columns=columns, kind=kind, more=more)
-    assert ({row["kite_mood"] for row in rows_of(made)}, made.meta["left_out"]) == ({0.1}, {"-9.9": 20})
+    assert ({row["kite_mood"] for row in rows_of(made)}, made.meta.left_out) == ({0.1}, {"-9.9": 20})
 
 
 def test_labels_with_a_decimal_comma_may_end_in_zeros(tmp_path: Path) -> None:
@@ -535,7 +535,7 @@ def test_words_for_missing_values_are_missing_in_delimited_text(tmp_path: Path, 
     assert reject.reason == f"mood must be one of the card's labels, but is {told}"
     made = read(tmp_path, format, kites(mood=word), kind=f"kind: classification\nlabels: [up, down, '{word}']")
     assert rows_of(made)[0]["kite_mood"] == 2
-    assert read(tmp_path, format, kites(mood=word), more=f"leave_out: ['{word}']\n").meta["left_out"] == {word: 1}
+    assert read(tmp_path, format, kites(mood=word), more=f"leave_out: ['{word}']\n").meta.left_out == {word: 1}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -566,7 +566,7 @@ def test_what_stands_in_the_table_is_left_out_not_its_name(tmp_path: Path) -> No
     rows = [{**row, "mood": n % 3} for n, row in enumerate(kites())]
     kind, more = "kind: classification\nlabels: {0: '1', 1: '2'}", "leave_out: ['2']\n"
     made = read(tmp_path, "csv", rows, kind=kind, more=more)
-    assert (len(rows_of(made)), made.meta["left_out"]) == (27, {"2": 13})
+    assert (len(rows_of(made)), made.meta.left_out) == (27, {"2": 13})
 
 
 def test_a_label_to_leave_out_that_no_row_has_is_told(tmp_path: Path) -> None:

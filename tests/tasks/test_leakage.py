@@ -159,7 +159,7 @@ def test_an_audit_is_made_once_and_read_by_plans(tmp_path: Path) -> None:
     stamp = path.stat().st_mtime_ns
     again, _ = audit(prepared, tmp_path / "cache")
     assert (again, path.stat().st_mtime_ns) == (first, stamp)
-    raw = prepared[0].meta["raw_digest"]
+    raw = prepared[0].meta.raw_digest
 
     def ask(digest: str | None, use: DataUse) -> Any:
         return verdicts(tmp_path / "cache", {"one": own}, {"one": digest}, {"one": use})

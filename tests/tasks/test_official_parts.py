@@ -285,7 +285,7 @@ def test_the_audit_says_what_leaks_between_official_parts(tmp_path: Path) -> Non
     )
     again, _ = audit([made], tmp_path / "cache")  # as it is stored
     assert again == found
-    raw = {"kite_mood": made.meta["raw_digest"]}
+    raw = {"kite_mood": made.meta.raw_digest}
     told = verdicts(tmp_path / "cache", {"kite_mood": dataset}, raw, {"kite_mood": DataUse()})
     assert set(told.flags()) == {("kite_mood", "kite_mood")}
     newer = {"kite_mood": replace(dataset, forms=(replace(dataset.forms[0], reading=READING + 1),))}

@@ -80,9 +80,9 @@ def test_a_second_call_reads_no_raw_file(tmp_path: Path, data: Path) -> None:
         "meta.json",
     }
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")] == []
-    assert (first.meta["n_examples"], first.meta["n_rejects"]) == (50, 1)
+    assert (first.meta.n_examples, first.meta.n_rejects) == (50, 1)
     assert rejects(first) == [Reject(file="kites.csv", row=51, reason="has an empty text")]
-    assert first.folder.name == f"kites-{ids.digest([2, first.meta['raw_digest'], 1, 0], 12)}"  # moves with no card
+    assert first.folder.name == f"kites-{ids.digest([2, first.meta.raw_digest, 1, 0], 12)}"  # moves with no card
     split = json.loads((first.folder / "split.json").read_text())
     assert split == {f"g{group}": part_of(f"g{group}", 0) for group in range(10)}
 
@@ -149,7 +149,7 @@ def test_too_many_bad_rows(tmp_path: Path, data: Path, n_bad: int, partial: bool
         with pytest.raises(DataError, match="at most 5% bad rows, but has 3 beside 50 good ones"):
             prepare(dataset, data, tmp_path / "cache")
     else:
-        assert prepare(dataset, data, tmp_path / "cache").meta["n_rejects"] == n_bad
+        assert prepare(dataset, data, tmp_path / "cache").meta.n_rejects == n_bad
 
 
 def test_each_reason_of_bad_rows_is_told_once(tmp_path: Path, data: Path) -> None:
@@ -167,7 +167,7 @@ def test_rows_left_out_are_no_bad_rows(tmp_path: Path, data: Path) -> None:
         yield from (LeftOut(file="kites.csv", row=row, label="Other") for row in range(500))
 
     meta = prepare(with_form(read=read), data, tmp_path / "cache").meta
-    assert (meta["n_examples"], meta["n_rejects"], meta["left_out"]) == (50, 1, {"Other": 500})
+    assert (meta.n_examples, meta.n_rejects, meta.left_out) == (50, 1, {"Other": 500})
 
 
 def test_no_examples_and_repeated_ids(tmp_path: Path, data: Path) -> None:

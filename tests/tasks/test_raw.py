@@ -129,9 +129,8 @@ def test_a_damaged_sample_note_makes_no_sample(tmp_path: Path, note: str) -> Non
     write(tmp_path / "part", one="x")
     (tmp_path / "sample.json").write_text(note)
     assert locate(KITES, tmp_path, tmp_path / "cache").state == "altered"
-    (tmp_path / "sample.json").write_text(
-        json.dumps({"files": {name: files.sha256_file(tmp_path / "part" / name) for name in SUMS}})
-    )
+    sums = {name: files.sha256_file(tmp_path / "part" / name) for name in SUMS}
+    (tmp_path / "sample.json").write_text(json.dumps({"seed": 1, "what": "invented", "files": sums}))
     assert locate(KITES, tmp_path, tmp_path / "cache").state == "sample"
 
 

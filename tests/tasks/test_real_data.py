@@ -44,10 +44,10 @@ def test_counts(name: str, real_data: Path, cache: Path) -> None:
     dataset = present(name, real_data, cache)
     assert locate(dataset, real_data, cache).pinned
     made = prepare(dataset, real_data, cache)
-    assert made.meta["n_examples"] == COUNTS[name]
+    assert made.meta.n_examples == COUNTS[name]
     split = files.read_object(made.folder / "split.json")
-    assert ids.digest(split) == made.meta["split"]["digest"]
-    assert made.meta["split"]["digest"][:12] == SPLITS[name]
+    assert ids.digest(split) == made.meta.split.digest
+    assert made.meta.split.digest[:12] == SPLITS[name]
     assert rejects(made) == []
 
 

@@ -54,8 +54,8 @@ def test_every_dataset_of_the_paper_can_be_prepared_and_every_task_has_examples_
         dataset = known.datasets[name]
         assert locate(dataset, sample, tmp_path).state == "sample"
         prepared = prepare(dataset, sample, tmp_path)
-        assert 200 <= prepared.meta["n_examples"] <= 1000
-        n_rejects[dataset.id] = prepared.meta["n_rejects"]
+        assert 200 <= prepared.meta.n_examples <= 1000
+        n_rejects[dataset.id] = prepared.meta.n_rejects
         for task in dataset.tasks:
             table = load_task(prepared, task, DataUse(), "all")
             assert set(table.parts) == set(PARTS)

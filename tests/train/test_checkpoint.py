@@ -1,15 +1,17 @@
 """A checkpoint is whole or it is passed over."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from empslurm.errors import DamagedError, StoreError
-from empslurm.train.checkpoint import Checkpoint, common_positions, decode, encode, read_sound, write
+from empslurm.train.checkpoint import Checkpoint, State, common_positions, decode, encode, read_sound, write
 
 
 def made(step, cell="cell-1"):
     tensors = {"weight": torch.full((4, 4), float(step)), "empty": torch.zeros(0), "count": torch.tensor(step)}
-    state = {"id": cell, "step": step, "history": [{"loss": 0.1}], "best_epoch": None, "n_tokens": 9, "wall_s": 0.5}
+    state = State(id=cell, step=step, history=({"loss": 0.1},), best_epoch=None, n_tokens=9, wall_s=0.5)
     return Checkpoint(state=state, tensors=tensors)
 
 
@@ -34,7 +36,7 @@ def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
     newest = tmp_path / "step-000000003.ckpt"
     newest.write_bytes(newest.read_bytes()[:-5])
     found, passed = read_sound(tmp_path, "cell-1")
-    assert [checkpoint.state["step"] for checkpoint in found] == [2]
+    assert [checkpoint.state.step for checkpoint in found] == [2]
     assert len(passed) == 1
     assert "step-000000003.ckpt" in passed[0]
     write(tmp_path, made(2))  # the damaged one is gone, so it is not one of the two that are kept
@@ -51,10 +53,10 @@ def test_no_byte_of_it_can_change_unnoticed():
 
 @pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"id": None}, {"wall_s": [1]}])
 def test_a_well_formed_one_of_another_making_is_refused(change):
-    strange = Checkpoint(state={**made(3).state, **change}, tensors=made(3).tensors)
+    state = asdict(made(3).state)
     with pytest.raises(DamagedError, match="must be a sound checkpoint"):
-        decode(encode(strange), "x")
-    lacking = {key: value for key, value in made(3).state.items() if key not in change}
+        decode(encode(Checkpoint(state={**state, **change}, tensors=made(3).tensors)), "x")
+    lacking = {key: value for key, value in state.items() if key not in change}
     with pytest.raises(DamagedError, match="must be a sound checkpoint"):
         decode(encode(Checkpoint(state=lacking, tensors={})), "x")
 
@@ -76,7 +78,7 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="No space left"):
         write(tmp_path, made(2))
     found, passed = read_sound(tmp_path, "cell-1")
-    assert ([checkpoint.state["step"] for checkpoint in found], passed) == ([1], [])
+    assert ([checkpoint.state.step for checkpoint in found], passed) == ([1], [])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import adapters
@@ -181,7 +181,7 @@ def test_a_cell_whose_folder_fails_leaves_and_the_others_are_untouched(root, und
     real, bad = checkpoints.write, CELLS[0].id
 
     def write(folder, checkpoint):
-        if checkpoint.state["id"] == bad and checkpoint.state["step"] >= 8:
+        if checkpoint.state.id == bad and checkpoint.state.step >= 8:
             raise StoreError("no room")
         real(folder, checkpoint)
 
@@ -235,7 +235,7 @@ def test_killed_between_two_cells_checkpoints_it_ends_with_the_same_bits(root, u
     real, calls = checkpoints.write, []
 
     def write(folder, checkpoint):
-        calls.append(checkpoint.state["id"])
+        calls.append(checkpoint.state.id)
         if len(calls) == nth:
             raise Killed
         real(folder, checkpoint)
@@ -374,9 +374,9 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_file_holds_the_s
     def write(folder, checkpoint):
         if waiting:
             assert further.wait(20), "training must not wait for the file"
-        if checkpoint.state["step"] == 2:
-            state = {key: value for key, value in checkpoint.state.items() if key != "wall_s"}
-            kept[folder.parents[2].name, checkpoint.state["id"]] = (
+        if checkpoint.state.step == 2:
+            state = {key: value for key, value in asdict(checkpoint.state).items() if key != "wall_s"}
+            kept[folder.parents[2].name, checkpoint.state.id] = (
                 state,
                 checkpoints.encode(checkpoint).split(b"\n", 1)[1],
             )

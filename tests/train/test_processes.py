@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from empslurm.store.runs import RunsRoot
 from empslurm.train import memory
-from empslurm.train.checkpoint import Checkpoint
+from empslurm.train.checkpoint import Checkpoint, State
 from empslurm.train.group import _as_before
 from empslurm.train.loop import Settings
 from tests.train.world import InventedNode
@@ -69,8 +70,9 @@ def test_a_process_sizes_its_group_by_its_share_of_the_memory(monkeypatch, share
 
 
 def test_a_pack_keeps_the_sizes_that_its_checkpoints_name(tmp_path):
-    kept_sizes = Checkpoint(state={"group_size": 6, "micro_batch": 4}, tensors={})
-    old = Checkpoint(state={"id": "x"}, tensors={})  # written before sizes were kept
+    state = State(id="x", step=1, history=(), best_epoch=None, n_tokens=1, wall_s=0.0)
+    kept_sizes = Checkpoint(state=replace(state, group_size=6, micro_batch=4), tensors={})
+    old = Checkpoint(state=state, tensors={})  # written before sizes were kept
     node = InventedNode(RunsRoot(tmp_path))
     settings = Settings()
     assert _as_before(settings, [kept_sizes], node) == settings  # a CPU's passes have one cell

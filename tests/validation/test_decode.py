@@ -60,6 +60,7 @@ def test_what_was_written_is_read_back() -> None:
         ({"wheels": [VALUE["wheels"][0], 3]}, "wheels[1] must be an object, but is 3"),
         ({"wheels": [{"size": float("inf"), "spokes": 8}]}, "wheels[0].size must be a number above 0, but is inf"),
         ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but has not"),
+        ({"spare": {"spokes": 3}}, "spare must have size, but has not"),
         ({"spare": {"size": 1.0, "spokes": 100}}, "spare must be whole, but is not: too many spokes"),
         ({"loads": []}, "loads must be an object, but is []"),
         ({"loads": {"oats": 1.0}}, "loads.oats must be one of hay, milk, but is oats"),

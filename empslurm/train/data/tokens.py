@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,25 @@ from numpy.typing import NDArray
 from empslurm import files, ids
 from empslurm.errors import StoreError
 from empslurm.tasks.prepare import TaskTable
+from empslurm.validation import decode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TOKEN_VERSION = 1  # raised when the rule below changes; cells' recipe moves with it
 CHUNK = 2_000  # examples tokenised at a time
+
+
+DONE = "done.json"  # beside the arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the arrays do not say."""
+
+    n_truncated: int  # examples of which something was cut
+    pad_id: int
+    segments: bool  # the backbone tells two segments apart (BERT yes, RoBERTa no)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +99,11 @@ def tokenise(
     """
     key = ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
     folder = cache_root / "tokens" / key
-    if not (folder / "done.json").exists():
+    if not (folder / DONE).exists():
         _write(folder, table, tokenizer(), max_length)
-    meta = files.read_object(folder / "done.json")
+    facts: Facts = decode.load(folder / DONE, Facts)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-    return Tokens(**arrays, n_truncated=meta["n_truncated"], pad_id=meta["pad_id"], segments=meta["segments"])
+    return Tokens(**arrays, **vars(facts))
 
 
 _ARRAYS = ("flat", "starts", "text_starts")
@@ -115,18 +128,18 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
         "text_starts": np.asarray(text_starts, np.int32),
     }
     segments = "token_type_ids" in tokenizer.model_input_names
-    _store(folder, arrays, {"n_truncated": n_truncated, "pad_id": tokenizer.pad_token_id, "segments": segments})
+    _store(folder, arrays, Facts(n_truncated=n_truncated, pad_id=tokenizer.pad_token_id, segments=segments))
 
 
-def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Facts) -> None:
     """Rename a complete folder into place; an incomplete one that is in the way is thrown away. Raises StoreError."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         beside.mkdir(parents=True)
         for name, values in arrays.items():
             np.save(beside / f"{name}.npy", values)
-        files.write_json(beside / "done.json", meta)
-        if folder.exists() and not (folder / "done.json").exists():
+        files.write_json(beside / DONE, asdict(facts))
+        if folder.exists() and not (folder / DONE).exists():
             os.rename(folder, beside / "incomplete")
         with contextlib.suppress(OSError):  # another process was first
             os.rename(beside, folder)
@@ -135,5 +148,5 @@ def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, 
         raise StoreError(f"{folder} must be written, but cannot be: {error.strerror or error}; make room") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    if not (folder / "done.json").exists():
+    if not (folder / DONE).exists():
         raise StoreError(f"{folder} must hold the tokens that were made, but does not; move it away and try again")
