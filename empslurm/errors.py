@@ -9,7 +9,7 @@ EmpslurmError
 │   ├── DamagedError      a file does not match its checksum or its identity
 │   └── ClaimLostError    another process took the cell over; this one must stop
 ├── BackboneError         exit 1: the pretrained model cannot be had or does not fit
-├── TrainingError         exit 1: a cell failed
+├── DeviceError           exit 1: the accelerator that was asked for is not there
 └── SchedulerError        exit 1: Slurm refused, or does not answer
 """
 
@@ -57,10 +57,6 @@ class ClaimLostError(StoreError):
 
 
 class BackboneError(EmpslurmError):
-    pass
-
-
-class TrainingError(EmpslurmError):
     pass
 
 

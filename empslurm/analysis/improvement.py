@@ -78,23 +78,6 @@ def improvement(
     )
 
 
-def improvement_of_seeds(baseline: Sequence[float], transfer: Sequence[float]) -> Improvement:
-    """Percent improvement from the scores per seed alone, as two independent samples with Welch's degrees of freedom.
-
-    The default verdict's variances (`improvements`) are better: they borrow from the target's other cells.
-    """
-    base, moved = _mean_and_variance(baseline), _mean_and_variance(transfer)
-    total = base[1] + moved[1]
-    parts = base[1] ** 2 / max(1, len(baseline) - 1) + moved[1] ** 2 / max(1, len(transfer) - 1)
-    return improvement(
-        base[0],
-        moved[0],
-        baseline_variance=base[1],
-        transfer_variance=moved[1],
-        degrees_of_freedom=total**2 / parts if parts > 0 else float("nan"),
-    )
-
-
 def improvements(comparison: Comparison) -> tuple[Improvement, ...]:
     """Percent improvement of every source of a target, with the variances on which the default verdict rests."""
     variance = comparison.mean_covariance
@@ -110,13 +93,6 @@ def improvements(comparison: Comparison) -> tuple[Improvement, ...]:
         )
         for at in range(len(comparison.sources))
     )
-
-
-def _mean_and_variance(scores: Sequence[float]) -> tuple[float, float]:
-    """Mean, and the variance of that mean; NaN where there are too few scores."""
-    values = np.asarray(scores, dtype=np.float64)
-    mean = float(values.mean()) if len(values) else float("nan")
-    return mean, float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("nan")
 
 
 def _fieller(

@@ -171,6 +171,7 @@ def show(value: Mapping[str, Any], out: Output) -> None:
         such = {flag: next(item["id"] for item in value["flagged"] if flag in item["flags"]) for flag in alike}
         rows = [(metrics.FLAGS.get(flag, flag), n, such[flag]) for flag, n in alike.most_common()]
         out.table("", ("done, but did not learn", "cells", "such as"), rows)
+        out.line("as each run noted it at its end, some versions fewer; `gather` judges all from their predictions")
     if value["queue_answers"] is False and value["totals"]["done"] != sum(value["totals"].values()):
         out.line("squeue does not answer: what is queued is not seen, and may count as pending or lost", style="yellow")
     if value["held"]:

@@ -10,8 +10,6 @@ from typing import Any
 
 from empslurm import hardware, provenance
 
-IMPORTED = ("torch", "accelerate", "transformers", "adapters")
-
 
 def report(gpus: int) -> dict[str, Any]:
     """Facts as JSON takes them; nothing here raises for what is wrong with the node.

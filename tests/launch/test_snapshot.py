@@ -77,8 +77,8 @@ def test_the_copy_knows_commit_and_difference(checkout: Path, tmp_path: Path, mo
     copy = snapshot.take(RunsRoot(tmp_path / "runs"))
     monkeypatch.setattr(empslurm, "__file__", str(copy / "empslurm" / "__init__.py"))
     code = provenance.code()
-    assert (len(code.commit), code.dirty) == (40, True)
-    assert "+two" in code.diff
+    assert (len(str(code.commit)), code.dirty) == (40, True)
+    assert "+two" in str(code.diff)
 
 
 def test_without_jobs_nothing_is_submitted(checkout: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A checkpoint is whole or it is passed over."""
 
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -53,10 +54,11 @@ def test_no_byte_of_it_can_change_unnoticed():
 
 @pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"id": None}, {"wall_s": [1]}])
 def test_a_well_formed_one_of_another_making_is_refused(change):
-    state = asdict(made(3).state)
+    state: Any = asdict(made(3).state)
+    strange: Any = {**state, **change}
     with pytest.raises(DamagedError, match="must be a sound checkpoint"):
-        decode(encode(Checkpoint(state={**state, **change}, tensors=made(3).tensors)), "x")
-    lacking = {key: value for key, value in state.items() if key not in change}
+        decode(encode(Checkpoint(state=strange, tensors=made(3).tensors)), "x")
+    lacking: Any = {key: value for key, value in state.items() if key not in change}
     with pytest.raises(DamagedError, match="must be a sound checkpoint"):
         decode(encode(Checkpoint(state=lacking, tensors={})), "x")
 

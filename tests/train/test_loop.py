@@ -283,15 +283,15 @@ def test_checkpoints_of_another_version_make_the_pack_begin_anew(root, undisturb
         train(root, CELLS, settings=Settings(stop=stopped_at(7), checkpoint_every_steps=2))
     for path in (root.cell(CELLS[1].id).path / "checkpoint").iterdir():
         kept = checkpoints.decode(path.read_bytes(), path.name)
-        tensors, state = dict(kept.tensors), dict(kept.state)
+        tensors, state = dict(kept.tensors), kept.state
         if change == "names":
             tensors = {f"old/{name}": value for name, value in tensors.items()}
         elif change == "shapes":
             tensors = {name: torch.zeros(3) for name in tensors}
         elif change == "history":
-            state["history"] = [{"epoch": 1} for _ in state["history"]]
+            state = replace(state, history=tuple({"epoch": 1} for _ in state.history))
         else:
-            state["step"] += 100
+            state = replace(state, step=state.step + 100)
         path.write_bytes(checkpoints.encode(replace(kept, tensors=tensors, state=state)))
     train(root, CELLS)
     assert [outputs_of(root, cell) for cell in CELLS] == undisturbed
