@@ -75,7 +75,7 @@ def workload(n: int, *, length: int | None = None, seed: int = 0, n_eval: int = 
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     flat = rng.integers(10, 20_000, starts[-1]).astype(np.int32)
     flat[starts[:-1]] = FIRST_TOKEN
-    names = tuple(str(place) for place in range(n))
+    names = tuple(str(index) for index in range(n))
     table = TaskTable(
         ids=names,
         groups=names,
@@ -163,14 +163,14 @@ def product_rate(device: torch.device, precision: str, sizes: Sequence[int], n_t
     """
     n, k, m = sizes
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    one, two = (torch.randn(size, dtype=kind, device=device) for size in ((n, k), (k, m)))
+    left, right = (torch.randn(size, dtype=kind, device=device) for size in ((n, k), (k, m)))
     repeats = 1 if device.type == "cpu" else max(1, round(2e12 / (2 * n * k * m)))
     best = 0.0
     with matmul_precision(MATMUL[precision]):
         for number in range(n_tries + 1):
             watch = Stopwatch(device)
             for _ in range(repeats):
-                torch.mm(one, two)
+                torch.mm(left, right)
             took = watch.took(0)
             spent = took.cpu_s / torch.get_num_threads() if device.type == "cpu" else took.wall_s
             if number:
@@ -248,7 +248,7 @@ def claimed(root: RunsRoot, training: Training, n_cells: int) -> list[Member]:
 def random_bank(encoder: Encoder, n_cells: int, *, stacked: bool, first_seed: int = 0) -> Bank:
     """New cells, each from its own seed; `stacked`: on a source of the same weights."""
     adapter = Adapter()
-    cells = [initial(encoder, adapter, 3, first_seed + place) for place in range(n_cells)]
+    cells = [initial(encoder, adapter, 3, first_seed + index) for index in range(n_cells)]
     if stacked:
         cells = [CellTensors(new=cell.new, head=cell.head, source=cell.new) for cell in cells]
     return Bank(encoder, cells, adapter, free=("new", "head"))
@@ -311,9 +311,9 @@ class Engine:
 
     def losses(self, n: int) -> list[list[float]]:
         """Mean losses of n steps, each a list of n_cells; waits for the device at every step."""
-        made = []
+        steps = []
         for _ in range(n):
             self.trainer.losses.zero_()
             self.step()
-            made.append(self.trainer.losses.tolist())
-        return made
+            steps.append(self.trainer.losses.tolist())
+        return steps

@@ -26,7 +26,7 @@ from empslurm import ids, metrics
 from empslurm.cells import Cell, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.files import sha256_bytes, to_json
-from empslurm.gather import gather
+from empslurm.gather import cache, gather
 from empslurm.store import predictions
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
@@ -38,18 +38,18 @@ ADAPTER_BYTES = 4096
 
 def cells(known: Registry, n_results: int) -> list[Cell]:
     """Baselines and transfers of all tasks, seed after seed, until there are enough."""
-    found: list[Cell] = []
+    planned: list[Cell] = []
     for seed in range(1, n_results):
         bases = {task: _baseline(known, task, seed) for task in known.tasks}
-        found += bases.values()
+        planned += bases.values()
         for source, first in bases.items():
             moved = (second for target, second in bases.items() if target != source)
-            found += [
+            planned += [
                 replace(cell, kind="transfer", source=source, source_use=SourceUse(), parent=first.id) for cell in moved
             ]
-        if len(found) >= n_results:
+        if len(planned) >= n_results:
             break
-    return found[:n_results]
+    return planned[:n_results]
 
 
 def _baseline(known: Registry, task: str, seed: int) -> Cell:
@@ -87,8 +87,8 @@ def content(known: Registry, task: str, variant: int, n_examples: int, folder: P
     path = folder / "predictions.parquet"
     predictions.write(path, parts)
     scores = {
-        part: metrics.to_json(metrics.score(own.kind, len(own.labels), made.gold, made.outputs))
-        for part, made in parts.items()
+        part: metrics.to_json(metrics.score(own.kind, len(own.labels), predicted.gold, predicted.outputs))
+        for part, predicted in parts.items()
     }
     return path.read_bytes(), {**scores, "metric": own.metric, "flags": []}
 
@@ -96,7 +96,7 @@ def content(known: Registry, task: str, variant: int, n_examples: int, folder: P
 def plant(root: RunsRoot, known: Registry, n_results: int, n_examples: int) -> None:
     """Write the tree as the store would have, without its flushes to disk (they are not what is measured)."""
     with tempfile.TemporaryDirectory() as folder:
-        made = {
+        contents = {
             (task, variant): content(known, task, variant, n_examples, Path(folder))
             for task in known.tasks
             for variant in range(N_VARIANTS)
@@ -104,7 +104,7 @@ def plant(root: RunsRoot, known: Registry, n_results: int, n_examples: int) -> N
     provenance = to_json({"wall_s": 60.0, "device": "cpu", "gpu": None, "code": {"commit": "0" * 40}})
     adapter = os.urandom(ADAPTER_BYTES)
     for at, cell in enumerate(cells(known, n_results)):
-        data, scores = made[cell.target, at % N_VARIANTS]
+        data, scores = contents[cell.target, at % N_VARIANTS]
         _plant_one(root, cell, {"predictions.parquet": data, "provenance.json": provenance, "adapter": adapter}, scores)
 
 
@@ -153,29 +153,29 @@ def main() -> None:
     parser.add_argument("--results", type=int, default=30_000)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--keep", type=Path, help="where to leave the tree; default: a temporary folder")
-    given = parser.parse_args()
+    options = parser.parse_args()
     known = registry()
-    folder = given.keep or Path(tempfile.mkdtemp())
+    folder = options.keep or Path(tempfile.mkdtemp())
     root = RunsRoot(folder)
     if not (folder / "cells").exists():
-        plant(root, known, given.results, given.examples)
+        plant(root, known, options.results, options.examples)
     shutil.rmtree(root.gathered, ignore_errors=True)
     first, first_cpu, n_done = timed(root, known)
     second, second_cpu, _ = timed(root, known)
-    found = {
+    figures = {
         "n_results": n_done,
-        "n_examples": given.examples,
+        "n_examples": options.examples,
         "n_cores": len(os.sched_getaffinity(0)),
         "first_s": round(first, 2),
         "first_cpu_s": round(first_cpu, 2),
         "second_s": round(second, 2),
         "second_cpu_s": round(second_cpu, 2),
         "load": os.getloadavg(),
-        "memory_bytes": (root.gathered / "verified-1.parquet").stat().st_size,
+        "memory_bytes": (root.gathered / cache.NAME).stat().st_size,
     }
-    OUT.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
-    if given.keep is None:
+    OUT.write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+    if options.keep is None:
         shutil.rmtree(folder)
 
 

@@ -57,8 +57,8 @@ class Notebook:
     def reopen(self, again: Sequence[str]) -> None:
         """Go on with a file that is there, without the parts that are measured again."""
         if self.path.exists():
-            found = json.loads(self.path.read_text())
-            self.values = {name: value for name, value in found.items() if name not in (*again, "device", "end")}
+            before = json.loads(self.path.read_text())
+            self.values = {name: value for name, value in before.items() if name not in (*again, "device", "end")}
 
     def keep(self, part: str, name: str, value: Any) -> None:
         """Save and print a figure."""
@@ -72,8 +72,8 @@ class Notebook:
 
 def run_parts(parts: Sequence[Part], book: Notebook, left: Left) -> None:
     """Every part in turn, each with the time that leaves the later ones what they need."""
-    for place, part in enumerate(parts):
-        later = sum(each.needs_s for each in parts[place + 1 :])
+    for index, part in enumerate(parts):
+        later = sum(each.needs_s for each in parts[index + 1 :])
         keep: Keep = lambda name, value, part=part: book.keep(part.name, name, value)  # type: ignore[misc]  # noqa: E731
         if left() < part.needs_s:
             keep("not_run", f"{NOT_RUN}: it needs {part.needs_s:.0f} s, and {max(0.0, left()):.0f} s are left")
@@ -92,7 +92,7 @@ def failures(value: Any, path: str = "") -> list[str]:
     if not isinstance(value, Mapping):
         return []
     mine = [path] if value.get("ok", True) is not True or "error" in value else []
-    return mine + [found for name, each in value.items() for found in failures(each, f"{path}/{name}")]
+    return mine + [failure for name, each in value.items() for failure in failures(each, f"{path}/{name}")]
 
 
 def checked(name: str, check: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def checked(name: str, check: Callable[[], Mapping[str, Any]]) -> dict[str, Any]
 # ---- the parts ------------------------------------------------------------------------------------------------------
 
 
-def parts_of(given: argparse.Namespace) -> list[Part]:
+def parts_of(options: argparse.Namespace) -> list[Part]:
     """All of them, for this device."""
     import gpu_correct
     import gpu_real
@@ -120,7 +120,7 @@ def parts_of(given: argparse.Namespace) -> list[Part]:
         tasks=("epitome_er", "epitome_ex", "epitome_ip", "news_empathy", "news_distress", "news_emotion")
         if cuda
         else ("epitome_er", "news_empathy"),
-        backbone=given.backbone or default_backbone(cuda=cuda),
+        backbone=options.backbone or default_backbone(cuda=cuda),
         epochs=5 if cuda else 1,
         examples=1024 if cuda else 32,
         precision=setup.sizes.main,
@@ -210,30 +210,30 @@ def main() -> int:
     parser.add_argument("--backbone", help="of the grid: a local folder, or minilm (/tmp/minilm where it is)")
     parser.add_argument("--threads", type=int, default=2, help="without a GPU")
     parser.add_argument("--out", type=Path, help=f"default: {RESULTS.relative_to(RESULTS.parents[2])} on a GPU")
-    given = parser.parse_args()
+    options = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the rivals would spread over several
     import torch
 
     cuda = torch.cuda.is_available()
-    out = given.out or (RESULTS if cuda else Path(tempfile.gettempdir()) / "empslurm-gpu-on-a-cpu.json")
+    out = options.out or (RESULTS if cuda else Path(tempfile.gettempdir()) / "empslurm-gpu-on-a-cpu.json")
     if not cuda:
-        torch.set_num_threads(given.threads)
-        os.environ["OMP_NUM_THREADS"] = str(given.threads)
+        torch.set_num_threads(options.threads)
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
         print(
             "There is no CUDA device here: the parts that a CPU can run are run at tiny size, and the figures go to "
             f"{out}, not to {RESULTS.name}.",
             flush=True,
         )
-    ends = began + (given.seconds or (480.0 if cuda else 170.0))
+    ends = began + (options.seconds or (480.0 if cuda else 170.0))
     book = Notebook(path=out)
-    if set(given.parts) != set(NAMES):
-        book.reopen(given.parts)
+    if set(options.parts) != set(NAMES):
+        book.reopen(options.parts)
     for name, value in device_facts().items():
         book.keep("device", name, value)
-    parts = [part for part in parts_of(given) if part.name in given.parts]
+    parts = [part for part in parts_of(options) if part.name in options.parts]
     run_parts(parts, book, lambda: ends - time.monotonic())
-    failed = failures({name: book.values.get(name) for name in given.parts})
+    failed = failures({name: book.values.get(name) for name in options.parts})
     book.keep("end", "failed", failed)
     book.keep("end", "took_s", round(time.monotonic() - began, 1))
     print(f"The results are in {out}." + (f" NOT OK: {', '.join(failed)}" if failed else ""), flush=True)

@@ -44,9 +44,9 @@ RESUME_TIMEOUT_S = 120.0
 Found = dict[str, Any]
 
 
-def compare(one: Sequence[Sequence[float]], two: Sequence[Sequence[float]]) -> float:
+def compare(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> float:
     """The largest difference between two lists (n_steps, n_cells) of losses."""
-    return float((torch.tensor(one, dtype=torch.float64) - torch.tensor(two, dtype=torch.float64)).abs().max())
+    return float((torch.tensor(first, dtype=torch.float64) - torch.tensor(second, dtype=torch.float64)).abs().max())
 
 
 def within(value: float, tolerance: float) -> Found:
@@ -109,9 +109,9 @@ def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
     for dtype in (torch.float32, torch.bfloat16):
         there, here = Masks(step_key(7, 3), rows.to(device), alike), Masks(step_key(7, 3), rows)
         for name, shape, packed in asked:
-            one = there(name, shape, 0.1, dtype, cut(tokens, range(16), device) if packed else None).cpu()
-            two = here(name, shape, 0.1, dtype, cut(tokens, range(16), home) if packed else None)
-            n_values, n_different = n_values + two.numel(), n_different + int((one != two).sum())
+            on_device = there(name, shape, 0.1, dtype, cut(tokens, range(16), device) if packed else None).cpu()
+            on_cpu = here(name, shape, 0.1, dtype, cut(tokens, range(16), home) if packed else None)
+            n_values, n_different = n_values + on_cpu.numel(), n_different + int((on_device != on_cpu).sum())
     return {"n_values": n_values, "n_different": n_different, "tolerance": 0, "ok": n_different == 0}
 
 
@@ -126,41 +126,41 @@ def pack_equals_solo(device: torch.device, shape_name: str, precision: str, n_st
 
 def kernels_equal_plain(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
     """Losses of a pack with the GPU's own kernels beside those with torch's operations."""
-    way, data, made = Way(name=precision, precision=precision), workload(32 * 8), []
+    way, data, losses = Way(name=precision, precision=precision), workload(32 * 8), []
     for plain in (False, True):
         engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
         encoder = engine.bank.encoder
         own = encoder.operations
         encoder.operations = Plain() if plain else own
         try:
-            made.append(engine.losses(n_steps))
+            losses.append(engine.losses(n_steps))
         finally:
             encoder.operations = own
-    return {**within(compare(*made), PACK_TOLERANCE[precision]), "kernels": type(own).__name__}
+    return {**within(compare(*losses), PACK_TOLERANCE[precision]), "kernels": type(own).__name__}
 
 
 def replayed_equals_launched(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
     """Losses of steps whose kernels are replayed as graphs beside those of the same kernels one by one."""
-    way, data, made, n_graphs = Way(name=precision, precision=precision), workload(32 * 8), [], []
+    way, data, losses, n_graphs = Way(name=precision, precision=precision), workload(32 * 8), [], []
     for replayed in (True, False):
         engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
         passes = engine.trainer._passes
         if not replayed:
             passes.replays = False
-        made.append(engine.losses(n_steps))
+        losses.append(engine.losses(n_steps))
         n_graphs.append(passes.n_graphs)
-    found = within(compare(*made), PACK_TOLERANCE[precision])
-    return {**found, "n_graphs": n_graphs[0], "ok": found["ok"] and n_graphs[0] > 0 and n_graphs[1] == 0}
+    verdict = within(compare(*losses), PACK_TOLERANCE[precision])
+    return {**verdict, "n_graphs": n_graphs[0], "ok": verdict["ok"] and n_graphs[0] > 0 and n_graphs[1] == 0}
 
 
 def curve(device: torch.device, shape_name: str, precision: str, n_steps: int = 20) -> Found:
     """Losses of a solo run beside the same run in float32."""
     data = workload(32 * 8)
-    made = {
+    losses = {
         each: Engine(shape_name, Way(name=each, precision=each), data, device).losses(n_steps)
         for each in ("fp32", precision)
     }
-    return {**within(compare(*made.values()), CURVE_TOLERANCE[precision]), "losses": made}
+    return {**within(compare(*losses.values()), CURVE_TOLERANCE[precision]), "losses": losses}
 
 
 def no_waiting(device: torch.device, shape_name: str, n_steps: int = 5) -> Found:
@@ -188,8 +188,8 @@ def resume(precision: str) -> Found:
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    found: Found = json.loads(done.stdout.splitlines()[-1])
-    return found
+    verdict: Found = json.loads(done.stdout.splitlines()[-1])
+    return verdict
 
 
 def resume_here(precision: Precision) -> Found:
@@ -197,16 +197,22 @@ def resume_here(precision: Precision) -> Found:
     torch.use_deterministic_algorithms(True)
     try:
         difference, n_stops, same = stopped_and_straight(precision)
-        found = {"largest_difference": difference, "tolerance": 0, "ok": same and n_stops > 1}
-        return {"deterministic": True, "n_stops": n_stops, **found}
+        verdict = {"largest_difference": difference, "tolerance": 0, "ok": same and n_stops > 1}
+        return {"deterministic": True, "n_stops": n_stops, **verdict}
     except RuntimeError as error:
         if "deterministic" not in str(error):
             raise
         reason = str(error).splitlines()[0]
     torch.use_deterministic_algorithms(False)
     difference, n_stops, _ = stopped_and_straight(precision)
-    found = within(difference, RESUME_TOLERANCE)
-    return {"deterministic": False, "why_not": reason, "n_stops": n_stops, **found, "ok": found["ok"] and n_stops > 1}
+    verdict = within(difference, RESUME_TOLERANCE)
+    return {
+        "deterministic": False,
+        "why_not": reason,
+        "n_stops": n_stops,
+        **verdict,
+        "ok": verdict["ok"] and n_stops > 1,
+    }
 
 
 def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
@@ -231,8 +237,8 @@ def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
 
     training = replace(TRAINING, precision=precision)
     parents = [baseline(seed=seed, training=replace(training, epochs=1)) for seed in (1, 2)]
-    cells = [transfer(parent, f"source{place}", training=training) for place, parent in enumerate(parents)]
-    made, n_stops = [], 0
+    cells = [transfer(parent, f"source{index}", training=training) for index, parent in enumerate(parents)]
+    outcomes, n_stops = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for name in ("straight", "stopped"):
             root = RunsRoot(Path(folder) / name)
@@ -244,9 +250,9 @@ def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
                     train(root, left, DeviceNode(root), Settings(stop=partial(none_left, asked)))
                 except Interrupted:
                     n_stops += 1
-            made.append([outputs_of(root, cell) for cell in cells])
-    losses = [[[epoch["train_loss"] for epoch in cell["history"]] for cell in each] for each in made]
-    return compare(*losses), n_stops, made[0] == made[1]
+            outcomes.append([outputs_of(root, cell) for cell in cells])
+    losses = [[[epoch["train_loss"] for epoch in cell["history"]] for cell in each] for each in outcomes]
+    return compare(*losses), n_stops, outcomes[0] == outcomes[1]
 
 
 def none_left(tickets: Iterator[int]) -> bool:
@@ -259,7 +265,7 @@ def none_left(tickets: Iterator[int]) -> bool:
 
 def checks(device: torch.device, shape_name: str) -> dict[str, Callable[[], Found]]:
     """All of them, by name."""
-    made: dict[str, Callable[[], Found]] = {
+    by_name: dict[str, Callable[[], Found]] = {
         "masks_equal_the_cpus": lambda: masks(device),
         "steps_equal_plain_adapters": lambda: plain_adapters(device, shape_name),
         "pack_equals_solo_fp32": lambda: pack_equals_solo(device, shape_name, "fp32"),
@@ -268,14 +274,14 @@ def checks(device: torch.device, shape_name: str) -> dict[str, Callable[[], Foun
         "curve_bf16": lambda: curve(device, shape_name, "bf16"),
     }
     if device.type == "cuda":
-        made["kernels_equal_plain_fp32"] = lambda: kernels_equal_plain(device, shape_name, "fp32")
-        made["kernels_equal_plain_bf16"] = lambda: kernels_equal_plain(device, shape_name, "bf16")
-        made["replayed_equals_launched_bf16"] = lambda: replayed_equals_launched(device, shape_name, "bf16")
-        made["no_waiting_in_a_step"] = lambda: no_waiting(device, shape_name)
-    made["resumed_equals_straight_fp32"] = lambda: resume("fp32")
+        by_name["kernels_equal_plain_fp32"] = lambda: kernels_equal_plain(device, shape_name, "fp32")
+        by_name["kernels_equal_plain_bf16"] = lambda: kernels_equal_plain(device, shape_name, "bf16")
+        by_name["replayed_equals_launched_bf16"] = lambda: replayed_equals_launched(device, shape_name, "bf16")
+        by_name["no_waiting_in_a_step"] = lambda: no_waiting(device, shape_name)
+    by_name["resumed_equals_straight_fp32"] = lambda: resume("fp32")
     if device.type == "cuda":
-        made["resumed_equals_straight_bf16"] = lambda: resume("bf16")
-    return made
+        by_name["resumed_equals_straight_bf16"] = lambda: resume("bf16")
+    return by_name
 
 
 def main() -> None:

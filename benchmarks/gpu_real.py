@@ -43,10 +43,10 @@ class Grid:
 # ---- grid -----------------------------------------------------------------------------------------------------------
 
 
-def grid(given: Grid, data: Path | None, keep: Keep, left: Left) -> None:
+def grid(size: Grid, data: Path | None, keep: Keep, left: Left) -> None:
     """`submit` of the grid to its gathered table, start-up included; and some processes of AdapterTrainer beside it."""
     with scratch(data) as project:
-        project.write_manifest("grid", manifest(given))
+        project.write_manifest("grid", manifest(size))
         began = time.perf_counter()
         try:
             project.call("runs", "submit", "grid", "--profile", "local", timeout_s=max(1.0, left()))
@@ -58,51 +58,51 @@ def grid(given: Grid, data: Path | None, keep: Keep, left: Left) -> None:
         total = time.perf_counter() - began
         cells = [cell for _, cell, _ in project.finished("runs")]
         n_cells = sum(cell.kind in ("baseline", "transfer") for cell in cells)
-        if n_cells != len(given.tasks) ** 2:
-            raise RuntimeError(f"the grid must have {len(given.tasks) ** 2} finished cells, but has {n_cells}")
+        if n_cells != len(size.tasks) ** 2:
+            raise RuntimeError(f"the grid must have {len(size.tasks) ** 2} finished cells, but has {n_cells}")
         keep("n_cells", n_cells)
         keep("data", "real" if data else "the invented sample")
         keep("submit_s", submitted)
         keep("with_gather_s", total)
         keep("cells_per_hour", 3600 * n_cells / total)
-        references(project, given, n_cells, total, keep, left)
+        references(project, size, n_cells, total, keep, left)
 
 
-def manifest(given: Grid) -> dict[str, Any]:
+def manifest(size: Grid) -> dict[str, Any]:
     training = {
-        "epochs": given.epochs,
+        "epochs": size.epochs,
         "batch_size": processes.BATCH_SIZE,
         "max_length": processes.MAX_LENGTH,
-        "max_train_examples": given.examples,
-        "max_eval_examples": max(8, given.examples // 3),
-        "precision": given.precision,
+        "max_train_examples": size.examples,
+        "max_eval_examples": max(8, size.examples // 3),
+        "precision": size.precision,
     }
-    sections = {"tasks": list(given.tasks), "pairs": "all_ordered", "seeds": [SEED], "backbone": given.backbone}
+    sections = {"tasks": list(size.tasks), "pairs": "all_ordered", "seeds": [SEED], "backbone": size.backbone}
     return {**sections, "training": training}
 
 
-def references(project: Scratch, given: Grid, n_cells: int, total_s: float, keep: Keep, left: Left) -> None:
+def references(project: Scratch, size: Grid, n_cells: int, total_s: float, keep: Keep, left: Left) -> None:
     """Some of the same transfers, each by a process of AdapterTrainer with the fair rival's settings."""
-    if given.backbone == "tiny":
+    if size.backbone == "tiny":
         keep("adapter_trainer", "not run: the tiny backbone is no folder that AdapterTrainer could load")
         return
-    target, *sources = given.tasks
+    target, *sources = size.tasks
     took: list[processes.Took] = []
-    for source in sources[: given.n_references]:
+    for source in sources[: size.n_references]:
         if left() < (1.2 * took[-1].wall_s if took else REFERENCE_S):
             break
-        words = argparse.Namespace(target=target, sources=[source], epochs=given.epochs, lr=Training().lr, fair=True)
+        words = argparse.Namespace(target=target, sources=[source], epochs=size.epochs, lr=Training().lr, fair=True)
         took += processes.theirs(project, words, SEED)
     keep("adapter_trainer", beside(took, n_cells, total_s) if took else NO_TIME)
 
 
 def beside(took: Sequence[processes.Took], n_cells: int, total_s: float) -> dict[str, Any]:
     """What a cell takes as one process, and how many times as many cells per hour the grid gave."""
-    each = sum(one.wall_s for one in took) / len(took)
+    each = sum(process.wall_s for process in took) / len(took)
     return {
         "n_processes_timed": len(took),
         "s_per_cell": each,
-        "first_step_s": sum(one.first_step_s for one in took) / len(took),
+        "first_step_s": sum(process.first_step_s for process in took) / len(took),
         "cells_per_hour": 3600 / each,
         "ratio": each * n_cells / total_s,
     }
@@ -179,11 +179,11 @@ def row(setup: Setup, keep: Keep, left: Left) -> None:
 
 def finish(trainer: Trainer, member: Member) -> None:
     """What a cell costs at its end: its best epoch on validation and test part, and its files."""
-    place, data = trainer.members.index(member), trainer.data
-    trainer.load_best(place)
+    index, data = trainer.members.index(member), trainer.data
+    trainer.load_best(index)
     for part in ("validation", "test"):
-        predict(trainer.model, [place], data, data.rows[part], trainer.accelerator)
-    trainer.model.save(place, "task", data.task.labels, member.folder.path / "output")
+        predict(trainer.model, [index], data, data.rows[part], trainer.accelerator)
+    trainer.model.save(index, "task", data.task.labels, member.folder.path / "output")
 
 
 # ---- projection -----------------------------------------------------------------------------------------------------
@@ -203,11 +203,11 @@ def projection(setup: Setup, keep: Keep, left: Left) -> None:
     keep("real tokens per second", {"baseline": solo, "packed transfers": packed, "fair rival": fair})
     keep("evaluation_share", share)
     for study in STUDIES:
-        made = {
+        hours = {
             "arithmetic": arithmetic(study),
             "hours": study_hours(study, solo, packed, share),
             "floor_hours": floor_hours(study, config, setup.peak(precision)),
         }
         if fair:
-            made["fair_rival_hours_steps_only"] = study_hours(study, fair, fair)
-        keep(study, made)
+            hours["fair_rival_hours_steps_only"] = study_hours(study, fair, fair)
+        keep(study, hours)

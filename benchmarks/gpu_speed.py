@@ -218,7 +218,7 @@ def figures(setup: Setup, racer: Racer, took: Mapping[str, Sequence[Took]], race
     mine = took[racer.name]
     rate = racer.n_cells * statistics.median(each.tokens / each.wall_s for each in mine)
     operations = operations_per_token(shape(setup.sizes.shape))
-    made: dict[str, Any] = {
+    values: dict[str, Any] = {
         "real_tokens_per_s": rate,
         "share_of_peak": rate * operations / setup.peak(racer.precision),
         "ms_per_step": statistics.median(1000 * each.wall_s / racer.steps for each in mine),
@@ -226,21 +226,21 @@ def figures(setup: Setup, racer: Racer, took: Mapping[str, Sequence[Took]], race
         "rounds": len(mine),
     }
     if isinstance(racer.runner, Engine):
-        made["group_size"] = racer.runner.group_size
+        values["group_size"] = racer.runner.group_size
     if isinstance(racer.runner, Engine) and racer.name != BASELINE:  # rivals train transfers
-        made["against"] = {
+        values["against"] = {
             rival.name: ratio(mine, took[rival.name], racer.n_cells)
             for rival in racers
             if isinstance(rival.runner, Rival)
         }
-    return made
+    return values
 
 
 def ratio(mine: Sequence[Took], others: Sequence[Took], n_cells: int) -> dict[str, Any]:
     """How many times the rival's rate of real tokens: median and range over the rounds."""
     ratios = [
-        n_cells * (one.tokens / one.wall_s) / (other.tokens / other.wall_s)
-        for one, other in zip(mine, others, strict=True)
+        n_cells * (own.tokens / own.wall_s) / (other.tokens / other.wall_s)
+        for own, other in zip(mine, others, strict=True)
     ]
     return {"ratio": statistics.median(ratios), "range": [min(ratios), max(ratios)]}
 
@@ -254,12 +254,12 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
     def contest(precision: str, batch_size: int, rounds: int, *, padded: bool) -> Callable[[str], None]:
         def run(name: str) -> None:
             racers = field_of(setup, precision, batch_size, padded=padded)
-            made = race(setup, racers, rounds, left)
-            keep(name, made)
+            results = race(setup, racers, rounds, left)
+            keep(name, results)
             if batch_size == first and precision == sizes.main:
-                keep(f"1 process of the fair rival, {precision}", made[FAIR])
+                keep(f"1 process of the fair rival, {precision}", results[FAIR])
             if batch_size == first:
-                setup.rates.update({f"{precision} {each}": made[each]["real_tokens_per_s"] for each in made})
+                setup.rates.update({f"{precision} {each}": results[each]["real_tokens_per_s"] for each in results})
             if setup.cuda:
                 told = (f"{min(sizes.cells)} cells", f"{max(sizes.cells)} cells")
                 keep(f"{name} kernels", {each.name: kernels(each.runner) for each in racers if each.name in told})
@@ -311,12 +311,12 @@ def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left)
     took = [Took(**json.loads(output.splitlines()[-1])) for output, _ in said]
     rate = sum(each.tokens / each.wall_s for each in took)
     setup.rates[f"{n_processes} processes"] = rate
-    made = {
+    values = {
         "real_tokens_per_s": rate,
         "share_of_peak": rate * operations_per_token(shape(sizes.shape)) / setup.peak(sizes.main),
     }
     pack = setup.rates.get(f"{sizes.main} {max(sizes.cells)} cells")
-    return {**made, "times_of_it_by_the_largest_pack": pack and pack / rate}
+    return {**values, "times_of_it_by_the_largest_pack": pack and pack / rate}
 
 
 # ---- kernels --------------------------------------------------------------------------------------------------------

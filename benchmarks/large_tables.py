@@ -64,11 +64,11 @@ def rows(shape: Shape, rng: np.random.Generator) -> Iterator[tuple[object, ...]]
 
 def write_table(path: Path, shape: Shape) -> int:
     """Write the table, without the column `setting` where there is one setting; how many rows it has."""
-    made = list(rows(shape, np.random.default_rng(1)))
+    lines = list(rows(shape, np.random.default_rng(1)))
     first = 0 if shape.n_settings > 1 else 1
     with path.open("w", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([COLUMNS[first:], *(row[first:] for row in made)])
-    return len(made)
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS[first:], *(row[first:] for row in lines)])
+    return len(lines)
 
 
 def gather(table: Path, folder: Path) -> dict[str, float]:
@@ -96,16 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=SHAPES, help="one shape only; writes no file")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where tables and reports stay")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given.keep or Path(temporary)
+        folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found: dict[str, Any] = {"n_cores": os.cpu_count(), "load": os.getloadavg()}
-        for name in [given.only] if given.only else SHAPES:
-            found[name] = measured(name, SHAPES[name], folder)
-            print(name, json.dumps(found[name]), flush=True)
-    if given.only is None:
-        OUT.write_text(json.dumps(found, indent=1) + "\n")
+        figures: dict[str, Any] = {"n_cores": os.cpu_count(), "load": os.getloadavg()}
+        for name in [options.only] if options.only else SHAPES:
+            figures[name] = measured(name, SHAPES[name], folder)
+            print(name, json.dumps(figures[name]), flush=True)
+    if options.only is None:
+        OUT.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,19 +77,19 @@ def quiet(*words: str) -> None:
 
 def fill(root: RunsRoot, cells: tuple[Cell, ...]) -> None:
     """Of ten cells, eight are done, one runs in an array of the queue, one has failed."""
-    for place, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         path = root.path / "cells" / cell.id
         (path / "claims").mkdir(parents=True)
         (path / "cell.json").write_text(json.dumps(cell.identity(), indent=1, sort_keys=True))
-        job = f"77_{place % 300}"
+        job = f"77_{index % 300}"
         claim = {"number": 1, "nonce": "0", "host": "node1", "pid": 1, "process_start": 1.0, "started": time.time()}
         (path / "claims" / "0001.json").write_text(json.dumps({**claim, "job_id": job, "restart_count": 0}))
-        if place % 10 == 8:
+        if index % 10 == 8:
             note = {"epoch": 1, "epochs": 10, "step": 7, "n_steps": 100, "tokens_per_s": 1e4, "steps_per_s": 3.0}
             (path / "progress.json").write_text(json.dumps({**note, "time": time.time()}))
             continue
         (path / "claims" / "0001.released").touch()
-        if place % 10 == 9:
+        if index % 10 == 9:
             error = {"class": "error", "message": f"{cell.id}: a sentence", "claim": 1, "time": time.time()}
             (path / "error.json").write_text(json.dumps(error))
             continue
@@ -110,17 +110,17 @@ def timed(what: Callable[[], object]) -> dict[str, float]:
 
 def mark_everything() -> None:
     """What submit does before and between its calls of sbatch, for an empty runs root."""
-    given = Namespace(runs=Path("empty"), data=Path("data"), manifest="large")
-    plan, root = common.load_plan(given)
+    options = Namespace(runs=Path("empty"), data=Path("data"), manifest="large")
+    plan, root = common.load_plan(options)
     wanted = [item.cell for item in decide(plan, common.states(plan, root, queue_of(root))) if item.action == "run"]
     snapshot.take(root)
     profile = Profile(name="x", kind="slurm")
     grouped = packs(wanted, None)
-    made = submissions.create(root, "large", Path("data"), (), grouped, array_task.settings(profile))
+    submission = submissions.create(root, "large", Path("data"), (), grouped, array_task.settings(profile))
     unfinished = {cell.id for cell in wanted}
     for number, group in enumerate(groups(grouped, unfinished)):
         for part in chunks(group, 1001):
-            submissions.mark(root, made, part, "large").resolve(str(number))
+            submissions.mark(root, submission, part, "large").resolve(str(number))
 
 
 def measure() -> dict[str, object]:
@@ -128,8 +128,8 @@ def measure() -> dict[str, object]:
         seconds: dict[str, dict[str, float]] = {}
         seconds["plan"] = timed(lambda: quiet("plan", "large"))
         seconds["submit, planning and marking"] = timed(mark_everything)
-        given = Namespace(runs=Path("runs"), data=Path("data"), manifest="large")
-        plan, root = common.load_plan(given)
+        options = Namespace(runs=Path("runs"), data=Path("data"), manifest="large")
+        plan, root = common.load_plan(options)
         fill(root, plan.cells)
         seconds["status"] = timed(lambda: quiet("status", "large"))
         seconds["plan, all cells present"] = timed(lambda: quiet("plan", "large"))

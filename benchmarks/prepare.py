@@ -46,14 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("EMPSLURM_DATA", "data"))
     parser.add_argument("--backbone", default="minilm")
-    given = parser.parse_args()
+    options = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        first, said = call(given.data, Path(folder), given.backbone)
-        second, again = call(given.data, Path(folder), given.backbone)
+        first, said = call(options.data, Path(folder), options.backbone)
+        second, again = call(options.data, Path(folder), options.backbone)
     assert again == said
     result = {
-        "n_examples": {name: one["n_examples"] for name, one in said["datasets"].items()},
+        "n_examples": {name: counts["n_examples"] for name, counts in said["datasets"].items()},
         "n_tokens": sum({task["folder"]: task["n_tokens"] for task in said["tasks"].values()}.values()),
         "n_tasks": len(said["tasks"]),
         "n_cores": os.cpu_count(),

@@ -62,14 +62,19 @@ def timed(command: Sequence[str], folder: Path, begun: Callable[[], bool]) -> tu
 # ---- ours -----------------------------------------------------------------------------------------------------------
 
 
-def write_manifest(project: Scratch, given: argparse.Namespace, name: str, seeds: list[int], pairs: Any) -> None:
-    training = {"epochs": given.epochs, "batch_size": BATCH_SIZE, "lr": given.lr, "max_length": MAX_LENGTH}
-    training |= {"max_train_examples": given.examples, "max_eval_examples": given.examples}
-    sections = {"tasks": [given.target, *given.sources], "pairs": pairs, "seeds": seeds, "backbone": given.backbone}
+def write_manifest(project: Scratch, options: argparse.Namespace, name: str, seeds: list[int], pairs: Any) -> None:
+    training = {"epochs": options.epochs, "batch_size": BATCH_SIZE, "lr": options.lr, "max_length": MAX_LENGTH}
+    training |= {"max_train_examples": options.examples, "max_eval_examples": options.examples}
+    sections = {
+        "tasks": [options.target, *options.sources],
+        "pairs": pairs,
+        "seeds": seeds,
+        "backbone": options.backbone,
+    }
     project.write_manifest(name, {**sections, "training": training})
 
 
-def ours(project: Scratch, given: argparse.Namespace, seed: int) -> Took:
+def ours(project: Scratch, options: argparse.Namespace, seed: int) -> Took:
     """The transfers of one seed, by `submit`."""
     cells = project.path / "runs" / "cells"
     there = set(cells.glob("*/progress.json"))
@@ -79,20 +84,22 @@ def ours(project: Scratch, given: argparse.Namespace, seed: int) -> Took:
 
     command = project.command("runs", "submit", f"transfers{seed}", "--profile", "local")
     first, wall, cpu = timed(command, project.path, begun)
-    found = {
+    score_of = {
         cell.source: result["test"][result["metric"]]
         for _, cell, result in project.finished("runs")
         if cell.kind == "transfer" and cell.seed == seed
     }
-    if set(found) != set(given.sources):
-        raise RuntimeError(f"every transfer must have a result, but only those from {sorted(map(str, found))} have")
-    return Took(first_step_s=first, wall_s=wall, cpu_s=cpu, scores=tuple(found[source] for source in given.sources))
+    if set(score_of) != set(options.sources):
+        raise RuntimeError(f"every transfer must have a result, but only those from {sorted(map(str, score_of))} have")
+    return Took(
+        first_step_s=first, wall_s=wall, cpu_s=cpu, scores=tuple(score_of[source] for source in options.sources)
+    )
 
 
 # ---- AdapterTrainer -------------------------------------------------------------------------------------------------
 
 
-def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What the other side needs, as a file would hold it: the same examples as text, settings, sources' adapters."""
     from empslurm import backbones
     from empslurm.tasks import registry
@@ -102,12 +109,12 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
 
     known, prepared = registry(), project.path / "runs" / "prepared"
     baselines = {
-        found[1].target: found
-        for found in project.finished("runs")
-        if found[1].kind == "baseline" and found[1].seed == seed
+        finished[1].target: finished
+        for finished in project.finished("runs")
+        if finished[1].kind == "baseline" and finished[1].seed == seed
     }
-    _, cell, _ = baselines[given.target]
-    task = known.tasks[given.target]
+    _, cell, _ = baselines[options.target]
+    task = known.tasks[options.target]
     examples = prepare(known.datasets[cell.data.dataset], project.data, prepared)
     data = load(cell, task, examples, lambda: load_tokenizer(cell.backbone), prepared)
     targets = data.model_targets()
@@ -115,13 +122,13 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
         "backbone": str(backbones.resolve(cell.backbone).path),
         "kind": task.kind,
         "n_labels": len(task.labels) or 1,
-        "epochs": given.epochs,
-        "lr": given.lr,
+        "epochs": options.epochs,
+        "lr": options.lr,
         "seed": seed,
-        "fair": given.fair,
+        "fair": options.fair,
         "precision": cell.hyper_parameters.precision,
         "sources": {
-            source: str(baselines[source][0] / baselines[source][2]["output"] / "adapter") for source in given.sources
+            source: str(baselines[source][0] / baselines[source][2]["output"] / "adapter") for source in options.sources
         },
         "parts": {
             part: [
@@ -136,21 +143,21 @@ def hand_over(project: Scratch, given: argparse.Namespace, seed: int) -> dict[st
     }
 
 
-def theirs(project: Scratch, given: argparse.Namespace, seed: int) -> list[Took]:
+def theirs(project: Scratch, options: argparse.Namespace, seed: int) -> list[Took]:
     """Each transfer of one seed by AdapterTrainer, one after another."""
-    value, made = hand_over(project, given, seed), []
-    for source in given.sources:
-        place = project.path / f"reference-{seed}-{source}"
-        place.mkdir()
-        (place / "given.json").write_text(json.dumps({**value, "source": value["sources"][source]}))
-        command = [sys.executable, __file__, "--reference", str(place)]
-        first, wall, cpu = timed(command, place, (place / "begun").exists)
-        score = json.loads((place / "score.json").read_text())
-        made.append(Took(first_step_s=first, wall_s=wall, cpu_s=cpu, scores=(score,)))
-    return made
+    value, took = hand_over(project, options, seed), []
+    for source in options.sources:
+        folder = project.path / f"reference-{seed}-{source}"
+        folder.mkdir()
+        (folder / "given.json").write_text(json.dumps({**value, "source": value["sources"][source]}))
+        command = [sys.executable, __file__, "--reference", str(folder)]
+        first, wall, cpu = timed(command, folder, (folder / "begun").exists)
+        score = json.loads((folder / "score.json").read_text())
+        took.append(Took(first_step_s=first, wall_s=wall, cpu_s=cpu, scores=(score,)))
+    return took
 
 
-def reference(place: Path) -> None:
+def reference(folder: Path) -> None:
     """One transfer as the examples of `adapters` train it, start to end, or with the fair rival's settings."""
     import adapters
     import numpy as np
@@ -161,15 +168,15 @@ def reference(place: Path) -> None:
     from sklearn.metrics import f1_score
     from transformers import AutoTokenizer, DataCollatorWithPadding, TrainerCallback, TrainingArguments
 
-    value = json.loads((place / "given.json").read_text())
+    value = json.loads((folder / "given.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(value["backbone"])
     classes, fair, cuda = value["kind"] == "classification", value["fair"], torch.cuda.is_available()
     padding = False if fair else "max_length"
 
     def encoded(example: dict[str, Any]) -> dict[str, Any]:
         texts = [text for text in example["text"] if text]
-        made = tokenizer(*texts, truncation=True, padding=padding, max_length=MAX_LENGTH)
-        return {**made, "labels": example["label"]}
+        tokens = tokenizer(*texts, truncation=True, padding=padding, max_length=MAX_LENGTH)
+        return {**tokens, "labels": example["label"]}
 
     parts = {part: [encoded(example) for example in examples] for part, examples in value["parts"].items()}
     model = adapters.AutoAdapterModel.from_pretrained(value["backbone"])
@@ -188,10 +195,10 @@ def reference(place: Path) -> None:
 
     class Begun(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            (place / "begun").touch()
+            (folder / "begun").touch()
 
     arguments = TrainingArguments(
-        output_dir=str(place / "out"),
+        output_dir=str(folder / "out"),
         per_device_train_batch_size=BATCH_SIZE,
         per_device_eval_batch_size=BATCH_SIZE,
         num_train_epochs=value["epochs"],
@@ -217,26 +224,26 @@ def reference(place: Path) -> None:
         callbacks=[Begun],
     )
     trainer.train()
-    made = trainer.predict(parts["test"])
-    model.save_adapter(str(place / "adapter"), "target")
-    (place / "score.json").write_text(json.dumps(score(made)["score"]))
+    predicted = trainer.predict(parts["test"])
+    model.save_adapter(str(folder / "adapter"), "target")
+    (folder / "score.json").write_text(json.dumps(score(predicted)["score"]))
 
 
 # ---- both -----------------------------------------------------------------------------------------------------------
 
 
-def measure(project: Scratch, given: argparse.Namespace) -> dict[str, Any]:
-    seeds = list(range(1, given.rounds + 1))
-    write_manifest(project, given, "baselines", seeds, "none")
+def measure(project: Scratch, options: argparse.Namespace) -> dict[str, Any]:
+    seeds = list(range(1, options.rounds + 1))
+    write_manifest(project, options, "baselines", seeds, "none")
     project.call("runs", "submit", "baselines", "--profile", "local")
     packs, singles = [], []
     for seed in seeds:
-        pairs = [{"source": given.sources, "target": given.target}]
-        write_manifest(project, given, f"transfers{seed}", [seed], pairs)
-        packs.append(ours(project, given, seed))
-        singles.append(theirs(project, given, seed))
+        pairs = [{"source": options.sources, "target": options.target}]
+        write_manifest(project, options, f"transfers{seed}", [seed], pairs)
+        packs.append(ours(project, options, seed))
+        singles.append(theirs(project, options, seed))
         print(f"round {seed}: {packs[-1]}\n{singles[-1]}", file=sys.stderr, flush=True)
-    n, middle = len(given.sources), statistics.median
+    n, middle = len(options.sources), statistics.median
     differences = [  # within a round cells share seed, order and test examples: one difference each
         statistics.mean(pack.scores) - statistics.mean(took.scores[0] for took in each)
         for pack, each in zip(packs, singles, strict=True)
@@ -245,7 +252,7 @@ def measure(project: Scratch, given: argparse.Namespace) -> dict[str, Any]:
     both = list(zip(packs, singles, strict=True))
     return {
         "n_transfers": n,
-        "rounds": given.rounds,
+        "rounds": options.rounds,
         "ratio_wall": [round(sum(took.wall_s for took in each) / pack.wall_s, 2) for pack, each in both],
         "ratio_cpu": [round(sum(took.cpu_s for took in each) / pack.cpu_s, 2) for pack, each in both],
         "empslurm": {
@@ -277,19 +284,19 @@ def main() -> None:
     parser.add_argument("--fair", action="store_true", help="AdapterTrainer with the settings of the fair rival")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.reference:
-        reference(given.reference)
+    options = parser.parse_args()
+    if options.reference:
+        reference(options.reference)
         return
     load = os.getloadavg()[0]
-    with scratch(given.data) as project:
-        made = measure(project, given)
+    with scratch(options.data) as project:
+        measured = measure(project, options)
     settings = {
-        name: getattr(given, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples", "fair")
+        name: getattr(options, name) for name in ("target", "sources", "backbone", "epochs", "lr", "examples", "fair")
     }
-    value = {**settings, "data": "real" if given.data else "the invented sample", **made}
+    value = {**settings, "data": "real" if options.data else "the invented sample", **measured}
     value |= {"cores": os.cpu_count(), "load_1min": load}
-    given.out.write_text(json.dumps(value, indent=1) + "\n")
+    options.out.write_text(json.dumps(value, indent=1) + "\n")
     print(json.dumps(value, indent=1))
 
 

@@ -34,12 +34,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def run(project: Scratch, given: argparse.Namespace, recipe: str) -> dict[str, Any]:
+def run(project: Scratch, options: argparse.Namespace, recipe: str) -> dict[str, Any]:
     """Train the baselines of a recipe: their test scores (n_seeds,) by task, and their seconds of training."""
-    name, seeds = recipe.replace(" ", "_"), list(range(1, given.seeds + 1))
-    training = {"epochs": given.epochs, "batch_size": given.batch_size, "lr": given.lr, "max_length": given.max_length}
-    training |= {"max_train_examples": given.examples, "max_eval_examples": given.eval_examples, **RECIPES[recipe]}
-    sections = {"tasks": given.tasks, "pairs": "none", "seeds": seeds, "backbone": "minilm", "training": training}
+    name, seeds = recipe.replace(" ", "_"), list(range(1, options.seeds + 1))
+    training = {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "max_length": options.max_length,
+    }
+    training |= {"max_train_examples": options.examples, "max_eval_examples": options.eval_examples, **RECIPES[recipe]}
+    sections = {"tasks": options.tasks, "pairs": "none", "seeds": seeds, "backbone": "minilm", "training": training}
     project.write_manifest(name, sections)
     project.call(name, "submit", name, "--profile", "local")
     scores: dict[tuple[str, int], float] = {}
@@ -50,34 +55,34 @@ def run(project: Scratch, given: argparse.Namespace, recipe: str) -> dict[str, A
             raise RuntimeError(f"every score must be defined, but that of {cell.id} is not; train longer")
         scores[cell.target, cell.seed] = score
         seconds += json.loads((folder / result["output"] / "provenance.json").read_text())["wall_s"]
-    return {"train_s": seconds, "scores": {task: [scores[task, seed] for seed in seeds] for task in given.tasks}}
+    return {"train_s": seconds, "scores": {task: [scores[task, seed] for seed in seeds] for task in options.tasks}}
 
 
-def difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
+def difference(scores: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
     """Mean of paired differences and its 95 % interval."""
-    paired = one - other
+    paired = scores - other
     mean, error = float(paired.mean()), float(stats.sem(paired))
     half = float(stats.t.ppf(0.975, len(paired) - 1)) * error
     return {"mean": round(mean, 4), "interval": [round(mean - half, 4), round(mean + half, 4)]}
 
 
-def compare(project: Scratch, given: argparse.Namespace) -> dict[str, Any]:
-    made = {}
-    for recipe in given.recipes:
-        made[recipe] = run(project, given, recipe)
-        means = {task: round(statistics.mean(values), 3) for task, values in made[recipe]["scores"].items()}
-        print(f"{recipe}: {made[recipe]['train_s']:.0f} s, {means}", file=sys.stderr, flush=True)
-    first = np.array([made[given.recipes[0]]["scores"][task] for task in given.tasks])
+def compare(project: Scratch, options: argparse.Namespace) -> dict[str, Any]:
+    runs = {}
+    for recipe in options.recipes:
+        runs[recipe] = run(project, options, recipe)
+        means = {task: round(statistics.mean(values), 3) for task, values in runs[recipe]["scores"].items()}
+        print(f"{recipe}: {runs[recipe]['train_s']:.0f} s, {means}", file=sys.stderr, flush=True)
+    first = np.array([runs[options.recipes[0]]["scores"][task] for task in options.tasks])
     value = {}
-    for recipe, found in made.items():
-        scores = np.array([found["scores"][task] for task in given.tasks])
+    for recipe, trained in runs.items():
+        scores = np.array([trained["scores"][task] for task in options.tasks])
         value[recipe] = {
-            "train_s": round(found["train_s"]),
+            "train_s": round(trained["train_s"]),
             "mean_test_score": {
-                task: round(float(row.mean()), 4) for task, row in zip(given.tasks, scores, strict=True)
+                task: round(float(row.mean()), 4) for task, row in zip(options.tasks, scores, strict=True)
             },
             "difference": {
-                task: difference(row, base) for task, row, base in zip(given.tasks, scores, first, strict=True)
+                task: difference(row, base) for task, row, base in zip(options.tasks, scores, first, strict=True)
             },
             "difference_of_task_mean": difference(scores.mean(axis=0), first.mean(axis=0)),
         }
@@ -97,15 +102,15 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=256, help="of training, at most")
     parser.add_argument("--eval-examples", type=int, default=300, help="of validation and of test, at most")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    if not given.recipes:
-        given.recipes = [name for name, recipe in RECIPES.items() if recipe["precision"] != "bf16" or bf16_units()]
-    with scratch(given.data) as project:
-        made = compare(project, given)
-    settings = {name: value for name, value in vars(given).items() if name not in ("data", "out", "recipes")}
-    corpus = "real" if given.data else "sample"
-    value = {**settings, "corpus": corpus, "recipes": made}
-    (given.out or RESULTS / f"recipes_{corpus}.json").write_text(json.dumps(value, indent=1) + "\n")
+    options = parser.parse_args()
+    if not options.recipes:
+        options.recipes = [name for name, recipe in RECIPES.items() if recipe["precision"] != "bf16" or bf16_units()]
+    with scratch(options.data) as project:
+        compared = compare(project, options)
+    settings = {name: value for name, value in vars(options).items() if name not in ("data", "out", "recipes")}
+    corpus = "real" if options.data else "sample"
+    value = {**settings, "corpus": corpus, "recipes": compared}
+    (options.out or RESULTS / f"recipes_{corpus}.json").write_text(json.dumps(value, indent=1) + "\n")
     print(json.dumps(value, indent=1))
 
 

@@ -85,7 +85,7 @@ def in_turn(rows: Sequence[int], size: int, *, warm: int, n: int) -> list[int]:
     group_by_length sorts within many batches, so that a short run would see its longest texts only.
     """
     batches = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-    batches = [batches[place] for place in torch.randperm(len(batches)).tolist()]
+    batches = [batches[index] for index in torch.randperm(len(batches)).tolist()]
     return [row for turn in range(-warm, n) for row in batches[turn % len(batches)]]
 
 
@@ -155,8 +155,8 @@ class Rival:
                 self.n_tokens += inputs.pop("n_tokens")
                 return super().training_step(model, inputs, *rest, **named)
 
-            def _get_train_sampler(self, *given: Any, **named: Any) -> Any:
-                rows = list(super()._get_train_sampler(*given, **named))
+            def _get_train_sampler(self, *arguments: Any, **named: Any) -> Any:
+                rows = list(super()._get_train_sampler(*arguments, **named))
                 return Order(in_turn(rows, self.args.train_batch_size, warm=warm, n=n))
 
         class Clock(TrainerCallback):  # type: ignore[misc]
@@ -251,26 +251,26 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--warm", type=int, default=20)
     parser.add_argument("--steps", type=int, default=100)
-    given = parser.parse_args()
-    if given.serve:
-        torch.set_num_threads(given.threads)
-        data, fair = workload(given.examples), not given.padded
-        serve(Rival(given.shape, data, torch.device("cpu"), fair=fair, precision=given.precision))
+    options = parser.parse_args()
+    if options.serve:
+        torch.set_num_threads(options.threads)
+        data, fair = workload(options.examples), not options.padded
+        serve(Rival(options.shape, data, torch.device("cpu"), fair=fair, precision=options.precision))
         return
     cuda, n_cores = torch.cuda.is_available(), os.cpu_count() or 1
     if not cuda:
-        torch.set_num_threads(max(1, n_cores // given.n))
+        torch.set_num_threads(max(1, n_cores // options.n))
     rival = Rival(
-        given.shape,
-        workload(given.batch_size * max(given.steps, 8)),
+        options.shape,
+        workload(options.batch_size * max(options.steps, 8)),
         torch.device("cuda" if cuda else "cpu"),
         fair=True,
-        precision=given.precision,
+        precision=options.precision,
         stacked=True,
-        batch_size=given.batch_size,
-        workers=max(1, min(4, n_cores // given.n - 1)),
+        batch_size=options.batch_size,
+        workers=max(1, min(4, n_cores // options.n - 1)),
     )
-    took = rival.steps(given.steps, given.warm, lambda: wait_for_all(given.together, given.n))
+    took = rival.steps(options.steps, options.warm, lambda: wait_for_all(options.together, options.n))
     print(json.dumps(asdict(took)))
 
 

@@ -177,7 +177,7 @@ class Rungs:
         for group in self.chosen.groups:
             self.model.active_adapters = group.name
             self.model.active_head = group.name
-            made = np.zeros((len(order), group.measure.n_outputs))
+            logits = np.zeros((len(order), group.measure.n_outputs))
             for start in range(0, len(order), BATCH_SIZE):
                 rows = order[start : start + BATCH_SIZE]
                 batch = self.tokenizer(
@@ -188,8 +188,8 @@ class Rungs:
                     return_tensors="pt",
                 )
                 with torch.no_grad():
-                    made[rows] = self.model(**batch).logits.numpy()
-            outputs.append(made)
+                    logits[rows] = self.model(**batch).logits.numpy()
+            outputs.append(logits)
         return outputs
 
     def shared(self) -> list[np.ndarray[Any, Any]]:
@@ -215,8 +215,10 @@ class Rungs:
         with torch.inference_mode():
             for batch in token_batches(tokens.lengths, budget):
                 below = self.encoder.below(cut(tokens, batch, torch.device("cpu")), None)
-                made = [one for stack in stacks for one in stack.logits(below, slice(0, stack.n_cells), {}, None)]
-                for output, logits in zip(outputs, made, strict=True):
+                cell_logits = [
+                    own for stack in stacks for own in stack.logits(below, slice(0, stack.n_cells), {}, None)
+                ]
+                for output, logits in zip(outputs, cell_logits, strict=True):
                     output[batch] = logits.numpy()
         return outputs
 
@@ -254,7 +256,9 @@ def ladder(chosen: Chosen, texts: Sequence[str], n_rounds: int) -> list[dict[str
             outputs = rung(rungs)
             seconds[name].append((time.perf_counter() - wall, time.process_time() - processor))
             expected = expected or outputs
-            compared = [_softened(group.measure.kind, one) for group, one in zip(chosen.groups, expected, strict=True)]
+            compared = [
+                _softened(group.measure.kind, values) for group, values in zip(chosen.groups, expected, strict=True)
+            ]
             same = expected if name != "score, flags and records included" else compared
             worst[name] = max(worst[name], *(float(np.abs(a - b).max()) for a, b in zip(same, outputs, strict=True)))
             rates = ", ".join(f"{len(texts) / value:.2f}" for value in seconds[name][-1])
@@ -287,7 +291,7 @@ def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
     """Peak memory of the whole verb in a child process, short texts, two tiny adapters."""
     folder = scratch / "tiny"
     make_adapters(Backbone(name="tiny"), folder)
-    found = []
+    figures = []
     for n_rows in rows:
         source, out = scratch / f"{n_rows}.txt", scratch / f"{n_rows}.jsonl"
         source.write_text("\n".join(invent(n_rows, 6)) + "\n")
@@ -297,11 +301,11 @@ def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0
         assert out.read_bytes().count(b"\n") == n_rows
-        found.append(
+        figures.append(
             {"n_rows": n_rows, "peak_memory_mib": usage.ru_maxrss // 1024, "processor_s": round(usage.ru_utime, 1)}
         )
-        print(found[-1], flush=True)
-    return found
+        print(figures[-1], flush=True)
+    return figures
 
 
 def main() -> None:
@@ -310,27 +314,27 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=64, help="for the ladder; 0: left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000], help="memory; none: left out")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(N_THREADS)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        if given.texts:
-            chosen = make_adapters(make_backbone(given.shape, scratch / "backbone"), scratch / "adapters")
-            rungs = ladder(chosen, invent(given.texts, 28), given.rounds)
+        if options.texts:
+            chosen = make_adapters(make_backbone(options.shape, scratch / "backbone"), scratch / "adapters")
+            rungs = ladder(chosen, invent(options.texts, 28), options.rounds)
             save(
-                f"scoring_{given.shape}.json",
+                f"scoring_{options.shape}.json",
                 {
-                    "shape": given.shape,
+                    "shape": options.shape,
                     "n_adapters": len(chosen.groups),
-                    "n_texts": given.texts,
-                    "n_rounds": given.rounds,
+                    "n_texts": options.texts,
+                    "n_rounds": options.rounds,
                     "n_threads": N_THREADS,
                     "load_average": round(os.getloadavg()[0], 1),
                     "ladder": rungs,
                 },
             )
-        if given.rows:
-            save("scoring_memory.json", {"n_adapters": 2, "rows": memory(given.rows, scratch)})
+        if options.rows:
+            save("scoring_memory.json", {"n_adapters": 2, "rows": memory(options.rows, scratch)})
 
 
 def save(name: str, result: dict[str, Any]) -> None:

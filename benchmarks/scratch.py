@@ -55,12 +55,12 @@ def scratch(data: Path | None) -> Iterator[Scratch]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with tempfile.TemporaryDirectory() as name:
-        made = Scratch(path=Path(name), data=data or Path(name) / "data")
-        (made.path / "manifests").mkdir()
-        (made.path / "slurm").symlink_to(ROOT / "slurm")
+        project = Scratch(path=Path(name), data=data or Path(name) / "data")
+        (project.path / "manifests").mkdir()
+        (project.path / "slurm").symlink_to(ROOT / "slurm")
         if data is None:
-            made.call("runs", "data", "sample")
-        yield made
+            project.call("runs", "data", "sample")
+        yield project
 
 
 def bf16_units() -> bool:

@@ -47,12 +47,12 @@ def targets(rng: np.random.Generator) -> list[Target]:
     sizes = {row.dataset: row.n_samples for row in reference.dataset_sizes()}
     percent = {row.task: row.test for row in reference.split_statistics() if row.statistic == "percent"}
     shares = reference.label_shares()
-    found = []
+    drawn = []
     for task in reference.tasks():
         n_examples = round(sizes[task.dataset] * percent[task.task] / 100)
         share = np.array([row.test for row in shares if row.task == task.task])
-        found.append(_target(task.task, n_examples, share, rng))
-    return found
+        drawn.append(_target(task.task, n_examples, share, rng))
+    return drawn
 
 
 def _target(task: str, n_examples: int, share: NDArray[np.float64], rng: np.random.Generator) -> Target:
@@ -81,12 +81,14 @@ def ours(target: Target, n_resamples: int, rng: np.random.Generator) -> float:
 def scipys(target: Target, n_resamples: int, rng: np.random.Generator, f1: Callable[[Any, Any], float]) -> float:
     """Seconds of scipy.stats.bootstrap for one pair: correlations in its vectorised form, F1 once per resample."""
 
-    def f1_difference(gold: NDArray[Any], one: NDArray[Any], two: NDArray[Any]) -> float:
-        return f1(gold, two) - f1(gold, one)
+    def f1_difference(gold: NDArray[Any], baseline: NDArray[Any], transfer: NDArray[Any]) -> float:
+        return f1(gold, transfer) - f1(gold, baseline)
 
-    def r_difference(gold: NDArray[Any], one: NDArray[Any], two: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    def r_difference(
+        gold: NDArray[Any], baseline: NDArray[Any], transfer: NDArray[Any], axis: int = -1
+    ) -> NDArray[Any]:
         return np.asarray(
-            stats.pearsonr(gold, two, axis=axis).statistic - stats.pearsonr(gold, one, axis=axis).statistic
+            stats.pearsonr(gold, transfer, axis=axis).statistic - stats.pearsonr(gold, baseline, axis=axis).statistic
         )
 
     labels = target.examples.n_labels > 0
@@ -117,14 +119,14 @@ def library_f1(gold: NDArray[Any], predicted: NDArray[Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resamples", type=int, default=10_000, help="per pair; a twentieth of it for scipy")
-    given = parser.parse_args()
+    options = parser.parse_args()
     rng = np.random.default_rng(20240501)
     rows = []
-    n_few = max(20, given.resamples // 20)
+    n_few = max(20, options.resamples // 20)
     for target in targets(rng):
-        mine = ours(target, given.resamples, rng)
-        counted = scipys(target, n_few, rng, counted_f1) * given.resamples / n_few * N_SOURCES
-        library = scipys(target, n_few // 4, rng, library_f1) * given.resamples / (n_few // 4) * N_SOURCES
+        mine = ours(target, options.resamples, rng)
+        counted = scipys(target, n_few, rng, counted_f1) * options.resamples / n_few * N_SOURCES
+        library = scipys(target, n_few // 4, rng, library_f1) * options.resamples / (n_few // 4) * N_SOURCES
         row = {
             "target": target.task,
             "n_examples": len(target.examples.gold),
@@ -140,7 +142,7 @@ def main() -> None:
     )
     summary = {
         "n_pairs": len(rows) * N_SOURCES,
-        "n_resamples": given.resamples,
+        "n_resamples": options.resamples,
         "n_resamples_scipy": [n_few, n_few // 4],
         "n_threads": 1,
         "seconds": round(total, 2),

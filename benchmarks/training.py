@@ -70,15 +70,15 @@ def rates(took: Sequence[Took]) -> dict[str, float]:
 
 def against(took: Sequence[Took], others: Sequence[Took], n_cells: int = 1) -> dict[str, Any]:
     """How many times the rival's rate, round by round: median and range. `n_cells`: that ours trains at once."""
-    made: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for clock in CLOCKS:
         ratios = [
-            n_cells * (one.tokens / getattr(one, clock)) / (other.tokens / getattr(other, clock))
-            for one, other in zip(took, others, strict=True)
+            n_cells * (own.tokens / getattr(own, clock)) / (other.tokens / getattr(other, clock))
+            for own, other in zip(took, others, strict=True)
         ]
-        made[f"ratio_{clock}"] = statistics.median(ratios)
-        made[f"ratio_{clock}_range"] = [min(ratios), max(ratios)]
-    return made
+        figures[f"ratio_{clock}"] = statistics.median(ratios)
+        figures[f"ratio_{clock}_range"] = [min(ratios), max(ratios)]
+    return figures
 
 
 def share_of_peak(values: dict[str, float], config: Any, peak: float, device: torch.device) -> dict[str, float]:
@@ -101,25 +101,25 @@ def fair_name(precision: str) -> str:
     return f"{FAIR}, {precision}"
 
 
-def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def speed(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Every way and both rivals in turn, round after round, so that a busy machine is busy for all.
 
     On a CPU ours has the environment of a train process that empslurm launches, and rivals that of whoever calls this,
     as they are run; with --same-memory both have ours.
     """
     cuda = device.type == "cuda"
-    steps, warm = (100, 20) if cuda else (given.steps, 1)
+    steps, warm = (100, 20) if cuda else (options.steps, 1)
     data = workload(32 * (steps if cuda else 50))
     able = [way for way in WAYS if way.precision != "bf16" or bf16_units()]
-    ways = [way for way in WAYS if way.name in given.ways] if given.ways else able
+    ways = [way for way in WAYS if way.name in options.ways] if options.ways else able
     precisions = {way.name: way.precision for way in ways}
 
     def rival(precision: str, *, fair: bool) -> Rival | Apart:
-        if cuda or given.same_memory:
-            return Rival(given.shape, data, device, fair=fair, precision=precision)
-        return Apart(given.shape, len(data.table.ids), fair=fair, precision=precision)
+        if cuda or options.same_memory:
+            return Rival(options.shape, data, device, fair=fair, precision=precision)
+        return Apart(options.shape, len(data.table.ids), fair=fair, precision=precision)
 
-    racers: dict[str, Engine | Rival | Apart] = {way.name: Engine(given.shape, way, data, device) for way in ways}
+    racers: dict[str, Engine | Rival | Apart] = {way.name: Engine(options.shape, way, data, device) for way in ways}
     for precision in dict.fromkeys(rival_precision(way.precision, device) for way in ways):
         racers[fair_name(precision)] = rival(precision, fair=True)
         precisions[fair_name(precision)] = precision
@@ -127,7 +127,7 @@ def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     took: dict[str, list[Took]] = {name: [] for name in racers}
     for racer in racers.values():
         racer.steps(1)  # processes apart have started then
-    for number in range(given.rounds):
+    for number in range(options.rounds):
         for name, racer in racers.items():
             n = max(1, steps // 2) if name == PADDED and not cuda else steps
             took[name].append(racer.steps(n, 0 if isinstance(racer, Engine) and not cuda else warm))
@@ -136,36 +136,36 @@ def speed(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         if isinstance(racer, Apart):
             racer.close()
     peaks = {precision: matrix_peak(device, precision) for precision in set(precisions.values())}
-    made: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name in racers:
-        made[name] = rates(took[name])
-        made[name] |= share_of_peak(made[name], shape(given.shape), peaks[precisions[name]], device)
+        figures[name] = rates(took[name])
+        figures[name] |= share_of_peak(figures[name], shape(options.shape), peaks[precisions[name]], device)
         if name in {way.name for way in ways}:
             fair = fair_name(rival_precision(precisions[name], device))
-            made[name]["against"] = {other: against(took[name], took[other]) for other in (fair, PADDED)}
-    return made
+            figures[name]["against"] = {other: against(took[name], took[other]) for other in (fair, PADDED)}
+    return figures
 
 
-def packs(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def packs(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Stacked transfers of one pack: cell-tokens per second, what a cell costs beside one alone, and the fair rival."""
     cuda = device.type == "cuda"
     steps, warm = (100, 20) if cuda else (2, 0)
     data = workload(32 * (steps if cuda else 50))
     way = Way(name="bf16", precision="bf16") if cuda else Way(name="fp32")
-    name = given.pack_shape
+    name = options.pack_shape
     solo = Engine(name, way, data, device, stacked=True)
     rival = Rival(name, data, device, fair=True, precision=way.precision, stacked=True)
     solo.steps(1)
-    made = {}
+    figures = {}
     for n_cells in (1, 2, 4, 8, 17):
         pack = Engine(name, way, data, device, n_cells=n_cells, stacked=True, fitting=True)
         pack.steps(1)
         rounds = [
             (solo.steps(steps, warm), pack.steps(steps, warm), rival.steps(steps, max(1, warm)))
-            for _ in range(given.rounds)
+            for _ in range(options.rounds)
         ]
         alone, many, other = zip(*rounds, strict=True)
-        made[str(n_cells)] = {
+        figures[str(n_cells)] = {
             "cell_tokens_per_wall_s": n_cells * rates(many)["tokens_per_wall_s"],
             **{
                 f"cost_per_cell_beside_solo_{clock}": 1 / against(many, alone, n_cells)[f"ratio_{clock}"]
@@ -173,29 +173,29 @@ def packs(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             },
             "against": {fair_name(way.precision): against(many, other, n_cells)},
         }
-        say(f"pack of {n_cells}: {made[str(n_cells)]}")
-    return {"shape": name, "way": way.name, "rival": rates(other), "packs": made}
+        say(f"pack of {n_cells}: {figures[str(n_cells)]}")
+    return {"shape": name, "way": way.name, "rival": rates(other), "packs": figures}
 
 
-def memory(given: argparse.Namespace, _: torch.device) -> dict[str, Any]:
+def memory(options: argparse.Namespace, _: torch.device) -> dict[str, Any]:
     """Peak of a process of its own that trains one cell, batch 32, at each length; and what further cells add."""
-    made: dict[str, Any] = {}
-    for length in given.lengths:
-        made[str(length)] = child_memory(given, length, 1)
-        say(f"{length} tokens: {made[str(length)]}")
-    length, n_cells = given.lengths[0], 5
-    pack = child_memory(given, length, n_cells)
-    each = (pack["peak_gb"] - made[str(length)]["peak_gb"]) / (n_cells - 1)
-    made["pack"] = {"tokens": length, "n_cells": n_cells, **pack, "gb_per_further_cell": each}
-    say(f"pack: {made['pack']}")
-    return made
+    figures: dict[str, Any] = {}
+    for length in options.lengths:
+        figures[str(length)] = child_memory(options, length, 1)
+        say(f"{length} tokens: {figures[str(length)]}")
+    length, n_cells = options.lengths[0], 5
+    pack = child_memory(options, length, n_cells)
+    each = (pack["peak_gb"] - figures[str(length)]["peak_gb"]) / (n_cells - 1)
+    figures["pack"] = {"tokens": length, "n_cells": n_cells, **pack, "gb_per_further_cell": each}
+    say(f"pack: {figures['pack']}")
+    return figures
 
 
-def child_memory(given: argparse.Namespace, length: int, n_cells: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", str(length), str(n_cells), "--shape", given.shape]
+def child_memory(options: argparse.Namespace, length: int, n_cells: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", str(length), str(n_cells), "--shape", options.shape]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    made: dict[str, float] = json.loads(output.splitlines()[-1])
-    return made
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def child(length: int, n_cells: int, shape_name: str) -> None:
@@ -206,24 +206,24 @@ def child(length: int, n_cells: int, shape_name: str) -> None:
     engine.steps(2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     own = 4 * sum(value.nbytes for value in engine.trainer.model.free.values()) / n_cells
-    made = {"peak_gb": peak * 1024, "before_training_gb": before * 1024, "own_of_a_cell_gb": own}
-    print(json.dumps({name: value / 1e9 for name, value in made.items()}))
+    bytes_of = {"peak_gb": peak * 1024, "before_training_gb": before * 1024, "own_of_a_cell_gb": own}
+    print(json.dumps({name: value / 1e9 for name, value in bytes_of.items()}))
 
 
-def cost(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def cost(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Seconds per step against text length, and per epoch against data size (it is steps times that)."""
-    made: dict[str, Any] = {"length": {}, "examples": {}}
+    figures: dict[str, Any] = {"length": {}, "examples": {}}
     for length in (16, 35, 64, 128):
-        engine = Engine(given.pack_shape, WAYS[0], workload(64, length=length), device)
+        engine = Engine(options.pack_shape, WAYS[0], workload(64, length=length), device)
         engine.steps(1)
         took = engine.steps(2)
-        made["length"][str(length)] = {"cpu_s_per_1000_tokens": 1000 * took.cpu_s / took.tokens}
+        figures["length"][str(length)] = {"cpu_s_per_1000_tokens": 1000 * took.cpu_s / took.tokens}
     for n_examples in (64, 256, 512):
-        engine = Engine(given.pack_shape, WAYS[0], workload(n_examples), device)
+        engine = Engine(options.pack_shape, WAYS[0], workload(n_examples), device)
         engine.steps(1)
         took = engine.steps(n_examples // 32)
-        made["examples"][str(n_examples)] = {"cpu_s_per_epoch": took.cpu_s, "tokens": took.tokens}
-    return {"shape": given.pack_shape, **made}
+        figures["examples"][str(n_examples)] = {"cpu_s_per_epoch": took.cpu_s, "tokens": took.tokens}
+    return {"shape": options.pack_shape, **figures}
 
 
 def study_tokens() -> tuple[float, float]:
@@ -262,35 +262,35 @@ def arithmetic(study: str) -> str:
     )
 
 
-def checkpoint(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def checkpoint(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Milliseconds per cell of a pack of 17: what the loop waits for a checkpoint, and until its file is there."""
     n_cells = 17
-    engine = Engine(given.shape, Way(name="fp32"), workload(32), device, n_cells=n_cells)
+    engine = Engine(options.shape, Way(name="fp32"), workload(32), device, n_cells=n_cells)
     trainer, waits, wholes = engine.trainer, [], []
     engine.steps(1)
     with tempfile.TemporaryDirectory() as folder:
         trainer.members = claimed(RunsRoot(Path(folder)), trainer.training, n_cells)
         for number, member in enumerate(trainer.members):
             member.best = {name: value.clone() for name, value in trainer.of(number).items()}
-        for _ in range(given.rounds + 1):
+        for _ in range(options.rounds + 1):
             began = time.perf_counter()
             trainer.checkpoint()
             waits.append(1000 * (time.perf_counter() - began) / n_cells)
             trainer.settle()
             wholes.append(1000 * (time.perf_counter() - began) / n_cells)
     mib = sum(value.nbytes for value in trainer.model.free.values()) / n_cells * 4 / 2**20
-    made = {"waited_ms": statistics.median(waits[1:]), "written_ms": statistics.median(wholes[1:]), "mib": mib}
-    return {"n_cells": n_cells, **made, "first_waited_ms": waits[0]}
+    figures = {"waited_ms": statistics.median(waits[1:]), "written_ms": statistics.median(wholes[1:]), "mib": mib}
+    return {"n_cells": n_cells, **figures, "first_waited_ms": waits[0]}
 
 
-def projection(given: argparse.Namespace, measured: dict[str, Any]) -> dict[str, Any]:
+def projection(options: argparse.Namespace, measured: dict[str, Any]) -> dict[str, Any]:
     """Hours of the paper's grid on the machine that was measured, with the arithmetic; evaluation is not counted."""
     speeds, many = measured.get("speed", {}), measured.get("packs", {})
-    name = measured.get("machine", {}).get("speed", {}).get("shape") or given.shape
+    name = measured.get("machine", {}).get("speed", {}).get("shape") or options.shape
     last = many.get("packs", {}).get(str(N_TASKS - 1), {})
     cost = last.get("cost_per_cell_beside_solo_wall_s", 1.0)
     same = many.get("shape") == name
-    made: dict[str, Any] = {
+    hours: dict[str, Any] = {
         "shape": name,
         "packed_rate": "as measured with 17 cells"
         if same
@@ -298,15 +298,15 @@ def projection(given: argparse.Namespace, measured: dict[str, Any]) -> dict[str,
         "floor": "matrix operations of forward and backward pass x tokens / matrix peak",
     }
     for study in STUDIES:
-        made[study] = {"arithmetic": arithmetic(study), "hours": {}, "floor_hours": {}}
+        hours[study] = {"arithmetic": arithmetic(study), "hours": {}, "floor_hours": {}}
         for racer, values in speeds.items():
             solo = packed = values["tokens_per_wall_s"]
             if not racer.startswith("AdapterTrainer"):
                 packed = last["cell_tokens_per_wall_s"] if same and racer == many["way"] else solo / cost
-            made[study]["hours"][racer] = study_hours(study, solo, packed)
+            hours[study]["hours"][racer] = study_hours(study, solo, packed)
             peak = values["matrix_peak_gflops"] * 1e9
-            made[study]["floor_hours"][racer] = floor_hours(study, shape(name), peak)
-    return made
+            hours[study]["floor_hours"][racer] = floor_hours(study, shape(name), peak)
+    return hours
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -350,24 +350,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--same-memory", action="store_true", help="give rivals on a CPU our allocator settings too")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     if not KEPT_MEMORY.items() <= os.environ.items():  # the allocator reads them when a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEPT_MEMORY})
-    torch.set_num_threads(given.threads)
-    if given.child:
-        length, n_cells = given.child
-        child(length, n_cells, given.shape)
+    torch.set_num_threads(options.threads)
+    if options.child:
+        length, n_cells = options.child
+        child(length, n_cells, options.shape)
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
-        given.pack_shape = given.shape
-    measured: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    for part in given.parts:
+        options.pack_shape = options.shape
+    measured: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for part in options.parts:
         say(f"== {part}")
         started = machine(device)
-        measured[part] = projection(given, measured) if part == "projection" else globals()[part](given, device)
-        measured.setdefault("machine", {})[part] = {**started, "rounds": given.rounds, "shape": given.shape}
-        given.out.write_text(json.dumps(measured, indent=1) + "\n")
+        measured[part] = projection(options, measured) if part == "projection" else globals()[part](options, device)
+        measured.setdefault("machine", {})[part] = {**started, "rounds": options.rounds, "shape": options.shape}
+        options.out.write_text(json.dumps(measured, indent=1) + "\n")
     print(json.dumps(measured, indent=1))
 
 

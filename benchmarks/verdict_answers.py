@@ -77,7 +77,7 @@ def p_values(case: Answers, effect: float, rng: np.random.Generator) -> NDArray[
     drawn = resample(examples, answers.reshape(-1, N_EXAMPLES), n_resamples=400, rng=rng)
     cells, seeds = np.repeat(np.arange(N_CELLS), N_SEEDS), np.tile(np.arange(N_SEEDS), N_CELLS)
     scores = drawn.observed.reshape(N_CELLS, N_SEEDS)
-    found = compare(
+    comparison = compare(
         TargetScores(
             target="simulated",
             sources=tuple(str(at) for at in range(1, N_CELLS)),
@@ -87,4 +87,4 @@ def p_values(case: Answers, effect: float, rng: np.random.Generator) -> NDArray[
     )
     paper = example_test(examples, answers[0, 0], answers[1:, 0], rng=rng, n_resamples=499)
     welch = stats.ttest_ind(scores[1:], scores[0], axis=1, equal_var=False).pvalue
-    return np.vstack([paper.p_value, welch, found.p_value])
+    return np.vstack([paper.p_value, welch, comparison.p_value])

@@ -27,23 +27,23 @@ def equivalence_row(
 ) -> dict[str, object]:
     """Half of the sources differ by the margin itself, up or down, and half by nothing."""
     there = np.where(np.arange(case.n_sources) % 2, 0.0, np.where(np.arange(case.n_sources) % 4, MARGIN, -MARGIN))
-    made = np.empty((n_grids, case.n_sources))
+    p_values = np.empty((n_grids, case.n_sources))
     for grid in range(n_grids):
         scores, _ = draw_collapse(case, 0.0, rng)
         scores[1:] += there[:, None]
-        made[grid] = equivalence_p_values(comparison(scores), MARGIN)
-    decided, same = ~np.isnan(made), there == 0
-    corrected = np.array([called(grid) for grid in made])
+        p_values[grid] = equivalence_p_values(comparison(scores), MARGIN)
+    decided, same = ~np.isnan(p_values), there == 0
+    corrected = np.array([called(grid) for grid in p_values])
     shares = (corrected & ~same).sum(1) / np.maximum(1, corrected.sum(1))
-    per_grid = (made[:, ~same] < LEVEL).mean(1)
+    per_grid = (p_values[:, ~same] < LEVEL).mean(1)
     return {
         "scenario": plain(case),
         "margin": MARGIN,
-        "error_rate": round(float((made[:, ~same] < LEVEL).sum() / decided[:, ~same].sum()), 5),
+        "error_rate": round(float((p_values[:, ~same] < LEVEL).sum() / decided[:, ~same].sum()), 5),
         "standard_error": round(float(per_grid.std(ddof=1) / np.sqrt(n_grids)), 5),
         "false_calls": round(float(shares.mean()), 5),
         "error_of_false_calls": round(float(shares.std(ddof=1) / np.sqrt(n_grids)), 5),
-        "power": round(float((made[:, same] < LEVEL).mean()), 5),
+        "power": round(float((p_values[:, same] < LEVEL).mean()), 5),
         "undecided": round(float(1 - decided.mean()), 5),
     }
 
@@ -77,18 +77,18 @@ PROMISES = (
 
 def promise_row(case: Promise, n_grids: int, rng: np.random.Generator) -> dict[str, object]:
     """Power promised beside power reached when the seeds that are asked for have been added to those that are there."""
-    found = [one for one in (_promise(case, rng) for _ in range(n_grids)) if one is not None]
-    if not found:
+    answers = [answer for answer in (_promise(case, rng) for _ in range(n_grids)) if answer is not None]
+    if not answers:
         raise RuntimeError(f"no grid of {case} has an answer; want a larger difference")
-    promised, reached, n_baseline, n_transfer = np.array(found).T
+    promised, reached, n_baseline, n_transfer = np.array(answers).T
     return {
         "scenario": plain(case),
         "promised": round(float(promised.mean()), 4),
         "reached": round(float(reached.mean()), 4),
-        "standard_error": round(float((reached - promised).std(ddof=1) / np.sqrt(len(found))), 4),
+        "standard_error": round(float((reached - promised).std(ddof=1) / np.sqrt(len(answers))), 4),
         "baseline_seeds": round(float(n_baseline.mean()), 2),
         "transfer_seeds": round(float(n_transfer.mean()), 2),
-        "no_answer": round(1 - len(found) / n_grids, 4),
+        "no_answer": round(1 - len(answers) / n_grids, 4),
     }
 
 
@@ -110,8 +110,8 @@ def _promise(case: Promise, rng: np.random.Generator) -> tuple[float, float, int
         return None
     n_baseline, n_transfer = case.n_seeds + asked.more_baseline, case.n_seeds + asked.more_transfer
     scores[1:, n_transfer:], collapsed[1:, n_transfer:] = np.nan, False
-    found = comparison(scores[:, :n_baseline], collapsed[:, :n_baseline], known)
-    return asked.power, float((found.p_value < LEVEL).mean()), n_baseline, n_transfer
+    compared = comparison(scores[:, :n_baseline], collapsed[:, :n_baseline], known)
+    return asked.power, float((compared.p_value < LEVEL).mean()), n_baseline, n_transfer
 
 
 def comparison(

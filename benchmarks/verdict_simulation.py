@@ -60,8 +60,8 @@ def p_values(scenario: Scenario, scores: NDArray[np.float64], values: NDArray[np
     """p of every method and source, shape (n_methods, n_sources)."""
     n_seeds, n_base = scenario.n_seeds, scenario.n_baseline_seeds
     baseline, moved = scores[0, :n_base], scores[1:, :n_seeds]
-    one = values[1:, 0] - values[0, 0]
-    paper = one.mean(1) / (one.std(1, ddof=1) / np.sqrt(one.shape[1]))
+    gained = values[1:, 0] - values[0, 0]
+    paper = gained.mean(1) / (gained.std(1, ddof=1) / np.sqrt(gained.shape[1]))
     difference = moved.mean(1) - baseline.mean()
     squares = np.append(((baseline - baseline.mean()) ** 2).sum(), ((moved - moved.mean(1)[:, None]) ** 2).sum(1))
     freedom = np.append(n_base - 1.0, np.full(len(moved), n_seeds - 1.0))
@@ -100,13 +100,13 @@ def verdict(
 def collapse_p_values(case: Collapse, scores: NDArray[np.float64], collapsed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """p of every method and source, NaN where undecided: (n_methods, n_sources). The paper's test knows its error."""
     paper = (scores[1:, 0] - scores[0, 0]) / (case.run_by_example * np.sqrt(2))
-    found = verdict(scores, None)
+    all_runs = verdict(scores, None)
     return np.vstack(
         [
             2 * stats.norm.sf(np.abs(paper)),
             stats.ttest_ind(scores[1:], scores[0], axis=1, equal_var=False).pvalue,
-            found,
-            verdict(scores, None, collapsed) if collapsed.any() else found,
+            all_runs,
+            verdict(scores, None, collapsed) if collapsed.any() else all_runs,
         ]
     )
 
@@ -117,23 +117,23 @@ def power_at_equal_rate(null: NDArray[np.float64], helped: NDArray[np.float64]) 
     `null`, `helped`: p-values (n_grids, n_sources), NaN where undecided, which is not rejected.
     """
     ordered = np.where(np.isnan(null), 1.0, null).ravel()
-    place = int(LEVEL * len(ordered))
-    return float((helped < np.partition(ordered, place)[place]).mean())
+    index = int(LEVEL * len(ordered))
+    return float((helped < np.partition(ordered, index)[index]).mean())
 
 
 def rates(null: NDArray[np.float64], helped: NDArray[np.float64]) -> dict[str, float]:
     """What one method does: p-values (n_grids, n_sources) without and with an effect."""
     decided = ~np.isnan(null)
     per_grid = np.where(decided, null < LEVEL, 0).sum(1) / max(1e-9, decided.sum() / len(null))
-    found = {
+    shares = {
         "false_positive_rate": (null < LEVEL).sum() / max(1, decided.sum()),
         "standard_error": per_grid.std(ddof=1) / np.sqrt(len(null)),  # grids are independent, their pairs are not
         "below_one_in_a_thousand": (null < 0.001).sum() / max(1, decided.sum()),
         "undecided": 1 - decided.mean(),
     }
     if not helped.size:
-        return found
-    return {**found, "power": (helped < LEVEL).mean(), "power_at_equal_rate": power_at_equal_rate(null, helped)}
+        return shares
+    return {**shares, "power": (helped < LEVEL).mean(), "power_at_equal_rate": power_at_equal_rate(null, helped)}
 
 
 def behind(
@@ -193,11 +193,11 @@ def answer_row(case: Answers, n_grids: int, rng: np.random.Generator) -> dict[st
 
 def called(p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Pairs with p < .05 after Benjamini-Hochberg over all that are not NaN; the shape of `p_values`."""
-    found = np.zeros(p_values.shape, dtype=bool)
+    calls = np.zeros(p_values.shape, dtype=bool)
     tested = ~np.isnan(p_values)
     if tested.any():
-        found[tested] = stats.false_discovery_control(p_values[tested]) < LEVEL
-    return found
+        calls[tested] = stats.false_discovery_control(p_values[tested]) < LEVEL
+    return calls
 
 
 def false_share(p_values: NDArray[np.float64], helps: NDArray[np.bool_]) -> float:
@@ -209,22 +209,27 @@ def false_share(p_values: NDArray[np.float64], helps: NDArray[np.bool_]) -> floa
 def collapse_row(case: Collapse, n_grids: int, rng: np.random.Generator) -> dict[str, Any]:
     """What every method does in `n_grids` grids without an effect and as many with one."""
     helps = np.arange(case.n_sources) < round(HELPING * case.n_sources)
-    made = np.empty((2, len(COLLAPSE_METHODS), n_grids, case.n_sources))
+    p_values = np.empty((2, len(COLLAPSE_METHODS), n_grids, case.n_sources))
     seen = np.zeros(4)  # runs that collapsed, those of them that were found, runs that learnt, those taken as collapsed
     for kind in range(2):
         for grid in range(n_grids):
             scores, collapsed = draw_collapse(case, EFFECT * kind, rng)
-            made[kind, :, grid] = collapse_p_values(case, scores, collapsed)
-            found = collapsed_runs(scores)
-            seen += (collapsed.sum(), (found & collapsed).sum(), (~collapsed).sum(), (found & ~collapsed).sum())
+            p_values[kind, :, grid] = collapse_p_values(case, scores, collapsed)
+            judged = collapsed_runs(scores)
+            seen += (
+                collapsed.sum(),
+                (judged & collapsed).sum(),
+                (~collapsed).sum(),
+                (judged & ~collapsed).sum(),
+            )
     rows = {}
     for at, method in enumerate(COLLAPSE_METHODS):
-        null, mixed = made[:, at]
+        null, mixed = p_values[:, at]
         own = rates(null, mixed[:, helps])
         for name, p, truly in (("no_effect", null, helps & False), ("a_third_helps", mixed, helps)):
-            for one, shares in (("", of_targets(p, truly)), ("_18_targets", of_families(p, truly))):
-                own[f"false_calls_{name}{one}"] = float(np.mean(shares))
-                own[f"error_of_false_calls_{name}{one}"] = np.std(shares, ddof=1) / np.sqrt(len(shares))
+            for suffix, shares in (("", of_targets(p, truly)), ("_18_targets", of_families(p, truly))):
+                own[f"false_calls_{name}{suffix}"] = float(np.mean(shares))
+                own[f"error_of_false_calls_{name}{suffix}"] = np.std(shares, ddof=1) / np.sqrt(len(shares))
         if helps.any():
             own["power_corrected"] = np.mean([called(grid)[helps].mean() for grid in mixed])
         rows[method] = rounded(own)
@@ -236,7 +241,8 @@ def collapse_row(case: Collapse, n_grids: int, rng: np.random.Generator) -> dict
         "learnt_runs_taken_as_collapsed": round(seen[3] / seen[2], 6),
         "methods": rows,
         "behind": {
-            name: rounded(behind(made[0], made[1][..., helps], COLLAPSE_METHODS, name)) for name in (FOUND, KNOWN)
+            name: rounded(behind(p_values[0], p_values[1][..., helps], COLLAPSE_METHODS, name))
+            for name in (FOUND, KNOWN)
         },
     }
 
@@ -259,12 +265,12 @@ def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
 
     Of promises, by any amount.
     """
-    found = []
+    sentences = []
 
     def beyond(row: dict[str, Any], what: str, value: float, error: float, limit: float) -> None:
         if value > limit + ERRORS * error:
             by = f" (error {error:.3f})" if error else ""
-            found.append(f"{row['name']}: {what} {value:.3f}{by}, wanted {limit:.2f} at most")
+            sentences.append(f"{row['name']}: {what} {value:.3f}{by}, wanted {limit:.2f} at most")
 
     for row in (*tables["scores"], *tables["answers"], *tables["collapse"]):
         for name, lost in row["behind"].items():
@@ -290,7 +296,7 @@ def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
         beyond(
             row, f"power {row['reached']:.3f} of {row['promised']:.3f} promised, off by", off, 0.0, WANTED["promise"]
         )
-    return found
+    return sentences
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
@@ -311,9 +317,9 @@ def named_promise(case: Promise, n_grids: int, rng: np.random.Generator) -> dict
     return {"name": name_of(case), **promise_row(case, n_grids, rng)}
 
 
-def run(place: tuple[int, int], make: Callable[..., dict[str, Any]], case: Any, n_grids: int) -> dict[str, Any]:
+def run(position: tuple[int, int], make: Callable[..., dict[str, Any]], case: Any, n_grids: int) -> dict[str, Any]:
     """A row, with a stream of its own: rows do not change with what else is run."""
-    return make(case, n_grids, np.random.default_rng([SEED, *place]))
+    return make(case, n_grids, np.random.default_rng([SEED, *position]))
 
 
 def show(row: dict[str, Any]) -> None:
@@ -328,35 +334,37 @@ def main() -> None:
     parser.add_argument("--collapse-grids", type=int, default=1800, help="simulated targets per row of the third table")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="others stay as the file has them")
     parser.add_argument("--out", type=Path, default=OUT, help="results file")
-    given = parser.parse_args()
-    n_few = max(10, given.grids // 5)  # where a grid takes long
+    options = parser.parse_args()
+    n_few = max(10, options.grids // 5)  # where a grid takes long
     plans: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Any], int]] = {
-        "scores": (score_row, SCENARIOS, given.grids),
+        "scores": (score_row, SCENARIOS, options.grids),
         "answers": (answer_row, verdict_answers.CASES, n_few),
-        "collapse": (collapse_row, COLLAPSES, given.collapse_grids),
-        "equivalence": (named_equivalence, EQUIVALENCES, given.grids),
-        "promises": (named_promise, PROMISES, given.grids),
+        "collapse": (collapse_row, COLLAPSES, options.collapse_grids),
+        "equivalence": (named_equivalence, EQUIVALENCES, options.grids),
+        "promises": (named_promise, PROMISES, options.grids),
     }
     tables: dict[str, list[dict[str, Any]]] = {}
-    if set(given.tables) != set(TABLES):
-        tables = {name: rows for name, rows in json.loads(given.out.read_text()).items() if name in TABLES}
+    if set(options.tables) != set(TABLES):
+        tables = {name: rows for name, rows in json.loads(options.out.read_text()).items() if name in TABLES}
     with ProcessPoolExecutor() as pool:
         for number, (name, (make, cases, n_grids)) in enumerate(plans.items()):
-            if name not in given.tables:
+            if name not in options.tables:
                 continue
             tables[name] = []
             print(f"{name}, {n_grids} grids a row")
-            places = [(number, at) for at in range(len(cases))]
-            jobs = [pool.submit(run, place, make, case, n_grids) for place, case in zip(places, cases, strict=True)]
+            positions = [(number, at) for at in range(len(cases))]
+            jobs = [
+                pool.submit(run, position, make, case, n_grids) for position, case in zip(positions, cases, strict=True)
+            ]
             for row in (job.result() for job in jobs):
                 tables[name].append(row)
                 show(row)
-    found = short(tables)
-    made = {"grids": given.grids, "collapse_grids": given.collapse_grids, "effect": EFFECT, "level": LEVEL}
-    given.out.write_text(
-        json.dumps({**made, "short": found, **{name: tables[name] for name in TABLES}}, indent=1) + "\n"
+    sentences = short(tables)
+    sizes = {"grids": options.grids, "collapse_grids": options.collapse_grids, "effect": EFFECT, "level": LEVEL}
+    options.out.write_text(
+        json.dumps({**sizes, "short": sentences, **{name: tables[name] for name in TABLES}}, indent=1) + "\n"
     )
-    print("falls short:" if found else "falls short nowhere", *found, sep="\n")
+    print("falls short:" if sentences else "falls short nowhere", *sentences, sep="\n")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def _snapshot(backbone: Backbone, *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             backbone.name,
             revision=backbone.revision,
             allow_patterns=[*SNAPSHOT_PATTERNS, *ENCODER_PATTERNS],
@@ -131,7 +131,7 @@ def _snapshot(backbone: Backbone, *, offline: bool) -> Path:
             f"backbone {backbone.name} at revision {backbone.revision} must be on this machine, but {what}; run "
             "`empslurm prepare` where there is a network, or name a local folder (./path) in the manifest"
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def fetch(backbone: Backbone) -> Path:

@@ -229,9 +229,9 @@ def parse_json(data: bytes) -> Any:
     for _ in range(MAX_DEPTH):
         level = [
             item
-            for one in level
-            if isinstance(one, dict | list)
-            for item in (one.values() if isinstance(one, dict) else one)
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
         ]
         if not level:
             return value

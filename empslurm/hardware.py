@@ -73,13 +73,13 @@ def visible_gpus(visible: str | None = None) -> tuple[Gpu, ...]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
     listed = parse_list(_nvidia_smi("-L") or "")
     wanted = [str(gpu.index) for gpu in listed] if chosen is None else [part.strip() for part in chosen.split(",")]
-    found = []
+    gpus = []
     for name in wanted:
         gpu = _chosen(listed, name)
         if gpu is None:
             break  # as CUDA does: what follows a name that is none is hidden too, and an empty text hides all
-        found.append(gpu)
-    return tuple(found)
+        gpus.append(gpu)
+    return tuple(gpus)
 
 
 def parse_list(text: str) -> tuple[Gpu, ...]:
@@ -130,19 +130,19 @@ def read_gpus(gpus: Iterable[Gpu]) -> list[Reading]:
 
 
 def _reading(gpu: Gpu, row: Mapping[str, str | float | None]) -> Reading:
-    made: Reading = {**dict.fromkeys(FIELDS), **row, "name": row.get("name") or gpu.name, "uuid": gpu.uuid}
+    reading: Reading = {**dict.fromkeys(FIELDS), **row, "name": row.get("name") or gpu.name, "uuid": gpu.uuid}
     if gpu.instance is not None:
-        made |= dict.fromkeys(NUMBERS)
-        made |= {"mig_uuid": gpu.instance.uuid, "mig_profile": gpu.instance.profile or None}
-    return made
+        reading |= dict.fromkeys(NUMBERS)
+        reading |= {"mig_uuid": gpu.instance.uuid, "mig_profile": gpu.instance.profile or None}
+    return reading
 
 
 def _query(uuids: Sequence[str]) -> dict[str, Reading]:
     """uuid -> fields of the GPUs; empty where nvidia-smi does not answer."""
     text = _nvidia_smi(f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits", f"--id={','.join(uuids)}")
     rows = [[value.strip() for value in line.split(",")] for line in (text or "").splitlines()]
-    made = [{name: _value(name, text) for name, text in zip(FIELDS, row, strict=False)} for row in rows]
-    return {str(row["uuid"]): row for row in made if row.get("uuid")}
+    readings = [{name: _value(name, text) for name, text in zip(FIELDS, row, strict=False)} for row in rows]
+    return {str(row["uuid"]): row for row in readings if row.get("uuid")}
 
 
 def _value(name: str, text: str) -> str | float | None:

@@ -174,13 +174,13 @@ def run_flags(metric: str, parts: Mapping[str, tuple[NDArray[Any], NDArray[np.fl
 
     Each part is judged by itself: on one that differs in a single text, another would hide that nothing was learnt.
     """
-    kind, found = METRICS[metric].kind, []
+    kind, names = METRICS[metric].kind, []
     for part in ("test", "validation"):
         if part in parts:
             gold, outputs = parts[part]
             signs = flags(kind, outputs) or ((WORSE,) if worse_than_constant(metric, gold, outputs) else ())
-            found += [sign if part == "test" or sign == DIVERGED else OF_VALIDATION + sign for sign in signs]
-    return tuple(name for name in FLAGS if name in found)
+            names += [sign if part == "test" or sign == DIVERGED else OF_VALIDATION + sign for sign in signs]
+    return tuple(name for name in FLAGS if name in names)
 
 
 def worse_than_constant(metric: str, gold: NDArray[Any], outputs: NDArray[np.float64]) -> bool:

@@ -23,16 +23,16 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--race", type=Path, metavar="FOLDER", help="create files there before another process does")
     parser.add_argument("--gpus", type=int, default=0, help="that the profile asks for")
     parser.add_argument("--at", type=float, default=0.0, metavar="TIME", help="Unix time at which the race begins")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.race is not None:
+        if options.race is not None:
             from empslurm.launch.site.probe_node import race
 
-            print(json.dumps(race(given.race, given.at)))
+            print(json.dumps(race(options.race, options.at)))
         else:
             from empslurm.train.probe import report
 
-            files.write_json(given.report, report(given.gpus))
+            files.write_json(options.report, report(options.gpus))
     except EmpslurmError as error:
         print(error, file=sys.stderr, flush=True)
         return 1

@@ -21,14 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--submission", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        submitted = submissions.load(given.submission)
-        found = states([cell.id for cell in submitted.cells], RunsRoot(given.runs))
+        submitted = submissions.load(options.submission)
+        state_of = states([cell.id for cell in submitted.cells], RunsRoot(options.runs))
     except EmpslurmError as error:
         print(error)
         return 1
-    tally = Counter(state.state for state in found.values())
+    tally = Counter(state.state for state in state_of.values())
     print(f"{submitted.manifest}: " + ", ".join(f"{n} {state}" for state, n in tally.most_common()))
     return 0 if set(tally) == {"done"} else 1
 

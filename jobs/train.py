@@ -31,26 +31,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU memory, for this process"
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     from empslurm.train.loop import Settings
     from empslurm.train.run import run_packs
 
-    root = RunsRoot(given.runs)
+    root = RunsRoot(options.runs)
     try:
-        submitted = submissions.load(given.submission, given.pack)
-        chosen = [pack for pack in (pack.without(given.without) for pack in submitted.packs) if pack.cells]
+        submitted = submissions.load(options.submission, options.pack)
+        chosen = [pack for pack in (pack.without(options.without) for pack in submitted.packs) if pack.cells]
         tally = run_packs(
             chosen,
             root=root,
             data_root=submitted.data_root,
             registry=registry(submitted.cards),
-            settings=Settings(checkpoint_every_s=given.checkpoint_minutes * 60, memory_share=given.memory_share),
-            gpu=given.gpu,
+            settings=Settings(checkpoint_every_s=options.checkpoint_minutes * 60, memory_share=options.memory_share),
+            gpu=options.gpu,
             alive=liveness(queue_of(root)),
             identity=job_identity(),
             say=lambda line: print(line, flush=True),
-            others=_trials(given.submission) if any(cell.kind == "trial" for cell in submitted.cells) else (),
+            others=_trials(options.submission) if any(cell.kind == "trial" for cell in submitted.cells) else (),
         )
     except EmpslurmError as error:
         print(error, file=sys.stderr, flush=True)

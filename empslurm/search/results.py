@@ -126,7 +126,7 @@ def with_parameters(cell: Cell, parameters: Parameters) -> Cell:
 
 def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
     """Trials with a sound result, by task and in the order of their numbers."""
-    made: dict[str, list[Finished]] = {}
+    trials: dict[str, list[Finished]] = {}
     for cell in cells:
         if cell.trial is None:
             continue
@@ -135,8 +135,8 @@ def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Fin
         except StoreError:
             continue  # its state says so
         if result is not None:
-            made.setdefault(cell.target, []).append(finished_trial(cell, result))
-    return made
+            trials.setdefault(cell.target, []).append(finished_trial(cell, result))
+    return trials
 
 
 def best_trial(trials: Iterable[Finished]) -> Finished | None:
@@ -198,7 +198,7 @@ class Winner:
 
 def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
     """What the second stage has come to so far."""
-    found: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]]] = {}
+    scores: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]]] = {}
     for cell in plan.cells:
         if cell.kind != "baseline" or cell.adapter is None:
             continue
@@ -207,10 +207,10 @@ def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
         except StoreError:
             continue
         if result is not None:
-            row = found.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
+            row = scores.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
             scored = _scored(cell, result)
             row[cell.seed] = (cell, scored.score, scored.best_epoch)
-    return found
+    return scores
 
 
 def _scored(cell: Cell, result: Mapping[str, Any]) -> Scored:
@@ -245,14 +245,14 @@ def winners(
         chosen = dict.fromkeys(means, next(everywhere, None))
     else:
         chosen = {task: best_type(row) for task, row in means.items()}
-    made = {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items() if kind}
-    lacking = [task for task in chosen if task not in made]
+    winner_of = {task: _second_winner(second[task][kind], means[task][kind]) for task, kind in chosen.items() if kind}
+    lacking = [task for task in chosen if task not in winner_of]
     if lacking:
         raise UsageError(
             "an adapter type must have a score in every seed of the second stage to win, but none has one for "
             f"{', '.join(lacking)}; give the search more trials, or train longer"
         )
-    return made
+    return winner_of
 
 
 def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores) -> str:
@@ -269,21 +269,21 @@ def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: Secon
 
 def second_means(second: SecondScores) -> dict[str, dict[AdapterKind, float]]:
     """Mean score over seeds, by task and adapter kind; a kind with an undefined score is left out, and cannot win."""
-    made: dict[str, dict[AdapterKind, float]] = {}
+    mean_of: dict[str, dict[AdapterKind, float]] = {}
     for task, row in second.items():
         for kind, seeds in row.items():
             scores = [score for _, score, _ in seeds.values() if score is not None]
             if len(scores) == len(seeds):
-                made.setdefault(task, {})[kind] = sum(scores) / len(scores)
-        made.setdefault(task, {})
-    return made
+                mean_of.setdefault(task, {})[kind] = sum(scores) / len(scores)
+        mean_of.setdefault(task, {})
+    return mean_of
 
 
 def best_type(means: Mapping[AdapterKind, float]) -> AdapterKind | None:
     """The kind with the highest mean, the first of equals; None where there is none."""
     if not means:
         return None
-    kind: AdapterKind = max(means, key=lambda one: means[one])
+    kind: AdapterKind = max(means, key=means.__getitem__)
     return kind
 
 
@@ -320,17 +320,17 @@ def preset_text(search: str, chosen: Mapping[str, Winner]) -> str:
         "selected_on: validation",
         "tasks:",
     ]
-    for task, one in chosen.items():
-        fields = ", ".join(f"{name}: {value}" for name, value in one.adapter.settings.items())
+    for task, winner in chosen.items():
+        fields = ", ".join(f"{name}: {value}" for name, value in winner.adapter.settings.items())
         lines += [
             f"  {task}:",
             f"    adapter: {{{fields}}}",
-            f"    epochs: {one.training.epochs}",
-            f"    batch_size: {one.training.batch_size}",
-            f"    lr: {decimal(one.training.lr)}",
-            f"    best_epoch: {one.best_epoch}",
-            f"    validation: {decimal(one.validation)}",
-            f"    cells: [{', '.join(one.cells)}]",
+            f"    epochs: {winner.training.epochs}",
+            f"    batch_size: {winner.training.batch_size}",
+            f"    lr: {decimal(winner.training.lr)}",
+            f"    best_epoch: {winner.best_epoch}",
+            f"    validation: {decimal(winner.validation)}",
+            f"    cells: [{', '.join(winner.cells)}]",
         ]
     return "\n".join(lines) + "\n"
 

@@ -69,10 +69,10 @@ def read(path: Path) -> dict[str, Predictions]:
         names, codes = part.dictionary.to_pylist(), part.indices.to_numpy(zero_copy_only=False)
         # NumPy makes the strings at once, pyarrow's to_pylist one Python object at a time.
         example, group = table["id"].to_numpy(), table["group"].cast(pa.string()).to_numpy()
-        made = {}
+        parts = {}
         for code in dict.fromkeys(codes.tolist()):
             rows = np.flatnonzero(codes == code)
-            made[str(names[code])] = Predictions(
+            parts[str(names[code])] = Predictions(
                 ids=tuple(example[rows].tolist()),
                 groups=tuple(group[rows].tolist()),
                 gold=gold[rows],
@@ -80,4 +80,4 @@ def read(path: Path) -> dict[str, Predictions]:
             )
     except Exception as error:
         raise DamagedError(f"{path} must hold predictions as written by a cell, but does not: {error}") from error
-    return made
+    return parts
