@@ -1,4 +1,4 @@
-"""Canonical JSON and digests of frozen values: equal values have equal text, on every machine and Python."""
+"""Canonical JSON and digests of frozen values, and streams of random numbers: equal on every machine and Python."""
 
 from __future__ import annotations
 
@@ -58,3 +58,9 @@ def digest(value: Any, n_hex: int = 64) -> str:
 def digest_json(value: Any, n_hex: int = 64) -> str:
     """The same for what was read from JSON, and so holds nothing else. Raises ValueError for NaN and infinities."""
     return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:n_hex]
+
+
+def stream(*key: object) -> int:
+    """A 63-bit seed that is a function of the key alone, the same on every machine."""
+    text = ":".join(map(str, key))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

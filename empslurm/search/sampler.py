@@ -25,10 +25,10 @@ from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.config import Search
 from empslurm.errors import DamagedError, StoreError
+from empslurm.ids import stream
 from empslurm.metrics import METRICS
 from empslurm.search.results import Drawn, Finished, Parameters, finished_trial, with_parameters
 from empslurm.store.runs import RunsRoot
-from empslurm.train.schedule import stream
 from empslurm.validation import decode
 
 N_STARTUP_TRIALS = 10  # drawn at random before the sampler looks at results; Optuna's default

@@ -1,24 +1,17 @@
-"""Pure functions of (seed, epoch, step): batch order, random streams, learning rate. Resuming is an index."""
+"""Pure functions of (seed, epoch, step): batch order and learning rate. Resuming is an index."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
 from empslurm.config import Training
+from empslurm.ids import stream
 
 # Batches that are sorted by length together: little padding, still a new mix every epoch. An epoch of
 # four batches or more has at least four such groups, since sorting all of a small one would put the same examples
 # together again and again; below eight batches a group is one batch, and the order is random.
 MEGABATCH, MIN_MEGABATCHES = 50, 4
-
-
-def stream(*key: object) -> int:
-    """A 63-bit seed that is a function of the key alone, the same on every machine."""
-    text = ":".join(map(str, key))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training) -> list[NDArray[np.int64]]:

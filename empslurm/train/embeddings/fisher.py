@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from empslurm.errors import DamagedError
+from empslurm.ids import stream
 from empslurm.train.data.batch import cut, to_device
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.evaluate import token_batches
-from empslurm.train.schedule import stream
 
 Kind = Literal["empirical", "sampled"]
 KINDS: tuple[Kind, ...] = ("empirical", "sampled")

@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError
+from empslurm.ids import stream
 from empslurm.train.data.batch import Batch
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_files import Tensors
 from empslurm.train.model.dropout import Masks, Sites
 from empslurm.train.model.encoder import Below, Encoder
 from empslurm.train.model.operations import Values
-from empslurm.train.schedule import stream
 
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,

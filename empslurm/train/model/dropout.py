@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from empslurm.ids import stream
 from empslurm.train.data.batch import Batch
-from empslurm.train.schedule import stream
 
 LANES = 4  # one 64-bit word decides for four features, 16 bits each
 LEVELS = 65_536  # so a rate is a multiple of 1/65536

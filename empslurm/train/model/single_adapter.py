@@ -23,12 +23,12 @@ from torch.func import functional_call
 from empslurm import files
 from empslurm.config import ADAPTER_KINDS, Adapter
 from empslurm.errors import DamagedError, StoreError
+from empslurm.ids import stream
 from empslurm.train.data.batch import Batch
 from empslurm.train.model import adapter_files, dropout
 from empslurm.train.model.adapter_bank import initial_head
 from empslurm.train.model.adapter_files import Tensors
 from empslurm.train.model.dropout import Masks
-from empslurm.train.schedule import stream
 
 NEW, SOURCE = "new", "source"  # the names that the adapters have inside the model
 LIBRARY_NAMES = {"rank": "r"}  # our name of a field -> the library's, where it is another
