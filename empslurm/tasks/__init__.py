@@ -34,10 +34,10 @@ class Survey:
 
 def registry(cards: Sequence[Path] = ()) -> Registry:
     """The built-in datasets and those of YAML cards (files, or folders of them). Raises ManifestError."""
-    found = survey(cards)
-    if found.refused:
-        raise ManifestError([problem for problems in found.refused.values() for problem in problems])
-    return found.known
+    surveyed = survey(cards)
+    if surveyed.refused:
+        raise ManifestError([problem for problems in surveyed.refused.values() for problem in problems])
+    return surveyed.known
 
 
 def survey(cards: Sequence[Path] = ()) -> Survey:
@@ -48,12 +48,12 @@ def survey(cards: Sequence[Path] = ()) -> Survey:
     for card in cards:
         for file in _card_files(card):
             try:
-                made = _read(file, {*datasets, *tasks})
+                of_card = _read(file, {*datasets, *tasks})
             except EmpslurmError as error:
                 refused[str(file)] = error.problems if isinstance(error, ManifestError) else (str(error),)
                 continue
-            datasets |= {dataset.id: dataset for dataset in made}
-            tasks |= {task.id: task for dataset in made for task in dataset.tasks}
+            datasets |= {dataset.id: dataset for dataset in of_card}
+            tasks |= {task.id: task for dataset in of_card for task in dataset.tasks}
     return Survey(known=Registry(datasets=datasets, tasks=tasks), refused=refused)
 
 

@@ -58,15 +58,15 @@ def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | L
                 if row.flaw:
                     raise _UnfitError(row.flaw)
                 part = part or make.part(row)
-                made = make(name, row, part)
-                if isinstance(made, Example) and made.id in seen:
+                item = make(name, row, part)
+                if isinstance(item, Example) and item.id in seen:
                     raise _UnfitError("must have an id of its own, but it was given above")
             except _UnfitError as error:
                 yield Reject(file=name, row=row.number, reason=str(error), part=part, by_label=error.by_label)
                 continue
-            if isinstance(made, Example):
-                seen.add(made.id)
-            yield made
+            if isinstance(item, Example):
+                seen.add(item.id)
+            yield item
     make.check_parts()
 
 
@@ -141,19 +141,19 @@ class _Maker:
 
     def _reason_to_leave(self, value: str) -> str | None:
         """The label by which a row is left out on purpose. Ratings are compared as numbers."""
-        found = self._left_out(value)
-        if found is None and self._codes:
+        reason = self._left_out(value)
+        if reason is None and self._codes:
             rating = _number(value, self.card.decimal or ".")
-            found = None if rating is None else self._codes.get(rating)
-        return found
+            reason = None if rating is None else self._codes.get(rating)
+        return reason
 
     def check_parts(self) -> None:
         """Raise DataError where rows had a part that is none."""
         if self._n_without_part:
-            found = ", ".join(self._parts.shown) or "nothing, or what is no name"
+            others = ", ".join(self._parts.shown) or "nothing, or what is no name"
             raise DataError(
                 f"{self.card.columns.part} must hold a part in every row ({', '.join(PART_NAMES)}; in any case), but "
-                f"{self._n_without_part:,} rows hold others: {found}; correct these rows, or remove columns.part"
+                f"{self._n_without_part:,} rows hold others: {others}; correct these rows, or remove columns.part"
             )
 
     def part(self, row: Row) -> Part | None:
@@ -212,9 +212,9 @@ def _loosened(text: str, decimal: str) -> str:
     return ".".join(filter(None, (parts[1], parts[2].rstrip("0")))) if parts else text
 
 
-def same_label(one: str, other: str, decimal: str) -> bool:
+def same_label(label: str, other: str, decimal: str) -> bool:
     """Whether two labels of a card would be found for the same value. decimal: the card's decimal mark."""
-    return _loosened(one, decimal) == _loosened(other, decimal)
+    return _loosened(label, decimal) == _loosened(other, decimal)
 
 
 def _cell(cells: Mapping[str, Any], column: str) -> str:

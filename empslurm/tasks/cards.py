@@ -62,59 +62,59 @@ def read_cards(paths: Iterable[Path], taken: Collection[str]) -> list[Dataset]:
 
     Raises ManifestError with every problem of every card.
     """
-    made: list[Dataset] = []
+    datasets: list[Dataset] = []
     problems: list[str] = []
     for card in (file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])):
         try:
-            made.append(_read_card(card, {*taken, *(dataset.id for dataset in made)}))
+            datasets.append(_read_card(card, {*taken, *(dataset.id for dataset in datasets)}))
         except ManifestError as error:
             problems += error.problems
     if problems:
         raise ManifestError(problems)
-    return made
+    return datasets
 
 
 def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     reader = Reader(str(path))
     node = yaml_tree.load(path)
-    given = reader.section(Card, node)
+    values = reader.section(Card, node)
     written = {key for key, _, _ in node.entries} if isinstance(node, yaml_tree.Table) else set()
-    if given.get("id") in taken:
-        reader.problem("id", f"be an id of its own, but {given['id']} exists already", "choose another")
+    if values.get("id") in taken:
+        reader.problem("id", f"be an id of its own, but {values['id']} exists already", "choose another")
     for check in (_check_kind, _check_labels, _check_table, _check_parts, _check_shares, _check_hub):
-        check(reader, given, written)
-    if given.get("family") not in (None, *SALTS):
-        reader.problem("family", *unknown(given["family"], SALTS, "family"))
+        check(reader, values, written)
+    if values.get("family") not in (None, *SALTS):
+        reader.problem("family", *unknown(values["family"], SALTS, "family"))
     reader.finish()
-    assert set(required(Card)) <= set(given)
-    return dataset_of(Card(**given), path.parent)
+    assert set(required(Card)) <= set(values)
+    return dataset_of(Card(**values), path.parent)
 
 
-def _check_kind(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_kind(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """What must be there or must not for a kind of task; `written`: all keys, those with a noted problem too."""
     from empslurm.metrics import that_choose_epochs
 
-    kind, low, high = str(given.get("kind")), given.get("low"), given.get("high")
+    kind, low, high = str(values.get("kind")), values.get("low"), values.get("high")
     if kind == "classification":
         if "labels" not in written:
             reader.problem("kind", "come with labels, but there are none", "add `labels: [one, another]`")
         for name in ("low", "high"):
-            if given.get(name) is not None:
+            if values.get(name) is not None:
                 reader.problem(name, "belong to a regression, but kind is classification", "remove it")
     if kind == "regression":
-        if given.get("labels"):
+        if values.get("labels"):
             reader.problem("labels", "belong to a classification, but kind is regression", "remove them")
         if low is not None and high is not None and low >= high:
             reader.problem("low", f"be below high, but is {low:g} and high is {high:g}", "exchange them")
-    metric, options = given.get("metric"), that_choose_epochs(kind)
+    metric, options = values.get("metric"), that_choose_epochs(kind)
     if options and metric is not None and metric not in options:
         reader.problem("metric", f"be one of {', '.join(options)} for a {kind}, but is {metric}", "choose one")
 
 
-def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_labels(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """Labels as they stand in the table, and what is left out beside them."""
-    labels, left_out = given.get("labels", ()), given.get("leave_out", ())
-    decimal = given.get("decimal") or "."
+    labels, left_out = values.get("labels", ()), values.get("leave_out", ())
+    decimal = values.get("decimal") or "."
     known = [label for label in labels if label is not FAILED]
     for first, second in combinations(known, 2):
         named = isinstance(labels, Mapping) and labels[first] == labels[second]
@@ -129,87 +129,87 @@ def _check_labels(reader: Reader, given: Mapping[str, Any], written: Collection[
             reader.problem(f"leave_out[{index}]", must, "remove it from one of the two")
 
 
-def _check_table(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_table(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """How delimited text is cut and its numbers are read."""
-    format = given.get("format")
+    format = values.get("format")
     if format is None:
         return
     for name in ("delimiter", "decimal"):
-        if given.get(name) is not None and format not in DELIMITERS:
+        if values.get(name) is not None and format not in DELIMITERS:
             reader.problem(name, f"belong to {' or '.join(DELIMITERS)}, but format is {format}", "remove it")
 
 
-def _official(given: Mapping[str, Any]) -> list[str]:
+def _official(values: Mapping[str, Any]) -> list[str]:
     """The places where a card gives official parts."""
-    columns, hub = given.get("columns"), given.get("hub")
+    columns, hub = values.get("columns"), values.get("hub")
     return [
-        *(["file"] if isinstance(given.get("file"), Mapping) else []),
+        *(["file"] if isinstance(values.get("file"), Mapping) else []),
         *(["columns.part"] if columns is not None and columns.part is not None else []),
         *(["hub.splits"] if hub is not None and hub.splits is not None else []),
     ]
 
 
-def _check_parts(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_parts(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """Official parts are given in one place, by names that are known, train and test among them."""
-    places = _official(given)
-    by_place = {"file": given.get("file"), "hub.splits": given["hub"].splits if given.get("hub") else None}
-    for place, named in by_place.items():
+    keys = _official(values)
+    by_key = {"file": values.get("file"), "hub.splits": values["hub"].splits if values.get("hub") else None}
+    for key, named in by_key.items():
         if isinstance(named, Mapping):
-            _check_names(reader, place, [*named])
-    if "columns.part" in places and len(places) > 1:
-        other = next(place for place in places if place != "columns.part")
+            _check_names(reader, key, [*named])
+    if "columns.part" in keys and len(keys) > 1:
+        other = next(key for key in keys if key != "columns.part")
         must = f"be the one place with official parts, but {other} gives them too"
         reader.problem("columns.part", must, "remove one of the two")
-    file = given.get("file")
+    file = values.get("file")
     names = [name for files in file.values() for name in names_of(files)] if isinstance(file, Mapping) else []
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1 and name is not FAILED]:
         reader.problem("file", f"give each file one part, but {name} is in several", "remove it from all but one")
 
 
-def _check_names(reader: Reader, place: str, names: Sequence[str]) -> None:
+def _check_names(reader: Reader, key: str, names: Sequence[str]) -> None:
     """Note part names that are unknown, stand twice or are lacking."""
-    found: dict[Part, str] = {}
+    name_of: dict[Part, str] = {}
     for name in names:
         part = part_named(name)
         if part is None:
             must = f"name parts, but has {', '.join(names)}: {name} is none"
-            reader.problem(place, must, f"known: {', '.join(PART_NAMES)}")
-        elif part in found:
-            reader.problem(place, f"name each part once, but {found[part]} and {name} are one", "remove one")
+            reader.problem(key, must, f"known: {', '.join(PART_NAMES)}")
+        elif part in name_of:
+            reader.problem(key, f"name each part once, but {name_of[part]} and {name} are one", "remove one")
         else:
-            found[part] = name
-    lacking = [part for part in ("train", "test") if part not in found]
+            name_of[part] = name
+    lacking = [part for part in ("train", "test") if part not in name_of]
     if lacking and all(part_named(name) for name in names):
         must = f"give train and test, but has {', '.join(names) or 'none'}: not {lacking[0]}"
-        reader.problem(place, must, "add it, or write a list to have the parts drawn")
+        reader.problem(key, must, "add it, or write a list to have the parts drawn")
 
 
-def _check_shares(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_shares(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """Shares belong to a split that is drawn for this card alone."""
-    shares = given.get("shares")
+    shares = values.get("shares")
     if shares is None:
         return
     if shares.validation + shares.test > MAX_DRAWN:
         must = f"leave a fifth for train, but validation and test are {shares.validation + shares.test:g}"
         reader.problem("shares", must, "lower them")
-    if _official(given):
-        reader.problem("shares", f"belong to a drawn split, but {_official(given)[0]} gives the parts", "remove them")
-    if given.get("family") is not None:
-        must = f"belong to a family of its own, since the family {given['family']} has one split for all its datasets"
+    if _official(values):
+        reader.problem("shares", f"belong to a drawn split, but {_official(values)[0]} gives the parts", "remove them")
+    if values.get("family") is not None:
+        must = f"belong to a family of its own, since the family {values['family']} has one split for all its datasets"
         reader.problem("shares", must, "remove shares or family")
 
 
-def _check_hub(reader: Reader, given: Mapping[str, Any], written: Collection[str]) -> None:
+def _check_hub(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
     """A hub's dataset is saved as Parquet: one file, or one per official part."""
-    if given.get("hub") is None:
+    if values.get("hub") is None:
         return
-    if given.get("format", "parquet") != "parquet":
-        reader.problem("hub", f"be saved as parquet, but format is {given['format']}", "write `format: parquet`")
-    hub: Hub = given["hub"]
+    if values.get("format", "parquet") != "parquet":
+        reader.problem("hub", f"be saved as parquet, but format is {values['format']}", "write `format: parquet`")
+    hub: Hub = values["hub"]
     if is_folder(hub.name) == (hub.revision is not None):
         must, fix = ("have no revision", "remove it") if hub.revision else ("have a revision", "add the commit")
         reader.problem("hub", f"{must}, since {hub.name} is a {'folder' if hub.revision else 'hub id'}", fix)
-    file = given.get("file", "")
+    file = values.get("file", "")
     if isinstance(file, tuple):
         reader.problem("hub", "be saved as one file, but there are several", "name one file and one split")
     if isinstance(file, Mapping) and hub.splits is None:
@@ -278,9 +278,9 @@ def _reading(card: Card) -> str:
         "delimiter": card.delimiter,
         "decimal": card.decimal,
     }
-    given = {name: value for name, value in later.items() if value}
+    used = {name: value for name, value in later.items() if value}
     labels = tuple(dict.fromkeys(names.values()))
-    return ids.digest([card.format, columns, card.kind, labels, card.low, card.high, *([given] if given else [])], 12)
+    return ids.digest([card.format, columns, card.kind, labels, card.low, card.high, *([used] if used else [])], 12)
 
 
 def _note(card: Card) -> str:

@@ -25,14 +25,14 @@ def read_table(path: Path, label_columns: tuple[str, ...], labels: Labels) -> It
             continue
         row, value = item
         usable = value["text"] and value["id"] and value["id"] not in seen
-        made = labels(value) if usable else "must have a text and an id of its own, but has not"
-        if isinstance(made, str):
-            yield Reject(file=path.name, row=row, reason=made)
+        row_labels = labels(value) if usable else "must have a text and an id of its own, but has not"
+        if isinstance(row_labels, str):
+            yield Reject(file=path.name, row=row, reason=row_labels)
             continue
         seen.add(value["id"])
         context = (value["context"],) if value["context"] else ()
         group = value["group"] or value["id"]
-        yield Example(id=value["id"], group=group, context=context, text=value["text"], labels=made)
+        yield Example(id=value["id"], group=group, context=context, text=value["text"], labels=row_labels)
 
 
 def describe(file: str, dataset: str, labels: str) -> str:

@@ -30,8 +30,8 @@ def save(name: str, config: str | None, split: str, revision: str | None, path: 
     work = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         work.mkdir(parents=True)
-        found = _read(name, config, split, revision, work / "cache")
-        found.to_parquet(work / "table")
+        table = _read(name, config, split, revision, work / "cache")
+        table.to_parquet(work / "table")
         os.replace(work / "table", path)
     except DataError:
         raise

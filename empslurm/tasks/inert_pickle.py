@@ -84,7 +84,7 @@ def _columns(blocks: Sequence[dict[str, Any]], wanted: Sequence[int]) -> list[li
 
     Raises ValueError, TypeError, ... where the layout is another.
     """
-    found: dict[int, list[Cell]] = {}
+    columns: dict[int, list[Cell]] = {}
     for block in blocks:
         places = _places(block["mgr_locs"])
         if not set(places) & set(wanted):
@@ -92,9 +92,9 @@ def _columns(blocks: Sequence[dict[str, Any]], wanted: Sequence[int]) -> list[li
         (n_columns, n_rows), flat = _shape(block["values"]), _cells(block["values"], 2)
         if n_columns != len(places) or len(flat) != n_columns * n_rows:
             raise ValueError("not a block of its columns")
-        for row, place in enumerate(places):
-            found[place] = flat[row * n_rows : (row + 1) * n_rows]
-    return [found[place] for place in wanted]
+        for row, index in enumerate(places):
+            columns[index] = flat[row * n_rows : (row + 1) * n_rows]
+    return [columns[index] for index in wanted]
 
 
 def _places(located: Record) -> list[int]:

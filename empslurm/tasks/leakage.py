@@ -168,7 +168,7 @@ def _audit(
     rows: dict[SplitRule, list[_Rows]] = {rule: [] for rule in RULES}
     truncated: dict[str, float] = {}
     for item in prepared:
-        progress("reading", len(rows["family"]), sum(len(one.dataset.tasks) for one in prepared))
+        progress("reading", len(rows["family"]), sum(len(each.dataset.tasks) for each in prepared))
         n_tokens = _token_counts(item, count_tokens, length)
         for task in item.dataset.tasks:
             for rule in RULES:
@@ -235,12 +235,12 @@ def _token_counts(
     contexts, texts = table["context"].to_pylist(), table["text"].to_pylist()
     distinct = [*dict.fromkeys(turn for turns in (*contexts, texts) for turn in turns)]
     counts = dict(zip(distinct, count_tokens(distinct), strict=True))
-    made = {}
+    truncated = {}
     for id, context, text in zip(table["id"].to_pylist(), contexts, texts, strict=True):
         n_context = sum(counts[turn] for turn in context) + len(context) - 1 if context else 0
         specials = length["specials_pair"] if context else length["specials"]
-        made[id] = n_context + counts[text] + specials > length["max_length"]
-    return made
+        truncated[id] = n_context + counts[text] + specials > length["max_length"]
+    return truncated
 
 
 def _task_audit(rows: _Rows, paper: _Rows, truncated: Mapping[str, float]) -> TaskAudit:
@@ -344,30 +344,30 @@ def _overlaps(
         for source in own:
             trained = _trained(source, near)
             for target in own:
-                overlap, found = _pair(rule, trained, target, near)
+                overlap, of_pair = _pair(rule, trained, target, near)
                 overlaps.append(overlap)
-                duplicates += found
+                duplicates += of_pair
                 progress("counting", len(overlaps), n_pairs)
     return overlaps, duplicates
 
 
 def _between(rows: _Rows, near: Neighbours) -> list[Between]:
     """What each part holds of the parts before it."""
-    made = []
+    overlaps = []
     for earlier, later in combinations(PARTS, 2):
-        found, _ = _pair("family", _trained(rows, near, earlier), rows, near, later)
-        counts = {name: getattr(found, name) for name in ("exact", "exact_context", "near", "near_context")}
-        made.append(
+        overlap, _ = _pair("family", _trained(rows, near, earlier), rows, near, later)
+        counts = {name: getattr(overlap, name) for name in ("exact", "exact_context", "near", "near_context")}
+        overlaps.append(
             Between(
                 task=rows.task.id,
                 earlier=earlier,
                 later=later,
-                n_later=found.n_test,
-                in_shared_groups=found.in_shared_groups,
+                n_later=overlap.n_test,
+                in_shared_groups=overlap.in_shared_groups,
                 **counts,
             )
         )
-    return made
+    return overlaps
 
 
 def _pair(
@@ -383,13 +383,17 @@ def _pair(
     exact_group = np.isin(_joined(text, group), trained.with_group)
     is_near = np.isin(text, trained.near_texts)
     near_context, near_group = exact_context.copy(), exact_group.copy()
-    for place in np.flatnonzero(is_near & ~(exact_context & exact_group)):  # the others are settled
-        alike = near.of(int(text[place])).tolist()
-        before = near.of(int(previous[place])).tolist()
-        near_context[place] |= any(
-            one * MAX_GROUP_NAMES + two in trained.keys_previous for one in alike for two in before
+    for index in np.flatnonzero(is_near & ~(exact_context & exact_group)):  # the others are settled
+        alike = near.of(int(text[index])).tolist()
+        before = near.of(int(previous[index])).tolist()
+        near_context[index] |= any(
+            text_id * MAX_GROUP_NAMES + previous_id in trained.keys_previous
+            for text_id in alike
+            for previous_id in before
         )
-        near_group[place] |= any(one * MAX_GROUP_NAMES + int(group[place]) in trained.keys_group for one in alike)
+        near_group[index] |= any(
+            text_id * MAX_GROUP_NAMES + int(group[index]) in trained.keys_group for text_id in alike
+        )
     names = (trained.rows.task.id, target.task.id)
     overlap = Overlap(
         splits=rule,
@@ -409,19 +413,21 @@ def _pair(
     )
     # The worst first: with context, then in the same group, then equal, then by place.
     order = np.lexsort((np.arange(len(test)), ~exact, ~near_group, ~near_context))
-    named = [place for place in order[:N_DUPLICATES].tolist() if is_near[place]]
+    named = [index for index in order[:N_DUPLICATES].tolist() if is_near[index]]
     duplicates = []
-    for place in named:
-        like = next(one for one in [int(text[place]), *near.of(int(text[place])).tolist()] if one in trained.example)
+    for index in named:
+        like = next(
+            text_id for text_id in [int(text[index]), *near.of(int(text[index])).tolist()] if text_id in trained.example
+        )
         duplicates.append(
             Duplicate(
                 splits=rule,
                 source=names[0],
                 target=names[1],
                 train_id=trained.rows.ids[trained.example[like]],
-                test_id=target.ids[test[place]],
-                kind=("exact" if exact[place] else "near") + ("+context" if near_context[place] else ""),
-                same_group=bool(near_group[place]),
+                test_id=target.ids[test[index]],
+                kind=("exact" if exact[index] else "near") + ("+context" if near_context[index] else ""),
+                same_group=bool(near_group[index]),
             )
         )
     return overlap, duplicates

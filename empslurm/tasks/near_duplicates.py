@@ -62,7 +62,7 @@ def neighbours(texts: Sequence[str], progress: Callable[[int], None] | None = No
     signatures, shingles, starts = _sign(texts, progress or (lambda _: None))
     pairs = _candidates(signatures)
     pairs = pairs[_estimates(signatures, pairs) >= THRESHOLD - SLACK]
-    near = pairs[[_jaccard(shingles, starts, int(one), int(two)) >= THRESHOLD for one, two in pairs]]
+    near = pairs[[_jaccard(shingles, starts, int(left), int(right)) >= THRESHOLD for left, right in pairs]]
     every = np.arange(len(texts), dtype=np.int32)
     first = np.concatenate([near[:, 0], near[:, 1], every])
     second = np.concatenate([near[:, 1], near[:, 0], every])
@@ -78,8 +78,8 @@ def shingle(text: str) -> NDArray[np.uint32]:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     width = min(SHINGLE, len(codes))
     summed = np.full(len(codes) - width + 1, width, np.uint64)
-    for place in range(width):
-        summed = summed * np.uint64(0x9E3779B97F4A7C15) + codes[place : len(codes) - width + 1 + place]
+    for offset in range(width):
+        summed = summed * np.uint64(0x9E3779B97F4A7C15) + codes[offset : len(codes) - width + 1 + offset]
     return np.unique((summed ^ (summed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) >> np.uint64(32)).astype(
         np.uint32
     )
@@ -98,14 +98,14 @@ def _sign(
     shared = make().permutations
     signatures = np.empty((len(texts), n_permutations), np.uint32)
     flat = []
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         own = shingle(text)
         flat.append(own)
         sketch = make(permutations=shared)
         sketch.update_batch(own.tolist())
-        signatures[place] = sketch.hashvalues
-        if place % 1_000 == 0:
-            progress(place)
+        signatures[index] = sketch.hashvalues
+        if index % 1_000 == 0:
+            progress(index)
     progress(len(texts))
     lengths = [len(own) for own in flat]
     return signatures, np.concatenate(flat), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -141,8 +141,8 @@ def _pairs_of(members: NDArray[np.int64], n_texts: int) -> NDArray[np.int64]:
     if len(members) > MAX_BUCKET:
         firsts, seconds = members[:-1], members[1:]
     else:
-        one, two = np.triu_indices(len(members), 1)
-        firsts, seconds = members[one], members[two]
+        upper, lower = np.triu_indices(len(members), 1)
+        firsts, seconds = members[upper], members[lower]
     return firsts * n_texts + seconds
 
 
@@ -150,17 +150,17 @@ def _estimates(signatures: NDArray[np.uint32], pairs: NDArray[np.int32]) -> NDAr
     """(n_pairs,) share of equal signature values."""
     import numpy as np
 
-    made = [
+    estimates = [
         (signatures[pairs[first : first + CHUNK, 0]] == signatures[pairs[first : first + CHUNK, 1]]).mean(1)
         for first in range(0, len(pairs), CHUNK)
     ]
-    return np.concatenate(made) if made else np.zeros(0)
+    return np.concatenate(estimates) if estimates else np.zeros(0)
 
 
-def _jaccard(shingles: NDArray[np.uint32], starts: NDArray[np.int64], one: int, two: int) -> float:
+def _jaccard(shingles: NDArray[np.uint32], starts: NDArray[np.int64], row: int, other: int) -> float:
     """Similarity of two texts' shingle sets."""
     import numpy as np
 
-    first, second = shingles[starts[one] : starts[one + 1]], shingles[starts[two] : starts[two + 1]]
+    first, second = shingles[starts[row] : starts[row + 1]], shingles[starts[other] : starts[other + 1]]
     n_shared = len(np.intersect1d(first, second, assume_unique=True))
     return n_shared / (len(first) + len(second) - n_shared)

@@ -110,7 +110,7 @@ def verdicts(
     version of the split or of a card's reader, does not count. A pair of tasks whose datasets are split by different
     rules is in no audit.
     """
-    found: dict[tuple[str, str], Overlap] = {}
+    overlaps: dict[tuple[str, str], Overlap] = {}
     seen: set[str] = set()
     for document in _documents(cache_root):
         known = document.datasets
@@ -128,8 +128,8 @@ def verdicts(
         for row in document.overlaps:
             pair = (row.source, row.target)
             if all(task in owners and uses[owners[task]].splits == row.splits for task in pair):
-                found[pair] = row
-    return Verdicts(overlaps=found, unknown=tuple(name for name in uses if name not in seen))
+                overlaps[pair] = row
+    return Verdicts(overlaps=overlaps, unknown=tuple(name for name in uses if name not in seen))
 
 
 def _documents(cache_root: Path) -> list[Audited]:

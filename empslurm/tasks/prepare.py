@@ -108,23 +108,23 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
 
     What was parsed before is checked against its recorded checksums, and parsed again where it does not fit.
     """
-    found = locate(dataset, data_root, cache_root)
-    if found.state == "missing" or found.raw_digest is None:
-        raise DataError(found.problem)
-    folder = cache_root / f"{dataset.id}-{_key(dataset, found)}"
+    located = locate(dataset, data_root, cache_root)
+    if located.state == "missing" or located.raw_digest is None:
+        raise DataError(located.problem)
+    folder = cache_root / f"{dataset.id}-{_key(dataset, located)}"
     if not _intact(folder):
-        rows = _read(dataset, found, progress or (lambda _dataset, _n_rows: None))
-        _sound(dataset, found, rows)
-        _store(dataset, found, rows, folder)
+        rows = _read(dataset, located, progress or (lambda _dataset, _n_rows: None))
+        _sound(dataset, located, rows)
+        _store(dataset, located, rows, folder)
     return Prepared(dataset=dataset, folder=folder)
 
 
-def _key(dataset: Dataset, found: Located) -> str:
+def _key(dataset: Dataset, located: Located) -> str:
     """What the prepared folder depends on; a card's reader has a version of its own, and its split may be its own."""
-    assert found.form is not None
-    reading = found.form.reading
+    assert located.form is not None
+    reading = located.form.reading
     own = [reading, split_name(dataset, "family")] if reading else []
-    return ids.digest([PREPARE_VERSION, found.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
+    return ids.digest([PREPARE_VERSION, located.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
 
 
 def _intact(folder: Path) -> bool:
@@ -150,14 +150,14 @@ class _Rows:
     left_out: Mapping[str, int]
 
 
-def _read(dataset: Dataset, found: Located, progress: Progress) -> _Rows:
+def _read(dataset: Dataset, located: Located, progress: Progress) -> _Rows:
     """All rows of the form that was found. Raises DataError where an id stands twice."""
-    assert found.form is not None
+    assert located.form is not None
     examples: dict[str, Example] = {}
     rejected: list[Reject] = []
     left_out: Counter[str] = Counter()
     n_rows = 0
-    for n_rows, item in enumerate(found.form.read(found.paths), 1):
+    for n_rows, item in enumerate(located.form.read(located.paths), 1):
         if isinstance(item, Reject):
             rejected.append(item)
         elif isinstance(item, LeftOut):
@@ -172,12 +172,12 @@ def _read(dataset: Dataset, found: Located, progress: Progress) -> _Rows:
     return _Rows(examples=list(examples.values()), rejected=rejected, left_out=left_out)
 
 
-def _store(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
+def _store(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> None:
     """Write beside and rename: of two processes at once one folder stays, and both are equal."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         beside.mkdir(parents=True)
-        _write(dataset, found, rows, beside)
+        _write(dataset, located, rows, beside)
         if folder.exists() and not _intact(folder):
             os.rename(folder, beside / "damaged")
         with contextlib.suppress(OSError):  # another process was first
@@ -194,10 +194,10 @@ def _store(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
         )
 
 
-def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
+def _write(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> None:
     import pyarrow.parquet as pq
 
-    assert found.form is not None
+    assert located.form is not None
     salt = SALTS.get(dataset.family, 0)
     parts = official_parts(rows.examples, salt) if dataset.official else []
     pq.write_table(_arrow(dataset, rows.examples, parts), folder / "examples.parquet", compression="zstd")
@@ -212,9 +212,9 @@ def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     files.write_json(folder / "split.json", split)
     meta = Meta(
         dataset=dataset.id,
-        form=found.form.name,
-        state=found.state,
-        raw_digest=str(found.raw_digest),
+        form=located.form.name,
+        state=located.state,
+        raw_digest=str(located.raw_digest),
         split=SplitNote(version=SPLIT_VERSION, salt=salt, digest=ids.digest(split), n_groups=len(groups)),
         n_examples=len(rows.examples),
         n_rejects=len(rows.rejected),
@@ -224,19 +224,19 @@ def _write(dataset: Dataset, found: Located, rows: _Rows, folder: Path) -> None:
     files.write_json(folder / META, asdict(meta))
 
 
-def _sound(dataset: Dataset, found: Located, rows: _Rows) -> None:
+def _sound(dataset: Dataset, located: Located, rows: _Rows) -> None:
     """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
-    assert found.form is not None
+    assert located.form is not None
     if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
             f"{dataset.id} must give examples, but gives none and {len(rows.rejected):,} bad rows{others}"
             f"{such_as(rows.rejected)}; is it the right file?"
         )
-    if found.state == "found" and found.pinned:
-        _undrifted(dataset, found.form, rows.examples)
-    if found.state != "sample" and not found.form.partial:
-        _mostly_good(dataset, found.form, rows)
+    if located.state == "found" and located.pinned:
+        _undrifted(dataset, located.form, rows.examples)
+    if located.state != "sample" and not located.form.partial:
+        _mostly_good(dataset, located.form, rows)
     if dataset.official:
         _parts_filled(dataset, rows.examples)
 
@@ -248,19 +248,19 @@ def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
     a small file or part is no sign of a wrong one.
     """
     by_file = all(example.file for example in rows.examples)
-    n_good = Counter(place for item in rows.examples for place in _places(item.file if by_file else "", item.part))
+    n_good = Counter(origin for item in rows.examples for origin in _places(item.file if by_file else "", item.part))
     bad: dict[str, list[Reject]] = {}
     for reject in rows.rejected:
-        for place in _places(reject.file if by_file else "", reject.part):
-            bad.setdefault(place, []).append(reject)
-    for place, rejected in sorted(bad.items()):  # all rows first
+        for origin in _places(reject.file if by_file else "", reject.part):
+            bad.setdefault(origin, []).append(reject)
+    for origin, rejected in sorted(bad.items()):  # all rows first
         n_bad = len(rejected)
-        if n_bad > max(1 if place else 0, MAX_REJECT_SHARE * (n_good[place] + n_bad)):
-            where = f" in {place}" if place else ""
+        if n_bad > max(1 if origin else 0, MAX_REJECT_SHARE * (n_good[origin] + n_bad)):
+            where = f" in {origin}" if origin else ""
             advice = form.advice if 2 * sum(reject.by_label for reject in rejected) > n_bad else ""
             raise DataError(
                 f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows{where}, but has {n_bad:,} beside "
-                f"{n_good[place]:,} good ones{such_as(rejected)}; is it the right file?{advice}"
+                f"{n_good[origin]:,} good ones{such_as(rejected)}; is it the right file?{advice}"
             )
 
 
@@ -271,8 +271,8 @@ def _places(file: str, part: Part | None) -> list[str]:
 
 def _parts_filled(dataset: Dataset, examples: Sequence[Example]) -> None:
     """Raise DataError where an official part has no examples, or the validation part drawn from train is no part."""
-    given = {example.part for example in examples}
-    empty = [part for part in dataset.official if part not in given]
+    filled = {example.part for example in examples}
+    empty = [part for part in dataset.official if part not in filled]
     if empty:
         raise DataError(
             f"{dataset.id} must have examples in each official part ({', '.join(dataset.official)}), but {empty[0]} "
@@ -375,8 +375,8 @@ def load_task(prepared: Prepared, task: Task, use: DataUse, labels: LabelUse) ->
         rows, parts = _parts(dataset, task, use, example_ids, groups)
     if labels == "manual":
         manual = table[manual_column(task)].to_pylist()
-        kept = [place for place, row in enumerate(rows) if manual[row]]
-        rows, parts = [rows[place] for place in kept], [parts[place] for place in kept]
+        kept = [index for index, row in enumerate(rows) if manual[row]]
+        rows, parts = [rows[index] for index in kept], [parts[index] for index in kept]
     if not rows:
         raise DataError(f"{task.id} must have labelled examples, but has none ({labels} labels); look at `data status`")
     keep = slice(None) if use.context == "history" else slice(-1, None)

@@ -85,13 +85,13 @@ def locate(dataset: Dataset, data_root: Path, cache_root: Path) -> Located:
 
 def _folders(own: Path, data_root: Path) -> list[Path]:
     """DATA/<dataset> first, then every folder below DATA, nearest first."""
-    found = [folder for folder in (own, data_root) if folder.is_dir()]
+    folders = [folder for folder in (own, data_root) if folder.is_dir()]
     for parent, children, _ in os.walk(data_root):  # does not descend into links
         children[:] = sorted(child for child in children if not child.startswith("."))
-        found += [Path(parent) / child for child in children]
-        if len(found) > MAX_FOLDERS:
+        folders += [Path(parent) / child for child in children]
+        if len(folders) > MAX_FOLDERS:
             break
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(folders))
 
 
 def _find_form(form: Form, own: Path, folders: Iterable[Path], root: Path) -> dict[str, Path]:
@@ -168,12 +168,12 @@ def _hindrance(dataset: Dataset, folders: Iterable[Path], data_root: Path, root:
 def _twins(form: Form, folders: Iterable[Path]) -> str:
     """Which two names of a form lead to one file in one of the folders; empty where none do."""
     for folder in folders:
-        found: dict[str, str] = {}
+        path_of: dict[str, str] = {}
         for path in filter(os.path.isfile, (folder / file.name for file in form.files)):
             leads_to = os.path.realpath(path)
-            if leads_to in found:
-                return f"{found[leads_to]} and {path} are one file; put a file of its own in each place"
-            found[leads_to] = str(path)
+            if leads_to in path_of:
+                return f"{path_of[leads_to]} and {path} are one file; put a file of its own in each place"
+            path_of[leads_to] = str(path)
     return ""
 
 

@@ -30,15 +30,15 @@ def read_rows(
     """
     lines = table_file.lines_of(table_file.read_text(path))
     records = table_file.delimited(lines, path.name, delimiter=delimiter, quotes="strict" if quoted else "none")
-    found = [name.strip() for name in next(records, (1, []))[1]] if header else list(columns)
-    places = table_file.places(path.name, found, columns)
+    names = [name.strip() for name in next(records, (1, []))[1]] if header else list(columns)
+    places = table_file.places(path.name, names, columns)
     for number, (_, row) in enumerate(records, 1):
         if not row:
             continue
-        if len(row) < len(found) or (len(row) > len(found) and header and not ragged):
-            yield Reject(file=path.name, row=number, reason=f"has {len(row)} columns instead of {len(found)}")
+        if len(row) < len(names) or (len(row) > len(names) and header and not ragged):
+            yield Reject(file=path.name, row=number, reason=f"has {len(row)} columns instead of {len(names)}")
             continue
-        yield number, {name: row[place].strip() for name, place in places.items()}
+        yield number, {name: row[index].strip() for name, index in places.items()}
 
 
 def number(text: str, low: float | None = None, high: float | None = None) -> float | None:

@@ -162,12 +162,12 @@ INTENT_CUES = {
 
 def _dialogues(writer: Writer) -> dict[str, str]:
     """Annotated and unannotated form of the same dialogues."""
-    made: dict[str, str] = {}
-    for place, emotion in enumerate(EMOTIONS):
+    texts: dict[str, str] = {}
+    for index, emotion in enumerate(EMOTIONS):
         plain: list[Sequence[object]] = [("Dialog_ID", "Type", "Actor", "Text")]
         labelled: list[Sequence[object]] = [("Dialog_ID", "Type", "Actor", "Text", "Label")]
         for number in range(5):
-            dialogue = f"hit:{place}_conv:{place * 10 + number}"
+            dialogue = f"hit:{index}_conv:{index * 10 + number}"
             situation = f"I felt {emotion} when {writer.event().lower()}"
             plain.append((dialogue, "situation", "none", situation))
             labelled.append((dialogue, "situation", "none", situation, emotion))
@@ -183,9 +183,9 @@ def _dialogues(writer: Writer) -> dict[str, str]:
                 actor = "speaker" if speaks else "listener"
                 plain.append((dialogue, "utterance", actor, text))
                 labelled.append((dialogue, "utterance", actor, text, label))
-        made[f"{empdial.FOLDER}/{emotion}.csv"] = _table(plain)
-        made[f"{empdial_ei.FOLDER}/{emotion}.csv"] = _table(labelled)
-    return made
+        texts[f"{empdial.FOLDER}/{emotion}.csv"] = _table(plain)
+        texts[f"{empdial_ei.FOLDER}/{emotion}.csv"] = _table(labelled)
+    return texts
 
 
 def _own(
@@ -228,10 +228,10 @@ def _eqt(writer: Writer) -> dict[str, str]:
         emotion, dialogue = EMOTIONS[number % 32], f"hit:{number % 32}_conv:{number % 32 * 10 + number // 32}"
         rows.append((dialogue, 1, emotion, writer.event().replace(",", "_comma_"), [], "", "", "", "", ""))
         asked = range(1 + number % 2)
-        acts = [eqt.ACTS[(number + place) % 9] for place in asked]
-        intents = [eqt.INTENTS[(number + place) % 12] for place in asked]
+        acts = [eqt.ACTS[(number + index) % 9] for index in asked]
+        intents = [eqt.INTENTS[(number + index) % 12] for index in asked]
         split = [f"May I {act.lower()} and {intent.lower()}?" for act, intent in zip(acts, intents, strict=True)]
-        sources = [("manual", "mturk", "SBERT", "QBERT")[(number + place) % 4] for place in asked]
+        sources = [("manual", "mturk", "SBERT", "QBERT")[(number + index) % 4] for index in asked]
         noisy = [writer.noisy(act, eqt.ACTS) for act in acts], [writer.noisy(intent, eqt.INTENTS) for intent in intents]
         rows.append((dialogue, 2, emotion, " ".join(split), split, [*asked], *noisy, sources, sources))
     rows.append(("hit:99_conv:99", 2, "sad", "Why?", ["Why?"], [0], ["Shout"], ["Support"], ["manual"], ["manual"]))

@@ -39,9 +39,9 @@ def part_of(group: str, salt: int, ends: tuple[float, float] = ENDS) -> Part:
     return _part_at(_unit(f"split:{SPLIT_VERSION}:{salt}:{group}"), ends)
 
 
-def _part_at(place: float, ends: tuple[float, float]) -> Part:
+def _part_at(share: float, ends: tuple[float, float]) -> Part:
     """The part at a place in [0, 1)."""
-    return "train" if place < ends[0] else "validation" if place < ends[1] else "test"
+    return "train" if share < ends[0] else "validation" if share < ends[1] else "test"
 
 
 def ends_of(dataset: Dataset) -> tuple[float, float]:
@@ -56,11 +56,11 @@ def official_parts(examples: Sequence[Example], salt: int) -> list[Part]:
     Where there is no validation part, a ninth of train's groups is it, drawn by the family's rule.
     """
     drawn = not any(example.part == "validation" for example in examples)
-    made: list[Part] = []
+    parts: list[Part] = []
     for example in examples:
         assert example.part is not None
-        made.append(part_of(example.group, salt, OFFICIAL_ENDS) if drawn and example.part == "train" else example.part)
-    return made
+        parts.append(part_of(example.group, salt, OFFICIAL_ENDS) if drawn and example.part == "train" else example.part)
+    return parts
 
 
 def split_name(dataset: Dataset, rule: SplitRule) -> str:
@@ -74,8 +74,8 @@ def split_name(dataset: Dataset, rule: SplitRule) -> str:
     salt, shares = SALTS.get(dataset.family, 0), dataset.shares
     if dataset.official:
         return f"official-{SPLIT_VERSION}-{salt}"
-    given = "" if shares is None else f"-{shares.validation:g}-{shares.test:g}"
-    return f"{rule}-{SPLIT_VERSION}-{salt}{given}"
+    own_shares = "" if shares is None else f"-{shares.validation:g}-{shares.test:g}"
+    return f"{rule}-{SPLIT_VERSION}-{salt}{own_shares}"
 
 
 def leaks(dataset: Dataset, rule: SplitRule) -> str:
@@ -97,11 +97,11 @@ def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tupl
     """
     if dataset.id == "news":
         ends: tuple[tuple[Part, int], ...] = (("train", 800), ("validation", 1000), ("test", 900))
-        return [tuple(part for part, end in ends if place < end) for place in range(len(ids))]
+        return [tuple(part for part, end in ends if index < end) for index in range(len(ids))]
     order = sorted(range(len(ids)), key=lambda row: _unit(f"paper:{SPLIT_VERSION}:{task_id}:{ids[row]}"))
     parts: list[tuple[Part, ...]] = [()] * len(ids)
-    for place, row in enumerate(order):
-        parts[row] = (_part_at(place / len(ids), ends_of(dataset)),)
+    for index, row in enumerate(order):
+        parts[row] = (_part_at(index / len(ids), ends_of(dataset)),)
     return parts
 
 
@@ -155,8 +155,8 @@ def best_salt(
     import numpy as np
 
     names = sorted({group for dataset in groups for group in dataset})
-    place = {name: index for index, name in enumerate(names)}
-    rows = [np.asarray([place[group] for group in dataset]) for dataset in groups]
+    row_of = {name: index for index, name in enumerate(names)}
+    rows = [np.asarray([row_of[group] for group in dataset]) for dataset in groups]
     # Sums per group once: trying a salt then costs one pass over groups, not over rows.
     sums = []
     for index, weights in zip(rows, columns, strict=True):

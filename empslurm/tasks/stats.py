@@ -90,8 +90,10 @@ def task_stats(task: Task, table: TaskTable) -> tuple[Measured, ...]:
             Measured(statistic="label", label=label, values=tuple(share[index] for share in shares))
             for index, label in enumerate(task.labels)
         )
-    found = [_tendency(values) for values in columns]
-    return sizes + tuple(Measured(statistic=name, values=tuple(one[name] for one in found)) for name in found[0])
+    tendencies = [_tendency(values) for values in columns]
+    return sizes + tuple(
+        Measured(statistic=name, values=tuple(tendency[name] for tendency in tendencies)) for name in tendencies[0]
+    )
 
 
 def _shares(targets: NDArray[np.int64], n_labels: int) -> list[float | None]:
@@ -108,9 +110,9 @@ def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
     import numpy as np
 
     measures: Mapping[str, Callable[..., Any]] = {"min": np.min, "median": np.median, "max": np.max, "mean": np.mean}
-    found = {name: float(measure(targets)) if len(targets) else None for name, measure in measures.items()}
+    values = {name: float(measure(targets)) if len(targets) else None for name, measure in measures.items()}
     # The sample deviation: only this one gives the 2.00 that Table 9 prints for the pool of News Distress.
-    return {**found, "std": float(np.std(targets, ddof=1)) if len(targets) > 1 else None}
+    return {**values, "std": float(np.std(targets, ddof=1)) if len(targets) > 1 else None}
 
 
 def few_examples(dataset: Dataset, task: Task, sizes: Mapping[str, int]) -> list[str]:
@@ -158,7 +160,7 @@ def _found(prepared: Prepared) -> list[str]:
 
 def _untested_labels(prepared: Prepared) -> list[str]:
     """Labels that the train part of an official split has, and its validation or test part has not."""
-    found = []
+    sentences = []
     for task in prepared.dataset.tasks if prepared.dataset.official else ():
         if task.kind == "classification":
             columns = (prepared.table[name].to_pylist() for name in (PART_COLUMN, task.id))
@@ -167,18 +169,18 @@ def _untested_labels(prepared: Prepared) -> list[str]:
                 labels = enumerate(task.labels)
                 absent = [label for at, label in labels if counts["train", at] and not counts[part, at]]
                 must = f"{task.id}: its {part} part has no example labelled {', '.join(absent)}, but train has"
-                found += [f"{must}; is it the right file?"] if absent else []
-    return found
+                sentences += [f"{must}; is it the right file?"] if absent else []
+    return sentences
 
 
 def cautions(prepared: Prepared, use: DataUse) -> list[str]:
     """For a plan, which has no counts: what its rows turned out to be, and what is too small to show much."""
-    found = _found(prepared)
+    sentences = _found(prepared)
     for task in prepared.dataset.tasks:
         with contextlib.suppress(DataError):  # a form may hold labels for one of its tasks only
             parts = load_task(prepared, task, use, "all").parts
-            found += few_examples(prepared.dataset, task, {part: int((parts == part).sum()) for part in PARTS})
-    return found
+            sentences += few_examples(prepared.dataset, task, {part: int((parts == part).sum()) for part in PARTS})
+    return sentences
 
 
 def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: DataUse | None = None) -> dict[str, Any]:

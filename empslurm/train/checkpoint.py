@@ -146,11 +146,11 @@ def common_positions(positions: Sequence[Collection[Position]]) -> list[tuple[Po
     one form parts of their own: with others in a pass a cell's numbers differ in rounding.
     """
     parts: list[tuple[Position, list[int]]] = []
-    left = {place: {*each, *([START] if len(each) < 2 else [])} for place, each in enumerate(positions)}
+    left = {index: {*each, *([START] if len(each) < 2 else [])} for index, each in enumerate(positions)}
     while left:
         counts = Counter(position for each in left.values() for position in each)
         most = max(counts, key=lambda position: (counts[position], position))
-        chosen = [place for place, each in left.items() if most in each]
+        chosen = [index for index, each in left.items() if most in each]
         parts.append((most, chosen))
-        left = {place: each for place, each in left.items() if place not in chosen}
+        left = {index: each for index, each in left.items() if index not in chosen}
     return parts

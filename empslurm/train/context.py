@@ -54,17 +54,17 @@ class Node:
                 bf16=training.precision == "bf16",
             )
             self._encoder = (key, encoder)
-        made: Encoder = self._encoder[1]
-        return made
+        loaded: Encoder = self._encoder[1]
+        return loaded
 
     def examples(self, cell: Cell) -> Prepared:
         """The parsed dataset of a cell. Raises DataError where the files are others than the plan's."""
         dataset = self.registry.datasets[cell.data.dataset]
-        found = locate(dataset, self.data_root, self.root.prepared)
-        if found.raw_digest != cell.data.raw or found.state == "missing":
+        located = locate(dataset, self.data_root, self.root.prepared)
+        if located.raw_digest != cell.data.raw or located.state == "missing":
             raise DataError(
-                f"{dataset.id} must be the data that {cell.id} was planned with, but is {found.state} now; "
-                f"{found.problem or 'plan and submit again'}"
+                f"{dataset.id} must be the data that {cell.id} was planned with, but is {located.state} now; "
+                f"{located.problem or 'plan and submit again'}"
             )
         return self.prepared(dataset.id)
 
@@ -74,8 +74,8 @@ class Node:
         if self._data[0] != key:
             task, tokenizer = self.registry.tasks[cell.target], partial(self.tokenizer, cell.backbone)
             self._data = (key, datas.load(cell, task, self.examples(cell), tokenizer, self.root.prepared))
-        made: datas.TaskData = self._data[1]
-        return made
+        data: datas.TaskData = self._data[1]
+        return data
 
     def measure(self, cell: Cell) -> adapter_metadata.Measure:
         """What the cell's adapter measures; what its training texts look like is worked out once per data."""

@@ -57,9 +57,9 @@ def predict(
     world, rank = accelerator.num_processes, accelerator.process_index
     with one_fate(accelerator), torch.inference_mode(), accelerator.autocast():
         for batch in token_batches(data.tokens.lengths[rows])[rank::world]:
-            made = cut(data.tokens, rows[batch], accelerator.device)
-            below, places = model.below(made, None), to_device(batch, outputs.device)
-            for group in _groups(cells, min(most_at_once, CELL_TOKENS // math.prod(made.shape))):
+            inputs = cut(data.tokens, rows[batch], accelerator.device)
+            below, places = model.below(inputs, None), to_device(batch, outputs.device)
+            for group in _groups(cells, min(most_at_once, CELL_TOKENS // math.prod(inputs.shape))):
                 free = {name: value[group] for name, value in model.free.items()}
                 for cell, logits in enumerate(model.logits(below, group, free, None), group.start - cells[0]):
                     outputs[cell, places] = logits.float()

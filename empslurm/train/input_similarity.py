@@ -24,9 +24,9 @@ def embed(encoder: Encoder, below: Below) -> torch.Tensor:
     below: shared with the adapters that are scored beside it.
     """
     values = encoder.norm(0, below.output, below.residual)  # (n_tokens, hidden_size) each
-    for place in range(1, len(encoder.layers)):
-        residual = encoder.attend(place, values, below.layout, None)
-        values = encoder.norm(place, encoder.feed(place, residual, below.layout, None), residual)
+    for layer in range(1, len(encoder.layers)):
+        residual = encoder.attend(layer, values, below.layout, None)
+        values = encoder.norm(layer, encoder.feed(layer, residual, below.layout, None), residual)
     return torch.nn.functional.normalize(below.layout.mean(values.wide), dim=1)
 
 

@@ -17,10 +17,10 @@ OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and 
 SHARE = 0.9  # of the free memory; the rest is for fragmentation
 
 
-def cells_that_fit(one: float, two: float, free: float) -> int:
+def cells_that_fit(peak_of_one: float, peak_of_two: float, free: float) -> int:
     """Cells whose forward and backward pass fit, from the peaks of one and of two cells, all in bytes."""
-    each = max(two - one, 1.0)
-    return max(1, int((SHARE * free - (one - each)) // each))
+    each = max(peak_of_two - peak_of_one, 1.0)
+    return max(1, int((SHARE * free - (peak_of_one - each)) // each))
 
 
 def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float = 1.0) -> int:
@@ -40,18 +40,18 @@ def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: A
 
 def _cells_that_fit(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float) -> int:
     """What a trial says. Raises torch.OutOfMemoryError."""
-    one = _peak(model, data, batch_size, 1, accelerator)
+    peak_of_one = _peak(model, data, batch_size, 1, accelerator)
     if model.n_cells == 1:
         return 1
     try:
-        two = _peak(model, data, batch_size, 2, accelerator)
+        peak_of_two = _peak(model, data, batch_size, 2, accelerator)
     except torch.OutOfMemoryError:
         return 1
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(accelerator.device)
     allowed = share * total - torch.cuda.memory_reserved(accelerator.device)
     coming = OPTIMISER_COPIES * sum(value.nbytes for value in model.free.values())
-    return min(model.n_cells, cells_that_fit(one, two, min(free, allowed) - coming))
+    return min(model.n_cells, cells_that_fit(peak_of_one, peak_of_two, min(free, allowed) - coming))
 
 
 def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: Any) -> float:
@@ -61,8 +61,8 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     rows = train[np.argsort(-data.tokens.lengths[train], kind="stable")[:batch_size]]
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    made = cut_here(data.tokens, rows, even=model.recordable, along={"examples": rows})
-    parts = made.parts(to_device(made.values, device))
+    rows_cut = cut_here(data.tokens, rows, even=model.recordable, along={"examples": rows})
+    parts = rows_cut.parts(to_device(rows_cut.values, device))
     masks = Masks(step_key(0, 0), parts["examples"], model.sites)
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():

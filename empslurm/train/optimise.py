@@ -51,14 +51,14 @@ class Optimiser:
 
     def _group(self, cells: slice) -> Group:
         """Leaves that share memory with the whole, gradients included: no copies between the two."""
-        made: Tensors = {}
+        free: Tensors = {}
         for name, value in self.free.items():
             assert value.grad is not None
-            made[name] = value.detach()[cells].requires_grad_()
-            made[name].grad = value.grad[cells]
+            free[name] = value.detach()[cells].requires_grad_()
+            free[name].grad = value.grad[cells]
         lr, weight_decay = self.training.lr, self.training.weight_decay
-        adamw = torch.optim.AdamW(list(made.values()), lr=lr, weight_decay=weight_decay, fused=True)
-        return Group(cells=cells, free=made, adamw=adamw)
+        adamw = torch.optim.AdamW(list(free.values()), lr=lr, weight_decay=weight_decay, fused=True)
+        return Group(cells=cells, free=free, adamw=adamw)
 
     @property
     def gradients(self) -> list[torch.Tensor]:
@@ -78,9 +78,9 @@ class Optimiser:
 
     def moments(self, cell: int) -> Tensors:
         """A cell's part of the optimiser's state; empty before the first step."""
-        group, place = self.groups[cell // self.group_size], cell % self.group_size
+        group, index = self.groups[cell // self.group_size], cell % self.group_size
         return {
-            f"{key}/{name}": group.adamw.state[value][key][place]
+            f"{key}/{name}": group.adamw.state[value][key][index]
             for name, value in group.free.items()
             if value in group.adamw.state
             for key in MOMENTS
@@ -95,7 +95,7 @@ class Optimiser:
                 stacked |= {f"{key}/{name}": group.adamw.state[value][key] for key in MOMENTS if group.adamw.state}
             copies = to_host(stacked)
             n_cells = len(next(iter(copies.values())))
-            cells += [{name: value[place] for name, value in copies.items()} for place in range(n_cells)]
+            cells += [{name: value[index] for name, value in copies.items()} for index in range(n_cells)]
         return cells
 
     def load(self, step: int, moments: Sequence[Mapping[str, torch.Tensor]]) -> None:

@@ -46,8 +46,8 @@ def _gpus() -> dict[str, Any]:
     problem = no_gpu()
     properties = [] if problem else [torch.cuda.get_device_properties(at) for at in range(torch.cuda.device_count())]
     seen = [
-        {"name": one.name, "major": one.major, "minor": one.minor, "total_memory": one.total_memory}
-        for one in properties
+        {"name": gpu.name, "major": gpu.major, "minor": gpu.minor, "total_memory": gpu.total_memory}
+        for gpu in properties
     ]
     return {
         "problem": str(problem) if problem else _problem_of_another(len(seen)),

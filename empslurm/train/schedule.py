@@ -29,7 +29,7 @@ def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training
         rows = np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     if training.batch_order == "length_grouped":
-        batches = [batches[place] for place in rng.permutation(len(batches))]
+        batches = [batches[index] for index in rng.permutation(len(batches))]
     return batches
 
 

@@ -27,13 +27,13 @@ CITATION = "Rashkin, Smith, Li and Boureau (2019). Towards Empathetic Open-domai
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One utterance; `place` counts from 0 within its dialogue, the situation not counted."""
+    """One utterance; `position` counts from 0 within its dialogue, the situation not counted."""
 
     file: str
     row: int  # of the file, the header not counted
     emotion: str
     dialogue: str
-    place: int
+    position: int
     actor: str
     label: str  # empty in the unannotated files
     text: str
@@ -65,7 +65,7 @@ def read_turns(paths: Mapping[str, Path], *, labelled: bool) -> Iterator[Turn | 
                 row=row,
                 emotion=path.stem,
                 dialogue=current,
-                place=len(earlier),
+                position=len(earlier),
                 actor=value["Actor"],
                 label=value.get("Label", ""),
                 text=value["Text"],

@@ -23,8 +23,8 @@ def read_rebuilt(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             yield turn
         elif turn.actor not in ROLES:
             yield Reject(file=turn.file, row=turn.row, reason="Actor must be speaker or listener, but is not")
-        elif turn.place > 0:
-            yield _example(turn.dialogue, turn.place, turn.context, turn.text, turn.emotion, turn.actor)
+        elif turn.position > 0:
+            yield _example(turn.dialogue, turn.position, turn.context, turn.text, turn.emotion, turn.actor)
 
 
 def read_authors(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
@@ -49,9 +49,9 @@ def read_authors(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             earlier, last = (*earlier, text), index
 
 
-def _example(dialogue: str, place: int, context: tuple[str, ...], text: str, emotion: str, role: str) -> Example:
+def _example(dialogue: str, position: int, context: tuple[str, ...], text: str, emotion: str, role: str) -> Example:
     return Example(
-        id=f"{dialogue}-{place}",
+        id=f"{dialogue}-{position}",
         group=dialogue,
         context=context,
         text=text,

@@ -26,7 +26,7 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             yield Reject(file=turn.file, row=turn.row, reason=reason)
         elif turn.label in INTENTS:
             yield Example(
-                id=f"{turn.dialogue}-{turn.place}",
+                id=f"{turn.dialogue}-{turn.position}",
                 group=turn.dialogue,
                 context=turn.context,
                 text=turn.text,

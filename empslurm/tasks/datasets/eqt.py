@@ -41,8 +41,8 @@ def read_annotated(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         if value["conv_id"] != current:
             current, earlier = value["conv_id"], ()
         if value["labeled_question_idx"] not in ("", "[]"):
-            made = _questions(value, earlier)
-            yield from [Reject(file=ANNOTATED, row=row, reason=made)] if isinstance(made, str) else made
+            questions = _questions(value, earlier)
+            yield from [Reject(file=ANNOTATED, row=row, reason=questions)] if isinstance(questions, str) else questions
         if value["utterance"]:
             earlier = (*earlier, value["utterance"].replace("_comma_", ","))
 
@@ -55,17 +55,17 @@ def _questions(value: Mapping[str, str], context: tuple[str, ...]) -> list[Examp
         return "must have a conv_id, an utterance_idx, an utterance_split and a labeled_question_idx, but has not"
     if any(len(column) != n_questions for column in (acts, intents, act_sources, intent_sources)):
         return "must have one act, intent and source for every labelled question, but has not"
-    made: dict[str, Example] = {}
-    for place, act, intent, act_source, intent_source in zip(
+    examples: dict[str, Example] = {}
+    for position, act, intent, act_source, intent_source in zip(
         places, acts, intents, act_sources, intent_sources, strict=True
     ):
-        index = whole(place)
+        index = whole(position)
         if index is None or index >= len(split) or act not in ("", *ACTS) or intent not in ("", *INTENTS):
             return "must have the place of a sentence, a known act and a known intent per question, but has not"
         labels = {task: label for task, label in (("empdial_qact", act), ("empdial_qint", intent)) if label}
         sources = {"empdial_qact": act_source, "empdial_qint": intent_source}
         id = f"{value['conv_id']}-{value['utterance_idx']}-{index}"
-        made[id] = Example(
+        examples[id] = Example(
             id=id,
             group=value["conv_id"],
             context=context,
@@ -73,16 +73,16 @@ def _questions(value: Mapping[str, str], context: tuple[str, ...]) -> list[Examp
             labels=labels,
             automatic=frozenset(task for task in labels if sources[task] not in BY_PERSONS),
         )
-    return list(made.values())
+    return list(examples.values())
 
 
 def _list(text: str) -> tuple[str, ...]:
     """A list of strings or numbers as Python writes it; empty where the text is no such list."""
     try:
-        made = ast.literal_eval(text) if len(text) <= MAX_LIST else ()
+        parsed = ast.literal_eval(text) if len(text) <= MAX_LIST else ()
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ()
-    return tuple(str(item).strip() for item in made) if isinstance(made, list) else ()
+    return tuple(str(item).strip() for item in parsed) if isinstance(parsed, list) else ()
 
 
 def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
@@ -90,12 +90,12 @@ def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
     seen: set[str] = set()
     for row, cells in enumerate(read_text_frame(paths[TEST_SET], FRAME_COLUMNS), 1):
         id, turns, act, intent = (cell if isinstance(cell, str) else "" for cell in cells)
-        made = _question(id, turns.split("\n"), act, intent) if id not in seen and act and intent else None
-        if made is None:
+        question = _question(id, turns.split("\n"), act, intent) if id not in seen and act and intent else None
+        if question is None:
             yield Reject(file=TEST_SET, row=row, reason=f"{BAD_QUESTION}, a known act and a known intent, but has not")
         else:
             seen.add(id)
-            yield made
+            yield question
 
 
 def read_frame(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
@@ -116,11 +116,11 @@ def read_frame(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
     for id, (row, act, intent) in labels.items():
         if not act and not intent:
             continue
-        made = _question(id, turns[id], act, intent)
-        if made is None:
+        question = _question(id, turns[id], act, intent)
+        if question is None:
             yield Reject(file=FRAME, row=row, reason=f"{BAD_QUESTION}, and known labels, but has not")
         else:
-            yield replace(made, automatic=frozenset(made.labels))
+            yield replace(question, automatic=frozenset(question.labels))
 
 
 BAD_QUESTION = "must have an id of its own like hit:1_conv:2-3-4, a text"
@@ -132,13 +132,13 @@ def _question(id: str, turns: Sequence[str], act: str, intent: str) -> Example |
     dialogue = re.fullmatch(r"(.+)-[0-9]+-[0-9]+", id)
     if dialogue is None or not text or act not in ("", *ACTS) or intent not in ("", *INTENTS):
         return None
-    given = {"empdial_qact": act, "empdial_qint": intent}
+    by_task = {"empdial_qact": act, "empdial_qint": intent}
     return Example(
         id=id,
         group=dialogue[1],
         context=tuple(turn for turn in context if turn),
         text=text,
-        labels={task: label for task, label in given.items() if label},
+        labels={task: label for task, label in by_task.items() if label},
     )
 
 

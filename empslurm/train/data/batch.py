@@ -94,8 +94,8 @@ def batch_of(parts: Mapping[str, torch.Tensor]) -> Batch:
 
 def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
     """The same numbers there; a GPU goes on with its work meanwhile, which needs memory that cannot be paged out."""
-    made = torch.from_numpy(array)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def to_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -136,13 +136,13 @@ def cut_here(
     real = np.arange(longest) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
     input_ids[real] = np.concatenate([tokens.flat[tokens.starts[row] : tokens.starts[row + 1]] for row in rows])
-    made = {"input_ids": input_ids}
+    inputs = {"input_ids": input_ids}
     if even or not real.all():
-        made["attention_mask"] = real.astype(np.int64)
+        inputs["attention_mask"] = real.astype(np.int64)
     if tokens.segments:
         begins = tokens.text_starts[rows, None]
-        made["token_type_ids"] = (real & (begins > 0) & (np.arange(real.shape[1]) >= begins)).astype(np.int64)
-    return Cut.of(made, _evened(real) if even else real, along)
+        inputs["token_type_ids"] = (real & (begins > 0) & (np.arange(real.shape[1]) >= begins)).astype(np.int64)
+    return Cut.of(inputs, _evened(real) if even else real, along)
 
 
 def _evened(real: NDArray[np.bool_]) -> NDArray[np.bool_]:

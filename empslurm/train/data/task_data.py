@@ -59,9 +59,9 @@ def load(
     for part in ("validation", "test"):
         rows[part] = _capped(np.flatnonzero(table.parts == part), table, training.max_eval_examples)
     train = np.flatnonzero(table.parts == "train")
-    place = {table.ids[row]: row for row in train}
-    chosen = train_subset(tuple(place), cell.data.fraction, cell.seed)[: training.max_train_examples]
-    rows["train"] = np.sort(np.asarray([place[example] for example in chosen], np.int64))
+    row_of = {table.ids[row]: row for row in train}
+    chosen = train_subset(tuple(row_of), cell.data.fraction, cell.seed)[: training.max_train_examples]
+    rows["train"] = np.sort(np.asarray([row_of[example] for example in chosen], np.int64))
     for part, members in rows.items():
         if len(members) == 0:
             raise DataError(f"{task.id} must have examples in its {part} part, but has none; look at `data stats`")

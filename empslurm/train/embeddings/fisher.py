@@ -65,29 +65,29 @@ def load(model: Any, task: str, folder: Path) -> None:
 
 def _component(name: str, patterns: Sequence[tuple[str, str]]) -> str | None:
     """The component of a module or parameter; None: it is of none."""
-    found = ((re.search(pattern, name), component) for pattern, component in patterns)
-    return next((component.format(*match.groups()) for match, component in found if match), None)
+    matches = ((re.search(pattern, name), component) for pattern, component in patterns)
+    return next((component.format(*match.groups()) for match, component in matches if match), None)
 
 
 def components(model: Any) -> dict[str, nn.Module]:
     """The modules whose information is taken, by component, in the model's order."""
-    found = {}
+    modules = {}
     for name, module in model.named_modules():
         component = _component(name, (*OUTPUTS, *PROJECTIONS) if isinstance(module, nn.Linear) else OUTPUTS)
         if component is not None:
-            found[component] = module
-    return found
+            modules[component] = module
+    return modules
 
 
 def other_weights(model: Any) -> dict[str, list[nn.Parameter]]:
     """The adapter's parameters that are no projection's, by component, in the model's order."""
     projected = {id(weight) for module in components(model).values() for weight in _projection(module)}
-    found: dict[str, list[nn.Parameter]] = {}
+    weights: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         component = _component(name, WEIGHTS)
         if component is not None and id(parameter) not in projected:
-            found.setdefault(component, []).append(parameter)
-    return found
+            weights.setdefault(component, []).append(parameter)
+    return weights
 
 
 def _projection(module: nn.Module) -> list[nn.Parameter]:
@@ -130,18 +130,18 @@ class Recorder:
                 parameter.grad = None
 
     def _hook(self, name: str) -> Callable[..., None]:
-        def forward(module: nn.Module, given: tuple[torch.Tensor, ...], made: Any) -> None:
-            output = made[0] if isinstance(made, tuple) else made
-            output.register_hook(lambda gradient: self._add(name, module, given[0].detach(), gradient))
+        def forward(module: nn.Module, inputs: tuple[torch.Tensor, ...], outputs: Any) -> None:
+            output = outputs[0] if isinstance(outputs, tuple) else outputs
+            output.register_hook(lambda gradient: self._add(name, module, inputs[0].detach(), gradient))
 
         return forward
 
-    def _add(self, name: str, module: nn.Module, given: torch.Tensor, gradient: torch.Tensor) -> None:
-        """given: (n_examples, n_tokens, n_in). gradient: (n_examples, n_tokens, n_out)."""
+    def _add(self, name: str, module: nn.Module, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
+        """inputs: (n_examples, n_tokens, n_in). gradient: (n_examples, n_tokens, n_out)."""
         bias = gradient.sum(1)  # (n_examples, n_out)
         parts = [bias.square().sum(0)]
         if isinstance(module, nn.Linear):
-            weight = torch.einsum("bto,bti->boi", gradient, given)  # one matrix per example
+            weight = torch.einsum("bto,bti->boi", gradient, inputs)  # one matrix per example
             parts = [weight.square().sum(0).reshape(-1), *parts]
         self._sum(name, torch.cat(parts))
 
@@ -201,7 +201,9 @@ def information(
 @contextmanager
 def _gradients_from_the_bottom(model: Any) -> Iterator[None]:
     """Let gradients reach the first layers though no parameter is free."""
-    handle = model.get_input_embeddings().register_forward_hook(lambda _module, _given, made: made.requires_grad_())
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda _module, _given, embedded: embedded.requires_grad_()
+    )
     try:
         yield
     finally:

@@ -93,7 +93,9 @@ class Bank:
         self.n_outputs = [len(cell.head["4.bias"]) for cell in cells]
         device = next(encoder.model.parameters()).device
         stacked = {
-            name: torch.stack([one[name] for one in flat]).to(device) for flat in [_flat(cells)] for name in flat[0]
+            name: torch.stack([tensors[name] for tensors in flat]).to(device)
+            for flat in [_flat(cells)]
+            for name in flat[0]
         }
         self.free = {name: value for name, value in stacked.items() if name.split(".")[0] in free}
         self.fixed = encoder.cast({name: value for name, value in stacked.items() if name not in self.free})
@@ -142,14 +144,14 @@ class Bank:
         layout = below.layout.of(n_cells)
         residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
         values = residual
-        for place in range(len(encoder.layers)):
-            if place > 0:
-                residual = encoder.attend(place, values, layout, masks)
-                output = encoder.feed(place, residual, layout, masks)
+        for index in range(len(encoder.layers)):
+            if index > 0:
+                residual = encoder.attend(index, values, layout, masks)
+                output = encoder.feed(index, residual, layout, masks)
             for level in self.levels:
-                inside = {part: layers[f"{level}.{part}"][place] for part in adapter_files.BOTTLENECK.values()}
-                output = output + self._bottleneck(encoder.norm_for_products(place, output, residual), inside)
-            values = encoder.norm(place, output, residual)
+                inside = {part: layers[f"{level}.{part}"][index] for part in adapter_files.BOTTLENECK.values()}
+                output = output + self._bottleneck(encoder.norm_for_products(index, output, residual), inside)
+            values = encoder.norm(index, output, residual)
         return self._heads(layout.first(values.wide), n_outputs, weights, masks)
 
     def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -166,7 +168,7 @@ class Bank:
         values = self.encoder.drop(values, "head.3", rate, masks)
         values = linear(values, weights["head.4.weight"], weights["head.4.bias"])
         values = values.view(len(n_outputs), -1, values.shape[-1])
-        return [one[:, :size] for one, size in zip(values, n_outputs, strict=True)]
+        return [logits[:, :size] for logits, size in zip(values, n_outputs, strict=True)]
 
     def keep(self, cells: Sequence[int]) -> None:
         """Go on with these cells only."""
@@ -195,15 +197,15 @@ class Bank:
 def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
     """Each cell's tensors by level.part, heads padded with zeros to the largest."""
     most = max(len(cell.head["4.bias"]) for cell in cells)
-    made = []
+    flattened = []
     for cell in cells:
         flat = {f"new.{part}": value for part, value in cell.new.items()}
         flat |= {f"source.{part}": value for part, value in (cell.source or {}).items()}
         for part, value in cell.head.items():
             missing = most - len(value) if part.startswith("4.") else 0
             flat[f"head.{part}"] = torch.cat([value, value.new_zeros(missing, *value.shape[1:])])
-        made.append(flat)
-    return made
+        flattened.append(flat)
+    return flattened
 
 
 def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
@@ -255,6 +257,6 @@ def initial_head(hidden: int, n_outputs: int, seed: int) -> Tensors:
     }
 
 
-def _normal(shape: tuple[int, ...], seed: int, place: str) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(stream("init", seed, place))
+def _normal(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(stream("init", seed, name))
     return nn.init.normal_(torch.empty(shape), std=INIT_STD, generator=generator)

@@ -91,11 +91,11 @@ def _common(name: str, model_config: Any) -> dict[str, Any]:
 
 def write_adapter(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], adapter: Adapter, config: Any) -> None:
     """Write adapter_config.json and adapter.safetensors. `tensors`: by our names. `config`: the backbone's."""
-    made = {**SEQ_BN, "non_linearity": adapter.non_linearity, "reduction_factor": adapter.reduction_factor}
-    files.write_json(folder / "adapter_config.json", {"config": made, **_common(name, config)})
+    settings = {**SEQ_BN, "non_linearity": adapter.non_linearity, "reduction_factor": adapter.reduction_factor}
+    files.write_json(folder / "adapter_config.json", {"config": settings, **_common(name, config)})
     flat = {
-        f"{config.model_type}.encoder.layer.{layer}.output.adapters.{name}.{place}": values
-        for place, ours in BOTTLENECK.items()
+        f"{config.model_type}.encoder.layer.{layer}.output.adapters.{name}.{path}": values
+        for path, ours in BOTTLENECK.items()
         for layer, values in enumerate(tensors[ours])
     }
     write_tensors(folder / "adapter.safetensors", flat)
@@ -105,18 +105,18 @@ def write_head(
     folder: Path, name: str, labels: Sequence[str], tensors: Mapping[str, torch.Tensor], config: Any
 ) -> None:
     """Write head_config.json and model_head.safetensors of a classification head (no labels: regression)."""
-    made = {
+    settings = {
         "activation_function": "tanh",
         "bias": True,
         "dropout_prob": None,
         "head_type": "classification",
-        "label2id": {label: place for place, label in enumerate(labels)} or {"LABEL_0": 0},
+        "label2id": {label: index for index, label in enumerate(labels)} or {"LABEL_0": 0},
         "layers": 2,
         "num_labels": len(tensors["4.bias"]),
         "use_pooler": False,
     }
-    files.write_json(folder / "head_config.json", {"config": made, **_common(name, config)})
-    write_tensors(folder / "model_head.safetensors", {f"heads.{name}.{place}": tensors[place] for place in HEAD})
+    files.write_json(folder / "head_config.json", {"config": settings, **_common(name, config)})
+    write_tensors(folder / "model_head.safetensors", {f"heads.{name}.{path}": tensors[path] for path in HEAD})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -130,15 +130,15 @@ def read_adapter(folder: Path) -> SavedAdapter:
         config = files.read_object(folder / "adapter_config.json")["config"]
         stored = load_tensors(files.read_bytes(folder / "adapter.safetensors", MAX_BYTES))
         tensors: Tensors = {}
-        for place, ours in BOTTLENECK.items():
-            pattern = re.compile(rf"\.layer\.(\d+)\.output\.adapters\..+\.{re.escape(place)}$")
-            layers = {int(found[1]): value for key, value in stored.items() if (found := pattern.search(key))}
+        for path, ours in BOTTLENECK.items():
+            pattern = re.compile(rf"\.layer\.(\d+)\.output\.adapters\..+\.{re.escape(path)}$")
+            layers = {int(match[1]): value for key, value in stored.items() if (match := pattern.search(key))}
             tensors[ours] = torch.stack([layers[layer] for layer in range(len(layers))])
         head: Tensors = {}
         if (folder / "model_head.safetensors").exists():
             name = files.read_object(folder / "head_config.json")["name"]
             kept = load_tensors(files.read_bytes(folder / "model_head.safetensors", MAX_BYTES))
-            head = {place: kept[f"heads.{name}.{place}"] for place in HEAD}
+            head = {path: kept[f"heads.{name}.{path}"] for path in HEAD}
         adapter = Adapter(reduction_factor=config["reduction_factor"], non_linearity=config["non_linearity"])
         unknown = {key for key, value in SEQ_BN.items() if config.get(key, value) != value}
         if unknown:

@@ -157,7 +157,7 @@ def install(model: Any) -> MaskBox:
         for child, dropout in list(module.named_children()):
             if isinstance(dropout, nn.Dropout):
                 path = f"{name}.{child}"
-                found = _SITE.search(path)
-                site = re.sub(r"^heads\.[^.]+", "head", found.group()) if found else path
+                match = _SITE.search(path)
+                site = re.sub(r"^heads\.[^.]+", "head", match.group()) if match else path
                 setattr(module, child, KeyedDropout(site, dropout.p, box))
     return box

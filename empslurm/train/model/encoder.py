@@ -49,7 +49,7 @@ class Encoder:
 
     def _sites(self) -> tuple[Sites, ...]:
         """Where masks of one shape are needed at every step: of hidden values, of attention weights, in the heads."""
-        layers = [f"layer.{place}" for place in range(len(self.layers))]
+        layers = [f"layer.{index}" for index in range(len(self.layers))]
         hidden = [f"{layer}.{part}.dropout" for layer in layers for part in ("attention.output", "output")]
         weights = [f"{layer}.attention.self.dropout" for layer in layers]
         device = next(self.model.parameters()).device
@@ -69,30 +69,30 @@ class Encoder:
             residual = self.attend(0, Values(wide=values, narrow=values), layout, masks)
             return Below(residual=residual, output=self.feed(0, residual, layout, masks), layout=layout)
 
-    def attend(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
-        """The attention block of layer `place`, its residual and norm included."""
-        block, name = self.layers[place].attention, f"layer.{place}.attention"
+    def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
+        """The attention block of layer `index`, its residual and norm included."""
+        block, name = self.layers[index].attention, f"layer.{index}.attention"
         n_rows, length = layout.batch.shape
         weights = (n_rows, layout.n_heads, length, length)
         mask = self._mask(f"{name}.self.dropout", self.attention_dropout, masks, weights)
-        projected = functional.linear(values.narrow, *self._projections[place])
+        projected = functional.linear(values.narrow, *self._projections[index])
         output = block.output.dense(self.operations.attention(projected, layout, mask))
         mask = self._mask(f"{name}.output.dropout", self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
         return self.operations.normed(output, values.wide, block.output.LayerNorm, mask)
 
-    def feed(self, place: int, values: Values, layout: Layout, masks: Masks | None) -> torch.Tensor:
-        """The feed-forward block of layer `place`, without residual and norm: there the adapters sit."""
-        layer = self.layers[place]
+    def feed(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> torch.Tensor:
+        """The feed-forward block of layer `index`, without residual and norm: there the adapters sit."""
+        layer = self.layers[index]
         output = layer.output.dense(layer.intermediate(values.narrow))
-        return self.drop(output, f"layer.{place}.output.dropout", self.dropout, masks, layout)
+        return self.drop(output, f"layer.{index}.output.dropout", self.dropout, masks, layout)
 
-    def norm(self, place: int, output: torch.Tensor, residual: Values) -> Values:
-        """The layer norm after the feed-forward block of layer `place`."""
-        return self.operations.normed(output, residual.wide, self.layers[place].output.LayerNorm)
+    def norm(self, index: int, output: torch.Tensor, residual: Values) -> Values:
+        """The layer norm after the feed-forward block of layer `index`."""
+        return self.operations.normed(output, residual.wide, self.layers[index].output.LayerNorm)
 
-    def norm_for_products(self, place: int, output: torch.Tensor, residual: Values) -> torch.Tensor:
+    def norm_for_products(self, index: int, output: torch.Tensor, residual: Values) -> torch.Tensor:
         """The same where nothing but products needs it."""
-        return self.operations.narrowed(output, residual.wide, self.layers[place].output.LayerNorm)
+        return self.operations.narrowed(output, residual.wide, self.layers[index].output.LayerNorm)
 
     @staticmethod
     def _mask(

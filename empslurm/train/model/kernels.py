@@ -35,12 +35,12 @@ def _dropped_sum(
 ):
     """A row of the sum in float32, and of the mask."""
     at = row * width + columns
-    one = tl.load(output + at, mask=there, other=0.0)
+    values = tl.load(output + at, mask=there, other=0.0)
     factors = tl.full((BLOCK,), 1.0, tl.float32)
     if DROPPED:
         factors = tl.load(mask + (row % n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
-        one = (one.to(tl.float32) * factors).to(output.dtype.element_ty)
-    return one.to(tl.float32) + tl.load(residual + at, mask=there, other=0.0).to(tl.float32), factors
+        values = (values.to(tl.float32) * factors).to(output.dtype.element_ty)
+    return values.to(tl.float32) + tl.load(residual + at, mask=there, other=0.0).to(tl.float32), factors
 
 
 @triton.jit(do_not_specialize=VARYING[1:2])
@@ -54,12 +54,12 @@ def _norm_forward(
     values, _ = _dropped_sum(output, mask, residual, row, columns, there, n_tokens, width, DROPPED, BLOCK)
     centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
-    made = centred * scale * tl.load(weight + columns, mask=there, other=0.0)
-    made += tl.load(bias + columns, mask=there, other=0.0)
+    scaled = centred * scale * tl.load(weight + columns, mask=there, other=0.0)
+    scaled += tl.load(bias + columns, mask=there, other=0.0)
     if WIDE:
-        tl.store(wide + row * width + columns, made, mask=there)
+        tl.store(wide + row * width + columns, scaled, mask=there)
     if NARROW:
-        tl.store(narrow + row * width + columns, made.to(narrow.dtype.element_ty), mask=there)
+        tl.store(narrow + row * width + columns, scaled.to(narrow.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=VARYING[1:2])
@@ -143,9 +143,9 @@ def _to_heads(
     row = (slot // length) * n_heads + columns // width
     target = (row * length + slot % length) * width + columns % width
     for part in tl.static_range(N_PARTS):
-        one = tl.load(source + part * hidden + columns, mask=there & (token >= 0), other=0.0)
+        value = tl.load(source + part * hidden + columns, mask=there & (token >= 0), other=0.0)
         goal = first if part == 0 else (second if part == 1 else third)
-        tl.store(goal + target, one, mask=there)
+        tl.store(goal + target, value, mask=there)
 
 
 @triton.jit(do_not_specialize=VARYING[1:4])
@@ -163,8 +163,8 @@ def _from_heads(
     source = (row * length + slot % length) * width + columns % width
     for part in tl.static_range(N_PARTS):
         origin = first if part == 0 else (second if part == 1 else third)
-        one = tl.load(origin + source, mask=there, other=0.0)
-        tl.store(values + token * (N_PARTS * hidden) + part * hidden + columns, one, mask=there)
+        value = tl.load(origin + source, mask=there, other=0.0)
+        tl.store(values + token * (N_PARTS * hidden) + part * hidden + columns, value, mask=there)
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -247,9 +247,9 @@ class _Attention(torch.autograd.Function):
         return _tokens_of([of_query, of_key, of_value], ctx.layout), None, None
 
 
-def _product(one: torch.Tensor, two: torch.Tensor, scale: float) -> torch.Tensor:
-    """scale * one @ two, in one pass."""
-    return torch.baddbmm(one.new_empty(1), one, two, beta=0, alpha=scale)
+def _product(first: torch.Tensor, second: torch.Tensor, scale: float) -> torch.Tensor:
+    """scale * first @ second, in one pass."""
+    return torch.baddbmm(first.new_empty(1), first, second, beta=0, alpha=scale)
 
 
 def _heads_of(values: torch.Tensor, layout: Layout, n_parts: int) -> list[torch.Tensor]:
@@ -271,13 +271,13 @@ def _tokens_of(parts: list[torch.Tensor], layout: Layout) -> torch.Tensor:
     n_rows, length = layout.batch.shape
     width = parts[0].shape[-1]
     hidden = layout.n_heads * width
-    made = parts[0].new_empty(layout.n_cells * layout.n_tokens, len(parts) * hidden)
-    _from_heads[(len(made),)](
-        parts[0], parts[min(1, len(parts) - 1)], parts[-1], layout.places, made,
+    tokens = parts[0].new_empty(layout.n_cells * layout.n_tokens, len(parts) * hidden)
+    _from_heads[(len(tokens),)](
+        parts[0], parts[min(1, len(parts) - 1)], parts[-1], layout.places, tokens,
         layout.n_tokens, n_rows * length, layout.n_heads, length, width,
         N_PARTS=len(parts), BLOCK=_block(hidden), num_warps=N_WARPS,
     )  # fmt: skip
-    return made
+    return tokens
 
 
 # ---- as the encoder asks for them -----------------------------------------------------------------------------------
@@ -294,8 +294,8 @@ class Fused(Plain):
         if mask is None:
             return super().attention(projected, layout, None)
         factors = mask(torch.float32)
-        made: torch.Tensor = _Attention.apply(projected.contiguous(), layout, factors)
-        return made
+        attended: torch.Tensor = _Attention.apply(projected.contiguous(), layout, factors)
+        return attended
 
     def normed(
         self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
@@ -308,8 +308,8 @@ class Fused(Plain):
     def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
         """As in `Operations`."""
         wide, narrow = self._normed(output, residual, norm, None, wants_wide=False)
-        made: torch.Tensor = wide if narrow is None else narrow
-        return made
+        values: torch.Tensor = wide if narrow is None else narrow
+        return values
 
     def _normed(
         self,
@@ -328,8 +328,8 @@ class Fused(Plain):
     def try_out(self, device: torch.device) -> None:
         """Build every kernel, run it forward and backward on two short texts, and wait. Raises what Triton raises."""
         real = np.array([[True, True, True], [True, False, False]])
-        made = Cut.of({"input_ids": np.ones((2, 3), np.int64), "attention_mask": real.astype(np.int64)}, real)
-        layout, norm = Layout(batch=made.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
+        cut = Cut.of({"input_ids": np.ones((2, 3), np.int64), "attention_mask": real.astype(np.int64)}, real)
+        layout, norm = Layout(batch=cut.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
         values = torch.ones(layout.n_tokens, 48, device=device, dtype=self.narrow, requires_grad=True)
         mixed = self.attention(values, layout, lambda dtype: torch.ones(2, 2, 3, 3, device=device, dtype=dtype))
         normed = self.normed(mixed, mixed.float(), norm, lambda dtype: torch.ones_like(mixed, dtype=dtype))

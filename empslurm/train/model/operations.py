@@ -74,8 +74,8 @@ class Plain:
         """As in `Operations`."""
         if mask is not None:
             output = dropped(output, mask(output.dtype))
-        made: torch.Tensor = norm(output + residual)
-        return Values(wide=made, narrow=made)
+        values: torch.Tensor = norm(output + residual)
+        return Values(wide=values, narrow=values)
 
     def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
         """As in `Operations`."""
@@ -94,8 +94,8 @@ def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -
     """
     n, n_heads, length, width = query.shape
     added = query.new_zeros(1) if bias is None else bias.expand(n, n_heads, 1, length).reshape(-1, 1, length)
-    made = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
-    return made.view(n, n_heads, length, length)
+    scores = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
+    return scores.view(n, n_heads, length, length)
 
 
 def operations(device: torch.device, *, bf16: bool) -> Operations:
@@ -109,9 +109,9 @@ def _fused(*, bf16: bool) -> Operations:
     try:
         from empslurm.train.model.kernels import Fused
 
-        made = Fused(torch.bfloat16 if bf16 else torch.float32)
-        made.try_out(torch.device("cuda"))
-        return made
+        fused = Fused(torch.bfloat16 if bf16 else torch.float32)
+        fused.try_out(torch.device("cuda"))
+        return fused
     except Exception as error:
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         warnings.warn(

@@ -18,15 +18,15 @@ class Layout:
     batch: Batch
     n_heads: int
     n_cells: int = 1
-    made: dict[int, Layout] = field(default_factory=dict, repr=False, compare=False)  # by n_cells
+    by_n_cells: dict[int, Layout] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, n_cells: int) -> Layout:
         """The same batch for another number of cells."""
         if n_cells == self.n_cells:
             return self
-        if n_cells not in self.made:
-            self.made[n_cells] = replace(self, n_cells=n_cells, made={})
-        return self.made[n_cells]
+        if n_cells not in self.by_n_cells:
+            self.by_n_cells[n_cells] = replace(self, n_cells=n_cells, by_n_cells={})
+        return self.by_n_cells[n_cells]
 
     @property
     def n_tokens(self) -> int:
@@ -55,8 +55,8 @@ class Layout:
     def tokens(self) -> torch.Tensor:
         """(n_rows * length,) int64: which of one cell's tokens stands there; -1: none."""
         n_rows, length = self.batch.shape
-        made = self.places.new_full((n_rows * length,), -1)
-        return made.index_copy_(0, self.places, torch.arange(self.n_tokens, device=made.device))
+        tokens = self.places.new_full((n_rows * length,), -1)
+        return tokens.index_copy_(0, self.places, torch.arange(self.n_tokens, device=tokens.device))
 
     @cached_property
     def _spots(self) -> torch.Tensor:
@@ -131,5 +131,5 @@ class _Take(torch.autograd.Function):
 
 def take(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """values: (n, width), places: (m,) int64, all different -> (m, width)."""
-    made: torch.Tensor = _Take.apply(values, places)  # type: ignore[no-untyped-call]
-    return made
+    taken: torch.Tensor = _Take.apply(values, places)  # type: ignore[no-untyped-call]
+    return taken

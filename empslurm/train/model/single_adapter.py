@@ -171,7 +171,7 @@ def _renamed(key: str, old: str, new: str) -> str:
     """A tensor's name with the adapter's name after its holder replaced."""
     parts = key.split(".")
     return ".".join(
-        new if part == old and place and parts[place - 1] in HOLDERS else part for place, part in enumerate(parts)
+        new if part == old and index and parts[index - 1] in HOLDERS else part for index, part in enumerate(parts)
     )
 
 
