@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from empslurm.errors import BackboneError, DataError, EmpslurmError
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
+from empslurm.validation import decode
 
 if TYPE_CHECKING:
     from empslurm.tasks.prepare import Prepared
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
                 }
                 for name, item in prepared.items()
             },
-            "tasks": counts,
+            "tasks": {name: asdict(count) for name, count in counts.items()},
             "missing": missing,
         }
     )
@@ -69,13 +70,20 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     return 1 if options.datasets and missing else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenNote:
+    """Which tokens were made, so that none is opened to be counted again."""
+
+    tasks: Mapping[str, prepare.TokenCounts]
+
+
 def _tokens(
     options: argparse.Namespace,
     datasets: Sequence[Dataset],
     prepared: Mapping[str, Prepared],
     root: RunsRoot,
     progress: Any,
-) -> dict[str, dict[str, Any]]:
+) -> Mapping[str, prepare.TokenCounts]:
     """Tokens of all tasks by the default data use. What is noted as made is not opened again."""
     backbone = Backbone(name=options.backbone)
     fetch(backbone)
@@ -94,13 +102,13 @@ def _tokens(
         [__version__, digest, [(job.task.id, prepared[job.dataset].folder.name, job.max_length) for job in jobs]], 12
     )
     note = root.prepared / f"tokens-{key}.json"
-    with contextlib.suppress(EmpslurmError, OSError, KeyError, TypeError):
-        noted: dict[str, dict[str, Any]] = files.read_object(note)["tasks"]
-        if all((Path(task["folder"]) / "done.json").is_file() for task in noted.values()):
-            return noted
-    counts = prepare.tokenise_all(jobs, prepared, backbone, digest, root, progress)
-    files.write_json(note, {"tasks": counts})
-    return counts
+    with contextlib.suppress(EmpslurmError, OSError):
+        noted: TokenNote = decode.load(note, TokenNote)
+        if all((Path(counts.folder) / "done.json").is_file() for counts in noted.tasks.values()):
+            return noted.tasks
+    fresh = TokenNote(tasks=prepare.tokenise_all(jobs, prepared, backbone, digest, root, progress))
+    files.write_json(note, asdict(fresh))
+    return fresh.tasks
 
 
 def _has_labels(prepared: Prepared, task: str) -> bool:

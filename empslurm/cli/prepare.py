@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from empslurm.backbones import fetch
 from empslurm.cli import common
@@ -17,6 +17,7 @@ from empslurm.errors import DataError
 from empslurm.plan import Plan
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.schema import PARTS, Dataset, Task
+from empslurm.validation.constraints import Later
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -59,6 +60,28 @@ def parse_all(datasets: Sequence[Dataset], data_root: Path, root: RunsRoot, prog
     return prepared
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """A task's tokens, and where they are."""
+
+    n_examples: int
+    n: Annotated[Mapping[str, int], Later()] = field(default_factory=dict)  # part -> examples
+    n_tokens: int
+    n_truncated: int  # examples of which something was cut
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What is there for a plan's cells to be trained."""
+
+    backbone: str  # its folder
+    datasets: Mapping[str, str]  # id -> folder
+    tasks: Mapping[str, TokenCounts]
+    notes: tuple[str, ...]  # what a reader of the numbers should know of the data
+    missing: Mapping[str, str]  # dataset id -> how to get it
+
+
 def tokenise_all(
     jobs: Iterable[TokenJob],
     prepared: Mapping[str, Prepared],
@@ -66,8 +89,8 @@ def tokenise_all(
     backbone_digest: str,
     root: RunsRoot,
     progress: Progress,
-) -> dict[str, dict[str, Any]]:
-    """Tokens of every job, made once per examples, backbone and length. Task id -> counts and their folder."""
+) -> dict[str, TokenCounts]:
+    """Tokens of every job, made once per examples, backbone and length, by task id."""
     from empslurm.tasks.prepare import load_task
     from empslurm.train.data.tokens import tokenise
 
@@ -79,18 +102,18 @@ def tokenise_all(
 
     jobs = list(jobs)
     bar = progress.add_task("tokenising", total=len(jobs))
-    counts: dict[str, dict[str, Any]] = {}
+    counts: dict[str, TokenCounts] = {}
     for job in jobs:
         progress.update(bar, description=f"tokenising {job.task.id}")
         table = load_task(prepared[job.dataset], job.task, job.use, job.labels)
         tokens = tokenise(table, tokenizer, backbone_digest, job.max_length, root.prepared)
-        counts[job.task.id] = {
-            "n_examples": len(table.ids),
-            "n": {part: int((table.parts == part).sum()) for part in PARTS},
-            "n_tokens": int(tokens.starts[-1]),
-            "n_truncated": tokens.n_truncated,
-            "folder": str(Path(str(getattr(tokens.flat, "filename", ""))).parent),
-        }
+        counts[job.task.id] = TokenCounts(
+            n_examples=len(table.ids),
+            n={part: int((table.parts == part).sum()) for part in PARTS},
+            n_tokens=int(tokens.starts[-1]),
+            n_truncated=tokens.n_truncated,
+            folder=str(Path(str(getattr(tokens.flat, "filename", ""))).parent),
+        )
         progress.advance(bar)
     return counts
 
@@ -112,7 +135,7 @@ def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
     ]
 
 
-def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> dict[str, object]:
+def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> Ready:
     """Backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
     from rich.progress import Progress
 
@@ -126,16 +149,16 @@ def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Ou
         prepared = parse_all(datasets, options.data, root, progress)
         jobs = token_jobs(plan, prepared)
         counts = tokenise_all(jobs, prepared, manifest.backbone, str(plan.inputs.backbone_digest), root, progress)
-    untrainable = {task: item for task, item in counts.items() if empty_part(item["n"])}
+    untrainable = {task: item for task, item in counts.items() if empty_part(item.n)}
     if untrainable:
         raise DataError("; ".join(too_small(untrainable, datasets)))
-    return {
-        "backbone": str(backbone),
-        "datasets": {name: str(item.folder) for name, item in prepared.items()},
-        "tasks": counts,
-        "notes": [text for item in prepared.values() for text in remarks(item)],
-        "missing": dict(plan.inputs.missing),
-    }
+    return Ready(
+        backbone=str(backbone),
+        datasets={name: str(item.folder) for name, item in prepared.items()},
+        tasks=counts,
+        notes=tuple(text for item in prepared.values() for text in remarks(item)),
+        missing=dict(plan.inputs.missing),
+    )
 
 
 def obtain(datasets: Iterable[Dataset], options: argparse.Namespace, out: Output) -> bool:
@@ -150,19 +173,19 @@ def obtain(datasets: Iterable[Dataset], options: argparse.Namespace, out: Output
     return saved
 
 
-def too_small(counts: Mapping[str, Mapping[str, Any]], datasets: Iterable[Dataset]) -> list[str]:
+def too_small(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset]) -> list[str]:
     """What the tasks with an empty part, or with few test examples, cannot show."""
     from empslurm.tasks.stats import few_examples
 
-    tasks = [(dataset, task) for dataset in datasets for task in dataset.tasks if "n" in counts.get(task.id, {})]
-    return [text for dataset, task in tasks for text in few_examples(dataset, task, counts[task.id]["n"])]
+    tasks = [(dataset, task) for dataset in datasets for task in dataset.tasks if task.id in counts]
+    counted = [(dataset, task) for dataset, task in tasks if counts[task.id].n]
+    return [text for dataset, task in counted for text in few_examples(dataset, task, counts[task.id].n)]
 
 
-def show(counts: Mapping[str, Mapping[str, Any]], datasets: Iterable[Dataset], out: Output) -> None:
+def show(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset], out: Output) -> None:
     """Examples and tokens of each task, for people."""
-    names = ("n_examples", "n_tokens", "n_truncated")
     rows = [
-        (task, *(item[name] for name in names), *(item.get("n", {}).get(part, "-") for part in PARTS))
+        (task, item.n_examples, item.n_tokens, item.n_truncated, *(item.n.get(part, "-") for part in PARTS))
         for task, item in counts.items()
     ]
     out.table("prepared", ("task", "examples", "tokens", "truncated", *PARTS), rows)
@@ -174,13 +197,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(options)
     if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), options, out):
         plan, root = common.load_plan(options)  # the ids are no longer provisional
-    prepared = prepare_all(plan, root, options, out)
-    counts, notes = prepared["tasks"], prepared["notes"]
-    assert isinstance(counts, dict)
-    assert isinstance(notes, list)
+    ready = prepare_all(plan, root, options, out)
     datasets = list(plan.manifest.registry.datasets.values())
-    out.document({**prepared, "notes": [*notes, *too_small(counts, datasets)]})
-    show(counts, datasets, out)
-    for problem in (*notes, *plan.inputs.missing.values()):
+    out.document({**asdict(ready), "notes": [*ready.notes, *too_small(ready.tasks, datasets)]})
+    show(ready.tasks, datasets, out)
+    for problem in (*ready.notes, *plan.inputs.missing.values()):
         out.line(f"! {problem}", style="yellow")
     return 1 if plan.inputs.missing else 0
