@@ -15,24 +15,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from empslurm import files, ids
 from empslurm.cells import Cell
 from empslurm.errors import ClaimLostError, DamagedError, StoreError
+from empslurm.store import results
 from empslurm.store.claims import Claim, ClaimFolder, Liveness, local_liveness, of_this_process
-from empslurm.store.folders import checksum, names, walk
+from empslurm.store.folders import names
+from empslurm.store.results import OUTPUT
 from empslurm.validation import decode
-from empslurm.validation.constraints import Later, Pattern
 
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
-OUTPUT = re.compile(r"output-[0-9]{4,9}")
 # What lies in an output: folders of adapters, and the note of what made them. Predictions have a module of their own.
 ADAPTER, LAST, SOURCE_ADAPTER = "adapter", "last", "source_adapter"
 LAST_ADAPTER = f"{LAST}/{ADAPTER}"  # a baseline's as its last epoch left it
@@ -68,15 +67,6 @@ class Progress:
     def known(self) -> dict[str, float]:
         """The numbers that the note has, by name."""
         return {name: value for name, value in ids.plain(self).items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Envelope:
-    """What the store itself needs of a result; the rest is the business of the kind of cell."""
-
-    output: Annotated[str, Pattern(regex=OUTPUT.pattern, words="the name of an output folder")]
-    files: Mapping[str, str]  # path below the output -> sha256
-    flags: Annotated[tuple[str, ...], Later()] = ()
 
 
 class CellDir:
@@ -243,14 +233,8 @@ class CellDir:
         """
         self.check(claim)
         folder = self.output(claim)
-        sums = {path.relative_to(folder).as_posix(): checksum(path) for path in walk(folder)}
-        if not sums:
-            raise StoreError(f"{folder} must hold what {self.id} gave, but is empty; run the cell again")
-        for name in sums:  # libraries wrote some of them, and do not flush
-            files.sync_file(folder / name)
-        value = {**result, "id": self.id, "claim": claim.number, "output": folder.name, "files": sums}
-        value["seal"] = ids.digest(value)
-        won = files.create_exclusive(self.result_file, files.to_json(value))
+        sealed = results.seal({**result, "id": self.id, "claim": claim.number}, folder)
+        won = files.create_exclusive(self.result_file, files.to_json(sealed))
         self.tidy()
         return won
 
@@ -272,44 +256,11 @@ class CellDir:
 
     def result(self) -> dict[str, Any] | None:
         """The result, whose seal and id must match; None when there is none. Raises DamagedError."""
-        path = self.result_file
-        try:
-            value = files.read_object(path)
-        except FileNotFoundError:
-            return None
-        if value.get("id") != self.id or not _sealed(value):
-            raise DamagedError(
-                f"{path} must be the sealed result of {self.id}, but does not match; move the folder away"
-            )
-        try:
-            _envelope(value)
-        except decode.Unfit as error:
-            raise DamagedError(
-                f"{path} must name its output and the checksums of its files, but of its fields {error}; move the "
-                "folder away and run the cell again"
-            ) from error
-        return value
+        return results.read(self.result_file, self.id)
 
     def verify(self, result: Mapping[str, Any]) -> Path:
         """Check every file of a result's output; return the output folder. Raises DamagedError naming the file."""
-        folder = self.path / str(result["output"])
-        there = {path.relative_to(folder).as_posix() for path in walk(folder)}
-        for name, expected in result["files"].items():
-            if name not in there:
-                raise DamagedError(
-                    f"{folder / name} must be part of the result of {self.id}, but is missing; move the cell's folder "
-                    "away and run it again"
-                )
-            if checksum(folder / name) != expected:
-                raise DamagedError(
-                    f"{folder / name} must match its checksum in result.json, but does not; move the folder away"
-                )
-        foreign = sorted(there - set(result["files"]))
-        if foreign:
-            raise DamagedError(
-                f"{folder / foreign[0]} must be named in result.json to be there, but is not; move the file away"
-            )
-        return folder
+        return results.verify(self.path, result)
 
     def fail(self, claim: Claim, *, kind: str, message: str, traceback: str = "") -> None:
         """Record the last failure, unless the cell belongs to somebody else by now."""
@@ -330,7 +281,7 @@ class CellDir:
         """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
         try:
             if (result := self.result()) is not None:
-                return CellState(state="done", flags=_envelope(result).flags)
+                return CellState(state="done", flags=results.envelope(result).flags)
             claim = self.claim()
         except StoreError as error:
             return CellState(state="failed", why=str(error))
@@ -346,18 +297,3 @@ class CellDir:
         if failure is not None and failure.get("claim") == claim.number:
             return CellState(state="failed", why=f"{failure.get('class')}: {failure.get('message')}", claim=claim)
         return CellState(state="lost", why=f"{claim.who} ended without a result", claim=claim)
-
-
-def _envelope(result: Mapping[str, Any]) -> Envelope:
-    """Raises decode.Unfit."""
-    envelope: Envelope = decode.part(Envelope, result)
-    return envelope
-
-
-def _sealed(value: Mapping[str, Any]) -> bool:
-    """Whether the seal of a result fits all the rest of it."""
-    unsealed = {key: item for key, item in value.items() if key != "seal"}
-    try:
-        return bool(value.get("seal") == ids.digest_json(unsealed))
-    except ValueError:  # NaN, which is no JSON
-        return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empslurm.launch.site.checks import Check
-from empslurm.store.cell_folder import OUTPUT
+from empslurm.store.results import OUTPUT
 from empslurm.store.runs import RunsRoot
 
 LIMIT_S = 3.0  # a large runs root on a slow file system is not walked to its end
