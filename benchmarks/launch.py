@@ -20,10 +20,9 @@ from pathlib import Path
 from empslurm import ids
 from empslurm.cells import Cell
 from empslurm.cli import common, main
-from empslurm.launch import snapshot
+from empslurm.launch import markers, snapshot
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
-from empslurm.launch.node import array_task
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
 from empslurm.plan import decide, packs
@@ -116,11 +115,11 @@ def mark_everything() -> None:
     snapshot.take(root)
     profile = Profile(name="x", kind="slurm")
     grouped = packs(wanted, None)
-    submission = submissions.create(root, "large", Path("data"), (), grouped, array_task.settings(profile))
+    submission = submissions.create(root, "large", Path("data"), (), grouped, submissions.node_settings(profile))
     unfinished = {cell.id for cell in wanted}
     for number, group in enumerate(groups(grouped, unfinished)):
         for part in chunks(group, 1001):
-            submissions.mark(root, submission, part, "large").resolve(str(number))
+            markers.mark(root, submission, part, "large").resolve(str(number))
 
 
 def measure() -> dict[str, object]:

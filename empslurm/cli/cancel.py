@@ -9,7 +9,7 @@ from dataclasses import asdict
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import SchedulerError, StoreError
-from empslurm.launch import local, scontrol, states
+from empslurm.launch import local, markers, scontrol, states
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 
@@ -28,10 +28,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
         out.warn(
             f"a `submit` that still sends {closed[-1].name} goes on, since nothing can be written there; stop it too"
         )
-    _, unresolved = submissions.scan(root)
+    _, unresolved = markers.scan(root)
     for marker in unresolved:  # a submission that was cut off, or is still under way
         with contextlib.suppress(StoreError, SchedulerError, FileNotFoundError):
-            array = submissions.load_array(marker)
+            array = markers.load_array(marker)
             job_id = look_for(array) if is_here(array) else None
             if job_id:
                 array.resolve(job_id)

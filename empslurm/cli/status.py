@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from empslurm import files, metrics
+from empslurm import metrics
 from empslurm.cli import common
 from empslurm.cli.output import Output
-from empslurm.launch import cost, policy
+from empslurm.launch import cost, hold, policy
 from empslurm.launch.endings import endings
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
-from empslurm.launch.submission import of_manifest
+from empslurm.launch.submission_dir import of_manifest
 from empslurm.plan import Plan
 from empslurm.search.results import finished_trials
 from empslurm.store.cell_folder import CellState
@@ -118,13 +118,8 @@ def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
 def held(root: RunsRoot, manifest: str) -> str:
     """Why the rest of the newest submission of a manifest must not start; empty when it may."""
     ours = of_manifest(root, manifest)
-    try:
-        cause = files.read_object(ours[-1] / policy.HOLD) if ours else {}
-    except FileNotFoundError:
-        return ""
-    cells = cause.get("cells")
-    n_cells = len(cells) if isinstance(cells, list) else "some"
-    return f"{n_cells} cells failed alike: {cause.get('message')}" if cause else ""
+    cause = hold.of(ours[-1]) if ours else None
+    return str(cause) if cause is not None else ""
 
 
 def eta_s(note: Mapping[str, Any]) -> float | None:
@@ -190,7 +185,7 @@ def _failures(failed: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str, 
     alike: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for item in failed:
         line = next((line for line in reversed(str(item["why"]).splitlines()) if line.strip()), "")
-        key = (str(item["class"]), policy.signature({"class": item["class"], "message": line}))
+        key = (str(item["class"]), hold.signature(str(item["class"]), line))
         alike.setdefault(key, []).append((str(item["id"]), line))
     rows = [(kind, len(items), items[0][0], items[0][1]) for (kind, _), items in alike.items()]
     return sorted(rows, key=lambda row: -row[1])

@@ -119,14 +119,13 @@ def _send(
     out: Output,
 ) -> int:
     """Queue the cells as Slurm arrays and return without waiting for results."""
-    from empslurm.launch.node import array_task
     from empslurm.launch.slurm import Sender
 
     code = snapshot.take(root)
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
     created = submission.create(
-        root, manifest.name, options.data, manifest.cards, grouped, array_task.settings(profile)
+        root, manifest.name, options.data, manifest.cards, grouped, submission.node_settings(profile)
     )
     waiting_for = {cell: job.id for cell, job in jobs_of_cells(root, queue).items()}
     sender = Sender(root, created, profile, code, waiting_for=waiting_for, wait=not options.no_wait, say=out.say)
@@ -185,7 +184,7 @@ def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_r
     if status == local.EXIT_INTERRUPTED:
         out.line("stopped; the same command goes on from the checkpoints")
     elif status and not failed:
-        out.line(f"a train process ended early; its log: {created.path(root).parent}", style="red")
+        out.line(f"a train process ended early; its log: {created.folder(root).path}", style="red")
     return 0 if set(tally) == {"done"} else 1
 
 
@@ -196,7 +195,7 @@ def _bar(root: RunsRoot, created: submission.Submission, n_slots: int, out: Outp
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     open_cells = {cell.id for cell in created.cells}
-    logs = ", ".join(str(local.log_path(root, created, slot)) for slot in range(n_slots))
+    logs = ", ".join(str(created.folder(root).log(slot)) for slot in range(n_slots))
     at_once = f", {n_slots} packs at once" if n_slots > 1 else ""
     out.say(f"training {len(open_cells)} cells here{at_once}; log: {logs}")
     with Progress(*columns, console=out.console(error=True), transient=True) as progress:

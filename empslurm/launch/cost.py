@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from empslurm import files
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
-from empslurm.launch.submission import of_manifest
+from empslurm.launch.journal import Event, Journal
+from empslurm.launch.submission_dir import of_manifest
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
 
@@ -37,33 +39,24 @@ class Spent:
         return f"{self.gpu_h:.2f} GPU-hours, {self.job_h:.2f} job-hours{energy} in {self.n_starts} starts ({ends})"
 
 
-def journals(root: RunsRoot, manifest: str) -> Iterator[list[dict[str, Any]]]:
+def journals(root: RunsRoot, manifest: str) -> Iterator[list[Event]]:
     """The events of every pack that was submitted to Slurm under a manifest's name."""
-    for folder in of_manifest(root, manifest):
-        for path in sorted((folder / "packs").glob("*.jsonl")):
-            yield files.read_lines(path)
+    for submission in of_manifest(root, manifest):
+        for path in sorted(submission.packs.glob("*.jsonl")):
+            yield Journal(path=path).events()
 
 
-def spent(packs: Iterable[Sequence[Mapping[str, Any]]]) -> Spent:
+def spent(packs: Iterable[Sequence[Event]]) -> Spent:
     """The sum over journals."""
-    job_s = gpu_s = energy_wh = 0.0
-    n_starts, ends = 0, dict[str, int]()
-    for events in packs:
-        for event in events:
-            n_starts += event.get("event") == "start"
-            if event.get("event") == "end":
-                reason = str(event.get("reason"))
-                ends[reason] = ends.get(reason, 0) + 1
-                job_s += _number(event, "wall_s")
-                gpu_s += _number(event, "gpu_s")
-                energy_wh += _number(event, "energy_wh")
-    return Spent(job_h=job_s / 3600, gpu_h=gpu_s / 3600, energy_wh=energy_wh, n_starts=n_starts, ends=ends)
-
-
-def _number(event: Mapping[str, Any], name: str) -> float:
-    """A number of an event; 0 where a damaged journal has none."""
-    value = event.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
+    events = [event for pack in packs for event in pack]
+    ends = [event for event in events if event.event == "end"]
+    return Spent(
+        job_h=sum(event.wall_s or 0.0 for event in ends) / 3600,
+        gpu_h=sum(event.gpu_s or 0.0 for event in ends) / 3600,
+        energy_wh=sum(event.energy_wh or 0.0 for event in ends),
+        n_starts=len(events) - len(ends),
+        ends=dict(Counter(str(event.reason) for event in ends)),
+    )
 
 
 # ---- before ----------------------------------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from empslurm.launch import policy
+from empslurm.launch import journal
+from empslurm.launch.hold import signature
+from empslurm.launch.journal import Event
 from empslurm.launch.logs import last_words
+from empslurm.launch.markers import Array, sent
 from empslurm.launch.queue import Job, Queue
-from empslurm.launch.submission import Array, sent
 from empslurm.store.runs import RunsRoot
 
 IN_A_ROW = 2  # so many deaths with the same last line, and nothing more is sent
@@ -68,7 +69,7 @@ def repeated(found: Mapping[str, Sequence[Death]], script: str) -> tuple[Death, 
     """Two deaths in a row of one cell with the same last line, of jobs that were made from the same `script`."""
     for row in found.values():
         newest = [death for death in row[:IN_A_ROW] if death.script == script]
-        if len(newest) == IN_A_ROW and len({policy.signature({"message": death.line}) for death in newest}) == 1:
+        if len(newest) == IN_A_ROW and len({signature("", death.line) for death in newest}) == 1:
             return newest[0], newest[1]
     return None
 
@@ -79,7 +80,7 @@ class _Element:
 
     array: Array
     job_id: str
-    places: tuple[int, ...]
+    indices: tuple[int, ...]  # of its packs in the submission
     job: Job | None
 
     def death(self) -> Death | None:
@@ -92,20 +93,20 @@ class _Element:
     def was_saved(self) -> bool:
         """Whether it was stopped with everything saved."""
         events = self._events()
-        return not self._in_queue and bool(events) and events[-1].get("reason") == "stopped"
+        return not self._in_queue and bool(events) and events[-1].reason == "stopped"
 
     @property
     def _in_queue(self) -> bool:
         array = self.array
         return self.job is not None and self.job.is_called(array.name, array.cluster) and not self.job.ended
 
-    def _events(self) -> list[dict[str, Any]]:
-        events = (event for place in self.places for event in policy.journal(self.array.submission, place).events())
-        return [event for event in events if event.get("job") == self.job_id]
+    def _events(self) -> list[Event]:
+        journals = (journal.journal(self.array.submission, index) for index in self.indices)
+        return [event for kept in journals for event in kept.events() if event.job == self.job_id]
 
 
 def _newest_first(root: RunsRoot, jobs: Mapping[str, Job] | None) -> Iterator[tuple[_Element, tuple[str, ...]]]:
     """Every element that was sent, with its cells; none where squeue does not answer."""
     for array_id, array in reversed(sent(root)) if jobs is not None else ():
-        for job_id, cells, places in zip(array.element_ids(array_id), array.cells, array.elements, strict=True):
-            yield _Element(array=array, job_id=job_id, places=places, job=(jobs or {}).get(job_id)), cells
+        for job_id, cells, indices in zip(array.element_ids(array_id), array.cells, array.elements, strict=True):
+            yield _Element(array=array, job_id=job_id, indices=indices, job=(jobs or {}).get(job_id)), cells

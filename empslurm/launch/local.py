@@ -11,13 +11,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from empslurm import files
 from empslurm.errors import StoreError
-from empslurm.launch import policy
-from empslurm.launch import submission as submissions
+from empslurm.launch import notes, policy
 from empslurm.launch.liveness import liveness
 from empslurm.launch.node import devices
 from empslurm.launch.node.devices import Slot
@@ -25,6 +24,7 @@ from empslurm.launch.node.process import TrainProcess, cores_here, stop_all
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
 from empslurm.launch.submission import Submission
+from empslurm.launch.submission_dir import SubmissionDir, of_manifest
 from empslurm.plan import Pack
 from empslurm.store.cell_folder import CellState
 from empslurm.store.claims import Claim, kernel, local_liveness, process_start
@@ -33,19 +33,18 @@ from empslurm.store.runs import RunsRoot
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
 GRACE_S = 120.0
 POLL_S = 0.1
-RUNNER = "local.json"  # in a submission's folder: the process that runs it on its machine
 
 Look = Callable[[Sequence[int]], None]  # is called while packs are trained, with their places in the submission
 Say = Callable[[str], None]
 
 
 def job_arguments(
-    root: RunsRoot, submission: Submission, places: Sequence[int], checkpoint_minutes: float
+    root: RunsRoot, submission: Submission, indices: Sequence[int], checkpoint_minutes: float
 ) -> list[str]:
-    """The arguments of jobs/train.py for the packs at `places`."""
-    arguments = ["--runs", str(root.path.resolve()), "--submission", str(submission.path(root).resolve())]
-    for place in places:
-        arguments += ["--pack", str(place)]
+    """The arguments of jobs/train.py for the packs with these indices in the submission."""
+    arguments = ["--runs", str(root.path.resolve()), "--submission", str(submission.folder(root).file.resolve())]
+    for index in indices:
+        arguments += ["--pack", str(index)]
     return [*arguments, "--checkpoint-minutes", str(checkpoint_minutes)]
 
 
@@ -59,11 +58,6 @@ def slots(profile: Profile, n_packs: int) -> tuple[Slot, ...]:
         cpus=cores_here(),
         n_packs=n_packs,
     )
-
-
-def log_path(root: RunsRoot, submission: Submission, slot: int) -> Path:
-    """What the train processes of a slot say, one after another."""
-    return submission.path(root).with_name(f"local-{slot}.log")
 
 
 def run(
@@ -171,10 +165,10 @@ class Scheduler:
     def _finished(self, task: Task) -> bool:
         """Whether nothing is left to do: a process that tries a search's trials may have taken this task's over."""
         cells = [cell for place in task.places for cell in self._pack(place).cells]
-        return all((self.root.cell(cell.id).path / "result.json").exists() for cell in cells)
+        return all(self.root.cell(cell.id).result_file.exists() for cell in cells)
 
     def _start(self, task: Task, index: int) -> Running:
-        slot, log = self.slots[index], log_path(self.root, self.submission, index)
+        slot, log = self.slots[index], self.submission.folder(self.root).log(index)
         arguments = job_arguments(self.root, self.submission, task.places, self.profile.checkpoint_minutes)
         with open(log, "ab") as stream:
             process = TrainProcess(
@@ -211,11 +205,11 @@ class Scheduler:
         """Leave out a slot whose GPU cannot be used: it would fail pack after pack. Its pack goes to another slot."""
         self.n_slots -= 1
         self.waiting.insert(0, ended.task)
-        names, log = ", ".join(self.slots[ended.slot].devices), log_path(self.root, self.submission, ended.slot)
+        names, log = ", ".join(self.slots[ended.slot].devices), self.submission.folder(self.root).log(ended.slot)
         self.say(f"GPU {names} cannot be used and is left out from here on; its log: {log}")
 
     def _is_cancelled(self) -> bool:
-        return (self.submission.path(self.root).parent / submissions.CANCELLED).exists()
+        return self.submission.folder(self.root).cancelled.exists()
 
     def _stop(self) -> None:
         stop_all([running.process for running in self.running], GRACE_S)
@@ -248,16 +242,22 @@ class Ended:
     others: Mapping[str, int]  # by process: of no run of this manifest, and so left alone
 
 
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """The process that runs a submission on its own machine."""
+
+    host: str
+    kernel: str
+    pid: int
+    process_start: float
+
+
 def note_runner(root: RunsRoot, submission: Submission) -> None:
     """Note that this process runs a submission, so that `cancel` can wait for its end."""
-    note = {
-        "host": socket.gethostname(),
-        "kernel": kernel(),
-        "pid": os.getpid(),
-        "process_start": process_start(os.getpid()),
-    }
+    pid = os.getpid()
+    runner = Runner(host=socket.gethostname(), kernel=kernel(), pid=pid, process_start=process_start(pid) or 0.0)
     with contextlib.suppress(StoreError):
-        files.write_json(submission.path(root).with_name(RUNNER), note)
+        files.write_json(submission.folder(root).runner, asdict(runner))
 
 
 def end_runs(
@@ -268,7 +268,7 @@ def end_runs(
     A run sees by itself that it is cancelled. A train process whose run was killed is asked here: it is ours where its
     claim's log is the manifest's, and its process id and start are those of the claim.
     """
-    folders = {folder.resolve() for folder in submissions.of_manifest(root, manifest)}
+    folders = {submission.path.resolve() for submission in of_manifest(root, manifest)}
     runs = {folder: {runner} for folder in folders if (runner := _runner(folder)) and local_liveness(runner)}
     orphans: dict[Path, set[Claim]] = {}
     elsewhere: Counter[str] = Counter()
@@ -302,18 +302,10 @@ def end_runs(
 def _runner(folder: Path) -> Claim | None:
     """Who runs, or ran, a submission on its own machine; None where nobody did, or nobody can tell."""
     try:
-        note = files.read_object(folder / RUNNER)
-        return Claim(
-            number=0,
-            nonce="",
-            host=str(note["host"]),
-            pid=int(note["pid"]),
-            process_start=float(note["process_start"]),
-            started=0.0,
-            kernel=str(note["kernel"]),
-        )
-    except (FileNotFoundError, StoreError, KeyError, TypeError, ValueError):
+        runner = notes.read(Runner, SubmissionDir(folder).runner, "a note of who runs a submission")
+    except (FileNotFoundError, StoreError):
         return None
+    return Claim(number=0, nonce="", started=0.0, **asdict(runner))
 
 
 def _ask(process: Claim) -> bool:

@@ -24,7 +24,7 @@ POLL_S = 0.5
 @contextlib.contextmanager
 def submitting(root: RunsRoot, say: Callable[[str], None], *, wait: bool) -> Iterator[None]:
     """Hold the runs root's lock. Raises SchedulerError when another has it and `wait` is false."""
-    path = root.submissions / "lock"
+    path = root.submit_lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as stream:
         told = False

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from empslurm.errors import UnknownCellError
-from empslurm.launch import submission as submissions
 from empslurm.launch.endings import endings
+from empslurm.launch.markers import Array, sent
 from empslurm.launch.states import jobs_of_cells, queue_of
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
@@ -38,11 +38,11 @@ def _by_id(root: RunsRoot, name: str) -> CellDir:
     try:
         return root.find(name)
     except UnknownCellError:
-        sent = {cell for _, array in submissions.sent(root) for of in array.cells for cell in of}
-        found = [cell for cell in sent if name and cell.startswith(name)]
-        if len(found) != 1:
+        queued = {cell for _, array in sent(root) for of in array.cells for cell in of}
+        matching = [cell for cell in queued if name and cell.startswith(name)]
+        if len(matching) != 1:
             raise
-        return root.cell(found[0])
+        return root.cell(matching[0])
 
 
 def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
@@ -51,11 +51,11 @@ def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
     return found[-1][2] if found else ()
 
 
-def _elements(root: RunsRoot, name: str) -> list[tuple[submissions.Array, str, tuple[str, ...]]]:
+def _elements(root: RunsRoot, name: str) -> list[tuple[Array, str, tuple[str, ...]]]:
     """Array, job id and cells of what was sent under a Slurm id, oldest first: ids may occur again."""
     array_id, _, index = name.partition("_")
     found = []
-    for known, array in submissions.sent(root):
+    for known, array in sent(root):
         if known == array_id:
             elements = list(zip(array.element_ids(array_id), array.cells, strict=True))
             found += [
@@ -83,5 +83,5 @@ def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
     if job is None:
         early = endings((folder.id,), root, queue).early.get(folder.id)
         return early[0].log if early else last
-    paths = (array.log(job.id) for _, array in submissions.sent(root) if array.name == job.name)
+    paths = (array.log(job.id) for _, array in sent(root) if array.name == job.name)
     return next((path for path in paths if path.is_file()), last)

@@ -1,4 +1,4 @@
-"""What may fail, and what is done about it: the table of failures, the journal of a pack, what follows from both.
+"""What may fail, and what is done about it: the table of failures, and what follows from a pack's journal.
 
 Training names a failure by this table, the array task does what its entry allows, and `status` shows its words. It
 imports no torch.
@@ -6,21 +6,14 @@ imports no torch.
 
 from __future__ import annotations
 
-import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from empslurm import files
-from empslurm.cells import CELL_ID
 from empslurm.errors import BackboneError, DamagedError, DataError, DeviceError, StoreError
+from empslurm.launch.journal import Event, count
 
-HOLD_PACKS = 3  # so many packs ...
-HOLD_CELLS = 5  # ... with so many cells failing alike hold the rest back
-HOLD = "hold.json"
 STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
 FIRST_WAIT_S, LONGEST_WAIT_S, MAX_WAITS = 15, 900, 20  # for a source that is requeued or still runs
 
@@ -127,44 +120,19 @@ def to_retry(errors: Iterable[Mapping[str, Any]]) -> Failure | None:
     return next((failure for failure in known if failure is not None and failure.n_tries), None)
 
 
-# ---- the journal of a pack -------------------------------------------------------------------------------------------
-
-Reason = str  # of an end: done, failed, stopped, waiting, held, or the name of a failure that is tried again
+# ---- what follows from the journal of a pack -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Journal:
-    """The events of one pack, oldest first: `start` and `end` of each time that a job had it."""
-
-    path: Path
-
-    def add(self, event: Literal["start", "end"], **fields: Any) -> None:
-        files.append_line(self.path, files.to_line({"event": event, "time": time.time(), **fields}))
-
-    def events(self) -> list[dict[str, Any]]:
-        return files.read_lines(self.path)
-
-
-def journal(submission: Path, place: int) -> Journal:
-    """The journal of the pack at `place` of the submission whose file is `submission`."""
-    return Journal(path=submission.parent / "packs" / f"{place:04d}.jsonl")
-
-
-def count(events: Iterable[Mapping[str, Any]], reason: Reason) -> int:
-    """How often a pack ended for a reason."""
-    return sum(event.get("event") == "end" and event.get("reason") == reason for event in events)
-
-
-def bad_nodes(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def bad_nodes(events: Sequence[Event]) -> tuple[str, ...]:
     """Nodes on which a pack has ended by one failure more often than it is tried there.
 
     A start that never ended, as when the node itself was lost, counts as a kill.
     """
-    ended = {_incarnation(event) for event in events if event.get("event") == "end"}
+    ended = {_incarnation(event) for event in events if event.event == "end"}
     losses: Counter[tuple[str, str]] = Counter()
     for event in events:
-        lost = event.get("event") == "start" and _incarnation(event) not in ended
-        losses[str(event.get("host")), KILLED.name if lost else str(event.get("reason"))] += 1
+        lost = event.event == "start" and _incarnation(event) not in ended
+        losses[str(event.host), KILLED.name if lost else str(event.reason)] += 1
     too_often = {
         host
         for (host, reason), n in losses.items()
@@ -173,42 +141,22 @@ def bad_nodes(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(too_often))
 
 
-def _incarnation(event: Mapping[str, Any]) -> tuple[object, object]:
-    return event.get("job"), event.get("restart")
+def _incarnation(event: Event) -> tuple[object, object]:
+    return event.job, event.restart
 
 
-def may_move(events: Sequence[Mapping[str, Any]]) -> bool:
+def may_move(events: Sequence[Event]) -> bool:
     """Whether a pack may still be tried on another node."""
     return all(count(events, failure.name) <= failure.n_tries for failure in FAILURES)
 
 
-def stalled(events: Iterable[Mapping[str, Any]]) -> bool:
+def stalled(events: Iterable[Event]) -> bool:
     """Whether a pack is stopped again and again before training comes any further."""
-    steps = [event.get("steps") for event in events if event.get("event") == "end" and event.get("reason") == "stopped"]
+    steps = [event.steps for event in events if event.event == "end" and event.reason == "stopped"]
     return len(steps) >= STALLS and len(set(steps[-STALLS:])) == 1
 
 
-def wait_s(events: Iterable[Mapping[str, Any]]) -> int | None:
+def wait_s(events: Iterable[Event]) -> int | None:
     """How long a pack waits for its sources before it looks again; None when it has waited often enough."""
     n = count(events, "waiting")
     return None if n >= MAX_WAITS else min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**n)
-
-
-def signature(error: Mapping[str, Any]) -> str:
-    """What failures have in common when they have one cause: class and sentence without ids, paths and numbers."""
-    text = re.sub(CELL_ID, "CELL", str(error.get("message", "")))
-    text = re.sub(r"(/[\w.-]+)+", "PATH", text)
-    return f"{error.get('class')}: {re.sub(r'[0-9]+', '0', text)[:300]}"
-
-
-def common_cause(failures: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What to hold a submission for: the first signature that enough cells of enough packs share."""
-    seen: dict[str, tuple[set[str], set[int], str]] = {}
-    for failure in failures:
-        cells, packs, _ = seen.setdefault(str(failure.get("signature")), (set(), set(), str(failure.get("message"))))
-        cells.add(str(failure.get("cell")))
-        packs.add(int(failure.get("pack", -1)))
-    for text, (cells, packs, message) in seen.items():
-        if len(cells) >= HOLD_CELLS and len(packs) >= HOLD_PACKS:
-            return {"signature": text, "cells": sorted(cells), "message": message}
-    return None

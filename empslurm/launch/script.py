@@ -21,8 +21,9 @@ from empslurm import ids
 from empslurm.errors import UsageError
 from empslurm.launch import environment
 from empslurm.launch.liveness import ARRAY_VARIABLE, LOG_VARIABLE, NAME_VARIABLE
+from empslurm.launch.markers import Array
 from empslurm.launch.profile import Mail, Profile, gpus_of
-from empslurm.launch.submission import Array
+from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.runs import RunsRoot
 
 PICKLE = "element.pkl"
@@ -133,7 +134,7 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
     ]
 
 
-def end(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root: RunsRoot, code: Path) -> str:
+def end(profile: Profile, name: str, jobs: Sequence[str], submission: SubmissionDir, root: RunsRoot, code: Path) -> str:
     """The batch script of the one job that waits for all others and tells people what came of them.
 
     It asks for little, and for no GPU. Its own exit status, and so the mail that Slurm sends, says whether all is done.
@@ -149,12 +150,12 @@ def end(profile: Profile, name: str, jobs: Sequence[str], submission: Path, root
         requeues=1,
     )
     more = {"job-name": name, "dependency": _after(jobs), "time": 10, "cpus-per-task": 1, "nodes": 1, "ntasks": 1}
-    asked = options(small) | more | {"output": str(submission.with_name("end.log")), "open-mode": "append"}
+    asked = options(small) | more | {"output": str(submission.end_log), "open-mode": "append"}
     flags = [
         f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}") for key, value in asked.items()
     ]
     words = [sys.executable, "-u", str(code / "jobs" / "tell.py"), "--runs", str(root.path.resolve())]
-    tell = shlex.join([*words, "--submission", str(submission)])
+    tell = shlex.join([*words, "--submission", str(submission.file)])
     return "\n".join(
         [
             "#!/bin/bash",

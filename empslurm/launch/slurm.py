@@ -15,15 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from empslurm import files
 from empslurm.errors import SchedulerError
-from empslurm.launch import queue, scontrol, script
+from empslurm.launch import markers, queue, scontrol, script
 from empslurm.launch import submission as submissions
 from empslurm.launch.arrays import chunks, groups
+from empslurm.launch.markers import Array
 from empslurm.launch.node.array_task import Element
 from empslurm.launch.node.devices import n_slots
 from empslurm.launch.profile import Profile
-from empslurm.launch.submission import Array, Submission
+from empslurm.launch.submission import Submission
+from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.runs import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
@@ -103,26 +104,26 @@ class Sender:
 
     def _in_doubt(self) -> list[str]:
         """Arrays that Slurm has although its answer was lost; they are noted."""
-        found = []
-        folder = self.submission.path(self.root).resolve().parent
-        for marker in submissions.scan(self.root)[1]:
+        jobs = []
+        folder = self.submission.folder(self.root).path.resolve()
+        for marker in markers.scan(self.root)[1]:
             if marker.resolve().parents[1] == folder:
-                array = submissions.load_array(marker)
+                array = markers.load_array(marker)
                 job_id = look_for(array)
                 if job_id:
                     array.resolve(job_id)
-                    found.append(job_id)
-        return found
+                    jobs.append(job_id)
+        return jobs
 
     def _send_end(self) -> None:
         """Have people told once when all of this has ended. Results do not depend on it: a refusal is only said."""
         if self.profile.mail is None and self.profile.at_end is None:
             return
         self._heed_cancel()
-        path = self.submission.path(self.root).resolve()
+        folder = SubmissionDir(self.submission.folder(self.root).path.resolve())
         name = f"{self.submission.manifest[:60]}-end.{secrets.token_hex(4)}"
-        files.write_json(path.with_name(submissions.END), {"name": name})
-        text = script.end(self.profile, name, self.sent, path, self.root, self.code)
+        submissions.note_end_job(folder, name)
+        text = script.end(self.profile, name, self.sent, folder, self.root, self.code)
         good, said = scontrol.run("sbatch", "--export=ALL", "--parsable", text=text)
         if not good:
             self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {scontrol.words(said)}")
@@ -167,7 +168,7 @@ class Sender:
 
     def _heed_cancel(self) -> None:
         """Raises Cancelled once somebody wants no more of this submission."""
-        if self.submission.path(self.root).with_name(submissions.CANCELLED).exists():
+        if self.submission.folder(self.root).cancelled.exists():
             raise Cancelled
 
     def _send_array(self, elements: Sequence[tuple[int, ...]], dependency: Sequence[str]) -> None:
@@ -175,7 +176,7 @@ class Sender:
         first = self.submission.packs[elements[0][0]]
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
         cluster = scontrol.cluster().name
-        array = submissions.mark(
+        array = markers.mark(
             self.root, self.submission, elements, title, cluster=cluster, script=script.digest_of(self.profile)
         )
         job_id = self._sbatch(array, dependency)
@@ -240,10 +241,10 @@ def is_here(array: Array) -> bool:
 
 def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
     """Settle every array of which it is not known whether Slurm has it. Raises SchedulerError without an answer."""
-    _, unresolved = submissions.scan(root)
+    _, unresolved = markers.scan(root)
     for marker in unresolved:
         try:
-            array = submissions.load_array(marker)
+            array = markers.load_array(marker)
         except FileNotFoundError:  # sbatch refused it just now
             continue
         if not is_here(array):  # nobody here can tell

@@ -51,7 +51,7 @@ def take(root: RunsRoot) -> Path:
     )
     code = provenance.code()
     content = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in names}
-    target = root.path.resolve() / "code" / ids.digest({"files": content, "code": code}, 16)
+    target = root.code.resolve() / ids.digest({"files": content, "code": code}, 16)
     if target.is_dir():
         _mend(target, folder, content, code)
         return target

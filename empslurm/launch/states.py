@@ -11,8 +11,8 @@ from dataclasses import replace
 from empslurm.errors import SchedulerError
 from empslurm.launch import queue as queues
 from empslurm.launch import scontrol
-from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import is_of, liveness
+from empslurm.launch.markers import Array, sent
 from empslurm.launch.queue import Job, Queue
 from empslurm.store.cell_folder import CellState
 from empslurm.store.claims import Liveness
@@ -26,7 +26,7 @@ def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
     """
 
     def ask() -> Mapping[str, Job] | None:
-        arrays = [array for _, array in submissions.sent(root)]
+        arrays = [array for _, array in sent(root)]
         users = {array.user if array.user is not None else _owner(array) for array in arrays}
         known = {user for user in users if user is not None and _is_known(user)}
         return queues.ask({array.name for array in arrays}, known if known == users else ()) if arrays else {}
@@ -34,7 +34,7 @@ def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
     return Queue(ask, every_s=every_s)
 
 
-def _owner(array: submissions.Array) -> int | None:
+def _owner(array: Array) -> int | None:
     """Who wrote a marker that does not say who sent it."""
     try:
         return array.path.stat().st_uid
@@ -57,7 +57,7 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
     """
     jobs = queue.jobs or {}
     found: dict[str, Job] = {}
-    for array_id, array in submissions.sent(root):
+    for array_id, array in sent(root):
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = jobs.get(element)
             if job is None or job.ended or not job.is_called(array.name, array.cluster):
@@ -93,7 +93,7 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
     """For how many of these cells a job may be queued or run that cannot be seen from here, by the reason."""
     found: dict[str, str] = {}
     wanted, jobs = set(cell_ids), queue.jobs
-    for array_id, array in submissions.sent(root) if wanted and jobs is not None else ():
+    for array_id, array in sent(root) if wanted and jobs is not None else ():
         why = _hidden(array)
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = (jobs or {}).get(element)
@@ -102,7 +102,7 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
     return {why: list(found.values()).count(why) for why in sorted(set(found.values()))}
 
 
-def _hidden(array: submissions.Array) -> str:
+def _hidden(array: Array) -> str:
     """Why squeue would not show an array's jobs here; empty where it would."""
     mine = array.user in (None, os.getuid())
     if array.cluster is None and mine:

@@ -34,6 +34,15 @@ class RunsRoot:
         return self.path / "submissions"
 
     @property
+    def submit_lock(self) -> Path:
+        """Held by whoever submits."""
+        return self.submissions / "lock"
+
+    @property
+    def probes(self) -> Path:
+        return self.path / "probes"
+
+    @property
     def searches(self) -> Path:
         return self.path / "searches"
 

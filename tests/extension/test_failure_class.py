@@ -28,6 +28,7 @@ START = """
 import argparse, os
 from pathlib import Path
 from empslurm.cli.common import load_plan
+from empslurm.launch import journal, markers
 from empslurm.launch import submission as submissions
 from empslurm.launch.node.array_task import Work
 from empslurm.plan import packs
@@ -35,7 +36,7 @@ from empslurm.plan import packs
 plan, root = load_plan(argparse.Namespace(runs=Path("runs"), data=Path("data"), manifest="one"))
 settings = submissions.NodeSettings(cpus=1, gpus=0, num_processes=1, checkpoint_minutes=5.0, requeues=3, grace_s=5.0)
 submission = submissions.create(root, "one", Path("data"), (), packs(plan.cells), settings)
-array = submissions.mark(root, submission, [[0]], "one")
+array = markers.mark(root, submission, [[0]], "one")
 array.resolve("101")
 os.environ |= {"EMPSLURM_ARRAY": str(array.path), "EMPSLURM_JOB_NAME": array.name}
 os.environ |= {"SLURM_ARRAY_JOB_ID": "101", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "0"}

@@ -19,6 +19,7 @@ from empslurm.cells import Cell, from_identity
 from empslurm.cli import common, main
 from empslurm.errors import EmpslurmError
 from empslurm.gather import Gathered, gather
+from empslurm.launch import markers
 from empslurm.launch import submission as submissions
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import Pack, Plan, expand, packs
@@ -75,9 +76,9 @@ class Root:
                 of.release(claim)
         (self.runs / "log").write_text("said\n")
         made = submissions.create(root, "small", self.data, (), packs(plan.cells))
-        self.array = submissions.mark(root, made, [[0], [1]], "small")
+        self.array = markers.mark(root, made, [[0], [1]], "small")
         self.array.resolve("77")
-        self.submission = made.path(root)
+        self.submission = made.folder(root).file
 
     def look(self) -> None:
         """Gather once, and remember every file as it should be."""
@@ -131,7 +132,7 @@ def spoiled_files(draw: st.DrawFn, root: Root, paths: tuple[Path, ...] = ()) -> 
         value.pop("seal", None)
         with contextlib.suppress(ValueError, TypeError):
             value["seal"] = ids.digest(value)
-    if path.name == submissions.NAME and place and draw(st.booleans()):
+    if path.name == "submission.jsonl" and place and draw(st.booleans()):
         with contextlib.suppress(EmpslurmError, KeyError, TypeError, IndexError):
             value["id"] = Pack(cells=tuple(from_identity(cell) for cell in value["cells"]), wave=0).id
     text = json.dumps(value).encode()
@@ -216,7 +217,7 @@ def gives_value_or_sentence(load: Callable[[], object]) -> None:
 def test_any_bytes_in_a_submission(root: Root) -> None:
     files_of: dict[Path, Callable[[Path], object]] = {
         root.submission: submissions.load,
-        root.array.path: submissions.load_array,
+        root.array.path: markers.load_array,
     }
 
     @hostile.examples()

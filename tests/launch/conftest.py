@@ -11,9 +11,10 @@ import pytest
 
 from empslurm.launch import scontrol, slurm
 from empslurm.launch import submission as submissions
+from empslurm.launch.markers import Array
 from empslurm.launch.node import process
 from empslurm.launch.queue import COLUMNS
-from empslurm.launch.submission import Array, NodeSettings, Submission
+from empslurm.launch.submission import NodeSettings, Submission
 from empslurm.plan import packs
 from empslurm.store.runs import RunsRoot
 from tests.launch.test_arrays import plan_of

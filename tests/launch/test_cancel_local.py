@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from empslurm.launch import local
+from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.cell_folder import CellState
 from empslurm.store.claims import Claim, kernel, local_liveness, process_start
 from empslurm.store.runs import RunsRoot
@@ -171,7 +172,7 @@ def end(root: RunsRoot, claim: Claim) -> local.Ended:
 
 @pytest.fixture
 def folder(root: RunsRoot, made: Any) -> Path:
-    return Path(made.path(root).parent.resolve())
+    return Path(made.folder(root).path.resolve())
 
 
 def test_a_train_process_of_ours_is_ended(root: RunsRoot, folder: Path, sleeper: subprocess.Popen[bytes]) -> None:
@@ -215,7 +216,7 @@ def test_a_process_that_shares_its_group_with_others_is_left_alone(root: RunsRoo
 
 
 def test_a_run_that_takes_long_to_save_is_told(root: RunsRoot, folder: Path) -> None:
-    (folder / local.RUNNER).write_text(
+    SubmissionDir(folder).runner.write_text(
         json.dumps(
             {
                 "host": socket.gethostname(),
@@ -233,5 +234,5 @@ def test_a_run_that_takes_long_to_save_is_told(root: RunsRoot, folder: Path) -> 
     "damage", ["", "[]", '{"pid": "x"}', '{"host": 1, "kernel": 2, "pid": -1, "process_start": 0}']
 )
 def test_a_damaged_note_of_a_runner_is_no_runner(root: RunsRoot, folder: Path, damage: str) -> None:
-    (folder / local.RUNNER).write_text(damage)
+    SubmissionDir(folder).runner.write_text(damage)
     assert local.end_runs(root, "demo", {}, lambda _: None).n_ended == 0

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from empslurm.launch import cost, policy
+from empslurm.launch import cost, journal
 from empslurm.launch.cost import Measured
+from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.runs import RunsRoot
 from tests.launch.test_arrays import plan_of
 
@@ -13,7 +14,7 @@ from tests.launch.test_arrays import plan_of
 def test_spent_is_the_sum_over_all_submissions_of_a_manifest(tmp_path: Path) -> None:
     root = RunsRoot(tmp_path)
     for number, name in enumerate(("demo", "demo", "other")):
-        kept = policy.journal(tmp_path / "submissions" / f"2026010{number}T000000Z-{name}-abc" / "x", 0)
+        kept = journal.journal(SubmissionDir(tmp_path / "submissions" / f"2026010{number}T000000Z-{name}-abc"), 0)
         kept.add("start", host="node1")
         kept.add("end", reason="done", wall_s=1800.0, gpu_s=3600.0, energy_wh=100.0)
     total = cost.spent(cost.journals(root, "demo"))

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from empslurm.cli import main
-from empslurm.launch import policy
-from empslurm.launch import submission as submissions
+from empslurm.launch import journal, markers
 from empslurm.launch.endings import endings, repeated
 from empslurm.launch.logs import last_words
 from empslurm.launch.lookup import find_cell, log_of_job, newest_log
+from empslurm.launch.markers import Array
 from empslurm.launch.queue import Job, Queue
-from empslurm.launch.submission import Array, Submission
+from empslurm.launch.submission import Submission
 from empslurm.store.runs import RunsRoot
 
 NOTHING = Queue(dict)
@@ -24,7 +24,7 @@ def sent(root: RunsRoot, made: Submission) -> Sent:
     """An array of the first pack that was sent as a job, whose log says something."""
 
     def make(job: str, log: str | None, *, script: str = "s") -> Array:
-        array = submissions.mark(root, made, [[0]], "demo", cluster="lab", script=script)
+        array = markers.mark(root, made, [[0]], "demo", cluster="lab", script=script)
         array.resolve(job)
         array.folder.mkdir(parents=True)
         if log is not None:
@@ -53,7 +53,7 @@ def test_what_started_waits_or_never_ran_is_none(root: RunsRoot, made: Submissio
     other = Job(id="14_0", state="PENDING", restarts=0, reason="None", node="", name="somebody.else")
     assert early(root, made, Queue(lambda: {"14_0": other})) == [("14_0", "srun: fatal: no")]
     assert early(root, made, Queue(lambda: None)) == []
-    policy.journal(array.submission, 0).add("end", reason="held", job="14_0", restart=0)
+    journal.journal(array.submission, 0).add("end", reason="held", job="14_0", restart=0)
     assert early(root, made) == []
     sent("15", None)  # cancelled while it waited
     assert early(root, made) == []
@@ -68,7 +68,7 @@ def test_an_element_that_found_nothing_to_do_has_started(root: RunsRoot, made: S
 def test_those_since_the_last_that_started_count(root: RunsRoot, made: Submission, sent: Sent) -> None:
     sent("12", "srun: fatal: old")
     started = sent("13", "trained")
-    policy.journal(started.submission, 0).add("start", host="node1", job="13_0", restart=0)
+    journal.journal(started.submission, 0).add("start", host="node1", job="13_0", restart=0)
     sent("14", "srun: fatal: new")
     sent("15", "slurmstepd: error: *** JOB 15 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***")
     assert early(root, made) == [("14_0", "srun: fatal: new")]
@@ -91,8 +91,8 @@ def test_two_alike_stop_the_third_unless_what_they_were_made_from_changed(
 
 def test_a_job_that_saved_and_may_not_start_again_is_told(root: RunsRoot, made: Submission, sent: Sent) -> None:
     array = sent("14", "saved")
-    policy.journal(array.submission, 0).add("start", host="node1", job="14_0", restart=0)
-    policy.journal(array.submission, 0).add("end", reason="stopped", job="14_0", restart=0)
+    journal.journal(array.submission, 0).add("start", host="node1", job="14_0", restart=0)
+    journal.journal(array.submission, 0).add("end", reason="stopped", job="14_0", restart=0)
     cell = made.packs[0].cells[0].id
     found = endings([cell], root, NOTHING)
     assert found.saved == {cell}

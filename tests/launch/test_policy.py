@@ -1,20 +1,21 @@
 """What follows from what happened to a pack."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 
 from empslurm.errors import BackboneError, ClaimLostError, DamagedError, DataError, DeviceError
 from empslurm.launch import policy
+from empslurm.launch.journal import Event
 
 
-def start(host: str, restart: int) -> dict[str, object]:
-    return {"event": "start", "host": host, "job": "7", "restart": restart}
+def start(host: str, restart: int) -> Event:
+    return Event(event="start", host=host, job="7", restart=restart)
 
 
-def end(host: str, restart: int, reason: str) -> dict[str, object]:
-    return {"event": "end", "host": host, "job": "7", "restart": restart, "reason": reason}
+def end(host: str, restart: int, reason: str) -> Event:
+    return Event(event="end", host=host, job="7", restart=restart, reason=reason)
 
 
 def test_a_node_that_loses_a_pack_twice_is_left_out() -> None:
@@ -36,10 +37,10 @@ def test_a_node_whose_gpus_cannot_be_used_is_left_out_after_one_try() -> None:
 
 
 def test_stops_without_progress_stall() -> None:
-    stops = [{**end("node1", n, "stopped"), "steps": 7} for n in range(5)]
+    stops = [replace(end("node1", n, "stopped"), steps=7.0) for n in range(5)]
     assert policy.stalled(stops)
     assert not policy.stalled(stops[:4])
-    assert not policy.stalled([*stops, {**end("node1", 5, "stopped"), "steps": 8}])
+    assert not policy.stalled([*stops, replace(end("node1", 5, "stopped"), steps=8.0)])
 
 
 def test_waits_grow_and_end() -> None:
@@ -47,32 +48,6 @@ def test_waits_grow_and_end() -> None:
     told = [policy.wait_s(waits[:n]) for n in range(policy.MAX_WAITS + 1)]
     assert told[:3] == [15, 30, 60]
     assert told[-2:] == [policy.LONGEST_WAIT_S, None]
-
-
-def test_failures_of_one_cause_hold_the_rest() -> None:
-    def failure(cell: str, pack: int, message: str) -> dict[str, object]:
-        text = policy.signature({"class": "error", "message": message})
-        return {"cell": cell, "pack": pack, "signature": text, "message": message}
-
-    same = [
-        failure(f"c{n}", n, f"epitome_er-s{n}-0123456789ab: index {n} of /data/x{n} is out of range") for n in range(5)
-    ]
-    assert policy.common_cause(same[:4]) is None
-    cause = policy.common_cause(same)
-    assert cause is not None
-    assert cause["cells"] == ["c0", "c1", "c2", "c3", "c4"]
-    assert policy.common_cause([failure(f"c{n}", 0, "one pack only") for n in range(17)]) is None
-    assert policy.common_cause([failure(f"c{n}", n, f"cause {'abcdef'[n]}") for n in range(6)]) is None
-
-
-def test_a_journal_survives_a_torn_line(tmp_path: Path) -> None:
-    kept = policy.journal(tmp_path / "submission.jsonl", 3)
-    kept.add("start", host="node1")
-    with open(kept.path, "a") as stream:
-        stream.write('{"event": "en')
-    kept.add("end", reason="done")
-    assert [event["event"] for event in kept.events()] == ["start", "end"]
-    assert policy.count(kept.events(), "done") == 1
 
 
 @pytest.mark.parametrize(

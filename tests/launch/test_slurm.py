@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from empslurm.errors import SchedulerError, UsageError
-from empslurm.launch import scontrol, slurm
+from empslurm.launch import markers, scontrol, slurm
 from empslurm.launch import submission as submissions
-from empslurm.launch.node import array_task
 from empslurm.launch.profile import Mail, Profile, load_profile
 from empslurm.launch.script import refuse_percent
 from empslurm.launch.slurm import Sender, Sent, reconcile
@@ -47,9 +46,9 @@ def test_everything_is_sent_once_with_its_dependencies(lab: Path, root: RunsRoot
     sent = sender(root, made).send()
     # Eight baselines exceed MaxArraySize 6; eight packs of transfers wait for three baselines each.
     assert (sent.n_left, len(sent.jobs), len(set(taken(lab)))) == (0, 10, 10)
-    known, unresolved = submissions.scan(root)
+    known, unresolved = markers.scan(root)
     assert (sorted(known), unresolved) == (sorted(sent.jobs), [])
-    elements = sorted(len(submissions.load_array(path).elements) for path in known.values())
+    elements = sorted(len(markers.load_array(path).elements) for path in known.values())
     assert elements == [1] * 8 + [2, 6]
     waits = (lab / "dependencies").read_text().split()
     assert len(waits) == 8
@@ -58,13 +57,13 @@ def test_everything_is_sent_once_with_its_dependencies(lab: Path, root: RunsRoot
 
 def test_an_element_has_a_pack_for_each_slot_of_its_job(lab: Path, root: RunsRoot, made: Submission) -> None:
     sender(root, made, gpus=4, num_processes=2, packs_per_gpu=2).send()
-    known, _ = submissions.scan(root)
-    first = submissions.load_array(known["101"])
+    known, _ = markers.scan(root)
+    first = markers.load_array(known["101"])
     assert first.elements == ((0, 1, 2, 3), (4, 5, 6, 7))
 
 
 def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
-    given = array_task.settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
+    given = submissions.node_settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
     assert (given.gpus, given.packs_per_gpu, given.exclude) == (4, 2, "node7")
 
 
@@ -74,8 +73,8 @@ def test_a_refusal_for_good_says_what_to_mend_and_leaves_nothing(lab: Path, root
     )
     with pytest.raises(SchedulerError, match=r"Invalid account.*mend x\.yaml"):
         sender(root, made).send()
-    assert submissions.scan(root) == ({}, [])
-    assert not list((made.path(root).parent / "arrays").iterdir())
+    assert markers.scan(root) == ({}, [])
+    assert not list((made.folder(root).file.parent / "arrays").iterdir())
 
 
 def test_a_time_limit_beyond_the_partitions_is_no_queue_limit(lab: Path, root: RunsRoot, made: Submission) -> None:
@@ -92,19 +91,17 @@ def test_a_limit_makes_arrays_smaller_then_waits(lab: Path, root: RunsRoot, made
     (lab / "answers").write_text(limit * 2 + "TAKE\n" + limit * 4)
     sent = sender(root, made).send()
     assert sent.n_left == 0
-    known, _ = submissions.scan(root)
-    places = [
-        place for path in known.values() for element_ in submissions.load_array(path).elements for place in element_
-    ]
+    known, _ = markers.scan(root)
+    places = [place for path in known.values() for element_ in markers.load_array(path).elements for place in element_]
     assert sorted(places) == list(range(16))
-    assert len(submissions.load_array(known["101"]).elements) == 1
+    assert len(markers.load_array(known["101"]).elements) == 1
 
 
 def test_without_waiting_the_rest_is_left(lab: Path, root: RunsRoot, made: Submission) -> None:
     (lab / "answers").write_text("TAKE\n" + "REFUSE QOSMaxSubmitJobPerUserLimit\n" * 9)
     sent = sender(root, made, wait=False).send()
     assert (sent.jobs, sent.n_left) == (("101",), 10)
-    assert submissions.scan(root)[1] == []
+    assert markers.scan(root)[1] == []
 
 
 def test_an_answer_that_was_lost_is_found_in_the_queue(lab: Path, root: RunsRoot, made: Submission) -> None:
@@ -128,21 +125,21 @@ def test_a_controller_that_stays_away_ends_in_a_sentence_and_the_next_submit_set
         reconcile(root, lambda _: None)
     (lab / "silent").unlink()
     reconcile(root, lambda _: None)
-    known, unresolved = submissions.scan(root)
+    known, unresolved = markers.scan(root)
     assert (list(known), unresolved) == (["101"], [])
 
 
 def test_what_never_reached_slurm_is_void(
     lab: Path, root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    array = submissions.mark(root, made, [[0], [1]], "demo")
+    array = markers.mark(root, made, [[0], [1]], "demo")
     monkeypatch.setattr(slurm, "SETTLE_S", 0.5)
     told: list[str] = []
     start = time.monotonic()
     reconcile(root, told.append)
     assert time.monotonic() - start < 5
     assert "looking whether Slurm has" in told[0]
-    assert submissions.scan(root) == ({}, [])
+    assert markers.scan(root) == ({}, [])
     assert array.path.with_suffix(".void").exists()
 
 
@@ -165,7 +162,7 @@ def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
         time=90,
     ).send()
     text = (lab / "script-101").read_text()
-    folder = made.path(root).parent
+    folder = made.folder(root).file.parent
     text = text.replace(str(folder.resolve()), "SUBMISSION").replace(sys.executable, "PYTHON")
     text = re.sub(r"demo-baseline\.[0-9a-f]{8}", "demo-baseline.NONCE", text)
     assert text == GOLDEN.read_text(), f"write {GOLDEN.name} again if this is meant"
@@ -176,7 +173,7 @@ def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
 def test_train_processes_get_less_time_to_save_than_slurm_gives() -> None:
     for name in ("debug", "testcluster", "example-single-gpu", "example-multi-gpu"):
         profile = load_profile(ROOT / "slurm" / f"{name}.yaml")
-        assert 0 < array_task.settings(profile).grace_s < profile.signal_lead_s
+        assert 0 < submissions.node_settings(profile).grace_s < profile.signal_lead_s
 
 
 # ---- what the site demands -------------------------------------------------------------------------------------------
@@ -228,26 +225,26 @@ def test_nothing_inherited_reaches_slurm_or_the_jobs(
 
 def test_one_element_is_an_array_too(lab: Path, root: RunsRoot, square: Submission) -> None:
     sender(root, square, array_parallelism=1).send()
-    known, _ = submissions.scan(root)
-    array = submissions.load_array(known["102"])
+    known, _ = markers.scan(root)
+    array = markers.load_array(known["102"])
     assert (len(array.elements), array.element_ids("102"), array.cluster) == (1, ["102_0"], "lab")
     assert "#SBATCH --array=0-0%1" in (lab / "script-102").read_text()
 
 
 def test_an_array_of_one_that_an_earlier_version_sent_is_no_array(root: RunsRoot, made: Submission) -> None:
-    array = submissions.mark(root, made, [[0]], "demo")
+    array = markers.mark(root, made, [[0]], "demo")
     value = json.loads(array.path.read_text())
     for name in ("cluster", "user", "script"):
         del value[name]
     array.path.write_text(json.dumps(value))
-    old = submissions.load_array(array.path)
+    old = markers.load_array(array.path)
     assert (old.element_ids("12"), old.cluster, old.user, old.script) == (["12"], None, None, "")
 
 
 def test_a_whole_node_gets_its_share_of_all_packs(lab: Path, root: RunsRoot, made: Submission) -> None:
     sender(root, made, exclusive=True, array_parallelism=2, cpus=8, cpus_per_pack=4).send()
-    known, _ = submissions.scan(root)
-    first = submissions.load_array(known["101"])
+    known, _ = markers.scan(root)
+    first = markers.load_array(known["101"])
     assert first.elements == ((0, 1, 2, 3), (4, 5, 6, 7))  # baselines: two jobs, each with two packs at once
     text = (lab / "script-101").read_text()
     assert 'SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"' in text
@@ -350,7 +347,7 @@ def test_what_it_says(
     assert spec.loader is not None
     tell = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tell)
-    assert tell.main(["--runs", str(root.path), "--submission", str(square.path(root))]) == status
+    assert tell.main(["--runs", str(root.path), "--submission", str(square.folder(root).file)]) == status
     assert capsys.readouterr().out == f"{message}\n"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.errors import DamagedError
+from empslurm.launch import markers
 from empslurm.launch import submission as submissions
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import states
@@ -18,14 +19,14 @@ from tests.launch.test_arrays import plan_of
 
 
 def test_packs_come_back_as_they_were(root: RunsRoot, made: Submission) -> None:
-    assert submissions.load(made.path(root)) == made
-    some = submissions.load(made.path(root), [9, 2])
+    assert submissions.load(made.folder(root).file) == made
+    some = submissions.load(made.folder(root).file, [9, 2])
     assert some.packs == (made.packs[9], made.packs[2])
     assert some.settings == made.settings
 
 
 def test_a_submission_of_before_packs_shared_gpus_is_read(root: RunsRoot, made: Submission) -> None:
-    path = made.path(root)
+    path = made.folder(root).file
     first, *rest = path.read_text().splitlines()
     header = json.loads(first)
     for name in ("packs_per_gpu", "exclude"):
@@ -37,7 +38,7 @@ def test_a_submission_of_before_packs_shared_gpus_is_read(root: RunsRoot, made: 
 
 
 def test_an_altered_pack_is_refused(root: RunsRoot, made: Submission) -> None:
-    path = made.path(root)
+    path = made.folder(root).file
     lines = path.read_text().splitlines()
     value = json.loads(lines[1])
     value["cells"][0]["seed"] = 99
@@ -62,7 +63,7 @@ HEADERS: list[tuple[dict[str, object], str]] = [
 
 @pytest.mark.parametrize(("damage", "words"), HEADERS, ids=[words[:24] for _, words in HEADERS])
 def test_a_forged_header_is_refused(root: RunsRoot, made: Submission, damage: dict[str, object], words: str) -> None:
-    path = made.path(root)
+    path = made.folder(root).file
     header, *rest = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps({**json.loads(header), **damage}), *rest]))
     with pytest.raises(DamagedError, match=words):
@@ -79,7 +80,7 @@ def test_a_forged_header_is_refused(root: RunsRoot, made: Submission, damage: di
     ],
 )
 def test_a_forged_pack_is_refused(root: RunsRoot, made: Submission, damage: dict[str, object], words: str) -> None:
-    path = made.path(root)
+    path = made.folder(root).file
     header, first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([header, json.dumps({**json.loads(first), **damage}), *rest]))
     with pytest.raises(DamagedError, match=words):
@@ -91,25 +92,24 @@ def test_cards_are_kept_as_they_were(root: RunsRoot, tmp_path: Path) -> None:
     card.write_text("id: mine\n")
     kept = submissions.create(root, "demo", Path("data"), (card,), packs(plan_of("demo").cells))
     card.write_text("id: changed\n")
-    (copy,) = submissions.load(kept.path(root), []).cards
+    (copy,) = submissions.load(kept.folder(root).file, []).cards
     assert copy.read_text() == "id: mine\n"
 
 
 def test_arrays_are_known_unresolved_or_void(root: RunsRoot, made: Submission) -> None:
-    first, second, third = (submissions.mark(root, made, [[n], [n + 1]], "demo") for n in (0, 2, 4))
-    assert submissions.scan(root) == ({}, [first.path, second.path, third.path])
+    first, second, third = (markers.mark(root, made, [[n], [n + 1]], "demo") for n in (0, 2, 4))
+    assert markers.scan(root) == ({}, [first.path, second.path, third.path])
     first.resolve("12")
     second.void()
-    assert submissions.scan(root) == ({"12": first.path}, [third.path])
-    assert first.job_id == "12"
+    assert markers.scan(root) == ({"12": first.path}, [third.path])
     third.discard()
-    assert submissions.scan(root)[1] == []
-    assert submissions.load_array(first.path) == first
+    assert markers.scan(root)[1] == []
+    assert markers.load_array(first.path) == first
     assert first.name.startswith("demo.")
 
 
 def test_cells_of_queued_elements_are_queued(root: RunsRoot, made: Submission) -> None:
-    array = submissions.mark(root, made, [[0], [1], [2]], "demo")
+    array = markers.mark(root, made, [[0], [1], [2]], "demo")
     array.resolve("12")
     job = Job(id="12_1", state="PENDING", restarts=0, reason="Priority", node="", name=array.name)
     cells = [cell.id for place in (0, 1, 2) for cell in made.packs[place].cells]
@@ -119,7 +119,7 @@ def test_cells_of_queued_elements_are_queued(root: RunsRoot, made: Submission) -
 
 
 def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: RunsRoot, made: Submission) -> None:
-    array = submissions.mark(root, made, [[0]], "demo", cluster="lab")
+    array = markers.mark(root, made, [[0]], "demo", cluster="lab")
     array.resolve("12")
     (cell,) = made.packs[0].cells
     folder = root.cell(cell.id)
@@ -135,11 +135,11 @@ def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: Run
 
 def test_two_arrays_of_one_number_are_told_apart_by_their_names(root: RunsRoot, made: Submission) -> None:
     """Two clusters on one file system, or a controller that counts from the start again."""
-    first = submissions.mark(root, made, [[0]], "demo", cluster="alpha")
-    second = submissions.mark(root, made, [[1]], "demo", cluster="beta")
+    first = markers.mark(root, made, [[0]], "demo", cluster="alpha")
+    second = markers.mark(root, made, [[1]], "demo", cluster="beta")
     for array in (first, second):
         array.resolve("12")
-    assert [array.name for _, array in submissions.sent(root)] == [first.name, second.name]
+    assert [array.name for _, array in markers.sent(root)] == [first.name, second.name]
     job = Job(id="12_0", state="PENDING", restarts=0, reason="None", node="", name=first.name, cluster="alpha")
     cells = [made.packs[place].cells[0].id for place in (0, 1)]
     found = states(cells, root, Queue(lambda: {"12_0": job}))
@@ -148,7 +148,7 @@ def test_two_arrays_of_one_number_are_told_apart_by_their_names(root: RunsRoot, 
 
 def test_many_young_claims_cost_two_questions(root: RunsRoot, made: Submission) -> None:
     asked: list[int] = []
-    array = submissions.mark(root, made, [[place] for place in range(8)], "demo", cluster="lab")
+    array = markers.mark(root, made, [[place] for place in range(8)], "demo", cluster="lab")
     array.resolve("12")
     for place in range(8):
         cell = made.packs[place].cells[0]

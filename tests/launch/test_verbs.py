@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from empslurm.cli import main, status
-from empslurm.launch import submission as submissions
+from empslurm.launch import markers
 from empslurm.store.runs import RunsRoot
 from tests import inherited
 
@@ -56,7 +56,7 @@ def call(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> It
 def everything_ended(lab: Path, root: RunsRoot, line: str) -> None:
     """The queue is empty, and every job left a log with a last line."""
     (lab / "taken").write_text("")
-    for job_id, array in submissions.sent(root):
+    for job_id, array in markers.sent(root):
         for element in array.element_ids(job_id):
             if not array.log(element).exists():
                 array.log(element).write_text(f"{line}\n")
@@ -80,7 +80,7 @@ def test_squeue_is_asked_for_our_own_jobs(lab: Path, root: RunsRoot, call: Call)
     (lab / "queue-asked").unlink()
     call("status")
     (asked,) = (lab / "queue-asked").read_text().splitlines()
-    names = {array.name for _, array in submissions.sent(root)}
+    names = {array.name for _, array in markers.sent(root)}
     assert f"--user={os.getuid()}" in asked.split()
     assert f"--name={','.join(sorted(names))}" in asked.split()
     assert {"--all", "--states=all"} <= set(asked.split())

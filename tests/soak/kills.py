@@ -96,7 +96,7 @@ class Soak:
     def start(self, root: RunsRoot, minutes: float, fault: Fault | None) -> tuple[int, str]:
         """Run the job in a fork: its wait status and what it said."""
         log = self.folder / "log"
-        path = self.submission.path(self.calm)
+        path = self.submission.folder(self.calm).file
         arguments = ["--runs", str(root.path), "--submission", str(path), "--checkpoint-minutes", str(minutes)]
         child = os.fork()
         if child == 0:

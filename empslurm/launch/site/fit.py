@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -12,13 +11,12 @@ from pathlib import Path
 
 from empslurm.errors import EmpslurmError
 from empslurm.launch import local, scontrol, script, slurm
-from empslurm.launch import submission as submissions
+from empslurm.launch.markers import Array, Marker, load_array, write_marker
 from empslurm.launch.node.process import cores_here
 from empslurm.launch.profile import Profile
 from empslurm.launch.site import facts
 from empslurm.launch.site.checks import Check
 from empslurm.launch.site.facts import Partition
-from empslurm.launch.submission import Array
 from empslurm.store.runs import RunsRoot
 
 PATIENCE_S = 60.0  # for a controller that does not answer
@@ -123,15 +121,14 @@ def text_of(profile: Profile, root: RunsRoot) -> str:
     """The batch script of an array of one element as `submit` makes it; nothing is written below the runs root."""
     with tempfile.TemporaryDirectory(prefix="empslurm-doctor-") as folder:
         array = array_of_one(Path(folder), "empslurm-doctor")
-        return script.executor(profile, array, root.path.resolve() / "code").text(1)
+        return script.executor(profile, array, root.code.resolve()).text(1)
 
 
 def array_of_one(folder: Path, name: str) -> Array:
     """An array that belongs to no submission, with the marker that its batch script names."""
-    value = {"nonce": "", "name": name, "created": time.time(), "cluster": None, "elements": [[0]], "cells": [[]]}
     path = folder / "probe.json"
-    path.write_text(json.dumps(value))
-    return submissions.load_array(path)
+    write_marker(path, Marker(nonce="", name=name, created=time.time(), elements=((0,),), cells=((),)))
+    return load_array(path)
 
 
 def test_only(text: str) -> tuple[bool, str]:

@@ -25,12 +25,12 @@ from empslurm import files
 from empslurm.errors import SchedulerError, StoreError
 from empslurm.launch import queue, scontrol, script, snapshot
 from empslurm.launch.logs import last_words
+from empslurm.launch.markers import Array
 from empslurm.launch.permissions import share
 from empslurm.launch.profile import Profile
 from empslurm.launch.queue import Job
 from empslurm.launch.site import fit
 from empslurm.launch.site.probe_node import BEGINS, NODE, PING, PONG, STARTED, TAKEN, TRAINING, NodeProbe
-from empslurm.launch.submission import Array
 from empslurm.store.runs import RunsRoot
 
 TIME_MIN = 10  # the job's limit
@@ -98,7 +98,7 @@ class Probe:
     def __init__(self, root: RunsRoot, profile: Profile, *, wait_s: float, look: Look, say: Look) -> None:
         self.root, self.profile, self.wait_s, self.look, self.say = root, profile, wait_s, look, say
         name = f"empslurm-probe.{secrets.token_hex(4)}"
-        self.folder = root.path.resolve() / "probes" / name
+        self.folder = root.probes.resolve() / name
         self.outcome = Outcome(name=name)
         self.array: Array | None = None  # None: nothing was sent
         self.pinged = 0.0  # when the node's time was asked for

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from empslurm.errors import DamagedError
-from empslurm.launch import policy
+from empslurm.launch import journal, markers, policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity
-from empslurm.launch.node import array_task
+from empslurm.launch.markers import Array
+from empslurm.launch.node import running, sources
 from empslurm.launch.node.array_task import Element, Work
-from empslurm.launch.submission import Array, Submission
+from empslurm.launch.submission import Submission
 from empslurm.store.runs import RunsRoot
 from tests.launch.conftest import SETTINGS, runs_as
 
@@ -42,8 +43,8 @@ class Dying:
 @pytest.fixture
 def node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A node called node1, with a train process that dies and no patience."""
-    monkeypatch.setattr(array_task, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(array_task, "TrainProcess", Dying)
+    monkeypatch.setattr(sources, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(running, "TrainProcess", Dying)
     monkeypatch.setattr(socket, "gethostname", lambda: "node1")
     Dying.started = 0
     return lab
@@ -57,7 +58,7 @@ def work(root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch) -> S
     """Starts job 101_0, which has the pack at a place."""
 
     def start(place: int) -> Work:
-        array = submissions.mark(root, made, [[place]], "demo", cluster="lab")
+        array = markers.mark(root, made, [[place]], "demo", cluster="lab")
         array.resolve("101")
         runs_as(monkeypatch, array)
         return Work(root, array)
@@ -66,7 +67,7 @@ def work(root: RunsRoot, made: Submission, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 def reasons(array: Array, place: int) -> list[object]:
-    return [event.get("reason") for event in policy.journal(array.submission, place).events()]
+    return [event.reason for event in journal.journal(array.submission, place).events()]
 
 
 def finish(root: RunsRoot, made: Submission, cell_id: str) -> None:
@@ -118,7 +119,7 @@ def test_a_source_that_is_queued_is_waited_for_by_queueing_again_later(
     for parent in good:
         finish(root, made, parent)
     place = next(n for n, pack in enumerate(made.packs) if pack.cells[0].id == coming)
-    array = submissions.mark(root, made, [[place]], "demo")
+    array = markers.mark(root, made, [[place]], "demo")
     array.resolve("77")
     (node / "taken").write_text(f"77 {array.name}\n")
     doing = work(TRANSFERS)
@@ -152,7 +153,7 @@ def test_a_node_that_lost_the_pack_twice_is_left_at_once(
 ) -> None:
     doing = work(0)
     for restart in (0, 1):
-        policy.journal(doing.array.submission, 0).add("start", host="node1", job="101_0", restart=restart)
+        journal.journal(doing.array.submission, 0).add("start", host="node1", job="101_0", restart=restart)
     assert doing.run() == "requeued"
     assert "ExcNodeList=node1" in (node / "told").read_text()
 
@@ -160,7 +161,7 @@ def test_a_node_that_lost_the_pack_twice_is_left_at_once(
 def test_a_held_submission_starts_nothing(node: Path, root: RunsRoot, made: Submission, work: Start) -> None:
     doing = work(0)
     cause: Mapping[str, Any] = {"signature": "x", "cells": ["a", "b"], "message": "a sentence"}
-    doing.array.submission.with_name(policy.HOLD).write_text(json.dumps(cause))
+    doing.array.submission.hold.write_text(json.dumps(cause))
     assert doing.run() == "held"
     assert (Dying.started, reasons(doing.array, 0)) == (0, ["held"])
 
@@ -197,7 +198,7 @@ def test_an_error_that_python_told_is_no_want_of_memory(
             with log.open("a") as stream:
                 stream.write("Traceback (most recent call last):\nModuleNotFoundError: No module named 'torch'\n")
 
-    monkeypatch.setattr(array_task, "TrainProcess", Telling)
+    monkeypatch.setattr(running, "TrainProcess", Telling)
     array = work(0).array
     run_on_two_nodes(root, array, monkeypatch)
     error = root.cell(array.cells[0][0]).error()
@@ -207,7 +208,7 @@ def test_an_error_that_python_told_is_no_want_of_memory(
     )
     assert "mem_gb" not in error["message"]
     # Without a word of its own it is a silent end again, whatever an earlier start has told.
-    monkeypatch.setattr(array_task, "TrainProcess", Dying)
+    monkeypatch.setattr(running, "TrainProcess", Dying)
     other = work(1).array
     run_on_two_nodes(root, other, monkeypatch)
     silent = root.cell(other.cells[0][0]).error()
@@ -233,7 +234,7 @@ def test_a_class_with_tries_is_tried_here_then_elsewhere_then_stays_failed(
             folder.fail(claim, kind="flaky", message="a sentence")
             folder.release(claim)
 
-    monkeypatch.setattr(array_task, "TrainProcess", Failing)
+    monkeypatch.setattr(running, "TrainProcess", Failing)
     array = work(0).array
     assert Work(root, array).run() == "requeued"
     assert reasons(array, 0) == [None, "flaky", None, "flaky"]
@@ -272,8 +273,8 @@ def test_a_whole_node_gives_all_its_cores_to_packs(
 ) -> None:
     whole = replace(SETTINGS, exclusive=True, cpus=2, cpus_per_pack=8)
     own = submissions.create(root, "demo", Path("data"), (), made.packs, whole)
-    array = submissions.mark(root, own, [[0, 1, 2, 3]], "demo", cluster="lab")
+    array = markers.mark(root, own, [[0, 1, 2, 3]], "demo", cluster="lab")
     runs_as(monkeypatch, array)
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "24")
-    slots = Work(root, array)._slots(4)
+    slots = Work(root, array).job.slots(4)
     assert [slot.n_cores for slot in slots] == [8, 8, 8]

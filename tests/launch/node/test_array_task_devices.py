@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from empslurm.launch import policy
+from empslurm.launch import journal, markers, policy
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity
-from empslurm.launch.node import array_task
+from empslurm.launch.markers import Array
+from empslurm.launch.node import array_task, running, sources
 from empslurm.launch.node.array_task import Work
-from empslurm.launch.submission import Array, NodeSettings, Submission
+from empslurm.launch.submission import NodeSettings, Submission
 from empslurm.plan import packs
 from empslurm.store.runs import RunsRoot
 from tests.launch.conftest import SETTINGS, Notes
@@ -28,7 +29,7 @@ def create(root: RunsRoot, settings: NodeSettings) -> Submission:
 
 
 def marked(root: RunsRoot, made: Submission, places: list[int]) -> Array:
-    array = submissions.mark(root, made, [places], "demo", cluster="lab")
+    array = markers.mark(root, made, [places], "demo", cluster="lab")
     array.resolve("101")
     os.environ |= {"EMPSLURM_ARRAY": str(array.path), "EMPSLURM_JOB_NAME": array.name}
     return array
@@ -41,7 +42,7 @@ def job(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     monkeypatch.setenv("EMPSLURM_LOG", str(lab / "log"))
-    monkeypatch.setattr(array_task, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(sources, "PATIENCE_S", 0.0)
     monkeypatch.setattr(array_task, "POLL_S", 0.01)
     move(monkeypatch, 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -77,9 +78,10 @@ def test_four_packs_at_once_on_two_gpus(
     assert {(note["gpu"], note["memory_share"], note["OMP_NUM_THREADS"]) for note in found.values()} == {
         (True, 0.5, "2")
     }
-    (_, end) = policy.journal(array.submission, 0).events()
-    assert end["reason"] == "done"
-    assert end["gpu_s"] == pytest.approx(end["wall_s"] / 2, abs=0.1)
+    (_, end) = journal.journal(array.submission, 0).events()
+    assert end.reason == "done"
+    assert end.wall_s is not None
+    assert end.gpu_s == pytest.approx(end.wall_s / 2, abs=0.1)
 
 
 class Finishing:
@@ -111,7 +113,7 @@ class Finishing:
 
 def test_a_freed_slot_takes_the_next_pack(job: Path, root: RunsRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     """As elements of older submissions have more packs than their job has slots."""
-    monkeypatch.setattr(array_task, "TrainProcess", Finishing)
+    monkeypatch.setattr(running, "TrainProcess", Finishing)
     Finishing.now, Finishing.most, Finishing.devices = 0, 0, ()
     array = marked(root, create(root, replace(GPUS, packs_per_gpu=None)), [0, 1, 2, 3])
     assert Work(root, array).run() == "done"
@@ -131,7 +133,7 @@ class Hanging:
 
     @property
     def ended(self) -> bool:
-        if not Hanging.work.stopping:
+        if not Hanging.work.job.stopping:
             Hanging.work._on_term()
         return self.over
 
@@ -147,13 +149,13 @@ class Hanging:
 
 
 def test_all_packs_are_saved_when_the_job_must_end(job: Path, root: RunsRoot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_task, "TrainProcess", Hanging)
+    monkeypatch.setattr(running, "TrainProcess", Hanging)
     array = marked(root, create(root, GPUS), [0, 1, 2])
     Hanging.work, Hanging.asked = Work(root, array), 0
     assert Hanging.work.run() == "stopped"
     assert Hanging.asked == 3
     for place in (0, 1, 2):
-        assert [event.get("reason") for event in policy.journal(array.submission, place).events()] == [None, "stopped"]
+        assert [event.reason for event in journal.journal(array.submission, place).events()] == [None, "stopped"]
 
 
 # ---- devices that cannot be used -------------------------------------------------------------------------------------
@@ -191,13 +193,13 @@ class Broken:
 
 @pytest.fixture
 def broken(job: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(array_task, "TrainProcess", Broken)
+    monkeypatch.setattr(running, "TrainProcess", Broken)
     Broken.nodes, Broken.started = frozenset(["node1"]), 0
     return job
 
 
 def failures(array: Array) -> bool:
-    return array.submission.with_name("failures.jsonl").exists()
+    return array.submission.failures.exists()
 
 
 def test_packs_of_a_node_without_usable_gpus_are_done_on_the_next(
