@@ -97,4 +97,4 @@ class Cells:
     def steps(self, index: int) -> float:
         """How far the cells of a pack are together, as far as their progress notes tell."""
         notes = [self.job.root.cell(cell.id).progress() for cell in self.job.packs[index].cells]
-        return sum(float(note.step or 0) for note in notes if note is not None)
+        return sum((float(note.step or 0) for note in notes if note is not None), start=0.0)
