@@ -53,8 +53,8 @@ class Rating:
     @property
     def mean(self) -> float:
         """Mean over the annotators who rated; NaN where none did."""
-        given = [value for value in self.values if value == value]
-        return sum(given) / len(given) if given else float("nan")
+        known = [value for value in self.values if value == value]
+        return sum(known) / len(known) if known else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +172,8 @@ def _table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[str], list[tupl
     """
     lines = ["\n" if line.startswith("#") else line for line in lines_of(read_text(path))]
     first = next((line for line in lines if line.strip()), "")
-    found = delimited(lines, str(path), delimiter=delimiter_for(first, wanted))
-    records = [(line, [cell.strip() for cell in cells]) for line, cells in found]
+    delimited_lines = delimited(lines, str(path), delimiter=delimiter_for(first, wanted))
+    records = [(line, [cell.strip() for cell in cells]) for line, cells in delimited_lines]
     records = [(line, cells) for line, cells in records if any(cells)]
     if not records:
         raise DataError(f"{path} must have a header line, but is empty; write one")
@@ -227,14 +227,14 @@ def ratings(path: Path | None = None) -> tuple[Rating, ...]:
     _check_header(path, header)
     if not records:
         raise DataError(f"{path} must have a row per task and aspect, but has none; write them below its header")
-    made: dict[tuple[str, str], Rating] = {}
+    rated: dict[tuple[str, str], Rating] = {}
     for line, cells in records:
         rating = _rating(f"{path}:{line}", dict(zip(header, cells, strict=True)))
-        if (rating.task, rating.aspect) in made:
+        if (rating.task, rating.aspect) in rated:
             what = f"the {rating.aspect} of {rating.task}"
             raise DataError(f"{path}:{line} must rate what no row above does, but {what} is rated twice; remove one")
-        made[rating.task, rating.aspect] = rating
-    return tuple(made.values())
+        rated[rating.task, rating.aspect] = rating
+    return tuple(rated.values())
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -245,9 +245,9 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
             "see ratings.csv of this package"
         )
     if "" in header:
-        place = header.index("") + 1
+        column = header.index("") + 1
         raise DataError(
-            f"{path} must have a name for every column, but column {place} has none; write the annotator's name, or "
+            f"{path} must have a name for every column, but column {column} has none; write the annotator's name, or "
             "remove the column"
         )
     twice = next((name for name, n in Counter(header).items() if n > 1), None)
@@ -255,21 +255,21 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise DataError(f"{path} must have every column once, but has {twice} twice; rename or remove one")
 
 
-def _rating(place: str, row: Mapping[str, str]) -> Rating:
+def _rating(where: str, row: Mapping[str, str]) -> Rating:
     """place: of the row, for errors."""
     for name in RATED:
         if not row[name]:
-            raise DataError(f"{place} must name its {name}, but has nothing in that column; write it")
+            raise DataError(f"{where} must name its {name}, but has nothing in that column; write it")
     annotators = tuple(name for name in row if name not in RATED)
     return Rating(
         task=row["task"],
         aspect=row["aspect"],
         annotators=annotators,
-        values=tuple(_number(place, name, row[name]) for name in annotators),
+        values=tuple(_number(where, name, row[name]) for name in annotators),
     )
 
 
-def _number(place: str, column: str, text: str) -> float:
+def _number(where: str, column: str, text: str) -> float:
     """A rating; NaN where there is none."""
     if text.lower() in ("", "nan", "na"):
         return math.nan
@@ -279,7 +279,7 @@ def _number(place: str, column: str, text: str) -> float:
         value = math.nan
     if not LOWEST <= value <= HIGHEST:
         raise DataError(
-            f"{place} must have a number from {LOWEST} to {HIGHEST} in column {column}, but has '{text}'; write one, "
+            f"{where} must have a number from {LOWEST} to {HIGHEST} in column {column}, but has '{text}'; write one, "
             "with a decimal point if need be, or leave it empty"
         )
     return value

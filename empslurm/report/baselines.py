@@ -66,7 +66,7 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
 
 def baseline_tables(tables: Sequence[ScoreTable], registry: Registry, *, grouped: bool = True) -> tuple[Table, ...]:
     """One table per score table that has baselines with predictions."""
-    return tuple(made for table in tables if (made := _table(table, registry, grouped)) is not None)
+    return tuple(baselines for table in tables if (baselines := _table(table, registry, grouped)) is not None)
 
 
 def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None:
@@ -75,8 +75,8 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
         score = table.scores.get((target, target))
         loaded = load(table, (score,)) if score is not None and score.seeds else None
         if score is not None and isinstance(loaded, Loaded):
-            found = against_chance(target, loaded, grouped=grouped)
-            rows.append(_row(title_of(target, registry), found, score))
+            baseline = against_chance(target, loaded, grouped=grouped)
+            rows.append(_row(title_of(target, registry), baseline, score))
     if not rows:
         return None
     chance = METRICS[table.metric].chance.words
@@ -93,18 +93,18 @@ def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None
     )
 
 
-def _row(title: str, found: Baseline, score: Score) -> tuple[Entry, ...]:
-    defined = np.isfinite(found.low)
-    above, n_seeds = "yes" if found.above else "no", len(score.seeds)
+def _row(title: str, baseline: Baseline, score: Score) -> tuple[Entry, ...]:
+    defined = np.isfinite(baseline.low)
+    above, n_seeds = "yes" if baseline.above else "no", len(score.seeds)
     for seeds, what in ((score.not_learnt, "did not learn"), (score.worse, "worse than one answer to all")):
         if seeds:
             above += f"; {len(seeds)} of {n_seeds} seeds ({', '.join(map(str, seeds))}) {what}"
     return (
         text(title),
-        number(found.score),
-        text(f"{found.low:.3f} to {found.high:.3f}" if defined else MISSING),
-        number(found.chance),
+        number(baseline.score),
+        text(f"{baseline.low:.3f} to {baseline.high:.3f}" if defined else MISSING),
+        number(baseline.chance),
         text(above),
-        text(f"{found.n_above} of {n_seeds}"),
-        whole(found.n_examples),
+        text(f"{baseline.n_above} of {n_seeds}"),
+        whole(baseline.n_examples),
     )

@@ -51,26 +51,26 @@ class Compared:
 
 def compare(stats: Mapping[str, Mapping[str, Any]]) -> tuple[Compared, ...]:
     """Every number of the five tables. stats: by dataset id, what `dataset_stats` gives."""
-    tasks = {id: task for one in stats.values() for id, task in one["tasks"].items()}
+    tasks = {id: task for dataset in stats.values() for id, task in dataset["tasks"].items()}
     here = {
         (id, line["label"] or line["statistic"], column): value
         for id, task in tasks.items()
         for line in task.get("lines", ())
         for column, value in zip(COLUMNS, line["values"], strict=True)
     }
-    made = [row for size in reference.dataset_sizes() for row in _sizes(size, stats.get(size.dataset, {}))]
+    compared = [row for size in reference.dataset_sizes() for row in _sizes(size, stats.get(size.dataset, {}))]
     tables = {row.task: row.table for row in reference.label_shares()}
     for row in reference.split_statistics():
         digits = 1 if row.statistic == "percent" else 2
-        made += _columns(tables.get(row.task, 9), row, row.statistic, digits, here)
+        compared += _columns(tables.get(row.task, 9), row, row.statistic, digits, here)
     for share in reference.label_shares():
-        made += _columns(share.table, share, share.label, 1, here)
-    return tuple(sorted(made, key=lambda row: row.table))
+        compared += _columns(share.table, share, share.label, 1, here)
+    return tuple(sorted(compared, key=lambda row: row.table))
 
 
-def _sizes(size: reference.DatasetSize, one: Mapping[str, Any]) -> Iterable[Compared]:
+def _sizes(size: reference.DatasetSize, dataset: Mapping[str, Any]) -> Iterable[Compared]:
     for measure, name in SIZES.items():
-        here, published = one.get(name), getattr(size, measure)
+        here, published = dataset.get(name), getattr(size, measure)
         changed: Verdict = "differs" if measure == "n_samples" else "another rule"
         yield Compared(
             table=1,
@@ -114,17 +114,17 @@ def _verdict(here: float | None, published: float, digits: int, changed: Verdict
 
 def summary(rows: Iterable[Compared]) -> dict[int, dict[str, int]]:
     """Table -> verdict -> count."""
-    made: dict[int, dict[str, int]] = {}
+    by_table: dict[int, dict[str, int]] = {}
     for row in rows:
-        counts = made.setdefault(row.table, {})
+        counts = by_table.setdefault(row.table, {})
         counts[row.verdict] = counts.get(row.verdict, 0) + 1
-    return made
+    return by_table
 
 
 def differences(rows: Iterable[Compared]) -> list[Compared]:
     """What a reader must know: numbers of whole datasets that are not the published ones, the largest share first."""
-    found = [row for row in rows if row.verdict in ("differs", "another rule")]
-    return sorted(found, key=lambda row: (row.table, row.name, row.measure))
+    different = [row for row in rows if row.verdict in ("differs", "another rule")]
+    return sorted(different, key=lambda row: (row.table, row.name, row.measure))
 
 
 def write(rows: Sequence[Compared], known: Registry, folder: Path) -> list[Path]:

@@ -56,22 +56,22 @@ def _paths(runs: pd.DataFrame, kind: str) -> list[tuple[str, str, int, Path]]:
 
 def data_similarity(runs: pd.DataFrame, order: Sequence[str]) -> DataSimilarity | None:
     """Cosine of the dataset embeddings; None with fewer than two."""
-    found = {}
+    embedded = {}
     for cell, target, _, path in _paths(runs, "embed"):
         value = vectors(path).get(EMBEDDING)
         if value is not None:
-            found[target] = (cell, value)
-    tasks = tuple(task for task in order if task in found)
-    widths = {len(found[task][1]) for task in tasks}
+            embedded[target] = (cell, value)
+    tasks = tuple(task for task in order if task in embedded)
+    widths = {len(embedded[task][1]) for task in tasks}
     if len(tasks) < 2 or len(widths) > 1:
         return None
     import json
 
-    setting = json.loads(str(runs.loc[found[tasks[0]][0], "setting"]))
+    setting = json.loads(str(runs.loc[embedded[tasks[0]][0], "setting"]))
     return DataSimilarity(
         tasks=tasks,
-        cosine=cosine(np.stack([found[task][1] for task in tasks])),
-        ids=tuple(found[task][0] for task in tasks),
+        cosine=cosine(np.stack([embedded[task][1] for task in tasks])),
+        ids=tuple(embedded[task][0] for task in tasks),
         encoder=str(setting["backbone"]["name"]),
     )
 
@@ -84,13 +84,13 @@ def fused_similarity(runs: pd.DataFrame, order: Sequence[str]) -> tuple[FusedSim
     seeds = [seed for _, _, seed, _ in rows]
     seed = max(sorted(set(seeds)), key=seeds.count)
     loaded = {target: (cell, vectors(path)) for cell, target, at, path in rows if at == seed}
-    made = []
+    similarities = []
     for kind in ("empirical", "sampled"):
         tasks = [task for task in order if any(name.startswith(f"{kind}/") for name in loaded.get(task, ("", {}))[1])]
         if len(tasks) < 2:
             continue
         names = list(dict.fromkeys(name for task in tasks for name in loaded[task][1] if name.startswith(f"{kind}/")))
-        made.append(
+        similarities.append(
             FusedSimilarity(
                 kind=kind,
                 seed=seed,
@@ -101,7 +101,7 @@ def fused_similarity(runs: pd.DataFrame, order: Sequence[str]) -> tuple[FusedSim
                 ids=tuple(loaded[task][0] for task in tasks),
             )
         )
-    return tuple(made)
+    return tuple(similarities)
 
 
 def _stack(rows: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64]:

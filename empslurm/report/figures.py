@@ -54,9 +54,9 @@ def _figure(width: float, height: float) -> Any:
 def _map(colours: Sequence[str]) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    made = LinearSegmentedColormap.from_list("own", list(colours))
-    made.set_bad(NOT_THERE)
-    return made
+    colour_map = LinearSegmentedColormap.from_list("own", list(colours))
+    colour_map.set_bad(NOT_THERE)
+    return colour_map
 
 
 def _heat_map(table: Table, *, diverging: bool) -> Any:
@@ -97,10 +97,10 @@ def _draw_heat(axes: Any, table: Table, values: NDArray[np.float64], *, divergin
     axes.set_xticks(range(len(names)), names, rotation=55, ha="right", fontsize=7)
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     for at, row in enumerate(table.rows):
-        for place, entry in enumerate(row[table.n_labels :]):
-            value = values[at, place]
+        for column, entry in enumerate(row[table.n_labels :]):
+            value = values[at, column]
             dark = np.isfinite(value) and (abs(value) > 0.7 * reach if diverging else value > low + 0.6 * (high - low))
-            axes.text(place, at, entry.text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+            axes.text(column, at, entry.text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
 
 
 def _importance_bars(table: Table) -> Any:
@@ -161,15 +161,15 @@ def _count_bars(table: Table) -> Any:
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
     """SVG and PNG; equal figures give equal SVG bytes."""
-    made = []
+    paths = []
     for ending in ("svg", "png"):
         sink = io.BytesIO()
         with settings({"svg.hashsalt": name}):
             figure.savefig(sink, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None)
         path = folder / f"{name}.{ending}"
         files.write_bytes(path, sink.getvalue())
-        made.append(path)
-    return made
+        paths.append(path)
+    return paths
 
 
 def draw(table: Table) -> Any | None:

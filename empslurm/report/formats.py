@@ -198,11 +198,11 @@ def _columns_of(head: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
 
 
 def _markdown(entry: Entry) -> str:
-    made = entry.text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-    made = made.replace("*", "\\*").replace("_", "\\_")
+    markup = entry.text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    markup = markup.replace("*", "\\*").replace("_", "\\_")
     if entry.underlined:
-        made = f"<u>{made}</u>"
-    return f"**{made}**" if entry.bold else made
+        markup = f"<u>{markup}</u>"
+    return f"**{markup}**" if entry.bold else markup
 
 
 def latex(value: str) -> str:
@@ -223,10 +223,10 @@ def to_latex(table: Table) -> str:
 
 
 def _latex_entry(entry: Entry) -> str:
-    made = latex(entry.text)
+    markup = latex(entry.text)
     if entry.underlined:
-        made = rf"\underline{{{made}}}"
-    return rf"\textbf{{{made}}}" if entry.bold else made
+        markup = rf"\underline{{{markup}}}"
+    return rf"\textbf{{{markup}}}" if entry.bold else markup
 
 
 def _latex_head(line: Sequence[str], *, merge: bool) -> str:
@@ -238,17 +238,17 @@ def _latex_head(line: Sequence[str], *, merge: bool) -> str:
             parts[-1] = (name, parts[-1][1] + 1)
         else:
             parts.append((name, 1))
-    made = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
-    return " & ".join(made) + r" \\"
+    cells = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
+    return " & ".join(cells) + r" \\"
 
 
 def write_forms(table: Table, folder: Path) -> list[Path]:
     """Write a table as CSV, Markdown and LaTeX; the paths."""
-    made = {
+    contents = {
         f"{table.name}.csv": to_csv(table),
         f"{table.name}.md": to_markdown(table),
         f"{table.name}.tex": to_latex(table),
     }
-    for name, content in made.items():
+    for name, content in contents.items():
         files.write_text(folder / name, content)
-    return [folder / name for name in made]
+    return [folder / name for name in contents]

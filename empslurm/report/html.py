@@ -39,8 +39,8 @@ def warning(text: str) -> str:
 
 def element(name: str, inside: str, **attributes: str) -> str:
     """An element; `inside` is markup already, attributes are text. A trailing underscore in a name is dropped."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
-    return f"<{name}{given}>{inside}</{name}>"
+    written = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
+    return f"<{name}{written}>{inside}</{name}>"
 
 
 def paragraph(text: str, **attributes: str) -> str:
@@ -55,10 +55,10 @@ def heading(level: int, text: str, **attributes: str) -> str:
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
     """Large numbers with what they count."""
-    made = [
+    pieces = [
         element("div", f"<b>{escape(value)}</b><span>{escape(name)}</span>", class_="fact") for value, name in pairs
     ]
-    return element("div", "".join(made), class_="facts")
+    return element("div", "".join(pieces), class_="facts")
 
 
 def definitions(pairs: Mapping[str, str]) -> str:
@@ -78,11 +78,11 @@ def sortable(table: Table, identifier: str, *, tall: bool = False) -> str:
         element("tr", "".join(_cell(entry, left=at < table.n_labels) for at, entry in enumerate(row)))
         for row in table.rows
     )
-    made = element("table", f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", id=identifier)
+    markup = element("table", f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", id=identifier)
     return (
         heading(3, titled(table))
         + paragraph(table.caption, class_="caption")
-        + element("div", made, class_="wide tall" if tall else "wide")
+        + element("div", markup, class_="wide tall" if tall else "wide")
         + element("button", "download as CSV", class_="get", type="button", data_table=identifier)
     )
 
@@ -120,14 +120,14 @@ def heat_map(table: Table, identifier: str, tip: Tip, *, diverging: bool, unit: 
     rows = []
     for at, row in enumerate(table.rows):
         cells = [_cell(row[0], left=True)]
-        for place, entry in enumerate(row[1:]):
-            style = _colour(values[at, place], low, high, colours)
-            said = tip(at, place)
+        for column, entry in enumerate(row[1:]):
+            style = _colour(values[at, column], low, high, colours)
+            said = tip(at, column)
             extra = {"data_tip": said} if said else {}
             cells.append(_cell(entry, left=False, **style, **extra))
         rows.append(element("tr", "".join(cells)))
     head = "".join(_header(table, at) for at in range(len(table.columns)))
-    made = element(
+    markup = element(
         "table", f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>", id=identifier, class_="heat"
     )
     bar = f"linear-gradient(90deg, {', '.join(colours)})"
@@ -137,7 +137,7 @@ def heat_map(table: Table, identifier: str, tip: Tip, *, diverging: bool, unit: 
         heading(3, titled(table))
         + paragraph(table.caption, class_="caption")
         + element("div", scale, class_="scale")
-        + element("div", made, class_="wide")
+        + element("div", markup, class_="wide")
         + element("button", "download as CSV", class_="get", type="button", data_table=identifier)
     )
 
@@ -149,10 +149,10 @@ def _ends(finite: NDArray[np.float64]) -> tuple[float, float]:
 def _colour(value: float, low: float, high: float, colours: Sequence[str]) -> dict[str, str]:
     if not np.isfinite(value):
         return {"class_": "none"}
-    place = min(1.0, max(0.0, (value - low) / (high - low) if high > low else 0.5)) * (len(colours) - 1)
-    at = min(int(place), len(colours) - 2)
-    one, two = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in colours[at : at + 2])
-    mixed = one + (place - at) * (two - one)
+    position = min(1.0, max(0.0, (value - low) / (high - low) if high > low else 0.5)) * (len(colours) - 1)
+    at = min(int(position), len(colours) - 2)
+    lower, upper = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in colours[at : at + 2])
+    mixed = lower + (position - at) * (upper - lower)
     dark = float(mixed @ np.array([0.299, 0.587, 0.114])) < 130
     red, green, blue = (round(float(part)) for part in mixed)
     return {"style": f"background: #{red:02x}{green:02x}{blue:02x}; color: {'#fff' if dark else '#111'}"}
@@ -161,15 +161,15 @@ def _colour(value: float, low: float, high: float, colours: Sequence[str]) -> di
 def bars(rows: Sequence[tuple[str, float, float, str]]) -> str:
     """Name, value, printed value (NaN: none), what hovering says; a bar per row."""
     top = max([abs(value) for _, value, before, _ in rows for value in (value, before) if value == value] or [1.0])
-    made = []
+    pieces = []
     for name, value, before, said in rows:
         inside = f'<i style="left: 0; width: {100 * max(0.0, value) / top:.1f}%"></i>' if value == value else ""
         if before == before:
             inside += f'<i class="before" style="left: 0; width: {100 * max(0.0, before) / top:.1f}%"></i>'
         shown = "—" if value != value else f"{value:.3f}"
-        made.append(
+        pieces.append(
             f"<span>{escape(name)}</span>"
             + element("div", inside, class_="bar", data_tip=said)
             + f"<span>{shown}</span>"
         )
-    return element("div", "".join(made), class_="bars")
+    return element("div", "".join(pieces), class_="bars")

@@ -22,8 +22,8 @@ CITATION = "Lahnala et al. (2024)"
 
 def aspects(ratings: Sequence[Rating]) -> tuple[str, ...]:
     """The aspects there are, the paper's first."""
-    found = dict.fromkeys(rating.aspect for rating in ratings)
-    return (*(name for name in ASPECTS if name in found), *(name for name in found if name not in ASPECTS))
+    there = dict.fromkeys(rating.aspect for rating in ratings)
+    return (*(name for name in ASPECTS if name in there), *(name for name in there if name not in ASPECTS))
 
 
 def rating_arrays(ratings: Sequence[Rating]) -> dict[str, np.ndarray]:
@@ -70,27 +70,27 @@ def _compare_ratings(ratings: Sequence[Rating]) -> str:
     return f"{same} of {len(ratings)} rows are as {CITATION} printed them."
 
 
-def table3(found: Sequence[Agreement]) -> Table:
+def table3(agreement: Sequence[Agreement]) -> Table:
     """Agreement per aspect and overall, the printed values beside."""
     printed = {row.aspect: row for row in reference.agreement()}
-    level = found[0].level
+    level = agreement[0].level
     comparable = level == "interval"
     rows = []
-    for one in found:
-        before = printed.get(one.aspect) if comparable else None
+    for row in agreement:
+        before = printed.get(row.aspect) if comparable else None
         alpha = before.alpha if before else float("nan")
         spearman = before.spearman if before else float("nan")
         rows.append(
             (
-                text(ASPECTS.get(one.aspect, one.aspect)),
-                number(one.alpha, 2, short=True),
+                text(ASPECTS.get(row.aspect, row.aspect)),
+                number(row.alpha, 2, short=True),
                 number(alpha, 2, short=True),
-                number(round(one.alpha, 2) - alpha, 2, short=True, signed=True),
-                number(one.spearman, 2, short=True),
+                number(round(row.alpha, 2) - alpha, 2, short=True, signed=True),
+                number(row.spearman, 2, short=True),
                 number(spearman, 2, short=True),
-                number(round(one.spearman, 2) - spearman, 2, short=True, signed=True),
-                Entry(text=f"{one.p_value:.2g}" if one.p_value == one.p_value else "—", raw=one.p_value),
-                whole(one.n_units),
+                number(round(row.spearman, 2) - spearman, 2, short=True, signed=True),
+                Entry(text=f"{row.p_value:.2g}" if row.p_value == row.p_value else "—", raw=row.p_value),
+                whole(row.n_units),
             )
         )
     names: tuple[str, ...] = ("aspect", "alpha", "alpha_printed", "alpha_difference")
@@ -99,7 +99,7 @@ def table3(found: Sequence[Agreement]) -> Table:
         name="table3",
         number="Table 3",
         title="Agreement between annotators",
-        caption=f"Krippendorff's alpha at the {level} level, {found[0].n_annotators} annotators; Spearman's r with "
+        caption=f"Krippendorff's alpha at the {level} level, {agreement[0].n_annotators} annotators; Spearman's r with "
         "two-sided p. Overall pools the aspects. Differences are to the printed values, at two digits.",
         head=(("aspect", "α", "printed", "difference", "r", "printed", "difference", "p", "units"),),
         columns=names,
@@ -107,16 +107,16 @@ def table3(found: Sequence[Agreement]) -> Table:
     )
 
 
-def figure8(found: Sequence[Agreement]) -> Table:
+def figure8(agreement: Sequence[Agreement]) -> Table:
     """How often ratings differ by how much."""
-    values = sorted({value for one in found for value in one.difference_counts})
+    values = sorted({value for row in agreement for value in row.difference_counts})
     rows = [
         (
-            text(ASPECTS.get(one.aspect, one.aspect)),
-            *(whole(one.difference_counts.get(value, 0)) for value in values),
+            text(ASPECTS.get(row.aspect, row.aspect)),
+            *(whole(row.difference_counts.get(value, 0)) for value in values),
         )
-        for one in found
-        if one.aspect != "overall"
+        for row in agreement
+        if row.aspect != "overall"
     ]
     return Table(
         name="figure8",
@@ -175,7 +175,7 @@ def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = Fal
     before = printed_scores()
     if not set(table.scores) & set(before):
         return None
-    own = {place: score.value for place, score in table.scores.items()}
+    own = {pair: score.value for pair, score in table.scores.items()}
     if percent:
         before, own = _percents(before, table), _percents_of(table)
     top, below = column_heads(table.targets, registry)
@@ -217,7 +217,7 @@ def _percents_of(table: ScoreTable) -> dict[tuple[str, str], float]:
 
 def _percents(scores: Mapping[tuple[str, str], float], table: ScoreTable) -> dict[tuple[str, str], float]:
     order = tuple(dict.fromkeys((*table.sources, *table.targets)))
-    matrix = improvement_matrix({place: value for place, value in scores.items() if set(place) <= set(order)}, order)
+    matrix = improvement_matrix({pair: value for pair, value in scores.items() if set(pair) <= set(order)}, order)
     return {
         (source, target): float(matrix.percent[row, column])
         for row, source in enumerate(matrix.sources)

@@ -25,7 +25,7 @@ TOLD = frozenset((metrics.CONSTANT, metrics.DIVERGED))
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One place of the table: the mean over its seeds, and all that a reader must know of it."""
+    """One pair of the table: the mean over its seeds, and all that a reader must know of it."""
 
     source: str  # equal to the target: the baseline
     target: str
@@ -103,10 +103,10 @@ class ScoreTable:
     @cached_property
     def columns(self) -> Mapping[str, Mapping[str, Score]]:
         """Target -> source -> score, sources in the order of `scores`."""
-        found: dict[str, dict[str, Score]] = {}
+        columns: dict[str, dict[str, Score]] = {}
         for (source, target), score in self.scores.items():
-            found.setdefault(target, {})[source] = score
-        return found
+            columns.setdefault(target, {})[source] = score
+        return columns
 
     @cached_property
     def _bests(self) -> Mapping[str, float]:
@@ -141,7 +141,7 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
     tasks = _tasks(runs, group, registry)
     metric_of = _metrics(tasks, registry, runs)
     fractions = sorted({*runs["fraction"], *(cell.fraction for cell in group.missing)}, reverse=True)
-    made = []
+    tables = []
     for fraction in fractions:
         at = runs[runs["fraction"] == fraction]
         absent = _absent(group, float(fraction))
@@ -149,8 +149,8 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
             targets = tuple(task for task in tasks if metric_of[task] == metric)
             table = _table(at, absent, metric, tasks, targets, float(fraction), group)
             if table.scores:
-                made.append(table)
-    return tuple(made)
+                tables.append(table)
+    return tuple(tables)
 
 
 def scored(group: Group) -> pd.DataFrame:
@@ -160,10 +160,10 @@ def scored(group: Group) -> pd.DataFrame:
 
 def _tasks(runs: pd.DataFrame, group: Group, registry: Registry) -> tuple[str, ...]:
     """All tasks of the group: the registry's in its order, then others by name."""
-    found = {*runs["target"], *runs["source"].dropna(), *(cell.target for cell in group.missing)}
-    found |= {cell.source for cell in group.missing if cell.source is not None}
-    known = [task for task in registry.tasks if task in found]
-    return (*known, *sorted(found - set(known)))
+    there = {*runs["target"], *runs["source"].dropna(), *(cell.target for cell in group.missing)}
+    there |= {cell.source for cell in group.missing if cell.source is not None}
+    known = [task for task in registry.tasks if task in there]
+    return (*known, *sorted(there - set(known)))
 
 
 def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> dict[str, str]:
@@ -175,13 +175,13 @@ def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> di
 
 
 def _absent(group: Group, fraction: float) -> dict[tuple[str, str], int]:
-    """How many seeds each place lacks."""
-    found: dict[tuple[str, str], int] = {}
+    """How many seeds each pair lacks."""
+    missing: dict[tuple[str, str], int] = {}
     for cell in group.missing:
         if cell.fraction == fraction and cell.kind in ("baseline", "transfer") and "-manual-" not in cell.id:
-            place = (cell.source or cell.target, cell.target)
-            found[place] = found.get(place, 0) + 1
-    return found
+            pair = (cell.source or cell.target, cell.target)
+            missing[pair] = missing.get(pair, 0) + 1
+    return missing
 
 
 def _table(
@@ -193,16 +193,16 @@ def _table(
     fraction: float,
     group: Group,
 ) -> ScoreTable:
-    found = _by_place(runs[runs["target"].isin(targets)], metric)
+    present = _by_pair(runs[runs["target"].isin(targets)], metric)
     own = set(targets)
-    places = [place for place in {**found, **absent} if place[1] in own]
-    scores = {place: _score(place, metric, found.get(place, []), absent.get(place, 0), group) for place in places}
+    pairs = [pair for pair in {**present, **absent} if pair[1] in own]
+    scores = {pair: _score(pair, metric, present.get(pair, []), absent.get(pair, 0), group) for pair in pairs}
     columns: dict[str, dict[tuple[str, str], Score]] = {}
-    for place, score in scores.items():
-        columns.setdefault(place[1], {})[place] = score
+    for pair, score in scores.items():
+        columns.setdefault(pair[1], {})[pair] = score
     for column in columns.values():
         scores |= _collapsed(column, metric)
-    sources_there, targets_there = {place[0] for place in places}, {place[1] for place in places}
+    sources_there, targets_there = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
     kind = metrics.METRICS[metric].kind
     seeds = sorted({seed for score in scores.values() for seed in score.seeds})
     return ScoreTable(
@@ -228,19 +228,19 @@ def _collapsed(scores: Mapping[tuple[str, str], Score], metric: str) -> dict[tup
             values[at], known[at] = value, bool(TOLD & {*flags})
     fell = collapsed_runs(values, higher_is_better=metrics.METRICS[metric].higher_is_better, known=known) & ~known
     changed = {}
-    for row, (place, score) in enumerate(scores.items()):
+    for row, (pair, score) in enumerate(scores.items()):
         if fell[row].any():
             flags_of_seeds = tuple(
                 (*flags, metrics.COLLAPSED) if fell[row, seeds.index(seed)] else flags
                 for seed, flags in zip(score.seeds, score.flags_of_seeds, strict=True)
             )
             flags = tuple(sorted({*score.flags, metrics.COLLAPSED}))
-            changed[place] = replace(score, flags=flags, flags_of_seeds=flags_of_seeds)
+            changed[pair] = replace(score, flags=flags, flags_of_seeds=flags_of_seeds)
     return changed
 
 
-def _by_place(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Run]]:
-    """The runs of each (source, target), by seed; places in the order of their first run."""
+def _by_pair(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Run]]:
+    """The runs of each (source, target), by seed; pairs in the order of their first run."""
     columns = [
         runs["source"].fillna(runs["target"]),
         runs["target"],
@@ -251,22 +251,24 @@ def _by_place(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Ru
         runs["id"],
         runs["predictions"].fillna(""),
     ]
-    found: dict[tuple[str, str], list[_Run]] = {}
-    for source, target, seed, value, flags, n_test, id, path in zip(*(one.tolist() for one in columns), strict=True):
+    by_pair: dict[tuple[str, str], list[_Run]] = {}
+    for source, target, seed, value, flags, n_test, id, path in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
         run = _Run(seed=seed, value=value, flags=flags, n_test=n_test, id=id, predictions=path)
-        found.setdefault((source, target), []).append(run)
-    for own in found.values():
+        by_pair.setdefault((source, target), []).append(run)
+    for own in by_pair.values():
         own.sort(key=lambda run: run.seed)
-    return found
+    return by_pair
 
 
-def _score(place: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing: int, group: Group) -> Score:
+def _score(pair: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing: int, group: Group) -> Score:
     values = np.array([run.value for run in runs], dtype=np.float64)
-    note = group.notes.get(place[1], "")
+    note = group.notes.get(pair[1], "")
     flags = [tuple(filter(None, run.flags.split(","))) for run in runs]
     return Score(
-        source=place[0],
-        target=place[1],
+        source=pair[0],
+        target=pair[1],
         metric=metric,
         value=float(values.mean()) if len(values) else float("nan"),
         deviation=float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
@@ -277,7 +279,7 @@ def _score(place: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing:
         flags_of_seeds=tuple(flags),
         sample=note == "sample",
         pinned=note == "",
-        leaks=place in group.leaks or (place[1], place[1]) in group.leaks,
+        leaks=pair in group.leaks or (pair[1], pair[1]) in group.leaks,
         n_examples=int(max((run.n_test for run in runs), default=0)),
         ids=tuple(run.id for run in runs),
         predictions=tuple(run.predictions for run in runs),

@@ -58,51 +58,51 @@ class SearchResults:
 
     def n_through(self, outcome: Outcome) -> int:
         """Trials of all tasks with this outcome."""
-        return sum(one.outcome == outcome for trials in self.trials.values() for one in trials)
+        return sum(trial.outcome == outcome for trials in self.trials.values() for trial in trials)
 
 
-def tables(found: SearchResults) -> list[Table]:
+def tables(search: SearchResults) -> list[Table]:
     """Table 4's form, the best score of each type, and the second stage where there is one."""
-    made = [_table_4(found), _types(found)]
-    return [*made, _second(found)] if found.second else made
+    first_stage = [_table_4(search), _types(search)]
+    return [*first_stage, _second(search)] if search.second else first_stage
 
 
-def progress(found: SearchResults) -> list[str]:
+def progress(search: SearchResults) -> list[str]:
     """How far the search is, as sentences."""
-    n = sum(map(len, found.trials.values()))
-    complete, pruned = found.n_through("complete"), found.n_through("pruned")
-    planned = found.n_trials * len(found.tasks)
+    n = sum(map(len, search.trials.values()))
+    complete, pruned = search.n_through("complete"), search.n_through("pruned")
+    planned = search.n_trials * len(search.tasks)
     said = [f"{n} of {planned} trials are through: {complete} complete, {pruned} pruned."]
-    if found.n_second:
-        said.append(f"{found.n_second_through} of {found.n_second} cells of the second stage are through.")
-    return [*said, f"Not final: {found.waiting}."] if found.waiting else said
+    if search.n_second:
+        said.append(f"{search.n_second_through} of {search.n_second} cells of the second stage are through.")
+    return [*said, f"Not final: {search.waiting}."] if search.waiting else said
 
 
-def caution(found: SearchResults) -> str:
+def caution(search: SearchResults) -> str:
     """What a reader must not take from a search of this size."""
-    each = found.n_trials / max(1, len(found.types))
+    each = search.n_trials / max(1, len(search.types))
     if each >= N_RANKED:
         return f"A type had {each:.0f} of a task's trials on average."
     return (
-        f"{found.n_trials} trials of a task rank no adapter type: each type had {each:.1f} of them on average, every "
+        f"{search.n_trials} trials of a task rank no adapter type: each type had {each:.1f} of them on average, every "
         "trial with its own learning rate and batch size. They say which configuration to use."
     )
 
 
-def _metric(found: SearchResults, task: str) -> str:
-    return found.registry.tasks[task].metric
+def _metric(search: SearchResults, task: str) -> str:
+    return search.registry.tasks[task].metric
 
 
 def _rate(lr: float) -> Entry:
     return Entry(text=f"{lr:.5f}" if lr >= LR_SHOWN else f"{lr:.1e}", raw=lr)
 
 
-def _table_4(found: SearchResults) -> Table:
+def _table_4(search: SearchResults) -> Table:
     rows = []
-    for task in found.tasks:
-        trials = found.trials.get(task, ())
+    for task in search.tasks:
+        trials = search.trials.get(task, ())
         best = best_trial(trials)
-        outcomes = [whole(sum(one.outcome == outcome for one in trials)) for outcome in get_args(Outcome)]
+        outcomes = [whole(sum(trial.outcome == outcome for trial in trials)) for outcome in get_args(Outcome)]
         if best is None or best.validation is None:
             rows.append((text(task), *(text(None) for _ in range(6)), *outcomes))
             continue
@@ -113,7 +113,7 @@ def _table_4(found: SearchResults) -> Table:
                 whole(best.training.batch_size),
                 _rate(best.training.lr),
                 text(best.adapter.kind),
-                text(_metric(found, task)),
+                text(_metric(search, task)),
                 number(best.validation),
                 *outcomes,
             )
@@ -122,22 +122,22 @@ def _table_4(found: SearchResults) -> Table:
     return flat(
         name="search_table4",
         title="Hyper-parameters found",
-        caption=f"Best epoch, batch size and learning rate of each task's best trial (sampler {found.sampler}, pruner "
-        f"{found.pruner}). {SELECTION} {caution(found)}",
+        caption=f"Best epoch, batch size and learning rate of each task's best trial (sampler {search.sampler}, pruner "
+        f"{search.pruner}). {SELECTION} {caution(search)}",
         columns={name: PRINTED.get(name, name) for name in names},
         rows=rows,
         number="Table 4",
     )
 
 
-def _types(found: SearchResults) -> Table:
-    scores = {task: scores_by_type(found.trials.get(task, ())) for task in found.tasks}
-    ranks = mean_ranks(scores, found.types)
+def _types(search: SearchResults) -> Table:
+    scores = {task: scores_by_type(search.trials.get(task, ())) for task in search.tasks}
+    ranks = mean_ranks(scores, search.types)
     rows = []
-    for kind in found.types:
+    for kind in search.types:
         entries = []
-        for task in found.tasks:
-            n = sum(one.adapter.kind == kind for one in found.trials.get(task, ()))
+        for task in search.tasks:
+            n = sum(trial.adapter.kind == kind for trial in search.trials.get(task, ()))
             best = scores[task].get(kind)
             shown = MISSING if best is None else f"{best:.3f}"
             is_best = best is not None and best == max(scores[task].values())
@@ -147,19 +147,19 @@ def _types(found: SearchResults) -> Table:
         name="search_types",
         title="Adapter types in the trials",
         caption="Best validation score of each adapter type among a task's complete trials, finished trials of the "
-        f"type in brackets; the best of a task is bold. {caution(found)} {SELECTION}",
-        columns={name: PRINTED.get(name, name) for name in ("adapter", *found.tasks, "mean_rank")},
+        f"type in brackets; the best of a task is bold. {caution(search)} {SELECTION}",
+        columns={name: PRINTED.get(name, name) for name in ("adapter", *search.tasks, "mean_rank")},
         rows=rows,
     )
 
 
-def _second(found: SearchResults) -> Table:
+def _second(search: SearchResults) -> Table:
     """Each type's validation score with each task's best batch size and learning rate, over seeds."""
-    means = second_means(found.second)
-    kinds = [kind for kind in found.types if any(kind in row for row in found.second.values())]
+    means = second_means(search.second)
+    kinds = [kind for kind in search.types if any(kind in row for row in search.second.values())]
     ranks = mean_ranks(means, kinds)
     rows = []
-    for task, row in found.second.items():
+    for task, row in search.second.items():
         best = best_type(means[task])
         for kind, seeds in row.items():
             training = next(iter(seeds.values()))[0].hyper_parameters
@@ -167,7 +167,7 @@ def _second(found: SearchResults) -> Table:
                 (
                     text(task),
                     text(kind),
-                    text(_metric(found, task)),
+                    text(_metric(search, task)),
                     *_with_interval(seeds, bold=kind == best),
                     whole(len(seeds)),
                     whole(training.batch_size),
@@ -179,7 +179,7 @@ def _second(found: SearchResults) -> Table:
     return flat(
         name="search_second_stage",
         title="The second stage",
-        caption=f"Mean validation score over {len(found.seeds)} seeds with its 95 % t interval; each task with the "
+        caption=f"Mean validation score over {len(search.seeds)} seeds with its 95 % t interval; each task with the "
         "batch size and learning rate of its best trial. The highest mean of a task is bold, and is what `search "
         "freeze` keeps; intervals that overlap rank nothing. —: a seed has no score (a constant prediction has no "
         f"correlation), and the type cannot win; or there is one seed only, and no interval. {SELECTION}",
@@ -194,9 +194,9 @@ def _with_interval(seeds: Seeds, *, bold: bool) -> tuple[Entry, ...]:
     scores = [score for _, score, _ in seeds.values() if score is not None]
     if len(scores) < len(seeds):
         return (text(None), text(None), text(None))
-    one = interval(scores)
-    ends = (text(None) if end is None else number(end) for end in (one.low, one.high))
-    return (replace(number(one.mean), bold=bold), *ends)
+    estimate = interval(scores)
+    ends = (text(None) if end is None else number(end) for end in (estimate.low, estimate.high))
+    return (replace(number(estimate.mean), bold=bold), *ends)
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------
@@ -211,50 +211,50 @@ class Figure:
     svg: str
 
 
-def figures(found: SearchResults) -> list[Figure]:
+def figures(search: SearchResults) -> list[Figure]:
     """History, parallel coordinates, slices and importances of each task with finished trials."""
-    made = []
-    for task in found.tasks:
-        trials = list(found.trials.get(task, ()))
+    drawn = []
+    for task in search.tasks:
+        trials = list(search.trials.get(task, ()))
         if not trials:
             continue
-        metric = _metric(found, task)
-        values = [one.validation for one in trials]
-        pruned = [one.outcome == "pruned" for one in trials]
-        numbers = [one.cell.trial.number if one.cell.trial else 0 for one in trials]
+        metric = _metric(search, task)
+        values = [trial.validation for trial in trials]
+        pruned = [trial.outcome == "pruned" for trial in trials]
+        numbers = [trial.cell.trial.number if trial.cell.trial else 0 for trial in trials]
         svg = history(numbers, values, best_so_far(values), pruned, f"validation {metric}")
         caption = f"{task}: score of each trial and the best so far, by number. Hollow: pruned."
-        made.append(Figure(name=f"history_{task}", caption=caption, svg=svg))
-        axes = _axes(found, trials, metric)
+        drawn.append(Figure(name=f"history_{task}", caption=caption, svg=svg))
+        axes = _axes(search, trials, metric)
         caption = f"{task}: one line per trial through its parameters to its score; darker is better."
-        made.append(Figure(name=f"parallel_{task}", caption=caption, svg=parallel(axes)))
+        drawn.append(Figure(name=f"parallel_{task}", caption=caption, svg=parallel(axes)))
         caption = f"{task}: score against each parameter; hollow: pruned."
-        made.append(Figure(name=f"slices_{task}", caption=caption, svg=slices(axes, pruned)))
-    return made
+        drawn.append(Figure(name=f"slices_{task}", caption=caption, svg=slices(axes, pruned)))
+    return drawn
 
 
-def _axes(found: SearchResults, trials: Sequence[Finished], metric: str) -> list[Axis]:
+def _axes(search: SearchResults, trials: Sequence[Finished], metric: str) -> list[Axis]:
     """Parameters and, last, the score."""
-    kinds = [found.types.index(one.adapter.kind) for one in trials]
+    kinds = [search.types.index(trial.adapter.kind) for trial in trials]
     return [
-        Axis(title="adapter", values=tuple(map(float, kinds)), labels=found.types),
-        Axis(title="learning rate", values=tuple(one.training.lr for one in trials), log=True),
-        Axis(title="batch size", values=tuple(float(one.training.batch_size) for one in trials)),
-        Axis(title=metric, values=tuple(one.validation for one in trials)),
+        Axis(title="adapter", values=tuple(map(float, kinds)), labels=search.types),
+        Axis(title="learning rate", values=tuple(trial.training.lr for trial in trials), log=True),
+        Axis(title="batch size", values=tuple(float(trial.training.batch_size) for trial in trials)),
+        Axis(title=metric, values=tuple(trial.validation for trial in trials)),
     ]
 
 
-def importance_table(found: SearchResults) -> Table:
+def importance_table(search: SearchResults) -> Table:
     """Shares of functional ANOVA by task and parameter."""
     names = ("adapter", "lr", "batch_size")
     rows = []
-    for task in found.tasks:
-        scored = [one for one in found.trials.get(task, ()) if one.validation is not None]
+    for task in search.tasks:
+        scored = [trial for trial in search.trials.get(task, ()) if trial.validation is not None]
         drawn: list[dict[str, str | float]] = [
-            {"adapter": one.adapter.kind, "lr": one.training.lr, "batch_size": float(one.training.batch_size)}
-            for one in scored
+            {"adapter": trial.adapter.kind, "lr": trial.training.lr, "batch_size": float(trial.training.batch_size)}
+            for trial in scored
         ]
-        shares = importances(drawn, [one.validation or 0.0 for one in scored], seed=0)
+        shares = importances(drawn, [trial.validation or 0.0 for trial in scored], seed=0)
         rows.append((text(task), *(number(shares.get(name, float("nan")), 2) for name in names)))
     caption = (
         "Share of each parameter in what the three explain of the validation score, by functional ANOVA over finished "
@@ -272,24 +272,24 @@ def importance_table(found: SearchResults) -> Table:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def page(found: SearchResults, made: Sequence[Table]) -> str:
+def page(search: SearchResults, all_tables: Sequence[Table]) -> str:
     """One self-contained document with these tables and the figures."""
     body = [
-        html.heading(1, f"Search {found.name}"),
-        html.paragraph(f"What to train each of {len(found.tasks)} tasks with. {SELECTION}", class_="lead"),
-        *map(html.paragraph, progress(found)),
-        html.warning(caution(found)),
-        *(html.sortable(table, table.name) for table in made),
+        html.heading(1, f"Search {search.name}"),
+        html.paragraph(f"What to train each of {len(search.tasks)} tasks with. {SELECTION}", class_="lead"),
+        *map(html.paragraph, progress(search)),
+        html.warning(caution(search)),
+        *(html.sortable(table, table.name) for table in all_tables),
     ]
-    for one in figures(found):
-        caption = html.element("figcaption", escape(one.caption))
-        body.append(html.element("figure", one.svg + caption, id=one.name))
-    return html.document(f"empslurm: search {found.name}", "".join(body))
+    for figure in figures(search):
+        caption = html.element("figcaption", escape(figure.caption))
+        body.append(html.element("figure", figure.svg + caption, id=figure.name))
+    return html.document(f"empslurm: search {search.name}", "".join(body))
 
 
-def write(found: SearchResults, folder: Path) -> list[Path]:
+def write(search: SearchResults, folder: Path) -> list[Path]:
     """Tables as CSV, Markdown and LaTeX, and last search.html, which needs nothing beside it."""
-    made = [*tables(found), importance_table(found)]
-    paths = [path for table in made for path in write_forms(table, folder)]
-    files.write_text(folder / PAGE, page(found, made))
+    all_tables = [*tables(search), importance_table(search)]
+    paths = [path for table in all_tables for path in write_forms(table, folder)]
+    files.write_text(folder / PAGE, page(search, all_tables))
     return [*paths, folder / PAGE]

@@ -40,10 +40,10 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """(share, label)."""
         if self.labels:
-            return [(self.share(float(place)), label) for place, label in enumerate(self.labels)]
+            return [(self.share(float(index)), label) for index, label in enumerate(self.labels)]
         low, high = self.bounds
         places = [low + (high - low) * step / 4 for step in range(5)]
-        return [((one - low) / (high - low), f"{10**one if self.log else one:.2g}") for one in places]
+        return [((value - low) / (high - low), f"{10**value if self.log else value:.2g}") for value in places]
 
 
 def _svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
@@ -107,16 +107,16 @@ def parallel(axes: Sequence[Axis]) -> str:
     """A line per trial through all axes; the last axis is the score, and the better the darker."""
     inner, gap = HEIGHT - TOP - BOTTOM, (WIDTH - 2 * LEFT - RIGHT) / (len(axes) - 1)
     parts = []
-    for place, axis in enumerate(axes):
-        at = LEFT + place * gap
+    for index, axis in enumerate(axes):
+        at = LEFT + index * gap
         parts += [_line([(at, TOP), (at, TOP + inner)], INK), _label(at, HEIGHT - 10, axis.title)]
         parts += [_label(at - 5, TOP + (1 - share) * inner + 4, label, "end") for share, label in axis.ticks()]
     for trial in zip(*(axis.values for axis in axes), strict=True):
         if any(value is None for value in trial):
             continue
         points = [
-            (LEFT + place * gap, TOP + (1 - axis.share(value)) * inner)
-            for place, (axis, value) in enumerate(zip(axes, trial, strict=True))
+            (LEFT + index * gap, TOP + (1 - axis.share(value)) * inner)
+            for index, (axis, value) in enumerate(zip(axes, trial, strict=True))
         ]
         parts.append(_line(points, BLUE, 1.5, 0.15 + 0.85 * axes[-1].share(trial[-1])))
     return _svg(WIDTH, HEIGHT, parts, "parallel coordinates")
@@ -126,6 +126,6 @@ def slices(axes: Sequence[Axis], pruned: Sequence[bool]) -> str:
     """The score (the last axis) against each parameter, side by side."""
     width, space = 200, 60
     parts = [_label(4, 12, axes[-1].title, "start")]
-    for place, axis in enumerate(axes[:-1]):
-        parts += _plot(axis, axes[-1], pruned, LEFT + place * (width + space), width)
+    for index, axis in enumerate(axes[:-1]):
+        parts += _plot(axis, axes[-1], pruned, LEFT + index * (width + space), width)
     return _svg(LEFT + (len(axes) - 1) * (width + space), HEIGHT, parts, "slices")

@@ -43,19 +43,19 @@ def next_seeds(
     """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the tables."""
     alone = runs["source"].isna() | (runs["source"] == runs["target"])
     took = runs.assign(alone=alone).groupby(["target", "alone", "fraction"])["wall_s"].mean().to_dict()
-    made = []
+    wanted = []
     for result in results:
         baseline = float(took.get((result.target, True, baseline_fraction), np.nan))
         transfer = float(took.get((result.target, False, fraction), np.nan))
         known = baseline > 0 and transfer > 0
-        found = more_seeds(
+        asked = more_seeds(
             result.comparison, _wanted(result, margin), cost_of_baseline=baseline / transfer if known else 1.0
         )
-        seconds = found.more_baseline * baseline + found.n_sources * found.more_transfer * transfer
-        why = "; ".join(dict.fromkeys(result.comparison.reasons)) if found.limit == "unknown" else ""
+        seconds = asked.more_baseline * baseline + asked.n_sources * asked.more_transfer * transfer
+        why = "; ".join(dict.fromkeys(result.comparison.reasons)) if asked.limit == "unknown" else ""
         hours = seconds / 3600 if known else float("nan")
-        made.append(Next(metric=result.metric, seeds=found, hours=hours, why=why))
-    return tuple(made)
+        wanted.append(Next(metric=result.metric, seeds=asked, hours=hours, why=why))
+    return tuple(wanted)
 
 
 def _wanted(result: TargetResult, margin: float | None) -> float:
@@ -65,21 +65,21 @@ def _wanted(result: TargetResult, margin: float | None) -> float:
     return WANTED * abs(result.comparison.baseline) if error else WANTED
 
 
-def seeds_table(found: Sequence[Next], registry: Registry, *, name: str, title: str, advice: str = "") -> Table:
+def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title: str, advice: str = "") -> Table:
     """One row per target: what is seen now, what is wanted, what it takes. `advice`: the caption's last sentences."""
     rows = [
         (
-            text(title_of(one.seeds.target, registry)),
-            text(one.metric),
-            text(f"{one.seeds.n_transfer}/{one.seeds.n_baseline}"),
-            _short(one.seeds.detectable),
-            _short(one.seeds.wanted),
-            *(whole(n) if not one.seeds.limit else text("") for n in _asked(one.seeds)),
-            number(one.hours if not one.seeds.limit else float("nan"), 2),
-            number(one.seeds.power, 2),
-            text(_note(one)),
+            text(title_of(target.seeds.target, registry)),
+            text(target.metric),
+            text(f"{target.seeds.n_transfer}/{target.seeds.n_baseline}"),
+            _short(target.seeds.detectable),
+            _short(target.seeds.wanted),
+            *(whole(n) if not target.seeds.limit else text("") for n in _asked(target.seeds)),
+            number(target.hours if not target.seeds.limit else float("nan"), 2),
+            number(target.seeds.power, 2),
+            text(_note(target)),
         )
-        for one in found
+        for target in targets
     ]
     return flat(
         name=name,
@@ -128,19 +128,24 @@ def _asked(seeds: SeedsAsked) -> tuple[int, int, int]:
     return seeds.more_baseline, seeds.more_transfer, seeds.more_runs
 
 
-def _note(one: Next) -> str:
+def _note(target: Next) -> str:
     return {
-        "": "" if one.seeds.more_runs else "enough",
-        "unknown": one.why,
-        "examples": f"too few test examples: no number of seeds shows less than {one.seeds.least:.2g}",
+        "": "" if target.seeds.more_runs else "enough",
+        "unknown": target.why,
+        "examples": f"too few test examples: no number of seeds shows less than {target.seeds.least:.2g}",
         "seeds": f"more than {MOST_SEEDS} seeds",
-    }[one.seeds.limit]
+    }[target.seeds.limit]
 
 
-def seeds_statement(found: Sequence[Next], margin: float | None, *, fraction: float = 1.0, table: str = "seeds") -> str:
+def seeds_statement(
+    of_targets: Sequence[Next], margin: float | None, *, fraction: float = 1.0, table: str = "seeds"
+) -> str:
     """What all targets need together, in two sentences."""
-    more = [one for one in found if not one.seeds.limit and one.seeds.more_runs]
-    n_of = {limit: sum(one.seeds.limit == limit for one in found) for limit in ("", "examples", "seeds", "unknown")}
+    more = [target for target in of_targets if not target.seeds.limit and target.seeds.more_runs]
+    n_of = {
+        limit: sum(target.seeds.limit == limit for target in of_targets)
+        for limit in ("", "examples", "seeds", "unknown")
+    }
     clauses = [
         _clause(n_of[""] - len(more), "has enough seeds", "have enough seeds"),
         _clause(len(more), "needs more", "need more") + (f" ({_cost(more)})" if more else ""),
@@ -149,19 +154,19 @@ def seeds_statement(found: Sequence[Next], margin: float | None, *, fraction: fl
         _clause(n_of["unknown"], "cannot be judged yet", "cannot be judged yet"),
     ]
     data = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
-    targets = "1 target" if len(found) == 1 else f"{len(found)} targets"
+    targets = "1 target" if len(of_targets) == 1 else f"{len(of_targets)} targets"
     said = f"of {targets}, " + ", ".join(clause for clause in clauses if clause)
-    return f"To see differences of {_wanted_words(found, margin)}{data}: {said}. The table `{table}` has each."
+    return f"To see differences of {_wanted_words(of_targets, margin)}{data}: {said}. The table `{table}` has each."
 
 
-def _clause(n: int, one: str, many: str, rest: str = "") -> str:
+def _clause(n: int, singular: str, plural: str, rest: str = "") -> str:
     """With its verb; "" where there is none."""
-    return f"{n} {one if n == 1 else many}{rest}" if n else ""
+    return f"{n} {singular if n == 1 else plural}{rest}" if n else ""
 
 
 def _cost(more: Sequence[Next]) -> str:
-    n_runs = sum(one.seeds.more_runs for one in more)
-    hours = [one.hours for one in more if np.isfinite(one.hours)]
+    n_runs = sum(target.seeds.more_runs for target in more)
+    hours = [target.hours for target in more if np.isfinite(target.hours)]
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     if not hours:
         return runs
@@ -169,10 +174,10 @@ def _cost(more: Sequence[Next]) -> str:
     return f"{runs}, about {sum(hours):.1f} h of training{known}"
 
 
-def _wanted_words(found: Sequence[Next], margin: float | None) -> str:
+def _wanted_words(of_targets: Sequence[Next], margin: float | None) -> str:
     if margin is not None:
         return f"{margin:g}"
-    errors = {not METRICS[one.metric].higher_is_better for one in found}
+    errors = {not METRICS[target.metric].higher_is_better for target in of_targets}
     share = f"{100 * WANTED:g} % of the baseline's"
     if errors == {True}:
         return share

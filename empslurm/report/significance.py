@@ -173,8 +173,8 @@ class Loaded:
 
     def answers(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64] | NDArray[np.int64]:
         """Outputs of some runs, as the bootstrap takes them."""
-        made = self.outputs[chosen]
-        return made.astype(np.int64) if self.labelled else made
+        outputs = self.outputs[chosen]
+        return outputs.astype(np.int64) if self.labelled else outputs
 
 
 def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
@@ -189,20 +189,22 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
     if absent:
         return f"{NO_PREDICTIONS} (of {absent[0]})" if runs else NO_PREDICTIONS
     try:
-        made = prediction_files.aligned([prediction_files.read(run.path, METRICS[table.metric].kind) for run in runs])
+        predictions = prediction_files.aligned(
+            [prediction_files.read(run.path, METRICS[table.metric].kind) for run in runs]
+        )
     except EmpslurmError as error:
         return f"predictions cannot be read: {error}"
-    first = made[0]
-    if any(one.ids != first.ids or not np.array_equal(one.gold, first.gold) for one in made):
+    first = predictions[0]
+    if any(other.ids != first.ids or not np.array_equal(other.gold, first.gold) for other in predictions):
         return OTHER_EXAMPLES
-    if any(one.outputs.shape[1:] != first.outputs.shape[1:] for one in made):
+    if any(other.outputs.shape[1:] != first.outputs.shape[1:] for other in predictions):
         return OTHER_LABELS
     return Loaded(
         metric=table.metric,
         gold=first.gold,
         groups=np.unique(np.asarray(first.groups), return_inverse=True)[1],
         n_labels=first.outputs.shape[1] if first.outputs.ndim == 2 else 0,
-        outputs=np.stack([_answer(one.outputs) for one in made]),
+        outputs=np.stack([_answer(other.outputs) for other in predictions]),
         rows=np.array([run.row for run in runs]),
         seeds=np.array([run.seed for run in runs]),
     )
@@ -231,7 +233,7 @@ def _covariance(
         n_resamples=N_RESAMPLES_COVARIANCE,
         rng=stream("covariance", target),
     )
-    gone = [place in lost for place in zip(loaded.rows.tolist(), loaded.seeds.tolist(), strict=True)]
+    gone = [run in lost for run in zip(loaded.rows.tolist(), loaded.seeds.tolist(), strict=True)]
     drawn.scores[np.array(gone, dtype=bool)] = np.nan
     return shared_example_covariance(drawn.scores, loaded.rows, loaded.seeds, n_rows)
 
@@ -263,11 +265,11 @@ def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
     examples, rng = loaded.examples(grouped=grouped), stream("seeds", target)
     for row in np.unique(loaded.rows):
         own = np.flatnonzero(loaded.rows == row)
-        for one, two in itertools.pairwise(own):
+        for first, second in itertools.pairwise(own):
             test = example_test(
                 examples,
-                loaded.answers(np.array([one]))[0],
-                loaded.answers(np.array([two])),
+                loaded.answers(np.array([first]))[0],
+                loaded.answers(np.array([second])),
                 rng=rng,
                 n_resamples=N_RESAMPLES_SEEDS,
             )
@@ -280,15 +282,15 @@ def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
 def pair_results(results: Sequence[TargetResult], margin: float | None = None) -> tuple[PairResult, ...]:
     """Verdicts of all pairs with the paper's test beside; one family for all targets of all tables."""
     verdicts = decide([result.comparison for result in results], margin)
-    made, at = [], 0
+    pairs, at = [], 0
     for result in results:
-        for place, source in enumerate(result.comparison.sources):
-            made.append(_pair(verdicts[at], result, place, source))
+        for index, source in enumerate(result.comparison.sources):
+            pairs.append(_pair(verdicts[at], result, index, source))
             at += 1
-    return tuple(made)
+    return tuple(pairs)
 
 
-def _pair(verdict: Verdict, result: TargetResult, place: int, source: str) -> PairResult:
+def _pair(verdict: Verdict, result: TargetResult, index: int, source: str) -> PairResult:
     p_value, outcome = float("nan"), ""
     if result.test is not None and source in result.test_sources:
         at = result.test_sources.index(source)
@@ -296,7 +298,7 @@ def _pair(verdict: Verdict, result: TargetResult, place: int, source: str) -> Pa
         outcome = paper_outcome(p_value, result.comparison.sign * float(result.test.difference[at]))
     return PairResult(
         verdict=verdict,
-        improvement=result.improvements[place],
+        improvement=result.improvements[index],
         paper_p=p_value,
         paper_outcome=outcome,
         disagreement=_disagreement(outcome, verdict),
@@ -334,7 +336,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
     chosen = np.flatnonzero(np.asarray(keep, dtype=bool))
     comparison = result.comparison
     cells = np.concatenate([[0], 1 + chosen])
-    made = replace(
+    kept = replace(
         comparison,
         sources=tuple(comparison.sources[at] for at in chosen),
         reasons=tuple(comparison.reasons[at] for at in chosen),
@@ -359,4 +361,4 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
             )
         },
     )
-    return replace(result, comparison=made, improvements=tuple(result.improvements[at] for at in chosen))
+    return replace(result, comparison=kept, improvements=tuple(result.improvements[at] for at in chosen))

@@ -38,28 +38,28 @@ class Summary:
 @cache
 def _code() -> str:
     """Digest of the code that makes tables: another version makes them anew."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in CODE:
         path = Path(empslurm.__file__).parent / name
-        for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if one.suffix in (".py", ".csv", ".css", ".js"):
-                found.update(one.read_bytes())
-    return found.hexdigest()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".csv", ".css", ".js"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: bool, margin: float | None = None) -> str:
     """Equal where everything that the files are made from is equal."""
     import pandas as pd
 
-    found = hashlib.sha256(_code().encode())
+    digest = hashlib.sha256(_code().encode())
     for group in gathered.groups:
-        found.update(ids.canonical_json([group.name, group.setting, group.notes]).encode())
-        found.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
+        digest.update(ids.canonical_json([group.name, group.setting, group.notes]).encode())
+        digest.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
     missing = [asdict(cell) for cell in gathered.missing]
     rest = [gathered.name, gathered.n_planned, missing, [repr(rating) for rating in ratings], grouped]
     rest += [repr(gathered.spent), repr(margin)]
-    found.update(ids.canonical_json(rest).encode())
-    return found.hexdigest()
+    digest.update(ids.canonical_json(rest).encode())
+    return digest.hexdigest()
 
 
 def save(summary: Summary, folder: Path) -> None:

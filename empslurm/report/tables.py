@@ -56,7 +56,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
 
 
 def origin(table: ScoreTable) -> tuple[tuple[str, str, str], ...]:
-    """The cells behind each place."""
+    """The run cells behind each pair."""
     return tuple((source, target, " ".join(score.ids)) for (source, target), score in sorted(table.scores.items()))
 
 
@@ -133,7 +133,7 @@ def _flag_words(scores: Iterable[Score]) -> str:
 
 def improvements(table: ScoreTable) -> ImprovementMatrix:
     """Percent improvement of every pair over its target's baseline (Figures 6 and 7)."""
-    values = {place: score.value for place, score in table.scores.items()}
+    values = {pair: score.value for pair, score in table.scores.items()}
     tasks = tuple(dict.fromkeys((*table.sources, *table.targets)))
     return improvement_matrix(values, tasks, higher_is_better=table.higher_is_better)
 
@@ -175,7 +175,7 @@ def _gain(table: ScoreTable) -> str:
 def _percent_entry(table: ScoreTable, source: str, target: str, value: float) -> Entry:
     if source == target or (source, target) not in table.scores:
         return Entry(text="")
-    flagged = any(table.scores[place].flags for place in ((source, target), (target, target)) if place in table.scores)
+    flagged = any(table.scores[pair].flags for pair in ((source, target), (target, target)) if pair in table.scores)
     return Entry(text=shown(value, 1, signed=True) + (FLAGGED if flagged else ""), raw=value)
 
 
@@ -235,7 +235,7 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
 
 def _flagged_seeds(base: Score | None, score: Score) -> str:
     arms = (("baseline", base), ("transfer", score))
-    return "; ".join(f"{arm}: {one.flagged}" for arm, one in arms if one is not None and one.flagged)
+    return "; ".join(f"{arm}: {scored.flagged}" for arm, scored in arms if scored is not None and scored.flagged)
 
 
 def to_rows_csv(columns: Sequence[str], rows: Iterable[dict[str, object]]) -> str:

@@ -19,12 +19,12 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
     rows = {row.task: row for row in reference.tasks()}
     sizes = {row.dataset: row for row in reference.dataset_sizes()}
     means = {(row.task, row.aspect): row.mean for row in ratings}
-    made = []
+    facts = []
     for task in tasks:
         row, own = rows.get(task), registry.tasks.get(task)
         size = sizes.get(row.dataset) if row else None
         published = own is None or not own.ratings
-        made.append(
+        facts.append(
             TaskFacts(
                 task=task,
                 kind=row.kind if row else own.kind if own else "",
@@ -40,7 +40,7 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
                 },
             )
         )
-    return tuple(made)
+    return tuple(facts)
 
 
 def _n_labels(task: Task | None) -> float:

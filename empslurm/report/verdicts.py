@@ -23,7 +23,7 @@ BASELINE = "a baseline's row has a blank source, or its target as the source"
 def judge(analyses: Analyses) -> Finding:
     """Verdicts of every data fraction that has transfers."""
     fractions = sorted({table.fraction for table in analyses.tables}, reverse=True)
-    judged = [found for fraction in fractions if (found := _at_fraction(analyses, fraction)) is not None]
+    judged = [verdicts for fraction in fractions if (verdicts := _at_fraction(analyses, fraction)) is not None]
     lacking = _without_verdicts(judged) | _without_baselines(analyses.tables)
     if _none_has_a_baseline(analyses.tables):
         lacking.pop("verdicts", None)  # which the missing baselines explain

@@ -96,11 +96,11 @@ def test_settings_are_compared_and_never_mixed(tmp_path: Path) -> None:
     up, down = (grid("f1_macro", gain, tasks=tasks) for gain in (0.05, -0.05))
     rows = [*(f"{row},one" for row in up), *(f"{row},two" for row in down)]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
-    found = settings.headline(studies)
+    groups = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
+    found = settings.headline(groups)
     assert "of 6 pairs that two or more of them have, 6 help in one at least" in found[0]
     assert "0 in each that has them, 6 help in one and harm in another" in found[0]
-    agreement = settings.agreements({name: settings.pairs_of(one) for name, one in studies.items()})
+    agreement = settings.agreements({name: settings.pairs_of(one) for name, one in groups.items()})
     assert [(one.n_shared, one.n_same_side, one.n_opposed) for one in agreement] == [(6, 0, 6)]
     summary = write(gathered, tmp_path / "out", ratings=())
     assert [table.name for table in summary.tables] == ["settings", "settings-agreement", "settings-pairs"]
@@ -148,8 +148,8 @@ def test_a_source_may_have_any_name(tmp_path: Path) -> None:
 def test_a_blank_setting_is_compared_too(tmp_path: Path) -> None:
     rows = [*(f"{row}," for row in grid("f1_macro", 0.05)), *(f"{row},two" for row in grid("f1_macro", -0.05))]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
-    assert list(studies) == ["(no name)", "two"]
+    groups = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
+    assert list(groups) == ["(no name)", "two"]
 
 
 def test_the_same_side_is_of_gains_also_below_a_baseline_that_is_not_positive(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_the_same_side_is_of_gains_also_below_a_baseline_that_is_not_positive(tm
         for seed in (1, 2)
     ]
     gathered = made(tmp_path, rows, HEAD + ",setting")
-    studies = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
-    (found,) = settings.agreements({name: settings.pairs_of(one) for name, one in studies.items()})
+    groups = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
+    (found,) = settings.agreements({name: settings.pairs_of(one) for name, one in groups.items()})
     assert (found.n_shared, found.n_compared, found.n_same_side) == (6, 6, 6)
 
 
