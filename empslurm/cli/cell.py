@@ -85,6 +85,8 @@ def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
     path = path or newest_log(folder, root)
     if path is None and not follow:
         raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
+    if path is not None and not path.exists() and not follow:
+        raise UnknownCellError(f"the log of {folder.id} must be at {path}, but is gone; `show` tells its last failure")
     position = 0
     text: list[str] = []
     while True:

@@ -1,1 +1,5 @@
-"""From decisions to running processes: here on this machine, or as Slurm arrays."""
+"""From decisions to processes: submissions, arrays, profiles, what jobs leave for each other, what failures lead to.
+
+`node/` is what a job does on its node, `site/` what is found out of a cluster. What is trained and stored is decided
+elsewhere: cells come from `plan`, their folders from `store`, and torch is only in the processes that are started.
+"""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from empslurm.errors import SchedulerError
+from empslurm.launch.submission_dir import refuse_file
 from empslurm.store.runs import RunsRoot
 
 POLL_S = 0.5
@@ -24,6 +25,7 @@ POLL_S = 0.5
 @contextlib.contextmanager
 def submitting(root: RunsRoot, say: Callable[[str], None], *, wait: bool) -> Iterator[None]:
     """Hold the runs root's lock. Raises SchedulerError when another has it and `wait` is false."""
+    refuse_file(root)
     path = root.submit_lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as stream:

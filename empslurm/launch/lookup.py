@@ -72,10 +72,20 @@ def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
     return None
 
 
+def _here(log: Path, root: RunsRoot) -> Path:
+    """A log as its claim names it, or where it lies now that the runs root was moved."""
+    folder = root.submissions.name
+    if log.is_file() or folder not in log.parts:
+        return log
+    start = len(log.parts) - log.parts[::-1].index(folder)
+    moved = root.submissions.joinpath(*log.parts[start:])
+    return moved if moved.is_file() else log
+
+
 def newest_log(folder: CellDir, root: RunsRoot) -> Path | None:
     """The log of the job that has the cell now, or that ended before it started; else of the cell's last claim."""
     claim = folder.claim()
-    last = Path(claim.log) if claim is not None and claim.log else None
+    last = _here(Path(claim.log), root) if claim is not None and claim.log else None
     if folder.result() is not None or not root.submissions.is_dir():
         return last
     queue = queue_of(root)

@@ -16,7 +16,7 @@ from empslurm.cells import Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch import notes
 from empslurm.launch.profile import Line, NodeList, Profile
-from empslurm.launch.submission_dir import SubmissionDir, of_manifest
+from empslurm.launch.submission_dir import SubmissionDir, of_manifest, refuse_file
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
@@ -114,6 +114,7 @@ def create(
     settings: NodeSettings | None = None,
 ) -> Submission:
     """Record a submission; its id sorts by time. Cards are copied: later edits are for later submissions."""
+    refuse_file(root)
     submission_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest}-{secrets.token_hex(3)}"
     folder = SubmissionDir(root.submissions.resolve() / submission_id)
     submission = Submission(

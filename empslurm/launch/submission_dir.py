@@ -21,6 +21,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from empslurm.errors import StoreError
 from empslurm.store.folders import names
 from empslurm.store.runs import RunsRoot
 
@@ -85,6 +86,12 @@ class SubmissionDir:
     def log(self, slot: int) -> Path:
         """What the train processes of a slot of this machine say, one after another."""
         return self.path / f"local-{slot}.log"
+
+
+def refuse_file(root: RunsRoot) -> None:
+    """Raises StoreError where something else lies in the place of the submissions' folder."""
+    if root.submissions.exists() and not root.submissions.is_dir():
+        raise StoreError(f"{root.submissions} must be a folder, but is a file; move it away, then submit again")
 
 
 def every(root: RunsRoot) -> list[SubmissionDir]:

@@ -1,0 +1,38 @@
+"""The log of a cell is found where the runs root lies now."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from empslurm.errors import StoreError
+from empslurm.launch import submission as submissions
+from empslurm.launch.lock import submitting
+from empslurm.launch.lookup import newest_log
+from empslurm.launch.submission import Submission
+from empslurm.store.runs import RunsRoot
+
+
+def test_a_log_is_found_after_its_runs_root_was_moved(root: RunsRoot, made: Submission, tmp_path: Path) -> None:
+    cell = made.packs[0].cells[0]
+    log = made.folder(root).log(0)
+    log.write_text("said\n")
+    folder = root.cell(cell.id)
+    folder.create(cell)
+    assert folder.take(lambda _: False, log=str(log.resolve())) is not None
+    assert newest_log(folder, root) == log
+    shutil.move(root.path, tmp_path / "moved")
+    moved = RunsRoot(tmp_path / "moved")
+    assert newest_log(moved.cell(cell.id), moved) == made.folder(moved).log(0)
+    made.folder(moved).log(0).unlink()
+    assert newest_log(moved.cell(cell.id), moved) == log  # for people: where it should be
+
+
+def test_a_file_in_the_place_of_the_submissions_is_named(made: Submission, tmp_path: Path) -> None:
+    root = RunsRoot(tmp_path / "other")
+    root.path.mkdir()
+    root.submissions.write_text("")
+    with pytest.raises(StoreError, match="submissions must be a folder, but is a file; move it away"):
+        submissions.create(root, "demo", Path("data"), (), made.packs)
+    with pytest.raises(StoreError, match="must be a folder, but is a file"), submitting(root, print, wait=False):
+        pass
