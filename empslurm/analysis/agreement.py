@@ -84,12 +84,12 @@ def _spearman(rated: NDArray[np.float64]) -> tuple[float, float]:
 
     if rated.shape[1] != 2 or len(rated) < 3 or (np.ptp(rated, axis=0) == 0).any():
         return float("nan"), float("nan")
-    found = spearmanr(rated[:, 0], rated[:, 1])
-    return float(found.statistic), float(found.pvalue)
+    result = spearmanr(rated[:, 0], rated[:, 1])
+    return float(result.statistic), float(result.pvalue)
 
 
 def _differences(rated: NDArray[np.float64]) -> dict[float, int]:
-    one, two = np.triu_indices(rated.shape[1], k=1)
-    differences = np.abs(rated[:, one] - rated[:, two]).ravel()
+    first, second = np.triu_indices(rated.shape[1], k=1)
+    differences = np.abs(rated[:, first] - rated[:, second]).ravel()
     counts = Counter(float(value) for value in differences[~np.isnan(differences)])
     return dict(sorted(counts.items()))

@@ -156,10 +156,10 @@ def _without_seeds(level: NDArray[np.float64], there: NDArray[np.bool_]) -> NDAr
         return level
     centred = np.full(level.shape, np.nan)
     centred[cells] = level[cells] - np.nanmedian(level[cells], axis=1, keepdims=True)
-    found = level.copy()
+    adjusted = level.copy()
     for seed in np.flatnonzero(there.sum(0) >= FEW_CELLS):
-        found[:, seed] -= np.nanmedian(centred[:, seed])
-    return found
+        adjusted[:, seed] -= np.nanmedian(centred[:, seed])
+    return adjusted
 
 
 def _groups(level: NDArray[np.float64], there: NDArray[np.bool_], *, least: float) -> _Groups | None:
@@ -180,9 +180,9 @@ def _groups(level: NDArray[np.float64], there: NDArray[np.bool_], *, least: floa
         guesses = guesses[np.unique(np.linspace(0, len(guesses) - 1, N_DEPTHS).astype(int))]
     best: _Groups | None = None
     for guess in guesses:
-        made = _judged(level, there, there & (level < cut[:, None]) & (widest >= guess)[:, None])
-        if made is not None and made.depth >= least and (best is None or made.depth > best.depth):
-            best = made
+        candidate = _judged(level, there, there & (level < cut[:, None]) & (widest >= guess)[:, None])
+        if candidate is not None and candidate.depth >= least and (best is None or candidate.depth > best.depth):
+            best = candidate
     return best
 
 

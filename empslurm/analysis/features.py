@@ -68,8 +68,8 @@ def pair_features(
     blocks = {name: _rating(tasks, name) for name in RATINGS}
     blocks |= {name: _change(tasks, name, encoding) for name in SIZES}
     blocks |= {name: _category(tasks, name, encoding) for name in CATEGORIES}
-    given = {"dataset_similarity": dataset_similarity, "task_similarity": task_similarity}
-    blocks |= {name: _similarity(given[name]) for name in SIMILARITIES}
+    by_name = {"dataset_similarity": dataset_similarity, "task_similarity": task_similarity}
+    blocks |= {name: _similarity(by_name[name]) for name in SIMILARITIES}
     there = {name: block for name, block in blocks.items() if block is not None}
     names = tuple(name for name in FEATURES if name in there)
     if not names:
@@ -85,7 +85,7 @@ def pair_features(
 
 
 def _check(tasks: Sequence[TaskFacts], *similarities: NDArray[np.float64] | None) -> None:
-    wrong = [found.shape for found in similarities if found is not None and found.shape != (len(tasks), len(tasks))]
+    wrong = [matrix.shape for matrix in similarities if matrix is not None and matrix.shape != (len(tasks), len(tasks))]
     if wrong:
         raise UsageError(
             f"similarities must be {len(tasks)} x {len(tasks)}, one row and column per task, but are {wrong[0]}"
@@ -111,9 +111,11 @@ def _category(tasks: Sequence[TaskFacts], name: str, encoding: Encoding) -> NDAr
         return None
     kinds, codes = np.unique(values, return_inverse=True)
     if encoding == "ends":
-        one = np.eye(len(kinds))[codes]
+        indicators = np.eye(len(kinds))[codes]
         shape = (len(tasks), len(tasks), len(kinds))
-        return np.concatenate([np.broadcast_to(one[:, None], shape), np.broadcast_to(one[None, :], shape)], axis=2)
+        return np.concatenate(
+            [np.broadcast_to(indicators[:, None], shape), np.broadcast_to(indicators[None, :], shape)], axis=2
+        )
     return np.asarray(np.eye(len(kinds) ** 2)[codes[:, None] * len(kinds) + codes[None, :]])
 
 

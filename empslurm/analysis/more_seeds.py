@@ -76,24 +76,24 @@ def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float
 class _Design:
     """Power with more seeds, at the noise of one target's comparison."""
 
-    def __init__(self, given: Comparison) -> None:
+    def __init__(self, comparison: Comparison) -> None:
         from scipy.special import ndtri
 
-        noise, n_runs, n_cells = given.noise, np.array(given.n_runs), len(given.n_runs)
-        self.given = given
-        self.decided = np.array([reason == "" for reason in given.reasons], dtype=bool)
+        noise, n_runs, n_cells = comparison.noise, np.array(comparison.n_runs), len(comparison.n_runs)
+        self.comparison = comparison
+        self.decided = np.array([reason == "" for reason in comparison.reasons], dtype=bool)
         self.known = bool(self.decided.any())
         self.n_baseline = int(n_runs[0])
         self.n_transfer = int(np.median(n_runs[1:])) if n_cells > 1 else 0
         # Seeds of the runs in both arms: where both learnt, and at best where one of them collapsed.
-        collapsed = np.array(given.n_collapsed)
-        shared = np.minimum(given.n_shared + collapsed[1:] + collapsed[0], np.minimum(n_runs[1:], n_runs[0]))
+        collapsed = np.array(comparison.n_collapsed)
+        shared = np.minimum(comparison.n_shared + collapsed[1:] + collapsed[0], np.minimum(n_runs[1:], n_runs[0]))
         self.lacking, self.spare = (  # of the transfers' seeds by the baseline, and of the baseline's by the transfers
             int(np.median(only[self.decided])) if self.known else 0
             for only in (n_runs[1:] - shared, n_runs[0] - shared)
         )
-        self.learnt = 1 - sum(given.n_collapsed) / max(1, n_runs.sum())  # share of runs
-        self.examples = given.example_variance[self.decided]
+        self.learnt = 1 - sum(comparison.n_collapsed) / max(1, n_runs.sum())  # share of runs
+        self.examples = comparison.example_variance[self.decided]
         far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in errors that are known exactly
         self.least = float(far * np.sqrt(np.median(self.examples))) if self.known else float("nan")
         self.normal = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
@@ -155,13 +155,15 @@ class _Design:
 
         Shapes (n_quantiles, n_decided): one row for each pair of variances that the baseline and seeds may have.
         """
-        noise, n_seeds = self.given.noise, np.array(self.given.n_seeds)[np.append(True, self.decided)]
+        noise, n_seeds = self.comparison.noise, np.array(self.comparison.n_seeds)[np.append(True, self.decided)]
         n_baseline, n_transfer = n_seeds[0] + self.learnt * more_baseline, n_seeds[1:] + self.learnt * more_transfer
         free_baseline, free = self.fitted * (n_baseline - 1), self.fitted * (n_transfer - 1)
         base = self.baseline[:, None] / n_baseline
         own = noise.variance[1:][self.decided] / n_transfer
         new = min(more_transfer, self.spare) + min(more_baseline, self.common(more_transfer))
-        shared = np.minimum(self.given.n_shared[self.decided] + self.learnt * new, np.minimum(n_baseline, n_transfer))
+        shared = np.minimum(
+            self.comparison.n_shared[self.decided] + self.learnt * new, np.minimum(n_baseline, n_transfer)
+        )
         seed = self.seed[:, None] * (1 / n_transfer + 1 / n_baseline - 2 * shared / (n_transfer * n_baseline))
         seeds_only = base + own + seed
         total = seeds_only + self.examples
@@ -175,10 +177,12 @@ class _Design:
     def asked(self, wanted: float, more_baseline: int = 0, more_transfer: int = 0, limit: Limit = "") -> SeedsAsked:
         """The answer, with the power that these seeds have."""
         return SeedsAsked(
-            target=self.given.target,
+            target=self.comparison.target,
             wanted=wanted,
-            detectable=float(np.median(self.given.smallest_detectable[self.decided])) if self.known else float("nan"),
-            n_sources=len(self.given.sources),
+            detectable=float(np.median(self.comparison.smallest_detectable[self.decided]))
+            if self.known
+            else float("nan"),
+            n_sources=len(self.comparison.sources),
             n_baseline=self.n_baseline,
             n_transfer=self.n_transfer,
             more_baseline=more_baseline,

@@ -156,9 +156,9 @@ def _per_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> 
     if groups is None:
         return values
     units, unit = np.unique(groups, return_inverse=True)
-    made = np.zeros((len(units), values.shape[1]))
-    np.add.at(made, unit, values)
-    return made
+    sums = np.zeros((len(units), values.shape[1]))
+    np.add.at(sums, unit, values)
+    return sums
 
 
 class LabelScores:
@@ -266,12 +266,12 @@ class RankScores:
         middle = (n[:, None] + 1) / 2
         y = self.gold.ranks(weights) - middle
         yy = (weights * y * y).sum(1)
-        found = []
+        scores = []
         for order in self.outputs:
             x = order.ranks(weights) - middle
             products = ((weights * x * other).sum(1) for other in (x, y))
-            found.append(_correlation_of_sums(n, 0.0, next(products), 0.0, yy, next(products)))
-        return np.stack(found)
+            scores.append(_correlation_of_sums(n, 0.0, next(products), 0.0, yy, next(products)))
+        return np.stack(scores)
 
 
 class _Order:

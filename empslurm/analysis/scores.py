@@ -48,11 +48,11 @@ class Answers:
     def counts(self) -> LabelCounts:
         """Of the labels that occur in gold or answers (the set that scikit-learn averages over)."""
         hits = self.gold[self.gold == self.predicted]
-        gold, given, right = (
+        gold, answered, right = (
             np.bincount(labels, minlength=self.n_labels) for labels in (self.gold, self.predicted, hits)
         )
-        occurs = gold + given > 0
-        return LabelCounts(gold=gold[occurs], right=right[occurs], wrong=(given - right)[occurs])
+        occurs = gold + answered > 0
+        return LabelCounts(gold=gold[occurs], right=right[occurs], wrong=(answered - right)[occurs])
 
 
 def accuracy(counts: LabelCounts) -> NDArray[np.float64]:

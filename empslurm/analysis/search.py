@@ -57,11 +57,11 @@ def interval(values: Sequence[float]) -> Interval:
 def best_so_far(values: Sequence[float | None]) -> list[float | None]:
     """The highest defined value up to each trial, in the order given; None before there is one."""
     best: float | None = None
-    made: list[float | None] = []
+    highest: list[float | None] = []
     for value in values:
         best = value if best is None or (value is not None and value > best) else best
-        made.append(best)
-    return made
+        highest.append(best)
+    return highest
 
 
 def importances(rows: Sequence[Mapping[str, str | float]], values: Sequence[float], seed: int) -> dict[str, float]:
@@ -83,7 +83,7 @@ def importances(rows: Sequence[Mapping[str, str | float]], values: Sequence[floa
         else:
             numbers = [float(value) for value in column]
             space[name] = FloatDistribution(min(numbers), max(numbers), log=name == "lr")
-    varied = {name: one for name, one in space.items() if not one.single()}
+    varied = {name: distribution for name, distribution in space.items() if not distribution.single()}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     for row, value in zip(rows, values, strict=True):

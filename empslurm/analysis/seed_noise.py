@@ -53,10 +53,10 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
     """
     there = ~np.isnan(scores)
     shared = np.flatnonzero(there.sum(0) >= 2) if len(scores) > FEW_SOURCES else np.empty(0, dtype=np.int64)
-    found = _moderated(scores, there, shared)
-    if not np.isfinite(found.variance[there.sum(1) >= 2]).all():
-        found = _moderated(scores, there, shared[:0])
-    return found
+    moderated = _moderated(scores, there, shared)
+    if not np.isfinite(moderated.variance[there.sum(1) >= 2]).all():
+        moderated = _moderated(scores, there, shared[:0])
+    return moderated
 
 
 def _moderated(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[np.int64]) -> SeedNoise:

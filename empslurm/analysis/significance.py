@@ -59,10 +59,10 @@ def example_test(
         before, after, n_units = both.scores[:1], both.scores[1:], both.n_units
         first, rest = float(both.observed[0]), both.observed[1:]
     else:
-        one = resample(examples, np.asarray(baseline), n_resamples=n_resamples, rng=rng)
+        base = resample(examples, np.asarray(baseline), n_resamples=n_resamples, rng=rng)
         many = resample(examples, transfers, n_resamples=n_resamples, rng=rng)
-        before, after, n_units = one.scores, many.scores, one.n_units
-        first, rest = float(one.observed[0]), many.observed
+        before, after, n_units = base.scores, many.scores, base.n_units
+        first, rest = float(base.observed[0]), many.observed
     difference = rest - first
     errors = after - before - difference[:, None]  # (n_sources, n_resamples)
     p_value, margin = _two_sided(difference, errors)

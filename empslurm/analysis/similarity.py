@@ -67,8 +67,8 @@ def task_similarity(tasks: Sequence[str], components: Mapping[str, NDArray[np.fl
             )
     if not components:
         raise UsageError("task embeddings must have at least one component, but have none; gather fisher cells first")
-    found = np.stack([cosine(vectors) for vectors in components.values()])
-    fused = reciprocal_rank_fusion(found)
+    cosines = np.stack([cosine(vectors) for vectors in components.values()])
+    fused = reciprocal_rank_fusion(cosines)
     return TaskSimilarity(
-        tasks=tuple(tasks), components=tuple(components), cosine=found, fused=fused, ranks=_ranks(fused)
+        tasks=tuple(tasks), components=tuple(components), cosine=cosines, fused=fused, ranks=_ranks(fused)
     )

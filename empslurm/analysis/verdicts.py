@@ -156,68 +156,68 @@ def _nearest_covariance(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def compare(given: TargetScores) -> Comparison:
+def compare(table: TargetScores) -> Comparison:
     """Every source of one target against its baseline, with seed noise and example error in each error.
 
     Runs that did not learn, by `collapsed` or by their scores (`collapse.collapsed_runs`), are counted and left out:
     else a baseline that by luck lacks its collapse would beat all sources at once.
     """
-    _check(given)
-    collapsed = collapsed_runs(given.scores, higher_is_better=given.higher_is_better, known=given.collapsed)
-    given = replace(
-        given,
-        scores=np.where(collapsed, np.nan, given.scores),
-        undefined=None if given.undefined is None else given.undefined & ~collapsed,
+    _check(table)
+    collapsed = collapsed_runs(table.scores, higher_is_better=table.higher_is_better, known=table.collapsed)
+    table = replace(
+        table,
+        scores=np.where(collapsed, np.nan, table.scores),
+        undefined=None if table.undefined is None else table.undefined & ~collapsed,
     )
     n_collapsed = collapsed.sum(1)
-    reasons = _reasons(given, n_collapsed)
-    n_seeds = (~np.isnan(given.scores)).sum(1)
+    reasons = _reasons(table, n_collapsed)
+    n_seeds = (~np.isnan(table.scores)).sum(1)
     usable: NDArray[np.bool_] = np.array(
         [True, *(reason not in (UNDEFINED, MISSING) for reason in reasons)], dtype=bool
     )
-    noise = seed_noise(np.where(usable[:, None], given.scores, np.nan))
-    means = np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in given.scores])
-    if given.undefined is not None:  # the seeds that are left are those that went well
-        means[given.undefined.any(1)] = np.nan
+    noise = seed_noise(np.where(usable[:, None], table.scores, np.nan))
+    means = np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in table.scores])
+    if table.undefined is not None:  # the seeds that are left are those that went well
+        means[table.undefined.any(1)] = np.nan
     decided = np.array([reason == "" for reason in reasons], dtype=bool)
-    parts = _variance_parts(given, noise, n_seeds)
-    return _tested(given, reasons, decided, means, n_seeds, n_collapsed, noise, parts)
+    parts = _variance_parts(table, noise, n_seeds)
+    return _tested(table, reasons, decided, means, n_seeds, n_collapsed, noise, parts)
 
 
-def _check(given: TargetScores) -> None:
-    rows = 1 + len(given.sources)
+def _check(table: TargetScores) -> None:
+    rows = 1 + len(table.sources)
     for name, array, shape in (
-        ("scores", given.scores, (rows, given.scores.shape[-1])),
-        ("undefined", given.undefined, given.scores.shape),
-        ("collapsed", given.collapsed, given.scores.shape),
-        ("example_covariance", given.example_covariance, (rows, rows)),
+        ("scores", table.scores, (rows, table.scores.shape[-1])),
+        ("undefined", table.undefined, table.scores.shape),
+        ("collapsed", table.collapsed, table.scores.shape),
+        ("example_covariance", table.example_covariance, (rows, rows)),
     ):
         if array is not None and array.shape != shape:
             raise UsageError(
-                f"{name} of {given.target} must have shape {shape}, but has {array.shape}; "
+                f"{name} of {table.target} must have shape {shape}, but has {array.shape}; "
                 "row 0 is the baseline, then one row per source"
             )
 
 
-def _reasons(given: TargetScores, n_collapsed: NDArray[np.int64]) -> tuple[str, ...]:
-    """Why each source cannot be judged; "" where it can. `given`: without the scores of collapsed runs."""
-    undefined = np.zeros(given.scores.shape, dtype=bool) if given.undefined is None else given.undefined
-    n_seeds = (~np.isnan(given.scores)).sum(1)
+def _reasons(table: TargetScores, n_collapsed: NDArray[np.int64]) -> tuple[str, ...]:
+    """Why each source cannot be judged; "" where it can. `table`: without the scores of collapsed runs."""
+    undefined = np.zeros(table.scores.shape, dtype=bool) if table.undefined is None else table.undefined
+    n_seeds = (~np.isnan(table.scores)).sum(1)
     n_runs = n_seeds + n_collapsed
-    one_score = [len(runs) > 0 and np.ptp(runs) < ROUNDING for runs in (row[~np.isnan(row)] for row in given.scores)]
-    found = []
-    for row in range(1, len(given.scores)):
+    one_score = [len(runs) > 0 and np.ptp(runs) < ROUNDING for runs in (row[~np.isnan(row)] for row in table.scores)]
+    reasons = []
+    for row in range(1, len(table.scores)):
         if undefined[row].any() or undefined[0].any():
-            found.append(UNDEFINED)
+            reasons.append(UNDEFINED)
         elif n_runs[row] == 0 or n_runs[0] == 0:
-            found.append(MISSING)
+            reasons.append(MISSING)
         elif n_runs[row] == 1 or n_runs[0] == 1:
-            found.append(ONE_SEED)
+            reasons.append(ONE_SEED)
         elif n_seeds[row] < 2 or n_seeds[0] < 2:
-            found.append(COLLAPSED)
+            reasons.append(COLLAPSED)
         else:
-            found.append(ONE_SCORE if one_score[row] and one_score[0] else "")
-    return tuple(found)
+            reasons.append(ONE_SCORE if one_score[row] and one_score[0] else "")
+    return tuple(reasons)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,11 +229,11 @@ class _Parts:
     examples: NDArray[np.float64]
 
 
-def _variance_parts(given: TargetScores, noise: SeedNoise, n_seeds: NDArray[np.int64]) -> _Parts:
-    there = np.asarray(~np.isnan(given.scores), dtype=np.float64)
+def _variance_parts(table: TargetScores, noise: SeedNoise, n_seeds: NDArray[np.int64]) -> _Parts:
+    there = np.asarray(~np.isnan(table.scores), dtype=np.float64)
     n_runs = np.maximum(n_seeds, 1).astype(np.float64)
     shared = there @ there.T / np.outer(n_runs, n_runs)
-    examples = given.example_covariance
+    examples = table.example_covariance
     return _Parts(
         noise=np.diag(noise.variance / n_runs),
         seed=noise.seed_variance * shared,
@@ -247,7 +247,7 @@ def _contrast(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _tested(
-    given: TargetScores,
+    table: TargetScores,
     reasons: tuple[str, ...],
     decided: NDArray[np.bool_],
     means: NDArray[np.float64],
@@ -258,7 +258,7 @@ def _tested(
 ) -> Comparison:
     from scipy.stats import t as student
 
-    there = ~np.isnan(given.scores)
+    there = ~np.isnan(table.scores)
     total = parts.noise + parts.seed + parts.examples
     covariance = _contrast(total)
     difference = means[1:] - means[0]
@@ -272,8 +272,8 @@ def _tested(
     ratio[exact] = np.where(difference[exact] == 0, 0.0, np.inf)
     margin = student.ppf(1 - LEVEL / 2, freedom) * standard_error
     return Comparison(
-        target=given.target,
-        sources=given.sources,
+        target=table.target,
+        sources=table.sources,
         baseline=float(means[0]),
         transfer=means[1:],
         difference=difference,
@@ -291,8 +291,8 @@ def _tested(
         n_seeds=tuple(int(n) for n in n_seeds),
         n_collapsed=tuple(int(n) for n in n_collapsed),
         reasons=reasons,
-        with_examples=given.example_covariance is not None,
-        higher_is_better=given.higher_is_better,
+        with_examples=table.example_covariance is not None,
+        higher_is_better=table.higher_is_better,
     )
 
 
@@ -336,14 +336,14 @@ def decide(comparisons: Sequence[Comparison], margin: float | None = None) -> tu
         np.concatenate([equivalence_p_values(comparison, margin) for comparison in comparisons] or [np.empty(0)])
     )
     n_tested = int((~np.isnan(p_values)).sum())
-    found, start = [], 0
+    verdicts, start = [], 0
     for comparison in comparisons:
         holm = _holm(comparison.p_value)
         for at in range(len(comparison.sources)):
             adjusted = (float(bh[start + at]), float(holm[at]), float(equal[start + at]))
-            found.append(_verdict(comparison, at, *adjusted, n_tested))
+            verdicts.append(_verdict(comparison, at, *adjusted, n_tested))
         start += len(comparison.sources)
-    return tuple(found)
+    return tuple(verdicts)
 
 
 def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArray[np.float64]:
@@ -354,16 +354,16 @@ def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArra
     from scipy.stats import t as student
 
     tested = ~np.isnan(comparison.p_value)
-    found = np.full(len(tested), np.nan)
+    p_values = np.full(len(tested), np.nan)
     if margin is None:
-        return found
+        return p_values
     inside, error = margin - np.abs(comparison.difference), comparison.standard_error
     exact = tested & ~(error > 0)
-    found[exact] = np.where(inside[exact] > 0, 0.0, 1.0)
+    p_values[exact] = np.where(inside[exact] > 0, 0.0, 1.0)
     rest = tested & ~exact
     # Of the two tests the one against the nearer bound has the larger p.
-    found[rest] = student.sf(inside[rest] / error[rest], comparison.degrees_of_freedom[rest])
-    return found
+    p_values[rest] = student.sf(inside[rest] / error[rest], comparison.degrees_of_freedom[rest])
+    return p_values
 
 
 def _benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:

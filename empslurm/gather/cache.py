@@ -53,15 +53,15 @@ def verified(
         kept = pd.concat([kept, _frame(list(rows.values()))])
         _write(root, kept)
     there = [cell for cell in wanted if cell in good or cell in rows]
-    found: pd.DataFrame = kept.loc[there]
-    return found, refused
+    table: pd.DataFrame = kept.loc[there]
+    return table, refused
 
 
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
     import pandas as pd
 
-    made: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    return made.set_index("id", drop=False).rename_axis(None)
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return frame.set_index("id", drop=False).rename_axis(None)
 
 
 def _read(root: RunsRoot) -> pd.DataFrame:
@@ -71,8 +71,8 @@ def _read(root: RunsRoot) -> pd.DataFrame:
 
     with contextlib.suppress(OSError, StoreError, pa.ArrowException, ValueError, KeyError, TypeError):
         data = files.read_bytes(root.gathered / NAME)
-        made: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
-        return made[list(COLUMNS)].astype(COLUMNS).set_index("id", drop=False).rename_axis(None)
+        table: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
+        return table[list(COLUMNS)].astype(COLUMNS).set_index("id", drop=False).rename_axis(None)
     return _frame([])
 
 
@@ -101,13 +101,13 @@ def _verify_all(
 ) -> tuple[dict[str, Row], dict[str, str]]:
     rows: dict[str, Row] = {}
     refused: dict[str, str] = {}
-    for made in _chunks(root, cells):
-        for cell, outcome in made:
+    for chunk in _chunks(root, cells):
+        for cell, outcome in chunk:
             if isinstance(outcome, str):
                 refused[cell] = outcome
             elif outcome is not None:
                 rows[cell] = outcome
-        advance(len(made))
+        advance(len(chunk))
     return rows, refused
 
 

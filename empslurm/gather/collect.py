@@ -76,8 +76,8 @@ class Gathered:
         """One row per cell, part and metric."""
         import pandas as pd
 
-        made = [long_table(group) for group in self.groups]
-        return pd.concat(made, ignore_index=True) if made else long_table(None)
+        tables = [long_table(group) for group in self.groups]
+        return pd.concat(tables, ignore_index=True) if tables else long_table(None)
 
 
 LONG = (
@@ -115,8 +115,8 @@ def long_table(group: Group | None) -> pd.DataFrame:
                 block["value"], block["main"] = own[column(part, metric)], own["metric"] == metric
                 block["n_examples"], block["n_groups"] = own[f"n_{part}"], own[f"n_{part}_groups"]
                 blocks.append(block.assign(group=group.name, part=part, metric=metric))
-    made = pd.concat(blocks)[list(LONG)]
-    return made.sort_values(["id", "part", "metric"], kind="stable").reset_index(drop=True)
+    table = pd.concat(blocks)[list(LONG)]
+    return table.sort_values(["id", "part", "metric"], kind="stable").reset_index(drop=True)
 
 
 def gather(
@@ -138,7 +138,7 @@ def gather(
     missing = _missing(root, plan, absent, refused, there)
     return Gathered(
         name="all" if plan is None else plan.manifest.name,
-        groups=_groups(root, runs, missing, registry, sample_digests, one=plan is not None),
+        groups=_groups(root, runs, missing, registry, sample_digests, single=plan is not None),
         missing=missing,
         n_planned=None if plan is None else len(wanted),
         registry=registry,
@@ -150,7 +150,7 @@ def _missing(
     root: RunsRoot, plan: Plan | None, absent: Sequence[str], refused: Mapping[str, str], there: set[str]
 ) -> tuple[Missing, ...]:
     alive = liveness(queue_of(root))
-    found = []
+    missing = []
     for cell in absent:
         state, why = "pending", "never started"
         if cell in refused:
@@ -158,8 +158,8 @@ def _missing(
         elif cell in there:
             computed = root.cell(cell).state(alive)
             state, why = computed.state, computed.why or "never started"
-        found.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why))
-    return tuple(found)
+        missing.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why))
+    return tuple(missing)
 
 
 def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
@@ -188,14 +188,14 @@ def _groups(
     registry: Registry,
     samples: frozenset[str],
     *,
-    one: bool,
+    single: bool,
 ) -> tuple[Group, ...]:
     """A manifest is one group by its making; a whole runs root may hold several."""
     places = _places(runs)
-    parts = [tuple(places)] if one and places else groups(places)
-    made = []
+    parts = [tuple(places)] if single and places else groups(places)
+    collected = []
     for part in parts:
-        own = runs.loc[[place.id for place in part]].copy()
+        own = runs.loc[[cell.id for cell in part]].copy()
         notes = _data_notes(part, registry, samples)
         own["data"] = [notes.get(target, "pinned") for target in own["target"]]
         own["data"] = own["data"].astype("string")
@@ -203,7 +203,7 @@ def _groups(
         own["predictions"] = folders + "/" + own["output"] + f"/{predictions.NAME}"
         setting = describe(part)
         name = "" if len(parts) == 1 else _name(setting, part)
-        made.append(
+        collected.append(
             Group(
                 name=name,
                 setting=setting,
@@ -213,7 +213,7 @@ def _groups(
                 leaks=_leaks(root, part, registry),
             )
         )
-    return tuple(sorted(made, key=lambda group: group.name))
+    return tuple(sorted(collected, key=lambda group: group.name))
 
 
 def _places(runs: pd.DataFrame) -> list[Place]:
@@ -225,35 +225,35 @@ def _places(runs: pd.DataFrame) -> list[Place]:
 def _name(setting: Mapping[str, Any], places: Sequence[Place]) -> str:
     """A readable folder name that cannot collide: the backbone, and a digest of all that the cells have in common."""
     backbone = str(setting["backbone"]).rstrip("/").rsplit("/", 1)[-1]
-    distinct = sorted({place.setting for place in places})
+    distinct = sorted({cell.setting for cell in places})
     return f"{backbone}-{ids.digest(distinct, 6)}"
 
 
 def _data_notes(places: Sequence[Place], registry: Registry, samples: frozenset[str]) -> dict[str, str]:
     """Tasks whose numbers rest on something other than a pinned release."""
     notes = {}
-    for place in places:
-        if place.target in notes:
+    for cell in places:
+        if cell.target in notes:
             continue
-        data = place.parts["data"]
+        data = cell.parts["data"]
         if data["raw"] in samples:
-            notes[place.target] = "sample"
+            notes[cell.target] = "sample"
         elif data["raw"] not in _pinned(registry, str(data["dataset"])):
-            notes[place.target] = NOT_PINNED
+            notes[cell.target] = NOT_PINNED
     return notes
 
 
 def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[tuple[str, str], str]:
     """Pairs whose test texts the source, or the target's own training part, holds: by the split rule, by an audit."""
-    data = [place.parts["data"] for place in places if place.parts["data"]["dataset"] in registry.datasets]
-    raw = {str(one["dataset"]): one["raw"] for one in data}
-    uses = {str(one["dataset"]): DataUse(**one["use"]) for one in data}
+    data = [cell.parts["data"] for cell in places if cell.parts["data"]["dataset"] in registry.datasets]
+    raw = {str(entry["dataset"]): entry["raw"] for entry in data}
+    uses = {str(entry["dataset"]): DataUse(**entry["use"]) for entry in data}
     by_rule = {name: leaks(registry.datasets[name], use.splits) for name, use in uses.items()}
     tasks = [task for name, text in by_rule.items() if text for task in registry.datasets[name].tasks]
-    found = {(task.id, task.id): by_rule[task.dataset] for task in tasks}
+    leaking = {(task.id, task.id): by_rule[task.dataset] for task in tasks}
     audited = overlap.verdicts(root.prepared, registry.datasets, raw, uses).flags()
-    asked = {(place.source or place.target, place.target) for place in places}
-    return {pair: text for pair, text in {**audited, **found}.items() if pair in asked}
+    asked = {(cell.source or cell.target, cell.target) for cell in places}
+    return {pair: text for pair, text in {**audited, **leaking}.items() if pair in asked}
 
 
 def _pinned(registry: Registry, dataset: str) -> set[str]:

@@ -42,17 +42,17 @@ class Place:
 Key = Callable[[Place], object]
 
 
-def _training(place: Place) -> object:
-    return sorted((name, value) for name, value in place.parts["training"].items() if name not in BY_TASK)
+def _training(cell: Place) -> object:
+    return sorted((name, value) for name, value in cell.parts["training"].items() if name not in BY_TASK)
 
 
 # From coarse to fine; a finer one is used only where a coarser one leaves two cells for one place.
 KEYS: tuple[Key, ...] = (
-    lambda place: {name: place.parts.get(name) for name in ("backbone", "backbone_digest", "adapter", "recipe")},
+    lambda cell: {name: cell.parts.get(name) for name in ("backbone", "backbone_digest", "adapter", "recipe")},
     _training,
-    lambda place: place.parts["data"]["use"],
-    lambda place: place.parts["training"],
-    lambda place: (place.parts["training"], place.parts["data"]["raw"], place.parts["data"]["split"]),
+    lambda cell: cell.parts["data"]["use"],
+    lambda cell: cell.parts["training"],
+    lambda cell: (cell.parts["training"], cell.parts["data"]["raw"], cell.parts["data"]["split"]),
 )
 
 
@@ -62,29 +62,29 @@ def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
     Transfers that use their sources in different ways stand apart, each with the baselines they share. Embeddings go
     with the cells whose adapter or data they describe.
     """
-    trained = [place for place in places if place.kind in TRAINED]
+    trained = [cell for cell in places if cell.kind in TRAINED]
     settled = [group for start in _split(trained, KEYS[0]) for group in _settle(start, KEYS[1:])]
-    made = [part for group in settled for part in _by_source_use(group)]
-    embeddings = [place for place in places if place.kind not in TRAINED]
-    return tuple((*group, *(place for place in embeddings if _describes(place, group))) for group in made)
+    parts = [part for group in settled for part in _by_source_use(group)]
+    embeddings = [cell for cell in places if cell.kind not in TRAINED]
+    return tuple((*group, *(cell for cell in embeddings if _describes(cell, group))) for group in parts)
 
 
 def _describes(embedding: Place, group: Sequence[Place]) -> bool:
     """Whether an embedding is of a baseline of the group, or of the data of one of its targets."""
     if embedding.parent is not None:
-        return any(place.id == embedding.parent for place in group)
+        return any(cell.id == embedding.parent for cell in group)
     data = embedding.parts["data"]
-    return any(place.target == embedding.target and place.parts["data"]["raw"] == data["raw"] for place in group)
+    return any(cell.target == embedding.target and cell.parts["data"]["raw"] == data["raw"] for cell in group)
 
 
 def _split(places: Sequence[Place], key: Key) -> list[tuple[Place, ...]]:
-    found: dict[str, list[Place]] = {}
+    by_key: dict[str, list[Place]] = {}
     memo: dict[str, str] = {}
-    for place in places:
-        if place.setting not in memo:
-            memo[place.setting] = ids.canonical_json(key(place))
-        found.setdefault(memo[place.setting], []).append(place)
-    return [tuple(members) for members in found.values()]
+    for cell in places:
+        if cell.setting not in memo:
+            memo[cell.setting] = ids.canonical_json(key(cell))
+        by_key.setdefault(memo[cell.setting], []).append(cell)
+    return [tuple(members) for members in by_key.values()]
 
 
 def _settle(places: tuple[Place, ...], keys: Sequence[Key]) -> list[tuple[Place, ...]]:
@@ -97,47 +97,47 @@ def _mixed(places: Sequence[Place]) -> bool:
     """Whether some target has cells of two settings (how a source is used is looked at later)."""
     seen: dict[str, str] = {}
     memo: dict[str, str] = {}
-    for place in places:
-        if place.setting not in memo:
-            data = {name: value for name, value in place.parts["data"].items() if name != "labels"}
-            memo[place.setting] = ids.canonical_json([data, place.parts["training"]])
-        if seen.setdefault(place.target, memo[place.setting]) != memo[place.setting]:
+    for cell in places:
+        if cell.setting not in memo:
+            data = {name: value for name, value in cell.parts["data"].items() if name != "labels"}
+            memo[cell.setting] = ids.canonical_json([data, cell.parts["training"]])
+        if seen.setdefault(cell.target, memo[cell.setting]) != memo[cell.setting]:
             return True
     return False
 
 
 def _by_source_use(places: tuple[Place, ...]) -> list[tuple[Place, ...]]:
     """Apart by how sources are used, and by how a source was trained where it was trained in several ways."""
-    rest = tuple(place for place in places if place.kind != "transfer")
-    transfers = [place for place in places if place.kind == "transfer"]
+    rest = tuple(cell for cell in places if cell.kind != "transfer")
+    transfers = [cell for cell in places if cell.kind == "transfer"]
     if not transfers:
         return [places]
-    found = []
-    for part in _split(transfers, lambda place: place.parts.get("source_use")):
-        found += [(*rest, *layer) for layer in _layers(part, {place.id: place.setting for place in rest})]
-    return found
+    layers = []
+    for part in _split(transfers, lambda cell: cell.parts.get("source_use")):
+        layers += [(*rest, *layer) for layer in _layers(part, {cell.id: cell.setting for cell in rest})]
+    return layers
 
 
 def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tuple[Place, ...]]:
     """One layer where every source was trained in one way; else the n-th layer holds each source's n-th way."""
     ways: dict[str | None, set[str]] = {}
-    for place in transfers:
-        ways.setdefault(place.source, set()).add(settings.get(place.parent or "", ""))
+    for cell in transfers:
+        ways.setdefault(cell.source, set()).add(settings.get(cell.parent or "", ""))
     layers: dict[int, list[Place]] = {}
-    for place in transfers:
-        way = sorted(ways[place.source]).index(settings.get(place.parent or "", ""))
-        layers.setdefault(way, []).append(place)
+    for cell in transfers:
+        way = sorted(ways[cell.source]).index(settings.get(cell.parent or "", ""))
+        layers.setdefault(way, []).append(cell)
     return [tuple(layers[way]) for way in sorted(layers)]
 
 
 def describe(places: Sequence[Place]) -> dict[str, Any]:
     """What a group's cells have in common, for captions and folder names."""
-    settings = [_parsed(text) for text in dict.fromkeys(place.setting for place in places if place.kind in TRAINED)]
+    settings = [_parsed(text) for text in dict.fromkeys(cell.setting for cell in places if cell.kind in TRAINED)]
     settings = settings or [_parsed(places[0].setting)]
     first, training = settings[0], [parts["training"] or {} for parts in settings]
     use = next((parts["source_use"] for parts in settings if parts.get("source_use")), None)
     raw = sorted({f"{parts['data']['use']['context']}/{parts['data']['use']['splits']}" for parts in settings})
-    same = {name: value for name, value in training[0].items() if all(one[name] == value for one in training)}
+    same = {name: value for name, value in training[0].items() if all(options[name] == value for options in training)}
     varies = sorted(set(training[0]) - set(same))
     return {
         "backbone": first["backbone"]["name"],

@@ -53,21 +53,21 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     whole = [{"fraction": 1.0, "labels": "all", "flags": "", "setting": "{}", "data": "", **row} for row in rows]
-    made = pd.DataFrame(whole, columns=[*COLUMNS, "data", "predictions"])
-    made = made.astype({**COLUMNS, "data": "string", "predictions": "string"})
-    return made.set_index("id", drop=False).rename_axis(None)
+    frame = pd.DataFrame(whole, columns=[*COLUMNS, "data", "predictions"])
+    frame = frame.astype({**COLUMNS, "data": "string", "predictions": "string"})
+    return frame.set_index("id", drop=False).rename_axis(None)
 
 
 def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gathered:
     """Anyone's table of results (`gather.results` has its form), one group per setting. Raises DataError.
 
-    `folder`: predictions of the runs, one file per id (`gather.given` has their form); where they are, the values must
-    follow from them.
+    `folder`: predictions of the runs, one file per id (`gather.prediction_files` has their form); where they are, the
+    values must follow from them.
     """
-    found = results.read(path)
+    rows = results.read(path)
     groups = []
-    for name, setting in results.settings(found):
-        own = [row for row in found if row.setting == setting]
+    for name, setting in results.settings(rows):
+        own = [row for row in rows if row.setting == setting]
         runs = _frame([_run(path, row, folder) for row in own])
         told = {"origin": str(path), **({"setting": setting} if setting or name else {})}
         groups.append(Group(name=name, setting=told, runs=runs, missing=(), notes={}))
@@ -78,7 +78,7 @@ def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gat
 
 def _run(path: Path, row: Result, folder: Path | None) -> dict[str, Any]:
     """A result as a gathered run."""
-    made = {
+    run = {
         "id": row.id,
         "kind": "transfer" if row.source else "baseline",
         "source": row.source or None,
@@ -91,8 +91,8 @@ def _run(path: Path, row: Result, folder: Path | None) -> dict[str, Any]:
         "data": path.name,
     }
     if folder is None:
-        return made
-    return {**made, **_predictions(folder, row)}
+        return run
+    return {**run, **_predictions(folder, row)}
 
 
 def _predictions(folder: Path, row: Result) -> dict[str, Any]:
@@ -100,20 +100,20 @@ def _predictions(folder: Path, row: Result) -> dict[str, Any]:
     path = prediction_files.find(folder, row.id)
     if path is None:
         return {}
-    made = prediction_files.read(path, METRICS[row.metric].kind).made
-    kind: Kind = "regression" if made.outputs.ndim == 1 else "classification"
-    found = metrics.score(kind, made.outputs.shape[-1], made.gold, made.outputs).get(row.metric, np.inf)
-    if not np.isclose(found, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
-        told = "no such metric" if found == np.inf else f"{found:.6g}"
+    part = prediction_files.read(path, METRICS[row.metric].kind).predictions
+    kind: Kind = "regression" if part.outputs.ndim == 1 else "classification"
+    score = metrics.score(kind, part.outputs.shape[-1], part.gold, part.outputs).get(row.metric, np.inf)
+    if not np.isclose(score, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
+        told = "no such metric" if score == np.inf else f"{score:.6g}"
         raise DataError(
             f"{path} must give the {row.metric} of its run, {row.value}, but gives {told}; mend one of them"
         )
-    own = metrics.run_flags(row.metric, {"test": (made.gold, made.outputs)})
+    own = metrics.run_flags(row.metric, {"test": (part.gold, part.outputs)})
     flags = dict.fromkeys((*filter(None, row.flags.split(",")), *own))
     return {
         "predictions": str(path.resolve()),
         "fingerprint": files.sha256_file(path),  # so that a later gather sees other predictions of the same name
         "flags": ",".join(flags),
-        "n_test": len(made.ids),
-        "n_test_groups": len(set(made.groups)),
+        "n_test": len(part.ids),
+        "n_test_groups": len(set(part.groups)),
     }

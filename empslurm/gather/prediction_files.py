@@ -38,7 +38,9 @@ MAX_LABELS = 10_000
 class Given:
     """One run's predictions on the test part."""
 
-    made: Predictions  # examples by id; hard labels stand as logits that are 1 for the label and 0 for the others
+    predictions: (
+        Predictions  # examples by id; hard labels stand as logits that are 1 for the label and 0 for the others
+    )
     labels: tuple[str, ...] = ()  # names in index order, where labels have names
 
 
@@ -57,18 +59,18 @@ def read(path: Path, kind: Kind) -> Given:
         part = predictions.read(path).get("test")
         if part is None:
             raise DataError(f"{path} must hold a part named test, but does not; name the part of its rows")
-        return Given(made=part)
+        return Given(predictions=part)
     rows = [row for row in _rows(path) if table_file.text_of(row.cells.get("part")) in ("", "test")]
     if not rows:
         raise DataError(f"{path} must hold predictions of the test part, but holds none; write one row per example")
     rows.sort(key=lambda row: _text(path, row, "id"))
     names = [_text(path, row, "id") for row in rows]
-    twice = next((one for one, two in pairwise(names) if one == two), None)
+    twice = next((first for first, second in pairwise(names) if first == second), None)
     if twice is not None:
         raise DataError(f"{path} must hold every example once, but holds {twice} twice; give each an id of its own")
     gold, outputs, labels = _answers(path, rows, kind)
     groups = tuple(table_file.text_of(row.cells.get("group")) or id for row, id in zip(rows, names, strict=True))
-    return Given(made=Predictions(ids=tuple(names), groups=groups, gold=gold, outputs=outputs), labels=labels)
+    return Given(predictions=Predictions(ids=tuple(names), groups=groups, gold=gold, outputs=outputs), labels=labels)
 
 
 def _is_of_a_cell(path: Path) -> bool:
@@ -97,12 +99,12 @@ def _text(path: Path, row: table_file.Row, column: str) -> str:
     """A cell that must be there, as text; 1.0 and 1 are one label."""
     value = row.cells.get(column)
     try:
-        found = table_file.text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
+        text = table_file.text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
     except TypeError as error:
         raise DataError(f"{path}, line {row.line:,}: {column} must be one value, but is {error}; write one") from error
-    if not found:
+    if not text:
         raise DataError(f"{path}, line {row.line:,}: {column} must be there, but is blank; write it")
-    return found
+    return text
 
 
 def _answers(
@@ -122,10 +124,10 @@ def _answers(
             f"{path} must hold labels, but has {len(labels):,} different ones; is it a regression? then give it a "
             "metric of one, such as pearson"
         )
-    place = {label: at for at, label in enumerate(labels)}
+    index_of = {label: at for at, label in enumerate(labels)}
     outputs = np.zeros((len(rows), len(labels)))
-    outputs[np.arange(len(rows)), [place[guess] for guess in guesses]] = 1.0
-    return np.array([place[label] for label in golds], dtype=np.float64), outputs, labels
+    outputs[np.arange(len(rows)), [index_of[guess] for guess in guesses]] = 1.0
+    return np.array([index_of[label] for label in golds], dtype=np.float64), outputs, labels
 
 
 def _number(path: Path, row: table_file.Row, column: str) -> float:
@@ -142,30 +144,32 @@ def _number(path: Path, row: table_file.Row, column: str) -> float:
 def _logits(path: Path, rows: Sequence[table_file.Row], gold: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logits, shape (n_examples, n_labels), or values, shape (n_examples,)."""
     outputs: list[Any] = [row.cells.get("output") for row in rows]
-    widths = {len(one) if isinstance(one, list) else 0 for one in outputs}
+    widths = {len(output) if isinstance(output, list) else 0 for output in outputs}
     if len(widths) != 1 or widths == {0}:
         raise DataError(f"{path} must hold a list of equally many logits per example, but does not; write one each")
-    made = np.array(outputs, dtype=np.float64)
-    width = made.shape[1]
+    logits = np.array(outputs, dtype=np.float64)
+    width = logits.shape[1]
     if width == 1:
-        return made[:, 0]
+        return logits[:, 0]
     if not ((gold == np.floor(gold)) & (gold >= 0) & (gold < width)).all():
         raise DataError(f"{path} must hold gold as an index from 0 to {width - 1}, but does not; count labels from 0")
-    return made
+    return logits
 
 
-def aligned(found: Sequence[Given]) -> list[Predictions]:
+def aligned(runs: Sequence[Given]) -> list[Predictions]:
     """Predictions of several runs with one order of labels: names that one run lacks are labels for it too."""
-    if not any(one.labels for one in found):
-        return [one.made for one in found]
-    labels = sorted({label for one in found for label in one.labels})
-    return [_with_labels(one, labels) for one in found]
+    if not any(run.labels for run in runs):
+        return [run.predictions for run in runs]
+    labels = sorted({label for run in runs for label in run.labels})
+    return [_with_labels(run, labels) for run in runs]
 
 
-def _with_labels(one: Given, labels: Sequence[str]) -> Predictions:
-    if not one.labels:
-        return one.made
-    place = np.array([labels.index(label) for label in one.labels])
-    outputs = np.zeros((len(one.made.ids), len(labels)))
-    outputs[:, place] = one.made.outputs
-    return replace(one.made, gold=place[one.made.gold.astype(np.int64)].astype(np.float64), outputs=outputs)
+def _with_labels(run: Given, labels: Sequence[str]) -> Predictions:
+    if not run.labels:
+        return run.predictions
+    columns = np.array([labels.index(label) for label in run.labels])
+    outputs = np.zeros((len(run.predictions.ids), len(labels)))
+    outputs[:, columns] = run.predictions.outputs
+    return replace(
+        run.predictions, gold=columns[run.predictions.gold.astype(np.int64)].astype(np.float64), outputs=outputs
+    )

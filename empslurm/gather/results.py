@@ -80,12 +80,12 @@ def read(path: Path) -> tuple[Result, ...]:
     if table.rows and not rows:
         raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; it has part and main")
     comma = _decimal_comma(table, rows)
-    found = [_result(table.place(row), row, comma) for row in rows]
-    if not found:
+    results = [_result(table.place(row), row, comma) for row in rows]
+    if not results:
         raise DataError(f"{path} must hold results, but holds a header and no rows; write one row per run")
     for check in (_in_range, _distinct_names, _distinct_fractions, _one_metric, _every_run_once):
-        check(table, found)
-    return _with_ids(found)
+        check(table, results)
+    return _with_ids(results)
 
 
 def _delimited(path: Path) -> _Table:
@@ -105,8 +105,8 @@ def _delimited(path: Path) -> _Table:
         trailing=True,
         first_line=before + 1,
     )
-    found = tuple(replace(row, flaw=COMMENT) if lines[row.line - 1].startswith("#") else row for row in rows)
-    return _Table(file=path.name, word="line", rows=found, commas=delimiter == ",")
+    checked = tuple(replace(row, flaw=COMMENT) if lines[row.line - 1].startswith("#") else row for row in rows)
+    return _Table(file=path.name, word="line", rows=checked, commas=delimiter == ",")
 
 
 def _n_needed(header: str, delimiter: str) -> int:
@@ -131,30 +131,30 @@ def _is_long(cells: Mapping[str, Any]) -> bool:
     return cells.get("part") is not None and cells.get("main") is not None
 
 
-def _is_main(place: str, cells: Mapping[str, Any]) -> bool:
+def _is_main(where: str, cells: Mapping[str, Any]) -> bool:
     """Whether a row of a gather's long table is a main metric on the test part; a row of another table is."""
     if not _is_long(cells):
         return True
-    part, main = _text(place, "part", cells["part"]).lower(), _text(place, "main", cells["main"]).lower()
+    part, main = _text(where, "part", cells["part"]).lower(), _text(where, "main", cells["main"]).lower()
     if main not in SWITCHES:
-        raise DataError(f"{place}: main must be true or false, but is {main}; correct it, or rename the column")
+        raise DataError(f"{where}: main must be true or false, but is {main}; correct it, or rename the column")
     return part == "test" and SWITCHES[main]
 
 
-def _result(place: str, row: table_file.Row, comma: bool) -> Result:
-    texts = {column: _text(place, column, value) for column, value in row.cells.items()}
+def _result(where: str, row: table_file.Row, comma: bool) -> Result:
+    texts = {column: _text(where, column, value) for column, value in row.cells.items()}
     target, metric = texts["target"], texts["metric"]
     if not target:
-        raise DataError(f"{place}: target must be a task's name, but is blank; write the name")
+        raise DataError(f"{where}: target must be a task's name, but is blank; write the name")
     if metric not in METRICS:
         known = ", ".join(METRICS)
-        raise DataError(f"{place}: metric must be one of {known}, but is {metric!r}; rename it")
-    seed = _seed(place, texts["seed"])
-    value = _number(place, "value", texts["value"], comma) if texts["value"] else float("nan")
-    fraction = _number(place, "fraction", texts.get("fraction") or "1", comma)
+        raise DataError(f"{where}: metric must be one of {known}, but is {metric!r}; rename it")
+    seed = _seed(where, texts["seed"])
+    value = _number(where, "value", texts["value"], comma) if texts["value"] else float("nan")
+    fraction = _number(where, "fraction", texts.get("fraction") or "1", comma)
     if not 0 < fraction <= 1:
         raise DataError(
-            f"{place}: fraction must be above 0 and at most 1, but is {texts['fraction']}; write .1 for a tenth of the "
+            f"{where}: fraction must be above 0 and at most 1, but is {texts['fraction']}; write .1 for a tenth of the "
             "target's training data"
         )
     source = "" if texts["source"] == target else texts["source"]
@@ -180,13 +180,13 @@ def _id(row: Result) -> str:
     return f"{f'{row.setting}-' if row.setting else ''}{name}-s{row.seed}{part}"
 
 
-def _with_ids(found: Sequence[Result]) -> tuple[Result, ...]:
+def _with_ids(results: Sequence[Result]) -> tuple[Result, ...]:
     """Every run with an id of its own: names that hold hyphens could give two runs one."""
-    names = [row.id or _id(row) for row in found]
+    names = [row.id or _id(row) for row in results]
     counts = Counter(names)
     return tuple(
         replace(row, id=name if row.id or counts[name] == 1 else f"{name}-{ids.digest(_run(row), 6)}")
-        for row, name in zip(found, names, strict=True)
+        for row, name in zip(results, names, strict=True)
     )
 
 
@@ -195,25 +195,25 @@ def _run(row: Result) -> tuple[object, ...]:
     return (row.setting, row.source, row.target, row.seed, row.fraction)
 
 
-def _text(place: str, column: str, value: Any) -> str:
+def _text(where: str, column: str, value: Any) -> str:
     """A cell as text; a whole number that a frame with gaps made a float of is the whole number again."""
     try:
         if column != "value" and isinstance(value, float) and value.is_integer():
             value = int(value)
         return table_file.text_of(value)
     except TypeError as error:
-        raise DataError(f"{place}: {column} must be one value, but is {error}; write a text or a number") from error
+        raise DataError(f"{where}: {column} must be one value, but is {error}; write a text or a number") from error
 
 
-def _seed(place: str, text: str) -> int:
+def _seed(where: str, text: str) -> int:
     whole = re.fullmatch(r"([+-]?[0-9]{1,40})(?:[.,]0*)?", text)
     if whole is None:
         shown = f"is {text}" if text else "is blank"
-        raise DataError(f"{place}: seed must be a whole number, but {shown}; number the runs of a pair 1, 2, 3")
+        raise DataError(f"{where}: seed must be a whole number, but {shown}; number the runs of a pair 1, 2, 3")
     seed = int(whole[1])
     if not -LARGEST_SEED - 1 <= seed <= LARGEST_SEED:
         raise DataError(
-            f"{place}: seed must fit into 64 bits, at most {LARGEST_SEED}, but is {text}; number the runs 1, 2, 3"
+            f"{where}: seed must fit into 64 bits, at most {LARGEST_SEED}, but is {text}; number the runs 1, 2, 3"
         )
     return seed
 
@@ -222,7 +222,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 UNDEFINED = ("nan", "+nan", "-nan", "na", "n/a", "null", "none", "<na>")  # words for a value that is not there
 
 
-def _number(place: str, column: str, text: str, comma: bool) -> float:
+def _number(where: str, column: str, text: str, comma: bool) -> float:
     """A finite number; a value may be undefined, in a word that programs write for that."""
     if column == "value" and text.lower() in UNDEFINED:
         return float("nan")
@@ -231,7 +231,7 @@ def _number(place: str, column: str, text: str, comma: bool) -> float:
     value = float(plain) if NUMBER.fullmatch(plain) else float("nan")
     if not abs(value) <= LARGEST_VALUE:
         why = ", with a point for the decimals" if "," in text and not comma else ""
-        raise DataError(f"{place}: {column} must be a finite number, but is {text}; correct it{why}")
+        raise DataError(f"{where}: {column} must be a finite number, but is {text}; correct it{why}")
     return value
 
 
@@ -253,11 +253,11 @@ def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
     return comma is not None
 
 
-def _in_range(table: _Table, found: Sequence[Result]) -> None:
+def _in_range(table: _Table, results: Sequence[Result]) -> None:
     """Every value is one that its metric can have: percent never stand among fractions, nor for them."""
-    for name in dict.fromkeys(row.metric for row in found):
+    for name in dict.fromkeys(row.metric for row in results):
         metric = METRICS[name]
-        own = [row for row in found if row.metric == name]
+        own = [row for row in results if row.metric == name]
         wrong = next((row for row in own if not metric.allows(row.value)), None)
         if wrong is None:
             continue
@@ -272,11 +272,11 @@ def _in_range(table: _Table, found: Sequence[Result]) -> None:
         )
 
 
-def _distinct_names(table: _Table, found: Sequence[Result]) -> None:
+def _distinct_names(table: _Table, results: Sequence[Result]) -> None:
     """No two names that differ only in what a program adds (`20.0` for 20) or nobody sees (how an é is stored)."""
     for what, names in (
-        ("tasks", [(row.where, name) for row in found for name in (row.source, row.target)]),
-        ("settings", [(row.where, row.setting) for row in found]),
+        ("tasks", [(row.where, name) for row in results for name in (row.source, row.target)]),
+        ("settings", [(row.where, row.setting) for row in results]),
     ):
         seen: dict[str, tuple[str, int]] = {}
         for where, name in names:
@@ -295,10 +295,10 @@ def _plain(name: str) -> str:
     return re.sub(r"^([0-9]+)\.0$", r"\1", shown)
 
 
-def _distinct_fractions(table: _Table, found: Sequence[Result]) -> None:
+def _distinct_fractions(table: _Table, results: Sequence[Result]) -> None:
     """No two fractions that are printed alike: they name tables and files."""
     seen: dict[str, Result] = {}
-    for row in found:
+    for row in results:
         first = seen.setdefault(f"{row.fraction * 100:g}", row)
         if first.fraction != row.fraction:
             raise DataError(
@@ -307,9 +307,9 @@ def _distinct_fractions(table: _Table, found: Sequence[Result]) -> None:
             )
 
 
-def _one_metric(table: _Table, found: Sequence[Result]) -> None:
+def _one_metric(table: _Table, results: Sequence[Result]) -> None:
     seen: dict[tuple[str, str], Result] = {}
-    for row in found:
+    for row in results:
         first = seen.setdefault((row.setting, row.target), row)
         if first.metric != row.metric:
             raise DataError(
@@ -318,10 +318,10 @@ def _one_metric(table: _Table, found: Sequence[Result]) -> None:
             )
 
 
-def _every_run_once(table: _Table, found: Sequence[Result]) -> None:
+def _every_run_once(table: _Table, results: Sequence[Result]) -> None:
     for key in (_run, lambda row: (row.id or row.where,)):
         seen: dict[tuple[object, ...], Result] = {}
-        for row in found:
+        for row in results:
             first = seen.setdefault(key(row), row)
             if first is not row:
                 raise DataError(
@@ -331,9 +331,9 @@ def _every_run_once(table: _Table, found: Sequence[Result]) -> None:
                 )
 
 
-def settings(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
+def settings(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
     """(name of a group's folder, setting), in the order of the table; one setting alone needs no folder."""
-    names = tuple(dict.fromkeys(row.setting for row in found))
+    names = tuple(dict.fromkeys(row.setting for row in results))
     if len(names) == 1:
         return (("", names[0]),)
     return tuple((_folder(name), name) for name in names)

@@ -106,9 +106,9 @@ def _gpu(note: Mapping[str, Any]) -> Row:
     used = note.get("gpu")
     if not used:
         return dict.fromkeys(("driver", "gpu_memory_mib", "mig_profile"))
-    place = str(note.get("device")).partition(":")[2]
+    number = str(note.get("device")).partition(":")[2]
     readings = note.get("gpus") or []
-    index = int(place) if place.isdigit() else 0
+    index = int(number) if number.isdigit() else 0
     reading = readings[index] if index < len(readings) else {}
     own = _number(used.get("memory_bytes"))  # by torch: of a MIG instance its own
     return {
@@ -135,13 +135,13 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
     for part in PARTS:
         if part not in parts:
             raise DamagedError(f"{path} must hold the {part} part, but does not; move the folder away")
-        made = parts[part]
-        n_labels = made.outputs.shape[1] if made.outputs.ndim == 2 else 0
-        found = metrics.score(kind, n_labels, made.gold, made.outputs)
+        predicted = parts[part]
+        n_labels = predicted.outputs.shape[1] if predicted.outputs.ndim == 2 else 0
+        scores = metrics.score(kind, n_labels, predicted.gold, predicted.outputs)
         stored = {result["metric"]: float("inf"), **metrics.from_json(result[part])}
-        _compare(folder, path, part, stored, found)
-        row |= {column(part, name): value for name, value in found.items()}
-        row[f"n_{part}"], row[f"n_{part}_groups"] = len(made.ids), len(set(made.groups))
+        _compare(folder, path, part, stored, scores)
+        row |= {column(part, name): value for name, value in scores.items()}
+        row[f"n_{part}"], row[f"n_{part}_groups"] = len(predicted.ids), len(set(predicted.groups))
     # From the predictions, whatever the result says: results of earlier versions have other flags. That training
     # diverged after its best epoch is known to the result alone.
     trained = (metrics.DIVERGED,) if metrics.DIVERGED in result.get("flags", ()) else ()
@@ -150,9 +150,11 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
     return row
 
 
-def _compare(folder: CellDir, path: Path, part: str, stored: Mapping[str, float], found: Mapping[str, float]) -> None:
+def _compare(
+    folder: CellDir, path: Path, part: str, stored: Mapping[str, float], computed: Mapping[str, float]
+) -> None:
     """A metric that came after a result has no stored score to compare; infinity stands for one that is missing."""
-    for name, said, value in ((name, stored[name], value) for name, value in found.items() if name in stored):
+    for name, said, value in ((name, stored[name], value) for name, value in computed.items() if name in stored):
         undefined = said != said and value != value
         if not (undefined or abs(said - value) <= TOLERANCE):
             raise DamagedError(

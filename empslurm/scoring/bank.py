@@ -30,7 +30,8 @@ class Bank:
 
     def __init__(self, members: Sequence[Member], device: torch.device, precision: Precision = "fp32") -> None:
         """Raises BackboneError, UsageError for another kind of adapter, DamagedError naming one that does not load."""
-        other = next((one.measure for one in members if one.measure.settings["adapter"]["kind"] not in BANKED), None)
+        settings = [(member.measure, member.measure.settings["adapter"]["kind"]) for member in members]
+        other = next((measure for measure, kind in settings if kind not in BANKED), None)
         if other is not None:
             raise UsageError(
                 f"{other.cell} must hold an adapter of kind {' or '.join(BANKED)} to be scored in one pass with "
@@ -48,36 +49,36 @@ class Bank:
         self.device, self.precision = device, precision
         model = load_encoder(measure.backbone).to(device)
         self.encoder = Encoder(model, dropout=0.0, attention_dropout=0.0, bf16=precision == "bf16")
-        self.stacks = [(places, self._stack([members[place] for place in places])) for places in _alike(members)]
+        self.stacks = [(places, self._stack([members[index] for index in places])) for places in _alike(members)]
 
     def _stack(self, members: Sequence[Member]) -> banks.Bank:
-        made = banks.Bank.from_folders(self.encoder, [(member.adapter, member.source) for member in members])
+        stack = banks.Bank.from_folders(self.encoder, [(member.adapter, member.source) for member in members])
         config = self.encoder.config
-        _, n_layers, _, hidden_size = made.fixed["new.down.weight"].shape
+        _, n_layers, _, hidden_size = stack.fixed["new.down.weight"].shape
         if (n_layers, hidden_size) != (config.num_hidden_layers, config.hidden_size):
             raise BackboneError(
                 f"{members[0].adapter} must fit {members[0].measure.backbone.name}, but has {n_layers} layers of width "
                 f"{hidden_size} instead of {config.num_hidden_layers} of {config.hidden_size}; take its own backbone"
             )
-        for member, width in zip(members, made.n_outputs, strict=True):
+        for member, width in zip(members, stack.n_outputs, strict=True):
             if width != member.measure.n_outputs:
                 raise DamagedError(
                     f"{member.adapter} must have {member.measure.n_outputs} outputs as its task.json says, but has "
                     f"{width}; export it again"
                 )
-        return made
+        return stack
 
     def score(
         self, tokens: Tokens, chosen: Sequence[int]
     ) -> tuple[Mapping[int, NDArray[np.float64]], NDArray[np.float64]]:
         """Head outputs (n_rows, n_outputs) of the chosen members, and the backbone's embeddings (n_rows, hidden)."""
         stacks = [(places, stack) for places, stack in self.stacks if set(places) <= set(chosen)]
-        assert sorted(place for places, _ in stacks for place in places) == sorted(chosen)
+        assert sorted(index for places, _ in stacks for index in places) == sorted(chosen)
         n_rows, most = len(tokens.lengths), max(len(places) for places, _ in stacks)
         outputs = {
-            place: np.zeros((n_rows, width))
+            index: np.zeros((n_rows, width))
             for places, stack in stacks
-            for place, width in zip(places, stack.n_outputs, strict=True)
+            for index, width in zip(places, stack.n_outputs, strict=True)
         }
         points = np.zeros((n_rows, self.encoder.config.hidden_size))
         budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
@@ -86,16 +87,16 @@ class Bank:
                 below = self.encoder.below(cut(tokens, batch, self.device), None)
                 points[batch] = input_similarity.embed(self.encoder, below).cpu().numpy()
                 for places, stack in stacks:
-                    made = stack.logits(below, slice(0, stack.n_cells), stack.free, None)
-                    for place, logits in zip(places, made, strict=True):
-                        outputs[place][batch] = logits.float().cpu().numpy()
+                    by_member = stack.logits(below, slice(0, stack.n_cells), stack.free, None)
+                    for index, logits in zip(places, by_member, strict=True):
+                        outputs[index][batch] = logits.float().cpu().numpy()
         return outputs, points
 
 
 def _alike(members: Sequence[Member]) -> list[list[int]]:
     """Places of members that can be stacked: the same tokens, the same adapter shape, with or without a source."""
     groups: dict[object, list[int]] = {}
-    for place, member in enumerate(members):
+    for index, member in enumerate(members):
         adapter = ids.canonical_json(member.measure.settings["adapter"])
-        groups.setdefault((member.measure.input_rule, adapter, member.source is None), []).append(place)
+        groups.setdefault((member.measure.input_rule, adapter, member.source is None), []).append(index)
     return list(groups.values())

@@ -48,7 +48,7 @@ def export(
 
     Raises StoreError, UsageError.
     """
-    made = []
+    exported = []
     for group in chosen.groups:
         repository = f"{organisation}/empslurm-{group.name.replace('--', '-to-')}" if organisation else None
         folder = to / group.name
@@ -65,16 +65,16 @@ def export(
             ) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        made.append(
+        written = sorted(path for path in folder.rglob("*") if path.is_file())
+        exported.append(
             Repository(
                 folder=folder,
                 repository=repository,
-                paths=tuple(path.relative_to(folder).as_posix() for path in found),
-                n_bytes=sum(path.stat().st_size for path in found),
+                paths=tuple(path.relative_to(folder).as_posix() for path in written),
+                n_bytes=sum(path.stat().st_size for path in written),
             )
         )
-    return made
+    return exported
 
 
 def _write(group: Group, evidence: Evidence | None, folder: Path, repository: str | None) -> None:
@@ -115,9 +115,9 @@ def _provenance(member: Member) -> dict[str, Any]:
     here = member.adapter / "provenance.json"
     if here.is_file():  # an exported adapter: it was cut down before
         return files.read_object(here)
-    found = files.read_object(member.adapter.parent / "provenance.json")
-    code = found.get("code", {})
-    kept = {name: found[name] for name in PROVENANCE if name in found}
+    provenance = files.read_object(member.adapter.parent / "provenance.json")
+    code = provenance.get("code", {})
+    kept = {name: provenance[name] for name in PROVENANCE if name in provenance}
     return {**kept, "commit": code.get("commit"), "uncommitted_changes": bool(code.get("diff"))}
 
 
@@ -131,21 +131,21 @@ def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str
 
         api = HfApi()
     addresses = []
-    for one in repositories:
-        assert one.repository is not None
+    for exported in repositories:
+        assert exported.repository is not None
         try:
-            api.create_repo(one.repository, repo_type="model", exist_ok=True)
+            api.create_repo(exported.repository, repo_type="model", exist_ok=True)
             api.upload_folder(
-                repo_id=one.repository,
-                folder_path=str(one.folder),
-                allow_patterns=list(one.paths),
+                repo_id=exported.repository,
+                folder_path=str(exported.folder),
+                allow_patterns=list(exported.paths),
                 commit_message="Adapters and model card",
             )
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoreError(
-                f"{one.repository} must take the upload, but the hub says: {reason}; log in with `hf auth login`, "
+                f"{exported.repository} must take the upload, but the hub says: {reason}; log in with `hf auth login`, "
                 "check the organisation, then run the same command again"
             ) from error
-        addresses.append(f"{api.endpoint}/{one.repository}")
+        addresses.append(f"{api.endpoint}/{exported.repository}")
     return addresses

@@ -75,10 +75,10 @@ def read(path: Path | None, columns: Columns, format: Format | None = None) -> I
             raise UsageError("standard input must be txt, csv, tsv or jsonl, but is to be parquet; name a file")
         yield from _read_stream(sys.stdin.buffer, "standard input", "", columns, format or "txt")
     elif path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if file.is_file() and _format(file, format) is not None]
-        if not found:
+        listed = [file for file in sorted(path.rglob("*")) if file.is_file() and _format(file, format) is not None]
+        if not listed:
             raise UsageError(f"{path} must hold files that end in {', '.join(SUFFIXES)}, but holds none; name the file")
-        for file in found:
+        for file in listed:
             yield from _read_file(file, file.relative_to(path).as_posix(), columns, _format(file, format) or "txt")
     else:
         if not path.exists():
@@ -91,8 +91,8 @@ def read(path: Path | None, columns: Columns, format: Format | None = None) -> I
         yield from _read_file(path, "", columns, known)
 
 
-def _format(path: Path, given: Format | None) -> Format | None:
-    return given or SUFFIXES.get(path.suffix.lower())
+def _format(path: Path, override: Format | None) -> Format | None:
+    return override or SUFFIXES.get(path.suffix.lower())
 
 
 @contextmanager
@@ -232,13 +232,13 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
     quotes: Literal["strict", "loose"] = "strict" if format == "csv" else "loose"
     records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes, guarded=True)
     header = [column.strip() for column in next(records, (1, []))[1]]
-    place = places(shown, header, columns.names)
+    index_of = places(shown, header, columns.names)
     for number, cells in enumerate((cells for _, cells in records if cells), 1):
         if len(cells) != len(header):
             problem = f"the row must have {len(header)} columns, but has {len(cells)}"
             yield Row(file=name, number=number, error=problem, kept=dict.fromkeys(columns.keep))
             continue
-        by_name = {column: cells[at] for column, at in place.items()}
+        by_name = {column: cells[at] for column, at in index_of.items()}
         read = {column: _read_cell(by_name[column]) for column in (columns.text, *columns.context)}
         kept = {column: by_name[column] for column in columns.keep}
         yield row_of(name, number, read[columns.text], [read[column] for column in columns.context], kept)
@@ -279,21 +279,21 @@ def _parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
             number = 0
             for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=wanted):
                 values = {column: batch.column(batch.schema.get_field_index(column)) for column in wanted}
-                for place in range(batch.num_rows):
+                for index in range(batch.num_rows):
                     number += 1
-                    cells = {column: _cell(column_values, place) for column, column_values in values.items()}
+                    cells = {column: _cell(column_values, index) for column, column_values in values.items()}
                     yield _row(name, number, columns, cells)
     except pa.ArrowException as error:
         raise DataError(f"{path.name} must be a Parquet file, but is not: {str(error).splitlines()[0]}") from error
 
 
-def _cell(column: Any, place: int) -> object:
+def _cell(column: Any, index: int) -> object:
     try:
-        value = column[place].as_py()
+        value = column[index].as_py()
     except UnicodeDecodeError:
         return "\udcff"  # not UTF-8: a lone surrogate, which becomes the row's error
     except (ValueError, OverflowError):  # such as a date beyond the year 9999
-        return str(column[place].cast("string"))
+        return str(column[index].cast("string"))
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

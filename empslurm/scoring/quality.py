@@ -66,13 +66,13 @@ def _test(path: object) -> Predictions:
 def _aligned(parts: list[Predictions]) -> list[NDArray[np.float64]]:
     """Every seed's outputs in the order of the first seed's examples."""
     first = parts[0].ids
-    made = []
+    aligned = []
     for part in parts:
-        place = {example: row for row, example in enumerate(part.ids)}
-        if set(place) != set(first):
+        row_of = {example: row for row, example in enumerate(part.ids)}
+        if set(row_of) != set(first):
             raise DamagedError("seeds of one measure must be tested on the same examples, but are not; run them again")
-        made.append(part.outputs[[place[example] for example in first]])
-    return made
+        aligned.append(part.outputs[[row_of[example] for example in first]])
+    return aligned
 
 
 def _clustered(part: Predictions) -> bool:
@@ -92,8 +92,8 @@ def _interval(
         groups=groups,
     )
     answers = np.stack([seed.argmax(1) if labels else seed for seed in outputs])
-    found = resample(examples, answers, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0))
-    means = found.scores.mean(0)
+    resampled = resample(examples, answers, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0))
+    means = resampled.scores.mean(0)
     if np.isnan(means).mean() > 0.05:
         return None, None
     low, high = np.nanpercentile(means, LEVELS)

@@ -29,33 +29,33 @@ def columns(groups: Sequence[Group], kept: Mapping[str, str] | None = None) -> d
     Per classification: M (the label), M:p:LABEL (probability), M:sd:LABEL and M:agreement; per regression: M and
     M:spread. M:flags are joined by spaces.
     """
-    made = {**PLACE, **(kept or {}), **READ}
+    types = {**PLACE, **(kept or {}), **READ}
     for group in groups:
         name, labels = group.name, group.measure.labels
         if group.measure.kind == "classification":
-            made[name] = "string"
-            made |= {f"{name}:p:{label}": "float" for label in labels}
-            made |= {f"{name}:sd:{label}": "float" for label in labels}
-            made[f"{name}:agreement"] = "float"
+            types[name] = "string"
+            types |= {f"{name}:p:{label}": "float" for label in labels}
+            types |= {f"{name}:sd:{label}": "float" for label in labels}
+            types[f"{name}:agreement"] = "float"
         else:
-            made |= {name: "float", f"{name}:spread": "float"}
-        made[f"{name}:flags"] = "string"
-    return made
+            types |= {name: "float", f"{name}:spread": "float"}
+        types[f"{name}:flags"] = "string"
+    return types
 
 
 def flatten(record: Mapping[str, Any], groups: Sequence[Group], kept: Iterable[str] = ()) -> dict[str, Any]:
     """A record as the values of `columns`; None where there is nothing."""
-    made: dict[str, Any] = {name: record.get(name) for name in (*PLACE, *kept, *READ)}
+    cells: dict[str, Any] = {name: record.get(name) for name in (*PLACE, *kept, *READ)}
     for group in groups:
         name, labels = group.name, group.measure.labels
         scored = (record.get("measures") or {}).get(name) or {}
         if group.measure.kind == "classification":
-            made[name] = scored.get("label")
+            cells[name] = scored.get("label")
             probabilities, spread = scored.get("probabilities") or {}, scored.get("spread") or {}
-            made |= {f"{name}:p:{label}": probabilities.get(label) for label in labels}
-            made |= {f"{name}:sd:{label}": spread.get(label) for label in labels}
-            made[f"{name}:agreement"] = scored.get("agreement")
+            cells |= {f"{name}:p:{label}": probabilities.get(label) for label in labels}
+            cells |= {f"{name}:sd:{label}": spread.get(label) for label in labels}
+            cells[f"{name}:agreement"] = scored.get("agreement")
         else:
-            made |= {name: scored.get("value"), f"{name}:spread": scored.get("spread")}
-        made[f"{name}:flags"] = " ".join(scored["flags"]) if scored else None
-    return made
+            cells |= {name: scored.get("value"), f"{name}:spread": scored.get("spread")}
+        cells[f"{name}:flags"] = " ".join(scored["flags"]) if scored else None
+    return cells

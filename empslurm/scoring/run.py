@@ -74,7 +74,7 @@ def _records(scorer: Scorer, window: Any, tally: Tally) -> Iterator[dict[str, An
     for row, record in zip(window, scorer.score_rows(window), strict=True):
         tally.n_rows += 1
         tally.n_errors += "error" in record
-        flags = chain.from_iterable(one["flags"] for one in record.get("measures", {}).values())
+        flags = chain.from_iterable(measure["flags"] for measure in record.get("measures", {}).values())
         tally.n_flagged += any(True for _ in flags)
         yield {**({"file": row.file} if row.file else {}), "row": row.number, **row.kept, **record}
 

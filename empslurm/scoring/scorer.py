@@ -97,8 +97,8 @@ class Scorer:
         contexts: earlier turns of each text, oldest first; a string is one turn, None is no context.
         keep: columns to carry into the records, a value per text.
         """
-        for what, given in {"texts": texts, "contexts": contexts}.items():
-            if isinstance(given, str):
+        for what, value in {"texts": texts, "contexts": contexts}.items():
+            if isinstance(value, str):
                 raise UsageError(f"{what} must be a list with one item per text, but is one string; write [{what}]")
         texts = list(texts)
         turns = [()] * len(texts) if contexts is None else [_turns(context) for context in contexts]
@@ -110,8 +110,8 @@ class Scorer:
                     f"there must be one {what} per text, but {len(texts)} texts meet {len(values)}; give as many"
                 )
         rows = [
-            row_of("", place + 1, text, turns[place], {name: values[place] for name, values in kept.items()})
-            for place, text in enumerate(texts)
+            row_of("", index + 1, text, turns[index], {name: values[index] for name, values in kept.items()})
+            for index, text in enumerate(texts)
         ]
         return [
             {**row.kept, **record}
@@ -133,58 +133,58 @@ class Scorer:
 
     def score_rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """One window's records, in its order; a row with an error keeps it and harms no other."""
-        good = [place for place, row in enumerate(rows) if not row.error]
+        good = [index for index, row in enumerate(rows) if not row.error]
         records: list[dict[str, Any]] = [{"error": row.error} for row in rows]
-        for place in good:
-            records[place] = {"n_tokens": 0, "measures": {group.name: None for group in self.chosen.groups}}
+        for index in good:
+            records[index] = {"n_tokens": 0, "measures": {group.name: None for group in self.chosen.groups}}
         if not good:
             return records
         first = {id(group): start for group, start in zip(self.chosen.groups, self._starts, strict=True)}
         for rule, groups in self._by_rule.items():
-            tokens, cut = self.tokens(rule, [rows[place] for place in good])
+            tokens, cut = self.tokens(rule, [rows[index] for index in good])
             members = [first[id(group)] + seed for group in groups for seed in range(len(group.members))]
             outputs, points = self.bank.score(tokens, members)
             for group in groups:
                 own = [outputs[first[id(group)] + seed] for seed in range(len(group.members))]
                 scored = _combine(group, own)
-                flags = _flags(group, tokens.lengths, cut, points, [rows[place] for place in good])
-                for place, score, flag in zip(good, scored, flags, strict=True):
-                    records[place]["measures"][group.name] = {**score, "flags": flag + score["flags"]}
-            for place, length in zip(good, tokens.lengths.tolist(), strict=True):
-                records[place]["n_tokens"] = max(records[place]["n_tokens"], length)
+                flags = _flags(group, tokens.lengths, cut, points, [rows[index] for index in good])
+                for index, score, flag in zip(good, scored, flags, strict=True):
+                    records[index]["measures"][group.name] = {**score, "flags": flag + score["flags"]}
+            for index, length in zip(good, tokens.lengths.tolist(), strict=True):
+                records[index]["n_tokens"] = max(records[index]["n_tokens"], length)
         return records
 
     @cached_property
     def _starts(self) -> list[int]:
         """Index of each group's first member in the bank."""
         sizes = [len(group.members) for group in self.chosen.groups]
-        return [sum(sizes[:place]) for place in range(len(sizes))]
+        return [sum(sizes[:index]) for index in range(len(sizes))]
 
     @cached_property
     def _by_rule(self) -> Mapping[tuple[int, str], list[Group]]:
         """Measures that read the same tokens of a row."""
-        found: dict[tuple[int, str], list[Group]] = {}
+        groups: dict[tuple[int, str], list[Group]] = {}
         for group in self.chosen.groups:
-            found.setdefault(group.measure.input_rule, []).append(group)
-        return found
+            groups.setdefault(group.measure.input_rule, []).append(group)
+        return groups
 
     def tokens(self, rule: tuple[int, str], rows: Sequence[Row]) -> tuple[Tokens, list[bool]]:
         """Tokens of a window as training makes them, and which rows were cut."""
         max_length, context = rule
         keep = {"history": slice(None), "previous": slice(-1, None), "none": slice(0)}[context]
-        found = list(
+        tokenised = list(
             encode(self.tokenizer, [row.context[keep] for row in rows], [row.text for row in rows], max_length)
         )
-        lengths = [len(whole) for whole, _, _ in found]
+        lengths = [len(whole) for whole, _, _ in tokenised]
         tokens = Tokens(
-            flat=np.concatenate([np.asarray(whole, np.int32) for whole, _, _ in found]),
+            flat=np.concatenate([np.asarray(whole, np.int32) for whole, _, _ in tokenised]),
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            text_starts=np.asarray([start for _, start, _ in found], np.int32),
-            n_truncated=sum(cut for _, _, cut in found),
+            text_starts=np.asarray([start for _, start, _ in tokenised], np.int32),
+            n_truncated=sum(cut for _, _, cut in tokenised),
             pad_id=self.tokenizer.pad_token_id,
             segments="token_type_ids" in self.tokenizer.model_input_names,
         )
-        return tokens, [cut for _, _, cut in found]
+        return tokens, [cut for _, _, cut in tokenised]
 
 
 def _turns(context: Any) -> tuple[Any, ...]:
@@ -251,7 +251,7 @@ def _flags(
     typical = group.measure.typical
     near = similarity(points, np.asarray(typical.centroid))
     reads_context = typical.context_share >= 0.5
-    found = []
+    by_row = []
     for row in range(len(rows)):
         said = {
             "short": lengths[row] < typical.low_length,
@@ -260,5 +260,5 @@ def _flags(
             "cut": cut[row],
             "no_context": reads_context and not rows[row].context,
         }
-        found.append([flag for flag, holds in said.items() if holds])
-    return found
+        by_row.append([flag for flag, holds in said.items() if holds])
+    return by_row

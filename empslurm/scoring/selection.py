@@ -87,8 +87,8 @@ def of_cells(folders: Iterable[CellDir], root: RunsRoot, tasks: Sequence[str] = 
 
 def of_folders(paths: Iterable[Path], tasks: Sequence[str] = ()) -> Chosen:
     """Folders of exported adapters, or folders that hold such folders."""
-    found = [folder for path in paths for folder in _adapters(path)]
-    return _chosen((lambda folder=folder: _of_folder(folder) for folder in found), tasks)
+    folders = [folder for path in paths for folder in _adapters(path)]
+    return _chosen((lambda folder=folder: _of_folder(folder) for folder in folders), tasks)
 
 
 def _adapters(path: Path) -> list[Path]:
@@ -168,10 +168,11 @@ def _chosen(candidates: Iterable[object], tasks: Sequence[str]) -> Chosen:
 
 def _check_backbones(members: Sequence[Member]) -> None:
     """Raise UsageError where adapters sit in different backbones."""
-    found = {member.measure.backbone_digest: member for member in members}
-    if len(found) > 1:
+    by_digest = {member.measure.backbone_digest: member for member in members}
+    if len(by_digest) > 1:
         shown = "; ".join(
-            f"{one.measure.cell} in {one.measure.backbone.name} ({digest})" for digest, one in found.items()
+            f"{member.measure.cell} in {member.measure.backbone.name} ({digest})"
+            for digest, member in by_digest.items()
         )
         raise UsageError(f"all adapters must sit in one backbone, but these do not: {shown}; score them apart")
 
@@ -181,13 +182,13 @@ def _groups(members: Sequence[Member]) -> tuple[Group, ...]:
     by_settings: dict[str, dict[int, Member]] = {}
     for member in members:
         by_settings.setdefault(_settings(member.measure), {})[member.measure.seed] = member
-    short = [_short_name(next(iter(found.values())).measure) for found in by_settings.values()]
+    short = [_short_name(next(iter(by_seed.values())).measure) for by_seed in by_settings.values()]
     return tuple(
         Group(
             name=name if short.count(name) == 1 else f"{name}-{digest[:6]}",
-            members=tuple(found[seed] for seed in sorted(found)),
+            members=tuple(by_seed[seed] for seed in sorted(by_seed)),
         )
-        for name, (digest, found) in zip(short, by_settings.items(), strict=True)
+        for name, (digest, by_seed) in zip(short, by_settings.items(), strict=True)
     )
 
 

@@ -87,11 +87,11 @@ def test_labels_stand_in_one_order_for_all_runs(tmp_path: Path) -> None:
 
 def test_values_logits_and_parts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,gold,predicted,part\nx,1.5,2,\ny,2,2.5,test\nz,9,9,train\n")
-    made = prediction_files.read(tmp_path / "a.csv", "regression").made
+    made = prediction_files.read(tmp_path / "a.csv", "regression").predictions
     assert (made.ids, made.gold.tolist(), made.outputs.tolist()) == (("x", "y"), [1.5, 2.0], [2.0, 2.5])
     rows = [{"id": "y", "gold": 1, "output": [0.1, 2.0]}, {"id": "x", "gold": 0, "output": [3, 2.0], "group": "g"}]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = prediction_files.read(tmp_path / "b.jsonl", "classification").made
+    made = prediction_files.read(tmp_path / "b.jsonl", "classification").predictions
     assert (made.ids, made.groups, made.outputs.argmax(1).tolist()) == (("x", "y"), ("g", "y"), [0, 1])
 
 
