@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch.profile import Profile, load_profile
 from empslurm.launch.site.facts import Site, read
-from empslurm.launch.site.proposal import Proposal, obstacles, propose
+from empslurm.launch.site.partitions import obstacles
+from empslurm.launch.site.proposal import Proposal, propose
 from tests.launch.site.test_facts import (
     GARBAGE,
     NO_ACCOUNTING,
