@@ -23,22 +23,22 @@ class Group:
 
 def groups(packs: Sequence[Pack], unfinished: Collection[str]) -> tuple[Group, ...]:
     """Packs by wave, seed and the parents that are still to come, in the order in which they must be sent."""
-    made: dict[tuple[int, int], list[Group]] = {}
-    for place, pack in enumerate(packs):
+    by_start: dict[tuple[int, int], list[Group]] = {}
+    for index, pack in enumerate(packs):
         waits = frozenset(parent for parent in pack.parents if parent in unfinished)
         # What waits for nothing shares one array, whatever its seed.
-        peers = made.setdefault((pack.wave, pack.cells[0].seed if waits else -1), [])
+        peers = by_start.setdefault((pack.wave, pack.cells[0].seed if waits else -1), [])
         at = next((at for at, group in enumerate(peers) if _alike(group.parents, waits)), None)
         if at is None:
-            peers.append(Group(wave=pack.wave, places=(place,), parents=waits))
+            peers.append(Group(wave=pack.wave, places=(index,), parents=waits))
         else:
             old = peers[at]
-            peers[at] = Group(wave=pack.wave, places=(*old.places, place), parents=old.parents | waits)
-    return tuple(group for key in sorted(made) for group in made[key])
+            peers[at] = Group(wave=pack.wave, places=(*old.places, index), parents=old.parents | waits)
+    return tuple(group for key in sorted(by_start) for group in by_start[key])
 
 
-def _alike(one: frozenset[str], two: frozenset[str]) -> bool:
-    return one == two or len(one & two) >= ALIKE * len(one | two)
+def _alike(first: frozenset[str], second: frozenset[str]) -> bool:
+    return first == second or len(first & second) >= ALIKE * len(first | second)
 
 
 def chunks(group: Group, n_elements: int, packs_per_element: int = 1) -> Iterator[tuple[tuple[int, ...], ...]]:

@@ -110,10 +110,10 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
 def quantile(values: Sequence[float], share: float) -> float:
     """Linear between the sorted values."""
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    position = share * (len(ordered) - 1)
+    below = int(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
@@ -122,13 +122,13 @@ def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
     A cell takes the tokens that its own target's finished cells took, or else those of any, at the measured seconds
     per token. The bounds take all cells to be slow, or fast, together.
     """
-    rates = [one.wall_s / one.n_tokens for one in done if one.n_tokens > 0]
+    rates = [cell_cost.wall_s / cell_cost.n_tokens for cell_cost in done if cell_cost.n_tokens > 0]
     if not rates or not todo:
         return None
     by_target: dict[str, list[int]] = {}
-    for one in done:
-        by_target.setdefault(one.target, []).append(one.n_tokens)
-    every = [one.n_tokens for one in done]
+    for cell_cost in done:
+        by_target.setdefault(cell_cost.target, []).append(cell_cost.n_tokens)
+    every = [cell_cost.n_tokens for cell_cost in done]
     means = {target: sum(tokens) / len(tokens) for target, tokens in by_target.items()}
     n_tokens = sum(means.get(cell.target, sum(every) / len(every)) for cell in todo)
     low, middle, high = (quantile(rates, share) * n_tokens / 3600 for share in (0.1, 0.5, 0.9))

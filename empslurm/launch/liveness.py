@@ -29,15 +29,15 @@ def job_identity() -> dict[str, Any]:
 
     Nothing outside an element of an array: in somebody's allocation the variables of Slurm are that allocation's.
     """
-    given = os.environ
-    if not given.get(ARRAY_VARIABLE):
-        return {"job_id": None, "restart_count": 0, "log": given.get(LOG_VARIABLE)}
+    variables = os.environ
+    if not variables.get(ARRAY_VARIABLE):
+        return {"job_id": None, "restart_count": 0, "log": variables.get(LOG_VARIABLE)}
     return {
-        "job_id": f"{given.get('SLURM_ARRAY_JOB_ID')}_{given.get('SLURM_ARRAY_TASK_ID')}",
-        "restart_count": int(given.get("SLURM_RESTART_COUNT", "0") or 0),
-        "log": given.get(LOG_VARIABLE),
-        "job_name": given.get(NAME_VARIABLE),
-        "cluster": given.get("SLURM_CLUSTER_NAME"),
+        "job_id": f"{variables.get('SLURM_ARRAY_JOB_ID')}_{variables.get('SLURM_ARRAY_TASK_ID')}",
+        "restart_count": int(variables.get("SLURM_RESTART_COUNT", "0") or 0),
+        "log": variables.get(LOG_VARIABLE),
+        "job_name": variables.get(NAME_VARIABLE),
+        "cluster": variables.get("SLURM_CLUSTER_NAME"),
     }
 
 

@@ -128,7 +128,7 @@ class Scheduler:
         try:
             while self._start_some() or self.running:
                 time.sleep(POLL_S)
-                look([place for running in self.running for place in running.task.places])
+                look([index for running in self.running for index in running.task.places])
                 if self._is_cancelled():
                     self.say("cancelled: the train processes save what they have and end")
                     self._stop()
@@ -154,9 +154,9 @@ class Scheduler:
     def _next(self) -> Task | None:
         """The first task none of whose sources is still to be made here."""
         unfinished = [*self.waiting, *(running.task for running in self.running)]
-        maker = {cell.id: task for task in unfinished for place in task.places for cell in self._pack(place).cells}
+        maker = {cell.id: task for task in unfinished for index in task.places for cell in self._pack(index).cells}
         for task in self.waiting:
-            parents = {parent for place in task.places for parent in self._pack(place).parents}
+            parents = {parent for index in task.places for parent in self._pack(index).parents}
             if all(maker.get(parent, task) is task for parent in parents):
                 return task
         # Packs that wait for each other are not planned; each would say what it lacks.
@@ -164,7 +164,7 @@ class Scheduler:
 
     def _finished(self, task: Task) -> bool:
         """Whether nothing is left to do: a process that tries a search's trials may have taken this task's over."""
-        cells = [cell for place in task.places for cell in self._pack(place).cells]
+        cells = [cell for index in task.places for cell in self._pack(index).cells]
         return all(self.root.cell(cell.id).result_file.exists() for cell in cells)
 
     def _start(self, task: Task, index: int) -> Running:
@@ -197,7 +197,7 @@ class Scheduler:
     def _device_failed(self, task: Task) -> bool:
         """Whether torch could not use the GPUs that a task was given."""
         alive = liveness(queue_of(self.root))
-        folders = [self.root.cell(cell.id) for place in task.places for cell in self._pack(place).cells]
+        folders = [self.root.cell(cell.id) for index in task.places for cell in self._pack(index).cells]
         failed = [folder for folder in folders if folder.state(alive).state == "failed"]
         return any((folder.error() or {}).get("class") == policy.DEVICE.name for folder in failed)
 
@@ -216,17 +216,17 @@ class Scheduler:
         for running in self.running:
             running.process.close()
 
-    def _pack(self, place: int) -> Pack:
-        return self.submission.packs[place]
+    def _pack(self, index: int) -> Pack:
+        return self.submission.packs[index]
 
 
 def tasks(packs: Sequence[Pack], *, together: bool) -> list[Task]:
     """One task per pack; `together`: neighbours of one mixed precision share one, and load the backbone once."""
-    precisions = [(place, pack.cells[0].mixed_precision) for place, pack in enumerate(packs)]
+    precisions = [(index, pack.cells[0].mixed_precision) for index, pack in enumerate(packs)]
     if not together:
-        return [Task(places=(place,), mixed_precision=precision) for place, precision in precisions]
+        return [Task(places=(index,), mixed_precision=precision) for index, precision in precisions]
     groups = itertools.groupby(precisions, key=lambda item: item[1])
-    return [Task(places=tuple(place for place, _ in group), mixed_precision=precision) for precision, group in groups]
+    return [Task(places=tuple(index for index, _ in group), mixed_precision=precision) for precision, group in groups]
 
 
 # ---- ending runs from another process --------------------------------------------------------------------------------

@@ -227,15 +227,15 @@ def load_profile(path: Path) -> Profile:
     reader = Reader(str(path))
     if not re.fullmatch(NAME, path.stem, re.ASCII):
         reader.problem("", f"be named by letters, digits and _ . -, but is {shown(path.stem)}", "rename the file")
-    given = reader.section(ProfileFile, yaml_tree.load(path))
-    if given.get("kind") == "local":
-        for key in given:
+    options = reader.section(ProfileFile, yaml_tree.load(path))
+    if options.get("kind") == "local":
+        for key in options:
             if key not in LOCAL_FIELDS:
                 reader.problem(key, "be left out of a local profile, but is given", "remove it, or set kind: slurm")
-    _memory(given, reader)
-    _gpus(given, reader)
-    _options(given.get("sbatch", {}), reader)
-    profile = Profile(**{"name": path.stem, "kind": "slurm", **given})
+    _memory(options, reader)
+    _gpus(options, reader)
+    _options(options.get("sbatch", {}), reader)
+    profile = Profile(**{"name": path.stem, "kind": "slurm", **options})
     if 0 < profile.gpus < profile.num_processes:
         must = f"be at most gpus ({profile.gpus}), but is {profile.num_processes}"
         reader.problem("num_processes", must, "ask for more gpus or fewer processes")
@@ -252,27 +252,27 @@ def load_profile(path: Path) -> Profile:
     return profile
 
 
-def _memory(given: dict[str, Any], reader: Reader) -> None:
+def _memory(options: dict[str, Any], reader: Reader) -> None:
     """Memory is asked for in one way only."""
-    if given.get("mem_per_cpu_gb") is not None:
-        if given.get("mem_gb") is not None:
+    if options.get("mem_per_cpu_gb") is not None:
+        if options.get("mem_gb") is not None:
             must = "be left out where mem_gb is given, since Slurm takes one of them only, but is given"
             reader.problem("mem_per_cpu_gb", must, "remove one")
-        given["mem_gb"] = None
+        options["mem_gb"] = None
 
 
-def _gpus(given: dict[str, Any], reader: Reader) -> None:
+def _gpus(options: dict[str, Any], reader: Reader) -> None:
     """GPUs are asked for in one way only; where that is gres, it says how many there are."""
-    n_gpus = gpus_of(given.get("gres") or "")
+    n_gpus = gpus_of(options.get("gres") or "")
     if n_gpus is not None:
         for key in ("gpus", "gpu_type"):
-            if given.get(key):
-                must = f"be left out where gres asks for GPUs ({given['gres']}), but is given"
+            if options.get(key):
+                must = f"be left out where gres asks for GPUs ({options['gres']}), but is given"
                 reader.problem(key, must, "remove it, or take the GPUs out of gres")
         if n_gpus > 64:
             reader.problem("gres", f"ask for at most 64 GPUs, but asks for {n_gpus}", "correct it")
-        given["gpus"] = n_gpus
-    elif given.get("gpu_type") and not given.get("gpus"):
+        options["gpus"] = n_gpus
+    elif options.get("gpu_type") and not options.get("gpus"):
         reader.problem("gpu_type", "stand beside gpus, which says how many, but gpus is 0 or left out", "add `gpus: 1`")
 
 

@@ -55,8 +55,8 @@ class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no typ
 
 def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> ArrayExecutor:
     """submitit's executor for one array. Everything explicit: no default of submitit's decides."""
-    made = ArrayExecutor(array.folder, python=shlex.quote(sys.executable))
-    made.update_parameters(
+    sending = ArrayExecutor(array.folder, python=shlex.quote(sys.executable))
+    sending.update_parameters(
         job_name=array.name,
         time=profile.time,
         nodes=1,
@@ -71,7 +71,7 @@ def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[st
         wckey=None,  # else submitit would name its own
         additional_parameters={**options(profile), **({"dependency": _after(dependency)} if dependency else {})},
     )
-    return made
+    return sending
 
 
 def write_callable(array: Array, job: Callable[[], object], time_min: int) -> None:

@@ -80,10 +80,10 @@ def slots(
     )
     used = min(at_once, max(1, n_packs))
     n_groups = gpus // num_processes
-    made = []
+    shares = []
     for index in range(used):
         first = index % n_groups * num_processes if n_groups else 0
         own = tuple(devices[first : first + num_processes]) if n_groups else ()
         share = 1 / packs_per_gpu if own else 1.0
-        made.append(Slot(devices=own, n_cores=max(1, cpus // used), memory_share=share))
-    return tuple(made)
+        shares.append(Slot(devices=own, n_cores=max(1, cpus // used), memory_share=share))
+    return tuple(shares)

@@ -36,11 +36,11 @@ class Meter:
             self.energy_ws += watts() * passed_s
             self.skip()
 
-    def spent(self, place: int) -> dict[str, float]:
+    def spent(self, index: int) -> dict[str, float]:
         """What a pack has spent; its next count starts here."""
-        since, energy_ws = self.since[place]
+        since, energy_ws = self.since[index]
         wall_s, energy_ws = time.monotonic() - since, self.energy_ws - energy_ws
-        self.restart([place])
+        self.restart([index])
         spent = {"wall_s": round(wall_s, 1), "gpu_s": round(wall_s * self.gpus * self.share, 1)}
         return {**spent, "energy_wh": round(energy_ws * self.share / 3600, 3)} if energy_ws else spent
 

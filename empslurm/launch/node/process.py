@@ -65,9 +65,9 @@ def n_threads(n_processes: int, n_cores: int | None = None) -> int:
 
     accelerate sets OMP_NUM_THREADS to this; by itself it takes one thread, whatever the machine.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads) > 0:
+        return int(threads)
     return max(1, (n_cores or cores_here()) // n_processes)
 
 

@@ -143,7 +143,7 @@ def partitions(profile: Profile) -> list[Partition]:
     """The partitions that a profile names, or the cluster's default one; empty where the controller does not say."""
     wanted = profile.partition.split(",") if profile.partition else None
     known = facts.partitions()
-    return [one for one in known if (one.name in wanted if wanted else one.is_default)]
+    return [partition for partition in known if (partition.name in wanted if wanted else partition.is_default)]
 
 
 def _partitions(profile: Profile) -> Iterator[Check]:

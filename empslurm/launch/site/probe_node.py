@@ -82,15 +82,15 @@ def _answer(folder: Path, done: threading.Event) -> None:
 
 def _machine() -> dict[str, Any]:
     """This process and its machine."""
-    made = provenance.collect()
+    origin = provenance.collect()
     return {
-        "host": made["host"],
-        "python": made["python"],
+        "host": origin["host"],
+        "python": origin["python"],
         "executable": sys.executable,
-        "packages": made["packages"],
-        "cpus": made["cpus"],
+        "packages": origin["packages"],
+        "cpus": origin["cpus"],
         "bf16": hardware.cpu_bf16(),
-        "job": made["slurm"],
+        "job": origin["slurm"],
     }
 
 
@@ -144,9 +144,9 @@ def _sees_the_login_nodes(folder: Path) -> str:
 
 def _creates_once(folder: Path) -> str:
     """Two processes create the same files at the same time: each file must have one creator."""
-    place = folder / "race"
-    place.mkdir()
-    command = [sys.executable, str(process.JOBS / "probe.py"), "--race", str(place)]
+    race_folder = folder / "race"
+    race_folder.mkdir()
+    command = [sys.executable, str(process.JOBS / "probe.py"), "--race", str(race_folder)]
     command += ["--at", str(time.time() + RACE_BEGINS_S)]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     wins = [name for racer in racers for name in json.loads(racer.communicate(timeout=60)[0])]
