@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
@@ -217,11 +217,10 @@ def random_encoder(
     return Encoder(model.to(device), dropout=dropout, attention_dropout=attention_dropout, bf16=bf16)
 
 
-def cell_of(training: Training, seed: int = 1) -> Cell:
+def cell_of(training: Training, seed: int = 1) -> Baseline:
     """A baseline cell of no dataset."""
     identity = DataIdentity(dataset="x", raw="", split="", use=DataUse(), labels="all", fraction=1.0)
-    return Cell(
-        kind="baseline",
+    return Baseline(
         target="epitome_er",
         seed=seed,
         data=identity,

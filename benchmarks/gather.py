@@ -16,14 +16,13 @@ import resource
 import shutil
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from empslurm import ids, metrics
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, Cell, DataIdentity, Transfer
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.files import sha256_bytes, to_json
 from empslurm.gather import cache, gather
@@ -44,9 +43,7 @@ def cells(known: Registry, n_results: int) -> list[Cell]:
         planned += bases.values()
         for source, first in bases.items():
             moved = (second for target, second in bases.items() if target != source)
-            planned += [
-                replace(cell, kind="transfer", source=source, source_use=SourceUse(), parent=first.id) for cell in moved
-            ]
+            planned += [Transfer.like(cell, source=source, source_use=SourceUse(), parent=first.id) for cell in moved]
         if len(planned) >= n_results:
             break
     return planned[:n_results]
@@ -56,8 +53,7 @@ def _baseline(known: Registry, task: str, seed: int) -> Cell:
     data = DataIdentity(
         dataset=known.tasks[task].dataset, raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0
     )
-    return Cell(
-        kind="baseline",
+    return Baseline(
         target=task,
         seed=seed,
         data=data,

@@ -85,7 +85,7 @@ def ours(project: Scratch, options: argparse.Namespace, seed: int) -> Took:
     command = project.command("runs", "submit", f"transfers{seed}", "--profile", "local")
     first, wall, cpu = timed(command, project.path, begun)
     score_of = {
-        cell.source: result["test"][result["metric"]]
+        cell.source_task: result["test"][result["metric"]]
         for _, cell, result in project.finished("runs")
         if cell.kind == "transfer" and cell.seed == seed
     }
@@ -102,6 +102,7 @@ def ours(project: Scratch, options: argparse.Namespace, seed: int) -> Took:
 def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What the other side needs, as a file would hold it: the same examples as text, settings, sources' adapters."""
     from empslurm import backbones
+    from empslurm.cells import Baseline
     from empslurm.tasks import registry
     from empslurm.tasks.prepare import prepare
     from empslurm.train.data.task_data import load
@@ -109,9 +110,9 @@ def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[
 
     known, prepared = registry(), project.path / "runs" / "prepared"
     baselines = {
-        finished[1].target: finished
-        for finished in project.finished("runs")
-        if finished[1].kind == "baseline" and finished[1].seed == seed
+        cell.target: (output, cell, result)
+        for output, cell, result in project.finished("runs")
+        if isinstance(cell, Baseline) and cell.seed == seed
     }
     _, cell, _ = baselines[options.target]
     task = known.tasks[options.target]
@@ -126,7 +127,7 @@ def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[
         "lr": options.lr,
         "seed": seed,
         "fair": options.fair,
-        "precision": cell.hyper_parameters.precision,
+        "precision": cell.training.precision,
         "sources": {
             source: str(baselines[source][0] / baselines[source][2]["output"] / "adapter") for source in options.sources
         },

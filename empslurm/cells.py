@@ -1,12 +1,15 @@
-"""A cell: one number-producing unit, identified by everything that can change its number and nothing else."""
+"""A cell: one number-producing unit, identified by everything that can change its number and nothing else.
+
+Each kind of cell is a small frozen class with the fields that its number depends on; `KINDS` says the rest of it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from empslurm import ids
 from empslurm.config import (
@@ -17,24 +20,29 @@ from empslurm.config import (
     Fisher,
     LabelUse,
     PositiveShare,
+    Precision,
     Seed,
     SourceUse,
     Training,
     Trial,
 )
 from empslurm.errors import DamagedError
+from empslurm.tasks.schema import Part
 from empslurm.validation import decode
 from empslurm.validation.constraints import Name, Pattern, Range
 
-CellKind = Literal["baseline", "transfer", "fisher", "embed", "trial"]
 MixedPrecision = Literal["no", "bf16"]
-TRAINED: tuple[CellKind, ...] = ("baseline", "transfer")  # the kinds that train an adapter
 
 CELL_ID = re.compile(r"[a-z0-9_]+(--[a-z0-9_]+)?-s\d+(-[a-z0-9.]+)*-[0-9a-f]{12}")
 TRIAL_ID = re.compile(r"-trial-\d+-[0-9a-f]{12}$")  # how the id of a trial ends
+CellId = Annotated[str, Pattern(regex=CELL_ID.pattern, words="a cell's id")]
 
 # Raised by hand when a change of the code changes results; every id moves with it.
 RECIPE = 3
+
+# What the first kinds wrote of one another, as null. A kind that came later has its own fields in its own cells alone,
+# so that it moves no id.
+FIRST_FIELDS = ("source", "adapter", "training", "source_use", "fisher", "embed", "parent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,28 +59,21 @@ class DataIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Fully resolved identity of one run; a section that the kind does not use is None.
+    """What cells of all kinds have: a task's data, a seed, and the frozen encoder."""
 
-    baseline: an adapter trained on `target`. transfer: the same, stacked on the adapter of `parent`. fisher: the task
-    embedding of the baseline `parent`. embed: the dataset embedding of the texts of `target`, by `backbone` as encoder.
-    trial: one draw of a hyper-parameter search, `adapter` and `training` are its own once they have been asked for.
-    """
-
-    kind: CellKind
+    kind: ClassVar[str]
     target: Name
-    source: Name | None = None
     seed: Seed
     data: DataIdentity
     backbone: Backbone
     backbone_digest: str | None  # of a local folder's files or of the pinned revision; None: provisional
-    adapter: Adapter | None = None
-    training: Training | None = None
-    source_use: SourceUse | None = None
-    fisher: Fisher | None = None
-    embed: Embed | None = None
-    trial: Trial | None = None
-    parent: Annotated[str, Pattern(regex=CELL_ID.pattern, words="a cell's id")] | None = None
     recipe: Annotated[int, Range(low=1)] = field(default=RECIPE)
+
+    @classmethod
+    def like(cls, other: Cell, **own: Any) -> Self:
+        """A cell of this kind with everything that `other` has, but for `own`."""
+        names = [one.name for one in fields(cls)]
+        return cls(**{**{name: getattr(other, name) for name in names if hasattr(other, name)}, **own})
 
     @cached_property
     def id(self) -> str:
@@ -81,96 +82,276 @@ class Cell:
 
     @property
     def prefix(self) -> str:
-        """What a person recognises: tasks, seed, and the fraction when it is not whole."""
-        tasks = self.target if self.source is None else f"{self.source}--{self.target}"
+        """What a person recognises: tasks, seed, the fraction when it is not whole, and the kind."""
+        tasks = "--".join(filter(None, (self.source_task, self.target)))
         part = "" if self.data.fraction == 1.0 else f"-f{self.data.fraction * 100:g}"
         manual = "-manual" if self.data.labels == "manual" else ""
-        kind = "" if self.kind in TRAINED else f"-{self.kind}"
-        if self.trial is not None:
-            kind += f"-{self.trial.number:03d}"
-        return f"{tasks}-s{self.seed}{part}{manual}{kind}"
+        return f"{tasks}-s{self.seed}{part}{manual}{self._mark}"
 
     @property
-    def hyper_parameters(self) -> Training:
-        """How a cell's adapter, or that of a fisher cell's baseline, is trained. Raises TypeError for others."""
-        if self.training is None:
-            raise TypeError(f"a cell of kind {self.kind} is not trained")
-        return self.training
+    def _mark(self) -> str:
+        """What the readable part of an id says of the kind; nothing for the two that grids are made of."""
+        return f"-{self.kind}"
+
+    def identity(self) -> dict[str, Any]:
+        """The JSON object whose digest is in the id; fields of an adapter that do not matter to it are left out."""
+        return {**dict.fromkeys(FIRST_FIELDS), "kind": self.kind, **ids.plain(self)}
+
+    @property
+    def starts_from(self) -> str | None:
+        """The id of the cell whose adapter this one starts from; None where it starts from none."""
+        return None
+
+    @property
+    def source_task(self) -> str | None:
+        """The task whose adapter lies below this one's; None where none does."""
+        return None
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """All that it may train or look into."""
+        return ()
+
+    @property
+    def settled_training(self) -> Training | None:
+        """The training section as far as the plan settles it; None where no text is read by a trained model."""
+        return None
+
+    @property
+    def precision(self) -> Precision | None:
+        """What it computes in; None where it is not trained."""
+        return None if self.settled_training is None else self.settled_training.precision
 
     @property
     def mixed_precision(self) -> MixedPrecision:
         """What accelerate calls the autocast of the process that runs the cell."""
-        training = self.training if self.trial is None else self.trial.search.training
-        return "bf16" if training is not None and training.precision == "bf16" else "no"
+        return "bf16" if self.precision == "bf16" else "no"
+
+    @property
+    def pack_key(self) -> tuple[object, ...]:
+        """Cells with equal keys may run in one process."""
+        return (self.kind, self.seed, self.backbone)
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        """Cells of a process with equal keys may share a data pass and a bank of adapters."""
+        return (self.kind, self.target, self.seed, self.data, self.backbone)
 
     @property
     def provisional(self) -> bool:
         """True while a digest is unknown: the id will move once the data or the backbone is there."""
         return self.data.raw is None or self.backbone_digest is None
 
-    def identity(self) -> dict[str, object]:
-        """The JSON object whose digest is in the id.
 
-        Fields of adapters that do not matter, and `trial` of other kinds, are left out: a new kind moves no id.
-        """
-        value: dict[str, Any] = ids.plain(self)
-        if self.trial is None:
-            del value["trial"]
-        else:
-            value |= {"adapter": None, "training": None}
-            value["trial"]["search"]["adapters"] = [adapter.settings for adapter in self.trial.search.adapters]
-        if value["adapter"] is not None and self.adapter is not None:
-            value["adapter"] = self.adapter.settings
+@dataclass(frozen=True, kw_only=True)
+class WithAdapter(Cell):
+    """A cell with one trained adapter."""
+
+    adapter: Adapter
+    training: Training
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "adapter": self.adapter.settings}
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        return (self.adapter,)
+
+    @property
+    def settled_training(self) -> Training | None:
+        return self.training
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        return (*super().pass_key, self.adapter, self.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(WithAdapter):
+    """A cell that trains the adapter and is scored: what a grid is made of."""
+
+    @property
+    def _mark(self) -> str:
+        return ""
+
+    @property
+    def pack_key(self) -> tuple[object, ...]:
+        return (*super().pack_key, self.target, self.data, self.adapter, self.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Trained):
+    """An adapter trained on `target`."""
+
+    kind = "baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Trained):
+    """The same, stacked on the adapter of `parent`, which was trained on `source`."""
+
+    kind = "transfer"
+    source: Name
+    source_use: SourceUse
+    parent: CellId
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.parent
+
+    @property
+    def source_task(self) -> str | None:
+        return self.source
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        return (*super().pass_key, self.source_use.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEmbedding(WithAdapter):
+    """The task embedding of the baseline `parent`, from whose adapter and training it is computed."""
+
+    kind = "fisher"
+    fisher: Fisher
+    parent: CellId
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEmbedding(Cell):
+    """The dataset embedding of the texts of `target`, by `backbone` as encoder."""
+
+    kind = "embed"
+    embed: Embed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialCell(Cell):
+    """One draw of a hyper-parameter search; what it draws is no part of its identity."""
+
+    kind = "trial"
+    trial: Trial
+
+    @property
+    def _mark(self) -> str:
+        return f"-trial-{self.trial.number:03d}"
+
+    def identity(self) -> dict[str, Any]:
+        value = {**super().identity(), "adapter": None, "training": None}  # which one that has drawn them holds
+        value["trial"]["search"]["adapters"] = [adapter.settings for adapter in self.trial.search.adapters]
         return value
 
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        return self.trial.search.adapters
+
+    @property
+    def settled_training(self) -> Training | None:
+        return self.trial.search.training
+
+    @property
+    def pack_key(self) -> tuple[object, ...]:
+        return (*super().pack_key, self.search_name)
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        return (*super().pass_key, self.id)  # its parameters are its own
+
     @cached_property
-    def study(self) -> str:
-        """The name of a trial's study: the trials that differ in their number only. Raises TypeError for others."""
-        if self.trial is None:
-            raise TypeError(f"a cell of kind {self.kind} is no trial")
-        value: dict[str, Any] = self.identity()
+    def search_name(self) -> str:
+        """The name of its search: the trials of one search differ in their number only."""
+        value = self.identity()
         del value["trial"]["number"]
         return f"{self.target}-s{self.seed}-{ids.digest(value, 12)}"
+
+    def numbered(self, number: int) -> TrialCell:
+        """The trial of this number of the same search."""
+        return TrialCell.like(self, trial=replace(self.trial, number=number))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnTrial(TrialCell):
+    """A trial as it is trained, with the adapter and training that it drew; its id is the trial's."""
+
+    adapter: Adapter
+    training: Training
+
+
+Trainable = Trained | DrawnTrial  # what the training loop trains
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What holds for all cells of a kind. Its fields are its class's, its runner is an entry of `train/run.py`."""
+
+    cell: type[Cell]
+    wave: int = 0  # packs of wave 0 wait for nothing, those of wave 1 start from adapters of wave 0
+    trains: bool = False  # an adapter
+    predicts: tuple[Part, ...] = ()  # parts whose predictions it leaves; a gather computes their scores again
+    keeps_last_epoch: bool = False  # for transfers that start from it
+    reads: Literal["backbone", "encoder"] = "backbone"  # what must be there for it
+    dealt: bool = False  # in turn to the processes of its packs: numbers that are to run in order
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.cell.kind: kind
+    for kind in (
+        Kind(cell=Baseline, trains=True, predicts=("validation", "test"), keeps_last_epoch=True),
+        Kind(cell=Transfer, wave=1, trains=True, predicts=("validation", "test")),
+        Kind(cell=TaskEmbedding, wave=1),
+        Kind(cell=DatasetEmbedding, reads="encoder"),
+        Kind(cell=TrialCell, trains=True, predicts=("validation",), dealt=True),  # no look at test
+    )
+}
+SCORED = tuple(name for name, kind in KINDS.items() if "test" in kind.predicts)  # the kinds whose scores are reported
+COMMON = frozenset(one.name for one in fields(Cell))
+OWN: Mapping[str, frozenset[str]] = {
+    name: frozenset(one.name for one in fields(kind.cell)) - COMMON for name, kind in KINDS.items()
+}
+ALL_OWN = frozenset(FIRST_FIELDS).union(*OWN.values())
 
 
 def differences(
     first: dict[str, object], second: dict[str, object], prefix: str = ""
 ) -> list[tuple[str, object, object]]:
     """Dotted field, value in the first and in the second, wherever two identities differ."""
-    found: list[tuple[str, object, object]] = []
+    differing: list[tuple[str, object, object]] = []
     for key in sorted({*first, *second}):
-        one, two = first.get(key), second.get(key)
-        if isinstance(one, dict) and isinstance(two, dict):
-            found += differences(one, two, f"{prefix}{key}.")
-        elif one != two:
-            found.append((f"{prefix}{key}", one, two))
-    return found
-
-
-# The fields of each kind beyond those of all; the others are None.
-FIELDS: Mapping[CellKind, frozenset[str]] = {
-    "baseline": frozenset({"adapter", "training"}),
-    "transfer": frozenset({"adapter", "training", "source", "source_use", "parent"}),
-    "fisher": frozenset({"adapter", "training", "fisher", "parent"}),
-    "embed": frozenset({"embed"}),
-    "trial": frozenset({"trial"}),
-}
-OPTIONAL = frozenset[str]().union(*FIELDS.values())
+        left, right = first.get(key), second.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            differing += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            differing.append((f"{prefix}{key}", left, right))
+    return differing
 
 
 def from_identity(value: object) -> Cell:
     """The cell whose `identity()` is `value`, where fields that are None may be left out.
 
-    Raises DamagedError where there is none: what was read may be damaged or forged.
+    Raises DamagedError where there is none: what was read may be damaged or forged, or a newer version's.
     """
+    if not isinstance(value, dict):
+        raise DamagedError(f"a stored cell must be an object, but is {type(value).__name__}; move it away")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DamagedError(
+            f"a stored cell must be of a kind that this version knows ({', '.join(KINDS)}), but its kind is {kind!r}; "
+            "read it with the version that wrote it"
+        )
+    stated = {name for name in ALL_OWN if value.get(name) is not None}
+    if stated != OWN[kind]:
+        wrong = ", ".join(sorted(stated ^ OWN[kind]))
+        raise DamagedError(
+            f"a stored cell of kind {kind} must have exactly the fields of its kind, but has or lacks {wrong}"
+        )
+    its_own = {name: item for name, item in value.items() if name != "kind" and (name in stated or name not in ALL_OWN)}
     try:
-        cell: Cell = decode.reader(Cell)(value)
+        hint: Any = KINDS[kind].cell
+        cell: Cell = decode.reader(hint)(its_own)
     except decode.Unfit as error:
         raise DamagedError(f"a stored cell must be as this version writes it, but of its fields {error}") from error
-    given = {name for name in OPTIONAL if getattr(cell, name) is not None}
-    if given != FIELDS[cell.kind]:
-        wrong = ", ".join(sorted(given ^ FIELDS[cell.kind]))
-        raise DamagedError(
-            f"a stored cell of kind {cell.kind} must have exactly the fields of its kind, but has or lacks {wrong}"
-        )
     return cell

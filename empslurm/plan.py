@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from empslurm import ids
-from empslurm.cells import TRAINED, Cell, DataIdentity
+from empslurm.cells import (
+    KINDS,
+    SCORED,
+    Baseline,
+    Cell,
+    DataIdentity,
+    DatasetEmbedding,
+    TaskEmbedding,
+    Transfer,
+    TrialCell,
+)
 from empslurm.config import Embed, LabelUse, Trial
 from empslurm.errors import UsageError
-from empslurm.manifest.load import Manifest
+from empslurm.manifest.load import Manifest, SearchUse
 from empslurm.store.cell_folder import CellState
 from empslurm.tasks.splits import split_name
 
@@ -51,14 +61,14 @@ class Pack:
         """A readable prefix and 12 hex digits over the cells' ids: the same cells are the same pack."""
         first = self.cells[0]
         part = "" if first.data.fraction == 1.0 else f"-f{first.data.fraction * 100:g}"
-        kind = "pack" if len(self.cells) > 1 and first.kind in TRAINED else first.kind
+        kind = "pack" if len(self.cells) > 1 and first.kind in SCORED else first.kind
         target = first.target if len({cell.target for cell in self.cells}) == 1 else "all"
         return f"{kind}-{target}-s{first.seed}{part}-{ids.digest([cell.id for cell in self.cells], 12)}"
 
     @property
     def parents(self) -> tuple[str, ...]:
         """Ids of the cells whose adapters this pack starts from."""
-        return tuple(sorted({cell.parent for cell in self.cells if cell.parent is not None}))
+        return tuple(sorted({cell.starts_from for cell in self.cells if cell.starts_from is not None}))
 
     def without(self, cell_ids: Collection[str]) -> Pack:
         """The pack with some of its cells left out."""
@@ -79,9 +89,16 @@ class Plan:
         """Cells by id."""
         return {cell.id: cell for cell in self.cells}
 
+    @property
+    def search(self) -> SearchUse:
+        """The search that the manifest describes. Raises UsageError where it describes a grid."""
+        if self.manifest.search is None:
+            raise UsageError(f"{self.manifest.path} must be of kind search, but is of kind grid; name another manifest")
+        return self.manifest.search
+
     def is_provisional(self, cell: Cell) -> bool:
         """True when a cell's id will move once missing data or backbone is there, its own or its parent's."""
-        return cell.provisional or (cell.parent is not None and self.by_id[cell.parent].provisional)
+        return cell.provisional or (cell.starts_from is not None and self.by_id[cell.starts_from].provisional)
 
 
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
@@ -90,67 +107,93 @@ def expand(manifest: Manifest, inputs: Inputs) -> Plan:
     Of a search: its trials. What its second stage trains, `searches.with_second_stage` adds once they are through.
     """
     if manifest.search is not None:
-        return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, inputs))
+        return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, manifest.search, inputs))
+    grid = Grid(manifest=manifest, inputs=inputs)
     cells: dict[str, Cell] = {}
+    for planner in PLANNERS:
+        for cell in planner(grid):
+            cells.setdefault(cell.id, cell)
+    return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))
 
-    @cache
-    def baseline(task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
-        return baseline_of(manifest, inputs, task, seed, fraction, labels)
 
-    def add(cell: Cell) -> Cell:
-        return cells.setdefault(cell.id, cell)
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What the planners of a grid share: the manifest, the world's facts, and one baseline per place."""
 
+    manifest: Manifest
+    inputs: Inputs
+    _baselines: dict[tuple[object, ...], Baseline] = field(default_factory=dict)
+
+    def baseline(self, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all") -> Baseline:
+        """The baseline of a place, made once: its id is asked for again and again."""
+        place = (task, seed, fraction, labels)
+        if place not in self._baselines:
+            self._baselines[place] = baseline_of(self.manifest, self.inputs, *place)
+        return self._baselines[place]
+
+    def source(self, task: str, seed: int) -> Baseline:
+        """The cell whose adapter the transfers from a task start from.
+
+        `manual` labels only where a dataset has automatic ones to leave out; elsewhere a source is the baseline.
+        """
+        apart = self.manifest.registry.dataset_of(task).automatic_labels
+        return self.baseline(task, seed, labels=self.manifest.source.labels if apart else "all")
+
+
+def _baselines(grid: Grid) -> Iterator[Cell]:
+    manifest = grid.manifest
     seeds = tuple(dict.fromkeys((*manifest.seeds, *manifest.baseline_seeds)))
     for fraction in manifest.fractions:
         for task in manifest.tasks:
             for seed in seeds:
-                add(baseline(task, seed, fraction, "all"))
-    sources: dict[tuple[str, int], Cell] = {}
-    for source in dict.fromkeys(source for source, _ in manifest.pairs):
-        for seed in manifest.seeds:
-            labels = _source_labels(manifest, source)
-            sources[source, seed] = add(baseline(source, seed, 1.0, labels))
+                yield grid.baseline(task, seed, fraction)
+
+
+def _sources(grid: Grid) -> Iterator[Cell]:
+    for source in dict.fromkeys(source for source, _ in grid.manifest.pairs):
+        for seed in grid.manifest.seeds:
+            yield grid.source(source, seed)
+
+
+def _transfers(grid: Grid) -> Iterator[Cell]:
+    manifest = grid.manifest
     for fraction in manifest.fractions:
         for seed in manifest.seeds:
             for source, target in manifest.pairs:
-                parent = sources[source, seed]
-                alone = baseline(target, seed, fraction, "all")
-                add(replace(alone, kind="transfer", source=source, source_use=manifest.source, parent=parent.id))
+                alone, parent = grid.baseline(target, seed, fraction), grid.source(source, seed)
+                yield Transfer.like(alone, source=source, source_use=manifest.source, parent=parent.id)
+
+
+def _embeddings(grid: Grid) -> Iterator[Cell]:
+    manifest = grid.manifest
     for task in manifest.tasks:
-        baselines = [baseline(task, seed, 1.0, "all") for seed in manifest.seeds]
+        baselines = [grid.baseline(task, seed) for seed in manifest.seeds]
         if manifest.fisher:
             for alone in baselines:
-                add(replace(add(alone), kind="fisher", fisher=manifest.fisher, parent=alone.id))
+                yield alone
+                yield TaskEmbedding.like(alone, fisher=manifest.fisher, parent=alone.id)
         if manifest.embed:
-            add(_embed(inputs, manifest.embed, baselines[0]))
-    return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))
+            yield _embed(grid.inputs, manifest.embed, baselines[0])
 
 
-def _embed(inputs: Inputs, embed: Embed, baseline: Cell) -> Cell:
+# Every planner adds the cells of some kind, parents before children; what an earlier one has planned stays one cell.
+PLANNERS: tuple[Callable[[Grid], Iterator[Cell]], ...] = (_baselines, _sources, _transfers, _embeddings)
+
+
+def _embed(inputs: Inputs, embed: Embed, baseline: Baseline) -> DatasetEmbedding:
     """The dataset embedding of a baseline's examples: neither seed, adapter nor training matters to it."""
-    return replace(
-        baseline,
-        kind="embed",
-        seed=0,
-        backbone=embed.encoder,
-        backbone_digest=inputs.encoder_digest,
-        adapter=None,
-        training=None,
-        embed=embed,
+    return DatasetEmbedding.like(
+        baseline, seed=0, backbone=embed.encoder, backbone_digest=inputs.encoder_digest, embed=embed
     )
 
 
-def _source_labels(manifest: Manifest, source: str) -> LabelUse:
-    """`manual` only where a dataset has automatic labels to leave out; elsewhere a source is the baseline."""
-    return manifest.source.labels if manifest.registry.dataset_of(source).automatic_labels else "all"
-
-
-def baseline_of(manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float, labels: LabelUse) -> Cell:
+def baseline_of(
+    manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all"
+) -> Baseline:
     """The cell that trains an adapter on a task, as the manifest wants it."""
     dataset = manifest.registry.dataset_of(task)
     use = manifest.data[dataset.id]
-    return Cell(
-        kind="baseline",
+    return Baseline(
         target=task,
         seed=seed,
         data=DataIdentity(
@@ -168,38 +211,29 @@ def baseline_of(manifest: Manifest, inputs: Inputs, task: str, seed: int, fracti
     )
 
 
-def _trials(manifest: Manifest, inputs: Inputs) -> tuple[Cell, ...]:
-    """Every study's trials, of the first seed."""
-    assert manifest.search is not None
-    search, made = manifest.search.search, []
-    for task in manifest.tasks:
-        like = baseline_of(manifest, inputs, task, manifest.seeds[0], 1.0, "all")
-        like = replace(like, kind="trial", adapter=None, training=None)
-        made += [replace(like, trial=Trial(number=number, search=search)) for number in range(manifest.search.n_trials)]
-    return tuple(made)
+def _trials(manifest: Manifest, use: SearchUse, inputs: Inputs) -> tuple[Cell, ...]:
+    """Every search's trials, of the first seed."""
+    return tuple(
+        TrialCell.like(alone, trial=Trial(number=number, search=use.search))
+        for task in manifest.tasks
+        for alone in [baseline_of(manifest, inputs, task, manifest.seeds[0])]
+        for number in range(use.n_trials)
+    )
 
 
 def packs(cells: Iterable[Cell], pack_size: int | None = None) -> tuple[Pack, ...]:
     """Group cells by what a process of theirs shares, at most `pack_size` each; what waits for nothing comes first."""
-    groups: dict[tuple[object, ...], list[Cell]] = {}
+    groups: dict[object, list[Cell]] = {}
     for cell in cells:
-        shared: tuple[object, ...] = ()
-        if cell.kind in TRAINED:
-            shared = (cell.target, cell.data, cell.adapter, cell.training)
-        elif cell.kind == "trial":
-            shared = (cell.study,)
-        key = (cell.kind, cell.seed, cell.backbone, *shared)
-        groups.setdefault(key, []).append(cell)
-    made = []
+        groups.setdefault(cell.pack_key, []).append(cell)
+    parts = []
     for members in groups.values():
-        size = pack_size or len(members)
+        size, kind = pack_size or len(members), KINDS[members[0].kind]
         n_parts = -(-len(members) // size)
-        for place in range(n_parts):
-            # Trials are dealt in turn: the numbers of a study run in order, whatever process draws them.
-            dealt = members[place::n_parts] if members[0].kind == "trial" else members[place * size :][:size]
-            part = tuple(dealt)
-            made.append(Pack(cells=part, wave=0 if part[0].parent is None else 1))
-    return tuple(sorted(made, key=lambda pack: pack.wave))
+        for index in range(n_parts):
+            dealt = members[index::n_parts] if kind.dealt else members[index * size :][:size]
+            parts.append(Pack(cells=tuple(dealt), wave=kind.wave))
+    return tuple(sorted(parts, key=lambda pack: pack.wave))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +267,7 @@ def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Dec
     lacking = obstacle(plan, cell)
     if lacking:
         return decision("skip", lacking)
-    parent = made.get(cell.parent) if cell.parent is not None else None
+    parent = made.get(cell.starts_from) if cell.starts_from is not None else None
     if parent is not None and parent.action == "skip" and not parent.coming:
         return decision("skip", f"its source {parent.cell.id} will not be there: {parent.why}")
     if state.state == "pending":
@@ -243,13 +277,11 @@ def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Dec
 
 def obstacle(plan: Plan, cell: Cell) -> str:
     """Why a cell cannot run on this machine yet: data or backbone missing. Empty when it can."""
-    problem = plan.inputs.encoder_problem if cell.kind == "embed" else plan.inputs.backbone_problem
-    if problem:
+    problems = {"backbone": plan.inputs.backbone_problem, "encoder": plan.inputs.encoder_problem}
+    if problem := problems[KINDS[cell.kind].reads]:
         return problem
-    adapters = cell.trial.search.adapters if cell.trial is not None else (cell.adapter,)
-    sizes = [
-        adapter.size_problem(plan.inputs.hidden_size) for adapter in adapters if adapter and plan.inputs.hidden_size
-    ]
+    width = plan.inputs.hidden_size
+    sizes = [adapter.size_problem(width) for adapter in cell.adapters] if width else []
     return next(filter(None, sizes), "") or plan.inputs.missing.get(cell.data.dataset, "")
 
 
@@ -258,7 +290,7 @@ def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
     limit = plan.inputs.max_tokens or math.inf
     wanted: dict[str, int] = {}
     for cell in (decision.cell for decision in decisions if decision.action != "reuse"):
-        training = cell.training if cell.trial is None else cell.trial.search.training
+        training = cell.settled_training
         if training is not None and not LEAST_TOKENS <= training.max_length <= limit:
             wanted.setdefault(cell.target, training.max_length)
     if not wanted:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from empslurm.cells import Cell
+from empslurm.cells import TrialCell
 from empslurm.errors import EmpslurmError
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import job_identity, liveness
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             alive=liveness(queue_of(root)),
             identity=job_identity(),
             say=lambda line: print(line, flush=True),
-            others=_trials(options.submission) if any(cell.kind == "trial" for cell in submitted.cells) else (),
+            others=_trials(options.submission) if any(isinstance(cell, TrialCell) for cell in submitted.cells) else (),
         )
     except EmpslurmError as error:
         print(error, file=sys.stderr, flush=True)
@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if tally.failed else 0
 
 
-def _trials(submission: Path) -> tuple[Cell, ...]:
+def _trials(submission: Path) -> tuple[TrialCell, ...]:
     """All trials that the submission has, those of other processes included."""
-    return tuple(cell for cell in submissions.load(submission).cells if cell.kind == "trial")
+    return tuple(cell for cell in submissions.load(submission).cells if isinstance(cell, TrialCell))
 
 
 if __name__ == "__main__":

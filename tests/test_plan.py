@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from empslurm.backbones import max_tokens, resolve
-from empslurm.cells import TRAINED
+from empslurm.cells import SCORED
 from empslurm.cli import main
 from empslurm.config import Backbone
 from empslurm.errors import UsageError
@@ -46,7 +46,7 @@ def test_the_study_shares_the_grids_cells_and_trains_sources_on_all_data() -> No
     study = plan_of(load_manifest(ROOT / "manifests/full_study.yaml"))
     assert set(grid.by_id) < set(study.by_id)
     assert Counter(cell.kind for cell in study.cells) == {"baseline": 108, "transfer": 1836, "fisher": 54, "embed": 18}
-    assert {study.by_id[cell.parent].data.fraction for cell in study.cells if cell.parent} == {1.0}
+    assert {study.by_id[cell.starts_from].data.fraction for cell in study.cells if cell.starts_from} == {1.0}
 
 
 def test_manual_labels_make_sources_that_are_no_baselines() -> None:
@@ -60,14 +60,14 @@ def test_manual_labels_make_sources_that_are_no_baselines() -> None:
 def test_parents_stand_before_children_and_move_them(demo: Plan) -> None:
     seen: set[str] = set()
     for cell in demo.cells:
-        assert cell.parent is None or cell.parent in seen
+        assert cell.starts_from is None or cell.starts_from in seen
         seen.add(cell.id)
     manifest = demo.manifest
     longer = {**manifest.training, "epitome_er": replace(manifest.training["epitome_er"], epochs=9)}
     moved = plan_of(replace(manifest, training=longer))
     kept = {cell.id for cell in demo.cells if cell.kind != "embed"} & {cell.id for cell in moved.cells}
     assert {cell.target for cell in demo.cells if cell.id in kept} == {"empdial_ei", "conv_emopol", "news_empathy"}
-    assert all(cell.source != "epitome_er" for cell in demo.cells if cell.id in kept)
+    assert all(cell.source_task != "epitome_er" for cell in demo.cells if cell.id in kept)
 
 
 def test_packs_hold_one_target_and_seed_and_every_cell_once(demo: Plan) -> None:
@@ -75,7 +75,7 @@ def test_packs_hold_one_target_and_seed_and_every_cell_once(demo: Plan) -> None:
         grouped = packs(demo.cells, size)
         assert sorted(cell.id for pack in grouped for cell in pack.cells) == sorted(demo.by_id)
         assert all(len({(cell.seed, cell.kind) for cell in pack.cells}) == 1 for pack in grouped)
-        assert all(len({cell.target for cell in pack.cells}) == 1 for pack in grouped if pack.cells[0].kind in TRAINED)
+        assert all(len({cell.target for cell in pack.cells}) == 1 for pack in grouped if pack.cells[0].kind in SCORED)
         assert [pack.wave for pack in grouped] == sorted(pack.wave for pack in grouped)
     assert len(packs(demo.cells)) == 8 + 8 + 2 + 1
     assert len({pack.id for pack in packs(demo.cells, 2)}) == len(packs(demo.cells, 2)) == 8 + 16 + 4 + 2
@@ -95,7 +95,7 @@ def test_what_is_done_is_reused_and_what_is_missing_runs(demo: Plan) -> None:
 
 def test_a_failed_source_holds_its_children_until_resume(demo: Plan) -> None:
     source = demo.cells[0]
-    children = {cell.id for cell in demo.cells if cell.parent == source.id}
+    children = {cell.id for cell in demo.cells if cell.starts_from == source.id}
     decided = actions(demo, {source.id: FAILED})
     assert {cell for cell, action in decided.items() if action == "skip"} == {source.id, *children}
     assert set(actions(demo, {source.id: FAILED}, rerun_failed=True).values()) == {"run"}
@@ -112,7 +112,7 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(demo: Plan) -> No
     )
     decided = decide(plan, dict.fromkeys(plan.by_id, PENDING))
     skipped = [made for made in decided if made.action == "skip"]
-    assert {made.cell.target for made in skipped if made.cell.source != "news_empathy"} == {"news_empathy"}
+    assert {made.cell.target for made in skipped if made.cell.source_task != "news_empathy"} == {"news_empathy"}
     assert all("news must be below data; ask" in made.why for made in skipped)
     provisional = {cell.id for cell in plan.cells if plan.is_provisional(cell)}
     assert provisional == {made.cell.id for made in skipped}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from empslurm import hardware
-from empslurm.cells import TRAINED, Cell
+from empslurm.cells import SCORED, Cell
 from empslurm.config import Precision
 from empslurm.launch.profile import Profile
 from empslurm.manifest.load import Manifest
@@ -27,12 +27,12 @@ class Situation:
 
     def n_in(self, precision: Precision) -> int:
         """Trained cells of a precision; invented backbones are too small for it to matter to them."""
-        return sum(_precision(cell) == precision and cell.backbone.name != "tiny" for cell in self.cells)
+        return sum(cell.precision == precision and cell.backbone.name != "tiny" for cell in self.cells)
 
     @property
     def n_bf16(self) -> int:
         """Cells in bf16, whatever their backbone."""
-        return sum(_precision(cell) == "bf16" for cell in self.cells)
+        return sum(cell.precision == "bf16" for cell in self.cells)
 
     @property
     def n_single(self) -> int:
@@ -41,13 +41,7 @@ class Situation:
 
     @property
     def _trained(self) -> list[Cell]:
-        return [cell for cell in self.cells if cell.kind in TRAINED]
-
-
-def _precision(cell: Cell) -> Precision | None:
-    """What the cell computes in; None where it is not trained."""
-    training = cell.training if cell.trial is None else cell.trial.search.training
-    return None if training is None else training.precision
+        return [cell for cell in self.cells if cell.kind in SCORED]
 
 
 def situation(cells: Sequence[Cell], profile: Profile) -> Situation:

@@ -6,8 +6,9 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from empslurm.cells import TRAINED, Cell
+from empslurm.cells import Baseline, Trained, Transfer
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
@@ -16,6 +17,7 @@ from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 
 EVAL_EXAMPLES = 64
+TrainedCell = TypeVar("TrainedCell", bound=Trained)
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -24,16 +26,17 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimiser steps (default 20)")
 
 
-def choose(plan: Plan, name: str | None) -> Cell:
+def choose(plan: Plan, name: str | None) -> Trained:
     """The cell asked for, by the beginning of its id. Raises UnknownCellError."""
+    trained = [cell for cell in plan.cells if isinstance(cell, Trained)]
     if name is None:
-        ready = [cell for cell in plan.cells if cell.kind in TRAINED and not obstacle(plan, cell)]
+        ready = [cell for cell in trained if not obstacle(plan, cell)]
         if not ready:
             raise UnknownCellError(
                 f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}"
             )
         return ready[0]
-    matching = [cell for cell in plan.cells if cell.kind in TRAINED and cell.id.startswith(name)]
+    matching = [cell for cell in trained if cell.id.startswith(name)]
     if len(matching) != 1:
         raise UnknownCellError(
             f"--cell must name one cell of {plan.manifest.name} that is trained, "
@@ -42,12 +45,12 @@ def choose(plan: Plan, name: str | None) -> Cell:
     return matching[0]
 
 
-def shorten(cell: Cell, n_steps: int) -> Cell:
+def shorten(cell: TrainedCell, n_steps: int) -> TrainedCell:
     """The same cell with so little data that an epoch is `n_steps` steps: another identity, in a folder thrown away."""
     training = replace(
-        cell.hyper_parameters,
+        cell.training,
         epochs=1,
-        max_train_examples=n_steps * cell.hyper_parameters.batch_size,
+        max_train_examples=n_steps * cell.training.batch_size,
         max_eval_examples=EVAL_EXAMPLES,
     )
     return replace(cell, training=training)
@@ -60,9 +63,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
         scratch = RunsRoot(Path(scratch_name))
         _borrow(root.prepared, scratch.prepared)
         wanted = [shorten(cell, options.steps)]
-        if cell.parent is not None:
-            parent = shorten(plan.by_id[cell.parent], options.steps)
-            wanted = [parent, replace(wanted[0], parent=parent.id)]
+        if isinstance(cell, Transfer):
+            (alone,) = (other for other in plan.cells if isinstance(other, Baseline) and other.id == cell.parent)
+            parent = shorten(alone, options.steps)
+            wanted = [parent, shorten(replace(cell, parent=parent.id), options.steps)]
         results = _train(plan, wanted, scratch, options.data, out)
     out.document({"cell": cell.id, "steps": options.steps, "results": results})
     out.line(f"{cell.id}: {options.steps} steps went through; nothing was kept")
@@ -77,25 +81,29 @@ def _borrow(prepared: Path, scratch: Path) -> None:
             (scratch / entry.name).symlink_to(entry.resolve())
 
 
-def _train(plan: Plan, cells: list[Cell], root: RunsRoot, data_root: Path, out: Output) -> list[dict[str, object]]:
+def _train(plan: Plan, cells: list[Trained], root: RunsRoot, data_root: Path, out: Output) -> list[dict[str, object]]:
     from accelerate import Accelerator
 
     from empslurm.train.context import Node
     from empslurm.train.group import train_members
-    from empslurm.train.loop import Member, Settings
+    from empslurm.train.loop import Held, Member, Settings
+    from empslurm.train.tally import Tally
 
-    def lost(_: Member, error: Exception) -> None:
-        raise error
+    class Strict(Tally):
+        """A failure is the whole run's: its traceback is what is wanted."""
+
+        def lost(self, held: Held, error: Exception) -> None:
+            raise error
 
     node = Node(root, data_root, plan.manifest.registry, Accelerator(mixed_precision=cells[-1].mixed_precision))
-    results = []
+    tally, results = Strict(accelerator=node.accelerator, say=out.say), []
     for cell in cells:
         folder = root.cell(cell.id)
         folder.create(cell)
         claim = folder.take(local_liveness)
         assert claim is not None
         member = Member(cell=cell, folder=folder, claim=claim)
-        list(train_members([member], node, Settings(checkpoint_every_s=float("inf")), lost, out.say))
+        list(train_members([member], node, Settings(checkpoint_every_s=float("inf")), tally))
         result = folder.result() or {}
         results.append({key: result[key] for key in ("kind", "source", "target", "history", "test", "flags")})
     return results

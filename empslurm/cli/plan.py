@@ -11,7 +11,7 @@ from typing import Any
 
 from empslurm import files
 from empslurm.backbones import resolve
-from empslurm.cells import TRAINED, Cell
+from empslurm.cells import SCORED, Cell
 from empslurm.cli import advice, common
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_KINDS
@@ -83,7 +83,7 @@ def leaks_found(plan: Plan, root: RunsRoot) -> tuple[dict[tuple[str, str], str],
     """Flagged (source, target) of the plan's cells by the last audit, and a remark where data was never audited."""
     manifest = plan.manifest
     audited = verdicts(root.prepared, manifest.registry.datasets, plan.inputs.raw, manifest.data)
-    used = {(cell.source or cell.target, cell.target) for cell in plan.cells if cell.kind in TRAINED}
+    used = {(cell.source_task or cell.target, cell.target) for cell in plan.cells if cell.kind in SCORED}
     here = [name for name in audited.unknown if name not in plan.inputs.missing]
     remark = f"no audit has seen {', '.join(here)} as it is now: run `empslurm data audit`" if here else ""
     return {pair: text for pair, text in audited.flags().items() if pair in used}, remark
@@ -95,11 +95,11 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
     return {
         "id": cell.id,
         "kind": cell.kind,
-        "source": cell.source,
+        "source": cell.source_task,
         "target": cell.target,
         "seed": cell.seed,
         "fraction": cell.data.fraction,
-        "parent": cell.parent,
+        "parent": cell.starts_from,
         "provisional": plan.is_provisional(cell),
         "action": decision.action,
         "why": decision.why,
@@ -109,7 +109,7 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
 def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) -> dict[str, Any]:
     """Hours from the throughput of finished cells, disk and files from sizes, for what is to run."""
     grouped = packs(todo, profile.pack_size)
-    trained = [cell for cell in todo if cell.kind in TRAINED]
+    trained = [cell for cell in todo if cell.kind in SCORED]
     estimate = cost.estimate(trained, cost.measured(root, plan.cells))
     hours = None
     if estimate is not None:
@@ -154,7 +154,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     estimated = costs(plan, root, todo, profile) if profile is not None else None
     grouped = packs(plan.cells)
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
-    n_trained = sum(cell.kind in TRAINED for cell in plan.cells)
+    n_trained = sum(cell.kind in SCORED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
     told = [*warnings(plan), *refused_tables(plan, options.data, root)]
     if profile is not None:
@@ -190,8 +190,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.table("", ("cell", "decision", "why"), rows)
     if len(shown) < len(decisions):
         out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
-    trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in TRAINED)
-    apart = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind not in TRAINED)
+    trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in SCORED)
+    apart = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind not in SCORED)
     told_of = [f"{n_trained:,} training cells ({trained})"] if n_trained else []
     text = f"{plan.manifest.name}: " + ", and ".join([*told_of, *([apart] if apart else [])])
     out.line(text, style="bold")

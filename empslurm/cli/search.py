@@ -51,8 +51,7 @@ def results(plan: Plan, root: RunsRoot) -> SearchResults:
     """What a search has come to, as its report wants it."""
     from empslurm.report.search import SearchResults
 
-    manifest, use = plan.manifest, plan.manifest.search
-    assert use is not None
+    manifest, use = plan.manifest, plan.search
     return SearchResults(
         name=manifest.name,
         tasks=manifest.tasks,

@@ -168,7 +168,7 @@ def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
         cell = plan.by_id[cell_id]
         return {
             "kind": cell.kind,
-            "source": cell.source,
+            "source": cell.source_task,
             "target": cell.target,
             "seed": cell.seed,
             "fraction": cell.data.fraction,

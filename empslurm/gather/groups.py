@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from empslurm import ids
-from empslurm.cells import TRAINED
+from empslurm.cells import KINDS, SCORED
 
 BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
 
@@ -62,10 +62,10 @@ def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
     Transfers that use their sources in different ways stand apart, each with the baselines they share. Embeddings go
     with the cells whose adapter or data they describe.
     """
-    trained = [cell for cell in places if cell.kind in TRAINED]
+    trained = [cell for cell in places if cell.kind in SCORED]
     settled = [group for start in _split(trained, KEYS[0]) for group in _settle(start, KEYS[1:])]
     parts = [part for group in settled for part in _by_source_use(group)]
-    embeddings = [cell for cell in places if cell.kind not in TRAINED]
+    embeddings = [cell for cell in places if not KINDS[cell.kind].trains]
     return tuple((*group, *(cell for cell in embeddings if _describes(cell, group))) for group in parts)
 
 
@@ -132,7 +132,7 @@ def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tup
 
 def describe(places: Sequence[Place]) -> dict[str, Any]:
     """What a group's cells have in common, for captions and folder names."""
-    settings = [_parsed(text) for text in dict.fromkeys(cell.setting for cell in places if cell.kind in TRAINED)]
+    settings = [_parsed(text) for text in dict.fromkeys(cell.setting for cell in places if cell.kind in SCORED)]
     settings = settings or [_parsed(places[0].setting)]
     first, training = settings[0], [parts["training"] or {} for parts in settings]
     use = next((parts["source_use"] for parts in settings if parts.get("source_use")), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm import files, ids, metrics
-from empslurm.cells import TRAINED
+from empslurm.cells import KINDS
 from empslurm.errors import DamagedError, StoreError
 from empslurm.store import predictions
 from empslurm.store.cell_folder import PROVENANCE, CellDir
@@ -54,7 +54,7 @@ def verify(folder: CellDir) -> Row | None:
     row |= {name: result.get(name) for name in ("best_epoch", "n_steps", "n_tokens", "n_train")}
     row |= _provenance(output)
     row |= dict.fromkeys(SCORES, float("nan"))
-    if identity["kind"] in TRAINED:
+    if "test" in KINDS[identity["kind"]].predicts:
         row |= _scores(folder, output / predictions.NAME, result)
     row |= {"output": output.name, "files": "\n".join(names), "fingerprint": before}
     return row

@@ -162,7 +162,7 @@ def _second(search: SearchResults) -> Table:
     for task, row in search.second.items():
         best = best_type(means[task])
         for kind, seeds in row.items():
-            training = next(iter(seeds.values()))[0].hyper_parameters
+            training = next(iter(seeds.values()))[0].training
             rows.append(
                 (
                     text(task),

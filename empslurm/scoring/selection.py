@@ -104,7 +104,7 @@ def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
         raise StoreError(f"{folder.id} must be done to be used, but has no result; submit its manifest")
     output = folder.verify(result)
     cell = cells.from_identity(folder.identity())
-    if cell.kind not in cells.TRAINED:
+    if not isinstance(cell, cells.Trained):
         raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another")
     return Member(
         adapter=output / ADAPTER,
@@ -116,7 +116,7 @@ def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
 
 
 def _source(cell: cells.Cell, output: Path, root: RunsRoot) -> Path | None:
-    if cell.parent is None or cell.source_use is None:
+    if not isinstance(cell, cells.Transfer):
         return None
     if cell.source_use.mode == "tuned":
         return output / SOURCE_ADAPTER

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from empslurm.analysis.search import best_types
-from empslurm.cells import Cell
-from empslurm.config import Adapter, AdapterKind, Training
+from empslurm.cells import Baseline, Cell, DrawnTrial, TrialCell
+from empslurm.config import Adapter, AdapterKind, Search, Training
 from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.plan import Plan, baseline_of
 from empslurm.store.runs import RunsRoot
@@ -16,7 +17,7 @@ from empslurm.validation import decode
 
 Outcome = Literal["complete", "pruned"]
 # Of one adapter kind by seed of the second stage: the cell, its validation score (None: undefined) and its best epoch.
-Seeds = Mapping[int, tuple[Cell, float | None, int]]
+Seeds = Mapping[int, tuple[Baseline, float | None, int]]
 SecondScores = Mapping[str, Mapping[AdapterKind, Seeds]]  # by task and adapter kind
 
 
@@ -76,7 +77,7 @@ class TrialResult(Scored):
 class Finished:
     """A trial that came to its end."""
 
-    cell: Cell  # with the adapter and training that it drew
+    cell: DrawnTrial
     outcome: Outcome
     validation: float | None  # the task's own metric at the best epoch; None: undefined (a constant prediction)
     best_epoch: int
@@ -86,18 +87,17 @@ class Finished:
 
     @property
     def adapter(self) -> Adapter:
-        assert self.cell.adapter is not None
         return self.cell.adapter
 
     @property
     def training(self) -> Training:
-        return self.cell.hyper_parameters
+        return self.cell.training
 
 
 _read_score = decode.reader(float | None)
 
 
-def finished_trial(cell: Cell, result: Mapping[str, Any]) -> Finished:
+def finished_trial(cell: TrialCell, result: Mapping[str, Any]) -> Finished:
     """A trial from its result. Raises DamagedError."""
     try:
         read: TrialResult = decode.part(TrialResult, result)
@@ -114,21 +114,19 @@ def finished_trial(cell: Cell, result: Mapping[str, Any]) -> Finished:
         raise DamagedError(f"the result of {cell.id} must be a trial's, but is not: {error}; move it away") from error
 
 
-def with_parameters(cell: Cell, parameters: Parameters) -> Cell:
+def with_parameters(cell: TrialCell, parameters: Parameters) -> DrawnTrial:
     """The trial as it is trained; its id stays. Raises KeyError where its search has no such adapter."""
-    if cell.trial is None:
-        raise TypeError(f"a cell of kind {cell.kind} is no trial")
     search = cell.trial.search
     by_kind = {adapter.kind: adapter for adapter in search.adapters}
     training = replace(search.training, lr=parameters.lr, batch_size=parameters.batch_size)
-    return replace(cell, adapter=by_kind[parameters.adapter], training=training)
+    return DrawnTrial.like(cell, adapter=by_kind[parameters.adapter], training=training)
 
 
 def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
     """Trials with a sound result, by task and in the order of their numbers."""
     trials: dict[str, list[Finished]] = {}
     for cell in cells:
-        if cell.trial is None:
+        if not isinstance(cell, TrialCell):
             continue
         try:
             result = root.cell(cell.id).result()
@@ -167,19 +165,19 @@ def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Pla
     if undefined:
         why = f"the second stage needs a complete trial with a score in each study; none in {', '.join(undefined)}"
         return replace(plan, waiting=why)
-    cells = {cell.id: cell for task, trial in best.items() if trial for cell in _second(plan, finished, task, trial)}
+    second = partial(_second, plan, use.search, use.second_stage.n_types, finished)
+    cells = {cell.id: cell for task, trial in best.items() if trial for cell in second(task, trial)}
     return replace(plan, cells=(*plan.cells, *cells.values()))
 
 
-def _second(plan: Plan, finished: Mapping[str, list[Finished]], task: str, best: Finished) -> Iterable[Cell]:
+def _second(
+    plan: Plan, search: Search, n_types: int, finished: Mapping[str, list[Finished]], task: str, best: Finished
+) -> Iterable[Cell]:
     """A task's cells of the second stage: the best types with the task's best batch size and learning rate."""
-    use = plan.manifest.search
-    assert use is not None
-    assert use.second_stage is not None
-    by_kind = {adapter.kind: adapter for adapter in use.search.adapters}
+    by_kind = {adapter.kind: adapter for adapter in search.adapters}
     scores = {name: scores_by_type(trials) for name, trials in finished.items()}
     types = best_types(scores, list(by_kind))
-    for kind in types[: use.second_stage.n_types]:
+    for kind in types[:n_types]:
         for seed in plan.manifest.seeds:
             like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
             yield replace(like, adapter=by_kind[kind], training=best.training)
@@ -198,9 +196,9 @@ class Winner:
 
 def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
     """What the second stage has come to so far."""
-    scores: dict[str, dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]]] = {}
+    scores: dict[str, dict[AdapterKind, dict[int, tuple[Baseline, float | None, int]]]] = {}
     for cell in plan.cells:
-        if cell.kind != "baseline" or cell.adapter is None:
+        if not isinstance(cell, Baseline):
             continue
         try:
             result = root.cell(cell.id).result()
@@ -230,8 +228,6 @@ def winners(
 
     Raises UsageError while something that decides is missing.
     """
-    use = plan.manifest.search
-    assert use is not None
     missing = _undecided(plan, finished, second)
     if missing:
         raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
@@ -240,7 +236,7 @@ def winners(
     means = second_means(second)
     chosen: Mapping[str, AdapterKind | None]
     if overall:
-        ranked = best_types(means, [adapter.kind for adapter in use.search.adapters])
+        ranked = best_types(means, [adapter.kind for adapter in plan.search.search.adapters])
         everywhere = (kind for kind in ranked if all(kind in row for row in means.values()))
         chosen = dict.fromkeys(means, next(everywhere, None))
     else:
@@ -257,8 +253,8 @@ def winners(
 
 def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores) -> str:
     """What the winners still wait for; empty when all is there."""
-    n_trials = sum(cell.trial is not None for cell in plan.cells) - sum(map(len, finished.values()))
-    n_second = sum(cell.kind == "baseline" for cell in plan.cells)
+    n_trials = sum(isinstance(cell, TrialCell) for cell in plan.cells) - sum(map(len, finished.values()))
+    n_second = sum(isinstance(cell, Baseline) for cell in plan.cells)
     n_second -= sum(len(seeds) for row in second.values() for seeds in row.values())
     if plan.waiting:
         return plan.waiting
@@ -301,10 +297,9 @@ def _trial_winner(task: str, best: Finished | None) -> Winner:
 
 def _second_winner(seeds: Seeds, mean: float) -> Winner:
     first = next(iter(seeds.values()))[0]
-    assert first.adapter is not None
     return Winner(
         adapter=first.adapter,
-        training=first.hyper_parameters,
+        training=first.training,
         validation=mean,
         best_epoch=round(sum(epoch for _, _, epoch in seeds.values()) / len(seeds)),
         cells=tuple(cell.id for cell, _, _ in seeds.values()),

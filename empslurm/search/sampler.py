@@ -11,7 +11,6 @@ died before telling is told by the next one, and a lost journal is made again fr
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -22,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from empslurm import files, ids
-from empslurm.cells import Cell
+from empslurm.cells import DrawnTrial, TrialCell
 from empslurm.config import Search
 from empslurm.errors import DamagedError, StoreError
 from empslurm.ids import stream
@@ -50,15 +49,13 @@ def worst(metric: str) -> float:
     return float(METRICS[metric].low)
 
 
-class Study:
-    """One process's view of the study that `like`, any trial of it, belongs to."""
+class Sampler:
+    """One process's view of the search that `like`, any trial of it, belongs to: an Optuna study."""
 
-    def __init__(self, root: RunsRoot, like: Cell) -> None:
-        if like.trial is None:
-            raise TypeError(f"{like.id} is no trial")
+    def __init__(self, root: RunsRoot, like: TrialCell) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.root, self.like, self.search = root, like, like.trial.search
-        self.name = like.study
+        self.name = like.search_name
         self.space = space(self.search)
         journal = root.searches / self.name / "journal.log"
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +70,6 @@ class Study:
                 f"{journal} must be a study's journal, but is damaged; move it away, the trials' folders make it again"
             ) from error
 
-    def cell(self, number: int) -> Cell:
-        """The study's trial of this number."""
-        assert self.like.trial is not None
-        return replace(self.like, trial=replace(self.like.trial, number=number), adapter=None, training=None)
-
     # ---- telling ----------------------------------------------------------------------------------------------------
 
     def catch_up(self, n_trials: int) -> int:
@@ -86,10 +78,10 @@ class Study:
             self._study(0).add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         for known in self._trials():
             if not known.state.is_finished():
-                self.tell_result(self.cell(known.number))
+                self.tell_result(self.like.numbered(known.number))
         return sum(trial.state.is_finished() for trial in self._trials())
 
-    def tell_result(self, cell: Cell) -> None:
+    def tell_result(self, cell: TrialCell) -> None:
         """Let the sampler know of a trial's sealed result, if there is one."""
         try:
             result = self.root.cell(cell.id).result()
@@ -100,7 +92,6 @@ class Study:
 
     def tell(self, finished: Finished, metric: str) -> None:
         """Let the sampler know of a finished trial; telling it again changes nothing."""
-        assert finished.cell.trial is not None
         trial_id = self._trial_id(finished.cell.trial.number)
         values = {
             "adapter": finished.adapter.kind,
@@ -125,7 +116,7 @@ class Study:
 
     # ---- drawing ----------------------------------------------------------------------------------------------------
 
-    def draw(self, cell: Cell) -> Cell:
+    def draw(self, cell: TrialCell) -> DrawnTrial:
         """The trial with its adapter and training. Its holder draws once; whoever takes it over trains the same."""
         path = self._parameters_file(cell)
         if not path.exists():
@@ -137,16 +128,15 @@ class Study:
                 f"{path} must hold an adapter of the search, but holds {error}; move the folder away"
             ) from error
 
-    def drawn(self, cell: Cell) -> Drawn:
+    def drawn(self, cell: TrialCell) -> Drawn:
         """What was written when the trial drew its parameters. Raises DamagedError."""
         drawn: Drawn = decode.load(self._parameters_file(cell), Drawn, "move the folder away")
         return drawn
 
-    def _parameters_file(self, cell: Cell) -> Path:
+    def _parameters_file(self, cell: TrialCell) -> Path:
         return self.root.cell(cell.id).parameters_file
 
-    def _ask(self, cell: Cell) -> Drawn:
-        assert cell.trial is not None
+    def _ask(self, cell: TrialCell) -> Drawn:
         number = cell.trial.number
         n_known = self.catch_up(number + 1)
         trial_id = self._trial_id(number)
@@ -161,9 +151,8 @@ class Study:
 
     # ---- pruning ----------------------------------------------------------------------------------------------------
 
-    def prune(self, cell: Cell, epochs: list[float | None], metric: str) -> bool:
+    def prune(self, cell: TrialCell, epochs: list[float | None], metric: str) -> bool:
         """Report a trial's scores so far, one per epoch; whether it is to end here."""
-        assert cell.trial is not None
         trial_id = self._trial_id(cell.trial.number)
         known = self.storage.get_trial(trial_id).intermediate_values
         for epoch, score in enumerate(epochs):

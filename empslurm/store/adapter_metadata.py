@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from empslurm import files, ids
-from empslurm.cells import Cell
+from empslurm.cells import Trainable
 from empslurm.config import Backbone, Context
 from empslurm.errors import DamagedError
 from empslurm.tasks.schema import Dataset, Task
@@ -103,10 +103,9 @@ class Measure:
 
 
 def describe(
-    cell: Cell, task: Task, dataset: Dataset, *, centre: float, scale: float, n_train: int, typical: Typical
+    cell: Trainable, task: Task, dataset: Dataset, *, centre: float, scale: float, n_train: int, typical: Typical
 ) -> Measure:
     """The measure that a finished cell makes."""
-    training = cell.hyper_parameters
     return Measure(
         task=task.id,
         title=task.title,
@@ -122,15 +121,19 @@ def describe(
         dataset=dataset.title,
         citation=dataset.citation,
         licence=dataset.licence,
-        source=cell.source,
+        source=cell.source_task,
         seed=cell.seed,
         fraction=cell.data.fraction,
         n_train=n_train,
         backbone=cell.backbone,
         backbone_digest=str(cell.backbone_digest),
-        max_length=training.max_length,
+        max_length=cell.training.max_length,
         context=cell.data.use.context,
-        settings={"adapter": ids.plain(cell.adapter), "training": ids.plain(training), "data": ids.plain(cell.data)},
+        settings={
+            "adapter": ids.plain(cell.adapter),
+            "training": ids.plain(cell.training),
+            "data": ids.plain(cell.data),
+        },
         cell=cell.id,
         typical=typical,
     )

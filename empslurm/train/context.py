@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from empslurm.cells import Cell
+from empslurm.cells import Cell, Trainable, WithAdapter
 from empslurm.config import Backbone, Training
 from empslurm.errors import DataError, DeviceError
 from empslurm.store import adapter_metadata
@@ -68,7 +68,7 @@ class Node:
             )
         return self.prepared(dataset.id)
 
-    def data(self, cell: Cell) -> datas.TaskData:
+    def data(self, cell: WithAdapter | Trainable) -> datas.TaskData:
         """The tokenised data of a cell, kept for the next pack. Raises DataError as `examples` does."""
         key = (cell.target, cell.seed, cell.data, cell.training, cell.backbone)
         if self._data[0] != key:
@@ -77,11 +77,11 @@ class Node:
         data: datas.TaskData = self._data[1]
         return data
 
-    def measure(self, cell: Cell) -> adapter_metadata.Measure:
+    def measure(self, cell: Trainable) -> adapter_metadata.Measure:
         """What the cell's adapter measures; what its training texts look like is worked out once per data."""
         data = self.data(cell)
         if self._typical[0] is not data:
-            encoder = self.encoder(cell.backbone, cell.hyper_parameters)
+            encoder = self.encoder(cell.backbone, cell.training)
             self._typical = (data, input_similarity.typical(encoder, data, self.accelerator))
         return adapter_metadata.describe(
             cell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
@@ -11,19 +12,19 @@ from empslurm.errors import EmpslurmError, StoreError
 from empslurm.launch.policy import failure_of
 
 if TYPE_CHECKING:
-    from empslurm.train.loop import Member, Say
+    from empslurm.train.loop import Held
 
 TRACEBACK_LINES = 30
 
 
-def record(error: Exception, member: Member, accelerator: Accelerator, say: Say) -> None:
+def record(error: Exception, held: Held, accelerator: Accelerator, say: Callable[[str], None]) -> None:
     """Write error.json; a storage that cannot take it must not hide the failure."""
     message = str(error) if isinstance(error, EmpslurmError) else f"{type(error).__name__}: {error}"
-    say(f"{member.cell.id} failed: {message}")
+    say(f"{held.cell.id} failed: {message}")
     if accelerator.is_main_process:
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
         try:
-            member.folder.fail(member.claim, kind=failure_of(error).name, message=message, traceback="\n".join(lines))
+            held.folder.fail(held.claim, kind=failure_of(error).name, message=message, traceback="\n".join(lines))
         except StoreError as second:
             say(str(second))
     if accelerator.num_processes > 1:

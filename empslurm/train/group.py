@@ -8,63 +8,80 @@ from dataclasses import replace
 
 import torch
 
+from empslurm.cells import Trained
 from empslurm.launch.policy import failure_of
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train import memory
 from empslurm.train.build import starting_model
 from empslurm.train.context import Node
-from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings, Trainer
+from empslurm.train.loop import Claimed, Interrupted, Member, Settings, Trainer
 from empslurm.train.processes import one_fate
-from empslurm.train.save import commit
+from empslurm.train.save import save
+from empslurm.train.tally import Say, Tally
 
 
-def train_members(members: Sequence[Member], node: Node, settings: Settings, lost: Lost, say: Say) -> Iterator[Member]:
-    """Train cells that are alike together; yields each one that is done, tells `lost` of each that is not.
+class Group:
+    """Cells that are trained together, and what must be known of them from one try to the next."""
+
+    def __init__(self, members: Sequence[Member], tally: Tally) -> None:
+        self.open, self.tally = list(members), tally
+        self.at_once = 1  # cells of one pass, in the last try
+        self.fatal: Exception | None = None  # what noting a failure itself raised: it ends the process
+
+    def leave(self, member: Member, error: Exception) -> None:
+        """A cell that goes no further."""
+        self.open.remove(member)
+        try:
+            self.tally.lost(member, error)
+        except Exception as raised:
+            self.fatal = raised
+            raise
+
+
+def train_claimed(
+    claimed: Sequence[Claimed[Trained]], node: Node, settings: Settings, tally: Tally
+) -> Iterator[Member]:
+    """Train baselines or transfers that are alike; yields each one that is done, tells `tally` of each other."""
+    members = [Member(cell=held.cell, folder=held.folder, claim=held.claim) for held in claimed]
+    yield from train_members(members, node, settings, tally)
+
+
+def train_members(members: Sequence[Member], node: Node, settings: Settings, tally: Tally) -> Iterator[Member]:
+    """Train cells that are alike together; yields each one that is done, tells `tally` of each that is not.
 
     When the device's memory does not hold a pass, it goes on from the checkpoints with fewer cells at once, and then
     with smaller pieces of a batch: the batch that the optimiser sees stays the same.
     """
-    open_, sizes = list(members), settings
-    fatal: list[Exception] = []  # what `lost` itself raised: it ends the process
-    while open_:
-
-        def leave(member: Member, error: Exception) -> None:
-            open_.remove(member)
-            try:
-                lost(member, error)
-            except Exception as raised:
-                fatal.append(raised)
-                raise
-
-        used: list[int] = []
+    group, sizes = Group(members, tally), settings
+    while group.open:
+        group.at_once = 1
         try:
-            for part, found in _parts(open_, say):
-                for member in _train_part(part, found, node, sizes, leave, used, say):
-                    open_.remove(member)
+            for part, kept in _parts(group.open, tally.say):
+                for member in _train_part(part, kept, node, sizes, group):
+                    group.open.remove(member)
                     yield member
             return
         except Interrupted:
             raise
         except Exception as error:
-            if error in fatal:
+            if error is group.fatal:
                 raise
-            smaller = _smaller(sizes, used, members[0].cell.hyper_parameters.batch_size)
+            smaller = _smaller(sizes, group.at_once, members[0].cell.training.batch_size)
             if not failure_of(error).smaller_passes or smaller is None:
-                for member in list(open_):
-                    leave(member, error)
+                for member in list(group.open):
+                    group.leave(member, error)
                 return
             sizes = smaller
-            say(
-                f"{open_[0].cell.id} and its pack do not fit the device's memory; they go on with {sizes.group_size} "
-                f"cells and pieces of {sizes.micro_batch or 'all'} examples at once"
+            tally.say(
+                f"{group.open[0].cell.id} and its pack do not fit the device's memory; they go on with "
+                f"{sizes.group_size} cells and pieces of {sizes.micro_batch or 'all'} examples at once"
             )
         gc.collect()  # what failed holds its tensors until then
         torch.cuda.empty_cache()
 
 
-def _smaller(sizes: Settings, used: Sequence[int], batch_size: int) -> Settings | None:
+def _smaller(sizes: Settings, cells: int, batch_size: int) -> Settings | None:
     """Half the cells of a pass; with one cell, half the examples; None when there is nothing left to halve."""
-    cells = used[-1] if used else 1
     if cells > 1:
         return replace(sizes, group_size=cells // 2)
     examples = sizes.micro_batch or batch_size
@@ -90,19 +107,17 @@ def _train_part(
     found: Sequence[checkpoints.Checkpoint],
     node: Node,
     settings: Settings,
-    leave: Lost,
-    used: list[int],
-    say: Say,
+    group: Group,
 ) -> Iterator[Member]:
-    """Train cells from one step on; yields each one when it is committed. `used`: takes the cells of one pass."""
+    """Train cells from one step on; yields each one when it is saved."""
     if settings.stop():
         raise Interrupted
     first = members[0].cell
-    training = first.hyper_parameters
+    training = first.training
     data = node.data(first)
     by_id = {checkpoint.state.id: checkpoint for checkpoint in found}
     with one_fate(node.accelerator):
-        members, model = starting_model(members, node, data, leave)
+        members, model = starting_model(members, node, data, group.leave)
     if model is None:
         return
     settings = _as_before(settings, found, node)
@@ -110,20 +125,20 @@ def _train_part(
         examples = settings.micro_batch or training.batch_size
         size = memory.group_size(model, data, examples, node.accelerator, settings.memory_share)
         settings = replace(settings, group_size=size)
-    used.append(min(settings.group_size or 1, len(members)))
-    trainer = Trainer(members, data, model, node.accelerator, settings, leave)
+    group.at_once = min(settings.group_size or 1, len(members))
+    trainer = Trainer(members, data, model, node.accelerator, settings, group.leave)
     kept = [by_id[member.cell.id] for member in members] if found else []
     if kept and trainer.fits(kept):
         trainer.restore(kept)
     elif kept:
-        say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
+        group.tally.say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
         for member in members:
             checkpoints.forget(member.folder.checkpoints)
     for member in trainer.train():
         try:
-            commit(trainer, member, node, say)
+            save(trainer, member, node, group.tally.say)
         except Exception as error:
-            leave(member, error)
+            group.leave(member, error)
         else:
             yield member
     node.accelerator.wait_for_everyone()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from empslurm import files, metrics
-from empslurm.cells import Cell
+from empslurm.cells import Cell, Trainable
 from empslurm.errors import StoreError
 from empslurm.store.cell_folder import CellDir, Progress
 from empslurm.store.claims import Claim
@@ -54,19 +54,44 @@ class Settings:
     stop: Callable[[], bool] = lambda: False
 
 
+SomeCell = TypeVar("SomeCell", bound=Cell, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed(Generic[SomeCell]):
+    """A cell that this process holds."""
+
+    cell: SomeCell
+    folder: CellDir
+    claim: Claim
+
+
+class Course(Protocol):
+    """What goes along with a cell's training: how a trial of a search is judged, and what it leaves."""
+
+    def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the cell is to end after these epochs, each with the task's metrics."""
+
+    def outcome(self, member: Member) -> dict[str, Any]:
+        """Its own part of result.json."""
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Let others know of the sealed result."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Member:
     """One cell of a pack: who holds it, and what its training has come to. A checkpoint holds all of it."""
 
-    cell: Cell
+    cell: Trainable
     folder: CellDir
     claim: Claim
+    course: Course | None = None  # None: it goes its own way to the last epoch
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     best_epoch: int | None = None
     best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
     wall_s: float = 0.0  # its share of the pack's, over all attempts
-    judge: Callable[[Sequence[Mapping[str, Any]]], bool] | None = None  # of the epochs so far: is it to end here?
-    stopped: bool = False  # by its judge
+    stopped: bool = False  # by its course
 
     @property
     def diverged(self) -> bool:
@@ -75,10 +100,10 @@ class Member:
 
     @property
     def ended(self) -> bool:
-        return self.diverged or self.stopped or len(self.history) == self.cell.hyper_parameters.epochs
+        return self.diverged or self.stopped or len(self.history) == self.cell.training.epochs
 
 
-Say = Callable[[str], None]  # a line for the log
+Held = Claimed[Cell] | Member
 Lost = Callable[[Member, Exception], None]  # is told of a cell that leaves its pack, and why
 
 
@@ -97,7 +122,7 @@ class Trainer:
         """`lost(member, error)` is told of each cell that leaves because its own files or claim failed it."""
         self.members, self.data, self.model, self.accelerator = list(members), data, model, accelerator
         self.settings, self.lost, self.n_started = settings, lost, len(members)
-        self.training, self.seed = members[0].cell.hyper_parameters, members[0].cell.seed
+        self.training, self.seed = members[0].cell.training, members[0].cell.seed
         self.train_rows = data.rows["train"]
         self.targets = torch.from_numpy(data.model_targets()).to(accelerator.device)
         self.steps_per_epoch = n_batches(len(self.train_rows), self.training.batch_size)
@@ -224,8 +249,8 @@ class Trainer:
             if best is member.history[-1] or member.best_epoch is None:
                 member.best_epoch = epoch + 1
                 member.best = {name: value[place].clone() for name, value in weights.items()}
-            if member.judge is not None and not member.ended:
-                member.stopped = member.judge(member.history)
+            if member.course is not None and not member.ended:
+                member.stopped = member.course.judge(member.history)
         if self._pays or any(member.ended for member in self.members):
             self.checkpoint(note_epoch=True)
 
@@ -441,7 +466,7 @@ def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.
     return {
         "kind": cell.kind,
         "target": cell.target,
-        "source": cell.source,
+        "source": cell.source_task,
         "seed": cell.seed,
         "fraction": cell.data.fraction,
         "metric": data.task.metric,

@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
-from empslurm.cells import TRAINED, Cell
-from empslurm.errors import ClaimLostError, DataError, DeviceError, StoreError
+from empslurm.cells import Cell, Trained, TrialCell
+from empslurm.errors import DataError, DeviceError, StoreError
 from empslurm.plan import Pack
-from empslurm.store.claims import Claim, Liveness
+from empslurm.store.claims import Liveness
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry
-from empslurm.train import trials
 from empslurm.train.build import needs_library
 from empslurm.train.context import Node
-from empslurm.train.embeddings.run import derive_members
-from empslurm.train.failure import record
-from empslurm.train.group import train_members
-from empslurm.train.loop import Interrupted, Lost, Member, Say, Settings
+from empslurm.train.embeddings.run import dataset_embedding, derive_members, task_embedding
+from empslurm.train.group import train_claimed
+from empslurm.train.loop import Claimed, Held, Interrupted, Settings
+from empslurm.train.tally import Say, Tally
+from empslurm.train.trials import train_trials
 
 # Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
 # Where one dies, the launcher ends the others at once.
@@ -37,14 +38,16 @@ LONGEST_WAIT = timedelta(days=1)
 BEAT_EVERY_S = 60.0
 
 
-@dataclass(kw_only=True)
-class Tally:
-    """What became of the cells of a run, by id."""
+Runner = Callable[[Sequence[Claimed[Any]], Node, Settings, Tally], Iterator[Held]]
 
-    done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    interrupted: bool = False
+# By kind of cell, what runs claimed cells that are alike: it yields those that are done and tells the tally of others.
+RUNNERS: Mapping[str, Runner] = {
+    "baseline": train_claimed,
+    "transfer": train_claimed,
+    "fisher": partial(derive_members, task_embedding),
+    "embed": partial(derive_members, dataset_embedding),
+    "trial": train_trials,
+}
 
 
 class Stop:
@@ -72,12 +75,12 @@ def run_packs(
     alive: Liveness,
     identity: Mapping[str, Any],
     say: Say = lambda _: None,
-    others: Sequence[Cell] = (),
+    others: Sequence[TrialCell] = (),
     gpu: bool = False,
 ) -> Tally:
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
-    `others`: trials that belong to other processes; those of this one's studies that nobody runs are taken over last.
+    `others`: trials that belong to other processes; those of this one's searches that nobody runs are taken over last.
     `identity`: job id, restart count and log file of this process, as claims hold them. `gpu`: fail every cell where
     there is no GPU that works, for its profile asked for one.
     """
@@ -96,96 +99,89 @@ def run_packs(
         torch.cuda.set_per_process_memory_fraction(settings.memory_share, torch.cuda.current_device())
     stop = Stop()
     settings = replace(settings, stop=stop)
-    node, tally = Node(root, data_root, registry, accelerator), Tally()
+    node, tally = Node(root, data_root, registry, accelerator), Tally(accelerator=accelerator, say=say)
     node.problem = problem
+    claims = Claims(alive=alive, identity=identity)
     for cells in (cells for pack in packs for cells in alike(pack.cells, root)):
         if stop():
             tally.interrupted = True
             break
-        _run_together(cells, node, settings, alive, identity, tally, say)
-    studies = {cell.study for pack in packs for cell in pack.cells if cell.kind == "trial"}
-    for cell in (cell for cell in others if cell.kind == "trial" and cell.study in studies):
+        _run_together(cells, node, settings, claims, tally)
+    searches = {cell.search_name for pack in packs for cell in pack.cells if isinstance(cell, TrialCell)}
+    for cell in (cell for cell in others if cell.search_name in searches):
         if tally.interrupted or stop():
             break
         if root.cell(cell.id).state(alive).state in ("pending", "lost"):
-            _run_together([cell], node, settings, alive, identity, tally, say)
+            _run_together([cell], node, settings, claims, tally)
     return tally
 
 
 def alike(cells: Sequence[Cell], root: RunsRoot) -> list[list[Cell]]:
-    """Cells that can share a data pass and a bank: one task, seed, data, backbone, adapter and kind of stack.
-
-    A trial is alone, since its parameters are its own, and so is a cell that only the library can train.
-    """
+    """Cells that can share a data pass and a bank. One that only the library can train is alone."""
     groups: dict[object, list[Cell]] = {}
     for cell in cells:
-        alone = cell.kind == "trial" or (cell.kind in TRAINED and needs_library(cell, root))
-        mode = cell.source_use.mode if cell.source_use is not None else None
-        key: tuple[object, ...] = (
-            cell.kind,
-            cell.target,
-            cell.seed,
-            cell.data,
-            cell.backbone,
-            cell.adapter,
-            cell.training,
-            mode,
-        )
-        key = (*key, cell.id) if alone else key
-        groups.setdefault(key, []).append(cell)
+        alone = isinstance(cell, Trained) and needs_library(cell, root)
+        groups.setdefault((*cell.pass_key, cell.id) if alone else cell.pass_key, []).append(cell)
     return list(groups.values())
 
 
-def _run_together(
-    cells: Sequence[Cell],
-    node: Node,
-    settings: Settings,
-    alive: Liveness,
-    identity: Mapping[str, Any],
-    tally: Tally,
-    say: Say,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """How this process claims cells."""
+
+    alive: Liveness
+    identity: Mapping[str, Any]  # of its job
+
+    def take(self, cell: Cell, node: Node, tally: Tally) -> Claimed[Cell] | None:
+        """The main process claims for all of them; None when there is nothing to do here, or its folder is damaged."""
+        box: list[Any] = [None]
+        folder = node.root.cell(cell.id)
+        if node.accelerator.is_main_process:
+            try:
+                folder.create(cell)
+                box[0] = folder.take(self.alive, **self.identity)
+                if box[0] is None:
+                    tally.skipped.append(cell.id)
+                    if folder.result() is None:
+                        tally.say(f"{cell.id} is left alone: another process runs it")
+            except StoreError as error:  # this cell's alone: without a claim there is no place to note it
+                tally.failed.append(cell.id)
+                tally.say(f"{cell.id} is left out: {error}")
+        if node.accelerator.num_processes > 1:
+            broadcast_object_list(box)
+        return None if box[0] is None else Claimed(cell=cell, folder=folder, claim=box[0])
+
+
+def _run_together(cells: Sequence[Cell], node: Node, settings: Settings, claims: Claims, tally: Tally) -> None:
     """Claim the cells, train those that this process got, and let go of the claims, whatever came of it."""
-
-    def lost(member: Member, error: Exception) -> None:
-        if isinstance(error, ClaimLostError):
-            say(str(error))
-            tally.skipped.append(member.cell.id)
-            if node.accelerator.num_processes > 1:
-                raise error  # the other processes would go on with this cell: the launcher ends them all
-            return
-        tally.failed.append(member.cell.id)
-        record(error, member, node.accelerator, say)
-
-    members: list[Member] = []
-    for cell in cells:
-        claim = _claim(cell, node, alive, identity, tally, say)
-        if claim is not None:
-            members.append(Member(cell=cell, folder=node.root.cell(cell.id), claim=claim))
+    claimed = [held for cell in cells if (held := claims.take(cell, node, tally)) is not None]
+    if not claimed:
+        return
     try:
-        with beating(members if node.accelerator.is_main_process else ()):
-            trained = bool(members) and members[0].cell.kind in (*TRAINED, "trial")
-            run = train_members if trained else derive_members
-            ready = [member for member in members if _can_start(member, node, lost)]
-            for member in run(ready, node, settings, lost, say):
-                tally.done.append(member.cell.id)
+        with beating(claimed if node.accelerator.is_main_process else ()):
+            if node.problem is not None:
+                for held in claimed:
+                    tally.lost(held, node.problem)
+                return
+            for done in RUNNERS[cells[0].kind](claimed, node, settings, tally):
+                tally.done.append(done.cell.id)
     except Interrupted:
         tally.interrupted = True
     finally:
         if node.accelerator.is_main_process:
-            for member in members:
-                member.folder.release(member.claim)
+            for held in claimed:
+                held.folder.release(held.claim)
 
 
 @contextmanager
-def beating(members: Sequence[Member]) -> Iterator[None]:
+def beating(claimed: Sequence[Claimed[Cell]]) -> Iterator[None]:
     """A thread that says now and then that this process lives, whatever it is busy with meanwhile."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT_EVERY_S):
-            for member in members:
-                member.folder.beat(member.claim)
+            for held in claimed:
+                held.folder.beat(held.claim)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
@@ -194,44 +190,6 @@ def beating(members: Sequence[Member]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _claim(
-    cell: Cell, node: Node, alive: Liveness, identity: Mapping[str, Any], tally: Tally, say: Say
-) -> Claim | None:
-    """The main process claims for all of them; None when there is nothing to do here, or its folder is damaged."""
-    box: list[Any] = [None]
-    folder = node.root.cell(cell.id)
-    if node.accelerator.is_main_process:
-        try:
-            folder.create(cell)
-            box[0] = folder.take(alive, **identity)
-            if box[0] is None:
-                tally.skipped.append(cell.id)
-                if folder.result() is None:
-                    say(f"{cell.id} is left alone: another process runs it")
-        except StoreError as error:  # this cell's alone: without a claim there is no place to note it
-            tally.failed.append(cell.id)
-            say(f"{cell.id} is left out: {error}")
-    if node.accelerator.num_processes > 1:
-        broadcast_object_list(box)
-    claim: Claim | None = box[0]
-    return claim
-
-
-def _can_start(member: Member, node: Node, lost: Lost) -> bool:
-    """Give a trial its parameters and its judge; False where that or the device fails, which `lost` is told."""
-    try:
-        if node.problem is not None:
-            raise node.problem
-        if member.cell.kind == "trial":
-            metric = node.registry.tasks[member.cell.target].metric
-            course = trials.Course(node.root, member.cell, metric, node.accelerator)
-            member.cell, member.judge = course.cell, course.judge
-    except Exception as error:
-        lost(member, error)
-        return False
-    return True
 
 
 def no_gpu() -> DeviceError | None:

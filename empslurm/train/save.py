@@ -9,41 +9,43 @@ from typing import Any
 import torch
 
 from empslurm import files, provenance
+from empslurm.cells import KINDS
 from empslurm.store import adapter_metadata, predictions
 from empslurm.store.cell_folder import ADAPTER, LAST, PROVENANCE
-from empslurm.tasks.schema import Part
-from empslurm.train import trials
 from empslurm.train.context import Node
 from empslurm.train.data import task_data as datas
 from empslurm.train.evaluate import predict
-from empslurm.train.loop import Member, Say, Trainer, outcome
+from empslurm.train.loop import Member, Trainer, outcome
+from empslurm.train.tally import Say
 
 
-def commit(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
+def save(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     """Predict with a cell's best epoch, and write and seal its output."""
     main, cell, data, folder = node.accelerator.is_main_process, member.cell, trainer.data, member.folder
-    place, task = trainer.members.index(member), trainer.data.task
+    kind = KINDS[cell.kind]
+    index, task = trainer.members.index(member), trainer.data.task
     output = folder.output(member.claim)
     if main:
         shutil.rmtree(output, ignore_errors=True)
-        if cell.kind == "baseline":
-            trainer.model.save(place, task.id, task.labels, output / LAST)
-    trainer.load_best(place)
-    parts: tuple[Part, ...] = ("validation",) if cell.kind == "trial" else ("validation", "test")  # no look at test
-    outputs = {part: predict(trainer.model, [place], data, data.rows[part], node.accelerator)[0] for part in parts}
+        if kind.keeps_last_epoch:
+            trainer.model.save(index, task.id, task.labels, output / LAST)
+    trainer.load_best(index)
+    outputs = {
+        part: predict(trainer.model, [index], data, data.rows[part], node.accelerator)[0] for part in kind.predicts
+    }
     if not main:
         return
-    trainer.model.save(place, task.id, task.labels, output)
+    trainer.model.save(index, task.id, task.labels, output)
     adapter_metadata.write(output / ADAPTER, node.measure(cell))
     predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
     files.write_json(output / PROVENANCE, _provenance(trainer, member))
     result = outcome(trainer, member, outputs)
-    if cell.kind == "trial":
-        result["trial"] = trials.outcome(node.root, member)
+    if member.course is not None:
+        result |= member.course.outcome(member)
     if not folder.commit(member.claim, result):
         say(f"{cell.id} was finished by another process first; its result stands")
-    if cell.kind == "trial":
-        trials.tell(node.root, cell, say)
+    if member.course is not None:
+        member.course.tell(say)
     say(_sentence(member))
 
 
@@ -95,7 +97,7 @@ def process(device: torch.device) -> dict[str, Any]:
 def _sentence(member: Member) -> str:
     """One line for the log of a finished cell."""
     result = member.folder.result() or {}
-    part = "validation" if member.cell.kind == "trial" else "test"
+    part = KINDS[member.cell.kind].predicts[-1]
     value = result.get(part, {}).get(result.get("metric"))
     shown = "undefined" if value is None else f"{value:.3f}"
     flags = "".join(f", {flag}" for flag in result.get("flags", ()))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from empslurm import files, metrics
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, Cell, DataIdentity, Transfer
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.store import predictions
 from empslurm.store.claims import local_liveness
@@ -22,13 +22,14 @@ ON_CPU: Mapping[str, Any] = {"wall_s": 2.5, "device": "cpu", "gpu": None}
 N_EXAMPLES = {"validation": 20, "test": 30}
 
 
-def baseline(target: str, seed: int = 1, *, fraction: float = 1.0, lr: float = 5e-4, backbone: str = "tiny") -> Cell:
+def baseline(
+    target: str, seed: int = 1, *, fraction: float = 1.0, lr: float = 5e-4, backbone: str = "tiny"
+) -> Baseline:
     """A planned baseline."""
     data = DataIdentity(
         dataset=TASKS[target].dataset, raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=fraction
     )
-    return Cell(
-        kind="baseline",
+    return Baseline(
         target=target,
         seed=seed,
         data=data,
@@ -41,7 +42,7 @@ def baseline(target: str, seed: int = 1, *, fraction: float = 1.0, lr: float = 5
 
 def transfer(source: Cell, target: Cell, **changes: Any) -> Cell:
     """A planned transfer to the target's setting from a source's cell."""
-    made = replace(target, kind="transfer", source=source.target, source_use=SourceUse(), parent=source.id)
+    made = Transfer.like(target, source=source.target, source_use=SourceUse(), parent=source.id)
     return replace(made, **changes)
 
 
@@ -54,7 +55,7 @@ def grid(
         for seed in seeds:
             bases = {task: baseline(task, seed, fraction=fraction, **changes) for task in tasks}
             sources = {task: baseline(task, seed, **changes) for task in tasks}
-            made = [*sources.values(), *bases.values()]
+            made: list[Cell] = [*sources.values(), *bases.values()]
             made += [transfer(sources[one], bases[two]) for one in tasks for two in tasks if one != two]
             cells |= {cell.id: cell for cell in made}
     return list(cells.values())
@@ -104,7 +105,7 @@ def finish(
     result = {
         "kind": cell.kind,
         "target": cell.target,
-        "source": cell.source,
+        "source": cell.source_task,
         "seed": cell.seed,
         "fraction": cell.data.fraction,
         "metric": task.metric,

@@ -112,7 +112,7 @@ def square(root: RunsRoot) -> Submission:
     """Two baselines and the two transfers between them, a pack each."""
     cells = [cell for cell in plan_of("demo").cells if cell.seed == 1]
     two = {cell.target for cell in [cell for cell in cells if cell.kind == "baseline"][:2]}
-    chosen = [cell for cell in cells if {cell.target, cell.source or cell.target} <= two]
+    chosen = [cell for cell in cells if {cell.target, cell.source_task or cell.target} <= two]
     made = submissions.create(root, "demo", Path("data"), (), packs(chosen), SETTINGS)
     assert [(pack.wave, len(pack.cells)) for pack in made.packs] == [(0, 1), (0, 1), (1, 1), (1, 1)]
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from empslurm.cells import TRAINED
+from empslurm.cells import SCORED
 from empslurm.launch.arrays import Group, chunks, groups
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import Inputs, Plan, expand, packs
@@ -19,7 +19,7 @@ def plan_of(name: str) -> Plan:
     manifest = load_manifest(ROOT / "manifests" / f"{name}.yaml")
     raw = dict.fromkeys(manifest.data, "raw")
     plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights"))
-    return replace(plan, cells=tuple(cell for cell in plan.cells if cell.kind in TRAINED))
+    return replace(plan, cells=tuple(cell for cell in plan.cells if cell.kind in SCORED))
 
 
 def test_single_transfers_wait_for_their_own_source_only() -> None:

@@ -26,7 +26,7 @@ def done(tmp_path_factory):
     """Three seeds, two fractions; Conv EmoPol helps every target a lot, EmpDial EI harms."""
     root = RunsRoot(tmp_path_factory.mktemp("runs"))
     for cell in grid(TASKS, seeds=(1, 2, 3), fractions=(1.0, 0.5)):
-        change = {"conv_emopol": 0.35, "empdial_ei": -0.25}.get(cell.source or "", 0.0)
+        change = {"conv_emopol": 0.35, "empdial_ei": -0.25}.get(cell.source_task or "", 0.0)
         finish(root, cell, skill=SKILL[cell.target] + change - (0.05 if cell.data.fraction < 1 else 0))
     gathered = gather(root, None, registry())
     (group,) = gathered.groups
@@ -184,8 +184,8 @@ def collapsing(tmp_path_factory):
     root = RunsRoot(tmp_path_factory.mktemp("collapsing"))
     lost = {None: {2}, "conv_emopol": {3}, "empdial_ei": {1, 2, 3, 4, 5, 6, 7}}
     for cell in grid(("epitome_er", "conv_emopol", "empdial_ei"), seeds=range(1, 9)):
-        gone = cell.target == "epitome_er" and cell.seed in lost[cell.source]
-        skill = {"conv_emopol": 0.9}.get(cell.source or "", 0.5)
+        gone = cell.target == "epitome_er" and cell.seed in lost[cell.source_task]
+        skill = {"conv_emopol": 0.9}.get(cell.source_task or "", 0.5)
         finish(root, cell, skill=skill, constant="test" if gone else False)
     gathered = gather(root, None, registry())
     (group,) = gathered.groups

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from empslurm.analysis.search import best_so_far, best_types, importances, interval, mean_ranks
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, DataIdentity, DrawnTrial
 from empslurm.config import Adapter, AdapterKind, Backbone, DataUse, Search, Training, Trial
 from empslurm.report.search import SearchResults, figures, importance_table, tables, write
 from empslurm.search.results import Finished
@@ -19,8 +19,7 @@ KINDS = ("seq_bn", "lora")
 
 def trial(number: int, score: float | None, outcome: str = "complete") -> Finished:
     use = DataIdentity(dataset="news", raw="r", split="s", use=DataUse(), labels="all", fraction=1.0)
-    cell = Cell(
-        kind="trial",
+    cell = DrawnTrial(
         target="news_empathy",
         seed=1,
         data=use,
@@ -45,8 +44,8 @@ def trial(number: int, score: float | None, outcome: str = "complete") -> Finish
 def found() -> SearchResults:
     trials = [trial(number, number / 20 if number != 3 else None) for number in range(12)]
     trials[11] = replace(trials[11], outcome="pruned")
-    baseline = replace(trials[0].cell, kind="baseline", trial=None)
-    scores: dict[AdapterKind, dict[int, tuple[Cell, float | None, int]]] = {
+    baseline = Baseline.like(trials[0].cell)
+    scores: dict[AdapterKind, dict[int, tuple[Baseline, float | None, int]]] = {
         "seq_bn": {1: (baseline, 0.5, 2), 2: (baseline, 0.6, 2)},
         "lora": {1: (baseline, 0.3, 1)},
     }

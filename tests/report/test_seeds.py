@@ -89,7 +89,7 @@ def test_hours_are_those_that_the_runs_took(tmp_path: Path) -> None:
     root = RunsRoot(tmp_path)
     tasks = ("epitome_er", "news_empathy", "conv_emopol", "empdial_ei")
     for cell in grid(tasks, seeds=(1, 2, 3), fractions=(1.0, 0.5)):
-        finish(root, cell, skill=0.5 + 0.02 * cell.seed * (cell.source is None))
+        finish(root, cell, skill=0.5 + 0.02 * cell.seed * (cell.source_task is None))
     gathered = gather(root, None, registry())
     runs = gathered.groups[0].runs
     alone = runs["source"].isna()

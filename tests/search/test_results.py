@@ -1,13 +1,13 @@
 """From finished trials to the second stage, the winners and a preset that a grid manifest reads back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from empslurm.cells import Cell
+from empslurm.cells import Baseline, Cell, TrialCell
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError, ManifestError, UsageError
 from empslurm.manifest.load import load_manifest
@@ -58,8 +58,7 @@ def plan_of(path: Path, hidden_size: int | None = 384) -> Plan:
     return expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="w", hidden_size=hidden_size))
 
 
-def result(cell: Cell, score: float | None, kind: str, **changes: Any) -> dict[str, Any]:
-    assert cell.trial is not None
+def result(cell: TrialCell, score: float | None, kind: str, **changes: Any) -> dict[str, Any]:
     parameters = {"adapter": kind, "lr": 1e-4 * (cell.trial.number + 1), "batch_size": 10 + cell.trial.number}
     drawn = {"parameters": parameters, "outcome": "complete", "started": 0.0, "wall_s": 1.0, "n_known": 0, **changes}
     history = [{"epoch": 1, "m": score}]
@@ -69,17 +68,22 @@ def result(cell: Cell, score: float | None, kind: str, **changes: Any) -> dict[s
 def finished(plan: Plan) -> dict[str, list[Finished]]:
     made: dict[str, list[Finished]] = {}
     for cell in plan.cells:
-        if cell.trial is not None:
+        if isinstance(cell, TrialCell):
             number = cell.trial.number
             one = finished_trial(cell, result(cell, SCORES[cell.target][number], KINDS[number]))
             made.setdefault(cell.target, []).append(one)
     return made
 
 
+def searches(cells: Iterable[Cell]) -> set[str]:
+    """The names of the searches that trials belong to."""
+    return {cell.search_name for cell in cells if isinstance(cell, TrialCell)}
+
+
 def second_scores(plan: Plan, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for cell in plan.cells:
-        if cell.kind == "baseline" and cell.adapter is not None:
+        if isinstance(cell, Baseline):
             row = made.setdefault(cell.target, {}).setdefault(cell.adapter.kind, {})
             row[cell.seed] = (cell, scores[cell.target][cell.adapter.kind] + cell.seed / 100, cell.seed + 1)
     return made
@@ -92,16 +96,16 @@ def test_a_search_has_its_trials_and_more_can_be_added_to_the_same_studies(folde
     (folder / "hunt.yaml").write_text(SEARCH.replace("n_trials: 3", "n_trials: 5"))
     more = plan_of(folder / "hunt.yaml")
     assert set(plan.by_id) < set(more.by_id)
-    assert {cell.study for cell in more.cells} == {cell.study for cell in plan.cells}
+    assert searches(more.cells) == searches(plan.cells)
     (folder / "hunt.yaml").write_text(SEARCH + "sampler: random\n")
-    assert not {cell.study for cell in plan_of(folder / "hunt.yaml").cells} & {cell.study for cell in plan.cells}
+    assert not searches(plan_of(folder / "hunt.yaml").cells) & searches(plan.cells)
 
 
 def test_trials_are_dealt_in_turn_to_the_processes_of_their_study(folder: Path) -> None:
     made = packs(plan_of(folder / "hunt.yaml").cells, pack_size=2)
-    numbers = [[cell.trial.number for cell in pack.cells if cell.trial] for pack in made]
+    numbers = [[cell.trial.number for cell in pack.cells if isinstance(cell, TrialCell)] for pack in made]
     assert numbers == [[0, 2], [1], [0, 2], [1]]
-    assert all(len({cell.study for cell in pack.cells}) == 1 for pack in made)
+    assert all(len(searches(pack.cells)) == 1 for pack in made)
 
 
 def test_a_space_that_does_not_fit_the_backbone_is_refused_by_the_plan_with_the_reason(folder: Path) -> None:
@@ -118,12 +122,12 @@ def test_the_second_stage_waits_for_every_trial_and_then_trains_the_best_types_e
     assert early.cells == plan.cells
     assert early.waiting == "the second stage is planned when all trials are through; 1 are not"
     whole = with_second_stage(plan, found)
-    second = [cell for cell in whole.cells if cell.kind == "baseline"]
+    second = [cell for cell in whole.cells if isinstance(cell, Baseline)]
     assert whole.waiting == ""
     # Ranks: seq_bn 2 and 2, lora 1 and 3 (undefined), compacter 3 and 1. Equals keep the order of the space.
-    kinds = [(cell.target, cell.adapter.kind, cell.seed) for cell in second if cell.adapter]
+    kinds = [(cell.target, cell.adapter.kind, cell.seed) for cell in second]
     assert kinds == [(task, kind, seed) for task in SCORES for kind in ("seq_bn", "lora") for seed in (1, 2)]
-    by_task = {cell.target: (cell.hyper_parameters.batch_size, cell.hyper_parameters.lr) for cell in second}
+    by_task = {cell.target: (cell.training.batch_size, cell.training.lr) for cell in second}
     assert by_task == {"epitome_er": (11, 2e-4), "news_empathy": (12, pytest.approx(3e-4))}
 
 
@@ -140,7 +144,7 @@ def test_only_complete_trials_with_a_score_can_win(folder: Path) -> None:
 
 def test_frozen_winners_are_read_back_by_a_grid_to_the_bit_and_share_the_second_stages_cells(folder: Path) -> None:
     plan = with_second_stage(plan_of(folder / "hunt.yaml"), finished(plan_of(folder / "hunt.yaml")))
-    kinds = sorted({cell.adapter.kind for cell in plan.cells if cell.adapter})
+    kinds = sorted({cell.adapter.kind for cell in plan.cells if isinstance(cell, Baseline)})
     first, other = kinds
     scores: dict[str, dict[str, float]] = {
         "epitome_er": {first: 0.4, other: 0.6},
@@ -185,7 +189,7 @@ def test_a_type_whose_score_is_undefined_in_a_seed_cannot_win_and_does_not_stop_
 
 def test_one_type_for_all_is_the_best_mean_rank_and_without_a_second_stage_the_best_trials_win(folder: Path) -> None:
     plan = with_second_stage(plan_of(folder / "hunt.yaml"), finished(plan_of(folder / "hunt.yaml")))
-    first, other = sorted({cell.adapter.kind for cell in plan.cells if cell.adapter})
+    first, other = sorted({cell.adapter.kind for cell in plan.cells if isinstance(cell, Baseline)})
     second = second_scores(plan, {task: {first: 0.4, other: 0.6} for task in SCORES})
     assert {one.adapter.kind for one in winners(plan, finished(plan), second, overall=True).values()} == {other}
     (folder / "hunt.yaml").write_text(SEARCH.replace("{n_types: 2}", "null"))
@@ -244,6 +248,7 @@ def test_small_numbers_are_written_as_a_strict_reader_takes_them() -> None:
 
 def test_a_foreign_result_is_damage(folder: Path) -> None:
     cell = plan_of(folder / "hunt.yaml").cells[0]
+    assert isinstance(cell, TrialCell)
     with pytest.raises(DamagedError, match="must be a trial's"):
         finished_trial(cell, result(cell, 0.1, "prefix_tuning"))
     assert finished_trial(cell, result(cell, 0.1, "lora")).adapter == Adapter(kind="lora")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from empslurm import files
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import DataIdentity, TrialCell
 from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.search.results import finished_trials
-from empslurm.search.sampler import Study
+from empslurm.search.sampler import Sampler
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 
@@ -23,10 +23,9 @@ SEARCH = Search(sampler="random", pruner="none", training=Training(epochs=3))
 N_TRIALS = 12
 
 
-def trial(number: int, search: Search = SEARCH) -> Cell:
+def trial(number: int, search: Search = SEARCH) -> TrialCell:
     use = DataIdentity(dataset="news", raw="raw", split="family-1-9", use=DataUse(), labels="all", fraction=1.0)
-    return Cell(
-        kind="trial",
+    return TrialCell(
         target="news_empathy",
         seed=1,
         data=use,
@@ -36,14 +35,14 @@ def trial(number: int, search: Search = SEARCH) -> Cell:
     )
 
 
-def finish(root: RunsRoot, cell: Cell, scores: list[float | None], outcome: str = "complete") -> bool:
+def finish(root: RunsRoot, cell: TrialCell, scores: list[float | None], outcome: str = "complete") -> bool:
     """Draw and commit a trial as a node does, training left out; False where another process holds or finished it."""
     folder = root.cell(cell.id)
     folder.create(cell)
     claim = None if folder.result() is not None else folder.take(local_liveness)
     if claim is None:
         return False
-    study = Study(root, cell)
+    study = Sampler(root, cell)
     study.draw(cell)
     drawn = study.drawn(cell)
     folder.output(claim).mkdir()
@@ -69,8 +68,7 @@ def finish(root: RunsRoot, cell: Cell, scores: list[float | None], outcome: str 
     return True
 
 
-def score(cell: Cell) -> float:
-    assert cell.trial is not None
+def score(cell: TrialCell) -> float:
     return cell.trial.number / 100
 
 
@@ -83,13 +81,13 @@ def work(runs: str, die_after: int | None) -> None:
             folder = root.cell(cell.id)
             folder.create(cell)
             if folder.result() is None and folder.take(local_liveness):
-                Study(root, cell).draw(cell)
+                Sampler(root, cell).draw(cell)
                 os.kill(os.getpid(), signal.SIGKILL)
         finish(root, cell, [score(cell)])
 
 
 def journal_states(root: RunsRoot) -> list[Any]:
-    study = Study(root, trial(0))
+    study = Sampler(root, trial(0))
     study.catch_up(0)
     return list(study.storage.get_all_trials(study.study_id))
 
@@ -106,7 +104,7 @@ def test_killed_workers_lose_no_trial_and_count_none_twice(tmp_path: Path) -> No
     drawn = {cell.id: cell.parameters_file.read_bytes() for cell in root.cells()}
     work(str(tmp_path), None)  # the next worker takes over what the dead ones held
     found = finished_trials(root, [trial(number) for number in range(N_TRIALS)])["news_empathy"]
-    assert [one.cell.trial.number for one in found if one.cell.trial] == list(range(N_TRIALS))
+    assert [one.cell.trial.number for one in found] == list(range(N_TRIALS))
     assert {cell: root.cell(cell).parameters_file.read_bytes() for cell in drawn} == drawn
     told = journal_states(root)[:N_TRIALS]
     assert [known.value for known in told] == [number / 100 for number in range(N_TRIALS)]
@@ -120,8 +118,8 @@ def test_a_lost_journal_is_made_again_from_the_trials(tmp_path: Path) -> None:
         finish(root, trial(number), [0.1, 0.2 + number / 10], outcome)
     finish(root, trial(3), [None])
     before = [(one.state, one.value, one.params, one.intermediate_values) for one in journal_states(root)]
-    (root.searches / trial(0).study / "journal.log").unlink()
-    study = Study(root, trial(0))
+    (root.searches / trial(0).search_name / "journal.log").unlink()
+    study = Sampler(root, trial(0))
     assert study.catch_up(4) == 4
     after = [(one.state, one.value, one.params, one.intermediate_values) for one in journal_states(root)]
     assert after == before
@@ -137,11 +135,11 @@ def test_draws_are_a_function_of_the_number_for_the_random_sampler_and_lie_in_th
         cells = {number: trial(number, search) for number in order}
         for cell in cells.values():
             root.cell(cell.id).create(cell)
-        asked = {number: Study(root, cell).draw(cell) for number, cell in cells.items()}
+        asked = {number: Sampler(root, cell).draw(cell) for number, cell in cells.items()}
         assert {cell.id for cell in asked.values()} == {cell.id for cell in cells.values()}
-        drawn.append({number: (cell.adapter, cell.hyper_parameters) for number, cell in asked.items()})
+        drawn.append({number: (cell.adapter, cell.training) for number, cell in asked.items()})
     assert drawn[0] == drawn[1]
-    assert {adapter.kind for adapter, _ in drawn[0].values() if adapter} == {"lora", "seq_bn"}
+    assert {adapter.kind for adapter, _ in drawn[0].values()} == {"lora", "seq_bn"}
     assert all(1e-6 <= training.lr <= 1e-3 and 10 <= training.batch_size <= 12 for _, training in drawn[0].values())
 
 
@@ -153,7 +151,7 @@ def test_the_tpe_sampler_learns_from_other_processes_results(tmp_path: Path) -> 
     for number in range(30):
         cell = trial(number, search)
         root.cell(cell.id).create(cell)
-        kinds.append(Study(root, cell).draw(cell).adapter.kind)  # type: ignore[union-attr]
+        kinds.append(Sampler(root, cell).draw(cell).adapter.kind)
         finish(root, cell, [0.9 if kinds[-1] == "lora" else 0.1])
     assert kinds[10:].count("lora") > 10  # chance gives 6 or 7 of 20
 
@@ -165,11 +163,13 @@ def test_a_trial_below_the_median_is_pruned_after_its_second_epoch(tmp_path: Pat
         finish(root, trial(number, search), [0.4, 0.5, 0.6])
     cell = trial(5, search)
     root.cell(cell.id).create(cell)
-    study = Study(root, cell)
+    study = Sampler(root, cell)
     study.draw(cell)
     assert not study.prune(cell, [0.1], "pearson")
     assert study.prune(cell, [0.1, 0.1], "pearson")
-    assert not Study(root, trial(6, search)).prune(trial(6, search), [0.5, 0.55], "pearson") if study.catch_up(7) else 0
+    assert (
+        not Sampler(root, trial(6, search)).prune(trial(6, search), [0.5, 0.55], "pearson") if study.catch_up(7) else 0
+    )
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     finish(root, cell, [0.5])
     root.cell(cell.id).parameters_file.write_text(json.dumps({"parameters": {"lr": 1e-4}}))
     with pytest.raises(DamagedError, match="parameters must have adapter, but has not; move the folder away"):
-        Study(root, cell).draw(cell)
-    files.write_bytes(root.searches / cell.study / "journal.log", b"{torn\n{}\n")
+        Sampler(root, cell).draw(cell)
+    files.write_bytes(root.searches / cell.search_name / "journal.log", b"{torn\n{}\n")
     with pytest.raises(DamagedError, match="the trials' folders make it again"):
-        Study(root, cell)
+        Sampler(root, cell)

@@ -6,16 +6,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from empslurm import files
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, DataIdentity
 from empslurm.config import Adapter, Backbone, DataUse, Training
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.claims import Claim, kernel
 
 
-def make_cell(**changes: Any) -> Cell:
+def make_cell(**changes: Any) -> Baseline:
     data = DataIdentity(dataset="epitome", raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0)
-    cell = Cell(
-        kind="baseline",
+    cell = Baseline(
         target="epitome_er",
         seed=1,
         data=data,

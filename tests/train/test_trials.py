@@ -1,23 +1,25 @@
 """Trials on a node: drawn at their claim, resumed to the bit, pruned, never tested, taken over from the dead."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from empslurm.cells import Cell
+from empslurm.cells import Cell, TrialCell
 from empslurm.config import Adapter, Search, Trial
 from empslurm.plan import Pack
 from empslurm.search.results import finished_trials
-from empslurm.search.sampler import Study
+from empslurm.search.sampler import Sampler
 from empslurm.store import predictions
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.train import run as runs
 from empslurm.train.loop import Settings
+from empslurm.train.tally import Tally
 from tests.train.world import TRAINING, InventedNode, baseline
 
 KINDS = ("seq_bn", "lora", "prefix_tuning")
@@ -29,9 +31,9 @@ def search(*kinds: str, **changes: Any) -> Search:
     return replace(made, **{"training": TRAINING, "pruner": "none", **changes})
 
 
-def trial(number: int, of: Search) -> Cell:
+def trial(number: int, of: Search) -> TrialCell:
     like = baseline()
-    return replace(like, kind="trial", adapter=None, training=None, trial=Trial(number=number, search=of))
+    return TrialCell.like(like, trial=Trial(number=number, search=of))
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,9 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "Node", lambda root, *_: InventedNode(root))
 
 
-def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_after: int | None = None) -> runs.Tally:
+def run(
+    root: RunsRoot, cells: Sequence[Cell], others: tuple[TrialCell, ...] = (), stop_after: int | None = None
+) -> Tally:
     """One process's run; `stop_after`: it is asked to stop when it has looked so many times."""
     looks = iter(range(10**6))
     stop = (lambda: next(looks) >= stop_after) if stop_after is not None else (lambda: False)
@@ -64,7 +68,7 @@ def run(root: RunsRoot, cells: list[Cell], others: tuple[Cell, ...] = (), stop_a
         runs.Stop = kept  # type: ignore[misc]
 
 
-def outcome(root: RunsRoot, cell: Cell) -> tuple[Any, ...]:
+def outcome(root: RunsRoot, cell: TrialCell) -> tuple[Any, ...]:
     folder = root.cell(cell.id)
     result = folder.result()
     assert result is not None
@@ -91,7 +95,7 @@ def test_a_trials_result_has_no_test_score_and_its_study_knows_it(tmp_path: Path
     result = root.cell(cell.id).result()
     assert result is not None
     assert "test" not in result
-    study = Study(root, cell)
+    study = Sampler(root, cell)
     (known,) = study.storage.get_all_trials(study.study_id)
     assert known.value == result["validation"][result["metric"]]
     assert json.loads((root.cell(cell.id).path / "cell.json").read_text()) == cell.identity()
@@ -114,7 +118,7 @@ def test_a_trial_below_the_others_is_pruned_and_counts_as_finished(tmp_path: Pat
     of = search("seq_bn", pruner="median", lr_low=1e-2, lr_high=1e-2)
     cells = [trial(number, of) for number in range(6)]
     run(root, cells[:5])
-    study = Study(root, cells[5])
+    study = Sampler(root, cells[5])
     root.cell(cells[5].id).create(cells[5])
     study.draw(cells[5])
     for known in study.storage.get_all_trials(study.study_id)[:5]:
@@ -140,7 +144,7 @@ def test_what_a_dead_process_left_is_taken_over_by_a_worker_of_the_same_study_on
 
 def test_a_trial_whose_study_is_damaged_fails_with_the_reason(tmp_path: Path) -> None:
     root, cell = RunsRoot(tmp_path), trial(0, search("seq_bn"))
-    (root.searches / cell.study).mkdir(parents=True)
-    (root.searches / cell.study / "journal.log").write_text("torn\n{}\n")
+    (root.searches / cell.search_name).mkdir(parents=True)
+    (root.searches / cell.search_name / "journal.log").write_text("torn\n{}\n")
     assert run(root, [cell]).failed == [cell.id]
     assert "the trials' folders make it again" in root.cell(cell.id).error()["message"]  # type: ignore[index]

@@ -18,7 +18,7 @@ from empslurm.train.evaluate import token_batches
 from empslurm.train.loop import Member, Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank
 from empslurm.train.processes import least
-from tests.train.world import InventedNode, baseline, claimed
+from tests.train.world import InventedNode, Strict, baseline, claimed
 
 
 def main(folder: Path, staged: str) -> None:
@@ -53,10 +53,8 @@ def main(folder: Path, staged: str) -> None:
         broadcast_object_list(claims)
         member = Member(cell=cell, folder=node.root.cell(cell.id), claim=claims[0])
 
-        def lost(_: Member, error: Exception) -> None:
-            raise error
-
-        done = list(group.train_members([member], node, Settings(), lost, lambda _: None))
+        tally = Strict(accelerator=node.accelerator)
+        done = list(group.train_members([member], node, Settings(), tally))
         made |= {"sizes": sizes, "done": len(done), "losses": [entry["train_loss"] for entry in member.history]}
     (folder / f"rank-{rank}.json").write_text(json.dumps(made))
     node.accelerator.end_training()

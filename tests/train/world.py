@@ -1,7 +1,7 @@
 """A small invented world for tests of training: data, cells and a node that needs no files of a dataset."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from empslurm.cells import Cell, DataIdentity
+from empslurm.cells import Baseline, Cell, DataIdentity, Trainable, Transfer
 from empslurm.config import Adapter, Backbone, DataUse, SourceUse, Training
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
@@ -21,7 +21,8 @@ from empslurm.train.data.batch import Batch
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.data.tokens import Tokens
 from empslurm.train.group import train_members
-from empslurm.train.loop import Lost, Member, Settings
+from empslurm.train.loop import Held, Member, Settings
+from empslurm.train.tally import Tally
 
 ADAPTER = Adapter(reduction_factor=4)
 TRAINING = Training(epochs=3, batch_size=8, lr=5e-3, max_length=24)
@@ -63,10 +64,9 @@ class InventedNode(Node):
         return self.invented
 
 
-def baseline(seed: int = 1, training: Training = TRAINING, **changes: Any) -> Cell:
+def baseline(seed: int = 1, training: Training = TRAINING, **changes: Any) -> Baseline:
     data = DataIdentity(dataset="epitome", raw="0" * 64, split="family-1-0", use=DataUse(), labels="all", fraction=1.0)
-    cell = Cell(
-        kind="baseline",
+    cell = Baseline(
         target="epitome_er",
         seed=seed,
         data=data,
@@ -80,13 +80,11 @@ def baseline(seed: int = 1, training: Training = TRAINING, **changes: Any) -> Ce
 
 def transfer(
     parent: Cell, source: str, mode: Literal["frozen", "tuned"] = "frozen", training: Training = TRAINING
-) -> Cell:
-    return baseline(
-        training=training, kind="transfer", source=source, source_use=SourceUse(mode=mode), parent=parent.id
-    )
+) -> Transfer:
+    return Transfer.like(baseline(training=training), source=source, source_use=SourceUse(mode=mode), parent=parent.id)
 
 
-def claimed(root: RunsRoot, cells: Sequence[Cell]) -> list[Member]:
+def claimed(root: RunsRoot, cells: Sequence[Trainable]) -> list[Member]:
     members = []
     for cell in cells:
         folder = root.cell(cell.id)
@@ -97,30 +95,37 @@ def claimed(root: RunsRoot, cells: Sequence[Cell]) -> list[Member]:
     return members
 
 
-def unclaimed(cell: Cell) -> Member:
+def unclaimed(cell: Trainable) -> Member:
     """A member for a trainer that writes nothing: it has neither a folder nor a claim."""
     nothing: Any = None
     return Member(cell=cell, folder=nothing, claim=nothing)
 
 
+@dataclass(kw_only=True)
+class Strict(Tally):
+    """Raises what fails a cell unless `take` takes it."""
+
+    take: Callable[[Held, Exception], object] | None = None
+
+    def lost(self, held: Held, error: Exception) -> None:
+        if self.take is None:
+            raise error
+        self.take(held, error)
+
+
 def train(
     root: RunsRoot,
-    cells: Sequence[Cell],
+    cells: Sequence[Trainable],
     node: Node | None = None,
     settings: Settings | None = None,
-    lost: Lost | None = None,
+    lost: Callable[[Held, Exception], object] | None = None,
 ) -> list[str]:
     """Train cells together; raises what fails them unless `lost` takes it. Returns the ids of those done."""
-
-    def fail(member: Member, error: Exception) -> None:
-        raise error
-
-    members = claimed(root, cells)
+    members, node = claimed(root, cells), node or InventedNode(root)
+    tally = Strict(accelerator=node.accelerator, take=lost)
     done = []
     try:
-        for member in train_members(
-            members, node or InventedNode(root), settings or Settings(), lost or fail, lambda _: None
-        ):
+        for member in train_members(members, node, settings or Settings(), tally):
             done.append(member.cell.id)
     finally:
         for member in members:

@@ -31,7 +31,7 @@ def await_sources(job: Job, cells: Cells) -> bool:
         if job.requeue(delay_s=delay):
             return False
     lacking = sources.gone | sources.coming
-    cells.left_out = {cell.id for pack in job.packs.values() for cell in pack.cells if cell.parent in lacking}
+    cells.left_out = {cell.id for pack in job.packs.values() for cell in pack.cells if cell.starts_from in lacking}
     if lacking:
         say(f"{len(cells.left_out)} cells are left out: there is no result of {', '.join(sorted(lacking))}")
     return True
@@ -47,13 +47,14 @@ class Sources:
 
 def _lacking(job: Job) -> bool:
     """Whether a source has no result, by the files alone."""
-    wanted = {cell.parent for pack in job.packs.values() for cell in pack.cells if cell.parent is not None}
+    wanted = {parent for pack in job.packs.values() for parent in pack.parents}
     return not all(job.root.cell(parent).result_file.exists() for parent in wanted)
 
 
 def _look(job: Job, cells: Cells) -> Sources:
     """Sources of the cells that want work, as files and the queue have them."""
-    wanted = {cell.parent for index in job.indices for cell in cells.open(index) if cell.parent is not None}
+    parents = {cell.starts_from for index in job.indices for cell in cells.open(index)}
+    wanted = {parent for parent in parents if parent is not None}
     known = states(wanted, job.root, job.queue)
     lacking = {parent: state.state for parent, state in known.items() if state.state != "done"}
     # Without squeue's answer nobody can tell that nothing will come.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from empslurm.cells import Cell
+from empslurm.cells import Trainable, WithAdapter
 from empslurm.errors import DataError
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
 from empslurm.tasks.schema import Part, Task
@@ -49,11 +49,15 @@ def _capped(rows: NDArray[np.int64], table: TaskTable, cap: int | None) -> NDArr
 
 
 def load(
-    cell: Cell, task: Task, prepared: Prepared, tokenizer: Callable[[], PreTrainedTokenizerBase], cache_root: Path
+    cell: WithAdapter | Trainable,
+    task: Task,
+    prepared: Prepared,
+    tokenizer: Callable[[], PreTrainedTokenizerBase],
+    cache_root: Path,
 ) -> TaskData:
     """The data of a cell. Raises DataError where a part is empty."""
     table = load_task(prepared, task, cell.data.use, cell.data.labels)
-    training = cell.hyper_parameters
+    training = cell.training
     tokens = tokenise(table, tokenizer, str(cell.backbone_digest), training.max_length, cache_root)
     rows: dict[Part, NDArray[np.int64]] = {}
     for part in ("validation", "test"):

@@ -106,7 +106,7 @@ def test_a_failed_source_drops_only_its_own_cells(node: Path, root: RunsRoot, ma
         finish(root, made, parent)
     doing = work(TRANSFERS)
     assert doing.run() == "requeued"  # the fake dies twice
-    lost = [cell.id for cell in pack.cells if cell.parent == failed]
+    lost = [cell.id for cell in pack.cells if cell.starts_from == failed]
     assert (len(lost), len(pack.cells)) == (1, 3)
     given = [Dying.arguments[n + 1] for n, word in enumerate(Dying.arguments) if word == "--without"]
     assert given == lost

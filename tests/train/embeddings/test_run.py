@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from empslurm.cells import TaskEmbedding
 from empslurm.config import Adapter, Fisher
+from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
-from empslurm.train.embeddings.run import NAME, derive_members
-from empslurm.train.loop import Settings
-from tests.train.world import TRAINING, InventedNode, baseline, claimed, train
+from empslurm.train.embeddings.run import NAME, derive_members, task_embedding
+from empslurm.train.loop import Claimed, Settings
+from tests.train.world import TRAINING, InventedNode, Strict, baseline, train
 
 
 @pytest.mark.parametrize(
@@ -28,14 +30,14 @@ def test_a_baseline_of_every_kind_has_a_task_embedding(adapter: Adapter, n_own: 
     root = RunsRoot(tmp_path)
     source = baseline(training=replace(TRAINING, epochs=1), adapter=adapter)
     train(root, [source])
-    cell = replace(source, kind="fisher", fisher=Fisher(max_examples=9), parent=source.id)
-    members = claimed(root, [cell])
-
-    def fail(member, error):
-        raise error
-
-    assert [one.cell.id for one in derive_members(members, InventedNode(root), Settings(), fail, lambda _: None)]
+    cell = TaskEmbedding.like(source, fisher=Fisher(max_examples=9), parent=source.id)
     folder = root.cell(cell.id)
+    folder.create(cell)
+    claim = folder.take(local_liveness)
+    assert claim is not None
+    held = Claimed(cell=cell, folder=folder, claim=claim)
+    node = InventedNode(root)
+    assert list(derive_members(task_embedding, [held], node, Settings(), Strict(accelerator=node.accelerator)))
     result = folder.result()
     assert result is not None
     assert result["n_examples"] == 9
