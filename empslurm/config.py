@@ -250,7 +250,7 @@ class Embed:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What a study of one task draws from, and how. Appendix C of the paper names the space."""
+    """What the search of one task draws from, and how. Appendix C of the paper names the space."""
 
     adapters: tuple[Adapter, ...] = tuple(Adapter(kind=kind) for kind in SEARCHED)
     lr_low: PositiveShare = 1e-6
@@ -264,7 +264,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One draw of a study; its parameters are no part of its identity, they are written when it starts."""
+    """One draw of a search; its parameters are no part of its identity, they are written when it starts."""
 
     number: Annotated[int, Range(low=0)]
     search: Search

@@ -29,7 +29,7 @@ from empslurm.validation.reader import Reader, json_schema
 
 @dataclass(frozen=True, kw_only=True)
 class SearchUse:
-    """A search manifest's own part. `n_trials` per task: more can be added to a study."""
+    """A search manifest's own part. `n_trials` per task: more can be added later."""
 
     search: Search
     n_trials: int

@@ -189,9 +189,9 @@ class SearchFile:
     name: Annotated[
         StudyName, Doc("Name in reports, of jobs, of the folder of reports, and of the preset that it is frozen to.")
     ]
-    kind: Annotated[Literal["search"], Doc("search: a search for hyper-parameters, one study per task.")]
-    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; one study each.")]
-    n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each study; raise it to add more.")]
+    kind: Annotated[Literal["search"], Doc("search: hyper-parameters are searched for, task by task.")]
+    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; each is searched by itself.")]
+    n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each task; raise it to add more.")]
     seeds: Annotated[Seeds, Doc("Seeds: the first is the trials'; all are the second stage's.")] = (1,)
     space: Annotated[SpaceSection, Doc("What trials draw from.")] = field(default_factory=SpaceSection)
     sampler: Annotated[

@@ -163,7 +163,7 @@ def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Pla
     best = {task: best_trial(finished[task]) for task in plan.manifest.tasks}
     undefined = [task for task, trial in best.items() if trial is None]
     if undefined:
-        why = f"the second stage needs a complete trial with a score in each study; none in {', '.join(undefined)}"
+        why = f"the second stage needs a complete trial with a score of each task; none of {', '.join(undefined)}"
         return replace(plan, waiting=why)
     second = partial(_second, plan, use.search, use.second_stage.n_types, finished)
     cells = {cell.id: cell for task, trial in best.items() if trial for cell in second(task, trial)}

@@ -1,6 +1,6 @@
-"""What a sampler knows of a study: an Optuna journal in a file that many processes may share; the cells are the truth.
+"""What a sampler knows of a search: an Optuna journal in a file that many processes may share; the cells are the truth.
 
-runs/searches/<study>/journal.log   append only, one short lock per write; no database server, for shared file systems
+runs/searches/<search>/journal.log   append only, one short lock per write; no database server, for shared file systems
 runs/cells/<trial>/parameters.json  what the trial drew: written exclusively, before it trains
 
 Optuna's trial number k is the cell of number k: a process owns a trial by the cell's claim and by nothing else. So a
@@ -67,7 +67,7 @@ class Sampler:
                 self.study_id = self.storage.get_study_id_from_name(self.name)
         except (ValueError, KeyError) as error:
             raise DamagedError(
-                f"{journal} must be a study's journal, but is damaged; move it away, the trials' folders make it again"
+                f"{journal} must be a search's journal, but is damaged; move it away, the trials' folders make it again"
             ) from error
 
     # ---- telling ----------------------------------------------------------------------------------------------------

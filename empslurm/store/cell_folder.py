@@ -169,7 +169,7 @@ class CellDir:
         )
         if not self._claims.add(claim):
             return None
-        if self.tidy():  # the holder before committed while this process looked at its claim
+        if self.tidy():  # the holder before saved its result while this process looked at its claim
             self.release(claim)
             return None
         files.sweep(self.checkpoints)
@@ -202,7 +202,7 @@ class CellDir:
         return min((max(0.0, now - beat) for beat in beats if beat < now + HEARTBEAT_STALE_S), default=math.inf)
 
     def check(self, claim: Claim) -> None:
-        """Raise ClaimLostError unless `claim` still holds the cell. Called before every commit."""
+        """Raise ClaimLostError unless `claim` still holds the cell. Called before every write."""
         held = self.claim()
         if held is None or held.nonce != claim.nonce:
             who = held.who if held else "nobody"
@@ -226,7 +226,7 @@ class CellDir:
 
     # ---- outcome ------------------------------------------------------------------------------------------------
 
-    def commit(self, claim: Claim, result: Mapping[str, Any]) -> bool:
+    def save(self, claim: Claim, result: Mapping[str, Any]) -> bool:
         """Seal the claim's output and link the result exclusively. False: another incarnation was first.
 
         Every file of the output enters the result with its sha256.
@@ -241,7 +241,7 @@ class CellDir:
     def tidy(self) -> bool:
         """Whether the cell is done; then what led there is removed: checkpoints, failures, outputs that lost.
 
-        A process that was killed right after its commit leaves this to whoever comes next. Raises DamagedError.
+        A process that was killed before it leaves this to whoever comes next. Raises DamagedError.
         """
         result = self.result()
         if result is None:

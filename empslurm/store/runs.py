@@ -4,7 +4,7 @@ runs/cells/<id>/                        a cell, see `cell_folder`
 runs/prepared/                          parsed and tokenised data under content digests
 runs/submissions/                       what was sent to Slurm
 runs/code/                              copies of the code that jobs run
-runs/searches/<study>/journal.log       what a search's sampler knows; made again from the trials' cells when lost
+runs/searches/<search>/journal.log      what a search's sampler knows; made again from the trials' cells when lost
 runs/gathered/                          derived; delete at will
 """
 

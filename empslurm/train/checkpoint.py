@@ -36,7 +36,7 @@ class State:
     step: int  # optimiser steps done
     history: tuple[Mapping[str, Any], ...]  # one entry per epoch evaluated
     best_epoch: int | None
-    stopped: Annotated[bool, Later()] = False  # a trial, by its study
+    stopped: Annotated[bool, Later()] = False  # a trial, by its search
     n_tokens: int
     wall_s: float  # over all attempts
     group_size: int | None = None  # cells of one pass; earlier versions did not keep the sizes

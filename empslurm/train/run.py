@@ -1,4 +1,4 @@
-"""Run packs on this node: claim each cell, train them together, commit each; a failure is one cell's alone."""
+"""Run packs on this node: claim each cell, train them together, save each; a failure is one cell's alone."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def save(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     result = outcome(trainer, member, outputs)
     if member.course is not None:
         result |= member.course.outcome(member)
-    if not folder.commit(member.claim, result):
+    if not folder.save(member.claim, result):
         say(f"{cell.id} was finished by another process first; its result stands")
     if member.course is not None:
         member.course.tell(say)

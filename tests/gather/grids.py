@@ -122,6 +122,6 @@ def finish(
         "n_tokens": 1000,
         "n_train": 100,
     }
-    assert folder.commit(claim, result)
+    assert folder.save(claim, result)
     folder.release(claim)
     return folder.path

@@ -48,7 +48,7 @@ def finish(root: RunsRoot, cell: TrialCell, scores: list[float | None], outcome:
     folder.output(claim).mkdir()
     (folder.output(claim) / "provenance.json").write_text("{}")
     known = [score for score in scores if score is not None]
-    folder.commit(
+    folder.save(
         claim,
         {
             "metric": "pearson",

@@ -62,15 +62,15 @@ def install(fault: Fault) -> None:
     trap = Trap(fault)
     _training(trap)
     _writes(trap)
-    commit = cell_folder.CellDir.commit
+    save = cell_folder.CellDir.save
 
-    def committed(self: cell_folder.CellDir, *arguments: Any, **named: Any) -> bool:
+    def saved(self: cell_folder.CellDir, *arguments: Any, **named: Any) -> bool:
         trap.passed("result commit", "before it")
-        won = commit(self, *arguments, **named)
+        won = save(self, *arguments, **named)
         trap.passed("result commit", "after it")
         return won
 
-    cell_folder.CellDir.commit = committed  # type: ignore[method-assign]
+    cell_folder.CellDir.save = saved  # type: ignore[method-assign]
 
 
 def _training(trap: Trap) -> None:

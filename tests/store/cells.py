@@ -28,7 +28,7 @@ def make_cell(**changes: Any) -> Baseline:
 
 def finish(folder: CellDir, claim: Claim, content: bytes = b"weights", result: Mapping[str, Any] | None = None) -> bool:
     files.write_bytes(folder.output(claim) / "adapter" / "adapter.safetensors", content)
-    return folder.commit(claim, result or {"test": {"f1_macro": 0.5}})
+    return folder.save(claim, result or {"test": {"f1_macro": 0.5}})
 
 
 def dead_claim(number: int = 1, **changes: Any) -> Claim:

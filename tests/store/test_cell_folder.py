@@ -114,7 +114,7 @@ def test_a_kill_right_after_the_commit_leaves_a_done_cell_that_the_next_one_tidi
 
 def test_an_empty_output_is_not_committed(folder):
     with pytest.raises(StoreError, match="gave, but is empty"):
-        folder.commit(folder.take(local_liveness), {})
+        folder.save(folder.take(local_liveness), {})
     assert folder.result() is None
 
 

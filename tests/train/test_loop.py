@@ -250,7 +250,7 @@ def test_killed_between_two_cells_checkpoints_it_ends_with_the_same_bits(root, u
 
 @pytest.mark.parametrize("nth", [0, 1, 2], ids=str)
 def test_killed_between_two_commits_it_ends_with_the_same_bits(root, undisturbed, monkeypatch, nth):
-    real = CellDir.commit
+    real = CellDir.save
     calls: list[str] = []
 
     def commit(self, claim, result):
@@ -259,7 +259,7 @@ def test_killed_between_two_commits_it_ends_with_the_same_bits(root, undisturbed
         calls.append(self.id)
         return real(self, claim, result)
 
-    monkeypatch.setattr(CellDir, "commit", commit)
+    monkeypatch.setattr(CellDir, "save", commit)
     with pytest.raises(Killed):
         train(root, CELLS)
     monkeypatch.undo()

@@ -95,4 +95,4 @@ def save(held: Claimed[Cell], vectors: Vectors, facts: Mapping[str, Any], proven
     files.write_bytes(output / NAME, save_arrays(vectors))
     files.write_json(output / PROVENANCE, provenance)
     known: dict[str, Any] = {"kind": cell.kind, "target": cell.target, "source": None, "seed": cell.seed, "flags": []}
-    folder.commit(held.claim, {**known, "fraction": cell.data.fraction, **facts})
+    folder.save(held.claim, {**known, "fraction": cell.data.fraction, **facts})

@@ -78,7 +78,7 @@ def finish(root: RunsRoot, made: Submission, cell_id: str) -> None:
     assert claim is not None
     folder.output(claim).mkdir()
     (folder.output(claim) / "provenance.json").write_text("{}")
-    folder.commit(claim, {})
+    folder.save(claim, {})
 
 
 def fail(root: RunsRoot, made: Submission, cell_id: str) -> None:

@@ -67,7 +67,7 @@ def finish(root: RunsRoot, cell: Cell) -> None:
     assert claim is not None
     folder.output(claim).mkdir()
     (folder.output(claim) / "provenance.json").write_text("{}")
-    folder.commit(claim, {})
+    folder.save(claim, {})
     folder.release(claim)
 
 
