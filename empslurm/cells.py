@@ -351,7 +351,7 @@ def from_identity(value: object) -> Cell:
     its_own = {name: item for name, item in value.items() if name != "kind" and (name in stated or name not in ALL_OWN)}
     try:
         hint: Any = KINDS[kind].cell
-        cell: Cell = decode.reader(hint)(its_own)
+        cell: Cell = decode.exactly(hint, its_own)
     except decode.Unfit as error:
         raise DamagedError(f"a stored cell must be as this version writes it, but of its fields {error}") from error
     return cell

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm import files, ids, metrics
-from empslurm.cells import KINDS
+from empslurm.cells import KINDS, Kind
 from empslurm.errors import DamagedError, StoreError
 from empslurm.store import predictions
 from empslurm.store.cell_folder import PROVENANCE, CellDir
@@ -54,10 +54,20 @@ def verify(folder: CellDir) -> Row | None:
     row |= {name: result.get(name) for name in ("best_epoch", "n_steps", "n_tokens", "n_train")}
     row |= _provenance(output)
     row |= dict.fromkeys(SCORES, float("nan"))
-    if "test" in KINDS[identity["kind"]].predicts:
+    if "test" in _kind(folder, identity).predicts:
         row |= _scores(folder, output / predictions.NAME, result)
     row |= {"output": output.name, "files": "\n".join(names), "fingerprint": before}
     return row
+
+
+def _kind(folder: CellDir, identity: Mapping[str, Any]) -> Kind:
+    """What is known of a cell's kind. Raises DamagedError for one that this version does not know."""
+    if identity["kind"] not in KINDS:
+        raise DamagedError(
+            f"{folder.identity_file} must be of a kind that this version knows ({', '.join(KINDS)}), but is of "
+            f"{identity['kind']!r}; gather it with the version that wrote it"
+        )
+    return KINDS[identity["kind"]]
 
 
 def _identity(folder: CellDir, result: Mapping[str, Any]) -> dict[str, Any]:

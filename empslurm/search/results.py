@@ -100,7 +100,7 @@ _read_score = decode.reader(float | None)
 def finished_trial(cell: TrialCell, result: Mapping[str, Any]) -> Finished:
     """A trial from its result. Raises DamagedError."""
     try:
-        read: TrialResult = decode.part(TrialResult, result)
+        read: TrialResult = decode.reader(TrialResult)(result)
         return Finished(
             cell=with_parameters(cell, read.trial.parameters),
             outcome=read.trial.outcome,
@@ -213,7 +213,7 @@ def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
 
 def _scored(cell: Cell, result: Mapping[str, Any]) -> Scored:
     try:
-        scored: Scored = decode.part(Scored, result)
+        scored: Scored = decode.reader(Scored)(result)
     except decode.Unfit as error:
         raise DamagedError(
             f"the result of {cell.id} must have its validation score, but of its fields {error}; move it away"

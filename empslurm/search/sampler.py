@@ -85,10 +85,11 @@ class Sampler:
         """Let the sampler know of a trial's sealed result, if there is one."""
         try:
             result = self.root.cell(cell.id).result()
+            finished = None if result is None else finished_trial(cell, result)
         except StoreError:
-            return
-        if result is not None:
-            self.tell(finished_trial(cell, result), result["metric"])
+            return  # the search goes on without it; its report names the file
+        if result is not None and finished is not None:
+            self.tell(finished, result["metric"])
 
     def tell(self, finished: Finished, metric: str) -> None:
         """Let the sampler know of a finished trial; telling it again changes nothing."""

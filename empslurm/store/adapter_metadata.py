@@ -85,7 +85,8 @@ class Measure:
     def __post_init__(self) -> None:
         if self.kind == "classification" and len(set(self.labels)) < 2:
             raise ValueError("a classification needs two labels of different names")
-        if "kind" not in (self.settings.get("adapter") or {}):
+        adapter = self.settings.get("adapter")
+        if not isinstance(adapter, Mapping) or not isinstance(adapter.get("kind"), str):
             raise ValueError("settings must name the kind of adapter")
 
     @property
@@ -149,7 +150,7 @@ def _read_measure(value: Mapping[str, Any]) -> Any:
     fields = dict(value)
     if fields.pop("format", None) != FORMAT:
         raise decode.Unfit(f"be {FORMAT}", "format")
-    return decode.reader(Measure)(fields)
+    return decode.exactly(Measure, fields)
 
 
 def read(folder: Path) -> Measure:

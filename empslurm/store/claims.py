@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -167,9 +167,9 @@ def _read(path: Path) -> Claim:
     """
     number = int(path.stem)  # whatever stands in the file
     try:
-        claim: Claim = decode.load(path, Claim)
-        return replace(claim, number=number)
-    except (DamagedError, FileNotFoundError):  # absent: a link to nowhere
+        claim: Claim = decode.reader(Claim)({**files.read_object(path), "number": number})
+        return claim
+    except (decode.Unfit, DamagedError, FileNotFoundError):  # absent: a link to nowhere
         pass
     written = 0.0
     with contextlib.suppress(OSError):

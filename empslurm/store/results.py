@@ -32,7 +32,7 @@ class Envelope:
 
 def envelope(result: Mapping[str, Any]) -> Envelope:
     """The envelope of a result. Raises decode.Unfit."""
-    fields: Envelope = decode.part(Envelope, result)
+    fields: Envelope = decode.reader(Envelope)(result)
     return fields
 
 

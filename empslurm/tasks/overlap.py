@@ -138,7 +138,7 @@ def _documents(cache_root: Path) -> list[Audited]:
     with contextlib.suppress(OSError):
         for path in sorted(cache_root.glob("audit-*.json"), key=lambda path: path.stat().st_mtime_ns):
             with contextlib.suppress(EmpslurmError, OSError, decode.Unfit):
-                document: Audited = decode.part(Audited, files.read_object(path))
+                document: Audited = decode.reader(Audited)(files.read_object(path))
                 if document.version == AUDIT_VERSION:
                     documents.append(document)
     return documents

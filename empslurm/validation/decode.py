@@ -1,9 +1,11 @@
 """From JSON values back to the frozen dataclasses they were written from, by the annotations, limits included.
 
 `reader` of validation/reader.py reads what people write: it converts, fills in and notes every problem. What a program
-wrote is read back exactly or not at all. Two kinds of fields may be left out: one that is None, and one that carries
-the mark `Later`, whose default stands for what earlier versions did not write. Ten thousand cells must take a second,
-so each class's reader is put together once, and ends at the first value that does not fit.
+wrote is read in one of two ways. An identity is read `exactly`: every field counts, and 1 is not 1.0, since a digest
+stands on it. A note is read as it stands (`load`, `reader`): a newer version may say more, which is passed over, and an
+integer will do for a number. Either way two kinds of fields may be left out: one that is None, and one that carries the
+mark `Later`, whose default stands for what earlier versions did not write. Ten thousand cells must take a second, so
+each class's reader is put together once, and ends at the first value that does not fit.
 """
 
 from __future__ import annotations
@@ -47,37 +49,42 @@ def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
         raise DamagedError(f"{path} must be as it was written, but of its fields {error}; {fix}") from error
 
 
-def part(cls: Any, value: Mapping[str, Any]) -> Any:
-    """The fields of a class out of an object that holds more. Raises Unfit."""
-    return reader(cls)({name: value[name] for name in field_hints(cls) if name in value})
+def exactly(hint: Any, value: Any) -> Any:
+    """The value as the annotation wants it, every field known and every number of its very type. Raises Unfit."""
+    return _reader(hint, True)(value)
+
+
+def reader(hint: Any) -> Read:
+    """The function from a JSON value of a note to what the annotation wants; it raises Unfit."""
+    return _reader(hint, False)
 
 
 @functools.cache
-def reader(hint: Any) -> Read:
-    """The function from a JSON value to what the annotation wants; it raises Unfit. `object` takes everything."""
+def _reader(hint: Any, exact: bool) -> Read:
+    """`object` takes everything."""
     kind, marks = unwrap(hint)
     if kind in (object, Any):
         return lambda value: value
     if is_union(kind):
-        return _optional(kind)
+        return _optional(kind, exact)
     if dataclasses.is_dataclass(kind):
-        return _section(kind)
+        return _section(kind, exact)
     if get_origin(kind) is tuple:
-        return _items(get_args(kind)[0], marks)
+        return _items(_reader(get_args(kind)[0], exact), marks)
     if get_origin(kind) is Mapping:
-        return _entries(*get_args(kind))
-    return _scalar(hint, kind, marks)
+        return _entries(*(_reader(arm, exact) for arm in get_args(kind)))
+    return _scalar(hint, kind, marks, exact)
 
 
-def _optional(kind: Any) -> Read:
+def _optional(kind: Any, exact: bool) -> Read:
     """Of `X | None`, the only union in what is stored."""
-    (inner,) = [reader(arm) for arm in get_args(kind) if arm is not NoneType]
+    (inner,) = [_reader(arm, exact) for arm in get_args(kind) if arm is not NoneType]
     return lambda value: None if value is None else inner(value)
 
 
-def _section(kind: Any) -> Read:
+def _section(kind: Any, exact: bool) -> Read:
     hints = field_hints(kind)
-    fields = {name: reader(hint) for name, hint in hints.items()}
+    fields = {name: _reader(hint, exact) for name, hint in hints.items()}
     later = frozenset(name for name, hint in hints.items() if any(isinstance(mark, Later) for mark in unwrap(hint)[1]))
 
     def read(value: Any) -> Any:
@@ -85,10 +92,12 @@ def _section(kind: Any) -> Read:
             raise Unfit(f"be an object, but is {shown(value)}")
         values = {}
         for name, item in value.items():
+            if name not in fields:
+                if exact:
+                    raise Unfit(f"have no {shown(name)}, but has")
+                continue
             try:
                 values[name] = fields[name](item)
-            except KeyError:
-                raise Unfit(f"have no {shown(name)}, but has") from None
             except Unfit as error:
                 raise error.within(name) from None
         try:
@@ -104,8 +113,7 @@ def _section(kind: Any) -> Read:
     return read
 
 
-def _items(hint: Any, marks: Sequence[Any]) -> Read:
-    read_item = reader(hint)
+def _items(read_item: Read, marks: Sequence[Any]) -> Read:
     at_least = max((mark.at_least for mark in marks if isinstance(mark, Listed)), default=0)
 
     def read(value: Any) -> Any:
@@ -122,9 +130,7 @@ def _items(hint: Any, marks: Sequence[Any]) -> Read:
     return read
 
 
-def _entries(key_hint: Any, value_hint: Any) -> Read:
-    read_key, read_value = reader(key_hint), reader(value_hint)
-
+def _entries(read_key: Read, read_value: Read) -> Read:
     def read(value: Any) -> Any:
         if type(value) is not dict:
             raise Unfit(f"be an object, but is {shown(value)}")
@@ -139,19 +145,29 @@ def _entries(key_hint: Any, value_hint: Any) -> Read:
     return read
 
 
-def _scalar(hint: Any, kind: Any, marks: Sequence[Any]) -> Read:
-    """Of this very type: 1, 1.0 and true are three values with three digests."""
+def _scalar(hint: Any, kind: Any, marks: Sequence[Any], exact: bool) -> Read:
+    """Exactly, of this very type: 1, 1.0 and true are three values with three digests."""
     options = frozenset(get_args(kind))  # of a Literal
     kinds = frozenset(type(option) for option in options) or frozenset([kind])
     limits = [_limit(mark) for mark in marks if isinstance(mark, Range | Pattern)]
     limit = options.__contains__ if options else limits[0] if limits else math.isfinite if kind is float else None
 
     def read(value: Any) -> Any:
+        if kind is float and type(value) is int and not exact:
+            value = _as_float(value)
         if type(value) in kinds and (limit is None or limit(value)):
             return value
         raise Unfit(f"be {wanted(hint)}, but is {shown(value)}")
 
     return read
+
+
+def _as_float(value: int) -> float:
+    """Infinite where a float cannot hold it, which no limit allows."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _limit(mark: Range | Pattern) -> Callable[[Any], bool]:

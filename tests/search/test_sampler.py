@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from empslurm import files
+from empslurm import files, ids
 from empslurm.cells import DataIdentity, TrialCell
 from empslurm.config import Adapter, Backbone, DataUse, Search, Training, Trial
 from empslurm.errors import DamagedError
@@ -170,6 +170,22 @@ def test_a_trial_below_the_median_is_pruned_after_its_second_epoch(tmp_path: Pat
     assert (
         not Sampler(root, trial(6, search)).prune(trial(6, search), [0.5, 0.55], "pearson") if study.catch_up(7) else 0
     )
+
+
+def test_a_search_goes_on_without_a_result_that_is_no_trials(tmp_path: Path) -> None:
+    root = RunsRoot(tmp_path)
+    for number in range(3):
+        finish(root, trial(number), [0.5])
+    path = root.cell(trial(1).id).result_file
+    value = {key: item for key, item in json.loads(path.read_text()).items() if key not in ("trial", "seal")}
+    files.write_json(path, {**value, "seal": ids.digest(value)})
+    (root.searches / trial(0).search_name / "journal.log").unlink()
+    cell = trial(3)
+    root.cell(cell.id).create(cell)
+    assert Sampler(root, cell).draw(cell).training.epochs == SEARCH.training.epochs
+    assert Sampler(root, cell).drawn(cell).n_known == 2
+    with pytest.raises(DamagedError, match="must be a trial's, but is not: the whole must have trial"):
+        finished_trials(root, [trial(number) for number in range(3)])
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A cell has one holder at a time: the newest claim, as long as its process lives."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -124,6 +125,17 @@ def test_a_claim_of_an_earlier_version_has_its_owner(folder):
     older = {key: value for key, value in asdict(dead_claim()).items() if key not in ("kernel", "job_name", "cluster")}
     files.write_json(folder.path / "claims" / "0001.json", older)
     assert folder.claim() == dead_claim(kernel="")
+
+
+def test_the_number_of_a_claim_is_its_files_and_a_newer_version_may_say_more_of_it(folder):
+    plant(folder, dead_claim())
+    path = folder.path / "claims" / "0001.json"
+    written = json.loads(path.read_text())
+    for change in ({"number": "7"}, {"number": 9}, {"rack": 4}, {"process_start": 1, "started": 2}):
+        path.write_text(json.dumps({**written, **change}))
+        assert (folder.claim().number, folder.claim().nonce) == (1, written["nonce"])
+    path.write_text(json.dumps({name: value for name, value in written.items() if name != "number"}))
+    assert (folder.claim().number, folder.state(local_liveness).state) == (1, "lost")
 
 
 def test_the_ten_thousandth_claim_comes_after_the_one_before(folder):

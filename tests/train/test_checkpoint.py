@@ -1,5 +1,7 @@
 """A checkpoint is whole or it is passed over."""
 
+import hashlib
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -50,6 +52,14 @@ def test_no_byte_of_it_can_change_unnoticed():
     for place in range(len(data)):
         with pytest.raises(DamagedError):
             decode(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], "x")
+
+
+def test_one_of_a_newer_version_that_says_more_is_sound() -> None:
+    header, body = encode(made(3)).split(b"\n", 1)
+    state = {**json.loads(header)["state"], "weather": "fair"}
+    whole = json.dumps(state, sort_keys=True).encode() + b"\n" + body
+    newer = json.dumps({"sha256": hashlib.sha256(whole).hexdigest(), "state": state}).encode() + b"\n" + body
+    assert decode(newer, "x").state == made(3).state
 
 
 @pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"id": None}, {"wall_s": [1]}])

@@ -12,7 +12,7 @@ import pytest
 from empslurm import files, ids
 from empslurm.errors import DamagedError
 from empslurm.validation.constraints import Later, Listed, Pattern, Range
-from empslurm.validation.decode import Unfit, load, reader
+from empslurm.validation.decode import Unfit, exactly, load, reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,18 @@ def test_what_was_written_is_read_back() -> None:
 )
 def test_what_was_not_is_refused_by_its_place(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(Unfit) as refused:
-        reader(Cart)({**VALUE, **change})
+        exactly(Cart, {**VALUE, **change})
     assert str(refused.value) == sentence
+
+
+def test_a_note_may_say_more_than_this_version_knows_and_hold_an_integer_for_a_number() -> None:
+    newer = {**VALUE, "horse": 1, "wheels": [{**wheel, "rim": "oak"} for wheel in VALUE["wheels"]]}
+    assert reader(Cart)(newer) == CART
+    read = reader(Cart)({**VALUE, "load": -1, "loads": {"hay": 2}})
+    assert (read.load, type(read.load), type(read.loads["hay"])) == (-1.0, float, float)
+    for wrong in ({"load": "1"}, {"load": True}, {"load": 10**400}, {"wheels": [{"size": 0, "spokes": 8}]}):
+        with pytest.raises(Unfit):
+            reader(Cart)({**VALUE, **wrong})
 
 
 def test_only_what_is_marked_as_later_may_be_left_out_with_a_default() -> None:
