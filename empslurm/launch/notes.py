@@ -42,8 +42,8 @@ def read_lines(kind: type[T], path: Path) -> list[T]:
     rows = []
     for value in files.read_lines(path):
         with contextlib.suppress(ValueError, RecursionError):
-            known = _known(kind, value)
-            rows.append(decode.reader(kind)({name: item for name, item in known.items() if _fits(kind, name, item)}))
+            fitting = {name: item for name, item in _known(kind, value).items() if _fits(kind, name, item)}
+            rows.append(_decode(kind, fitting))
     return rows
 
 

@@ -45,7 +45,13 @@ def test_whole_numbers_of_another_version_count_as_numbers(tmp_path: Path) -> No
 def test_a_kill_is_counted_whatever_else_its_line_holds(tmp_path: Path) -> None:
     kept = journal.journal(SubmissionDir(tmp_path), 3)
     killed = {"event": "end", "reason": "killed", "host": "node1"}
-    odd = [{"wall_s": "long"}, {"restart": "0"}, {"job": 7}, {"detail": ["a", "b"]}, {"gpu_s": True}]
+    odd: list[dict[str, object]] = [
+        {"wall_s": "long"},
+        {"restart": "0"},
+        {"job": 7},
+        {"detail": ["a", "b"]},
+        {"gpu_s": True},
+    ]
     kept.path.parent.mkdir()
     kept.path.write_text("".join(json.dumps({**killed, **fields}) + "\n" for fields in odd))
     assert journal.count(kept.events(), "killed") == len(odd)
