@@ -86,14 +86,14 @@ class Estimate:
 
 def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
     """Finished cells with their time and tokens; those whose provenance cannot be read are left out."""
-    found = []
+    costs = []
     for cell in cells:
         folder = root.cell(cell.id)
         try:
-            result = files.read_object(folder.path / "result.json")
+            result = files.read_object(folder.result_file)
             origin = files.read_object(folder.path / str(result["output"]) / "provenance.json")
             gpu = origin.get("gpu") or {}
-            found.append(
+            costs.append(
                 Measured(
                     target=cell.target,
                     kind=cell.kind,
@@ -104,7 +104,7 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
             )
         except (StoreError, FileNotFoundError, KeyError, TypeError, ValueError):
             continue
-    return found
+    return costs
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -65,9 +65,9 @@ def endings(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> Endings:
     return Endings(early=early, saved=frozenset(saved))
 
 
-def repeated(found: Mapping[str, Sequence[Death]], script: str) -> tuple[Death, Death] | None:
+def repeated(early: Mapping[str, Sequence[Death]], script: str) -> tuple[Death, Death] | None:
     """Two deaths in a row of one cell with the same last line, of jobs that were made from the same `script`."""
-    for row in found.values():
+    for row in early.values():
         newest = [death for death in row[:IN_A_ROW] if death.script == script]
         if len(newest) == IN_A_ROW and len({signature("", death.line) for death in newest}) == 1:
             return newest[0], newest[1]

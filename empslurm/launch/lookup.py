@@ -19,18 +19,18 @@ def find_cell(root: RunsRoot, name: str) -> CellDir:
     """The one cell that `name` stands for. Raises UnknownCellError when none or several do."""
     if not SLURM_ID.fullmatch(name):
         return _by_id(root, name)
-    found = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
-    if not found:
-        found = [root.cell(cell) for cell in _sent_as(root, name)]
-    if not found:
+    cells = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
+    if not cells:
+        cells = [root.cell(cell) for cell in _sent_as(root, name)]
+    if not cells:
         raise UnknownCellError(f"job {name} must have claimed a cell in {root.path}, but none knows it; see `status`")
-    if len(found) > 1:
-        running = [cell for cell in found if cell.result() is None]
+    if len(cells) > 1:
+        running = [cell for cell in cells if cell.result() is None]
         if len(running) == 1:
             return running[0]
-        names = ", ".join(cell.id for cell in found[:5])
-        raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(found)}: {names}; name one of them")
-    return found[0]
+        names = ", ".join(cell.id for cell in cells[:5])
+        raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(cells)}: {names}; name one of them")
+    return cells[0]
 
 
 def _by_id(root: RunsRoot, name: str) -> CellDir:
@@ -47,21 +47,21 @@ def _by_id(root: RunsRoot, name: str) -> CellDir:
 
 def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
     """Cells of an element, whether it has started or not; an array of one element may be named without its index."""
-    found = _elements(root, job_id)
-    return found[-1][2] if found else ()
+    elements = _elements(root, job_id)
+    return elements[-1][2] if elements else ()
 
 
 def _elements(root: RunsRoot, name: str) -> list[tuple[Array, str, tuple[str, ...]]]:
     """Array, job id and cells of what was sent under a Slurm id, oldest first: ids may occur again."""
     array_id, _, index = name.partition("_")
-    found = []
+    elements = []
     for known, array in sent(root):
         if known == array_id:
-            elements = list(zip(array.element_ids(array_id), array.cells, strict=True))
-            found += [
-                (array, job, cells) for job, cells in elements if job == name or (len(elements) == 1 and not index)
+            of_array = list(zip(array.element_ids(array_id), array.cells, strict=True))
+            elements += [
+                (array, job, cells) for job, cells in of_array if job == name or (len(of_array) == 1 and not index)
             ]
-    return found
+    return elements
 
 
 def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:

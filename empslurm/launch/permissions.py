@@ -23,7 +23,7 @@ def share(root: RunsRoot, profile: Profile) -> None:
             f"group must be a group of this machine, but {profile.group!r} is not; see `id`, or leave it out of "
             f"{profile.name}.yaml"
         ) from error
-    for folder in (root.path, root.path / "cells", root.submissions, root.prepared, root.code):
+    for folder in (root.path, root.cells_folder, root.submissions, root.prepared, root.code):
         folder.mkdir(parents=True, exist_ok=True)
         status = folder.stat()
         if status.st_gid == number and status.st_mode & 0o2000:

@@ -38,6 +38,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 LISTEN_S = 0.5  # between two looks whether what waits for room was cancelled
 SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
 
+Elements = tuple[tuple[int, ...], ...]  # of an array: each the packs that it has, by their index in the submission
+
 
 class LimitReached(Exception):
     """Slurm takes no more jobs of this user for now."""
@@ -88,12 +90,11 @@ class Sender:
             for group in groups(packs, unfinished):
                 for elements in chunks(group, scontrol.cluster().max_array, self._packs_per_element(len(group.places))):
                     dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
-                    rest = list(elements)
-                    size = len(rest)
+                    rest, size = elements, len(elements)
                     while rest:
-                        n_before = sum(map(len, rest))
-                        size = self._send_some(rest, min(size, len(rest)), dependency)
-                        n_left -= n_before - sum(map(len, rest))
+                        before = rest
+                        rest, size = self._send_some(rest, min(size, len(rest)), dependency)
+                        n_left -= sum(map(len, before)) - sum(map(len, rest))
                         if not size:
                             return Sent(jobs=tuple(self.sent), n_left=n_left)
             self._send_end()
@@ -140,25 +141,27 @@ class Sender:
         )
         return max(at_once, math.ceil(n_packs / profile.array_parallelism)) if profile.exclusive else at_once
 
-    def _send_some(self, rest: list[tuple[int, ...]], size: int, dependency: Sequence[str]) -> int:
-        """Send the first `size` elements, or fewer where a limit asks for that; the size to try next, 0 to stop."""
+    def _send_some(self, elements: Elements, size: int, dependency: Sequence[str]) -> tuple[Elements, int]:
+        """Send the first `size` elements, or fewer where a limit asks for that.
+
+        What is left of them, and the size to try next; 0 to stop.
+        """
         delay = FIRST_WAIT_S
         while True:
             self._heed_cancel()
             try:
-                self._send_array(rest[:size], dependency)
+                self._send_array(elements[:size], dependency)
             except LimitReached as limit:
                 if size > 1:
                     size //= 2
                     continue
                 if not self.wait:
-                    return 0
-                self.say(f"{len(rest)} elements wait for room in the queue, next try in {delay:.0f} s ({limit})")
+                    return elements, 0
+                self.say(f"{len(elements)} elements wait for room in the queue, next try in {delay:.0f} s ({limit})")
                 self._wait(delay)
                 delay = min(LONGEST_WAIT_S, delay * 1.5)
                 continue
-            del rest[:size]
-            return size * 2
+            return elements[size:], size * 2
 
     def _wait(self, delay_s: float) -> None:
         end = time.monotonic() + delay_s
@@ -171,7 +174,7 @@ class Sender:
         if self.submission.folder(self.root).cancelled.exists():
             raise Cancelled
 
-    def _send_array(self, elements: Sequence[tuple[int, ...]], dependency: Sequence[str]) -> None:
+    def _send_array(self, elements: Elements, dependency: Sequence[str]) -> None:
         """One array: marker, sbatch, note."""
         first = self.submission.packs[elements[0][0]]
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
@@ -204,15 +207,15 @@ class Sender:
                 array.discard()
                 raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
-            found = None
-            while found is None:  # without an answer nobody knows whether Slurm has it: it must not be sent twice
+            job_id = None
+            while job_id is None:  # without an answer nobody knows whether Slurm has it: it must not be sent twice
                 if time.monotonic() > end:
                     raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
                 self._wait(delay)
                 delay = min(LONGEST_WAIT_S, delay * 1.5)
-                found = look_for(array)
-            if found:
-                return found
+                job_id = look_for(array)
+            if job_id:
+                return job_id
 
 
 # ---- what an earlier process left in doubt ---------------------------------------------------------------------------
@@ -226,12 +229,12 @@ def look_for(array: Array) -> str | None:
     jobs = queue.ask({array.name})
     if jobs is None:
         return None
-    found = {job.id.partition("_")[0] for job in jobs.values() if job.name == array.name}
-    if not found:
+    ids = {job.id.partition("_")[0] for job in jobs.values() if job.name == array.name}
+    if not ids:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(array.created - 60))
         good, said = scontrol.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", since, f"--name={array.name}")
-        found = {line.partition("_")[0].strip() for line in said.splitlines()} - {""} if good else set()
-    return min(found, key=int) if found else ""
+        ids = {line.partition("_")[0].strip() for line in said.splitlines()} - {""} if good else set()
+    return min(ids, key=int) if ids else ""
 
 
 def is_here(array: Array) -> bool:
@@ -249,16 +252,16 @@ def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
             continue
         if not is_here(array):  # nobody here can tell
             continue
-        found = look_for(array)
-        if found == "" and time.time() - array.created < SETTLE_S:
+        job_id = look_for(array)
+        if job_id == "" and time.time() - array.created < SETTLE_S:
             say(f"a submission of a moment ago ended early: looking whether Slurm has {array.name}")
-        while found == "" and time.time() - array.created < SETTLE_S:
+        while job_id == "" and time.time() - array.created < SETTLE_S:
             time.sleep(1.0)
-            found = look_for(array)
-        if found is None:
+            job_id = look_for(array)
+        if job_id is None:
             raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
-        if found:
-            say(f"{array.name} had reached Slurm: job {found}")
-            array.resolve(found)
+        if job_id:
+            say(f"{array.name} had reached Slurm: job {job_id}")
+            array.resolve(job_id)
         else:
             array.void()

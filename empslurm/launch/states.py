@@ -56,16 +56,16 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
     A job is an array's by its id and its name. Where several have a cell, the one that runs or the newest is named.
     """
     jobs = queue.jobs or {}
-    found: dict[str, Job] = {}
+    job_of: dict[str, Job] = {}
     for array_id, array in sent(root):
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = jobs.get(element)
             if job is None or job.ended or not job.is_called(array.name, array.cluster):
                 continue
             for cell in cells:
-                if cell not in found or not found[cell].runs:
-                    found[cell] = job
-    return found
+                if cell not in job_of or not job_of[cell].runs:
+                    job_of[cell] = job
+    return job_of
 
 
 def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
@@ -74,15 +74,15 @@ def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) 
     alive = liveness(queue, ask_again=False)
     there = set(root.ids())
     pending = CellState(state="pending")
-    found = {cell: root.cell(cell).state(alive) if cell in there else pending for cell in cell_ids}
-    unsure = [cell for cell, state in found.items() if state.state == "running" and _is_unsure(state, alive)]
+    state_of = {cell: root.cell(cell).state(alive) if cell in there else pending for cell in cell_ids}
+    unsure = [cell for cell, state in state_of.items() if state.state == "running" and _is_unsure(state, alive)]
     if unsure:  # one more question for all of them, asked after their claims were there
         queue.look(time.time())
-        found |= {cell: root.cell(cell).state(alive) for cell in unsure}
-    if all(state.state in ("done", "running") for state in found.values()) or not root.submissions.is_dir():
-        return found
+        state_of |= {cell: root.cell(cell).state(alive) for cell in unsure}
+    if all(state.state in ("done", "running") for state in state_of.values()) or not root.submissions.is_dir():
+        return state_of
     jobs = jobs_of_cells(root, queue)
-    return {cell: _with_job(state, jobs.get(cell)) for cell, state in found.items()}
+    return {cell: _with_job(state, jobs.get(cell)) for cell, state in state_of.items()}
 
 
 def _is_unsure(state: CellState, alive: Liveness) -> bool:
@@ -91,15 +91,15 @@ def _is_unsure(state: CellState, alive: Liveness) -> bool:
 
 def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, int]:
     """For how many of these cells a job may be queued or run that cannot be seen from here, by the reason."""
-    found: dict[str, str] = {}
+    hidden: dict[str, str] = {}
     wanted, jobs = set(cell_ids), queue.jobs
     for array_id, array in sent(root) if wanted and jobs is not None else ():
         why = _hidden(array)
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = (jobs or {}).get(element)
             if why and (job is None or not job.is_called(array.name, array.cluster)):
-                found |= dict.fromkeys(wanted.intersection(cells), why)
-    return {why: list(found.values()).count(why) for why in sorted(set(found.values()))}
+                hidden |= dict.fromkeys(wanted.intersection(cells), why)
+    return {why: list(hidden.values()).count(why) for why in sorted(set(hidden.values()))}
 
 
 def _hidden(array: Array) -> str:

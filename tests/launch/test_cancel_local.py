@@ -230,6 +230,14 @@ def test_a_run_that_takes_long_to_save_is_told(root: RunsRoot, folder: Path) -> 
     assert (found.n_ended, found.n_saving) == (0, 1)
 
 
+def test_a_runners_note_with_a_whole_number_is_read(root: RunsRoot, folder: Path) -> None:
+    note = {"host": socket.gethostname(), "kernel": kernel(), "pid": os.getpid()}
+    start = process_start(os.getpid())
+    assert start is not None
+    SubmissionDir(folder).runner.write_text(json.dumps({**note, "process_start": int(start)}))
+    assert local.end_runs(root, "demo", {}, lambda _: None, grace_s=0.1).n_saving == 1
+
+
 @pytest.mark.parametrize(
     "damage", ["", "[]", '{"pid": "x"}', '{"host": 1, "kernel": 2, "pid": -1, "process_start": 0}']
 )

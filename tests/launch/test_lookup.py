@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from empslurm.cli import main
 from empslurm.errors import StoreError
 from empslurm.launch import submission as submissions
 from empslurm.launch.lock import submitting
@@ -36,3 +37,20 @@ def test_a_file_in_the_place_of_the_submissions_is_named(made: Submission, tmp_p
         submissions.create(root, "demo", Path("data"), (), made.packs)
     with pytest.raises(StoreError, match="must be a folder, but is a file"), submitting(root, print, wait=False):
         pass
+
+
+def test_logs_says_where_a_log_that_is_gone_must_be(
+    root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = made.packs[0].cells[0]
+    folder, log = root.cell(cell.id), made.folder(root).log(0).resolve()
+    log.write_text("said\n")
+    folder.create(cell)
+    assert folder.take(lambda _: False, log=str(log)) is not None
+    words = ["logs", cell.id, "--runs", str(root.path)]
+    assert (main(words), capsys.readouterr().out) == (0, "said\n")
+    log.unlink()
+    assert main(words) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the log of {cell.id} must be at" in said
+    assert "but is gone; `show` tells its last failure" in said

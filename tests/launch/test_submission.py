@@ -108,6 +108,12 @@ def test_arrays_are_known_unresolved_or_void(root: RunsRoot, made: Submission) -
     assert first.name.startswith("demo.")
 
 
+def test_a_marker_with_a_whole_number_as_its_time_is_read(root: RunsRoot, made: Submission) -> None:
+    array = markers.mark(root, made, [[0]], "demo")
+    array.path.write_text(json.dumps({**json.loads(array.path.read_text()), "created": 1700000000}))
+    assert markers.load_array(array.path).created == 1700000000.0
+
+
 def test_cells_of_queued_elements_are_queued(root: RunsRoot, made: Submission) -> None:
     array = markers.mark(root, made, [[0], [1], [2]], "demo")
     array.resolve("12")

@@ -174,11 +174,11 @@ def _listening() -> socket.socket:
 
 def _group(leader: int) -> list[int]:
     """Living processes (no zombies) of a process group. accelerate's launcher may be gone while the trainer saves."""
-    found = []
+    members = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError, IndexError):
                 fields = Path(entry.path, "stat").read_text().rsplit(")", 1)[1].split()
                 if int(fields[2]) == leader and fields[0] not in "ZX":
-                    found.append(int(entry.name))
-    return found
+                    members.append(int(entry.name))
+    return members

@@ -22,5 +22,5 @@ class Check:
     @classmethod
     def of(cls, what: str, error: EmpslurmError) -> Check:
         """A problem that was raised as a sentence: what stands after its last semicolon is the fix."""
-        found, _, fix = str(error).rpartition("; ")
-        return cls(what=what, ok=False, found=found or fix, fix=fix)
+        words, _, fix = str(error).rpartition("; ")
+        return cls(what=what, ok=False, found=words or fix, fix=fix)

@@ -282,8 +282,8 @@ def _names(value: str | None) -> tuple[str, ...] | None:
 
 def _number(value: str | None) -> int | None:
     """A whole number, such as `4000` or `96+`; None where it is none, or no limit."""
-    found = re.fullmatch(rf"(\d{{1,{MAX_DIGITS}}})\+?", (value or "").strip(), re.ASCII)
-    return int(found[1]) if found else None
+    number = re.fullmatch(rf"(\d{{1,{MAX_DIGITS}}})\+?", (value or "").strip(), re.ASCII)
+    return int(number[1]) if number else None
 
 
 def _flag(value: str | None) -> bool | None:
@@ -293,10 +293,10 @@ def _flag(value: str | None) -> bool | None:
 
 def minutes(value: str | None) -> int | None:
     """A time such as `2-00:00:00`, `12:00:00`, `30:00` or `90`, in whole minutes, cut; None: no limit, or no time."""
-    found = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?", (value or "").strip(), re.ASCII)
-    if found is None:
+    parts = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?", (value or "").strip(), re.ASCII)
+    if parts is None:
         return None
-    days, first, second, third = (None if part is None else int(part) for part in found.groups())
+    days, first, second, third = (None if part is None else int(part) for part in parts.groups())
     if days is not None:  # D-HH, D-HH:MM, D-HH:MM:SS
         return (days * 24 + (first or 0)) * 60 + (second or 0)
     if third is not None:  # HH:MM:SS
@@ -324,7 +324,7 @@ def _config(said: str) -> dict[str, str]:
 
 def _nodes(said: str) -> dict[str, tuple[Nodes, ...]]:
     """Partition -> its kinds of nodes, of sinfo's lines; lines that are none are passed over."""
-    found: dict[str, dict[tuple[int, int | None, int, tuple[tuple[str, int], ...]], int]] = {}
+    kinds_of: dict[str, dict[tuple[int, int | None, int, tuple[tuple[str, int], ...]], int]] = {}
     for line in said.splitlines():
         fields = line.strip().split("|", 5)
         if len(fields) < 6:
@@ -333,27 +333,27 @@ def _nodes(said: str) -> dict[str, tuple[Nodes, ...]]:
         if fields[0] and n_nodes and n_cpus:
             # A node whose memory nobody configured says 1.
             kind = (n_cpus, memory if (memory or 0) > 1 else None, threads or 1, gpus(fields[5]))
-            kinds = found.setdefault(fields[0], {})
+            kinds = kinds_of.setdefault(fields[0], {})
             kinds[kind] = kinds.get(kind, 0) + n_nodes
     return {
         name: tuple(
             Nodes(n_nodes=n_nodes, n_cpus=n_cpus, memory_mib=memory, threads_per_core=threads, gpus=cards)
             for (n_cpus, memory, threads, cards), n_nodes in kinds.items()
         )
-        for name, kinds in found.items()
+        for name, kinds in kinds_of.items()
     }
 
 
 def _partitions(said: str, nodes: Mapping[str, tuple[Nodes, ...]], config: Mapping[str, str]) -> tuple[Partition, ...]:
     """The partitions of `scontrol --oneliner show partition`; what does not start as one is passed over."""
-    found: dict[str, Partition] = {}
+    known: dict[str, Partition] = {}
     for line in said.splitlines():
         words = (word.partition("=") for word in line.split())
         fields = {key: value for key, equals, value in words if equals}
         name = fields.get("PartitionName")
-        if name and name not in found:
-            found[name] = _partition(name, fields, nodes.get(name, ()), config)
-    return tuple(found.values())
+        if name and name not in known:
+            known[name] = _partition(name, fields, nodes.get(name, ()), config)
+    return tuple(known.values())
 
 
 def _partition(name: str, fields: Mapping[str, str], nodes: tuple[Nodes, ...], config: Mapping[str, str]) -> Partition:

@@ -94,8 +94,8 @@ def _local(profile: Profile) -> Check:
     devices = [name for slot in slots for name in slot.devices]
     used = f"GPU {', '.join(dict.fromkeys(devices))}" if devices else "the GPU that torch finds, else the CPU"
     processes = f", {profile.num_processes} processes each" if profile.num_processes > 1 else ""
-    found = f"trains on this machine: {used}; {len(slots)} packs at once{processes}; {cores_here()} cores"
-    return Check(what=what, ok=True, found=found.replace("1 packs", "1 pack"))
+    text = f"trains on this machine: {used}; {len(slots)} packs at once{processes}; {cores_here()} cores"
+    return Check(what=what, ok=True, found=text.replace("1 packs", "1 pack"))
 
 
 def _sbatch(profile: Profile, root: RunsRoot) -> Check:
@@ -112,8 +112,8 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
     if scontrol.is_away(said):
         return Check(what=what, ok=False, found=words, fix="is Slurm's controller up? try `sinfo`, then again")
     if slurm.LIMIT.search(said) and not slurm.PERMANENT.search(said):
-        found = f"{words}; perhaps too many of your jobs are queued, then `submit` waits for room"
-        return Check(what=what, ok=None, found=found)
+        text = f"{words}; perhaps too many of your jobs are queued, then `submit` waits for room"
+        return Check(what=what, ok=None, found=text)
     return Check(what=what, ok=False, found=f"sbatch refuses: {words}", fix=fix_of(words, profile))
 
 
@@ -148,9 +148,9 @@ def partitions(profile: Profile) -> list[Partition]:
 
 def _partitions(profile: Profile) -> Iterator[Check]:
     """Whether one of the partitions takes and starts such jobs; of several, one is enough."""
-    found = partitions(profile)
-    problems = [_problem(partition, profile) for partition in found]
-    for partition, (problem, fix) in zip(found, problems, strict=True):
+    known = partitions(profile)
+    problems = [_problem(partition, profile) for partition in known]
+    for partition, (problem, fix) in zip(known, problems, strict=True):
         limit = "no time limit" if partition.max_time_min is None else f"time limit {partition.max_time_min} min"
         text = f"{partition.state.lower()}, {limit}"
         ok = True if not problem else (None if not all(problem for problem, _ in problems) else False)

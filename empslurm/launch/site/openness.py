@@ -33,11 +33,11 @@ def check(root: RunsRoot, limit_s: float = LIMIT_S) -> Check:
     what, path = "privacy", root.path
     if opened.n_files:
         count = f"{'at least ' if opened.cut else ''}{opened.n_files:,} file{'s' if opened.n_files > 1 else ''}"
-        found = f"other users of this machine can read {count} below {path}, such as {opened.example}"
-        return Check(what=what, ok=False, found=found, fix=f"run `chmod -R o-rwx {shlex.quote(str(path))}`")
+        text = f"other users of this machine can read {count} below {path}, such as {opened.example}"
+        return Check(what=what, ok=False, found=text, fix=f"run `chmod -R o-rwx {shlex.quote(str(path))}`")
     if opened.cut:
-        found = f"no file that others can read was found below {path} in {limit_s:g} s; the rest was not looked at"
-        return Check(what=what, ok=None, found=found)
+        text = f"no file that others can read was found below {path} in {limit_s:g} s; the rest was not looked at"
+        return Check(what=what, ok=None, found=text)
     return Check(what=what, ok=True, found=f"no other user can read texts or results below {path}")
 
 
@@ -47,7 +47,7 @@ def look(root: RunsRoot, limit_s: float = LIMIT_S) -> Opened:
     end, n_files, example = time.monotonic() + limit_s, 0, ""
     if not all(_lets_pass(folder) for folder in (top, *top.parents)):
         return Opened(n_files=0, example="", cut=False)
-    entries = (entry for folder in _trees(root, top) for entry in _below(folder))
+    entries = (entry for folder in _trees(top) for entry in _below(folder))
     for n_seen, entry in enumerate(entries):
         if entry is not None and _is_open(entry):
             n_files, example = n_files + 1, example or entry.path
@@ -56,12 +56,12 @@ def look(root: RunsRoot, limit_s: float = LIMIT_S) -> Opened:
     return Opened(n_files=n_files, example=example, cut=False)
 
 
-def _trees(root: RunsRoot, top: Path) -> Iterator[str]:
+def _trees(top: Path) -> Iterator[str]:
     """The folders that hold texts and what was computed of them, where others may enter them."""
-    here = [top / root.prepared.name, top / root.submissions.name]
-    yield from (str(folder) for folder in here if _lets_pass(folder))
-    if _lets_pass(top / "cells"):
-        for cell in _folders(str(top / "cells")):
+    here = RunsRoot(top)
+    yield from (str(folder) for folder in (here.prepared, here.submissions) if _lets_pass(folder))
+    if _lets_pass(here.cells_folder):
+        for cell in _folders(str(here.cells_folder)):
             yield from (entry.path for entry in _folders(cell.path) if OUTPUT.fullmatch(entry.name))
 
 

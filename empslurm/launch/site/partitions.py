@@ -143,11 +143,11 @@ def best(site: Site) -> Partition:
 
 def asked_for(site: Site, name: str) -> Partition:
     """The partition of a name, obstacles or not: they may pass."""
-    found = next((partition for partition in site.partitions if partition.name == name and writable(name)), None)
-    if found is None:
+    named = next((partition for partition in site.partitions if partition.name == name and writable(name)), None)
+    if named is None:
         known = sorted(partition.name for partition in site.partitions if writable(partition.name))
         raise UsageError(
             f"--partition must name a partition of this cluster ({listed(known)}), but is {plain(name)!r}; name one "
             "of them, or leave it out"
         )
-    return found
+    return named

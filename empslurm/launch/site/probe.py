@@ -57,7 +57,11 @@ class Clock:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What became of a probe. Times are Unix times of this machine, in seconds."""
+    """What became of a probe. Times are Unix times of this machine, in seconds.
+
+    The node's reports are plain objects: `doctor` prints them as they are, and they come from the very copy of the code
+    that this process has made for them, so that no other version can have written them.
+    """
 
     name: str
     sent: float = 0.0

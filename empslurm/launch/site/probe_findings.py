@@ -33,10 +33,10 @@ class Findings:
 
     def checks(self) -> list[Check]:
         """All of them, in the order in which things happen."""
-        found = [*self._job(), *self._setup()]
+        checks = [*self._job(), *self._setup()]
         if self.outcome.node and self.outcome.started:
-            found += [*self._slurm(), *self._files(), *self._clock(), *self._element(), *self._training()]
-        return found
+            checks += [*self._slurm(), *self._files(), *self._clock(), *self._element(), *self._training()]
+        return checks
 
     # ---- the job ---------------------------------------------------------------------------------------------------
 
@@ -46,8 +46,8 @@ class Findings:
             yield Check(what="probe: job", ok=False, found=outcome.problem, fix=outcome.fix)
         else:
             seconds = outcome.after_sending(outcome.started["time"])
-            found = f"job {outcome.job_id} ran on {outcome.node['host']}, {seconds:.1f} s after it was sent"
-            yield Check(what="probe: job", ok=True, found=found)
+            text = f"job {outcome.job_id} ran on {outcome.node['host']}, {seconds:.1f} s after it was sent"
+            yield Check(what="probe: job", ok=True, found=text)
 
     def _setup(self) -> Iterator[Check]:
         said = self.outcome.setup_said.splitlines()
@@ -60,17 +60,17 @@ class Findings:
 
     def _slurm(self) -> Iterator[Check]:
         wrong = {name: said for name, said in self.outcome.node["slurm"].items() if said}
-        found = "; ".join(f"{name} {said}" for name, said in wrong.items()) or "squeue, scontrol and srun answer there"
+        text = "; ".join(f"{name} {said}" for name, said in wrong.items()) or "squeue, scontrol and srun answer there"
         fix = "have Slurm's commands on the nodes' PATH (a line of `setup`): jobs restart themselves through them"
-        yield Check(what="probe: Slurm on the node", ok=not wrong, found=found, fix=fix if wrong else "")
+        yield Check(what="probe: Slurm on the node", ok=not wrong, found=text, fix=fix if wrong else "")
 
     # ---- the runs root and the clock ---------------------------------------------------------------------------------
 
     def _files(self) -> Iterator[Check]:
         wrong = [said for said in self.outcome.node["files"].values() if said]
         sound = f"{self.root} can be written there; replacing files and creating them once work"
-        found = "; ".join(wrong) or sound
-        yield Check(what="probe: runs root", ok=not wrong, found=found, fix=NOT_SHARED if wrong else "")
+        text = "; ".join(wrong) or sound
+        yield Check(what="probe: runs root", ok=not wrong, found=text, fix=NOT_SHARED if wrong else "")
         free = self.outcome.node["free_bytes"]
         if free is not None:
             good = free >= MIN_FREE_BYTES
@@ -80,16 +80,16 @@ class Findings:
     def _clock(self) -> Iterator[Check]:
         clock = self.outcome.clock
         if clock is None:
-            found = "the node did not answer in time, so that its clock was not compared"
-            yield Check(what="probe: clock", ok=None, found=found)
+            text = "the node did not answer in time, so that its clock was not compared"
+            yield Check(what="probe: clock", ok=None, found=text)
             return
         apart = abs(clock.ahead_s)
         way = "ahead of" if clock.ahead_s > 0 else "behind"
-        found = f"the node's clock is {apart:.1f} s {way} this machine's, give or take {clock.within_s:.1f} s"
+        text = f"the node's clock is {apart:.1f} s {way} this machine's, give or take {clock.within_s:.1f} s"
         fix = f"have the clocks set (chronyc, ntpd) on {self.outcome.node['host']} and here: claims compare times"
         good = apart - clock.within_s <= CLOCK_LIMIT_S
         sure = None if good and apart + clock.within_s > CLOCK_LIMIT_S else good
-        yield Check(what="probe: clock", ok=sure, found=found, fix="" if good else fix)
+        yield Check(what="probe: clock", ok=sure, found=text, fix="" if good else fix)
 
     # ---- the two Pythons ---------------------------------------------------------------------------------------------
 
@@ -101,13 +101,13 @@ class Findings:
         training, ended = self.outcome.training, self.outcome.node["training"]
         what = "probe: Python of training"
         if not training:
-            found = f"it ended with status {ended['status']} and no report; its last line: {ended['line'] or 'none'}"
+            text = f"it ended with status {ended['status']} and no report; its last line: {ended['line'] or 'none'}"
             if ended["status"] is None:
-                found = f"it could not be started: {ended['line']}"
+                text = f"it could not be started: {ended['line']}"
             fix = f"install empslurm's packages in {self.container}"
             if self.profile.python:
                 fix = f"correct `python` in {self.file}: it must start Python with empslurm's packages there"
-            yield Check(what=what, ok=False, found=found, fix=fix)
+            yield Check(what=what, ok=False, found=text, fix=fix)
             return
         yield self._versions(what, training, training["imports"])
         if "first_step" not in training:
@@ -124,34 +124,34 @@ class Findings:
             # empslurm comes with the job, as a copy; what torch was built for is not part of its version.
             if name != "empslurm" and wanted and _plain(version) != _plain(wanted):
                 wrong.append(f"{name} is {version or 'missing'}, here {wanted}")
-        found = f"{facts['python']} ({facts['executable']})"
+        python = f"{facts['python']} ({facts['executable']})"
         if not wrong:
-            return Check(what=what, ok=True, found=f"{found}, packages as here")
+            return Check(what=what, ok=True, found=f"{python}, packages as here")
         fix = f"install the versions of constraints.txt in {self.container}"
-        return Check(what=what, ok=False, found=f"{found}: {'; '.join(wrong)}", fix=fix)
+        return Check(what=what, ok=False, found=f"{python}: {'; '.join(wrong)}", fix=fix)
 
     def _gpu(self) -> Iterator[Check]:
         gpu = self.outcome.training["gpu"]
         what, asked, seen = "probe: GPU", self.profile.gpus, gpu["seen"]
         if gpu["problem"]:
-            found, _, _ = gpu["problem"].partition("; run `nvidia-smi`")
+            problem, _, _ = gpu["problem"].partition("; run `nvidia-smi`")
             fix = "run `nvidia-smi` on that node; list it under `exclude` if its driver is broken"
             if gpu["cuda"] is None:
                 fix = f"install the CUDA build of torch in {self.container} (the torch there has no CUDA)"
-            yield Check(what=what, ok=False, found=found, fix=fix)
+            yield Check(what=what, ok=False, found=problem, fix=fix)
             return
         if len(seen) < asked:
             fix = f"in {self.file}: set `gpus` or `gres` to what the nodes have"
             yield Check(what=what, ok=False, found=f"asked for {asked} GPUs, but torch sees {len(seen)}", fix=fix)
         for index, properties in enumerate(seen):
             reading = gpu["readings"][index] if index < len(gpu["readings"]) else {}
-            found = f"{self.gpu_line(properties, reading)}, CUDA {gpu['cuda']}"
-            yield Check(what=f"{what} {index}", ok=True, found=found)
+            text = f"{self.gpu_line(properties, reading)}, CUDA {gpu['cuda']}"
+            yield Check(what=f"{what} {index}", ok=True, found=text)
 
     def _processor(self) -> Iterator[Check]:
         node = self.outcome.node
-        found = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
-        yield Check(what="probe: device", ok=None, found=found)
+        text = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
+        yield Check(what="probe: device", ok=None, found=text)
 
     def _step(self) -> Check:
         """One step of an invented model, and how long it took to get there."""
@@ -161,8 +161,8 @@ class Findings:
             fix = f"run the line of `python` in {self.file}, or Python, on a node and look at torch there"
             return Check(what=what, ok=False, found=f"a training step fails: {training['step_problem']}", fix=fix)
         times = timings(outcome)
-        found = f"{times['first_step_s']:.1f} s after sending, {times['run_s']:.1f} s after the job's start"
-        return Check(what=what, ok=True, found=f"{found} ({times['import_s']:.1f} s of it imports)")
+        text = f"{times['first_step_s']:.1f} s after sending, {times['run_s']:.1f} s after the job's start"
+        return Check(what=what, ok=True, found=f"{text} ({times['import_s']:.1f} s of it imports)")
 
 
 def timings(outcome: Outcome) -> dict[str, float | None]:

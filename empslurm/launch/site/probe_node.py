@@ -1,6 +1,6 @@
 """What the probe of `doctor --probe` does on its node: look at the runs root, Slurm, the clock and both Pythons.
 
-It finds out and writes down; what is a problem is judged where it is read (`findings`).
+It finds out and writes down; what is a problem is judged where it is read (`probe_findings`).
 """
 
 from __future__ import annotations
@@ -120,13 +120,13 @@ def _free(folder: Path) -> int | None:
 def _files(folder: Path) -> dict[str, str]:
     """What the runs root does not do as the store needs it, by what was tried; empty text: it does."""
     tried = {"replace": _replaces, "see": _sees_the_login_nodes, "create once": _creates_once}
-    found = {}
+    objections = {}
     for name, look in tried.items():
         try:
-            found[name] = look(folder)
+            objections[name] = look(folder)
         except (OSError, StoreError, subprocess.SubprocessError, ValueError) as error:
-            found[name] = str(error)
-    return found
+            objections[name] = str(error)
+    return objections
 
 
 def _replaces(folder: Path) -> str:

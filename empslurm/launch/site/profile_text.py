@@ -39,9 +39,9 @@ def alternatives_of(draft: Draft) -> dict[str, Any]:
         "qos": other_qos[:MOST_LISTED],
         "gpu_types": [kind for kind in draft.gpu_types if writable(kind) and kind != draft.gpu_type][:MOST_LISTED],
         "ruled_out": [
-            {"partition": plain(partition.name), "why": "; ".join(found)}
+            {"partition": plain(partition.name), "why": "; ".join(reasons)}
             for partition in site.partitions
-            if (found := obstacles(site, partition)) and partition is not draft.partition
+            if (reasons := obstacles(site, partition)) and partition is not draft.partition
         ][:MOST_LISTED],
     }
 

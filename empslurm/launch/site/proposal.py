@@ -68,8 +68,8 @@ def _summary(draft: Draft, choices: Sequence[Choice]) -> str:
 
 
 def _warn_obstacles(draft: Draft) -> str:
-    found = obstacles(draft.site, draft.partition)
-    return f"partition {draft.partition.name} takes no jobs of yours as it is: {'; '.join(found)}" if found else ""
+    reasons = obstacles(draft.site, draft.partition)
+    return f"partition {draft.partition.name} takes no jobs of yours as it is: {'; '.join(reasons)}" if reasons else ""
 
 
 def _warn_doubtful(draft: Draft) -> str:
