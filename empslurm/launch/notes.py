@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast
 
 from empslurm import files
 from empslurm.errors import DamagedError
 from empslurm.validation import decode
-from empslurm.validation.reader import field_hints, unwrap
+from empslurm.validation.reader import field_hints
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def read(kind: type[T], path: Path, what: str) -> T:
 def parse(kind: type[T], value: Mapping[str, Any], path: Path, what: str) -> T:
     """What `read` reads of the value that `path` holds."""
     try:
-        note: T = _decode(kind, value)
+        note: T = decode.reader(kind)(value)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} must be {what}, but is not: {error}; move it away") from error
     return note
@@ -39,32 +39,18 @@ def read_lines(kind: type[T], path: Path) -> list[T]:
     A field that does not fit counts as absent, so that a pack's ends are counted whatever else their lines hold; a line
     that does not have what it must have is left out.
     """
+    hints: Mapping[str, Any] = field_hints(cast(Any, kind))
     rows = []
     for value in files.read_lines(path):
-        with contextlib.suppress(ValueError, RecursionError):
-            fitting = {name: item for name, item in _known(kind, value).items() if _fits(kind, name, item)}
-            rows.append(_decode(kind, fitting))
+        fitting = {name: item for name, item in value.items() if name in hints and _fits(hints[name], item)}
+        with contextlib.suppress(ValueError):
+            rows.append(decode.reader(kind)(fitting))
     return rows
 
 
-def _decode(kind: Any, value: Mapping[str, Any]) -> Any:
-    return decode.reader(kind)(_known(kind, value))
-
-
-def _known(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a class out of an object that may hold more."""
-    return {name: _number(hint, value[name]) for name, hint in field_hints(kind).items() if name in value}
-
-
-def _number(hint: Any, item: Any) -> Any:
-    """A whole number where a float belongs as that float: another version may have written 0 for 0.0."""
-    inner, _ = unwrap(hint)
-    return float(item) if type(item) is int and float in (inner, *get_args(inner)) else item
-
-
-def _fits(kind: Any, name: str, item: Any) -> bool:
+def _fits(hint: Any, item: Any) -> bool:
     try:
-        decode.reader(field_hints(kind)[name])(item)
+        decode.reader(hint)(item)
     except (ValueError, RecursionError):
         return False
     return True
