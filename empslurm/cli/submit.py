@@ -166,7 +166,9 @@ def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
     return {job.reason.strip("()"): job.fix for job in mine if job.fix is not None}
 
 
-def _run_here(plan: Plan, wanted: list, profile: Profile, root: RunsRoot, data_root: Path, out: Output) -> int:  # type: ignore[type-arg]
+def _run_here(
+    plan: Plan, wanted: Sequence[Cell], profile: Profile, root: RunsRoot, data_root: Path, out: Output
+) -> int:
     """Train in processes of this machine and wait for them."""
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)

@@ -275,9 +275,9 @@ class Trainer:
         for name, value in self.of(place).items():
             value.copy_(self.members[place].best[name])
 
-    def score(self, part: str, outputs: NDArray[np.float64]) -> dict[str, float]:
+    def score(self, part: Part, outputs: NDArray[np.float64]) -> dict[str, float]:
         """All metrics of the task on a part."""
-        gold = self.data.table.targets[self.data.rows[part]]  # type: ignore[index]
+        gold = self.data.table.targets[self.data.rows[part]]
         return metrics.score(self.data.task.kind, len(self.data.task.labels), gold, outputs)
 
     def _ended(self) -> Iterator[Member]:
