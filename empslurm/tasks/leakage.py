@@ -5,7 +5,7 @@ Everything is counted on numbers that stand for distinct normalised texts and gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -344,9 +344,9 @@ def _overlaps(
         for source in own:
             trained = _trained(source, near)
             for target in own:
-                overlap, of_pair = _pair(rule, trained, target, near)
-                overlaps.append(overlap)
-                duplicates += of_pair
+                alike = _alike(trained, target, near)
+                overlaps.append(_overlap(rule, trained, target, alike))
+                duplicates += _duplicates(rule, trained, target, alike, near)
                 progress("counting", len(overlaps), n_pairs)
     return overlaps, duplicates
 
@@ -355,7 +355,8 @@ def _between(rows: _Rows, near: Neighbours) -> list[Between]:
     """What each part holds of the parts before it."""
     overlaps = []
     for earlier, later in combinations(PARTS, 2):
-        overlap, _ = _pair("family", _trained(rows, near, earlier), rows, near, later)
+        trained = _trained(rows, near, earlier)
+        overlap = _overlap("family", trained, rows, _alike(trained, rows, near, later))
         counts = {name: getattr(overlap, name) for name in ("exact", "exact_context", "near", "near_context")}
         overlaps.append(
             Between(
@@ -370,64 +371,90 @@ def _between(rows: _Rows, near: Neighbours) -> list[Between]:
     return overlaps
 
 
-def _pair(
-    rule: SplitRule, trained: _Trained, target: _Rows, near: Neighbours, part: Part = "test"
-) -> tuple[Overlap, list[Duplicate]]:
+@dataclass(frozen=True, kw_only=True)
+class _Alike:
+    """Which rows of a part of the target are like what a source trains on; all but `rows` are masks (n_rows,)."""
+
+    rows: NDArray[np.int64]  # of the target's table
+    in_shared: NDArray[np.bool_]  # its group is trained on
+    exact: NDArray[np.bool_]
+    exact_context: NDArray[np.bool_]  # the turn before it too
+    exact_group: NDArray[np.bool_]  # in the same group
+    near: NDArray[np.bool_]  # equal or nearly so, and the same of the next two
+    near_context: NDArray[np.bool_]
+    near_group: NDArray[np.bool_]
+
+
+def _alike(trained: _Trained, target: _Rows, near: Neighbours, part: Part = "test") -> _Alike:
     import numpy as np
 
-    test = target.part(part)
-    text, previous, group = target.text[test], target.previous[test], target.group[test]
-    in_shared = np.isin(group, trained.groups)
-    exact = np.isin(text, trained.texts)
+    rows = target.part(part)
+    text, previous, group = target.text[rows], target.previous[rows], target.group[rows]
     exact_context = np.isin(_joined(text, previous), trained.with_previous)
     exact_group = np.isin(_joined(text, group), trained.with_group)
     is_near = np.isin(text, trained.near_texts)
     near_context, near_group = exact_context.copy(), exact_group.copy()
     for index in np.flatnonzero(is_near & ~(exact_context & exact_group)):  # the others are settled
-        alike = near.of(int(text[index])).tolist()
+        texts = near.of(int(text[index])).tolist()
         before = near.of(int(previous[index])).tolist()
         near_context[index] |= any(
             text_id * MAX_GROUP_NAMES + previous_id in trained.keys_previous
-            for text_id in alike
+            for text_id in texts
             for previous_id in before
         )
         near_group[index] |= any(
-            text_id * MAX_GROUP_NAMES + int(group[index]) in trained.keys_group for text_id in alike
+            text_id * MAX_GROUP_NAMES + int(group[index]) in trained.keys_group for text_id in texts
         )
-    names = (trained.rows.task.id, target.task.id)
-    overlap = Overlap(
+    return _Alike(
+        rows=rows,
+        in_shared=np.isin(group, trained.groups),
+        exact=np.isin(text, trained.texts),
+        exact_context=exact_context,
+        exact_group=exact_group,
+        near=is_near,
+        near_context=near_context,
+        near_group=near_group,
+    )
+
+
+def _overlap(rule: SplitRule, trained: _Trained, target: _Rows, alike: _Alike) -> Overlap:
+    import numpy as np
+
+    return Overlap(
         splits=rule,
         official=trained.rows.official or target.official,
-        source=names[0],
-        target=names[1],
+        source=trained.rows.task.id,
+        target=target.task.id,
         n_train=trained.n_rows,
-        n_test=len(test),
-        shared_groups=len(np.unique(group[in_shared])),
-        in_shared_groups=int(in_shared.sum()),
-        exact=int(exact.sum()),
-        exact_context=int(exact_context.sum()),
-        exact_same_group=int(exact_group.sum()),
-        near=int(is_near.sum()),
-        near_context=int(near_context.sum()),
-        near_same_group=int(near_group.sum()),
+        n_test=len(alike.rows),
+        shared_groups=len(np.unique(target.group[alike.rows[alike.in_shared]])),
+        in_shared_groups=int(alike.in_shared.sum()),
+        exact=int(alike.exact.sum()),
+        exact_context=int(alike.exact_context.sum()),
+        exact_same_group=int(alike.exact_group.sum()),
+        near=int(alike.near.sum()),
+        near_context=int(alike.near_context.sum()),
+        near_same_group=int(alike.near_group.sum()),
     )
-    # The worst first: with context, then in the same group, then equal, then by place.
-    order = np.lexsort((np.arange(len(test)), ~exact, ~near_group, ~near_context))
-    named = [index for index in order[:N_DUPLICATES].tolist() if is_near[index]]
-    duplicates = []
-    for index in named:
-        like = next(
-            text_id for text_id in [int(text[index]), *near.of(int(text[index])).tolist()] if text_id in trained.example
+
+
+def _duplicates(
+    rule: SplitRule, trained: _Trained, target: _Rows, alike: _Alike, near: Neighbours
+) -> Iterator[Duplicate]:
+    """The worst first: with context, then in the same group, then equal, then by place."""
+    import numpy as np
+
+    order = np.lexsort((np.arange(len(alike.rows)), ~alike.exact, ~alike.near_group, ~alike.near_context))
+    for index in (index for index in order[:N_DUPLICATES].tolist() if alike.near[index]):
+        row = alike.rows[index]
+        text = int(target.text[row])
+        like = next(text_id for text_id in [text, *near.of(text).tolist()] if text_id in trained.example)
+        yield Duplicate(
+            splits=rule,
+            source=trained.rows.task.id,
+            target=target.task.id,
+            train_id=trained.rows.ids[trained.example[like]],
+            test_id=target.ids[row],
+            kind=("exact" if alike.exact[index] else "near") + ("+context" if alike.near_context[index] else ""),
+            same_group=bool(alike.near_group[index]),
         )
-        duplicates.append(
-            Duplicate(
-                splits=rule,
-                source=names[0],
-                target=names[1],
-                train_id=trained.rows.ids[trained.example[like]],
-                test_id=target.ids[test[index]],
-                kind=("exact" if exact[index] else "near") + ("+context" if near_context[index] else ""),
-                same_group=bool(near_group[index]),
-            )
-        )
-    return overlap, duplicates
