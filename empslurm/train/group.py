@@ -14,7 +14,8 @@ from empslurm.train import checkpoint as checkpoints
 from empslurm.train import memory
 from empslurm.train.build import starting_model
 from empslurm.train.context import Node
-from empslurm.train.loop import Claimed, Interrupted, Member, Settings, Trainer
+from empslurm.train.loop import Interrupted, Settings, Trainer
+from empslurm.train.member import Claimed, Member
 from empslurm.train.processes import one_fate
 from empslurm.train.save import save
 from empslurm.train.tally import Say, Tally

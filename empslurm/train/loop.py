@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from empslurm import files, metrics
-from empslurm.cells import Cell, Trainable
 from empslurm.errors import StoreError
-from empslurm.store.cell_folder import CellDir, Progress
-from empslurm.store.claims import Claim
+from empslurm.store.cell_folder import Progress
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import Cut, batch_of, cut_here, to_host
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.evaluate import predict
+from empslurm.train.member import Lost, Member
 from empslurm.train.model.adapter_bank import PackModel
 from empslurm.train.model.dropout import Masks, step_key
 from empslurm.train.optimise import MOMENTS, Optimiser
@@ -52,59 +51,6 @@ class Settings:
     group_size: int | None = None  # cells per forward pass; None: what the device is best at
     memory_share: float = 1.0  # of the device's memory, that this process may use; others use the rest
     stop: Callable[[], bool] = lambda: False
-
-
-SomeCell = TypeVar("SomeCell", bound=Cell, covariant=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimed(Generic[SomeCell]):
-    """A cell that this process holds."""
-
-    cell: SomeCell
-    folder: CellDir
-    claim: Claim
-
-
-class Course(Protocol):
-    """What goes along with a cell's training: how a trial of a search is judged, and what it leaves."""
-
-    def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the cell is to end after these epochs, each with the task's metrics."""
-
-    def outcome(self, member: Member) -> dict[str, Any]:
-        """Its own part of result.json."""
-
-    def tell(self, say: Callable[[str], None]) -> None:
-        """Let others know of the sealed result."""
-
-
-@dataclass(kw_only=True, eq=False)
-class Member:
-    """One cell of a pack: who holds it, and what its training has come to. A checkpoint holds all of it."""
-
-    cell: Trainable
-    folder: CellDir
-    claim: Claim
-    course: Course | None = None  # None: it goes its own way to the last epoch
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
-    best_epoch: int | None = None
-    best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
-    wall_s: float = 0.0  # its share of the pack's, over all attempts
-    stopped: bool = False  # by its course
-
-    @property
-    def diverged(self) -> bool:
-        """Whether its loss stopped being a number: nothing more can come of it."""
-        return bool(self.history) and self.history[-1]["train_loss"] is None
-
-    @property
-    def ended(self) -> bool:
-        return self.diverged or self.stopped or len(self.history) == self.cell.training.epochs
-
-
-Held = Claimed[Cell] | Member
-Lost = Callable[[Member, Exception], None]  # is told of a cell that leaves its pack, and why
 
 
 class Trainer:
@@ -455,27 +401,3 @@ def _write(
         except (StoreError, OSError) as error:
             failed.append((member, error))
     return failed
-
-
-def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
-    """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
-    cell, data = member.cell, trainer.data
-    flags = metrics.run_flags(
-        data.task.metric, {part: (data.table.targets[data.rows[part]], outputs[part]) for part in outputs}
-    )
-    return {
-        "kind": cell.kind,
-        "target": cell.target,
-        "source": cell.source_task,
-        "seed": cell.seed,
-        "fraction": cell.data.fraction,
-        "metric": data.task.metric,
-        **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in outputs},
-        "flags": list(dict.fromkeys((metrics.DIVERGED, *flags) if member.diverged else flags)),
-        "best_epoch": member.best_epoch,
-        "history": member.history,
-        "n_steps": trainer.n_steps,
-        "n_tokens": trainer.n_tokens,
-        **{f"n_{part}": len(rows) for part, rows in data.rows.items()},
-        "n_truncated": data.tokens.n_truncated,
-    }
