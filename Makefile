@@ -54,7 +54,7 @@ chaos: install ## the long runs on it: a storm of failures, limits, no accountin
 soak: install ## kill training KILLS times and compare; full disks; EXAMPLES hostile inputs per reader; draws by SEED
 	$(BIN)/python -m tests.soak.kills --seed $(SEED) --kills $(KILLS)
 	$(BIN)/python -m tests.soak.full_disk || test $$? -eq 77
-	EMPSLURM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/test_manifest.py tests/test_profile.py -k any_ --hypothesis-seed=$(SEED)
+	EMPSLURM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/manifest/test_load.py tests/launch/test_profile.py -k any_ --hypothesis-seed=$(SEED)
 
 check: install ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .

@@ -24,7 +24,8 @@ from empslurm.tasks.schema import Part
 from empslurm.train import memory
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.data.tokens import Tokens
-from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.loop import Settings, Trainer
+from empslurm.train.member import Member
 from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
 from empslurm.train.model.encoder import Encoder
 from empslurm.train.schedule import epoch_batches

@@ -22,7 +22,8 @@ from empslurm.config import Training
 from empslurm.store.runs import RunsRoot
 from empslurm.train import memory
 from empslurm.train.evaluate import predict
-from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.loop import Settings, Trainer
+from empslurm.train.member import Member
 
 SEED = 1
 REFERENCE_S = 30.0  # that one process of AdapterTrainer may need

@@ -84,8 +84,8 @@ def make_adapters(backbone: Backbone, folder: Path) -> Chosen:
             "up.bias": (hidden,),
         }
         tensors = {name: draw(n_layers, *shape) for name, shape in shapes.items()}
-        head = {"1.weight": draw(hidden, hidden), "1.bias": draw(hidden), "4.weight": draw(n_outputs, hidden)}
-        head["4.bias"] = draw(n_outputs)
+        of_head = ((hidden, hidden), (hidden,), (n_outputs, hidden), (n_outputs,))
+        head = {name: draw(*shape) for name, shape in zip(adapter_files.HEAD, of_head, strict=True)}
         adapter_files.write_adapter(folder / task.id, task.id, tensors, Adapter(), config)
         adapter_files.write_head(folder / task.id, task.id, task.labels, head, config)
         adapter_metadata.write(folder / task.id, _measure(task, known, backbone, hidden))

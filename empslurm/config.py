@@ -10,6 +10,7 @@ from empslurm.validation.constraints import Doc, Range
 
 Precision = Literal["fp32", "fp32_medium", "bf16"]
 Context = Literal["previous", "history"]
+NonLinearity = Literal["relu", "gelu", "swish", "tanh"]
 SplitRule = Literal["family", "paper"]
 LabelUse = Literal["all", "manual"]
 Seed = Annotated[int, Range(low=0, high=2**32 - 1)]
@@ -129,7 +130,7 @@ class Adapter:
     ] = "seq_bn"
     reduction_factor: Annotated[Count | None, Doc("Bottlenecks, compacter: hidden size / bottleneck size.")] = None
     non_linearity: Annotated[
-        Literal["relu", "gelu", "swish", "tanh"] | None,
+        NonLinearity | None,
         Doc("Bottlenecks, compacter, prefix_tuning: the activation function."),
     ] = None
     prefix_length: Annotated[Count | None, Doc("prefix_tuning: keys and values before those of every layer.")] = None

@@ -18,8 +18,8 @@ def plain(value: Any) -> Any:
     kind = type(value)
     if kind in SCALARS:
         return value
-    if hasattr(kind, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in _names(kind)}  # type: ignore[arg-type]
+    if dataclasses.is_dataclass(kind):
+        return {name: plain(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("keys of an identity must be strings")

@@ -104,7 +104,7 @@ class Plan:
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
     """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair.
 
-    Of a search: its trials. What its second stage trains, `searches.with_second_stage` adds once they are through.
+    Of a search: its trials. What its second stage trains is added by `search.results` once they are through.
     """
     if manifest.search is not None:
         return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, manifest.search, inputs))

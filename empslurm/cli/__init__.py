@@ -1,4 +1,8 @@
-"""The verbs. The only part that prints and exits: 0 done, 1 work failed, 2 wrong use."""
+"""The verbs, a module each. The only part that prints and exits: 0 done, 1 work failed, 2 wrong use.
+
+Here belongs what is asked and shown; what a verb does is elsewhere, where scripts find it too. Heavy libraries are
+imported by the verb that needs them, not with this package.
+"""
 
 from __future__ import annotations
 

@@ -37,9 +37,7 @@ def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
     value["claims"] = [vars(claim) for claim in folder.claims()]
     progress = folder.progress()
     value["progress"] = progress.known if progress else {}
-    if state.state == "done":
-        result = folder.result()
-        assert result is not None
+    if state.state == "done" and (result := folder.result()) is not None:
         value["result"] = {key: item for key, item in result.items() if key != "files"}
         value["files"] = sorted(str(folder.path / str(result["output"]) / name) for name in result["files"])
     value["error"] = folder.error()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from empslurm.cli.output import Output
@@ -68,7 +69,7 @@ def _dataset(dataset: Dataset, options: argparse.Namespace, progress: Progress) 
     if located.state != "missing" and located.form is form:
         return outcome
     if dataset.obtain_by is not None and options.mirror is None:
-        return {**outcome, **_obtained(dataset, options, progress)}
+        return {**outcome, **_obtained(dataset.id, partial(dataset.obtain_by, options.data), progress)}
     urls = {file.name: source_url(dataset, file, options.mirror) for file in form.files}
     outcome["state"] = "fetched"
     for file in form.files:
@@ -94,12 +95,11 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int | None) -> N
     progress.update(bar, completed=done, total=total)
 
 
-def _obtained(dataset: Dataset, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def _obtained(name: str, obtain: Callable[[], Path], progress: Progress) -> dict[str, Any]:
     """A dataset that its card takes from a hub."""
-    assert dataset.obtain_by is not None
-    bar = progress.add_task(dataset.id, total=None)
+    bar = progress.add_task(name, total=None)
     try:
-        path = dataset.obtain_by(options.data)
+        path = obtain()
     except DataError as error:
         return {"state": "failed", "problem": str(error)}
     finally:

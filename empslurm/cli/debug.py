@@ -86,7 +86,8 @@ def _train(plan: Plan, cells: list[Trained], root: RunsRoot, data_root: Path, ou
 
     from empslurm.train.context import Node
     from empslurm.train.group import train_members
-    from empslurm.train.loop import Held, Member, Settings
+    from empslurm.train.loop import Settings
+    from empslurm.train.member import Held, Member
     from empslurm.train.tally import Tally
 
     class Strict(Tally):

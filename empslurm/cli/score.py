@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if out.json and options.out is None:
         raise UsageError("--json needs stdout for its one document, but the records go there; name a file with -o")
     if options.out is not None:
-        outputs.form_of(options.out)
+        outputs.format_of(options.out)
     path = None if options.input == "-" else Path(options.input)
     columns = inputs.Columns(text=options.text, context=tuple(options.context), keep=tuple(dict.fromkeys(options.keep)))
     chosen = choose(options.cells, options.tasks, options)

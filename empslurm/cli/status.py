@@ -20,6 +20,7 @@ from empslurm.launch.submission_dir import of_manifest
 from empslurm.plan import Plan
 from empslurm.search.results import finished_trials
 from empslurm.store.cell_folder import CellState
+from empslurm.store.claims import Claim
 from empslurm.store.runs import RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
@@ -42,8 +43,8 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
     for cell in plan.cells:
         state = states[cell.id]
         by_target.setdefault(cell.target, dict.fromkeys(STATES, 0))[state.state] += 1
-        if state.state == "running":
-            running.append(_running(cell.id, state, root))
+        if state.state == "running" and state.claim is not None:
+            running.append(_running(cell.id, state.claim, root))
         elif state.state == "queued":
             queued[cell.id] = state.why
         elif state.state == "failed":
@@ -105,10 +106,8 @@ def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict
     return by_task
 
 
-def _running(cell_id: str, state: CellState, root: RunsRoot) -> dict[str, Any]:
+def _running(cell_id: str, claim: Claim, root: RunsRoot) -> dict[str, Any]:
     """A running cell: who has it, for the how-manyth time, and how far it is."""
-    claim = state.claim
-    assert claim is not None
     progress = root.cell(cell_id).progress()
     note = progress.known if progress and progress.time >= claim.started else {}  # else of an earlier attempt
     who = {"id": cell_id, "where": claim.host, "who": claim.who, "attempt": claim.number, **note}

@@ -1,4 +1,8 @@
-"""Result files to tidy long tables, and a list of what is missing: nothing enters a table unverified."""
+"""Result files to tidy long tables, and a list of what is missing: nothing enters a table unverified.
+
+Here belongs what reads and checks results, ours or somebody else's. What is computed from them is `analysis`, and what
+is shown of them `report`.
+"""
 
 from empslurm.gather.collect import Gathered, Group, Missing, gather
 from empslurm.gather.inputs import from_file, published

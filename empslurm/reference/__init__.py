@@ -1,7 +1,8 @@
 """The construct ratings and the paper's published tables, as typed rows of the CSV files in this folder.
 
 Source: Lahnala, Welch, Jurgens and Flek (2024), "The Muddy Waters of Modeling Empathy in Language". Every file opens
-with comment lines that name the table it copies and what is odd about it in print; `provenance` returns them.
+with comment lines that name the table it copies and what is odd about it in print; `provenance` returns them. What we
+compute ourselves, or what a dataset's files say, does not belong here.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
     for task in tasks:
         row, own = rows.get(task), registry.tasks.get(task)
         size = sizes.get(row.dataset) if row else None
-        published = own is None or not own.ratings
+        rated = own.ratings if own and own.ratings else {aspect: means.get((task, aspect), NAN) for aspect in RATINGS}
         facts.append(
             TaskFacts(
                 task=task,
@@ -34,10 +34,7 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
                 n_vocabulary=size.n_vocabulary if size else NAN,
                 data_source=row.data_source if row else own.data_source if own else "",
                 language_setting=row.language_setting if row else own.language_setting if own else "",
-                **{
-                    aspect: means.get((task, aspect), NAN) if published else own.ratings.get(aspect, NAN)  # type: ignore[union-attr]
-                    for aspect in RATINGS
-                },
+                **{aspect: rated.get(aspect, NAN) for aspect in RATINGS},
             )
         )
     return tuple(facts)

@@ -122,7 +122,7 @@ def _provenance(member: Member) -> dict[str, Any]:
 
 
 def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str]:
-    """Upload each measure to its repository on the hub; their addresses. `api`: a huggingface_hub.HfApi.
+    """Upload each measure that has a repository on the hub to it; their addresses. `api`: a huggingface_hub.HfApi.
 
     Raises StoreError naming the repository that was refused; those before it are there.
     """
@@ -131,12 +131,11 @@ def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str
 
         api = HfApi()
     addresses = []
-    for exported in repositories:
-        assert exported.repository is not None
+    for exported, name in ((each, each.repository) for each in repositories if each.repository is not None):
         try:
-            api.create_repo(exported.repository, repo_type="model", exist_ok=True)
+            api.create_repo(name, repo_type="model", exist_ok=True)
             api.upload_folder(
-                repo_id=exported.repository,
+                repo_id=name,
                 folder_path=str(exported.folder),
                 allow_patterns=list(exported.paths),
                 commit_message="Adapters and model card",
@@ -144,8 +143,8 @@ def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoreError(
-                f"{exported.repository} must take the upload, but the hub says: {reason}; log in with `hf auth login`, "
+                f"{name} must take the upload, but the hub says: {reason}; log in with `hf auth login`, "
                 "check the organisation, then run the same command again"
             ) from error
-        addresses.append(f"{api.endpoint}/{exported.repository}")
+        addresses.append(f"{api.endpoint}/{name}")
     return addresses

@@ -27,8 +27,8 @@ from empslurm.validation import decode
 from empslurm.validation.constraints import Range
 from empslurm.validation.table_file import text_of
 
-Form = Literal["jsonl", "csv", "parquet"]
-FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+Format = Literal["jsonl", "csv", "parquet"]
+FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 PARQUET_ROWS = 4_096  # rows of a row group
 CHUNK = 2**20
 EXACT = 2**53  # the largest whole number up to which a float holds every one
@@ -36,12 +36,12 @@ LONG = 2**63
 HOLDS = {"bool": {"bool"}, "int": {"exact", "int"}, "float": {"exact", "float"}}  # type of a column -> of its values
 
 
-def form_of(path: Path) -> Form:
-    """The form that a file's ending asks for. Raises UsageError."""
+def format_of(path: Path) -> Format:
+    """The format that a file's ending asks for. Raises UsageError."""
     try:
-        return FORMS[path.suffix.lower()]
+        return FORMATS[path.suffix.lower()]
     except KeyError as error:
-        raise UsageError(f"the output must end in {', '.join(FORMS)}, but is {path.name}; name it so") from error
+        raise UsageError(f"the output must end in {', '.join(FORMATS)}, but is {path.name}; name it so") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +168,12 @@ class Work:
     def finish(self, groups: Sequence[Group], keep: Sequence[str] = ()) -> None:
         """Give the records their final form under the output's own name. keep: columns of the input."""
         self.close()
-        form = form_of(self.out)
-        if form == "jsonl":
+        format = format_of(self.out)
+        if format == "jsonl":
             os.replace(self.part, self.out)
         else:
             beside = self.out.with_name(self.out.name + ".writing")
-            (_write_csv if form == "csv" else _write_parquet)(self.part, beside, groups, keep)
+            (_write_csv if format == "csv" else _write_parquet)(self.part, beside, groups, keep)
             os.replace(beside, self.out)
             self.part.unlink()
         self.note.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Score texts with many adapters in one pass.
 
-    scorer = Scorer.load("exported/")                        # or a list of folders, or what `choose` found
+    scorer = Scorer.load("exported/")                        # or a list of folders, or what `selection` chose
     scorer.score(["I am so sorry.", "Go on."])               # plain records, in the order of the texts
     scorer.frame(texts, contexts=[["How was it?"], []])      # a pandas DataFrame, one row per text
     scorer.measures["news_empathy"]                          # what a measure is, its scale, how good it was
@@ -70,7 +70,7 @@ class Scorer:
         device: str | None = None,
         precision: Precision = "fp32",
     ) -> Scorer:
-        """From folders of exported adapters, or from what `choose` made of a manifest or of cell ids."""
+        """From folders of exported adapters, or from what `selection` chose of a manifest or of cell ids."""
         if not isinstance(cells, Chosen):
             paths = [cells] if isinstance(cells, str | Path) else list(cells)
             cells = selection.of_folders(map(Path, paths), tasks)

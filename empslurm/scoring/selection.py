@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,18 @@ def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
         for cell in plan.cells
         if cell.kind == "baseline" and cell.data.fraction == whole and cell.data.labels == "all"
     ]
-    return _chosen((lambda id=cell.id: _of_cell(root.cell(id), root) for cell in wanted), tasks)
+    return _chosen((partial(_of_cell, root.cell(cell.id), root) for cell in wanted), tasks)
 
 
 def of_cells(folders: Iterable[CellDir], root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
     """Finished cells by id: baselines or transfers."""
-    return _chosen((lambda folder=folder: _of_cell(folder, root) for folder in folders), tasks)
+    return _chosen((partial(_of_cell, folder, root) for folder in folders), tasks)
 
 
 def of_folders(paths: Iterable[Path], tasks: Sequence[str] = ()) -> Chosen:
     """Folders of exported adapters, or folders that hold such folders."""
     folders = [folder for path in paths for folder in _adapters(path)]
-    return _chosen((lambda folder=folder: _of_folder(folder) for folder in folders), tasks)
+    return _chosen((partial(_of_folder, folder) for folder in folders), tasks)
 
 
 def _adapters(path: Path) -> list[Path]:
@@ -144,13 +145,13 @@ def _of_folder(folder: Path) -> Member:
     return Member(adapter=folder, source=source, measure=measure)
 
 
-def _chosen(candidates: Iterable[object], tasks: Sequence[str]) -> Chosen:
+def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str]) -> Chosen:
     """Read each candidate; one that cannot be used is left out with its reason. Raises UsageError when none is left."""
     members: list[Member] = []
     problems: list[str] = []
     for candidate in candidates:
         try:
-            member = candidate()  # type: ignore[operator]
+            member = candidate()
         except EmpslurmError as error:
             problems.append(str(error))
             continue

@@ -1,4 +1,8 @@
-"""The datasets and their tasks: the built-in ones of `datasets`, and those of YAML cards."""
+"""The datasets and their tasks: the built-in ones of `datasets`, and those of YAML cards.
+
+Here belongs what all datasets share: finding raw files, reading rows, splits, prepared tables, duplicates and leaks.
+What is true of one dataset is in `datasets`; tokens and batches are `train.data`; the paper's numbers are `reference`.
+"""
 
 from __future__ import annotations
 

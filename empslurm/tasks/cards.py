@@ -258,7 +258,7 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         citation=card.citation,
         licence=card.licence,
         obtain=_obtain(card, folder),
-        obtain_by=partial(_save, card, folder) if card.hub else None,
+        obtain_by=partial(_save, card, card.hub, folder) if card.hub else None,
         official=tuple(official) or (("train", "test") if card.columns.part else ()),
         shares=card.shares,
     )
@@ -305,7 +305,7 @@ def _obtain(card: Card, folder: Path) -> str:
         return f"put {', '.join(names)} into DATA/{card.id}/"
     hub = card.hub
     named = f"{hub.name} at {hub.revision}" if hub.revision else hub.name
-    splits = [split for _, split in _splits(card)]
+    splits = [split for _, split in _splits(card, hub)]
     many = "the splits" if len(splits) > 1 else "the split"
     paths = ", ".join(f"DATA/{card.id}/{name}" for name in names)
     saved = f"{many} {', '.join(splits)} of {named} as {paths}, as the hub section of the card says"
@@ -315,11 +315,10 @@ def _obtain(card: Card, folder: Path) -> str:
     return f"{how} {saved}{problem if absent else ''}"
 
 
-def _splits(card: Card) -> list[tuple[str, str]]:
-    """File name and split of everything that a hub section saves."""
-    assert card.hub is not None
-    splits = {part_named(key): split for key, split in (card.hub.splits or {}).items()}
-    return [(name, splits[part] if part else card.hub.split) for name, part in files_of(card).items()]
+def _splits(card: Card, hub: Hub) -> list[tuple[str, str]]:
+    """File name and split of everything that a card's hub section saves."""
+    splits = {part_named(key): split for key, split in (hub.splits or {}).items()}
+    return [(name, splits[part] if part else hub.split) for name, part in files_of(card).items()]
 
 
 def _hub_name(hub: Hub, folder: Path) -> str:
@@ -329,9 +328,8 @@ def _hub_name(hub: Hub, folder: Path) -> str:
     return str((folder / Path(hub.name).expanduser()).resolve())
 
 
-def _save(card: Card, folder: Path, data_root: Path) -> Path:
+def _save(card: Card, hub: Hub, folder: Path, data_root: Path) -> Path:
     """Save a card's files from its hub section: the one file, or the folder of several."""
-    assert card.hub is not None
-    hub, own = card.hub, data_root / card.id
-    saved = [save(_hub_name(hub, folder), hub.config, split, hub.revision, own / name) for name, split in _splits(card)]
+    own, source = data_root / card.id, _hub_name(hub, folder)
+    saved = [save(source, hub.config, split, hub.revision, own / name) for name, split in _splits(card, hub)]
     return saved[0] if len(saved) == 1 else own

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from empslurm import files, ids
 from empslurm.config import DataUse, SplitRule
 from empslurm.errors import DataError
-from empslurm.tasks.near_duplicates import NEAR_VERSION, THRESHOLD, Neighbours, neighbours, normalise
-from empslurm.tasks.overlap import AUDIT_VERSION, Audited, AuditedDataset, Overlap
+from empslurm.tasks.near_duplicates import NEAR_VERSION, THRESHOLD, neighbours, normalise
+from empslurm.tasks.overlap import AUDIT_VERSION, Audited, AuditedDataset
+from empslurm.tasks.pairs import Between, Duplicate, Progress, Rows, between_of, joined, overlaps_of
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
-from empslurm.tasks.schema import PARTS, Part, Task
+from empslurm.tasks.schema import PARTS, Task
 from empslurm.tasks.splits import split_name
 from empslurm.validation import decode
 from empslurm.validation.constraints import Later
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RULES: tuple[SplitRule, ...] = get_args(SplitRule)
-N_DUPLICATES = 20  # named per pair of tasks
-MAX_GROUP_NAMES = 2**31
 
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 TokenCounter = Callable[[Sequence[str]], list[int]]  # tokens of each text, without the special ones
 
 
@@ -50,34 +47,6 @@ class TaskAudit:
     smallest_count: int  # examples of the rarest label or rating
     balance: float  # entropy of the labels over that of equal shares; 1: balanced
     truncated_share: float | None  # examples longer than the backbone's length; None: no tokenizer was given
-
-
-@dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    """One test example and a training example like it, by id."""
-
-    splits: SplitRule
-    source: str
-    target: str
-    train_id: str
-    test_id: str
-    kind: str  # exact or near, `+context` where the previous turn is alike too
-    same_group: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Between:
-    """What one official part of a task holds of another; the counts are of the later part's distinct examples."""
-
-    task: str
-    earlier: Part
-    later: Part
-    n_later: int
-    in_shared_groups: int  # examples of the later part in groups that the earlier one has
-    exact: int  # ... whose text stands in the earlier part
-    exact_context: int  # ... with its context
-    near: int
-    near_context: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,26 +79,6 @@ class _Numbers:
         if number is None:
             number = self._raw[value] = self.known.setdefault(self._form(value), len(self.known))
         return number
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """A task's rows under one rule as numbers; all arrays (n_rows,)."""
-
-    task: Task
-    ids: tuple[str, ...]
-    text: NDArray[np.int32]
-    previous: NDArray[np.int32]  # of the turn before; the empty text where there is none
-    group: NDArray[np.int32]
-    targets: NDArray[Any]
-    parts: NDArray[np.str_]
-    official: bool
-
-    def part(self, name: str) -> NDArray[np.int64]:
-        """Rows of a part."""
-        import numpy as np
-
-        return np.flatnonzero(self.parts == name)
 
 
 def audit_path(cache_root: Path, prepared: Sequence[Prepared], length: Mapping[str, Any]) -> Path:
@@ -165,7 +114,7 @@ def _audit(
 ) -> Audit:
     texts, groups = _Numbers(normalise), _Numbers()
     texts.of([""])  # number 0: no previous turn
-    rows: dict[SplitRule, list[_Rows]] = {rule: [] for rule in RULES}
+    rows: dict[SplitRule, list[Rows]] = {rule: [] for rule in RULES}
     truncated: dict[str, float] = {}
     for item in prepared:
         progress("reading", len(rows["family"]), sum(len(each.dataset.tasks) for each in prepared))
@@ -184,11 +133,11 @@ def _audit(
         raise DataError("an audit must have a task with examples, but there is none; look at `data status`")
     n_texts = len(texts.known)
     near = neighbours([*texts.known], lambda done: progress("comparing", done, n_texts))
-    overlaps, duplicates = _overlaps(rows, near, progress)
+    overlaps, duplicates = overlaps_of(rows, near, progress)
     return Audit(
         version=AUDIT_VERSION,
         overlaps=tuple(overlaps),
-        between=tuple(row for own in rows["family"] if own.official for row in _between(own, near)),
+        between=tuple(row for own in rows["family"] if own.official for row in between_of(own, near)),
         tasks=tuple(
             _task_audit(family, paper, truncated) for family, paper in zip(rows["family"], rows["paper"], strict=True)
         ),
@@ -208,9 +157,9 @@ def _audit(
     )
 
 
-def _number(item: Prepared, task: Task, table: TaskTable, texts: _Numbers, groups: _Numbers) -> _Rows:
+def _number(item: Prepared, task: Task, table: TaskTable, texts: _Numbers, groups: _Numbers) -> Rows:
     family = item.dataset.family if item.dataset.grouped else f"{item.dataset.family}:{item.dataset.id}"
-    return _Rows(
+    return Rows(
         task=task,
         ids=table.ids,
         text=texts.of(table.texts),
@@ -243,7 +192,7 @@ def _token_counts(
     return truncated
 
 
-def _task_audit(rows: _Rows, paper: _Rows, truncated: Mapping[str, float]) -> TaskAudit:
+def _task_audit(rows: Rows, paper: Rows, truncated: Mapping[str, float]) -> TaskAudit:
     import numpy as np
 
     task = rows.task
@@ -275,159 +224,15 @@ def _conflicts(first: NDArray[np.int32], second: NDArray[Any], targets: NDArray[
     import numpy as np
 
     _, numbered = np.unique(targets, return_inverse=True)
-    keys = _joined(first, second)
+    keys = joined(first, second)
     labelled = np.unique(np.stack([keys, numbered.astype(np.int64)]), axis=1)
     _, n_targets = np.unique(labelled[0], return_counts=True)
     return int((n_targets > 1).sum())
 
 
-def _unseen(rows: _Rows) -> tuple[str, ...]:
+def _unseen(rows: Rows) -> tuple[str, ...]:
     import numpy as np
 
     seen = set(rows.targets[rows.part("train")].tolist())
     others = np.concatenate([rows.targets[rows.part(part)] for part in PARTS if part != "train"])
     return tuple(rows.task.labels[index] for index in sorted(set(others.tolist()) - seen))
-
-
-def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.int64]:
-    """One number per pair of numbers below 2^31."""
-    import numpy as np
-
-    return first.astype(np.int64) * MAX_GROUP_NAMES + second.astype(np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What a source trains on, ready for look-ups; texts, groups, near: sorted distinct numbers."""
-
-    rows: _Rows
-    n_rows: int
-    texts: NDArray[np.int32]
-    groups: NDArray[np.int32]
-    with_previous: NDArray[np.int64]
-    with_group: NDArray[np.int64]
-    near_texts: NDArray[np.int32]
-    keys_previous: frozenset[int]
-    keys_group: frozenset[int]
-    example: Mapping[int, int]  # text -> a training row
-
-
-def _trained(rows: _Rows, near: Neighbours, part: Part = "train") -> _Trained:
-    import numpy as np
-
-    train = rows.part(part)
-    text, previous, group = rows.text[train], rows.previous[train], rows.group[train]
-    texts = np.unique(text)
-    with_previous, with_group = np.unique(_joined(text, previous)), np.unique(_joined(text, group))
-    return _Trained(
-        rows=rows,
-        n_rows=len(train),
-        texts=texts,
-        groups=np.unique(group),
-        with_previous=with_previous,
-        with_group=with_group,
-        near_texts=near.of_all(texts),
-        keys_previous=frozenset(with_previous.tolist()),
-        keys_group=frozenset(with_group.tolist()),
-        example=dict(zip(text.tolist(), train.tolist(), strict=True)),
-    )
-
-
-def _overlaps(
-    rows: Mapping[SplitRule, Sequence[_Rows]], near: Neighbours, progress: Progress
-) -> tuple[list[Overlap], list[Duplicate]]:
-    """Every source's train against every target's test, under each rule."""
-    overlaps: list[Overlap] = []
-    duplicates: list[Duplicate] = []
-    n_pairs = sum(len(own) ** 2 for own in rows.values())
-    for rule, own in rows.items():
-        for source in own:
-            trained = _trained(source, near)
-            for target in own:
-                overlap, of_pair = _pair(rule, trained, target, near)
-                overlaps.append(overlap)
-                duplicates += of_pair
-                progress("counting", len(overlaps), n_pairs)
-    return overlaps, duplicates
-
-
-def _between(rows: _Rows, near: Neighbours) -> list[Between]:
-    """What each part holds of the parts before it."""
-    overlaps = []
-    for earlier, later in combinations(PARTS, 2):
-        overlap, _ = _pair("family", _trained(rows, near, earlier), rows, near, later)
-        counts = {name: getattr(overlap, name) for name in ("exact", "exact_context", "near", "near_context")}
-        overlaps.append(
-            Between(
-                task=rows.task.id,
-                earlier=earlier,
-                later=later,
-                n_later=overlap.n_test,
-                in_shared_groups=overlap.in_shared_groups,
-                **counts,
-            )
-        )
-    return overlaps
-
-
-def _pair(
-    rule: SplitRule, trained: _Trained, target: _Rows, near: Neighbours, part: Part = "test"
-) -> tuple[Overlap, list[Duplicate]]:
-    import numpy as np
-
-    test = target.part(part)
-    text, previous, group = target.text[test], target.previous[test], target.group[test]
-    in_shared = np.isin(group, trained.groups)
-    exact = np.isin(text, trained.texts)
-    exact_context = np.isin(_joined(text, previous), trained.with_previous)
-    exact_group = np.isin(_joined(text, group), trained.with_group)
-    is_near = np.isin(text, trained.near_texts)
-    near_context, near_group = exact_context.copy(), exact_group.copy()
-    for index in np.flatnonzero(is_near & ~(exact_context & exact_group)):  # the others are settled
-        alike = near.of(int(text[index])).tolist()
-        before = near.of(int(previous[index])).tolist()
-        near_context[index] |= any(
-            text_id * MAX_GROUP_NAMES + previous_id in trained.keys_previous
-            for text_id in alike
-            for previous_id in before
-        )
-        near_group[index] |= any(
-            text_id * MAX_GROUP_NAMES + int(group[index]) in trained.keys_group for text_id in alike
-        )
-    names = (trained.rows.task.id, target.task.id)
-    overlap = Overlap(
-        splits=rule,
-        official=trained.rows.official or target.official,
-        source=names[0],
-        target=names[1],
-        n_train=trained.n_rows,
-        n_test=len(test),
-        shared_groups=len(np.unique(group[in_shared])),
-        in_shared_groups=int(in_shared.sum()),
-        exact=int(exact.sum()),
-        exact_context=int(exact_context.sum()),
-        exact_same_group=int(exact_group.sum()),
-        near=int(is_near.sum()),
-        near_context=int(near_context.sum()),
-        near_same_group=int(near_group.sum()),
-    )
-    # The worst first: with context, then in the same group, then equal, then by place.
-    order = np.lexsort((np.arange(len(test)), ~exact, ~near_group, ~near_context))
-    named = [index for index in order[:N_DUPLICATES].tolist() if is_near[index]]
-    duplicates = []
-    for index in named:
-        like = next(
-            text_id for text_id in [int(text[index]), *near.of(int(text[index])).tolist()] if text_id in trained.example
-        )
-        duplicates.append(
-            Duplicate(
-                splits=rule,
-                source=names[0],
-                target=names[1],
-                train_id=trained.rows.ids[trained.example[like]],
-                test_id=target.ids[test[index]],
-                kind=("exact" if exact[index] else "near") + ("+context" if near_context[index] else ""),
-                same_group=bool(near_group[index]),
-            )
-        )
-    return overlap, duplicates

@@ -109,22 +109,21 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
     What was parsed before is checked against its recorded checksums, and parsed again where it does not fit.
     """
     located = locate(dataset, data_root, cache_root)
-    if located.state == "missing" or located.raw_digest is None:
+    form = located.form
+    if form is None or located.raw_digest is None:
         raise DataError(located.problem)
-    folder = cache_root / f"{dataset.id}-{_key(dataset, located)}"
+    folder = cache_root / f"{dataset.id}-{_key(dataset, form, located.raw_digest)}"
     if not _intact(folder):
-        rows = _read(dataset, located, progress or (lambda _dataset, _n_rows: None))
-        _sound(dataset, located, rows)
-        _store(dataset, located, rows, folder)
+        rows = _read(dataset, form, located.paths, progress or (lambda _dataset, _n_rows: None))
+        _sound(dataset, form, located, rows)
+        _store(dataset, form, located, rows, folder)
     return Prepared(dataset=dataset, folder=folder)
 
 
-def _key(dataset: Dataset, located: Located) -> str:
+def _key(dataset: Dataset, form: Form, raw_digest: str) -> str:
     """What the prepared folder depends on; a card's reader has a version of its own, and its split may be its own."""
-    assert located.form is not None
-    reading = located.form.reading
-    own = [reading, split_name(dataset, "family")] if reading else []
-    return ids.digest([PREPARE_VERSION, located.raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
+    own = [form.reading, split_name(dataset, "family")] if form.reading else []
+    return ids.digest([PREPARE_VERSION, raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
 
 
 def _intact(folder: Path) -> bool:
@@ -150,14 +149,13 @@ class _Rows:
     left_out: Mapping[str, int]
 
 
-def _read(dataset: Dataset, located: Located, progress: Progress) -> _Rows:
+def _read(dataset: Dataset, form: Form, paths: Mapping[str, Path], progress: Progress) -> _Rows:
     """All rows of the form that was found. Raises DataError where an id stands twice."""
-    assert located.form is not None
     examples: dict[str, Example] = {}
     rejected: list[Reject] = []
     left_out: Counter[str] = Counter()
     n_rows = 0
-    for n_rows, item in enumerate(located.form.read(located.paths), 1):
+    for n_rows, item in enumerate(form.read(paths), 1):
         if isinstance(item, Reject):
             rejected.append(item)
         elif isinstance(item, LeftOut):
@@ -172,12 +170,12 @@ def _read(dataset: Dataset, located: Located, progress: Progress) -> _Rows:
     return _Rows(examples=list(examples.values()), rejected=rejected, left_out=left_out)
 
 
-def _store(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> None:
+def _store(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: Path) -> None:
     """Write beside and rename: of two processes at once one folder stays, and both are equal."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         beside.mkdir(parents=True)
-        _write(dataset, located, rows, beside)
+        _write(dataset, form, located, rows, beside)
         if folder.exists() and not _intact(folder):
             os.rename(folder, beside / "damaged")
         with contextlib.suppress(OSError):  # another process was first
@@ -194,10 +192,9 @@ def _store(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> Non
         )
 
 
-def _write(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> None:
+def _write(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: Path) -> None:
     import pyarrow.parquet as pq
 
-    assert located.form is not None
     salt = SALTS.get(dataset.family, 0)
     parts = official_parts(rows.examples, salt) if dataset.official else []
     pq.write_table(_arrow(dataset, rows.examples, parts), folder / "examples.parquet", compression="zstd")
@@ -212,7 +209,7 @@ def _write(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> Non
     files.write_json(folder / "split.json", split)
     meta = Meta(
         dataset=dataset.id,
-        form=located.form.name,
+        form=form.name,
         state=located.state,
         raw_digest=str(located.raw_digest),
         split=SplitNote(version=SPLIT_VERSION, salt=salt, digest=ids.digest(split), n_groups=len(groups)),
@@ -224,9 +221,8 @@ def _write(dataset: Dataset, located: Located, rows: _Rows, folder: Path) -> Non
     files.write_json(folder / META, asdict(meta))
 
 
-def _sound(dataset: Dataset, located: Located, rows: _Rows) -> None:
+def _sound(dataset: Dataset, form: Form, located: Located, rows: _Rows) -> None:
     """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
-    assert located.form is not None
     if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
@@ -234,9 +230,9 @@ def _sound(dataset: Dataset, located: Located, rows: _Rows) -> None:
             f"{such_as(rows.rejected)}; is it the right file?"
         )
     if located.state == "found" and located.pinned:
-        _undrifted(dataset, located.form, rows.examples)
-    if located.state != "sample" and not located.form.partial:
-        _mostly_good(dataset, located.form, rows)
+        _undrifted(dataset, form, rows.examples)
+    if located.state != "sample" and not form.partial:
+        _mostly_good(dataset, form, rows)
     if dataset.official:
         _parts_filled(dataset, rows.examples)
 

@@ -26,8 +26,21 @@ class Task:
     high: float | None = None
     data_source: str  # e.g. "Reddit", "MTurk"
     language_setting: str  # e.g. "social media", "conversation", "essay"
-    own_metric: str | None = None  # a card may name another than the kind's
+    own_metric: str | None = None  # where it is another than the kind's
     ratings: Mapping[str, float] = field(default_factory=dict, hash=False)  # a card's: aspect -> 1 to 5
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a metric of its own that cannot choose the best epoch."""
+        if self.own_metric is None:
+            return
+        from empslurm.metrics import that_choose_epochs
+
+        known = that_choose_epochs(self.kind)
+        if self.own_metric not in known:
+            raise ValueError(
+                f"{self.id}'s metric must rise as the model gets better, since the best epoch is the one where it is "
+                f"highest, but is {self.own_metric}; for a {self.kind} take one of {', '.join(known)}"
+            )
 
     @property
     def metric(self) -> str:

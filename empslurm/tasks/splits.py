@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from empslurm.config import SplitRule
+from empslurm.errors import DataError
 from empslurm.tasks.schema import PARTS, Dataset, Example, Part
 
 if TYPE_CHECKING:
@@ -51,14 +52,18 @@ def ends_of(dataset: Dataset) -> tuple[float, float]:
 
 
 def official_parts(examples: Sequence[Example], salt: int) -> list[Part]:
-    """The part of each example where the publisher gives them.
+    """The part of each example where the publisher gives them. Raises DataError for an example without one.
 
     Where there is no validation part, a ninth of train's groups is it, drawn by the family's rule.
     """
     drawn = not any(example.part == "validation" for example in examples)
     parts: list[Part] = []
     for example in examples:
-        assert example.part is not None
+        if example.part is None:
+            raise DataError(
+                f"{example.id} must have a part, since its dataset has official parts, but has none; name the part in "
+                "the dataset's reader"
+            )
         parts.append(part_of(example.group, salt, OFFICIAL_ENDS) if drawn and example.part == "train" else example.part)
     return parts
 

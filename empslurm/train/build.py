@@ -14,7 +14,7 @@ from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER
 from empslurm.store.runs import RunsRoot
 from empslurm.train.context import Node, set_precision
 from empslurm.train.data import task_data as datas
-from empslurm.train.loop import Lost, Member
+from empslurm.train.member import Lost, Member
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_bank import Bank, CellTensors, PackModel, initial
 from empslurm.train.model.backbone import load_model

@@ -12,7 +12,7 @@ from empslurm.errors import EmpslurmError, StoreError
 from empslurm.launch.policy import failure_of
 
 if TYPE_CHECKING:
-    from empslurm.train.loop import Held
+    from empslurm.train.member import Held
 
 TRACEBACK_LINES = 30
 

@@ -14,7 +14,8 @@ from empslurm.train import checkpoint as checkpoints
 from empslurm.train import memory
 from empslurm.train.build import starting_model
 from empslurm.train.context import Node
-from empslurm.train.loop import Claimed, Interrupted, Member, Settings, Trainer
+from empslurm.train.loop import Interrupted, Settings, Trainer
+from empslurm.train.member import Claimed, Member
 from empslurm.train.processes import one_fate
 from empslurm.train.save import save
 from empslurm.train.tally import Say, Tally
@@ -97,14 +98,14 @@ def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list
             say(note)
         kept.append({checkpoint.position: checkpoint for checkpoint in sound})
     return [
-        ([members[place] for place in places], [kept[place][position] for place in places if position in kept[place]])
-        for position, places in checkpoints.common_positions(kept)
+        ([members[index] for index in indices], [kept[index][position] for index in indices if position in kept[index]])
+        for position, indices in checkpoints.common_positions(kept)
     ]
 
 
 def _train_part(
     members: Sequence[Member],
-    found: Sequence[checkpoints.Checkpoint],
+    saved: Sequence[checkpoints.Checkpoint],
     node: Node,
     settings: Settings,
     group: Group,
@@ -115,19 +116,19 @@ def _train_part(
     first = members[0].cell
     training = first.training
     data = node.data(first)
-    by_id = {checkpoint.state.id: checkpoint for checkpoint in found}
+    by_id = {checkpoint.state.id: checkpoint for checkpoint in saved}
     with one_fate(node.accelerator):
         members, model = starting_model(members, node, data, group.leave)
     if model is None:
         return
-    settings = _as_before(settings, found, node)
+    settings = _as_before(settings, saved, node)
     if settings.group_size is None:
         examples = settings.micro_batch or training.batch_size
         size = memory.group_size(model, data, examples, node.accelerator, settings.memory_share)
         settings = replace(settings, group_size=size)
     group.at_once = min(settings.group_size or 1, len(members))
     trainer = Trainer(members, data, model, node.accelerator, settings, group.leave)
-    kept = [by_id[member.cell.id] for member in members] if found else []
+    kept = [by_id[member.cell.id] for member in members] if saved else []
     if kept and trainer.fits(kept):
         trainer.restore(kept)
     elif kept:
@@ -144,13 +145,13 @@ def _train_part(
     node.accelerator.wait_for_everyone()
 
 
-def _as_before(settings: Settings, found: Sequence[checkpoints.Checkpoint], node: Node) -> Settings:
+def _as_before(settings: Settings, saved: Sequence[checkpoints.Checkpoint], node: Node) -> Settings:
     """Passes of the size that the checkpoints were trained with: on a GPU another size rounds differently.
 
     What is free there depends on who else computes on it. On a CPU cells pass one by one, whoever trained before.
     """
-    sizes = [kept.state.group_size for kept in found if kept.state.group_size is not None]
+    sizes = [kept.state.group_size for kept in saved if kept.state.group_size is not None]
     if settings.group_size is not None or not sizes or node.accelerator.device.type != "cuda":
         return settings
-    pieces = [kept.state.micro_batch for kept in found if kept.state.micro_batch is not None]
+    pieces = [kept.state.micro_batch for kept in saved if kept.state.micro_batch is not None]
     return replace(settings, group_size=min(sizes), micro_batch=settings.micro_batch or min(pieces, default=None))

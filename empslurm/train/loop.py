@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from empslurm import files, metrics
-from empslurm.cells import Cell, Trainable
 from empslurm.errors import StoreError
-from empslurm.store.cell_folder import CellDir, Progress
-from empslurm.store.claims import Claim
+from empslurm.store.cell_folder import Progress
 from empslurm.tasks.schema import Part
 from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import Cut, batch_of, cut_here, to_host
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.evaluate import predict
+from empslurm.train.member import Lost, Member
 from empslurm.train.model.adapter_bank import PackModel
 from empslurm.train.model.dropout import Masks, step_key
 from empslurm.train.optimise import MOMENTS, Optimiser
@@ -52,59 +51,6 @@ class Settings:
     group_size: int | None = None  # cells per forward pass; None: what the device is best at
     memory_share: float = 1.0  # of the device's memory, that this process may use; others use the rest
     stop: Callable[[], bool] = lambda: False
-
-
-SomeCell = TypeVar("SomeCell", bound=Cell, covariant=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimed(Generic[SomeCell]):
-    """A cell that this process holds."""
-
-    cell: SomeCell
-    folder: CellDir
-    claim: Claim
-
-
-class Course(Protocol):
-    """What goes along with a cell's training: how a trial of a search is judged, and what it leaves."""
-
-    def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the cell is to end after these epochs, each with the task's metrics."""
-
-    def outcome(self, member: Member) -> dict[str, Any]:
-        """Its own part of result.json."""
-
-    def tell(self, say: Callable[[str], None]) -> None:
-        """Let others know of the sealed result."""
-
-
-@dataclass(kw_only=True, eq=False)
-class Member:
-    """One cell of a pack: who holds it, and what its training has come to. A checkpoint holds all of it."""
-
-    cell: Trainable
-    folder: CellDir
-    claim: Claim
-    course: Course | None = None  # None: it goes its own way to the last epoch
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
-    best_epoch: int | None = None
-    best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
-    wall_s: float = 0.0  # its share of the pack's, over all attempts
-    stopped: bool = False  # by its course
-
-    @property
-    def diverged(self) -> bool:
-        """Whether its loss stopped being a number: nothing more can come of it."""
-        return bool(self.history) and self.history[-1]["train_loss"] is None
-
-    @property
-    def ended(self) -> bool:
-        return self.diverged or self.stopped or len(self.history) == self.cell.training.epochs
-
-
-Held = Claimed[Cell] | Member
-Lost = Callable[[Member, Exception], None]  # is told of a cell that leaves its pack, and why
 
 
 class Trainer:
@@ -238,8 +184,8 @@ class Trainer:
         losses = (self.losses / self.steps_per_epoch).tolist()
         weights = to_host(self.model.free)  # one copy for all cells
         self.losses.zero_()
-        for place, member in enumerate(self.members):
-            values = {"train_loss": losses[place], **self.score("validation", outputs[place])}
+        for index, member in enumerate(self.members):
+            values = {"train_loss": losses[index], **self.score("validation", outputs[index])}
             member.history.append({"epoch": epoch + 1, "step": self.step, **metrics.to_json(values)})
             best = max(
                 (entry for entry in member.history if entry[task.metric] is not None),
@@ -248,7 +194,7 @@ class Trainer:
             )
             if best is member.history[-1] or member.best_epoch is None:
                 member.best_epoch = epoch + 1
-                member.best = {name: value[place].clone() for name, value in weights.items()}
+                member.best = {name: value[index].clone() for name, value in weights.items()}
             if member.course is not None and not member.ended:
                 member.stopped = member.course.judge(member.history)
         if self._pays or any(member.ended for member in self.members):
@@ -266,18 +212,18 @@ class Trainer:
         self._passes.forget()
         return predict(self.model, everyone, self.data, rows, self.accelerator)
 
-    def of(self, place: int) -> dict[str, torch.Tensor]:
+    def of(self, index: int) -> dict[str, torch.Tensor]:
         """The free tensors of one cell, sharing memory with the pack's."""
-        return {name: value.detach()[place] for name, value in self.model.free.items()}
+        return {name: value.detach()[index] for name, value in self.model.free.items()}
 
-    def load_best(self, place: int) -> None:
+    def load_best(self, index: int) -> None:
         """Put a cell's best epoch into the model."""
-        for name, value in self.of(place).items():
-            value.copy_(self.members[place].best[name])
+        for name, value in self.of(index).items():
+            value.copy_(self.members[index].best[name])
 
-    def score(self, part: str, outputs: NDArray[np.float64]) -> dict[str, float]:
+    def score(self, part: Part, outputs: NDArray[np.float64]) -> dict[str, float]:
         """All metrics of the task on a part."""
-        gold = self.data.table.targets[self.data.rows[part]]  # type: ignore[index]
+        gold = self.data.table.targets[self.data.rows[part]]
         return metrics.score(self.data.task.kind, len(self.data.task.labels), gold, outputs)
 
     def _ended(self) -> Iterator[Member]:
@@ -292,10 +238,10 @@ class Trainer:
         """Go on without these cells; what belongs to the others is carried over as it is."""
         if not gone:
             return
-        kept = [place for place, member in enumerate(self.members) if member not in gone]
-        moments = [self.optimiser.moments(place) for place in kept]
+        kept = [index for index, member in enumerate(self.members) if member not in gone]
+        moments = [self.optimiser.moments(index) for index in kept]
         self._passes.close()
-        self.members = [self.members[place] for place in kept]
+        self.members = [self.members[index] for index in kept]
         self.losses = self.losses[kept]
         if kept:
             self.model.keep(kept)
@@ -392,7 +338,7 @@ class Trainer:
         """Of every cell; nothing in it changes when training goes on."""
         losses = self.losses.to("cpu", copy=True)
         states = []
-        for place, (member, tensors) in enumerate(zip(self.members, self.optimiser.snapshot(), strict=True)):
+        for index, (member, tensors) in enumerate(zip(self.members, self.optimiser.snapshot(), strict=True)):
             best = {f"best/{name}": value for name, value in member.best.items()}
             state = checkpoints.State(
                 id=member.cell.id,
@@ -405,39 +351,39 @@ class Trainer:
                 group_size=self.settings.group_size,
                 micro_batch=self.settings.micro_batch,
             )
-            states.append(checkpoints.Checkpoint(state=state, tensors={"loss": losses[place], **tensors, **best}))
+            states.append(checkpoints.Checkpoint(state=state, tensors={"loss": losses[index], **tensors, **best}))
         return states
 
-    def fits(self, found: Sequence[checkpoints.Checkpoint]) -> bool:
+    def fits(self, saved: Sequence[checkpoints.Checkpoint]) -> bool:
         """Whether checkpoints, one per cell, hold what this model and task need: another version's may not."""
         wanted = {"train_loss", self.data.task.metric}
-        for place, kept in enumerate(found):
+        for index, kept in enumerate(saved):
             epochs, step = kept.state.history, kept.state.step
             if not 0 <= step - len(epochs) * self.steps_per_epoch <= self.steps_per_epoch or step > self.n_steps:
                 return False
             if not all(wanted <= set(entry) for entry in epochs):
                 return False
-            shapes = {name: value.shape for name, value in self.of(place).items()}
-            needed = {"loss": self.losses[place].shape} | {f"free/{name}": shape for name, shape in shapes.items()}
+            shapes = {name: value.shape for name, value in self.of(index).items()}
+            needed = {"loss": self.losses[index].shape} | {f"free/{name}": shape for name, shape in shapes.items()}
             needed |= {f"best/{name}": shape for name, shape in shapes.items()} if epochs else {}
             needed |= {f"{key}/{name}": shape for key in MOMENTS for name, shape in shapes.items()} if step else {}
             if {name: value.shape for name, value in kept.tensors.items()} != needed:
                 return False
         return True
 
-    def restore(self, found: Sequence[checkpoints.Checkpoint]) -> None:
+    def restore(self, saved: Sequence[checkpoints.Checkpoint]) -> None:
         """Take up checkpoints of one step, one per cell."""
-        self.step, self.n_tokens = found[0].state.step, found[0].state.n_tokens
-        for place, (member, kept) in enumerate(zip(self.members, found, strict=True)):
+        self.step, self.n_tokens = saved[0].state.step, saved[0].state.n_tokens
+        for index, (member, kept) in enumerate(zip(self.members, saved, strict=True)):
             member.history, member.best_epoch = [dict(entry) for entry in kept.state.history], kept.state.best_epoch
             member.wall_s, member.stopped = kept.state.wall_s, kept.state.stopped
             member.best = {
                 name.removeprefix("best/"): value for name, value in kept.tensors.items() if name.startswith("best/")
             }
-            self.losses[place] = kept.tensors["loss"]
-            for name, value in self.of(place).items():
+            self.losses[index] = kept.tensors["loss"]
+            for name, value in self.of(index).items():
                 value.copy_(kept.tensors[f"free/{name}"])
-        self.optimiser.load(self.step, [kept.tensors for kept in found])
+        self.optimiser.load(self.step, [kept.tensors for kept in saved])
 
 
 def _write(
@@ -455,27 +401,3 @@ def _write(
         except (StoreError, OSError) as error:
             failed.append((member, error))
     return failed
-
-
-def outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
-    """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
-    cell, data = member.cell, trainer.data
-    flags = metrics.run_flags(
-        data.task.metric, {part: (data.table.targets[data.rows[part]], outputs[part]) for part in outputs}
-    )
-    return {
-        "kind": cell.kind,
-        "target": cell.target,
-        "source": cell.source_task,
-        "seed": cell.seed,
-        "fraction": cell.data.fraction,
-        "metric": data.task.metric,
-        **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in outputs},
-        "flags": list(dict.fromkeys((metrics.DIVERGED, *flags) if member.diverged else flags)),
-        "best_epoch": member.best_epoch,
-        "history": member.history,
-        "n_steps": trainer.n_steps,
-        "n_tokens": trainer.n_tokens,
-        **{f"n_{part}": len(rows) for part, rows in data.rows.items()},
-        "n_truncated": data.tokens.n_truncated,
-    }

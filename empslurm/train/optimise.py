@@ -25,15 +25,15 @@ class Group:
 
     cells: slice
     free: Tensors
+    gradients: Tensors
     adamw: torch.optim.AdamW
 
     def add_gradients(self, loss: torch.Tensor) -> None:
         """Add those of a loss; a tensor that it does not depend on has none."""
-        free = list(self.free.values())
-        for value, gradient in zip(free, torch.autograd.grad(loss, free, allow_unused=True), strict=True):
-            if gradient is not None:
-                assert value.grad is not None
-                value.grad.add_(gradient)
+        parts = torch.autograd.grad(loss, list(self.free.values()), allow_unused=True)
+        for gradient, part in zip(self.gradients.values(), parts, strict=True):
+            if part is not None:
+                gradient.add_(part)
 
 
 class Optimiser:
@@ -41,8 +41,7 @@ class Optimiser:
 
     def __init__(self, free: Tensors, training: Training, group_size: int) -> None:
         self.free = {name: value.detach().requires_grad_() for name, value in free.items()}
-        for value in self.free.values():
-            value.grad = torch.zeros_like(value)
+        self._gradients = {name: torch.zeros_like(value) for name, value in self.free.items()}
         self.training, self.group_size = training, group_size
         self.n_cells = len(next(iter(self.free.values())))
         self.groups = [
@@ -51,29 +50,28 @@ class Optimiser:
 
     def _group(self, cells: slice) -> Group:
         """Leaves that share memory with the whole, gradients included: no copies between the two."""
-        free: Tensors = {}
-        for name, value in self.free.items():
-            assert value.grad is not None
-            free[name] = value.detach()[cells].requires_grad_()
-            free[name].grad = value.grad[cells]
+        free = {name: value.detach()[cells].requires_grad_() for name, value in self.free.items()}
+        gradients = {name: value[cells] for name, value in self._gradients.items()}
+        for name, value in free.items():
+            value.grad = gradients[name]
         lr, weight_decay = self.training.lr, self.training.weight_decay
         adamw = torch.optim.AdamW(list(free.values()), lr=lr, weight_decay=weight_decay, fused=True)
-        return Group(cells=cells, free=free, adamw=adamw)
+        return Group(cells=cells, free=free, gradients=gradients, adamw=adamw)
 
     @property
     def gradients(self) -> list[torch.Tensor]:
         """Of the whole."""
-        return gradients(self.free)
+        return list(self._gradients.values())
 
     def step(self, lr: float) -> None:
         """Clip each cell's gradient by its own norm, update, and zero the gradients."""
         for group in self.groups:
             if self.training.max_grad_norm:
-                clip(gradients(group.free), self.training.max_grad_norm)
+                clip(list(group.gradients.values()), self.training.max_grad_norm)
             for settings in group.adamw.param_groups:
                 settings["lr"] = lr
             group.adamw.step()
-            for gradient in gradients(group.free):
+            for gradient in group.gradients.values():
                 gradient.zero_()
 
     def moments(self, cell: int) -> Tensors:
@@ -109,11 +107,6 @@ class Optimiser:
                     mine = [cell[f"{key}/{name}"] for cell in moments[group.cells]]
                     state[key] = torch.stack(mine).to(value.device)
                 group.adamw.state[value] = state
-
-
-def gradients(free: Tensors) -> list[torch.Tensor]:
-    """One per free tensor, with its leading cell axis."""
-    return [value.grad for value in free.values() if value.grad is not None]
 
 
 def clip(whole: Sequence[torch.Tensor], max_norm: float) -> None:

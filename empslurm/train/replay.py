@@ -50,7 +50,7 @@ class Passes:
         self.run(cut.parts(to_device(cut.values, self.device)), n)
         if self.replays and self._pool is None:  # libraries have set themselves up now
             torch.cuda.empty_cache()
-            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch gives it no types
             self._record(*self.largest())
 
     def forget(self) -> None:

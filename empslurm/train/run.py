@@ -28,7 +28,8 @@ from empslurm.train.build import needs_library
 from empslurm.train.context import Node
 from empslurm.train.embeddings.run import dataset_embedding, derive_members, task_embedding
 from empslurm.train.group import train_claimed
-from empslurm.train.loop import Claimed, Held, Interrupted, Settings
+from empslurm.train.loop import Interrupted, Settings
+from empslurm.train.member import Claimed, Held
 from empslurm.train.tally import Say, Tally
 from empslurm.train.trials import train_trials
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import resource
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from empslurm import files, provenance
+from empslurm import files, metrics, provenance
 from empslurm.cells import KINDS
 from empslurm.store import adapter_metadata, predictions
 from empslurm.store.cell_folder import ADAPTER, LAST, PROVENANCE
+from empslurm.tasks.schema import Part
 from empslurm.train.context import Node
 from empslurm.train.data import task_data as datas
 from empslurm.train.evaluate import predict
-from empslurm.train.loop import Member, Trainer, outcome
+from empslurm.train.loop import Trainer
+from empslurm.train.member import Member
 from empslurm.train.tally import Say
 
 
@@ -39,7 +44,7 @@ def save(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     adapter_metadata.write(output / ADAPTER, node.measure(cell))
     predictions.write(output / predictions.NAME, {part: _predictions(data, part, outputs[part]) for part in outputs})
     files.write_json(output / PROVENANCE, _provenance(trainer, member))
-    result = outcome(trainer, member, outputs)
+    result = _outcome(trainer, member, outputs)
     if member.course is not None:
         result |= member.course.outcome(member)
     if not folder.save(member.claim, result):
@@ -102,3 +107,27 @@ def _sentence(member: Member) -> str:
     shown = "undefined" if value is None else f"{value:.3f}"
     flags = "".join(f", {flag}" for flag in result.get("flags", ()))
     return f"{member.cell.id} is done: {part} {result.get('metric')} {shown} at epoch {result.get('best_epoch')}{flags}"
+
+
+def _outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
+    """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
+    cell, data = member.cell, trainer.data
+    flags = metrics.run_flags(
+        data.task.metric, {part: (data.table.targets[data.rows[part]], outputs[part]) for part in outputs}
+    )
+    return {
+        "kind": cell.kind,
+        "target": cell.target,
+        "source": cell.source_task,
+        "seed": cell.seed,
+        "fraction": cell.data.fraction,
+        "metric": data.task.metric,
+        **{part: metrics.to_json(trainer.score(part, outputs[part])) for part in outputs},
+        "flags": list(dict.fromkeys((metrics.DIVERGED, *flags) if member.diverged else flags)),
+        "best_epoch": member.best_epoch,
+        "history": member.history,
+        "n_steps": trainer.n_steps,
+        "n_tokens": trainer.n_tokens,
+        **{f"n_{part}": len(rows) for part, rows in data.rows.items()},
+        "n_truncated": data.tokens.n_truncated,
+    }

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from empslurm.errors import ClaimLostError
 from empslurm.train.failure import record
-from empslurm.train.loop import Held
+from empslurm.train.member import Held
 
 Say = Callable[[str], None]  # a line for the log
 

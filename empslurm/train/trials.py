@@ -14,7 +14,8 @@ from empslurm.search.results import TrialOutcome
 from empslurm.store.runs import RunsRoot
 from empslurm.train.context import Node
 from empslurm.train.group import train_members
-from empslurm.train.loop import Claimed, Member, Settings
+from empslurm.train.loop import Settings
+from empslurm.train.member import Claimed, Member
 from empslurm.train.tally import Tally
 
 if TYPE_CHECKING:

@@ -121,8 +121,9 @@ class Reader:
 
     def _mapping(self, hint: Any, marks: Sequence[Any], node: Table, where: str) -> Any:
         if dataclasses.is_dataclass(hint):
-            values = self.section(hint if isinstance(hint, type) else type(hint), node, where)
-            return hint(**values) if set(required(hint)) <= set(values) else FAILED  # type: ignore[operator]
+            section: type = hint if isinstance(hint, type) else type(hint)
+            values = self.section(section, node, where)
+            return section(**values) if set(required(section)) <= set(values) else FAILED
         part = next((mark for mark in marks if isinstance(mark, Partial)), None)
         if part:
             return self.section(part.section, node, where, partial=True)

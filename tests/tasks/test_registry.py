@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from empslurm.tasks import registry
 from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.raw import is_pinned
 from empslurm.tasks.schema import Dataset
+from empslurm.validation.constraints import Kind
 
 KNOWN = registry()
 
@@ -25,6 +27,12 @@ def test_the_papers_tasks_come_first_in_its_order_and_then_the_others_as_declare
 def test_what_the_paper_prints_of_its_datasets_is_said_of_them_alone() -> None:
     sizes = {row.dataset: (row.n_samples, row.n_vocabulary, row.n_tokens) for row in reference.dataset_sizes()}
     assert {dataset.id: tuple(dataset.published.values()) for dataset in DATASETS if dataset.published} == sizes
+
+
+def test_the_papers_tasks_have_its_metrics() -> None:
+    metrics = {KNOWN.tasks[id].metric for id in reference.task_ids()}
+    assert metrics == {"f1_macro", "pearson"}
+    assert all(KNOWN.tasks[id].own_metric is None for id in reference.task_ids())
 
 
 def test_ids_are_taken_once() -> None:
@@ -46,12 +54,12 @@ def test_a_dataset_says_what_a_person_must_know(dataset: Dataset) -> None:
         assert task.language_setting
         if task.kind == "classification":
             assert len(set(task.labels)) == len(task.labels) >= 2
-            assert (task.low, task.high, task.metric) == (None, None, "f1_macro")
+            assert (task.low, task.high) == (None, None)
         else:
             assert task.low is not None
             assert task.high is not None
             assert task.low < task.high
-            assert (task.labels, task.metric) == ((), "pearson")
+            assert task.labels == ()
     for form in dataset.forms:
         for file in form.files:
             assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
@@ -63,6 +71,16 @@ def test_a_dataset_says_what_a_person_must_know(dataset: Dataset) -> None:
         for task in dataset.tasks:
             if task.kind == "classification" and task.id in form.recorded:
                 assert len(form.recorded[task.id]) == len(task.labels)
+
+
+BAD_METRICS: list[tuple[Kind, str]] = [("regression", "mae"), ("regression", "f1_macro"), ("classification", "x")]
+
+
+@pytest.mark.parametrize(("kind", "metric"), BAD_METRICS)
+def test_a_task_whose_metric_cannot_choose_its_best_epoch_is_refused(kind: Kind, metric: str) -> None:
+    known = DATASETS[0].tasks[0]
+    with pytest.raises(ValueError, match=rf"'s metric must rise .*, but is {metric}; for a {kind} take one of \w+"):
+        replace(known, kind=kind, own_metric=metric)
 
 
 def test_names_of_files_are_distinct_over_all_datasets() -> None:

@@ -21,6 +21,7 @@ from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import cut
 from empslurm.train.loop import Interrupted, Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank, initial
+from empslurm.train.model.adapter_files import OUTPUT_BIAS
 from empslurm.train.schedule import epoch_batches, lr_at
 from tests.train.world import (
     ADAPTER,
@@ -34,6 +35,7 @@ from tests.train.world import (
     unclaimed,
 )
 
+BIAS = f"head.{OUTPUT_BIAS}"
 PARENTS = [baseline(seed=seed, training=replace(TRAINING, epochs=1)) for seed in (1, 2, 3)]
 CELLS = [transfer(parent, f"source{place}") for place, parent in enumerate(PARENTS)]
 
@@ -155,8 +157,8 @@ def test_a_cell_whose_loss_is_no_number_leaves_and_the_others_are_untouched(root
     real = Bank.logits
 
     def poisoned(self, below, cells, free, masks):
-        if masks is not None and free["head.4.bias"].requires_grad and getattr(self, "poison", None) == cells.start:
-            free = {**free, "head.4.bias": free["head.4.bias"] * float("nan")}
+        if masks is not None and free[BIAS].requires_grad and getattr(self, "poison", None) == cells.start:
+            free = {**free, BIAS: free[BIAS] * float("nan")}
         return real(self, below, cells, free, masks)
 
     monkeypatch.setattr(Bank, "logits", poisoned)

@@ -21,11 +21,10 @@ def start(cells: list[int]) -> dict[str, torch.Tensor]:
 def steps(optimiser: Optimiser, cells: list[int], first: int, last: int) -> None:
     """Steps with gradients that are a function of (cell, step)."""
     for step in range(first, last):
-        for value in optimiser.free.values():
-            for place, cell in enumerate(cells):
+        for gradient in optimiser.gradients:
+            for index, cell in enumerate(cells):
                 generator = torch.Generator().manual_seed(1000 * cell + step)
-                assert value.grad is not None
-                value.grad[place] = torch.randn(value.shape[1:], generator=generator)
+                gradient[index] = torch.randn(gradient.shape[1:], generator=generator)
         optimiser.step(lr=0.01 / (step + 1))
 
 

@@ -15,7 +15,8 @@ from accelerate.utils import broadcast_object_list
 from empslurm.store.runs import RunsRoot
 from empslurm.train import evaluate, group
 from empslurm.train.evaluate import token_batches
-from empslurm.train.loop import Member, Settings, Trainer
+from empslurm.train.loop import Settings, Trainer
+from empslurm.train.member import Member
 from empslurm.train.model.adapter_bank import Bank
 from empslurm.train.processes import least
 from tests.train.world import InventedNode, Strict, baseline, claimed

@@ -21,7 +21,8 @@ from empslurm.train.data.batch import Batch
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.data.tokens import Tokens
 from empslurm.train.group import train_members
-from empslurm.train.loop import Held, Member, Settings
+from empslurm.train.loop import Settings
+from empslurm.train.member import Held, Member
 from empslurm.train.tally import Tally
 
 ADAPTER = Adapter(reduction_factor=4)

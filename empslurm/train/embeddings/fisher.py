@@ -192,7 +192,7 @@ def information(
                     seeds = [stream("fisher", seed, number, data.table.ids[row]) for row in part]
                     labels = draw(logits.detach(), seeds, classification=classification)
                 value = log_likelihood(logits, labels, classification=classification)
-                value.backward(retain_graph=number + 1 < draws)  # type: ignore[no-untyped-call]
+                value.backward(retain_graph=number + 1 < draws)  # type: ignore[no-untyped-call]  # torch gives it no types
                 recorder.take_weights()
     n = len(rows) * draws
     return {name: (total / n).cpu().numpy().astype(np.float32) for name, total in recorder.sums.items()}

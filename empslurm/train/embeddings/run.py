@@ -22,7 +22,8 @@ from empslurm.train.build import parent_adapter
 from empslurm.train.context import Node
 from empslurm.train.embeddings import fisher
 from empslurm.train.embeddings.sentence_mean import chosen, load_encoder, mean_embedding
-from empslurm.train.loop import Claimed, Interrupted, Settings
+from empslurm.train.loop import Interrupted, Settings
+from empslurm.train.member import Claimed
 from empslurm.train.model.backbone import load_model
 from empslurm.train.save import process
 from empslurm.train.tally import Tally

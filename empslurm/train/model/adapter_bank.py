@@ -19,15 +19,17 @@ from empslurm.errors import DamagedError
 from empslurm.ids import stream
 from empslurm.train.data.batch import Batch
 from empslurm.train.model import adapter_files
-from empslurm.train.model.adapter_files import Tensors
+from empslurm.train.model.adapter_files import DENSE_BIAS, DENSE_WEIGHT, OUTPUT, OUTPUT_BIAS, OUTPUT_WEIGHT, Tensors
 from empslurm.train.model.dropout import Masks, Sites
 from empslurm.train.model.encoder import Below, Encoder
 from empslurm.train.model.operations import Values
 
+# `non_linearity` -> what the library computes under that name.
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
     "swish": functional.silu,
+    "tanh": torch.tanh,
 }
 INIT_STD = 0.02  # as the library's own initialisation
 
@@ -69,7 +71,7 @@ class PackModel(Protocol):
 class CellTensors:
     """One cell of a bank: the new adapter with its head, and the source's adapter below it where it is a transfer.
 
-    Names as in `hub`: down.weight (n_layers, bottleneck, hidden) and so on; 1.weight (hidden, hidden) and so on.
+    Names as in `adapter_files`: `BOTTLENECK` of the adapters, `HEAD` of the head.
     """
 
     new: Tensors
@@ -78,7 +80,7 @@ class CellTensors:
 
 
 class Bank:
-    """K cells. Tensors are named level.part: new.down.weight, source.up.bias, head.4.weight, ..."""
+    """K cells. Tensors are named level.part: new.down.weight, source.up.bias, and head.* by `HEAD`."""
 
     recordable = True
 
@@ -90,7 +92,7 @@ class Bank:
             raise ValueError("cells of one bank must all have a source or all have none")
         self.encoder, self.adapter = encoder, adapter
         self.levels = ("new",) if cells[0].source is None else ("source", "new")
-        self.n_outputs = [len(cell.head["4.bias"]) for cell in cells]
+        self.n_outputs = [len(cell.head[OUTPUT_BIAS]) for cell in cells]
         device = next(encoder.model.parameters()).device
         stacked = {
             name: torch.stack([tensors[name] for tensors in flat]).to(device)
@@ -164,9 +166,9 @@ class Bank:
         """Of the first token's values (n_cells * n_rows, hidden)."""
         rate = self.encoder.dropout
         values = self.encoder.drop(first, "head.0", rate, masks)
-        values = torch.tanh(linear(values, weights["head.1.weight"], weights["head.1.bias"]))
+        values = torch.tanh(linear(values, weights[f"head.{DENSE_WEIGHT}"], weights[f"head.{DENSE_BIAS}"]))
         values = self.encoder.drop(values, "head.3", rate, masks)
-        values = linear(values, weights["head.4.weight"], weights["head.4.bias"])
+        values = linear(values, weights[f"head.{OUTPUT_WEIGHT}"], weights[f"head.{OUTPUT_BIAS}"])
         values = values.view(len(n_outputs), -1, values.shape[-1])
         return [logits[:, :size] for logits, size in zip(values, n_outputs, strict=True)]
 
@@ -187,7 +189,7 @@ class Bank:
             first, part = key.split(".", 1)
             level[first][part] = value[cell]
         size = self.n_outputs[cell]
-        head = {part: value[:size] if part.startswith("4.") else value for part, value in level["head"].items()}
+        head = {part: value[:size] if part in OUTPUT else value for part, value in level["head"].items()}
         adapter_files.write_adapter(folder / "adapter", name, level["new"], self.adapter, config)
         adapter_files.write_head(folder / "adapter", name, labels, head, config)
         if "source.down.weight" in self.free:
@@ -196,13 +198,13 @@ class Bank:
 
 def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
     """Each cell's tensors by level.part, heads padded with zeros to the largest."""
-    most = max(len(cell.head["4.bias"]) for cell in cells)
+    most = max(len(cell.head[OUTPUT_BIAS]) for cell in cells)
     flattened = []
     for cell in cells:
         flat = {f"new.{part}": value for part, value in cell.new.items()}
         flat |= {f"source.{part}": value for part, value in (cell.source or {}).items()}
         for part, value in cell.head.items():
-            missing = most - len(value) if part.startswith("4.") else 0
+            missing = most - len(value) if part in OUTPUT else 0
             flat[f"head.{part}"] = torch.cat([value, value.new_zeros(missing, *value.shape[1:])])
         flattened.append(flat)
     return flattened
@@ -250,10 +252,10 @@ def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> Ce
 def initial_head(hidden: int, n_outputs: int, seed: int) -> Tensors:
     """A new head, a function of the seed alone: the same on every kind of adapter."""
     return {
-        "1.weight": _normal((hidden, hidden), seed, "head.1"),
-        "1.bias": torch.zeros(hidden),
-        "4.weight": _normal((n_outputs, hidden), seed, "head.4"),
-        "4.bias": torch.zeros(n_outputs),
+        DENSE_WEIGHT: _normal((hidden, hidden), seed, "head.1"),
+        DENSE_BIAS: torch.zeros(hidden),
+        OUTPUT_WEIGHT: _normal((n_outputs, hidden), seed, "head.4"),
+        OUTPUT_BIAS: torch.zeros(n_outputs),
     }
 
 

@@ -31,7 +31,11 @@ BOTTLENECK = {
     "adapter_up.weight": "up.weight",  # (n_layers, hidden, bottleneck)
     "adapter_up.bias": "up.bias",  # (n_layers, hidden)
 }
-HEAD = ("1.weight", "1.bias", "4.weight", "4.bias")  # dropout 0, linear 1, tanh 2, dropout 3, linear 4
+# A head's tensors by their places in the library's module: dropout 0, linear 1, tanh 2, dropout 3, linear 4.
+DENSE_WEIGHT, DENSE_BIAS = "1.weight", "1.bias"  # (hidden, hidden), (hidden,)
+OUTPUT_WEIGHT, OUTPUT_BIAS = "4.weight", "4.bias"  # (n_outputs, hidden), (n_outputs,)
+OUTPUT = (OUTPUT_WEIGHT, OUTPUT_BIAS)
+HEAD = (DENSE_WEIGHT, DENSE_BIAS, *OUTPUT)
 # The library's configuration of the adapter of Pfeiffer et al. (2020); our section fills in the last two.
 SEQ_BN = {
     "adapter_residual_before_ln": False,
@@ -112,7 +116,7 @@ def write_head(
         "head_type": "classification",
         "label2id": {label: index for index, label in enumerate(labels)} or {"LABEL_0": 0},
         "layers": 2,
-        "num_labels": len(tensors["4.bias"]),
+        "num_labels": len(tensors[OUTPUT_BIAS]),
         "use_pooler": False,
     }
     files.write_json(folder / "head_config.json", {"config": settings, **_common(name, config)})

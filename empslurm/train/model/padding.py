@@ -131,5 +131,5 @@ class _Take(torch.autograd.Function):
 
 def take(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """values: (n, width), places: (m,) int64, all different -> (m, width)."""
-    taken: torch.Tensor = _Take.apply(values, places)  # type: ignore[no-untyped-call]
+    taken: torch.Tensor = _Take.apply(values, places)  # type: ignore[no-untyped-call]  # torch gives it no types
     return taken

@@ -11,7 +11,8 @@ from empslurm.config import Adapter, Fisher
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 from empslurm.train.embeddings.run import NAME, derive_members, task_embedding
-from empslurm.train.loop import Claimed, Settings
+from empslurm.train.loop import Settings
+from empslurm.train.member import Claimed
 from tests.train.world import TRAINING, InventedNode, Strict, baseline, train
 
 

@@ -1,12 +1,15 @@
 """A bank's cells are what plain `adapters` computes from the same files, solo and stacked, with and without dropout."""
 
+from dataclasses import replace
+from typing import get_args
+
 import adapters
 import pytest
 import torch
 from adapters.composition import Stack
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
-from empslurm.config import Adapter
+from empslurm.config import Adapter, NonLinearity
 from empslurm.errors import DamagedError
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
@@ -85,6 +88,16 @@ def test_saved_cells_predict_the_same_in_the_bank_and_in_plain_adapters(encoder,
             None,
         )[0]
         torch.testing.assert_close(alone, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("non_linearity", get_args(NonLinearity))
+def test_every_activation_of_a_manifest_is_the_librarys(encoder, tmp_path, non_linearity):
+    bank = Bank(encoder, [shaken(encoder, 1, 2, source=False)], replace(ADAPTER, non_linearity=non_linearity))
+    bank.save(0, "task", LABELS[0], tmp_path)
+    batch = invented(6, 9, pad_id=encoder.config.pad_token_id)
+    with torch.inference_mode():
+        plain = library_model(encoder, tmp_path / "adapter", None)(**batch.inputs).logits
+    torch.testing.assert_close(bank.predict(batch)[0], plain, rtol=1e-5, atol=1e-5)
 
 
 def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(encoder, tmp_path):
