@@ -72,7 +72,7 @@ class Cell:
     @classmethod
     def like(cls, other: Cell, **own: Any) -> Self:
         """A cell of this kind with everything that `other` has, but for `own`."""
-        names = [one.name for one in fields(cls)]
+        names = [attribute.name for attribute in fields(cls)]
         return cls(**{**{name: getattr(other, name) for name in names if hasattr(other, name)}, **own})
 
     @cached_property
@@ -308,9 +308,9 @@ KINDS: Mapping[str, Kind] = {
     )
 }
 SCORED = tuple(name for name, kind in KINDS.items() if "test" in kind.predicts)  # the kinds whose scores are reported
-COMMON = frozenset(one.name for one in fields(Cell))
+COMMON = frozenset(attribute.name for attribute in fields(Cell))
 OWN: Mapping[str, frozenset[str]] = {
-    name: frozenset(one.name for one in fields(kind.cell)) - COMMON for name, kind in KINDS.items()
+    name: frozenset(attribute.name for attribute in fields(kind.cell)) - COMMON for name, kind in KINDS.items()
 }
 ALL_OWN = frozenset(FIRST_FIELDS).union(*OWN.values())
 

@@ -126,10 +126,10 @@ class Grid:
 
     def baseline(self, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all") -> Baseline:
         """The baseline of a place, made once: its id is asked for again and again."""
-        place = (task, seed, fraction, labels)
-        if place not in self._baselines:
-            self._baselines[place] = baseline_of(self.manifest, self.inputs, *place)
-        return self._baselines[place]
+        key = (task, seed, fraction, labels)
+        if key not in self._baselines:
+            self._baselines[key] = baseline_of(self.manifest, self.inputs, *key)
+        return self._baselines[key]
 
     def source(self, task: str, seed: int) -> Baseline:
         """The cell whose adapter the transfers from a task start from.
@@ -248,13 +248,15 @@ class Decision:
 
 def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
     """One decision per cell, in the plan's order; a cell whose parent cannot come to be is skipped."""
-    made: dict[str, Decision] = {}
+    decided: dict[str, Decision] = {}
     for cell in plan.cells:
-        made[cell.id] = _decide_one(plan, cell, states[cell.id], made, rerun_failed)
-    return tuple(made.values())
+        decided[cell.id] = _decide_one(plan, cell, states[cell.id], decided, rerun_failed)
+    return tuple(decided.values())
 
 
-def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Decision], rerun_failed: bool) -> Decision:
+def _decide_one(
+    plan: Plan, cell: Cell, state: CellState, decided: Mapping[str, Decision], rerun_failed: bool
+) -> Decision:
     def decision(action: Action, why: str) -> Decision:
         return Decision(cell=cell, action=action, why=why, coming=state.state in COMING)
 
@@ -267,7 +269,7 @@ def _decide_one(plan: Plan, cell: Cell, state: CellState, made: Mapping[str, Dec
     lacking = obstacle(plan, cell)
     if lacking:
         return decision("skip", lacking)
-    parent = made.get(cell.starts_from) if cell.starts_from is not None else None
+    parent = decided.get(cell.starts_from) if cell.starts_from is not None else None
     if parent is not None and parent.action == "skip" and not parent.coming:
         return decision("skip", f"its source {parent.cell.id} will not be there: {parent.why}")
     if state.state == "pending":
