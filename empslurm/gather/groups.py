@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from empslurm import ids
-from empslurm.cells import KINDS, SCORED
+from empslurm.cells import SCORED
 
 BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
 
@@ -65,7 +65,7 @@ def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
     trained = [cell for cell in places if cell.kind in SCORED]
     settled = [group for start in _split(trained, KEYS[0]) for group in _settle(start, KEYS[1:])]
     parts = [part for group in settled for part in _by_source_use(group)]
-    embeddings = [cell for cell in places if not KINDS[cell.kind].trains]
+    embeddings = [cell for cell in places if cell.kind not in SCORED]
     return tuple((*group, *(cell for cell in embeddings if _describes(cell, group))) for group in parts)
 
 

@@ -1,4 +1,4 @@
-"""A study's journal is shared by processes, none of which can lose a trial or count it twice."""
+"""A search's journal is shared by processes, none of which can lose a trial or count it twice."""
 
 import json
 import multiprocessing
