@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from empslurm.cli import gather
+from empslurm.cli.gathered import show
 from empslurm.cli.output import Output
 
 LEVELS = ("nominal", "ordinal", "interval", "ratio")
@@ -43,8 +43,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
             ],
         }
     )
-    gather.show(paper.table3(agreements), out)
-    gather.show(paper.figure8(agreements), out)
+    show(paper.table3(agreements), out)
+    show(paper.figure8(agreements), out)
     return 0
 
 

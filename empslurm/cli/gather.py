@@ -1,15 +1,15 @@
-"""`gather`: the tables so far, and plainly what is missing."""
+"""`gather`: what the results so far say, the files that hold it, and plainly what is missing."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from empslurm.cli import common, search
+from empslurm.cli.gathered import say
 from empslurm.cli.output import Output
-from empslurm.cli.printed import Cell, TextTable
 from empslurm.errors import UsageError
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
@@ -17,10 +17,8 @@ from empslurm.tasks import Registry, registry
 if TYPE_CHECKING:
     from empslurm.gather import Gathered
     from empslurm.plan import Plan
-    from empslurm.report.formats import Entry, Table
+    from empslurm.report.answer import Answer
     from empslurm.report.summary import Summary
-
-SHOWN_MISSING = 12  # of one state; the file has all
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -37,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "--margin", type=float, metavar="M", help="tell pairs that differ by less than M (default: the manifest's)"
     )
+    parser.add_argument("--tables", action="store_true", help="print the main tables and the missing cells too")
     parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
 
 
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         written = write(
             gathered, folder, ratings=reference.ratings(options.ratings), grouped=not options.rows, margin=margin
         )
-    return report(gathered, folder, written, out)
+    return report(gathered, folder, written, out, tables=options.tables)
 
 
 def _gathered(options: argparse.Namespace, out: Output) -> Gathered:
@@ -102,12 +101,11 @@ def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]
     return frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest is not None)
 
 
-def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> int:
-    """Say what there is: for people tables and files, for programs one document.
+def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tables: bool) -> int:
+    """Say what there is: for people the answer, and tables where they are asked for; for programs one document.
 
     1 where a result was refused, or where a table of results has no baseline to judge any source by.
     """
-    paths = [str(folder / name) for name in written.files]
     out.document(
         {
             "name": gathered.name,
@@ -120,72 +118,27 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output) -> i
                 for group in gathered.groups
             ],
             "headline": list(written.headline),
+            "verdicts": [
+                {**_place(answer), "counts": dict(answer.verdicts)} for answer in written.answers if answer.verdicts
+            ],
+            "best_sources": [
+                {**_place(answer), **asdict(change)} for answer in written.answers for change in answer.best
+            ],
+            "cautions": [
+                {"group": answer.group, "text": text} for answer in written.answers for text in answer.warnings
+            ],
             "tables": [dict(table) for table in written.contents],
             "lacking": dict(written.lacking),
             "missing": [
                 {"id": cell.id, "state": cell.state, "why": cell.why, "kind": cell.kind} for cell in gathered.missing
             ],
-            "files": paths,
+            "files": [str(folder / name) for name in written.files],
         }
     )
-    if not written.judged:  # first: the tables below say less than they seem to
-        _say(written.headline, out)
-    for table in written.tables:
-        show(table, out)
-    if written.judged:
-        _say(written.headline, out)
-    for name, why in written.lacking.items():
-        out.line(f"missing: {name}: {why}")
-    _show_missing(gathered, out)
-    for line in listed(folder, written.files):
-        out.line(line)
+    say(gathered, folder, written, out, tables=tables)
     refused = any(cell.state == "refused" for cell in gathered.missing)
     return 1 if refused or (gathered.origin == "results" and not written.judged) else 0
 
 
-def _say(sentences: Sequence[str], out: Output) -> None:
-    for sentence in sentences:
-        out.line(sentence)
-
-
-def listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """Files for people: `folder/*.{csv,md}: table7, table8`, a line for each folder and set of endings."""
-    endings: dict[tuple[Path, str], list[str]] = {}
-    for path in (folder / name for name in names):
-        endings.setdefault((path.parent, path.stem), []).append(path.suffix.lstrip("."))
-    alike: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
-    for (parent, stem), suffixes in endings.items():
-        alike.setdefault((parent, tuple(suffixes)), []).append(stem)
-    return [
-        str(parent / f"{stems[0]}.{suffixes[0]}")
-        if len(stems) == len(suffixes) == 1
-        else f"{parent}/*.{'{' + ','.join(suffixes) + '}' if len(suffixes) > 1 else suffixes[0]}: {', '.join(stems)}"
-        for (parent, suffixes), stems in alike.items()
-    ]
-
-
-def show(table: Table, out: Output) -> None:
-    """A table for people, its caption below; one too wide for the terminal is shown in parts."""
-    head = tuple(" ".join(filter(None, words)) for words in zip(*table.head, strict=True))
-    rows = tuple(tuple(Cell(text=entry.text, style=_style(entry)) for entry in row) for row in table.rows)
-    right = tuple(at >= table.n_labels for at in range(len(head)))
-    title = f"{table.number}: {table.title}" if table.number else table.title
-    out.text_table(title, TextTable(head=head, rows=rows, right=right, n_labels=table.n_labels), table.caption)
-
-
-def _style(entry: Entry) -> str:
-    return " ".join(name for name, on in (("bold", entry.bold), ("underline", entry.underlined)) if on)
-
-
-def _show_missing(gathered: Gathered, out: Output) -> None:
-    if gathered.origin == "results":
-        out.line(f"{sum(len(group.runs) for group in gathered.groups):,} scores, as given")
-        return
-    states = dict.fromkeys(cell.state for cell in gathered.missing)
-    planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
-    out.line(f"{gathered.n_done:,}{planned} cells have a verified result; {len(gathered.missing):,} are missing")
-    for state in states:
-        own = [cell for cell in gathered.missing if cell.state == state]
-        rows = [(cell.id, cell.why) for cell in own[:SHOWN_MISSING]]
-        more = f", of which {SHOWN_MISSING} are shown" if len(own) > SHOWN_MISSING else ""
-        out.table(f"{state}: {len(own):,} cells{more}", ("cell", "why"), rows)
+def _place(answer: Answer) -> dict[str, object]:
+    return {"group": answer.group, "fraction": answer.fraction}

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from empslurm.cli.printed import Cell, TextTable, lines
+from empslurm.cli.printed import LEAST, Cell, TextTable, folded, lines
 from empslurm.errors import EmpslurmError
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Output:
             console = self.console()
             console.print(printable(text, console.encoding), style=style, markup=False)
 
+    def paragraph(self, text: str, style: str = "") -> None:
+        """Sentences for people on stdout, folded between words so that no line is wider than the terminal."""
+        if not self.json:
+            console = self.console()
+            for line in folded(printable(text, console.encoding), max(console.width, LEAST)):
+                console.print(line, style=style, markup=False)
+
     def say(self, text: str, style: str = "") -> None:
         """A line on stderr, for people and logs."""
         console = self.console(error=True)
@@ -81,13 +88,14 @@ class Output:
         if self.json:
             return
         if title:
-            self.line(title, style="bold")
+            self.paragraph(title, style="bold")
         console = self.console()
         rule = "─" if printable("─", console.encoding) == "─" else "-"
         for line in lines(_printable_table(table, console.encoding), console.width, rule):
             console.print(line)
         if caption:
-            self.line(f"{caption}\n", style="dim")
+            self.paragraph(caption, style="dim")
+            self.line()
 
     def fail(self, kind: str, problems: Sequence[str]) -> None:
         """An error: sentences on stderr, and the JSON document for programs."""

@@ -92,10 +92,24 @@ class _Page:
         self.least = [max(2, _least(texts[0], 0), *(_least(text, WHOLE) for text in texts[1:])) for texts in columns]
         self.least[table.n_labels :] = [min(width, LONG) for width in self.least[table.n_labels :]]
         self.natural = [max(map(_natural, texts)) for texts in columns]
-        fits = sum(self.least) + BESIDE * len(columns) <= room
+        fits = self._fits() or self._fits_with_one_folded(columns)
         repeatable = 0 if fits or table.n_labels == len(columns) else table.n_labels
         self.labels = list(range(min(repeatable, room // 2 // (NARROWEST + BESIDE))))
         self.label_widths = self._label_widths()
+
+    def _fits(self) -> bool:
+        """Whether one line holds all columns."""
+        return sum(self.least) + BESIDE * len(self.least) <= self.room
+
+    def _fits_with_one_folded(self, columns: Sequence[Sequence[str]]) -> bool:
+        """Fold one column between its words, the leftmost that will do: else the last column stands apart, below."""
+        for at, texts in enumerate(columns):
+            before = self.least[at]
+            self.least[at] = min(before, max(2, *(_least(text, 0) for text in texts)))
+            if self._fits():
+                return True
+            self.least[at] = before
+        return False
 
     def _label_widths(self) -> list[int]:
         """At most half of the line, unless words would be broken for columns that have room enough."""

@@ -94,9 +94,9 @@ def report(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output)
     )
     for table in shown:
         out.table(table.title, table.head[0], [[entry.text for entry in row] for row in table.rows])
-        out.line(table.caption)
+        out.paragraph(table.caption)
     for sentence in progress(outcome):
-        out.line(sentence, style="yellow" if plan.waiting else "")
+        out.paragraph(sentence, style="yellow" if plan.waiting else "")
     out.line(f"written: {written[-1]}")
     return 0
 

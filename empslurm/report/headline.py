@@ -34,12 +34,9 @@ def headline(analyses: Analyses) -> tuple[str, ...]:
 
 def _of_verdicts(significance: Significance, analyses: Analyses) -> list[str]:
     """Verdicts at one data fraction, collapses, power, seeds and the paper's test on seeds of one cell."""
-    tally, fraction = counts(significance.pairs), significance.fraction
-    where = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
+    fraction = significance.fraction
     told = (
-        f"Of {len(significance.pairs)} pairs{where}, {tally['helps']} help, {tally['harms']} harm, "
-        f"{_equivalent(tally['equivalent'], significance.margin)}{tally['inconclusive']} are inconclusive, "
-        f"{tally['undecided']} are undecided.",
+        counted(significance),
         collapse_statement(significance),
         *_collapses(significance, analyses),
         power_statement(significance),
@@ -47,6 +44,17 @@ def _of_verdicts(significance: Significance, analyses: Analyses) -> list[str]:
         same_cell_statement(significance),
     )
     return [sentence for sentence in told if sentence]
+
+
+def counted(significance: Significance) -> str:
+    """The pairs by verdict, as a sentence."""
+    tally, fraction = counts(significance.pairs), significance.fraction
+    where = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
+    return (
+        f"Of {len(significance.pairs)} pairs{where}, {tally['helps']} help, {tally['harms']} harm, "
+        f"{_equivalent(tally['equivalent'], significance.margin)}{tally['inconclusive']} are inconclusive, "
+        f"{tally['undecided']} are undecided."
+    )
 
 
 def _collapses(significance: Significance, analyses: Analyses) -> list[str]:

@@ -14,6 +14,7 @@ from empslurm import files, ids
 from empslurm.errors import StoreError
 from empslurm.gather import Gathered
 from empslurm.reference import Rating
+from empslurm.report.answer import Answer
 from empslurm.report.formats import Table
 from empslurm.validation import decode
 
@@ -26,10 +27,13 @@ class Summary:
     """For the terminal and for programs."""
 
     inputs: str  # digest of everything that the files are made from
+    opening: tuple[str, ...]  # of all settings together; also the first sentences of `headline`
+    answers: tuple[Answer, ...]
     headline: tuple[str, ...]
     judged: bool  # whether any target has both a baseline and a transfer
     lacking: Mapping[str, str]  # what could not be made, and why
-    tables: tuple[Table, ...]  # Tables 7 and 8, Figures 6 and 7
+    tables: tuple[Table, ...]  # for a terminal, where they are asked for
+    too_large: tuple[str, ...]  # files of tables that belong to those and are too large for any terminal
     contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption
     files: tuple[str, ...]  # relative to the folder
     report: str

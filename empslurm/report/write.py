@@ -12,6 +12,7 @@ from empslurm.reference import Rating
 from empslurm.report import figures, paper, settings
 from empslurm.report import summary as summaries
 from empslurm.report.analyses import analyse, tables_of
+from empslurm.report.answer import answers
 from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.group_results import Analyses
@@ -23,7 +24,7 @@ from empslurm.report.wording import plain_table
 
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
-# On the terminal; the page and the files have all.
+# On the terminal, where tables are asked for; the page and the files have all.
 SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "seeds", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
@@ -95,14 +96,17 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
 
     groups = contents.groups
     tables = [table for group in groups for table in group.tables]
-    shown = contents.settings or [
-        replace(table, title=named(group, table.title))
+    shown = [(table.name, table) for table in contents.settings] or [
+        ((Path(group.analyses.group.name) / table.name).as_posix(), replace(table, title=named(group, table.title)))
         for group in groups
         for table in group.tables
         if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
     ]
+    fits = [len(table.rows) * len(table.columns) <= MAX_SHOWN for _, table in shown]
     return Summary(
         inputs=inputs,
+        opening=contents.settings_headline,
+        answers=tuple(answer for group in groups for answer in answers(group)),
         headline=(
             *contents.settings_headline,
             *(named(group, sentence) for group in groups for sentence in headline(group.analyses)),
@@ -111,7 +115,8 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
         lacking=dict(
             sorted((named(group, name), why) for group in groups for name, why in group.analyses.lacking.items())
         ),
-        tables=tuple(table for table in shown if len(table.rows) * len(table.columns) <= MAX_SHOWN),
+        tables=tuple(table for fit, (_, table) in zip(fits, shown, strict=True) if fit),
+        too_large=tuple(name for fit, (name, _) in zip(fits, shown, strict=True) if not fit),
         contents=tuple(
             {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
             for table in (*contents.settings, *contents.ratings, *tables)

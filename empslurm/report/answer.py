@@ -1,0 +1,271 @@
+"""What a reader wants first of a gather: what helps and what harms each target, and what to beware of.
+
+Everything here is taken from the analyses; nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from empslurm.analysis.verdicts import OUTCOMES
+from empslurm.metrics import METRICS
+from empslurm.report.contents import GroupContents
+from empslurm.report.formats import Entry, Table, capital, flat, shown, text
+from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.headline import counted
+from empslurm.report.significance import PairResult
+from empslurm.report.sources import Ranked
+from empslurm.report.tables import title_of
+from empslurm.report.verdict_tables import counts, part_name
+from empslurm.tasks import Registry
+
+UNJUDGED = ("baselines", "full-data baselines")  # what a group lacks where some of its targets have no verdict
+MOST_NAMED = 5  # of the targets that a warning names
+# The verdict on the runner-up -> what that makes of the best.
+LEADS = {"harms": "leads", "helps": "trails"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A source of a target. Numbers are in the target's metric; None where one is unknown."""
+
+    target: str
+    target_title: str
+    source: str
+    source_title: str
+    metric: str
+    baseline: float | None  # None too where the target has none
+    score: float | None  # with the source
+    difference: float | None  # to the baseline; where the target has none, to the next best source
+    low: float | None  # 95 % interval of the difference, before correction for many pairs
+    high: float | None
+    verdict: str  # as in the verdict tables; without a baseline: leads, trails, equivalent, inconclusive, undecided
+    reason: str  # why undecided, else ""
+    next_best: str = ""  # the source that a target without a baseline has next
+    next_best_title: str = ""
+    next_best_score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one group says at one data fraction of its targets."""
+
+    group: str  # "" where there is one only
+    fraction: float
+    sentences: tuple[str, ...]  # how many pairs help and harm, and why others are undecided; or why nobody knows
+    warnings: tuple[str, ...]  # of the group, and so of its first answer only
+    verdicts: Mapping[str, int]  # pairs by verdict; empty where no pair could be judged
+    best: tuple[Change, ...]  # one per target, those that are helped first
+    harms: tuple[Change, ...]
+
+
+def answers(contents: GroupContents) -> tuple[Answer, ...]:
+    """One per data fraction that has verdicts; one without verdicts where none has."""
+    analyses = contents.analyses
+    registry, warnings = analyses.gathered.registry, _warnings(contents)
+    if not analyses.significance:
+        why = analyses.lacking.get("baselines") or analyses.lacking.get("verdicts") or "no pair could be judged"
+        unjudged = Answer(
+            group=analyses.group.name,
+            fraction=1.0,
+            sentences=(f"{capital(why)}.",),
+            warnings=warnings,
+            verdicts={},
+            best=tuple(_leader(ranked, registry) for ranked in analyses.ranked),
+            harms=(),
+        )
+        return (unjudged,)
+    return tuple(
+        _judged(significance, analyses, () if at else warnings) for at, significance in enumerate(analyses.significance)
+    )
+
+
+def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str, ...]) -> Answer:
+    registry = analyses.gathered.registry
+    metrics = {result.target: result.metric for result in significance.results}
+    why = Counter(pair.verdict.reason for pair in significance.pairs if pair.verdict.verdict == "undecided")
+    undecided = [f"Undecided, {n} {'pair' if n == 1 else 'pairs'}: {reason}." for reason, n in why.most_common()]
+
+    best = best_pairs(significance.pairs)
+    without = [*dict.fromkeys(metrics)]
+    for pair in best:
+        without.remove(pair.verdict.target)
+    if without:
+        undecided.append(f"No difference is defined for {_names([title_of(task, registry) for task in without])}.")
+
+    def change(pair: PairResult) -> Change:
+        return _change(pair, metrics[pair.verdict.target], registry)
+
+    harms = [pair for pair in significance.pairs if pair.verdict.verdict == "harms"]
+    return Answer(
+        group=analyses.group.name,
+        fraction=significance.fraction,
+        sentences=(counted(significance), *undecided),
+        warnings=warnings,
+        verdicts=counts(significance.pairs),
+        best=tuple(map(change, best)),
+        harms=tuple(map(change, sorted(harms, key=lambda pair: pair.improvement.gain))),
+    )
+
+
+def best_pairs(pairs: Sequence[PairResult]) -> list[PairResult]:
+    """The best source of each target: of those that help, the one that gains most; where none helps, of all.
+
+    Targets come in the order of their best source's verdict; those without any defined score are left out.
+    """
+    by_target: dict[str, list[PairResult]] = {}
+    for pair in pairs:
+        if np.isfinite(pair.improvement.gain):
+            by_target.setdefault(pair.verdict.target, []).append(pair)
+    best = [
+        max(own, key=lambda pair: (pair.verdict.verdict == "helps", pair.improvement.gain))
+        for own in by_target.values()
+    ]
+    return sorted(best, key=lambda pair: OUTCOMES.index(pair.verdict.verdict))
+
+
+def _change(pair: PairResult, metric: str, registry: Registry) -> Change:
+    verdict = pair.verdict
+    return Change(
+        target=verdict.target,
+        target_title=title_of(verdict.target, registry),
+        source=verdict.source,
+        source_title=title_of(verdict.source, registry),
+        metric=metric,
+        baseline=_known(verdict.baseline),
+        score=_known(verdict.transfer),
+        difference=_known(verdict.difference),
+        low=_known(verdict.low),
+        high=_known(verdict.high),
+        verdict=verdict.verdict,
+        reason=verdict.reason,
+    )
+
+
+def _leader(ranked: Ranked, registry: Registry) -> Change:
+    """The best source of a target without a baseline, beside the next."""
+    best, after = ranked.best, ranked.verdicts[0]
+    return Change(
+        target=ranked.target,
+        target_title=title_of(ranked.target, registry),
+        source=best.source,
+        source_title=title_of(best.source, registry),
+        metric=ranked.metric,
+        baseline=None,
+        score=_known(best.value),
+        difference=_known(-after.difference),
+        low=_known(-after.high),
+        high=_known(-after.low),
+        verdict=LEADS.get(after.verdict, after.verdict),
+        reason=after.reason,
+        next_best=after.source,
+        next_best_title=title_of(after.source, registry),
+        next_best_score=_known(after.transfer),
+    )
+
+
+def _known(value: float) -> float | None:
+    """A number that JSON can hold. Adding 0 makes no negative zero of one that was turned round."""
+    return value + 0.0 if np.isfinite(value) else None
+
+
+# ---- what to beware of -----------------------------------------------------------------------------------------------
+
+
+def _warnings(contents: GroupContents) -> tuple[str, ...]:
+    """What the tables say with marks and notes, which a reader of the first screen does not see."""
+    analyses = contents.analyses
+    scores = [score for table in analyses.tables for score in table.scores.values()]
+    leaking = sum(score.leaks for score in scores if score.source != score.target)
+    said = []
+    if any(score.sample for score in scores):
+        said.append("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
+    targets = {score.target for score in scores if score.seeds}
+    unpinned = {score.target: None for score in scores if not score.pinned and not score.sample and score.seeds}
+    if unpinned:
+        whose = "" if len(unpinned) == len(targets) else f" of {_few([*unpinned], contents)}"
+        said.append(f"The data{whose} are no recorded release: altered, or never recorded.")
+    if leaking:
+        said.append(f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts stand in a training part.")
+    if analyses.significance:  # else the answer's sentence says it
+        lacking = analyses.lacking
+        said += [f"{capital(name)}: {lacking[name]}." for name in UNJUDGED if name in lacking]
+    return (*said, *_no_better_than_chance(contents))
+
+
+def _no_better_than_chance(contents: GroupContents) -> list[str]:
+    """Baselines of the largest data fraction of which nobody knows whether they learnt anything."""
+    tables = contents.analyses.tables
+    most = max((table.fraction for table in tables), default=1.0)
+    names = {f"baselines-{table.metric}{part_name(most)}" for table in tables if table.fraction == most}
+    judged, low = 0, []
+    for table in contents.tables:
+        if table.name in names:
+            at = table.columns.index("above_chance")
+            judged += len(table.rows)
+            low += [row[0].text for row in table.rows if row[at].text.startswith("no")]
+    return [f"{len(low)} of {judged} baselines are not shown to be above chance: {_names(low)}."] if low else []
+
+
+def _few(tasks: Sequence[str], contents: GroupContents) -> str:
+    return _names([title_of(task, contents.analyses.gathered.registry) for task in tasks])
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# ---- as a table ------------------------------------------------------------------------------------------------------
+
+
+def best_table(answer: Answer, most: int) -> Table:
+    """The first `most` targets with their best sources, a row each; narrow enough for a line of 80 columns."""
+    alone = any(change.next_best for change in answer.best)
+    columns = {"target": "target", "source": "best source"}
+    if alone:
+        columns |= {"next": "next best", "scores": "next -> best"}
+    else:
+        columns |= {"scores": "alone -> with"}
+    known = any(change.low is not None for change in answer.best)
+    columns |= {"change": "change ± 95 %" if known else "change", "verdict": "beside the next" if alone else "verdict"}
+    rows = []
+    for change in answer.best[:most]:
+        row = [text(change.target_title), text(change.source_title)]
+        before = change.baseline
+        if alone:
+            row.append(text(change.next_best_title))
+            before = change.next_best_score
+        row += [text(f"{_short(before)} -> {_short(change.score)}"), text(change_words(change))]
+        rows.append((*row, Entry(text=change.verdict, bold=change.verdict in ("helps", "harms", "leads"))))
+    return flat(name="best-sources", title="", caption=_caption(answer), columns=columns, rows=rows, n_labels=2)
+
+
+def change_words(change: Change) -> str:
+    """A difference with half of its interval, which is symmetric."""
+    words = _short(change.difference, signed=True)
+    if change.low is None or change.high is None:
+        return words
+    return f"{words} ± {_short((change.high - change.low) / 2)}"
+
+
+def _caption(answer: Answer) -> str:
+    """How to read the table."""
+    metrics = {change.metric: METRICS[change.metric] for change in answer.best}
+    units = "; ".join(
+        metric.title + ("" if metric.higher_is_better else ", where less is better") for metric in metrics.values()
+    )
+    if any(change.next_best for change in answer.best):
+        which = "Best: by the mean over seeds, which flatters its lead."
+    else:
+        which = "Best: the largest gain, of those that help if any do; the choice flatters it."
+    known = any(change.low is not None for change in answer.best)
+    return f"{capital(units)}. {'±: half of the 95 % interval. ' if known else ''}{which}"
+
+
+def _short(value: float | None, *, signed: bool = False) -> str:
+    return shown(float("nan") if value is None else value, short=True, signed=signed)
