@@ -22,6 +22,7 @@ from empslurm.launch import environment
 # verb -> (module of empslurm.cli, one line for --help); a module is imported when its verb is called
 VERBS: dict[str, tuple[str, str]] = {
     "data": ("data", "the datasets: status, sample, stats"),
+    "demo": ("demo", "a first look in minutes: an invented corpus with a planted truth, a grid, what was found"),
     "plan": ("plan", "the dry run: every cell with its decision, waves and packs"),
     "prepare": ("prepare", "everything that needs network or is shared, once, on the login node"),
     "submit": ("submit", "run what is missing; failed cells stay failed"),

@@ -121,6 +121,7 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, t
             "verdicts": [
                 {**_place(answer), "counts": dict(answer.verdicts)} for answer in written.answers if answer.verdicts
             ],
+            "pairs": [{**_place(answer), **asdict(change)} for answer in written.answers for change in answer.pairs],
             "best_sources": [
                 {**_place(answer), **asdict(change)} for answer in written.answers for change in answer.best
             ],

@@ -61,6 +61,7 @@ class Answer:
     verdicts: Mapping[str, int]  # pairs by verdict; empty where no pair could be judged
     best: tuple[Change, ...]  # one per target, those that are helped first
     harms: tuple[Change, ...]
+    pairs: tuple[Change, ...] = ()  # all that have a verdict, in the order of the verdict table
 
 
 def answers(contents: GroupContents) -> tuple[Answer, ...]:
@@ -109,6 +110,7 @@ def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str,
         verdicts=counts(significance.pairs),
         best=tuple(map(change, best)),
         harms=tuple(map(change, sorted(harms, key=lambda pair: pair.improvement.gain))),
+        pairs=tuple(map(change, significance.pairs)),
     )
 
 
