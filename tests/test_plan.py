@@ -30,8 +30,8 @@ def plan_of(manifest: Manifest, **changes: Any) -> Plan:
 
 
 @pytest.fixture
-def demo() -> Plan:
-    return plan_of(load_manifest(ROOT / "manifests/demo.yaml"))
+def grid() -> Plan:
+    return plan_of(load_manifest(ROOT / "tests/fixtures/small_grid.yaml"))
 
 
 def test_the_papers_grid_has_324_training_cells() -> None:
@@ -57,28 +57,28 @@ def test_manual_labels_make_sources_that_are_no_baselines() -> None:
     assert Counter(cell.kind for cell in plan.cells)["baseline"] == 20
 
 
-def test_parents_stand_before_children_and_move_them(demo: Plan) -> None:
+def test_parents_stand_before_children_and_move_them(grid: Plan) -> None:
     seen: set[str] = set()
-    for cell in demo.cells:
+    for cell in grid.cells:
         assert cell.starts_from is None or cell.starts_from in seen
         seen.add(cell.id)
-    manifest = demo.manifest
+    manifest = grid.manifest
     longer = {**manifest.training, "epitome_er": replace(manifest.training["epitome_er"], epochs=9)}
     moved = plan_of(replace(manifest, training=longer))
-    kept = {cell.id for cell in demo.cells if cell.kind != "embed"} & {cell.id for cell in moved.cells}
-    assert {cell.target for cell in demo.cells if cell.id in kept} == {"empdial_ei", "conv_emopol", "news_empathy"}
-    assert all(cell.source_task != "epitome_er" for cell in demo.cells if cell.id in kept)
+    kept = {cell.id for cell in grid.cells if cell.kind != "embed"} & {cell.id for cell in moved.cells}
+    assert {cell.target for cell in grid.cells if cell.id in kept} == {"empdial_ei", "conv_emopol", "news_empathy"}
+    assert all(cell.source_task != "epitome_er" for cell in grid.cells if cell.id in kept)
 
 
-def test_packs_hold_one_target_and_seed_and_every_cell_once(demo: Plan) -> None:
+def test_packs_hold_one_target_and_seed_and_every_cell_once(grid: Plan) -> None:
     for size in (None, 2):
-        grouped = packs(demo.cells, size)
-        assert sorted(cell.id for pack in grouped for cell in pack.cells) == sorted(demo.by_id)
+        grouped = packs(grid.cells, size)
+        assert sorted(cell.id for pack in grouped for cell in pack.cells) == sorted(grid.by_id)
         assert all(len({(cell.seed, cell.kind) for cell in pack.cells}) == 1 for pack in grouped)
         assert all(len({cell.target for cell in pack.cells}) == 1 for pack in grouped if pack.cells[0].kind in SCORED)
         assert [pack.wave for pack in grouped] == sorted(pack.wave for pack in grouped)
-    assert len(packs(demo.cells)) == 8 + 8 + 2 + 1
-    assert len({pack.id for pack in packs(demo.cells, 2)}) == len(packs(demo.cells, 2)) == 8 + 16 + 4 + 2
+    assert len(packs(grid.cells)) == 8 + 8 + 2 + 1
+    assert len({pack.id for pack in packs(grid.cells, 2)}) == len(packs(grid.cells, 2)) == 8 + 16 + 4 + 2
 
 
 def actions(plan: Plan, states: dict[str, CellState], *, rerun_failed: bool = False) -> dict[str, str]:
@@ -86,29 +86,29 @@ def actions(plan: Plan, states: dict[str, CellState], *, rerun_failed: bool = Fa
     return {made.cell.id: made.action for made in decide(plan, given, rerun_failed=rerun_failed)}
 
 
-def test_what_is_done_is_reused_and_what_is_missing_runs(demo: Plan) -> None:
-    first, last = demo.cells[0].id, demo.cells[-1].id
-    decided = actions(demo, {first: DONE, last: CellState(state="lost", why="job 7 ended without a result")})
+def test_what_is_done_is_reused_and_what_is_missing_runs(grid: Plan) -> None:
+    first, last = grid.cells[0].id, grid.cells[-1].id
+    decided = actions(grid, {first: DONE, last: CellState(state="lost", why="job 7 ended without a result")})
     assert decided.pop(first) == "reuse"
     assert set(decided.values()) == {"run"}
 
 
-def test_a_failed_source_holds_its_children_until_resume(demo: Plan) -> None:
-    source = demo.cells[0]
-    children = {cell.id for cell in demo.cells if cell.starts_from == source.id}
-    decided = actions(demo, {source.id: FAILED})
+def test_a_failed_source_holds_its_children_until_resume(grid: Plan) -> None:
+    source = grid.cells[0]
+    children = {cell.id for cell in grid.cells if cell.starts_from == source.id}
+    decided = actions(grid, {source.id: FAILED})
     assert {cell for cell, action in decided.items() if action == "skip"} == {source.id, *children}
-    assert set(actions(demo, {source.id: FAILED}, rerun_failed=True).values()) == {"run"}
+    assert set(actions(grid, {source.id: FAILED}, rerun_failed=True).values()) == {"run"}
 
 
-def test_a_running_source_does_not_hold_its_children(demo: Plan) -> None:
-    decided = actions(demo, {demo.cells[0].id: RUNNING})
-    assert Counter(decided.values()) == {"run": len(demo.cells) - 1, "skip": 1}
+def test_a_running_source_does_not_hold_its_children(grid: Plan) -> None:
+    decided = actions(grid, {grid.cells[0].id: RUNNING})
+    assert Counter(decided.values()) == {"run": len(grid.cells) - 1, "skip": 1}
 
 
-def test_cells_without_data_are_skipped_with_the_way_to_get_it(demo: Plan) -> None:
+def test_cells_without_data_are_skipped_with_the_way_to_get_it(grid: Plan) -> None:
     plan = plan_of(
-        demo.manifest, missing={"news": "news must be below data; ask"}, raw={**demo.inputs.raw, "news": None}
+        grid.manifest, missing={"news": "news must be below data; ask"}, raw={**grid.inputs.raw, "news": None}
     )
     decided = decide(plan, dict.fromkeys(plan.by_id, PENDING))
     skipped = [made for made in decided if made.action == "skip"]
@@ -118,8 +118,8 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(demo: Plan) -> No
     assert provisional == {made.cell.id for made in skipped}
 
 
-def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_there(demo: Plan) -> None:
-    manifest = demo.manifest
+def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_there(grid: Plan) -> None:
+    manifest = grid.manifest
     training = {**manifest.training, "news_empathy": replace(manifest.training["news_empathy"], max_length=513)}
     plan = plan_of(replace(manifest, training=training), max_tokens=512)
     pending = dict.fromkeys(plan.by_id, PENDING)
@@ -130,9 +130,9 @@ def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_the
     refuse_lengths(plan_of(plan.manifest, max_tokens=None), decide(plan, pending))
 
 
-def test_a_length_without_room_for_text_is_refused(demo: Plan) -> None:
-    training = {task: replace(one, max_length=4) for task, one in demo.manifest.training.items()}
-    plan = plan_of(replace(demo.manifest, training=training))
+def test_a_length_without_room_for_text_is_refused(grid: Plan) -> None:
+    training = {task: replace(one, max_length=4) for task, one in grid.manifest.training.items()}
+    plan = plan_of(replace(grid.manifest, training=training))
     with pytest.raises(UsageError, match=r"at least 5, .* but is 4 for .* \(and 3 more tasks\); raise it in"):
         refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 

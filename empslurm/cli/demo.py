@@ -71,10 +71,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
     )
     out.line()
     out.paragraph(_question(plan, pairs))
-    for line in _answers(pairs):
+    for line in answer_lines(pairs):
         out.line(line)
     out.paragraph(_certainty(pairs))
-    out.paragraph(f"Planted: {_planted(found)}; {options.data / WORDS} tells why.")
+    out.paragraph(f"Planted: {planted_words(found)}; {options.data / WORDS} tells why.")
     out.paragraph(f"Interrupted once: {n_kept} of the {len(before)} adapters that were ready were kept as they were.")
     out.line("The page with all of it:")
     out.line(document["report"])
@@ -142,7 +142,7 @@ def _question(plan: Plan, pairs: Pairs) -> str:
     )
 
 
-def _answers(pairs: Pairs) -> Iterator[str]:
+def answer_lines(pairs: Pairs) -> Iterator[str]:
     """A line per pair that helps or harms, and one for the others."""
     called = [pair for verdict in ("helps", "harms") for pair in pairs if pair["verdict"] == verdict]
     names = [f"{pair['source_title']} {pair['verdict']} {pair['target_title']}" for pair in called]
@@ -171,7 +171,7 @@ def _certainty(pairs: Pairs) -> str:
     )
 
 
-def _planted(found: Sequence[Found]) -> str:
+def planted_words(found: Sequence[Found]) -> str:
     """What was planted, and whether it was found."""
     words = {
         "helps": "{n_found} of {n_planted} helps found",

@@ -14,6 +14,7 @@ from empslurm.manifest.load import Manifest, load_manifest, manifest_json_schema
 from empslurm.manifest.presets import PRESETS
 from empslurm.manifest.schema import ManifestFile
 from empslurm.tasks import registry
+from empslurm.tasks.sample.truth import RELATIONS
 from tests import hostile
 
 ROOT = Path(__file__).parents[2]
@@ -70,8 +71,12 @@ def test_the_demo_has_both_kinds_of_task_from_several_datasets():
     kinds = {demo.registry.tasks[task].kind for task in demo.tasks}
     assert kinds == {"classification", "regression"}
     assert len(demo.data) >= 2
-    assert len(demo.pairs) == len(demo.tasks) * (len(demo.tasks) - 1)
-    assert len(demo.seeds) == 2
+    assert len(demo.seeds) == 3
+
+
+def test_the_demo_runs_the_pairs_of_which_the_corpus_says_the_truth():
+    demo = load_manifest(ROOT / "manifests/demo.yaml")
+    assert {(pair.source, pair.target) for pair in demo.pairs} == {(item.source, item.target) for item in RELATIONS}
 
 
 def test_a_margin_is_for_gather_and_enters_no_id(write):

@@ -28,8 +28,8 @@ SAME = "both ask what a thing is worth to its owner, which no pretrained model c
 WORDS_ALONE = "it tells of the same things, but its labels ask how loud the turn is, which says nothing of worth"
 NOTHING = "it tells of the weather and of phrases; the target's texts hold neither"
 HIDES = (
-    "its texts are the target's, but its labels ask for the weather: its adapter makes the weather loud, and few "
-    "labels are then too few to hear the manner of the phrase"
+    "its texts are the target's, but its labels ask for the weather: its adapter brings the weather to the fore, "
+    "and few labels are then too few to find the manner of the phrase"
 )
 
 
@@ -53,6 +53,7 @@ RELATIONS = (
     Relation(source="news_distress", target="hope", effect="none", why=NOTHING),
     Relation(source="news_distress", target="condolence", effect="none", why=NOTHING),
     Relation(source="news_distress", target="mi_adherent", effect="harms", why=HIDES),
+    Relation(source="news_emotion", target="mi_adherent", effect="harms", why=HIDES),
 )
 
 # Of the tasks that the story speaks of: what their labels depend on, and how they say it.
@@ -63,6 +64,7 @@ ASKS = {
     "condolence": "worth: a rating from 1 to 5",
     "conv_emoint": "how loud the turn is: a rating from 0 to 5",
     "news_distress": "weather: a rating from 1 to 7",
+    "news_emotion": "weather: joy or fear",
     "mi_adherent": "manner: harsh or kind",
 }
 
