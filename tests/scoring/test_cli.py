@@ -20,12 +20,7 @@ from tests.scoring.conftest import TEXTS
 
 def said_by(project: Project, *words: str, expect: int) -> str:
     """Standard error of one call, which must end with the status expected."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    environment |= {"EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
-    command = [sys.executable, "-m", "empslurm", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=project.path, env=environment, check=False)
-    assert done.returncode == expect, done.stderr
-    return " ".join(done.stderr.split())
+    return " ".join(project.run(*words, expect=expect).stderr.split())
 
 
 @pytest.fixture(scope="module")
