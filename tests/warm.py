@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,13 +43,21 @@ HEAVY = (
     "sklearn.svm",
     "statsmodels.api",
     "torch",
-    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
     "yaml",
 )
 
 
+LONGEST_S = 300.0
+
+
 def run(words: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What `python words` says and ends with; `words` begin with `-m` and a module, or with `-c` and code."""
+    """What `python words` says and ends with; `words` begin with `-m` and a module, or with `-c` and code.
+
+    What hangs is killed, and then ends with -9.
+    """
     with tempfile.TemporaryDirectory(prefix="empslurm-warm-") as name:
         out, err = Path(name, "out"), Path(name, "err")
         server = _server()
@@ -57,7 +66,10 @@ def run(words: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subproces
         asked = {"words": list(words), "cwd": str(cwd), "env": dict(env), "out": str(out), "err": str(err)}
         server.stdin.write(json.dumps(asked) + "\n")
         server.stdin.flush()
+        killer = threading.Timer(LONGEST_S, os.kill, (int(server.stdout.readline()), signal.SIGKILL))
+        killer.start()
         code = int(server.stdout.readline())
+        killer.cancel()
         return subprocess.CompletedProcess(list(words), code, out.read_text(), err.read_text())
 
 
@@ -73,11 +85,13 @@ def _server() -> subprocess.Popen[str]:
 
 
 def serve() -> dict[str, Any]:
-    """Fork for each line that is asked and say its exit status; returns, in the child, what the child is to do."""
+    """Fork for each line that is asked, say which process it is and what it ended with; returns in the child."""
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             return dict(json.loads(line))
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
         _, status = os.waitpid(child, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
@@ -85,7 +99,7 @@ def serve() -> dict[str, Any]:
 
 
 def become(asked: dict[str, Any]) -> int:
-    """Do what `python words` would; the exit status."""
+    """Do what `python words` would; the exit status to end with."""
     for number, (name, flags) in enumerate(
         ((os.devnull, os.O_RDONLY), (asked["out"], os.O_WRONLY | os.O_CREAT), (asked["err"], os.O_WRONLY | os.O_CREAT))
     ):
