@@ -176,7 +176,8 @@ def test_a_pipe_is_read_once(trained: Project) -> None:
 
 
 def test_export_shows_what_a_push_would_send(trained: Project, tmp_path: Path) -> None:
-    value = trained.json("export", "small", "--to", str(tmp_path), "--push", "org", "--dry-run")
+    words = ["export", "small", "--to", str(tmp_path), "--push", "org", "--dry-run", "--json"]
+    value = json.loads(trained.call(*words, cold=True))
     assert value["pushed"] == []
     assert [one["repository"] for one in value["measures"]] == [
         "org/empslurm-epitome_er",
