@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -48,8 +49,6 @@ HEAVY = (
     "transformers.models.bert.modeling_bert",
     "yaml",
 )
-
-
 LONGEST_S = 300.0
 
 
@@ -66,7 +65,8 @@ def run(words: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subproces
         asked = {"words": list(words), "cwd": str(cwd), "env": dict(env), "out": str(out), "err": str(err)}
         server.stdin.write(json.dumps(asked) + "\n")
         server.stdin.flush()
-        killer = threading.Timer(LONGEST_S, os.kill, (int(server.stdout.readline()), signal.SIGKILL))
+        process = int(server.stdout.readline())
+        killer = threading.Timer(LONGEST_S, os.kill, (process, signal.SIGKILL))
         killer.start()
         code = int(server.stdout.readline())
         killer.cancel()
@@ -87,7 +87,9 @@ def _server() -> subprocess.Popen[str]:
 def serve() -> dict[str, Any]:
     """Fork for each line that is asked, say which process it is and what it ended with; returns in the child."""
     for line in sys.stdin:
-        child = os.fork()
+        with warnings.catch_warnings():  # Python 3.12 warns of forks where a library has threads
+            warnings.simplefilter("ignore")
+            child = os.fork()
         if child == 0:
             return dict(json.loads(line))
         sys.stdout.write(f"{child}\n")
