@@ -10,11 +10,19 @@ SEED ?= 1
 KILLS ?= 120
 RELEASE ?=
 EXAMPLES ?= 10000
+# What `make quick` tests: what is plain arithmetic, reading and writing. None of it may import torch, and what trains,
+# starts processes or takes long is marked `heavy` there.
+QUICK := $(filter-out tests/test_provenance.py,$(wildcard tests/test_*.py)) \
+	tests/analysis tests/gather tests/manifest tests/reference tests/search tests/store tests/tasks tests/validation \
+	$(patsubst %,tests/report/test_%.py,analyses baselines cost datasets paper search seeds tables) \
+	$(patsubst %,tests/launch/test_%.py,arrays cost endings environment hold journal lookup profile queue reasons) \
+	$(patsubst %,tests/launch/node/test_%.py,devices meter process) $(patsubst %,tests/launch/site/test_%.py,facts proposal)
+
 EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench gpu test soak check format submit status resume gather debug doctor clean \
+.PHONY: help install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -38,6 +46,9 @@ demo: install ## an invented corpus, a small grid on it, and its tables
 
 test: install check ## check, and all tests: two at a time, each on one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: install check ## check, and the tests that need no torch, processes, browser or cluster, in less than a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --without-torch -m "not heavy" $(QUICK)
 
 cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian); RELEASE=trixie: with Slurm 24.11
 	EMPSLURM_CLUSTER_RELEASE=$(RELEASE) bash slurm/testcluster/cluster.sh up

@@ -1,7 +1,12 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and what holds `make quick` to tests that need no torch."""
 
 import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,3 +20,28 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip("needs the real data: set EMPSLURM_DATA to its folder")
     return root
+
+
+class NoTorch(MetaPathFinder, Loader):
+    """Finds torch as ever, and refuses to import it: the traceback names who needs it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        found = PathFinder.find_spec(fullname, path, target) if fullname == "torch" else None
+        if found is not None:
+            found.loader = self
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise ImportError(f"what `make quick` runs must not import {module.__name__}: see QUICK in the Makefile")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-torch", action="store_true", help="fail what imports torch: it is not for `make quick`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("without_torch"):
+        assert "torch" not in sys.modules
+        sys.meta_path.insert(0, NoTorch())

@@ -171,6 +171,7 @@ def project(tmp_path: Path, text: str) -> tuple[list[str], str]:
     return roots, str(tmp_path / "alone.yaml")
 
 
+@pytest.mark.heavy
 def test_a_grid_without_pairs_is_said_by_plan_and_submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     roots, manifest = project(tmp_path, ALONE + QUICK)
     capsys.readouterr()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import Project, trained_on_sample
+from tests.project import Project, once, trained_on_sample
 
 MANIFEST = """\
 name: small
@@ -19,7 +19,7 @@ training: {epochs: 2, batch_size: 8, max_length: 24, max_train_examples: 32, max
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose grid has run to its end. Tests leave it as it is."""
-    return trained_on_sample(tmp_path_factory.mktemp("project"), MANIFEST)
+    return Project(path=once(tmp_path_factory, "grid", lambda path: trained_on_sample(path, MANIFEST)))
 
 
 @pytest.fixture

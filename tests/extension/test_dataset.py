@@ -122,5 +122,6 @@ def test_it_is_planned_trained_and_gathered(tree: Tree) -> None:
 
 
 def test_tests_of_this_tree_hold_with_it_and_no_id_moves(tree: Tree) -> None:
-    tree.passes("tests/tasks/test_registry.py", "tests/reference", "tests/manifest")
-    tree.passes("tests/test_cells.py", "-k", "recorded")
+    recorded = "tests/test_cells.py::test_ids_are_the_recorded_ones"
+    # Any bytes in a manifest are read alike, whatever datasets there are.
+    tree.passes("tests/tasks/test_registry.py", "tests/reference", "tests/manifest", recorded, "-k", "not test_any")

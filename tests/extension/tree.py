@@ -2,14 +2,15 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import warm
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("empslurm", "jobs", "manifests", "slurm")
-IGNORED = shutil.ignore_patterns("__pycache__", "testcluster", "fixtures")
+# Compiled modules are copied too, and serve until their source is changed; those just being written are not.
+IGNORED = shutil.ignore_patterns("*.pyc.*", "testcluster", "fixtures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,7 @@ class Tree:
 
     def _run(self, *words: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.path), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, *words], cwd=self.path, env=environment, capture_output=True, text=True, check=False
-        )
+        done = warm.run(words, cwd=self.path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

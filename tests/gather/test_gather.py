@@ -196,6 +196,7 @@ def test_unfinished_and_failed_cells_are_missing_with_their_reason(root):
     assert (found["mi_adherent"].state, found["mi_adherent"].why) == ("failed", "data: no rows")
 
 
+@pytest.mark.heavy
 def test_many_results_go_through_several_processes(tmp_path, monkeypatch):
     root = RunsRoot(tmp_path)
     cells = grid(TASKS)

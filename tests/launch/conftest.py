@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from empslurm.cli import submit
 from empslurm.launch import scontrol, slurm
 from empslurm.launch import submission as submissions
 from empslurm.launch.markers import Array
@@ -76,6 +77,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (slurm, "PATIENCE_S", 2.0),
         (slurm, "LISTEN_S", 0.01),
         (scontrol, "RETRY_S", 0.05),
+        (submit, "LOOK_AFTER_S", 0.05),
     ):
         monkeypatch.setattr(module, name, value)
     scontrol.cluster.cache_clear()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,12 +31,21 @@ training: {epochs: 3000, batch_size: 8, max_length: 24, max_train_examples: 32, 
 PATIENCE_S = 240
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Two manifests of the same cells, which train for minutes."""
-    made = create(tmp_path, {"small": MANIFEST, "other": MANIFEST.replace("name: small", "name: other")})
+    path = tmp_path_factory.mktemp("prepared")
+    made = create(path, {"small": MANIFEST, "other": MANIFEST.replace("name: small", "name: other")})
     made.call("data", "sample")
+    made.call("prepare", "small")
     return made
+
+
+@pytest.fixture
+def project(prepared: Project, tmp_path: Path) -> Project:
+    """The same, of a test's own."""
+    shutil.copytree(prepared.path, tmp_path / "project", symlinks=True)
+    return Project(path=tmp_path / "project")
 
 
 @pytest.fixture

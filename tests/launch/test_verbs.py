@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +13,7 @@ import pytest
 from empslurm.cli import main, status
 from empslurm.launch import markers
 from empslurm.store.runs import RunsRoot
-from tests import inherited
+from tests import inherited, warm
 
 MANIFEST = """
 name: small
@@ -177,8 +175,8 @@ def test_one_process_ignores_an_outer_launchers_ranks(corpus: Path, tmp_path: Pa
     words = {"debug": ["--steps", "2"], "submit": ["--profile", "local"]}[verb]
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "local.yaml").write_text("kind: local\n")
-    command = [sys.executable, "-m", "empslurm", verb, "one.yaml", *words, "--data", str(corpus), "--runs", "runs"]
+    command = ["-m", "empslurm", verb, "one.yaml", *words, "--data", str(corpus), "--runs", "runs"]
     given = {**os.environ, **inherited.RANKS, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=180)
+    done = warm.run(command, cwd=tmp_path, env=given)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"debug": "2 steps went through", "submit": "small: 1 done"}[verb] in done.stdout

@@ -10,7 +10,7 @@ from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.selection import Chosen
 from empslurm.store.runs import RunsRoot
 from empslurm.train.model.backbone import load_encoder, load_tokenizer
-from tests.project import Project, trained_on_sample
+from tests.project import Project, once, trained_on_sample
 
 MANIFEST = """\
 name: small
@@ -36,7 +36,7 @@ CONTEXTS = (("My cat died.",), (), ("First turn.", "Second turn, which is nearer
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with finished cells. Tests leave it as it is."""
-    return trained_on_sample(tmp_path_factory.mktemp("scoring"), MANIFEST)
+    return Project(path=once(tmp_path_factory, "scoring", lambda path: trained_on_sample(path, MANIFEST)))
 
 
 @pytest.fixture(scope="session")

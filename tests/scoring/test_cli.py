@@ -20,12 +20,7 @@ from tests.scoring.conftest import TEXTS
 
 def said_by(project: Project, *words: str, expect: int) -> str:
     """Standard error of one call, which must end with the status expected."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    environment |= {"EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
-    command = [sys.executable, "-m", "empslurm", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=project.path, env=environment, check=False)
-    assert done.returncode == expect, done.stderr
-    return " ".join(done.stderr.split())
+    return " ".join(project.run(*words, expect=expect).stderr.split())
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +176,8 @@ def test_a_pipe_is_read_once(trained: Project) -> None:
 
 
 def test_export_shows_what_a_push_would_send(trained: Project, tmp_path: Path) -> None:
-    value = trained.json("export", "small", "--to", str(tmp_path), "--push", "org", "--dry-run")
+    words = ["export", "small", "--to", str(tmp_path), "--push", "org", "--dry-run", "--json"]
+    value = json.loads(trained.call(*words, cold=True))
     assert value["pushed"] == []
     assert [one["repository"] for one in value["measures"]] == [
         "org/empslurm-epitome_er",

@@ -21,29 +21,39 @@ SCRIPT = """\
 import sys
 import adapters
 from transformers import AutoTokenizer
-backbone, folder, text = sys.argv[1:]
-model = adapters.AutoAdapterModel.from_pretrained(backbone)
-model.active_adapters = model.load_adapter(folder, use_safetensors=True)
-batch = AutoTokenizer.from_pretrained(backbone)([text], return_tensors="pt")
-logits = model.eval()(**batch).logits[0]
-print(model.get_labels_dict(), *logits.softmax(0).tolist() if len(logits) > 1 else logits.tolist(), sep="|")
+backbone, text, *folders = sys.argv[1:]
+for folder in folders:
+    model = adapters.AutoAdapterModel.from_pretrained(backbone)
+    model.active_adapters = model.load_adapter(folder, use_safetensors=True)
+    batch = AutoTokenizer.from_pretrained(backbone)([text], return_tensors="pt")
+    logits = model.eval()(**batch).logits[0]
+    print(model.get_labels_dict(), *logits.softmax(0).tolist() if len(logits) > 1 else logits.tolist(), sep="|")
 assert "empslurm" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("name", ["epitome_er", "news_empathy"])
-def test_a_ten_line_script_without_this_project_gives_the_same(
-    exported: Path, backbone: Path, name: str, tmp_path: Path
-) -> None:
-    text = "I am so sorry to hear that."
-    alone = tmp_path / "alone"
-    shutil.copytree(exported / name, alone, ignore=shutil.ignore_patterns("seed-*"))
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-W", "ignore", "-I", "script.py", str(backbone), str(alone), text]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    labels, *numbers = done.stdout.strip().split("|")
-    scorer = Scorer.load(alone)
-    found = scorer.score([text])[0]["measures"][name]
+TEXT = "I am so sorry to hear that."
+ALONE = ("epitome_er", "news_empathy")
+
+
+@pytest.fixture(scope="module")
+def alone(exported: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """Measure -> its adapter in a folder of its own, and what the script says of it; one start of Python for all."""
+    path = tmp_path_factory.mktemp("alone")
+    for name in ALONE:
+        shutil.copytree(exported / name, path / name, ignore=shutil.ignore_patterns("seed-*"))
+    (path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-W", "ignore", "-I", "script.py", str(backbone), TEXT, *ALONE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=path, check=True)
+    return {name: (path / name, line) for name, line in zip(ALONE, done.stdout.strip().splitlines(), strict=True)}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_ten_line_script_without_this_project_gives_the_same(alone: dict[str, tuple[Path, str]], name: str) -> None:
+    folder, said = alone[name]
+    labels, *numbers = said.split("|")
+    scorer = Scorer.load(folder)
+    found = scorer.score([TEXT])[0]["measures"][name]
     measure = scorer.measures[name]
     if measure.kind == "regression":
         assert float(numbers[0]) * measure.scale + measure.centre == pytest.approx(found["value"], abs=2e-5)

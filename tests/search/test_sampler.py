@@ -92,6 +92,7 @@ def journal_states(root: RunsRoot) -> list[Any]:
     return list(study.storage.get_all_trials(study.study_id))
 
 
+@pytest.mark.heavy
 def test_killed_workers_lose_no_trial_and_count_none_twice(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     workers = [spawn.Process(target=work, args=(str(tmp_path), dies)) for dies in (2, 5, None)]
@@ -143,6 +144,7 @@ def test_draws_are_a_function_of_the_number_for_the_random_sampler_and_lie_in_th
     assert all(1e-6 <= training.lr <= 1e-3 and 10 <= training.batch_size <= 12 for _, training in drawn[0].values())
 
 
+@pytest.mark.heavy
 def test_the_tpe_sampler_learns_from_other_processes_results(tmp_path: Path) -> None:
     """Only one adapter kind scores: after the random start it is drawn more often than by chance."""
     root = RunsRoot(tmp_path)

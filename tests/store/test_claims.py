@@ -172,6 +172,7 @@ def _work(path, cells, seed, wins):
                 left.remove(cell)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_kills", [0, 40])
 def test_twenty_processes_commit_each_of_fifty_cells_once(tmp_path, n_kills):
     """Some of them are killed at random moments: their cells are taken over, and again committed once."""

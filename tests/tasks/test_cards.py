@@ -168,6 +168,7 @@ def test_a_hub_id_is_pinned_and_a_folder_is_not(tmp_path: Path, hub: str, word: 
     assert word in found
 
 
+@pytest.mark.heavy  # that library imports torch
 @pytest.mark.parametrize("form", ["save_to_disk", "save_to_disk of splits", "parquet"])
 def test_a_folder_of_the_datasets_library(tmp_path: Path, form: str) -> None:
     import datasets
@@ -191,6 +192,7 @@ def test_a_folder_of_the_datasets_library(tmp_path: Path, form: str) -> None:
     assert made.contexts == (("x",), ())
 
 
+@pytest.mark.heavy
 def test_a_folder_without_the_split_or_none_at_all(tmp_path: Path) -> None:
     import datasets
 

@@ -128,6 +128,7 @@ def test_rows_of_an_unknown_part_are_an_error_that_lists_them(tmp_path: Path) ->
     assert "lost" not in str(caught.value)
 
 
+@pytest.mark.heavy  # the `datasets` library imports torch
 @pytest.mark.parametrize("form", ["save_to_disk", "parquet"])
 @pytest.mark.parametrize("file", ["kites.parquet", "{train: a.parquet, dev: b.parquet, test: c.parquet}"])
 def test_card_own_splits_of_a_datasets_folder(tmp_path: Path, form: str, file: str) -> None:

@@ -21,38 +21,40 @@ from tests.train.world import InventedNode
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ROOT = Path(__file__).parents[2]
+STAGED = ("nothing", "step", "evaluation", "least")
 
 
-def run(folder, staged):
-    """Two processes train a pack; what each of them says at the end, by rank."""
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What each of two processes says, by what was staged and rank. They train one pack after the other, each anew."""
+    folder = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
     done = subprocess.run(
-        [*command, str(folder), staged],
+        [*command, str(folder), *STAGED],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    return {
+        staged: [json.loads((folder / staged / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+        for staged in STAGED
+    }
 
 
 @pytest.mark.parametrize("staged", ["step", "evaluation"])
-def test_out_of_memory_on_one_rank_makes_all_go_on_with_smaller_pieces(tmp_path, staged):
-    for name in ("even", "failing"):
-        (tmp_path / name).mkdir()
-    even = run(tmp_path / "even", "nothing")
-    failing = run(tmp_path / "failing", staged)
+def test_out_of_memory_on_one_rank_makes_all_go_on_with_smaller_pieces(said, staged):
+    even, failing = said["nothing"], said[staged]
     assert [rank["sizes"] for rank in even] == [[[1, None]]] * 2
     assert [rank["sizes"] for rank in failing] == [[[1, None], [1, 4]]] * 2  # half of a batch of 8, on both
     assert failing[0]["losses"] == pytest.approx(even[0]["losses"], rel=1e-4)
     assert [rank["done"] for rank in failing] == [1, 1]
 
 
-def test_the_smallest_group_size_of_all_ranks_counts(tmp_path):
-    ranks = run(tmp_path, "least")
-    assert [rank["least"] for rank in ranks] == [3, 3]  # rank 0 says 7, rank 1 says 3
+def test_the_smallest_group_size_of_all_ranks_counts(said):
+    assert [rank["least"] for rank in said["least"]] == [3, 3]  # rank 0 says 7, rank 1 says 3
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 15), (0.5, 6), (0.25, 1), (0.1, 1)])

@@ -1,6 +1,8 @@
 """What each of two processes executes: train a pack of one cell, with a lack of memory staged on rank 1.
 
-torchrun ... two_processes.py FOLDER {nothing,step,evaluation,least}
+torchrun ... two_processes.py FOLDER {nothing,step,evaluation,least} ...
+
+Starting both takes far longer than training, so that one start serves all that is staged, each in a folder of its own.
 """
 
 import json
@@ -8,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -22,7 +25,9 @@ from empslurm.train.processes import least
 from tests.train.world import InventedNode, Strict, baseline, claimed
 
 
-def main(folder: Path, staged: str) -> None:
+def main(folder: Path, staged: str) -> InventedNode:
+    """One of them. What it puts into the classes it takes out again."""
+    folder.mkdir(exist_ok=True)
     node = InventedNode(RunsRoot(folder / "runs"))
     rank = node.accelerator.process_index
     assert node.accelerator.num_processes == 2
@@ -43,9 +48,6 @@ def main(folder: Path, staged: str) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
         return real(self, below, cells, free, masks)
 
-    Trainer.__init__ = start  # type: ignore[method-assign]  # faults are staged in the classes
-    Bank.logits = logits  # type: ignore[method-assign]
-    evaluate.token_batches = partial(token_batches, max_tokens=64)  # some for each rank
     cell, made = baseline(), {"rank": rank}
     if staged == "least":
         made["least"] = least(node.accelerator, 7 if rank == 0 else 3)
@@ -55,11 +57,19 @@ def main(folder: Path, staged: str) -> None:
         member = Member(cell=cell, folder=node.root.cell(cell.id), claim=claims[0])
 
         tally = Strict(accelerator=node.accelerator)
-        done = list(group.train_members([member], node, Settings(), tally))
+        with (
+            patch.object(Trainer, "__init__", start),
+            patch.object(Bank, "logits", logits),
+            # some for each rank
+            patch.object(evaluate, "token_batches", partial(token_batches, max_tokens=64)),
+        ):
+            done = list(group.train_members([member], node, Settings(), tally))
         made |= {"sizes": sizes, "done": len(done), "losses": [entry["train_loss"] for entry in member.history]}
     (folder / f"rank-{rank}.json").write_text(json.dumps(made))
-    node.accelerator.end_training()
+    return node
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    for name in sys.argv[2:]:
+        last = main(Path(sys.argv[1], name), name)
+    last.accelerator.end_training()
