@@ -38,11 +38,9 @@ $(VENV)/.installed: setup.cfg constraints.txt
 
 install: $(VENV)/.installed ## make .venv with the tested set of packages
 
-demo: install ## an invented corpus, a small grid on it, and its tables
+demo: install ## a first look in minutes: an invented corpus, a grid on it, and whether what was planted was found; SEED=2: another
 	rm -rf $(DEMO)
-	$(EMPSLURM) --data $(DEMO)/data data sample
-	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs submit manifests/demo.yaml --profile local
-	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs gather manifests/demo.yaml
+	$(EMPSLURM) --data $(DEMO)/data --runs $(DEMO)/runs demo --seed $(SEED)
 
 test: install check ## check, and all tests: two at a time, each on one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
