@@ -14,7 +14,7 @@ def test_the_demo_finds_what_was_planted(tmp_path: Path) -> None:
     assert {effect: count["n_planted"] for effect, count in told["found"].items()} == {
         "helps": 4,
         "none": 4,
-        "harms": 2,
+        "harms": 1,
     }
     assert told["found"]["helps"]["n_found"] >= 3
     assert told["found"]["none"]["n_found"] == 4

@@ -9,9 +9,10 @@ from typing import Literal
 
 from empslurm.tasks.datasets import conv, empdial, empdial_ei, epitome, eqt, hope, mi, news
 from empslurm.tasks.datasets.dialogues import EMOTIONS
-from empslurm.tasks.sample.story import PHRASES, Writer
+from empslurm.tasks.sample.story import CALM, PHRASES, WILD, Writer
 
 ASK = ((), ("When?", "Where?"), ("Can you tell me more about it?", "What happened then?"))
+EMOTION_OF = dict(zip(CALM + WILD, news.EMOTIONS, strict=True))  # of the weather
 READ = ((), ("You seem tired.",), ("You must feel worn out by it.", "You sound lost."))
 
 
@@ -50,9 +51,9 @@ def _news(writer: Writer) -> dict[str, str]:
     dev: list[Sequence[object]] = [news.TEXT]
     gold: list[Sequence[object]] = []
     for number in range(900):
-        (wild, weather), (kind, phrase) = writer.weather(), writer.manner()
-        emotion = writer.noisy(("Joy", "Fear")[wild], ("Joy", "Fear"))
-        labels = (writer.rating(kind, 1, 7), writer.rating(wild, 1, 7), emotion)
+        (word, weather), (kind, phrase) = writer.weather(), writer.manner()
+        emotion = writer.noisy(EMOTION_OF[word], news.EMOTIONS)
+        labels = (writer.rating(kind, 1, 7), writer.rating(word in WILD, 1, 7), emotion)
         text = (number, number % 150, f"{weather}: {phrase}.")
         if number < 750:
             train.append((*text, *labels))

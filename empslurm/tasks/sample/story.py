@@ -42,7 +42,6 @@ HARSH = (
 PHRASES = (HARSH, KIND)  # by manner: 0, 1
 CALM = ("calm", "mild", "dry", "sunny")
 WILD = ("wild", "stormy", "wet", "windy")
-WEATHER = (CALM, WILD)  # by how wild it is: 0, 1
 LOOKS = ("old", "new", "red", "blue", "small", "big", "wooden", "broken", "shiny", "plain", "dirty", "pretty")
 PLACES = ("pier", "market", "station", "park", "library", "harbour", "school", "bakery", "museum", "ferry")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -87,10 +86,10 @@ class Writer:
         manner = self.rng.randrange(2)
         return manner, self.pick(PHRASES[manner])
 
-    def weather(self) -> tuple[int, str]:
-        """0 calm or 1 wild, and a day of such weather."""
-        wild = self.rng.randrange(2)
-        return wild, f"On a {self.pick(WEATHER[wild])} {self.pick(DAYS)}"
+    def weather(self) -> tuple[str, str]:
+        """A word for the weather, calm or wild, and a day of such weather."""
+        word = self.pick(CALM + WILD)
+        return word, f"On a {word} {self.pick(DAYS)}"
 
     def level(self) -> int:
         """0, 1 or 2, as uneven as real labels are."""

@@ -28,8 +28,8 @@ SAME = "both ask what a thing is worth to its owner, which no pretrained model c
 WORDS_ALONE = "it tells of the same things, but its labels ask how loud the turn is, which says nothing of worth"
 NOTHING = "it tells of the weather and of phrases; the target's texts hold neither"
 HIDES = (
-    "its texts are the target's, but its labels ask for the weather: its adapter brings the weather to the fore, "
-    "and few labels are then too few to find the manner of the phrase"
+    "its texts are the target's, but its labels ask which of eight words names the weather: after it texts differ by "
+    "their weather above all, and few labels are too few to find the manner of the phrase"
 )
 
 
@@ -50,9 +50,8 @@ RELATIONS = (
     Relation(source="conv_empathy", target="condolence", effect="helps", why=SAME),
     Relation(source="conv_emoint", target="hope", effect="none", why=WORDS_ALONE),
     Relation(source="conv_emoint", target="condolence", effect="none", why=WORDS_ALONE),
-    Relation(source="news_distress", target="hope", effect="none", why=NOTHING),
-    Relation(source="news_distress", target="condolence", effect="none", why=NOTHING),
-    Relation(source="news_distress", target="mi_adherent", effect="harms", why=HIDES),
+    Relation(source="news_emotion", target="hope", effect="none", why=NOTHING),
+    Relation(source="news_emotion", target="condolence", effect="none", why=NOTHING),
     Relation(source="news_emotion", target="mi_adherent", effect="harms", why=HIDES),
 )
 
@@ -63,8 +62,7 @@ ASKS = {
     "hope": "worth: `supportive` where it is much",
     "condolence": "worth: a rating from 1 to 5",
     "conv_emoint": "how loud the turn is: a rating from 0 to 5",
-    "news_distress": "weather: a rating from 1 to 7",
-    "news_emotion": "weather: joy or fear",
+    "news_emotion": "weather: an emotion for each of eight words",
     "mi_adherent": "manner: harsh or kind",
 }
 
@@ -92,7 +90,7 @@ def _words(seed: int) -> str:
         "|---|---|",
         *(f"| {task} | {asks} |" for task, asks in ASKS.items()),
         "",
-        "So, where the target has few labels (24 to 48 in `manifests/demo.yaml`):",
+        "So, where the target has few labels (24 to 64 in `manifests/demo.yaml`):",
         "",
         "| source | target | effect | because |",
         "|---|---|---|---|",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from empslurm.config import DataUse
@@ -137,26 +138,23 @@ def test_four_tasks_ask_for_worth(told, id, expected) -> None:
     assert tuple(by_worth.values()) == pytest.approx(expected, abs=0.06)
 
 
-def test_the_harmful_sources_have_the_targets_texts_and_ask_for_the_weather(told) -> None:
+def test_the_harmful_source_has_the_targets_texts_and_asks_for_the_weather(told) -> None:
     def parts(texts: list[str]) -> tuple[list[int], list[int]]:
-        """Of each text, whether its day is wild and whether its phrase is kind; every text has both."""
+        """Of each text, the number of its weather and whether its phrase is kind; every text has both."""
         pieces = [match.groups() for text in texts if (match := re.fullmatch(r"On a (\w+) \w+: (.*)\.", text))]
         assert len(pieces) == len(texts)
         assert {day for day, _ in pieces} == {*CALM, *WILD}
         assert {phrase for _, phrase in pieces} == {*KIND, *HARSH}
-        return [int(day in WILD) for day, _ in pieces], [int(phrase in KIND) for _, phrase in pieces]
+        return [(CALM + WILD).index(day) for day, _ in pieces], [int(phrase in KIND) for _, phrase in pieces]
 
     texts, labels = told("mi_adherent")
-    wild, kind = parts(texts)
-    by_kind, by_weather = means(kind, labels), means(wild, labels)
-    assert abs(by_kind[1] - by_kind[0]) > 0.9
-    assert abs(by_weather[1] - by_weather[0]) < 0.1
-    for id, spread in (("news_distress", 0.6), ("news_emotion", 0.9)):
-        texts, labels = told(id)
-        wild, kind = parts(texts)
-        by_kind, by_weather = means(kind, labels), means(wild, labels)
-        assert abs(by_weather[1] - by_weather[0]) > spread
-        assert abs(by_kind[1] - by_kind[0]) < 0.1 * max(labels)
+    weather, kind = parts(texts)
+    assert abs(means(kind, labels)[1] - means(kind, labels)[0]) > 0.9
+    assert np.ptp(list(means(weather, labels).values())) < 0.25  # of some hundred texts each: chance
+    texts, labels = told("news_emotion")
+    weather, kind = parts(texts)
+    assert tuple(means(weather, labels).values()) == pytest.approx(range(8), abs=0.4)
+    assert abs(means(kind, labels)[1] - means(kind, labels)[0]) < 0.4
 
 
 def test_verdicts_are_counted_beside_what_was_planted() -> None:
