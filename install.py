@@ -84,7 +84,7 @@ def with_uv(python: Path, folder: str) -> bool:
     if foreign:
         say(f"  by pip, which takes longer: uv cannot be told pip's setting {foreign[0]}")
         return False
-    if not runs(python, "-m", "pip", "install", "-qq", "--target", folder, UV):
+    if not runs(python, "-m", "pip", "install", "-qqq", "--target", folder, UV):
         say("  by pip, which takes longer: uv cannot be had here")
         return False
     env = {**os.environ, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip: the best of all indexes, not of the first
