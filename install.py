@@ -119,9 +119,7 @@ def main(environment: str) -> None:
     first, last = PYTHONS
     if not first <= sys.version_info[:2] <= last:
         sys.exit("empslurm needs Python 3.11, 3.12 or 3.13, found {}.{}; set PYTHON=".format(*sys.version_info))
-    say(
-        f"making {environment}, once: about half a minute, or some minutes with a CUDA build of torch or a slow network"
-    )
+    say(f"making {environment}; this can take minutes on a slow network or disk, or with a CUDA build of torch")
     say("1 of 3, an empty environment")
     if not runs(sys.executable, "-m", "venv", environment):
         fail("making it")
