@@ -28,13 +28,10 @@ profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
 
-$(VENV)/.installed: setup.cfg constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "empslurm needs Python 3.11 or 3.12, found %d.%d; set PYTHON=" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip check
-	touch $@
+$(VENV)/.installed: setup.cfg constraints.txt install.py
+	@rm -f $@
+	@$(PYTHON) install.py $(VENV)
+	@touch $@
 
 install: $(VENV)/.installed ## make .venv with the tested set of packages
 

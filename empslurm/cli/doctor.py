@@ -34,6 +34,7 @@ from empslurm.tasks.raw import locate
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
+PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned packages were tried with
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -47,8 +48,11 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 def _python() -> Iterator[Check]:
     version = sys.version.split()[0]
-    good = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    yield Check(what="python", ok=good, found=version, fix="" if good else "use Python 3.11 or 3.12")
+    first, last = PYTHONS
+    good = first <= sys.version_info[:2] <= last
+    yield Check(
+        what="python", ok=good, found=version, fix="" if good else "use Python {}.{} to {}.{}".format(*first, *last)
+    )
 
 
 def _packages() -> Iterator[Check]:
