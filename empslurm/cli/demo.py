@@ -70,14 +70,13 @@ def run(options: argparse.Namespace, out: Output) -> int:
         }
     )
     out.line()
-    out.paragraph(_question(plan, pairs))
-    for line in answer_lines(pairs):
+    for line in (*question_lines(plan, pairs), *answer_lines(pairs), *certainty_lines(pairs)):
         out.line(line)
-    out.paragraph(_certainty(pairs))
     out.paragraph(f"Planted: {planted_words(found)}; {options.data / WORDS} tells why.")
-    out.paragraph(f"Interrupted once: {n_kept} of the {len(before)} adapters that were ready were kept as they were.")
-    out.line("The page with all of it:")
-    out.line(document["report"])
+    out.paragraph(
+        f"Interrupted once, on purpose: {n_kept} of {len(before)} adapters that were ready were kept as they were."
+    )
+    out.line(f"Open {document['report']}")
     return 0
 
 
@@ -134,11 +133,11 @@ def _results(plan: Plan, root: RunsRoot) -> dict[str, str]:
 # ---- words ----------------------------------------------------------------------------------------------------------
 
 
-def _question(plan: Plan, pairs: Pairs) -> str:
+def question_lines(plan: Plan, pairs: Pairs) -> tuple[str, ...]:
     n_seeds = len({cell.seed for cell in plan.cells})
     return (
-        f"Asked: does training on one task first help another that has few labels? {len(pairs)} pairs of invented "
-        f"tasks, {n_seeds} seeds each."
+        "Asked: does training on one task first help another, which has few labels?",
+        f"Found, of {len(pairs)} pairs with {n_seeds} seeds each:",
     )
 
 
@@ -150,9 +149,11 @@ def answer_lines(pairs: Pairs) -> Iterator[str]:
     for name, pair in zip(names, called, strict=True):
         yield f"  {name:{width}}  {_score(pair['baseline'])} -> {_score(pair['score'])}  {_change(pair)}"
     rest = [pair for pair in pairs if pair not in called]
+    equal = sum(pair["verdict"] == "equivalent" for pair in rest)
     if rest:
-        equal = sum(pair["verdict"] == "equivalent" for pair in rest)
-        yield f"  {len(rest)} other pairs: no help or harm shown, {equal} of them shown to make no difference"
+        yield f"  {len(rest)} other pairs: no help or harm shown" + (
+            f"; {equal} shown to be as good as equal" if equal else ""
+        )
 
 
 def _score(value: float | None) -> str:
@@ -164,10 +165,10 @@ def _change(pair: Mapping[str, Any]) -> str:
     return f"{shown(pair['difference'], digits=2, short=True, signed=True)} ± {shown(half, digits=2, short=True)}"
 
 
-def _certainty(pairs: Pairs) -> str:
+def certainty_lines(pairs: Pairs) -> tuple[str, ...]:
     return (
-        "Scores: macro F1 or Pearson r, alone -> with the source. ±: half of the 95 % interval, over seeds and test "
-        f"texts. Calls: at .05, corrected for {len(pairs)} pairs (Benjamini-Hochberg)."
+        "Scores: macro F1 or Pearson r, alone -> with the source. ±: half of the 95 %",
+        f"interval, over seeds and test texts. Calls at .05, corrected for {len(pairs)} pairs.",
     )
 
 
@@ -178,8 +179,10 @@ def planted_words(found: Sequence[Found]) -> str:
         "harms": "{n_found} of {n_planted} harms found",
         "none": "{n_wrong} of {n_planted} pairs without an effect called",
     }
+    of_effect = {item.effect: item for item in found if item.n_planted}
     return ", ".join(
-        words[item.effect].format(n_found=item.n_found, n_planted=item.n_planted, n_wrong=item.n_planted - item.n_found)
-        for item in found
-        if item.n_planted
+        text.format(n_found=item.n_found, n_planted=item.n_planted, n_wrong=item.n_planted - item.n_found)
+        for effect, text in words.items()
+        for item in [of_effect.get(effect)]
+        if item is not None
     )

@@ -34,7 +34,7 @@ def test_each_call_has_a_line_and_the_other_pairs_share_one() -> None:
     assert list(answer_lines(pairs)) == [
         "  Fog helps Hail   .50 -> .80  +.30 ± .10",
         "  Rain harms Snow  .50 -> .25  −.25 ± .10",
-        "  2 other pairs: no help or harm shown, 1 of them shown to make no difference",
+        "  2 other pairs: no help or harm shown; 1 shown to be as good as equal",
     ]
 
 
@@ -44,7 +44,7 @@ def test_what_was_planted_is_told_with_what_was_found() -> None:
         Found(effect="none", n_planted=4, n_found=4),
         Found(effect="harms", n_planted=2, n_found=1),
     )
-    assert planted_words(found) == ("3 of 4 helps found, 0 of 4 pairs without an effect called, 1 of 2 harms found")
+    assert planted_words(found) == ("3 of 4 helps found, 1 of 2 harms found, 0 of 4 pairs without an effect called")
 
 
 @pytest.fixture
