@@ -173,16 +173,14 @@ def certainty_lines(pairs: Pairs) -> tuple[str, ...]:
 
 
 def planted_words(found: Sequence[Found]) -> str:
-    """What was planted, and whether it was found."""
+    """What was planted, and whether it was found: helps and harms first."""
     words = {
         "helps": "{n_found} of {n_planted} helps found",
         "harms": "{n_found} of {n_planted} harms found",
         "none": "{n_wrong} of {n_planted} pairs without an effect called",
     }
-    of_effect = {item.effect: item for item in found if item.n_planted}
     return ", ".join(
-        text.format(n_found=item.n_found, n_planted=item.n_planted, n_wrong=item.n_planted - item.n_found)
-        for effect, text in words.items()
-        for item in [of_effect.get(effect)]
-        if item is not None
+        words[item.effect].format(n_found=item.n_found, n_planted=item.n_planted, n_wrong=item.n_planted - item.n_found)
+        for item in sorted(found, key=lambda item: list(words).index(item.effect))
+        if item.n_planted
     )
