@@ -12,6 +12,9 @@ import pytest
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+# Folders of long tests, which start first: the last file to start decides when a worker has nothing left to do.
+LONG_FIRST = ("end_to_end", "extension", "upgrade", "soak", "scoring", "train")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -45,3 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("without_torch"):
         assert "torch" not in sys.modules
         sys.meta_path.insert(0, NoTorch())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0]
+        return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+    items.sort(key=rank)

@@ -188,7 +188,7 @@ def test_an_id_is_provisional_while_a_digest_is_unknown() -> None:
 def golden_ids() -> dict[str, str]:
     """Readable prefix -> id of some cells of two manifests, with invented digests of data and backbone."""
     found: dict[str, str] = {}
-    for folder, name in (("manifests", "full_study"), ("tests/fixtures", "small_grid")):
+    for folder, name in (("manifests", "full_study"), ("tests/golden", "small_grid")):
         manifest = load_manifest(ROOT / folder / f"{name}.yaml")
         raw = dict.fromkeys(manifest.data, "raw")
         inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")

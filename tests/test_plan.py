@@ -31,7 +31,7 @@ def plan_of(manifest: Manifest, **changes: Any) -> Plan:
 
 @pytest.fixture
 def grid() -> Plan:
-    return plan_of(load_manifest(ROOT / "tests/fixtures/small_grid.yaml"))
+    return plan_of(load_manifest(ROOT / "tests/golden/small_grid.yaml"))
 
 
 def test_the_papers_grid_has_324_training_cells() -> None:

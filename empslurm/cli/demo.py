@@ -107,13 +107,13 @@ def _ended(process: subprocess.Popen[str], verb: str) -> None:
 
 
 def _train_until_interrupted(plan: Plan, root: RunsRoot, options: argparse.Namespace) -> dict[str, str]:
-    """Train, and send Ctrl-C's signal once a share of the cells is done; what is done then, as `_results`."""
+    """Train, and end it as a scheduler would once a share of the cells is done; what is done then, as `_results`."""
     enough = max(1, round(STOP_AT * len(plan.cells)))
     with _verb(options, "submit", options.manifest, "--profile", "local") as submit:
         while submit.poll() is None and _n_done(plan, root) < enough:
             time.sleep(LOOK_EVERY_S)
         if submit.poll() is None:
-            submit.send_signal(signal.SIGINT)
+            submit.send_signal(signal.SIGTERM)  # not INT, which a shell in the background makes children ignore
             submit.wait()
         else:
             _ended(submit, "submit")

@@ -1,14 +1,22 @@
 """The demo as a newcomer runs it: one corpus, real training of the pretrained MiniLM, one interruption, the truth."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.project import ROOT, Project
+from tests.project import ROOT
 
 
 def test_the_demo_finds_what_was_planted(tmp_path: Path) -> None:
     for name in ("manifests", "slurm"):
         (tmp_path / name).symlink_to(ROOT / name)
-    told = Project(path=tmp_path).json("demo")
+    command = [sys.executable, "-m", "empslurm", "--data", "data", "--runs", "runs", "demo", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
     assert 0 < told["n_interrupted"] < told["n_cells"]
     assert told["n_kept"] == told["n_interrupted"]
     assert {effect: count["n_planted"] for effect, count in told["found"].items()} == {

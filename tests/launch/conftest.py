@@ -106,13 +106,13 @@ def root(tmp_path: Path) -> RunsRoot:
 
 @pytest.fixture
 def made(root: RunsRoot) -> Submission:
-    return submissions.create(root, "demo", Path("data"), (), packs(plan_of("demo").cells), SETTINGS)
+    return submissions.create(root, "demo", Path("data"), (), packs(plan_of("small_grid").cells), SETTINGS)
 
 
 @pytest.fixture
 def square(root: RunsRoot) -> Submission:
     """Two baselines and the two transfers between them, a pack each."""
-    cells = [cell for cell in plan_of("demo").cells if cell.seed == 1]
+    cells = [cell for cell in plan_of("small_grid").cells if cell.seed == 1]
     two = {cell.target for cell in [cell for cell in cells if cell.kind == "baseline"][:2]}
     chosen = [cell for cell in cells if {cell.target, cell.source_task or cell.target} <= two]
     made = submissions.create(root, "demo", Path("data"), (), packs(chosen), SETTINGS)

@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def plan_of(name: str) -> Plan:
-    """The baselines and transfers of a shipped manifest, as if its data were here."""
-    manifest = load_manifest(ROOT / "manifests" / f"{name}.yaml")
+    """The baselines and transfers of a manifest, as if its data were here."""
+    manifest = load_manifest(ROOT / ("tests/golden" if name == "small_grid" else "manifests") / f"{name}.yaml")
     raw = dict.fromkeys(manifest.data, "raw")
     plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights"))
     return replace(plan, cells=tuple(cell for cell in plan.cells if cell.kind in SCORED))
 
 
 def test_single_transfers_wait_for_their_own_source_only() -> None:
-    plan = plan_of("demo")
+    plan = plan_of("small_grid")
     grouped = packs(plan.cells, 1)
     made = groups(grouped, set(plan.by_id))
     assert [len(group.places) for group in made if group.wave == 0] == [8]
@@ -38,12 +38,12 @@ def test_packs_of_all_sources_are_one_array_per_seed_when_that_costs_little() ->
     plan = plan_of("full_grid")
     made = groups(packs(plan.cells), set(plan.by_id))
     assert [(group.wave, len(group.places), len(group.parents)) for group in made] == [(0, 18, 0), (1, 18, 18)]
-    small = plan_of("demo")
+    small = plan_of("small_grid")
     assert sorted(len(group.places) for group in groups(packs(small.cells), set(small.by_id))) == [1] * 8 + [8]
 
 
 def test_what_has_its_sources_waits_for_nothing() -> None:
-    plan = plan_of("demo")
+    plan = plan_of("small_grid")
     transfers = [cell for cell in plan.cells if cell.kind == "transfer"]
     (only,) = groups(packs(transfers), {cell.id for cell in transfers})
     assert only.parents == frozenset()

@@ -23,11 +23,11 @@ def test_spent_is_the_sum_over_all_submissions_of_a_manifest(tmp_path: Path) -> 
 
 
 def test_no_estimate_without_a_measurement() -> None:
-    assert cost.estimate(plan_of("demo").cells, []) is None
+    assert cost.estimate(plan_of("small_grid").cells, []) is None
 
 
 def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> None:
-    cells = plan_of("demo").cells
+    cells = plan_of("small_grid").cells
     todo = [next(cell for cell in cells if cell.target == "epitome_er"), cells[-1]]
     done = [
         Measured(target="epitome_er", kind="baseline", device="cpu", wall_s=wall_s, n_tokens=1000)

@@ -90,7 +90,7 @@ def test_a_forged_pack_is_refused(root: RunsRoot, made: Submission, damage: dict
 def test_cards_are_kept_as_they_were(root: RunsRoot, tmp_path: Path) -> None:
     card = tmp_path / "mine.yaml"
     card.write_text("id: mine\n")
-    kept = submissions.create(root, "demo", Path("data"), (card,), packs(plan_of("demo").cells))
+    kept = submissions.create(root, "demo", Path("data"), (card,), packs(plan_of("small_grid").cells))
     card.write_text("id: changed\n")
     (copy,) = submissions.load(kept.folder(root).file, []).cards
     assert copy.read_text() == "id: mine\n"

@@ -11,9 +11,9 @@ from empslurm.tasks.datasets import conv, empdial, empdial_ei, epitome, eqt, hop
 from empslurm.tasks.datasets.dialogues import EMOTIONS
 from empslurm.tasks.sample.story import CALM, PHRASES, WILD, Writer
 
-ASK = ((), ("When?", "Where?"), ("Can you tell me more about it?", "What happened then?"))
+ASK = ((), ("When?", "Where?"), ("How come, and what then?", "Tell me more?"))
 EMOTION_OF = dict(zip(CALM + WILD, news.EMOTIONS, strict=True))  # of the weather
-READ = ((), ("You seem tired.",), ("You must feel worn out by it.", "You sound lost."))
+READ = ((), ("You seem tired.",), ("You must feel lost.", "You sound worn out."))
 
 
 def _table(rows: Iterable[Sequence[object]], delimiter: str = ",", *, quoted: bool = True) -> str:
@@ -34,8 +34,8 @@ def _epitome(writer: Writer) -> dict[str, str]:
         thing, worth = writer.thing()
         levels = {"epitome_er": int(worth), "epitome_ex": writer.level(), "epitome_ip": writer.level()}
         asked, read = writer.pick(ASK[levels["epitome_ex"]]), writer.pick(READ[levels["epitome_ip"]])
-        reply = _join(f"Found the {thing} {writer.place()}.", asked, read)
-        ids, post = (f"s{number // 2}", f"r{number}"), f"It was {writer.day()}."
+        reply = _join(f"Found the {thing}.", asked, read)
+        ids, post = (f"s{number // 2}", f"r{number}"), f"Lost {writer.day()}."
         for task, level in levels.items():
             rows[task].append((*ids, post, reply, writer.noisy(str(level), epitome.LEVELS), ""))
     for task in rows:

@@ -25,7 +25,7 @@ GPUS = replace(SETTINGS, gpus=2, cpus=8, packs_per_gpu=2)
 
 
 def create(root: RunsRoot, settings: NodeSettings) -> Submission:
-    return submissions.create(root, "demo", Path("data"), (), packs(plan_of("demo").cells), settings)
+    return submissions.create(root, "demo", Path("data"), (), packs(plan_of("small_grid").cells), settings)
 
 
 def marked(root: RunsRoot, made: Submission, places: list[int]) -> Array:
