@@ -197,13 +197,13 @@ def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pyte
     from empslurm.train.data.tokens import tokenise
     from empslurm.train.model.backbone import load_tokenizer
 
-    assert main([*sample, "data", "audit", "conv", "epitome", "--max-length", "24", "--json"]) == 0
+    assert main([*sample, "data", "audit", "conv", "epitome", "--max-length", "16", "--json"]) == 0
     found = {row["task"]: row["truncated_share"] for row in json.loads(capsys.readouterr().out)["tasks"]}
     data, prepared = Path(sample[1]), Path(sample[3]) / "prepared"
     for task in ("conv_emoint", "epitome_er"):
         dataset = registry().dataset_of(task)
         table = load_task(prepare(dataset, data, prepared), registry().tasks[task], DataUse(), "all")
-        tokens = tokenise(table, lambda: load_tokenizer(Backbone(name="minilm")), "digest", 24, prepared)
+        tokens = tokenise(table, lambda: load_tokenizer(Backbone(name="minilm")), "digest", 16, prepared)
         assert 0 < found[task] < 1
         assert found[task] == tokens.n_truncated / len(table.ids)
 

@@ -12,13 +12,20 @@ tasks: [epitome_er, news_empathy]
 pairs: none
 seeds: [1, 2]
 backbone: tiny
-training: {epochs: 1, lr: 1.0, batch_size: 8, max_train_examples: 32, max_eval_examples: 16, max_length: 32}
+training:
+  epochs: 1
+  lr: 1.0
+  batch_size: 8
+  max_train_examples: 32
+  max_eval_examples: 16
+  max_length: 32
+  per_task: {news_empathy: {lr: 0.1}}
 """
 
 
 @pytest.fixture(scope="module")
 def astray(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A learning rate a thousand times too large, trained for real."""
+    """Learning rates a hundred and a thousand times too large, trained for real."""
     path = tmp_path_factory.mktemp("astray") / "project"
     shutil.copytree(trained.path, path, symlinks=True)
     made = Project(path=path)
