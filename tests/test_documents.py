@@ -8,7 +8,8 @@ from empslurm.metrics import METRICS, that_choose_epochs
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "empslurm"
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/cards.md", "docs/results.md")
-OWN = {"manifests/mine.yaml", "slurm/mine.yaml", "cards/kites.yaml"}  # examples: a reader's own files
+# Examples: a reader's own files, and what the demo writes.
+OWN = {"manifests/mine.yaml", "slurm/mine.yaml", "cards/kites.yaml", "demo/data/truth.md"}
 FILE = re.compile(r"(?<![\w./-])(?:\w+/)+\w+\.(?:py|md|yaml|json)\b")
 NAME = "NAME"  # stands for a name of the reader's choice
 
