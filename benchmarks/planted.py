@@ -76,11 +76,7 @@ def harms(options: argparse.Namespace) -> dict[str, Any]:
         "seeds": seeds,
         "training": {
             **sections["training"],
-            "per_task": {
-                name: fields
-                for name, fields in sections["training"]["per_task"].items()
-                if any(Path(task).match(name) for task in tasks)
-            },
+            "per_task": {name: fields for name, fields in sections["training"]["per_task"].items() if name in tasks},
         },
     }
     with scratch(None) as project:

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     sample = actions.add_parser(
         "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
     )
-    sample.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default 1)")
+    sample.add_argument("--seed", type=int, default=1, help="random seed of the invented corpus (default 1)")
 
 
 def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:

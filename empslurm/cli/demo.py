@@ -43,7 +43,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(options)
     out.say(f"2 of 4: training {len(plan.cells)} small adapters; after a third of them this run interrupts itself")
     before = _train_until_interrupted(plan, root, options)
-    out.say(f"3 of 4: interrupted after {len(before)} of {len(plan.cells)} adapters; the same command goes on")
+    interrupted = len(before) < len(plan.cells)
+    how = "interrupted after" if interrupted else "ended before it could be interrupted, with"
+    out.say(f"3 of 4: {how} {len(before)} of {len(plan.cells)} adapters; the same command goes on")
     with _verb(options, "submit", options.manifest, "--profile", "local") as submit:
         _ended(submit, "submit")
     n_kept = sum(_results(plan, root).get(cell) == digest for cell, digest in before.items())
@@ -53,17 +55,15 @@ def run(options: argparse.Namespace, out: Output) -> int:
         _ended(gather, "gather")
     document = json.loads(told)
     pairs: Pairs = document["pairs"]
-    found = compare(read_truth(options.data), {(pair["source"], pair["target"]): pair["verdict"] for pair in pairs})
+    relations = read_truth(options.data)
+    found = compare(relations, {(pair["source"], pair["target"]): pair["verdict"] for pair in pairs})
     out.document(
         {
             "seed": options.seed,
             "n_cells": len(plan.cells),
             "n_interrupted": len(before),
             "n_kept": n_kept,
-            "planted": [
-                {"source": item.source, "target": item.target, "effect": item.effect}
-                for item in read_truth(options.data)
-            ],
+            "planted": [{"source": item.source, "target": item.target, "effect": item.effect} for item in relations],
             "found": {item.effect: {"n_planted": item.n_planted, "n_found": item.n_found} for item in found},
             "pairs": pairs,
             "report": document["report"],
@@ -73,9 +73,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
     for line in (*question_lines(plan, pairs), *answer_lines(pairs), *certainty_lines(pairs)):
         out.line(line)
     out.paragraph(f"Planted: {planted_words(found)}; {options.data / WORDS} tells why.")
-    out.paragraph(
-        f"Interrupted once, on purpose: {n_kept} of {len(before)} adapters that were ready were kept as they were."
-    )
+    if interrupted:
+        out.paragraph(
+            f"Interrupted once, on purpose: {n_kept} of {len(before)} adapters that were ready were kept as they were."
+        )
     out.line(f"Open {document['report']}")
     return 0
 
@@ -152,7 +153,7 @@ def answer_lines(pairs: Pairs) -> Iterator[str]:
     equal = sum(pair["verdict"] == "equivalent" for pair in rest)
     if rest:
         yield f"  {len(rest)} other pairs: no help or harm shown" + (
-            f"; {equal} shown to be as good as equal" if equal else ""
+            f"; {equal} shown to be within the margin" if equal else ""
         )
 
 

@@ -34,7 +34,7 @@ def test_each_call_has_a_line_and_the_other_pairs_share_one() -> None:
     assert list(answer_lines(pairs)) == [
         "  Fog helps Hail   .50 -> .80  +.30 ± .10",
         "  Rain harms Snow  .50 -> .25  −.25 ± .10",
-        "  2 other pairs: no help or harm shown; 1 shown to be as good as equal",
+        "  2 other pairs: no help or harm shown; 1 shown to be within the margin",
     ]
 
 

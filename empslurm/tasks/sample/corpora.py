@@ -45,33 +45,36 @@ def _epitome(writer: Writer) -> dict[str, str]:
     return {epitome.FILES[task]: _table([header, *rows[task]]) for task in rows}
 
 
+def _with_gold(
+    names: Sequence[str],
+    heads: tuple[Sequence[str], Sequence[str]],
+    rows: Sequence[tuple[Sequence[object], Sequence[object]]],
+    *,
+    n_train: int,
+) -> dict[str, str]:
+    """Train with its labels, dev without, and dev's labels in a file without a head. A row: its text and its labels."""
+    train = [(*heads[0], *heads[1]), *((*text, *labels) for text, labels in rows[:n_train])]
+    dev = [heads[0], *(text for text, _ in rows[n_train:])]
+    gold = [labels for _, labels in rows[n_train:]]
+    tables = [_table(part, "\t", quoted=False) for part in (train, dev, gold)]
+    return dict(zip(names, tables, strict=True))
+
+
 def _news(writer: Writer) -> dict[str, str]:
     """Essays that open with the weather, and end with a phrase of a clerk."""
-    train: list[Sequence[object]] = [(*news.TEXT, *news.LABELS)]
-    dev: list[Sequence[object]] = [news.TEXT]
-    gold: list[Sequence[object]] = []
+    rows: list[tuple[Sequence[object], Sequence[object]]] = []
     for number in range(900):
         (word, weather), (kind, phrase) = writer.weather(), writer.manner()
         emotion = writer.noisy(EMOTION_OF[word], news.EMOTIONS)
         labels = (writer.rating(kind, 1, 7), writer.rating(word in WILD, 1, 7), emotion)
         text = (number, number % 150, f"{weather}: {phrase}.")
-        if number < 750:
-            train.append((*text, *labels))
-        else:
-            dev.append(text)
-            gold.append(labels)
-    texts = (train, dev, gold)
-    return dict(
-        zip((news.TRAIN, news.DEV, news.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True)
-    )
+        rows.append((text, labels))
+    return _with_gold((news.TRAIN, news.DEV, news.GOLD), (news.TEXT, news.LABELS), rows, n_train=750)
 
 
 def _conv(writer: Writer) -> dict[str, str]:
     """Two turns of people who miss something, with more or less force."""
-    columns = tuple(conv.LABELS)
-    train: list[Sequence[object]] = [(*conv.TEXT, *columns)]
-    dev: list[Sequence[object]] = [conv.TEXT]
-    gold: list[Sequence[object]] = []
+    rows: list[tuple[Sequence[object], Sequence[object]]] = []
     for conversation in range(450):
         thing, worth = writer.thing()
         for turn in range(2):
@@ -80,15 +83,8 @@ def _conv(writer: Writer) -> dict[str, str]:
             text = _join(f"{told}{'.!!'[force]}", ("", "Well.", "Terrible, truly terrible!")[force])
             labels = (writer.rating(force / 2, 0, 2), writer.rating(force / 2, 0, 5), writer.rating(worth / 2, 0, 5))
             row = (conversation, turn, text, conversation % 150)
-            if conversation < 375:
-                train.append((*row, *labels))
-            else:
-                dev.append(row)
-                gold.append(labels)
-    texts = (train, dev, gold)
-    return dict(
-        zip((conv.TRAIN, conv.DEV, conv.GOLD), (_table(rows, "\t", quoted=False) for rows in texts), strict=True)
-    )
+            rows.append((row, labels))
+    return _with_gold((conv.TRAIN, conv.DEV, conv.GOLD), (conv.TEXT, tuple(conv.LABELS)), rows, n_train=750)
 
 
 INTENT_CUES = {
