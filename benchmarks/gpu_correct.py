@@ -25,7 +25,7 @@ from scratch import ROOT
 from empslurm.config import Precision
 from empslurm.train.data.batch import cut
 from empslurm.train.model.dropout import Masks, Sites, step_key
-from empslurm.train.model.operations import Plain
+from empslurm.train.model.operations import Plain, operations
 from empslurm.train.schedule import lr_at
 
 # Losses are 1 to 3. What another order of sums in float32 makes of them in five steps; on a CPU it is below 1e-6.
@@ -105,9 +105,10 @@ def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
     asked.append(("head.0", (16, hidden), False))
     names = [[name for name, shape, _ in asked if len(shape) == n and "layer" in name] for n in (2, 4)]
     alike = [Sites.of(group, device) for group in names]
+    make = operations(device, bf16=True).factors
     n_values = n_different = 0
     for dtype in (torch.float32, torch.bfloat16):
-        there, here = Masks(step_key(7, 3), rows.to(device), alike), Masks(step_key(7, 3), rows)
+        there, here = Masks(step_key(7, 3), rows.to(device), alike, make), Masks(step_key(7, 3), rows)
         for name, shape, packed in asked:
             on_device = there(name, shape, 0.1, dtype, cut(tokens, range(16), device) if packed else None).cpu()
             on_cpu = here(name, shape, 0.1, dtype, cut(tokens, range(16), home) if packed else None)

@@ -23,10 +23,11 @@ def embed(encoder: Encoder, below: Below) -> torch.Tensor:
 
     below: shared with the adapters that are scored beside it.
     """
-    values = encoder.norm(0, below.output, below.residual)  # (n_tokens, hidden_size) each
+    layout, output, residual = below.layout, below.output, below.residual
+    values = encoder.adapted(0, output, residual, (), layout, None)  # (n_tokens, hidden_size) each
     for layer in range(1, len(encoder.layers)):
-        residual = encoder.attend(layer, values, below.layout, None)
-        values = encoder.norm(layer, encoder.feed(layer, residual, below.layout, None), residual)
+        residual = encoder.attend(layer, values, layout, None)
+        values = encoder.adapted(layer, encoder.feed(layer, residual), residual, (), layout, None)
     return torch.nn.functional.normalize(below.layout.mean(values.wide), dim=1)
 
 

@@ -27,7 +27,7 @@ from empslurm.train.data.task_data import TaskData
 from empslurm.train.evaluate import predict
 from empslurm.train.member import Lost, Member
 from empslurm.train.model.adapter_bank import PackModel
-from empslurm.train.model.dropout import Masks, step_key
+from empslurm.train.model.dropout import step_key
 from empslurm.train.optimise import MOMENTS, Optimiser
 from empslurm.train.processes import one_fate
 from empslurm.train.replay import Passes
@@ -150,7 +150,7 @@ class Trainer:
     def _pass(self, parts: Mapping[str, torch.Tensor], n: int) -> None:
         """Add the gradients of every cell, and its loss to the step's, of some of the n examples of a step."""
         examples = parts["examples"]
-        masks, targets = Masks(parts["key"], examples, self.model.sites), self.targets[examples]
+        masks, targets = self.model.masks(parts["key"], examples), self.targets[examples]
         with self.accelerator.autocast():
             below = self.model.below(batch_of(parts), masks)
             for group in self.optimiser.groups:

@@ -10,7 +10,7 @@ import torch
 from empslurm.train.data.batch import batch_of, cut_here, to_device
 from empslurm.train.data.task_data import TaskData
 from empslurm.train.model.adapter_bank import PackModel
-from empslurm.train.model.dropout import Masks, step_key
+from empslurm.train.model.dropout import step_key
 from empslurm.train.processes import least, one_fate
 
 OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and AdamW's two moments
@@ -63,7 +63,7 @@ def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accel
     before = torch.cuda.memory_allocated(device)
     rows_cut = cut_here(data.tokens, rows, even=model.recordable, along={"examples": rows})
     parts = rows_cut.parts(to_device(rows_cut.values, device))
-    masks = Masks(step_key(0, 0), parts["examples"], model.sites)
+    masks = model.masks(step_key(0, 0), parts["examples"])
     free = {name: value.detach()[:n_cells].requires_grad_() for name, value in model.free.items()}
     with accelerator.autocast():
         below = model.below(batch_of(parts), masks)

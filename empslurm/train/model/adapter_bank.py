@@ -5,14 +5,13 @@ It knows nothing of training: tensors in, logits out. Every tensor has a leading
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError
@@ -20,17 +19,11 @@ from empslurm.ids import stream
 from empslurm.train.data.batch import Batch
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_files import DENSE_BIAS, DENSE_WEIGHT, OUTPUT, OUTPUT_BIAS, OUTPUT_WEIGHT, Tensors
-from empslurm.train.model.dropout import Masks, Sites
+from empslurm.train.model.bottleneck import Bottleneck, linear
+from empslurm.train.model.dropout import Masks
 from empslurm.train.model.encoder import Below, Encoder
 from empslurm.train.model.operations import Values
 
-# `non_linearity` -> what the library computes under that name.
-ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": functional.relu,
-    "gelu": functional.gelu,
-    "swish": functional.silu,
-    "tanh": torch.tanh,
-}
 INIT_STD = 0.02  # as the library's own initialisation
 
 
@@ -48,9 +41,8 @@ class PackModel(Protocol):
 
     recordable: bool  # whether its kernels depend on nothing but the shapes of a batch
 
-    @property
-    def sites(self) -> Sequence[Sites]:
-        """Where dropout needs masks of one shape, which are made together."""
+    def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
+        """The masks of a step, `key` and `examples` as `Masks` has them."""
 
     def below(self, batch: Batch, masks: Masks | None) -> Any:
         """What all cells share of a batch, computed once. masks None: no dropout."""
@@ -121,10 +113,9 @@ class Bank:
     def n_cells(self) -> int:
         return len(self.n_outputs)
 
-    @property
-    def sites(self) -> tuple[Sites, ...]:
-        """The encoder's and the heads'."""
-        return self.encoder.sites
+    def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
+        """As in `PackModel`: the encoder's and the heads'."""
+        return Masks(key, examples, self.encoder.sites, self.encoder.operations.factors)
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:
         """The part of a batch that all cells share."""
@@ -149,16 +140,15 @@ class Bank:
         for index in range(len(encoder.layers)):
             if index > 0:
                 residual = encoder.attend(index, values, layout, masks)
-                output = encoder.feed(index, residual, layout, masks)
-            for level in self.levels:
-                inside = {part: layers[f"{level}.{part}"][index] for part in adapter_files.BOTTLENECK.values()}
-                output = output + self._bottleneck(encoder.norm_for_products(index, output, residual), inside)
-            values = encoder.norm(index, output, residual)
+                output = encoder.feed(index, residual)
+            adapters = [self._bottleneck(level, index, layers) for level in self.levels]
+            values = encoder.adapted(index, output, residual, adapters, layout, None if index == 0 else masks)
         return self._heads(layout.first(values.wide), n_outputs, weights, masks)
 
-    def _bottleneck(self, values: torch.Tensor, inside: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        down = linear(values, inside["down.weight"], inside["down.bias"])
-        return linear(ACTIVATIONS[str(self.adapter.non_linearity)](down), inside["up.weight"], inside["up.bias"])
+    def _bottleneck(self, level: str, index: int, layers: Mapping[str, Sequence[torch.Tensor]]) -> Bottleneck:
+        """Of one level and layer."""
+        parts = {part.replace(".", "_"): layers[f"{level}.{part}"][index] for part in adapter_files.BOTTLENECK.values()}
+        return Bottleneck(**parts, non_linearity=str(self.adapter.non_linearity))
 
     def _heads(
         self, first: torch.Tensor, n_outputs: Sequence[int], weights: Mapping[str, torch.Tensor], masks: Masks | None
@@ -219,18 +209,6 @@ def repeated_values(values: Values, n_cells: int) -> Values:
     """The same of both kinds of values."""
     wide = repeated(values.wide, n_cells)
     return Values(wide=wide, narrow=wide if values.narrow is values.wide else repeated(values.narrow, n_cells))
-
-
-def linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Each cell's own linear map of its rows.
-
-    values: (n_cells * n, n_in), weight: (n_cells, n_out, n_in), bias: (n_cells, n_out) -> (n_cells * n, n_out).
-    """
-    n_cells = len(weight)
-    if n_cells == 1:
-        return functional.linear(values, weight[0], bias[0])
-    rows = values.reshape(n_cells, -1, values.shape[-1])
-    return torch.baddbmm(bias[:, None, :], rows, weight.transpose(1, 2)).flatten(0, 1)
 
 
 def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> CellTensors:

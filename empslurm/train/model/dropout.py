@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +63,32 @@ def step_key(seed: int, step: int) -> int:
     return stream("dropout", seed, step)
 
 
+def factors(words: torch.Tensor, n_features: int, dropped: int, dtype: torch.dtype) -> torch.Tensor:
+    """Of words (...) the factors (..., n_features): 0 with probability dropped / LEVELS, else what makes the mean 1."""
+    kept = _lanes(words, n_features) >= dropped - LEVELS // 2
+    return kept.to(dtype).mul_(raised(dropped))
+
+
+def raised(dropped: int) -> float:
+    """What a value that is kept is multiplied by."""
+    return LEVELS / (LEVELS - dropped)
+
+
+Factors = Callable[[torch.Tensor, int, int, torch.dtype], torch.Tensor]  # `factors`, or what gives the same bits
+
+
 class Masks:
     """The masks of one step for one batch of examples, made when asked for and kept for the other cells of the step.
 
     key: `step_key`'s, or the same as a tensor (1,) on the device. examples: (n_rows,) int64, what identifies each
     example within its task. `alike`: sites that are made together when one of them is asked for, which changes no bit
-    and makes kernels fewer.
+    and makes kernels fewer. `make`: what makes factors of words.
     """
 
-    def __init__(self, key: int | torch.Tensor, examples: torch.Tensor, alike: Sequence[Sites] = ()) -> None:
+    def __init__(
+        self, key: int | torch.Tensor, examples: torch.Tensor, alike: Sequence[Sites] = (), make: Factors = factors
+    ) -> None:
+        self._make = make
         self._rows = mix(mix(examples * GOLDEN) + key)
         self.n_rows = len(examples)
         self._alike = {name: (sites, index) for sites in alike for index, name in enumerate(sites.names)}
@@ -89,10 +106,8 @@ class Masks:
         if key not in self._made:
             names, rows = self._rows_of(site, math.prod(shape))
             words = _of_places(rows, shape[1:-1]) if batch is None else _of_tokens(rows, batch)
-            dropped = round(rate * LEVELS)
-            kept = _lanes(words, shape[-1]) >= dropped - LEVELS // 2
-            factors = kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
-            self._made |= {(name, shape, dtype): mask for name, mask in zip(names, factors, strict=True)}
+            made = self._make(words, shape[-1], round(rate * LEVELS), dtype)
+            self._made |= {(name, shape, dtype): mask for name, mask in zip(names, made, strict=True)}
         return self._made[key]
 
     def _rows_of(self, site: str, size: int) -> tuple[tuple[str, ...], torch.Tensor]:

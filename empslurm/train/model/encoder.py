@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from empslurm.train.data.batch import Batch
+from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.dropout import Masks, Sites
 from empslurm.train.model.operations import Mask, Values, dropped, operations
 from empslurm.train.model.padding import Layout
@@ -67,7 +68,8 @@ class Encoder:
             values = padded[batch.rows, batch.positions]
             values = self.drop(values, "embeddings.dropout", self.dropout, masks, layout)
             residual = self.attend(0, Values(wide=values, narrow=values), layout, masks)
-            return Below(residual=residual, output=self.feed(0, residual, layout, masks), layout=layout)
+            output = self.drop(self.feed(0, residual), "layer.0.output.dropout", self.dropout, masks, layout)
+            return Below(residual=residual, output=output, layout=layout)
 
     def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
         """The attention block of layer `index`, its residual and norm included."""
@@ -80,19 +82,25 @@ class Encoder:
         mask = self._mask(f"{name}.output.dropout", self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
         return self.operations.normed(output, values.wide, block.output.LayerNorm, mask)
 
-    def feed(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> torch.Tensor:
-        """The feed-forward block of layer `index`, without residual and norm: there the adapters sit."""
+    def feed(self, index: int, values: Values) -> torch.Tensor:
+        """The feed-forward block of layer `index`, without dropout, residual and norm."""
         layer = self.layers[index]
-        output = layer.output.dense(layer.intermediate(values.narrow))
-        return self.drop(output, f"layer.{index}.output.dropout", self.dropout, masks, layout)
+        output: torch.Tensor = layer.output.dense(layer.intermediate(values.narrow))
+        return output
 
-    def norm(self, index: int, output: torch.Tensor, residual: Values) -> Values:
-        """The layer norm after the feed-forward block of layer `index`."""
-        return self.operations.normed(output, residual.wide, self.layers[index].output.LayerNorm)
-
-    def norm_for_products(self, index: int, output: torch.Tensor, residual: Values) -> torch.Tensor:
-        """The same where nothing but products needs it."""
-        return self.operations.narrowed(output, residual.wide, self.layers[index].output.LayerNorm)
+    def adapted(
+        self,
+        index: int,
+        output: torch.Tensor,
+        residual: Values,
+        adapters: Sequence[Bottleneck],
+        layout: Layout,
+        masks: Masks | None,
+    ) -> Values:
+        """What comes after `feed` in layer `index`: dropout, adapters one upon the other, residual and norm."""
+        site = f"layer.{index}.output.dropout"
+        mask = self._mask(site, self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
+        return self.operations.adapted(output, residual.wide, self.layers[index].output.LayerNorm, adapters, mask)
 
     @staticmethod
     def _mask(

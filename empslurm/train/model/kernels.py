@@ -1,4 +1,4 @@
-"""Kernels for a GPU, in Triton: a norm of a dropped sum, and attention with dropped weights, each with its gradient.
+"""Kernels for a GPU, in Triton: norms of sums, attention with dropped weights, each with its gradient; and masks.
 
 Each reads its operands once and writes its results once. Rounding is that of `operations.Plain`: sums, norms and
 softmax in float32, products and what goes between them in the products' precision. Cells share one mask.
@@ -7,6 +7,7 @@ softmax in float32, products and what goes between them in the products' precisi
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found, import-untyped"
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ import triton.language as tl
 from torch import nn
 
 from empslurm.train.data.batch import Cut
+from empslurm.train.model import dropout
+from empslurm.train.model.bottleneck import Bottleneck, product
 from empslurm.train.model.operations import Mask, Plain, Values
 from empslurm.train.model.padding import Layout
 
 N_WARPS = 4
 VALUES = 2048  # of attention weights that one program works on
 LOWEST: tl.constexpr = tl.constexpr(-3.4e38)
+STEP, MULTIPLIER_1, MULTIPLIER_2 = (tl.constexpr(each) for each in (dropout.GOLDEN, dropout.MIX_1, dropout.MIX_2))
 # Numbers that differ from batch to batch: a kernel is not built anew for what they happen to be divisible by.
 VARYING = ["n", "n_tokens", "n_slots", "length", "n_per_row", "n_rows", "n_mask"]
 
@@ -30,32 +34,38 @@ VARYING = ["n", "n_tokens", "n_slots", "length", "n_per_row", "n_rows", "n_mask"
 
 
 @triton.jit
-def _dropped_sum(
-    output, mask, residual, row, columns, there, n_tokens, width, DROPPED: tl.constexpr, BLOCK: tl.constexpr
-):
-    """A row of the sum in float32, and of the mask."""
+def _summed(
+    output, mask, bias, residual, row, columns, there, n_tokens, width,
+    DROPPED: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """A row of the sum in float32."""
     at = row * width + columns
     values = tl.load(output + at, mask=there, other=0.0)
-    factors = tl.full((BLOCK,), 1.0, tl.float32)
     if DROPPED:
         factors = tl.load(mask + (row % n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
         values = (values.to(tl.float32) * factors).to(output.dtype.element_ty)
-    return values.to(tl.float32) + tl.load(residual + at, mask=there, other=0.0).to(tl.float32), factors
+    values = values.to(tl.float32)
+    if BIASED:
+        values += tl.load(bias + (row // n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
+    return values + tl.load(residual + at, mask=there, other=0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=VARYING[1:2])
 def _norm_forward(
-    output, mask, residual, weight, bias, wide, narrow, n_tokens, width, eps,
-    DROPPED: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr,
+    output, mask, bias, residual, weight, shift, total, wide, narrow, n_tokens, width, eps,
+    DROPPED: tl.constexpr, BIASED: tl.constexpr, TOTAL: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     there = columns < width
-    values, _ = _dropped_sum(output, mask, residual, row, columns, there, n_tokens, width, DROPPED, BLOCK)
+    values = _summed(output, mask, bias, residual, row, columns, there, n_tokens, width, DROPPED, BIASED, BLOCK)
+    if TOTAL:
+        tl.store(total + row * width + columns, values, mask=there)
     centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
     scaled = centred * scale * tl.load(weight + columns, mask=there, other=0.0)
-    scaled += tl.load(bias + columns, mask=there, other=0.0)
+    scaled += tl.load(shift + columns, mask=there, other=0.0)
     if WIDE:
         tl.store(wide + row * width + columns, scaled, mask=there)
     if NARROW:
@@ -64,14 +74,19 @@ def _norm_forward(
 
 @triton.jit(do_not_specialize=VARYING[1:2])
 def _norm_backward(
-    output, mask, residual, weight, of_wide, of_narrow, of_output, of_residual, n_tokens, width, eps,
-    DROPPED: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+    output, mask, bias, residual, weight, of_total, of_wide, of_narrow, of_output, of_residual, n_tokens, width, eps,
+    KEPT: tl.constexpr, DROPPED: tl.constexpr, BIASED: tl.constexpr, TOTAL: tl.constexpr, WIDE: tl.constexpr,
+    NARROW: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """KEPT: `residual` is the sum itself, and `output` and `bias` are not read."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     there = columns < width
     at = row * width + columns
-    values, factors = _dropped_sum(output, mask, residual, row, columns, there, n_tokens, width, DROPPED, BLOCK)
+    if KEPT:
+        values = tl.load(residual + at, mask=there, other=0.0)
+    else:
+        values = _summed(output, mask, bias, residual, row, columns, there, n_tokens, width, DROPPED, BIASED, BLOCK)
     centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
     normed = centred * scale
@@ -83,46 +98,93 @@ def _norm_backward(
     gradient *= tl.load(weight + columns, mask=there, other=0.0)
     slope = tl.sum(gradient * normed, 0) / width
     gradient = (gradient - normed * slope - tl.sum(gradient, 0) / width) * scale
+    if TOTAL:
+        gradient += tl.load(of_total + at, mask=there, other=0.0)
     if RESIDUAL:
         tl.store(of_residual + at, gradient.to(of_residual.dtype.element_ty), mask=there)
-    tl.store(of_output + at, (gradient * factors).to(of_output.dtype.element_ty), mask=there)
+    if DROPPED:
+        gradient *= tl.load(mask + (row % n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
+    tl.store(of_output + at, gradient.to(of_output.dtype.element_ty), mask=there)
 
 
 class _Norm(torch.autograd.Function):
-    """(wide, narrow) of output (n, width), a mask (n_tokens, width) or None, residual (n, width)."""
+    """(total, wide, narrow) of the sum of output (n, width), dropped, bias (n_cells, width) and residual (n, width).
+
+    mask: (n_tokens, width) or None; bias: or None. total: the sum itself, float32, where it is wanted. Of the norm
+    `narrow` is there where its type is not float32, and `wide` where it is wanted or `narrow` is not there.
+    """
 
     @staticmethod
-    def forward(ctx: Any, output, mask, residual, weight, bias, eps, narrow_type, wants_wide) -> Any:
+    def forward(
+        ctx: Any, output, mask, bias, residual, weight, shift, eps, narrow_type, wants_total, wants_wide
+    ) -> Any:
         n, width = output.shape
-        wide = output.new_empty(n, width, dtype=torch.float32) if wants_wide else None
-        narrow = output.new_empty(n, width, dtype=narrow_type) if narrow_type != torch.float32 else None
-        if wide is None and narrow is None:
-            wide = output.new_empty(n, width, dtype=torch.float32)
+        plain = narrow_type == torch.float32
+        total = output.new_empty(n, width, dtype=torch.float32) if wants_total else None
+        wide = output.new_empty(n, width, dtype=torch.float32) if wants_wide or plain else None
+        narrow = None if plain else output.new_empty(n, width, dtype=narrow_type)
+        n_tokens = len(mask) if mask is not None else n if bias is None else n // len(bias)
         _norm_forward[(n,)](
-            output, _or(mask, output), residual, weight, bias, _or(wide, output), _or(narrow, output),
-            1 if mask is None else len(mask), width, eps,
-            DROPPED=mask is not None, WIDE=wide is not None, NARROW=narrow is not None, BLOCK=_block(width),
-            num_warps=N_WARPS,
+            output, _or(mask, output), _or(bias, output), residual, weight, shift, _or(total, output),
+            _or(wide, output), _or(narrow, output), n_tokens, width, eps,
+            DROPPED=mask is not None, BIASED=bias is not None, TOTAL=total is not None, WIDE=wide is not None,
+            NARROW=narrow is not None, BLOCK=_block(width), num_warps=N_WARPS,
         )  # fmt: skip
-        ctx.save_for_backward(output, mask, residual, weight)
-        ctx.eps = eps
+        if total is None:
+            ctx.save_for_backward(output, mask, bias, residual, weight)
+        else:
+            ctx.save_for_backward(None, mask, None, total, weight)
+        ctx.eps, ctx.n_tokens, ctx.output_type, ctx.residual_type = eps, n_tokens, output.dtype, residual.dtype
+        ctx.n_cells = None if bias is None else len(bias)
         ctx.set_materialize_grads(False)
-        return wide, narrow
+        return total, wide, narrow
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        output, mask, residual, weight = ctx.saved_tensors
-        of_wide, of_narrow = (None if each is None else each.contiguous() for each in gradients)
-        of_output = torch.empty_like(output)
-        of_residual = torch.empty_like(residual) if ctx.needs_input_grad[2] else None
-        n, width = output.shape
+        output, mask, bias, residual, weight = ctx.saved_tensors
+        of_total, of_wide, of_narrow = (None if each is None else each.contiguous() for each in gradients)
+        of_output = torch.empty_like(residual, dtype=ctx.output_type)
+        of_residual = torch.empty_like(residual, dtype=ctx.residual_type) if ctx.needs_input_grad[3] else None
+        n, width = residual.shape
         _norm_backward[(n,)](
-            output, _or(mask, output), residual, weight, _or(of_wide, output), _or(of_narrow, output), of_output,
-            _or(of_residual, output), 1 if mask is None else len(mask), width, ctx.eps,
-            DROPPED=mask is not None, WIDE=of_wide is not None, NARROW=of_narrow is not None,
-            RESIDUAL=of_residual is not None, BLOCK=_block(width), num_warps=N_WARPS,
+            _or(output, residual), _or(mask, residual), _or(bias, residual), residual, weight,
+            _or(of_total, residual), _or(of_wide, residual), _or(of_narrow, residual), of_output,
+            _or(of_residual, residual), ctx.n_tokens, width, ctx.eps,
+            KEPT=output is None, DROPPED=mask is not None, BIASED=bias is not None, TOTAL=of_total is not None,
+            WIDE=of_wide is not None, NARROW=of_narrow is not None, RESIDUAL=of_residual is not None,
+            BLOCK=_block(width), num_warps=N_WARPS,
         )  # fmt: skip
-        return of_output, None, of_residual, None, None, None, None, None
+        of_bias = _sums(of_output, ctx.n_cells) if ctx.needs_input_grad[2] else None
+        return of_output, None, of_bias, of_residual, None, None, None, None, None, None
+
+
+def _sums(values: torch.Tensor, n_cells: int) -> torch.Tensor:
+    """Each cell's sum over its rows, (n_cells * n, width) -> (n_cells, width), as a product: torch's sum is slower."""
+    rows = values.view(n_cells, -1, values.shape[1])
+    return torch.bmm(rows.new_ones(n_cells, 1, rows.shape[1]), rows)[:, 0]
+
+
+# ---- masks ----------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _mixed(words):
+    """As `dropout.mix`."""
+    words = (words ^ ((words >> 30) & 0x3FFFFFFFF)) * MULTIPLIER_1
+    words = (words ^ ((words >> 27) & 0x1FFFFFFFFF)) * MULTIPLIER_2
+    return words ^ ((words >> 31) & 0x1FFFFFFFF)
+
+
+@triton.jit(do_not_specialize=["n", "n_features", "dropped"])
+def _factors(words, factors, n, n_features, dropped, kept, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Rows (n, n_features) of factors, 0 or `kept`, of one word each."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    columns = tl.arange(0, BLOCK)[None, :].to(tl.int64)
+    there = (row < n) & (columns < n_features)
+    word = _mixed(tl.load(words + row, mask=row < n, other=0) + (columns // 4) * STEP)
+    level = ((word >> ((columns % 4) * 16)) & 0xFFFF) ^ 0x8000  # a signed lane plus 32768
+    values = tl.where(level >= dropped, kept, 0.0)
+    tl.store(factors + row * n_features + columns, values.to(factors.dtype.element_ty), mask=there)
 
 
 # ---- attention ------------------------------------------------------------------------------------------------------
@@ -173,10 +235,10 @@ def _weights_forward(
     HIDDEN: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Rows of the softmax of the scores (n, length), padding hidden, and the same dropped."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]  # 32 bits: those of 64 divide slowly
     columns = tl.arange(0, BLOCK)[None, :]
     there = (row < n) & (columns < length)
-    at = row * length + columns
+    at = row.to(tl.int64) * length + columns
     values = tl.load(scores + at, mask=there, other=LOWEST).to(tl.float32)
     if HIDDEN:
         values += tl.load(hidden + ((row // n_per_row) % n_rows) * length + columns, mask=there, other=0.0)
@@ -192,10 +254,10 @@ def _weights_backward(
     weights, mask, of_kept, of_scores, kept, n, length, n_mask, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """The gradient of the scores, and the dropped weights once more."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     columns = tl.arange(0, BLOCK)[None, :]
     there = (row < n) & (columns < length)
-    at = row * length + columns
+    at = row.to(tl.int64) * length + columns
     values = tl.load(weights + at, mask=there, other=0.0).to(tl.float32)
     factors = tl.load(mask + (row % n_mask) * length + columns, mask=there, other=0.0).to(tl.float32)
     gradient = tl.load(of_kept + at, mask=there, other=0.0).to(tl.float32) * factors
@@ -301,29 +363,38 @@ class Fused(Plain):
         self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
     ) -> Values:
         """As in `Operations`."""
-        factors = None if mask is None else mask(output.dtype)
-        wide, narrow = self._normed(output, residual, norm, factors, wants_wide=True)
-        return Values(wide=wide, narrow=wide if narrow is None else narrow)
+        return self.adapted(output, residual, norm, (), mask)
 
-    def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
-        """As in `Operations`."""
-        wide, narrow = self._normed(output, residual, norm, None, wants_wide=False)
-        values: torch.Tensor = wide if narrow is None else narrow
-        return values
-
-    def _normed(
+    def adapted(
         self,
         output: torch.Tensor,
         residual: torch.Tensor,
         norm: nn.LayerNorm,
-        factors: torch.Tensor | None,
-        *,
-        wants_wide: bool,
-    ) -> Any:
-        weight, bias, eps = norm.weight, norm.bias, norm.eps
-        return _Norm.apply(
-            output.contiguous(), factors, residual.contiguous(), weight, bias, eps, self.narrow, wants_wide
-        )
+        adapters: Sequence[Bottleneck],
+        mask: Mask | None = None,
+    ) -> Values:
+        """As in `Operations`: each sum is written once, as the next one's residual."""
+        factors, bias = None if mask is None else mask(output.dtype), None
+        after = (norm.weight, norm.bias, norm.eps, self.narrow)
+        for adapter in adapters:
+            residual, wide, narrow = _Norm.apply(
+                output.contiguous(), factors, bias, residual.contiguous(), *after, True, False
+            )
+            inside = adapter.inside(wide if narrow is None else narrow)
+            output, factors, bias = product(inside, adapter.up_weight), None, adapter.up_bias
+        _, wide, narrow = _Norm.apply(output.contiguous(), factors, bias, residual.contiguous(), *after, False, True)
+        return Values(wide=wide, narrow=wide if narrow is None else narrow)
+
+    def factors(self, words: torch.Tensor, n_features: int, dropped: int, dtype: torch.dtype) -> torch.Tensor:
+        """As in `Operations`."""
+        made = torch.empty(*words.shape, n_features, dtype=dtype, device=words.device)
+        n, block = words.numel(), max(16, _block(n_features))
+        rows = max(1, VALUES // block)
+        _factors[(triton.cdiv(n, rows),)](
+            words.contiguous(), made, n, n_features, dropped, dropout.raised(dropped),
+            ROWS=rows, BLOCK=block, num_warps=N_WARPS,
+        )  # fmt: skip
+        return made
 
     def try_out(self, device: torch.device) -> None:
         """Build every kernel, run it forward and backward on two short texts, and wait. Raises what Triton raises."""
@@ -332,9 +403,13 @@ class Fused(Plain):
         layout, norm = Layout(batch=cut.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
         values = torch.ones(layout.n_tokens, 48, device=device, dtype=self.narrow, requires_grad=True)
         mixed = self.attention(values, layout, lambda dtype: torch.ones(2, 2, 3, 3, device=device, dtype=dtype))
-        normed = self.normed(mixed, mixed.float(), norm, lambda dtype: torch.ones_like(mixed, dtype=dtype))
-        last = self.narrowed(normed.narrow, normed.wide, norm)
-        torch.autograd.grad(last.float().sum(), values)
+        words = torch.arange(layout.n_tokens, device=device)
+        normed = self.normed(mixed, mixed.float(), norm, lambda dtype: self.factors(words, 16, 1, dtype))
+        ones = torch.ones(1, 16, 16, device=device, dtype=self.narrow)
+        bias = ones[0, :1].clone().requires_grad_()
+        adapter = Bottleneck(down_weight=ones, down_bias=bias, up_weight=ones, up_bias=bias, non_linearity="relu")
+        last = self.adapted(normed.narrow, normed.wide, norm, (adapter, adapter))
+        torch.autograd.grad(last.wide.sum() + last.narrow.float().sum(), (values, bias))
         if device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -7,7 +7,7 @@ A GPU is short of memory traffic and of launches here, not of arithmetic: so it 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from empslurm.train.model import dropout
+from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.padding import Layout
 
 Mask = Callable[[torch.dtype], torch.Tensor]  # factors 0 or 1 / (1 - rate) of one cell, the same for every other one
@@ -46,8 +48,21 @@ class Operations(Protocol):
     ) -> Values:
         """The norm of `output`, dropped, plus `residual`; mask: of (n_tokens, hidden)."""
 
-    def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
-        """The norm of the sum, for products alone."""
+    def adapted(
+        self,
+        output: torch.Tensor,
+        residual: torch.Tensor,
+        norm: nn.LayerNorm,
+        adapters: Sequence[Bottleneck],
+        mask: Mask | None = None,
+    ) -> Values:
+        """The norm of `output`, dropped, plus what the adapters add to it, plus `residual`.
+
+        Each adapter is given the norm of the sum so far. Where a mask is given, output is (n_cells * n_tokens, hidden).
+        """
+
+    def factors(self, words: torch.Tensor, n_features: int, dropped: int, dtype: torch.dtype) -> torch.Tensor:
+        """As `dropout.factors`, bit for bit."""
 
 
 class Plain:
@@ -77,9 +92,22 @@ class Plain:
         values: torch.Tensor = norm(output + residual)
         return Values(wide=values, narrow=values)
 
-    def narrowed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
+    def adapted(
+        self,
+        output: torch.Tensor,
+        residual: torch.Tensor,
+        norm: nn.LayerNorm,
+        adapters: Sequence[Bottleneck],
+        mask: Mask | None = None,
+    ) -> Values:
         """As in `Operations`."""
-        return self.normed(output, residual, norm).narrow
+        if mask is not None:
+            output = dropped(output, mask(output.dtype))
+        for adapter in adapters:
+            output = output + adapter(self.normed(output, residual, norm).narrow)
+        return self.normed(output, residual, norm)
+
+    factors = staticmethod(dropout.factors)
 
 
 def dropped(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

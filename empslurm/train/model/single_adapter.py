@@ -97,10 +97,9 @@ class LibraryModel:
     def n_cells(self) -> int:
         return 1
 
-    @property
-    def sites(self) -> tuple[dropout.Sites, ...]:
-        """None: the library's modules ask for their masks one by one."""
-        return ()
+    def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
+        """As in `PackModel`: the library's modules ask for theirs one by one."""
+        return Masks(key, examples)
 
     def below(self, batch: Batch, masks: Masks | None) -> OneBelow:
         """Nothing yet: the library runs the whole model at once."""

@@ -11,7 +11,8 @@ pytest.importorskip("triton", reason="the kernels are checked where triton is in
 
 from empslurm.train.data.batch import cut_here
 from empslurm.train.model import kernels
-from empslurm.train.model.dropout import Masks, step_key
+from empslurm.train.model.bottleneck import Bottleneck
+from empslurm.train.model.dropout import LEVELS, Masks, factors, step_key
 from empslurm.train.model.kernels import Fused
 from empslurm.train.model.operations import Plain
 from empslurm.train.model.padding import Layout
@@ -65,19 +66,48 @@ def test_a_norm_of_a_dropped_sum(layout, dtype, dropped):
     alike(ours, theirs, dtype)
 
 
+def bottleneck(dtype, n_cells):
+    """Of random weights, in float32 for what trains them, and the weights."""
+    shapes = {"down_weight": (4, HIDDEN), "down_bias": (4,), "up_weight": (HIDDEN, 4), "up_bias": (HIDDEN,)}
+    weights = {name: (0.3 * torch.randn(n_cells, *shape)).requires_grad_() for name, shape in shapes.items()}
+    cast = {name: value.to(dtype) for name, value in weights.items()}
+    return Bottleneck(**cast, non_linearity="gelu"), list(weights.values())
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_a_norm_for_products_alone(layout, dtype):
+@pytest.mark.parametrize("n_cells", [1, N_CELLS])
+@pytest.mark.parametrize("n_adapters", [1, 2])
+@pytest.mark.parametrize("below_trains", [True, False])
+def test_adapters_one_upon_the_other(layout, dtype, n_cells, n_adapters, below_trains):
     torch.manual_seed(0)
-    n = N_CELLS * layout.n_tokens
-    output, residual = torch.randn(n, HIDDEN).to(dtype).requires_grad_(), torch.randn(n, HIDDEN)
+    n = n_cells * layout.n_tokens
+    output, residual = torch.randn(n, HIDDEN).to(dtype), torch.randn(n, HIDDEN)
+    inputs = [each.requires_grad_() for each in (output, residual)] if below_trains else []
     norm = nn.LayerNorm(HIDDEN).requires_grad_(False)
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    adapters = [bottleneck(dtype, n_cells) for _ in range(n_adapters)]
+    inputs += [weight for _, weights in adapters for weight in weights]
+    factors = mask((layout.n_tokens, HIDDEN), layout.batch) if below_trains else None
     made = []
     for operations in (Fused(dtype), Plain()):
-        values = operations.narrowed(output, residual, norm)
-        made.append([values, *gradients([values], [output])])
-    assert made[0][0].dtype == dtype
-    ours, theirs = made
-    alike(ours, theirs, dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            values = operations.adapted(output, residual, norm, [adapter for adapter, _ in adapters], factors)
+        both = (values.wide, values.narrow)
+        made.append([*both, *gradients(both, inputs)])
+    for ours, theirs in zip(*made, strict=True):
+        assert (ours - theirs).float().norm() <= TOLERANCE[dtype] * theirs.float().norm()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("n_features", [1, 3, 8, 30])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_factors_are_the_same_bits(dtype, n_features, rate):
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(-(2**62), 2**62, (3, 70), generator=generator) * 2
+    dropped = round(rate * LEVELS)
+    ours, theirs = (make(words, n_features, dropped, dtype) for make in (Fused(dtype).factors, factors))
+    assert torch.equal(ours, theirs)
+    assert 0 < (theirs == 0).sum() < theirs.numel()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -106,11 +136,12 @@ def test_trying_out_builds_every_kernel_in_both_directions(dtype, monkeypatch):
     used: set[str] = set()
     for name in dir(kernels):
         made = getattr(kernels, name)
-        if name.startswith("_") and hasattr(made, "arg_names") and name != "_dropped_sum":
+        if name.startswith("_") and hasattr(made, "arg_names") and name not in ("_summed", "_mixed"):
             monkeypatch.setattr(kernels, name, Told(made, name, used))
     Fused(dtype).try_out(torch.device("cpu"))
     assert used == {
-        "_norm_forward", "_norm_backward", "_to_heads", "_from_heads", "_weights_forward", "_weights_backward",
+        "_factors", "_norm_forward", "_norm_backward",
+        "_to_heads", "_from_heads", "_weights_forward", "_weights_backward",
     }  # fmt: skip
 
 
