@@ -135,7 +135,7 @@ def parts_of(options: argparse.Namespace) -> list[Part]:
         gpu_speed.free_memory()
         gpu_real.grid(grid, real_data(), keep, left)
 
-    needs = (5.0, 60.0, 90.0, 10.0, 70.0, 15.0, 1.0) if cuda else (2.0, 20.0, 20.0, 0.0, 40.0, 5.0, 1.0)
+    needs = (5.0, 60.0, 90.0, 10.0, 150.0, 15.0, 1.0) if cuda else (2.0, 20.0, 20.0, 0.0, 40.0, 5.0, 1.0)
     return [
         Part(name="ceilings", needs_s=needs[0], run=lambda *how: gpu_speed.ceilings(setup, *how)),
         Part(name="correctness", needs_s=needs[1], run=correctness),

@@ -22,8 +22,11 @@ from empslurm.train.model.bottleneck import Bottleneck, product
 from empslurm.train.model.operations import Mask, Plain, Values
 from empslurm.train.model.padding import Layout
 
+# Warps of a program, and values that it works on at once: what was fastest on an H200.
 N_WARPS = 4
-VALUES = 2048  # of attention weights that one program works on
+NORM_WARPS = 2
+WEIGHTS_VALUES, FORWARD_WARPS, BACKWARD_WARPS = 512, 1, 2
+FACTORS_VALUES = 2048
 LOWEST: tl.constexpr = tl.constexpr(-3.4e38)
 STEP, MULTIPLIER_1, MULTIPLIER_2 = (tl.constexpr(each) for each in (dropout.GOLDEN, dropout.MIX_1, dropout.MIX_2))
 # Numbers that differ from batch to batch: a kernel is not built anew for what they happen to be divisible by.
@@ -35,7 +38,7 @@ VARYING = ["n", "n_tokens", "n_slots", "length", "n_per_row", "n_rows", "n_mask"
 
 @triton.jit
 def _summed(
-    output, mask, bias, residual, row, columns, there, n_tokens, width,
+    output, mask, bias, residual, row, columns, there, n_tokens, bias_step, width,
     DROPPED: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """A row of the sum in float32."""
@@ -46,20 +49,22 @@ def _summed(
         values = (values.to(tl.float32) * factors).to(output.dtype.element_ty)
     values = values.to(tl.float32)
     if BIASED:
-        values += tl.load(bias + (row // n_tokens) * width + columns, mask=there, other=0.0).to(tl.float32)
+        values += tl.load(bias + (row // n_tokens) * bias_step + columns, mask=there, other=0.0).to(tl.float32)
     return values + tl.load(residual + at, mask=there, other=0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=VARYING[1:2])
 def _norm_forward(
-    output, mask, bias, residual, weight, shift, total, wide, narrow, n_tokens, width, eps,
+    output, mask, bias, residual, weight, shift, total, wide, narrow, n_tokens, bias_step, width, eps,
     DROPPED: tl.constexpr, BIASED: tl.constexpr, TOTAL: tl.constexpr, WIDE: tl.constexpr, NARROW: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     there = columns < width
-    values = _summed(output, mask, bias, residual, row, columns, there, n_tokens, width, DROPPED, BIASED, BLOCK)
+    values = _summed(
+        output, mask, bias, residual, row, columns, there, n_tokens, bias_step, width, DROPPED, BIASED, BLOCK
+    )
     if TOTAL:
         tl.store(total + row * width + columns, values, mask=there)
     centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
@@ -74,7 +79,8 @@ def _norm_forward(
 
 @triton.jit(do_not_specialize=VARYING[1:2])
 def _norm_backward(
-    output, mask, bias, residual, weight, of_total, of_wide, of_narrow, of_output, of_residual, n_tokens, width, eps,
+    output, mask, bias, residual, weight, of_total, of_wide, of_narrow, of_output, of_residual, n_tokens, bias_step,
+    width, eps,
     KEPT: tl.constexpr, DROPPED: tl.constexpr, BIASED: tl.constexpr, TOTAL: tl.constexpr, WIDE: tl.constexpr,
     NARROW: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -86,7 +92,9 @@ def _norm_backward(
     if KEPT:
         values = tl.load(residual + at, mask=there, other=0.0)
     else:
-        values = _summed(output, mask, bias, residual, row, columns, there, n_tokens, width, DROPPED, BIASED, BLOCK)
+        values = _summed(
+            output, mask, bias, residual, row, columns, there, n_tokens, bias_step, width, DROPPED, BIASED, BLOCK
+        )
     centred = tl.where(there, values - tl.sum(values, 0) / width, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
     normed = centred * scale
@@ -110,8 +118,9 @@ def _norm_backward(
 class _Norm(torch.autograd.Function):
     """(total, wide, narrow) of the sum of output (n, width), dropped, bias (n_cells, width) and residual (n, width).
 
-    mask: (n_tokens, width) or None; bias: or None. total: the sum itself, float32, where it is wanted. Of the norm
-    `narrow` is there where its type is not float32, and `wide` where it is wanted or `narrow` is not there.
+    mask: (n_tokens, width) or None. bias: or None; a slice may do, whose rows stand apart. total: the sum itself,
+    float32, where it is wanted. Of the norm `narrow` is there where its type is not float32, and `wide` where it is
+    wanted or `narrow` is not there.
     """
 
     @staticmethod
@@ -126,9 +135,9 @@ class _Norm(torch.autograd.Function):
         n_tokens = len(mask) if mask is not None else n if bias is None else n // len(bias)
         _norm_forward[(n,)](
             output, _or(mask, output), _or(bias, output), residual, weight, shift, _or(total, output),
-            _or(wide, output), _or(narrow, output), n_tokens, width, eps,
+            _or(wide, output), _or(narrow, output), n_tokens, _step(bias), width, eps,
             DROPPED=mask is not None, BIASED=bias is not None, TOTAL=total is not None, WIDE=wide is not None,
-            NARROW=narrow is not None, BLOCK=_block(width), num_warps=N_WARPS,
+            NARROW=narrow is not None, BLOCK=_block(width), num_warps=NORM_WARPS,
         )  # fmt: skip
         if total is None:
             ctx.save_for_backward(output, mask, bias, residual, weight)
@@ -149,10 +158,10 @@ class _Norm(torch.autograd.Function):
         _norm_backward[(n,)](
             _or(output, residual), _or(mask, residual), _or(bias, residual), residual, weight,
             _or(of_total, residual), _or(of_wide, residual), _or(of_narrow, residual), of_output,
-            _or(of_residual, residual), ctx.n_tokens, width, ctx.eps,
+            _or(of_residual, residual), ctx.n_tokens, _step(bias), width, ctx.eps,
             KEPT=output is None, DROPPED=mask is not None, BIASED=bias is not None, TOTAL=of_total is not None,
             WIDE=of_wide is not None, NARROW=of_narrow is not None, RESIDUAL=of_residual is not None,
-            BLOCK=_block(width), num_warps=N_WARPS,
+            BLOCK=_block(width), num_warps=NORM_WARPS,
         )  # fmt: skip
         of_bias = _sums(of_output, ctx.n_cells) if ctx.needs_input_grad[2] else None
         return of_output, None, of_bias, of_residual, None, None, None, None, None, None
@@ -281,11 +290,11 @@ class _Attention(torch.autograd.Function):
         length = scores.shape[-1]
         hidden = layout.hidden if layout.batch.padded else None
         n, block = scores.numel() // length, max(16, _block(length))
-        rows = max(1, VALUES // block)
+        rows = max(1, WEIGHTS_VALUES // block)
         _weights_forward[(triton.cdiv(n, rows),)](
             scores, _or(hidden, scores), mask, weights, kept, n, length, layout.n_heads * length,
             layout.batch.shape[0], mask.numel() // length,
-            HIDDEN=hidden is not None, ROWS=rows, BLOCK=block, num_warps=N_WARPS,
+            HIDDEN=hidden is not None, ROWS=rows, BLOCK=block, num_warps=FORWARD_WARPS,
         )  # fmt: skip
         ctx.save_for_backward(query, key, value, weights, mask)
         ctx.layout, ctx.scale = layout, scale
@@ -298,10 +307,10 @@ class _Attention(torch.autograd.Function):
         of_kept = torch.bmm(of_mixed, value.transpose(1, 2))
         kept, length = torch.empty_like(weights), weights.shape[-1]
         n, block = weights.numel() // length, max(16, _block(length))
-        rows = max(1, VALUES // block)
+        rows = max(1, WEIGHTS_VALUES // block)
         _weights_backward[(triton.cdiv(n, rows),)](
             weights, mask, of_kept, of_kept, kept, n, length, mask.numel() // length,
-            ROWS=rows, BLOCK=block, num_warps=N_WARPS,
+            ROWS=rows, BLOCK=block, num_warps=BACKWARD_WARPS,
         )  # fmt: skip
         of_value = torch.bmm(kept.transpose(1, 2), of_mixed)
         of_query = _product(of_kept, key, ctx.scale)
@@ -389,7 +398,7 @@ class Fused(Plain):
         """As in `Operations`."""
         made = torch.empty(*words.shape, n_features, dtype=dtype, device=words.device)
         n, block = words.numel(), max(16, _block(n_features))
-        rows = max(1, VALUES // block)
+        rows = max(1, FACTORS_VALUES // block)
         _factors[(triton.cdiv(n, rows),)](
             words.contiguous(), made, n, n_features, dropped, dropout.raised(dropped),
             ROWS=rows, BLOCK=block, num_warps=N_WARPS,
@@ -417,6 +426,11 @@ class Fused(Plain):
 def _or(value: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:
     """A kernel must be given some pointer, also where it reads none."""
     return other if value is None else value
+
+
+def _step(bias: torch.Tensor | None) -> int:
+    """From one cell's to the next."""
+    return 0 if bias is None else bias.stride(0)
 
 
 def _block(n: int) -> int:

@@ -70,7 +70,8 @@ def bottleneck(dtype, n_cells):
     """Of random weights, in float32 for what trains them, and the weights."""
     shapes = {"down_weight": (4, HIDDEN), "down_bias": (4,), "up_weight": (HIDDEN, 4), "up_bias": (HIDDEN,)}
     weights = {name: (0.3 * torch.randn(n_cells, *shape)).requires_grad_() for name, shape in shapes.items()}
-    cast = {name: value.to(dtype) for name, value in weights.items()}
+    layers = {name: torch.stack([value, value, value], 1).to(dtype) for name, value in weights.items()}
+    cast = {name: value[:, 1] for name, value in layers.items()}  # a slice, as of a bank of several layers
     return Bottleneck(**cast, non_linearity="gelu"), list(weights.values())
 
 
