@@ -25,7 +25,7 @@ from empslurm.store.runs import RunsRoot
 from empslurm.tasks.sample import write_sample
 from empslurm.tasks.sample.truth import WORDS, Found, compare, read_truth
 
-MANIFEST = "demo"
+MANIFEST, PROFILE = "demo", "small"
 LOOK_EVERY_S = 0.2
 STOP_AT = 1 / 3  # of the cells; then the run is interrupted, to show that nothing is lost
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     interrupted = len(before) < len(plan.cells)
     how = "interrupted after" if interrupted else "ended before it could be interrupted, with"
     out.say(f"3 of 4: {how} {len(before)} of {len(plan.cells)} adapters; the same command goes on")
-    with _verb(options, "submit", options.manifest, "--profile", "local") as submit:
+    with _verb(options, "submit", options.manifest, "--profile", PROFILE) as submit:
         _ended(submit, "submit")
     n_kept = sum(_results(plan, root).get(cell) == digest for cell, digest in before.items())
     out.say("4 of 4: comparing each source with the target's baseline")
@@ -110,7 +110,7 @@ def _ended(process: subprocess.Popen[str], verb: str) -> None:
 def _train_until_interrupted(plan: Plan, root: RunsRoot, options: argparse.Namespace) -> dict[str, str]:
     """Train, and end it as a scheduler would once a share of the cells is done; what is done then, as `_results`."""
     enough = max(1, round(STOP_AT * len(plan.cells)))
-    with _verb(options, "submit", options.manifest, "--profile", "local") as submit:
+    with _verb(options, "submit", options.manifest, "--profile", PROFILE) as submit:
         while submit.poll() is None and _n_done(plan, root) < enough:
             time.sleep(LOOK_EVERY_S)
         if submit.poll() is None:

@@ -1,4 +1,4 @@
-"""Run packs on this machine: one train process at a time, or one on each slot of the machine's GPUs; end such a run."""
+"""Run packs on this machine: one train process at a time, or one on each slot of its GPUs or cores; end such a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def slots(profile: Profile, n_packs: int) -> tuple[Slot, ...]:
         gpus=profile.gpus,
         num_processes=profile.num_processes,
         packs_per_gpu=profile.packs_per_gpu,
-        cpus=cores_here(),
+        cpus=min(cores_here(), profile.cpus),
+        cpus_per_pack=profile.cpus_per_pack,
         n_packs=n_packs,
     )
 
@@ -120,7 +121,7 @@ class Scheduler:
         self.root, self.submission, self.profile, self.slots, self.say = root, submission, profile, slots, say
         self.free = list(range(len(slots)))
         self.n_slots = len(slots)  # that still take packs
-        self.waiting = tasks(submission.packs, together=len(slots) == 1)
+        self.waiting = tasks(submission.packs, slots)
         self.running: list[Running] = []
         self.worst = 0
 
@@ -220,13 +221,35 @@ class Scheduler:
         return self.submission.packs[index]
 
 
-def tasks(packs: Sequence[Pack], *, together: bool) -> list[Task]:
-    """One task per pack; `together`: neighbours of one mixed precision share one, and load the backbone once."""
-    precisions = [(index, pack.cells[0].mixed_precision) for index, pack in enumerate(packs)]
-    if not together:
-        return [Task(places=(index,), mixed_precision=precision) for index, precision in precisions]
-    groups = itertools.groupby(precisions, key=lambda item: item[1])
-    return [Task(places=tuple(index for index, _ in group), mixed_precision=precision) for precision, group in groups]
+def tasks(packs: Sequence[Pack], slots: Sequence[Slot]) -> list[Task]:
+    """What the slots' processes train, in the order of the packs, of which none needs a later one.
+
+    On several slots with GPUs each pack is a task. Elsewhere packs share tasks, and so load torch and the backbone
+    once: on one slot neighbours of one mixed precision, on slots of cores equal parts of what can start together.
+    """
+    precisions = [pack.cells[0].mixed_precision for pack in packs]
+    n_slots = len(slots)
+    if n_slots > 1 and slots[0].devices:
+        return [Task(places=(index,), mixed_precision=precision) for index, precision in enumerate(precisions)]
+    waves = _waves(packs) if n_slots > 1 else [0] * len(packs)
+    by_wave = sorted(range(len(packs)), key=waves.__getitem__)
+    found = []
+    for (_, precision), group in itertools.groupby(by_wave, key=lambda index: (waves[index], precisions[index])):
+        places = tuple(group)
+        found += [
+            Task(places=places[first::n_slots], mixed_precision=precision) for first in range(min(n_slots, len(places)))
+        ]
+    return found
+
+
+def _waves(packs: Sequence[Pack]) -> list[int]:
+    """How many packs, one after another, must end before each can start."""
+    waves: list[int] = []
+    after: dict[str, int] = {}  # cell -> the first wave that can use it
+    for pack in packs:
+        waves.append(max((after.get(parent, 0) for parent in pack.parents), default=0))
+        after |= {cell.id: waves[-1] + 1 for cell in pack.cells}
+    return waves
 
 
 # ---- ending runs from another process --------------------------------------------------------------------------------

@@ -48,13 +48,16 @@ Line = Annotated[str, Pattern(regex=r"[^\n]{1,2000}", words="one line of shell")
 Variable = Annotated[str, Pattern(regex=r"[A-Za-z_][A-Za-z0-9_]{0,99}", words="the name of an environment variable")]
 Umask = Annotated[str, Pattern(regex=r"0?[0-7]{3}", words="three octal digits in quotes, such as '027'")]
 Address = Annotated[str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,199}", words="a user or an e-mail address")]
-Cores = Annotated[int, Range(low=1, high=1024)]
+MOST_CORES = 1024
+Cores = Annotated[int, Range(low=1, high=MOST_CORES)]
 Gibibytes = Annotated[float, Range(above=0, high=65536)]
 MailEvent = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # What means something without a scheduler; anything else in a local profile would be ignored in silence.
-LOCAL_FIELDS = ("kind", "gpus", "num_processes", "pack_size", "packs_per_gpu", "checkpoint_minutes")
+LOCAL_FIELDS = (
+    "kind", "gpus", "cpus", "cpus_per_pack", "num_processes", "pack_size", "packs_per_gpu", "checkpoint_minutes",
+)  # fmt: skip
 
 # Options of sbatch that `sbatch:` may not set, with the reason; sbatch knows an option by its beginning too.
 HAS_FIELD = {
@@ -152,8 +155,13 @@ class ProfileFile:
     gres: Annotated[
         Gres | None, Doc("As sbatch --gres, such as gpu:a100:2, instead of gpus and gpu_type. null: none.")
     ] = None
-    cpus: Annotated[Cores, Doc("CPU cores per job.")] = 2
-    cpus_per_pack: Annotated[Cores | None, Doc("CPU cores of one pack. null: a pack takes all.")] = None
+    cpus: Annotated[
+        Cores, Doc("CPU cores per job. In a local profile: the most of this machine that are used, by default all.")
+    ] = 2
+    cpus_per_pack: Annotated[
+        Cores | None,
+        Doc("CPU cores of one pack; so many packs at once as there is room for. null: one, which takes all."),
+    ] = None
     mem_gb: Annotated[Gibibytes | None, Doc("Memory per job in GiB. null: no --mem, the site decides.")] = 8.0
     mem_per_cpu_gb: Annotated[Gibibytes | None, Doc("Memory per core in GiB, instead of mem_gb.")] = None
     time: Annotated[
@@ -232,6 +240,7 @@ def load_profile(path: Path) -> Profile:
         for key in options:
             if key not in LOCAL_FIELDS:
                 reader.problem(key, "be left out of a local profile, but is given", "remove it, or set kind: slurm")
+        options.setdefault("cpus", MOST_CORES)
     _memory(options, reader)
     _gpus(options, reader)
     _options(options.get("sbatch", {}), reader)

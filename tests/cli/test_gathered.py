@@ -34,14 +34,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> RunsRoot:
     return root
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's own tables, gathered once: the same gather into this folder only prints them."""
-    folder = tmp_path_factory.mktemp("published")
-    assert main(["gather", "--published", "--json", "--out", str(folder)]) == 0
-    return folder
-
-
 def words(root: RunsRoot, *more: str) -> list[str]:
     return ["--runs", str(root.path), "--data", str(root.path / "nothing"), "gather", *more]
 

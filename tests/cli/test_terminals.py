@@ -29,14 +29,6 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's own tables, gathered once: the same gather into this folder only prints them."""
-    folder = tmp_path_factory.mktemp("published")
-    assert main(["gather", "--published", "--json", "--out", str(folder)]) == 0
-    return folder
-
-
 def shell(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a shell's line does in which EMPSLURM is the command; Python buffers its output, as it does for users."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "COLUMNS")}

@@ -1,10 +1,11 @@
-"""Running here: packs on all GPUs at once, each with its own, and none before its sources have ended."""
+"""Running here: packs on all GPUs or cores at once, each with its own, and none before its sources have ended."""
 
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from empslurm.errors import UsageError
 from empslurm.launch import local
 from empslurm.launch.node import process
-from empslurm.launch.profile import Profile
+from empslurm.launch.node.devices import Slot
+from empslurm.launch.profile import MOST_CORES, Profile
 from empslurm.launch.submission import Submission
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
@@ -21,7 +23,7 @@ from tests.launch.staged.train import finish
 
 
 def workstation(**changes: int) -> Profile:
-    return Profile(**{"name": "x", "kind": "local", **changes})  # type: ignore[arg-type]
+    return Profile(**{"name": "x", "kind": "local", "cpus": MOST_CORES, **changes})  # type: ignore[arg-type]
 
 
 def run(root: RunsRoot, made: Submission, profile: Profile, looks: list[list[int]] | None = None) -> int:
@@ -77,6 +79,60 @@ def test_without_gpus_one_process_trains_all_on_what_torch_finds(
     (only,) = staged[1]().values()
     assert (only["packs"], only["gpu"], only["CUDA_VISIBLE_DEVICES"]) == ([0, 1, 2, 3], False, None)
     assert only["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+
+
+def test_packs_that_share_out_the_cores_train_at_once(
+    root: RunsRoot, square: Submission, staged: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, notes = staged
+    (folder / "together").write_text("2")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(local, "cores_here", lambda: 64)
+    assert run(root, square, workstation(cpus=7, cpus_per_pack=3)) == 0
+    told = notes()
+    assert {(note["OMP_NUM_THREADS"], note["gpu"], note["memory_share"]) for note in told.values()} == {
+        ("3", False, 1.0)
+    }
+    place_of = {cell.id: at for at, pack in enumerate(square.packs) for cell in pack.cells}
+    for at in (2, 3):
+        (parent,) = square.packs[at].parents
+        assert told[place_of[parent]]["end"] <= told[at]["start"]
+
+
+# ---- who trains what -------------------------------------------------------------------------------------------------
+
+
+def stand_in(name: str, *parents: str, precision: str = "no") -> Any:
+    return SimpleNamespace(cells=(SimpleNamespace(id=name, mixed_precision=precision),), parents=parents)
+
+
+CORE = Slot(devices=(), n_cores=1, memory_share=1.0)
+PACKS = [
+    *(stand_in(name) for name in "abc"),
+    stand_in("d", "a"),
+    stand_in("e", "elsewhere"),
+    stand_in("f", "d"),
+    stand_in("g", "b"),
+    stand_in("h", "a", precision="bf16"),
+]
+
+
+def places(slots: Sequence[Slot]) -> list[tuple[int, ...]]:
+    return [task.places for task in local.tasks(PACKS, slots)]
+
+
+def test_one_process_trains_neighbours_of_one_precision() -> None:
+    assert places([CORE]) == [(0, 1, 2, 3, 4, 5, 6), (7,)]
+
+
+def test_on_cores_few_processes_share_what_can_start_together() -> None:
+    assert places([CORE] * 2) == [(0, 2), (1, 4), (3,), (6,), (7,), (5,)]
+    assert places([CORE] * 9) == [(0,), (1,), (2,), (4,), (3,), (6,), (7,), (5,)]
+
+
+def test_on_gpus_each_pack_has_a_process() -> None:
+    gpus = [Slot(devices=(name,), n_cores=1, memory_share=1.0) for name in "01"]
+    assert places(gpus) == [(index,) for index in range(len(PACKS))]
 
 
 # ---- staged processes ------------------------------------------------------------------------------------------------

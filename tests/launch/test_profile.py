@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from empslurm.errors import ManifestError
-from empslurm.launch.profile import Mail, Profile, ProfileFile, load_profile, profile_json_schema, profiles
+from empslurm.launch.profile import MOST_CORES, Mail, Profile, ProfileFile, load_profile, profile_json_schema, profiles
 from tests import hostile
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def load(tmp_path: Path, text: str, name: str = "x.yaml") -> Profile:
 
 
 def test_shipped_profiles_load_and_open_with_schema_and_command():
-    assert profiles(SLURM) == ("debug", "example-multi-gpu", "example-single-gpu", "local", "testcluster")
+    assert profiles(SLURM) == ("debug", "example-multi-gpu", "example-single-gpu", "local", "small", "testcluster")
     for name in profiles(SLURM):
         first, second = (SLURM / f"{name}.yaml").read_text().splitlines()[:2]
         assert first == "# yaml-language-server: $schema=profile.schema.json"
@@ -134,6 +134,14 @@ def test_what_sites_demand_can_be_said(tmp_path, line, expected):
 def test_a_local_profile_refuses_what_only_slurm_heeds(tmp_path):
     with pytest.raises(ManifestError, match="partition must be left out of a local profile"):
         load(tmp_path, "kind: local\npartition: gpu")
+
+
+def test_a_local_profile_may_share_out_the_cores_of_this_machine(tmp_path):
+    assert load(tmp_path, "kind: local").cpus == MOST_CORES
+    found = load(tmp_path, "kind: local\ncpus: 8\ncpus_per_pack: 3")
+    assert (found.cpus, found.cpus_per_pack) == (8, 3)
+    with pytest.raises(ManifestError, match=r"cpus_per_pack must be at most cpus \(2\), but is 3"):
+        load(tmp_path, "kind: local\ncpus: 2\ncpus_per_pack: 3")
 
 
 def test_a_local_profile_may_share_out_the_gpus_of_a_workstation(tmp_path):
