@@ -81,7 +81,7 @@ def harms(options: argparse.Namespace) -> dict[str, Any]:
     }
     with scratch(None) as project:
         project.write_manifest("harms", {**sections, **written})
-        project.call("runs", "submit", "harms", "--profile", "local")
+        project.call("runs", "submit", "harms", "--profile", "small")
         scores = _scores(project)
     value = {}
     for source, target in pairs:
