@@ -65,8 +65,8 @@ def test_files_of_others_end_it_before_anything_runs(here: Path, capsys: pytest.
 
 
 def test_a_step_that_fails_ends_it_with_a_sentence(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Without slurm/local.yaml `submit` refuses; it says so itself, and the demo says what to do next."""
+    """Without slurm/small.yaml `submit` refuses; it says so itself, and the demo says what to do next."""
     assert main(["--data", "data", "--runs", "runs", "demo"]) == 1
     told = " ".join(capfd.readouterr().err.split())
-    assert "the profile must be a YAML file or one of: none here; but 'local' is neither" in told
+    assert "the profile must be a YAML file or one of: none here; but 'small' is neither" in told
     assert "`submit` must end with status 0 in the demo, but ended with 2" in told
