@@ -160,7 +160,7 @@ class ProfileFile:
     ] = 2
     cpus_per_pack: Annotated[
         Cores | None,
-        Doc("CPU cores of one pack; so many packs at once as there is room for. null: one, which takes all."),
+        Doc("CPU cores of one pack; as many packs train at once as fit. null: a pack takes all."),
     ] = None
     mem_gb: Annotated[Gibibytes | None, Doc("Memory per job in GiB. null: no --mem, the site decides.")] = 8.0
     mem_per_cpu_gb: Annotated[Gibibytes | None, Doc("Memory per core in GiB, instead of mem_gb.")] = None

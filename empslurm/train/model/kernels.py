@@ -41,7 +41,7 @@ def _summed(
     output, mask, bias, residual, row, columns, there, n_tokens, bias_step, width,
     DROPPED: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A row of the sum in float32."""
+    """A row of output, dropped, plus its cell's bias, plus residual, in float32: (BLOCK,)."""
     at = row * width + columns
     values = tl.load(output + at, mask=there, other=0.0)
     if DROPPED:
@@ -429,7 +429,7 @@ def _or(value: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:
 
 
 def _step(bias: torch.Tensor | None) -> int:
-    """From one cell's to the next."""
+    """How many values lie between one cell's bias and the next one's."""
     return 0 if bias is None else bias.stride(0)
 
 
