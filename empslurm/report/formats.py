@@ -63,13 +63,15 @@ class Table:
 
     name: str  # of its files
     title: str
-    caption: str  # sentences: metric, seeds, examples, marks
+    caption: str  # how to read it, in two lines of text
     head: tuple[tuple[str, ...], ...]
     columns: tuple[str, ...]  # plain names, for CSV
     rows: tuple[tuple[Entry, ...], ...]
     n_labels: int = 1  # leading columns that are text
     number: str = ""  # in the paper, e.g. "Table 7"
     origin: tuple[tuple[str, str, str], ...] = ()  # row, column, ids of the cells behind the number
+    details: str = ""  # sentences that few readers need: folded on the page, below the table elsewhere
+    main: tuple[str, ...] = ()  # the columns that people see first and LaTeX prints, eight at most; (): all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,8 @@ def flat(
     n_labels: int = 1,
     number: str = "",
     origin: Sequence[tuple[str, str, str]] = (),
+    details: str = "",
+    main: Sequence[str] = (),
 ) -> Table:
     """A table with one header line. `columns`: plain name -> what is printed above it."""
     return Table(
@@ -138,6 +142,8 @@ def flat(
         n_labels=n_labels,
         number=number,
         origin=tuple(origin),
+        details=details,
+        main=tuple(main),
     )
 
 
