@@ -96,7 +96,7 @@ def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = No
     rows, columns = tuple(range(kept_rows)), tuple(range(kept_columns))
     if weights is not None:
         sizes = np.where(np.isnan(weights), -1.0, weights)
-        rows, columns = _largest(sizes.max(1), kept_rows), _largest(sizes.max(0), kept_columns)
+        rows, columns = largest(sizes.max(1), kept_rows), largest(sizes.max(0), kept_columns)
     labels = tuple(range(table.n_labels))
     kept = (*labels, *(at + table.n_labels for at in columns))
     which = "the first" if weights is None else "those with the largest changes"
@@ -113,8 +113,8 @@ def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = No
     return Part(table=cut, rows=rows, columns=columns)
 
 
-def _largest(sizes: NDArray[np.float64], n: int) -> tuple[int, ...]:
-    """Places of the n largest, in order; of equals the first."""
+def largest(sizes: NDArray[np.float64], n: int) -> tuple[int, ...]:
+    """Indices of the n largest, in order; of equals the first."""
     return tuple(sorted(np.argsort(-sizes, kind="stable")[:n].tolist()))
 
 
