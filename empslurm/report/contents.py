@@ -1,16 +1,46 @@
-"""What a page is made from, and the pieces that several of its sections show."""
+"""What a page is made from: groups with their tables, cut to what a page can hold, and the verdicts that panels open."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from empslurm.gather import Gathered
-from empslurm.report import html
-from empslurm.report.formats import Table, part
-from empslurm.report.group_results import Analyses
-from empslurm.report.wording import MISSING
+from empslurm.report.figures import values_of
+from empslurm.report.formats import Part, Table, part
+from empslurm.report.gaps import Gap
+from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.significance import CONTROL_TITLE
+from empslurm.report.verdict_tables import part_name
 
-MOST_CELLS = 30_000  # of a table on the page, shared by all groups: more makes a page that browsers open slowly
+MOST_CELLS = 40_000  # of all tables of a kind on the page, shared by the groups; of verdicts that is some 2,000 pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A table on the page: its elements, its words and its rows."""
+
+    identifier: str  # under which the page's data has it
+    anchor: str
+    title: str
+    caption: str
+    details: str
+    kept: Part
+    heat: bool  # whether its numbers have a background by their size
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The verdicts of a group at one data fraction, which pictures, forest plots and tables open in the panel."""
+
+    index: int  # among all of the page
+    significance: Significance
+    block: Block
+    rows: Mapping[tuple[str, str], int]  # (source, target) -> its row in the block; absent: cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,27 +49,68 @@ class GroupContents:
 
     analyses: Analyses
     tables: tuple[Table, ...]
-    prefix: str = "g0"  # of the identifiers of its tables on the page
+    prefix: str = ""  # of its anchors and identifiers; "" where there is one group
     most_cells: int = MOST_CELLS  # of a table on the page
+    first_view: int = 0  # index of its first view
+
+    def anchor(self, name: str) -> str:
+        """An address on the page that no other group has."""
+        return f"{self.prefix}{name}"
 
     def named(self, *starts: str) -> list[Table]:
         """Tables by the start of their names."""
         return [table for table in self.tables if table.name.startswith(starts)]
 
-    def shown(self, *starts: str, tall: bool = False) -> str:
+    def blocks(self, *starts: str) -> tuple[Block, ...]:
         """Tables by the start of their names, each cut to what a page can hold."""
-        parts = [part(table, self.most_cells).table for table in self.named(*starts)]
-        return "".join(html.sortable(table, self.identifier(table), tall=tall) for table in parts)
+        return tuple(self._block(table) for table in self.named(*starts) if starts)
 
-    def identifier(self, table: Table) -> str:
-        """Of a table's element on the page."""
-        return f"{self.prefix}-{table.name}"
+    def _block(self, table: Table) -> Block:
+        return block_of(table, self.anchor(table.name), self.most_cells)
 
-    def lacking(self, *names: str) -> str:
-        """Warnings of what is missing, by the paper's names or by those that foreign results have."""
-        lacking = self.analyses.lacking
-        wanted = [known for name in names for known in dict.fromkeys((name, MISSING.get(name, name)))]
-        return "".join(html.warning(f"Missing: {name}: {lacking[name]}.") for name in wanted if name in lacking)
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """One per data fraction."""
+        return tuple(
+            self._view(self.first_view + at, significance) for at, significance in enumerate(self.analyses.significance)
+        )
+
+    def _view(self, index: int, significance: Significance) -> View:
+        name = f"verdicts{part_name(significance.fraction)}"
+        (table,) = (table for table in self.tables if table.name == name)
+        block = self._block(table)
+        pairs = [(table.origin[row][0], table.origin[row][1]) for row in block.kept.rows]
+        rows = {pair: row for row, pair in enumerate(pairs) if pair[0] != CONTROL_TITLE}
+        return View(index=index, significance=significance, block=block, rows=rows)
+
+
+def block_of(table: Table, anchor: str, most_cells: int) -> Block:
+    """A table of the page; of one too large its caption says which rows and columns are shown."""
+    kept = part(table, most_cells, _weights(table))
+    return Block(
+        identifier=anchor,
+        anchor=f"table-of-{anchor}",
+        title=titled(table),
+        caption=kept.table.caption,
+        details=kept.table.details,
+        kept=kept,
+        heat=table.name.startswith(("figure9", "figure10")),
+    )
+
+
+def titled(table: Table) -> str:
+    """A table's title, with its number in the paper where the study is the paper's."""
+    return f"{table.number}: {table.title}" if table.number else table.title
+
+
+def _weights(table: Table) -> NDArray[np.float64] | None:
+    """By which a table is cut: pairs by the size of their difference, maps of changes by the change."""
+    if table.name.startswith(("figure6", "figure7")):
+        return np.abs(values_of(table))
+    if not table.name.startswith("verdicts"):
+        return None
+    values = np.abs(values_of(table))
+    return np.broadcast_to(values[:, [table.columns.index("difference") - table.n_labels]], values.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +119,7 @@ class Contents:
 
     gathered: Gathered
     groups: tuple[GroupContents, ...]
+    gaps: tuple[Gap, ...] = ()  # what is missing
     ratings: tuple[Table, ...] = ()  # of the constructs, and their agreement
     settings: tuple[Table, ...] = ()  # settings beside one another
     settings_headline: tuple[str, ...] = ()

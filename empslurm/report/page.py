@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from empslurm.report import html
-from empslurm.report.contents import MOST_CELLS, Contents, GroupContents, setting
-from empslurm.report.sections import cost, importance
-from empslurm.report.sections.flags import flags
-from empslurm.report.sections.heat_maps import heat_maps
+from markupsafe import Markup
+
+from empslurm.report import contents as page_contents
+from empslurm.report.contents import Block, Contents, GroupContents, block_of, setting
+from empslurm.report.page_data import page_data
+from empslurm.report.sections.cost import costs
+from empslurm.report.sections.data import data
+from empslurm.report.sections.importance import importance
+from empslurm.report.sections.learning import learning
 from empslurm.report.sections.missing import missing
+from empslurm.report.sections.next import what_next
 from empslurm.report.sections.opening import opening
+from empslurm.report.sections.pairs import pairs
+from empslurm.report.sections.picture import picture
 from empslurm.report.sections.provenance import provenance
 from empslurm.report.sections.ratings import ratings
 from empslurm.report.sections.scores import scores
 from empslurm.report.sections.settings import settings
-from empslurm.report.sections.verdicts import verdicts
+from empslurm.report.sections.sources import sources
+from empslurm.report.sections.targets import targets
+from empslurm.report.sections.themes import themes
+from empslurm.report.templating import document, render
 
 FEWEST_CELLS = 2_000  # of a table of each group, however many groups there are
 Shown = TypeVar("Shown", Contents, GroupContents)
@@ -26,101 +35,140 @@ Shown = TypeVar("Shown", Contents, GroupContents)
 
 @dataclass(frozen=True, kw_only=True)
 class Section(Generic[Shown]):
-    """One section of the page, or of each group on it."""
+    """One section of the page, or of each group on it. Its template is `templates/sections/ANCHOR.html`."""
 
-    anchor: str  # its address on the page
-    link: str  # in the navigation
-    heading: str
-    render: Callable[[Shown], str]
-    is_there: Callable[[Shown], bool] = lambda contents: True
+    anchor: str  # its address on the page; each group's has the group's prefix
+    title: str
+    build: Callable[[Shown], Mapping[str, Any] | None]  # what its template shows; None: there is nothing to show
+    tables: tuple[str, ...] = ()  # the starts of the names of the tables that are folded at its end
 
 
 # The sections in the order of the page. Those of a group stand once per group, one group after the other.
 BEFORE_THE_GROUPS: tuple[Section[Contents], ...] = (
-    Section(
-        anchor="settings",
-        link="settings",
-        heading="Settings beside one another",
-        is_there=lambda contents: bool(contents.settings),
-        render=settings,
-    ),
+    Section(anchor="settings", title="Settings side by side", build=settings),
 )
 OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
-    Section(anchor="verdicts", link="verdicts", heading="Headline verdicts", render=verdicts),
+    Section(anchor="picture", title="Sources and targets", build=picture),
+    Section(anchor="targets", title="Which source helps which target", build=targets),
+    Section(anchor="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
+    Section(anchor="next", title="What to run next", build=what_next, tables=("seeds",)),
+    Section(anchor="pairs", title="All pairs", build=pairs),
+    Section(anchor="learning", title="Did the runs learn?", build=learning, tables=("baselines", "collapse")),
     Section(
-        anchor="heat",
-        link="heat maps",
-        heading="Heat maps: percent improvement over the baseline",
-        render=heat_maps,
+        anchor="themes",
+        title="Themes and less data",
+        build=themes,
+        tables=("figure3", "theme-effects", "limited-data"),
     ),
     Section(
         anchor="importance",
-        link="importances",
-        heading="Which features predict the improvement, and is that to be believed",
-        is_there=importance.is_there,
-        render=importance.importance,
+        title="What predicts a gain, and is that to be believed?",
+        build=importance,
+        tables=("table6", "audit-settings"),
     ),
-    Section(anchor="scores", link="scores", heading="Scores", render=scores),
-    Section(anchor="flags", link="data flags", heading="Data and run flags", render=flags),
-    Section(anchor="cost", link="cost", heading="Cost", is_there=cost.is_there, render=cost.costs),
+    Section(
+        anchor="scores",
+        title="Scores and similarities",
+        build=scores,
+        tables=("table7", "table8", "figure6", "figure7", "figure9", "figure10"),
+    ),
+    Section(anchor="data", title="Data", build=data),
+    Section(anchor="cost", title="What it cost", build=costs),
 )
 AFTER_THE_GROUPS: tuple[Section[Contents], ...] = (
-    Section(
-        anchor="ratings",
-        link="ratings",
-        heading="Ratings of the constructs and their agreement",
-        is_there=lambda contents: bool(contents.ratings),
-        render=ratings,
-    ),
-    Section(
-        anchor="missing",
-        link="missing",
-        heading="Missing cells",
-        is_there=lambda contents: contents.gathered.origin != "results",
-        render=missing,
-    ),
-    Section(anchor="provenance", link="provenance", heading="Provenance", render=provenance),
+    Section(anchor="ratings", title="Ratings of the constructs", build=ratings),
+    Section(anchor="missing", title="What is missing", build=missing),
+    Section(anchor="provenance", title="Where the numbers come from", build=provenance),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rendered:
+    """Sections as markup, with their links and their tables."""
+
+    body: Markup
+    links: tuple[Mapping[str, str], ...]
+    blocks: tuple[Block, ...]
 
 
 def page(contents: Contents) -> str:
     """The whole document."""
-    n_groups = len(contents.groups)
-    most = max(FEWEST_CELLS, MOST_CELLS // max(1, n_groups))
-    groups = [replace(group, most_cells=most, prefix=f"g{number}") for number, group in enumerate(contents.groups)]
-    body = [opening(contents, _navigation(contents)), _rendered(BEFORE_THE_GROUPS, contents)]
-    for group in groups:
-        body += [_setting(group) if n_groups > 1 else "", _rendered(OF_EACH_GROUP, group)]
-    body.append(_rendered(AFTER_THE_GROUPS, contents))
-    return html.document(f"empslurm: {contents.gathered.name}", "".join(body))
-
-
-def _navigation(contents: Contents) -> str:
-    """Links to the sections that the page has."""
-    links = [
-        *map(_link, _there(BEFORE_THE_GROUPS, contents)),
-        *(_link(section) for section in OF_EACH_GROUP if any(map(section.is_there, contents.groups))),
-        *map(_link, _there(AFTER_THE_GROUPS, contents)),
-    ]
-    return "".join(links)
-
-
-def _link(section: Section[Shown]) -> str:
-    return f'<a href="#{section.anchor}">{escape(section.link)}</a>'
-
-
-def _there(sections: Sequence[Section[Shown]], contents: Shown) -> list[Section[Shown]]:
-    return [section for section in sections if section.is_there(contents)]
-
-
-def _rendered(sections: Sequence[Section[Shown]], contents: Shown) -> str:
-    return "".join(
-        html.heading(2, section.heading, id=section.anchor) + section.render(contents)
-        for section in _there(sections, contents)
+    groups = _with_places(contents.groups)
+    whole = replace(contents, groups=groups)
+    before = _rendered(BEFORE_THE_GROUPS, whole, level=2)
+    level = 2 if len(groups) < 2 else 3
+    of_groups = [_rendered(OF_EACH_GROUP, group, level=level) for group in groups]
+    after = _rendered(AFTER_THE_GROUPS, whole, level=2)
+    links = [*before.links]
+    for group, rendered in zip(groups, of_groups, strict=True):
+        links += rendered.links if level == 2 else [{"anchor": group.prefix + "group", "title": group.analyses.group.name}]
+    return document(
+        "report.html",
+        title=f"empslurm: {contents.gathered.name}",
+        navigation=[*links, *after.links],
+        opening=Markup(render("sections/opening.html", **opening(whole))),
+        before=before.body,
+        groups=[
+            {
+                "title": _title(group) if level == 3 else "",
+                "anchor": group.prefix + "group",
+                "links": rendered.links,
+                "body": rendered.body,
+            }
+            for group, rendered in zip(groups, of_groups, strict=True)
+        ],
+        after=after.body,
+        data=page_data([block for part in (before, *of_groups, after) for block in part.blocks], groups),
     )
 
 
-def _setting(group: GroupContents) -> str:
-    """The heading of one group among several."""
-    analyses = group.analyses
-    return html.heading(2, f"Setting {analyses.group.name}") + html.definitions(setting(analyses))
+def _with_places(groups: Sequence[GroupContents]) -> tuple[GroupContents, ...]:
+    """Groups with anchors of their own, numbers of their views, and their share of the page."""
+    placed, n_views = [], 0
+    most = max(FEWEST_CELLS, page_contents.MOST_CELLS // max(1, len(groups)))
+    for number, group in enumerate(groups, 1):
+        prefix = f"s{number}-" if len(groups) > 1 else ""
+        placed.append(replace(group, most_cells=most, prefix=prefix, first_view=n_views))
+        n_views += len(group.analyses.significance)
+    return tuple(placed)
+
+
+def _title(group: GroupContents) -> str:
+    return f"Setting {group.analyses.group.name}"
+
+
+def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -> _Rendered:
+    """The sections that have something to show."""
+    body, links, blocks = [], [], []
+    for section in sections:
+        built = section.build(shown)
+        if built is None:
+            continue
+        anchor = shown.anchor(section.anchor) if isinstance(shown, GroupContents) else section.anchor
+        folded = _folded(section, shown)
+        inside = (*built.get("tables", ()), *folded)
+        body.append(
+            render(
+                "section.html",
+                anchor=anchor,
+                title=section.title,
+                template=section.anchor,
+                level=level,
+                blocks=folded,
+                **built,
+            )
+        )
+        links.append({"anchor": anchor, "title": section.title})
+        blocks += inside
+    return _Rendered(body=Markup("".join(body)), links=tuple(links), blocks=tuple(blocks))
+
+
+def _folded(section: Section[Shown], shown: Shown) -> tuple[Block, ...]:
+    """The tables at a section's end."""
+    if isinstance(shown, GroupContents):
+        return shown.blocks(*section.tables)
+    tables = shown.ratings if section.anchor == "ratings" else ()
+    return tuple(block_of(table, table.name, page_contents.MOST_CELLS) for table in tables)
+
+
+__all__ = ["AFTER_THE_GROUPS", "BEFORE_THE_GROUPS", "OF_EACH_GROUP", "Section", "page", "setting"]

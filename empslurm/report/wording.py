@@ -15,6 +15,8 @@ NAMES = (
     ("paper's test", "test on one seed"),
 )
 ABOUT_THE_PAPER = re.compile(r" ?The paper (prints|gives)[^.]*\.")
+# A verdict -> its sign, the same in the page, its pictures and figures.
+MARKS = {"helps": "▲", "harms": "▼", "equivalent": "=", "inconclusive": "·", "undecided": "?"}
 # What may be missing -> what it is called; what is not here belongs to the paper alone.
 MISSING = {
     "verdicts": "verdicts",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from empslurm.report import html
 from empslurm.report.contents import GroupContents
 from empslurm.report.group_results import Analyses
 
@@ -16,18 +16,14 @@ SHOWN_DEVICES = 8
 NOT_MEASURED = "not measured"
 
 
-def is_there(group: GroupContents) -> bool:
-    """A table of foreign results never says what it cost, and its reader need not be told so."""
-    return not group.analyses.from_results or group.analyses.of_paper
-
-
-def costs(group: GroupContents) -> str:
-    """Time, tokens, energy and devices."""
-    facts, spent = cost(group.analyses), group.analyses.gathered.spent
-    jobs = html.paragraph(f"Jobs of this manifest: {spent}.") if spent is not None and spent.n_starts else ""
-    return jobs + (
-        html.facts(facts) if facts else html.warning("Missing: these results say nothing of what they cost.")
-    )
+def costs(group: GroupContents) -> Mapping[str, Any] | None:
+    """Time, tokens, energy and devices; None of a table of foreign results, which never says what it cost."""
+    analyses = group.analyses
+    if analyses.from_results and not analyses.of_paper:
+        return None
+    spent = analyses.gathered.spent
+    jobs = f"Jobs of this manifest: {spent}." if spent is not None and spent.n_starts else ""
+    return {"jobs": jobs, "facts": cost(analyses), "unknown": "These results say nothing of what they cost."}
 
 
 def cost(analyses: Analyses) -> list[tuple[str, str]]:

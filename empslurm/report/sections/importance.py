@@ -3,72 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from empslurm import reference
 from empslurm.analysis.importance_checks import ImportanceChecks
-from empslurm.report import html
 from empslurm.report.contents import GroupContents
-from empslurm.report.formats import capital
+from empslurm.report.formats import capital, shown
 from empslurm.report.importance_tables import FEATURE_TITLES, caption, estimator_title, of_each
-from empslurm.report.importances import NAME
 
 
-def is_there(group: GroupContents) -> bool:
-    """Whether there are importances, or a reason to give why there are none."""
-    analyses = group.analyses
-    return bool(analyses.importances) or not analyses.from_results or analyses.of_paper
-
-
-def importance(group: GroupContents) -> str:
-    """Of every estimator the checks, then the importances as bars; below, the tables."""
+def importance(group: GroupContents) -> Mapping[str, Any] | None:
+    """Of every estimator the checks, then the importances as bars; None without importances."""
     analyses = group.analyses
     checked, of_paper = analyses.importances, analyses.of_paper
     if not checked:
-        return group.lacking(NAME)
+        return None
     printed = {row.feature: row.importance for row in reference.importances()} if of_paper else {}
-    figure, colours = ("Figure 2: ", "Blue: here. Orange, below it: printed in the paper. ") if of_paper else ("", "")
-    pieces = []
-    for checks, sentence in zip(checked, of_each(checked, lambda checks: checks.sentence), strict=True):
-        title = f"{figure}drop in held-out R² when a feature is permuted"
-        if checks is not checked[0]:
-            title, colours, printed = f"{capital(estimator_title(checks))}: drop in held-out R²", "", {}
-        pieces += [
-            html.paragraph(sentence, class_="" if checks.interpretable else "warn"),
-            _facts(checks),
-            html.heading(3, capital(title)),
-            html.paragraph(colours + caption(checks), class_="caption"),
-            _bars(checks, printed),
+    sentences = of_each(checked, lambda checks: checks.sentence)
+    return {
+        "estimators": [
+            _estimator(checks, sentence, printed if checks is checked[0] else {}, first=checks is checked[0])
+            for checks, sentence in zip(checked, sentences, strict=True)
         ]
-    return "".join([*pieces, group.shown("table6"), group.shown("audit-settings", tall=True)])
+    }
 
 
-def _bars(checks: ImportanceChecks, printed: Mapping[str, float]) -> str:
+def _estimator(
+    checks: ImportanceChecks, sentence: str, printed: Mapping[str, float], *, first: bool
+) -> Mapping[str, Any]:
+    title = "drop in held-out R² when a feature is permuted"
+    return {
+        "interpretable": checks.interpretable,
+        "sentence": sentence,
+        "facts": _facts(checks),
+        "title": capital(title if first else f"{estimator_title(checks)}: drop in held-out R²"),
+        "caption": "Blue: here. Orange, below it: printed in the paper." if printed else "",
+        "details": caption(checks),
+        "bars": _bars(checks, printed),
+    }
+
+
+def _bars(checks: ImportanceChecks, printed: Mapping[str, float]) -> list[Mapping[str, Any]]:
     """The largest first; `printed`: what the paper has, by feature."""
-    return html.bars(
-        [
-            (
-                FEATURE_TITLES.get(row.feature, row.feature),
-                row.importance,
-                printed.get(row.feature, float("nan")),
-                f"{row.importance:.3f} ± {row.spread:.3f}, p {row.p_value:.2f}\n"
-                f"rank {row.best_rank} to {row.worst_rank} over settings",
-            )
-            for row in sorted(checks.features, key=lambda row: -row.importance)
-        ]
-    )
+    features = sorted(checks.features, key=lambda row: -row.importance)
+    values = [value for row in features for value in (row.importance, printed.get(row.feature, np.nan))]
+    top = max([abs(value) for value in values if np.isfinite(value)], default=1.0) or 1.0
+
+    def width(value: float) -> float | None:
+        return round(100 * max(0.0, value) / top, 1) if np.isfinite(value) else None
+
+    return [
+        {
+            "name": FEATURE_TITLES.get(row.feature, row.feature),
+            "width": width(row.importance),
+            "before": width(printed.get(row.feature, np.nan)),
+            "value": shown(row.importance),
+            "said": f"{row.importance:.3f} ± {row.spread:.3f}, p {row.p_value:.2f}; rank {row.best_rank} to "
+            f"{row.worst_rank} over settings",
+        }
+        for row in features
+    ]
 
 
-def _facts(checks: ImportanceChecks) -> str:
+def _facts(checks: ImportanceChecks) -> list[tuple[str, str]]:
     ceiling = "unknown" if np.isnan(checks.noise_ceiling) else f"{checks.noise_ceiling:.2f}"
-    return html.facts(
-        [
-            (f"{checks.held_out_r2:.2f}", "held-out R² of the very models"),
-            (f"{checks.leave_target_out_r2:.2f}", "R² for targets never seen"),
-            (f"{checks.leave_source_out_r2:.2f}", "R² for sources never seen"),
-            (f"{checks.p_r2:.2f}", "p of R², tasks permuted"),
-            (ceiling, "ceiling set by seed noise"),
-            ("yes" if checks.interpretable else "no", "importances interpretable"),
-        ]
-    )
+    return [
+        (f"{checks.held_out_r2:.2f}", "held-out R² of the very models"),
+        (f"{checks.leave_target_out_r2:.2f}", "R² for targets never seen"),
+        (f"{checks.leave_source_out_r2:.2f}", "R² for sources never seen"),
+        (f"{checks.p_r2:.2f}", "p of R², tasks permuted"),
+        (ceiling, "ceiling set by seed noise"),
+        ("yes" if checks.interpretable else "no", "importances interpretable"),
+    ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import empslurm
 from empslurm import reference
-from empslurm.report import html
 from empslurm.report.contents import Contents, setting
 
 PACKAGED = ("ratings.csv", "table1.csv", "table6.csv", "table7.csv", "table8.csv")  # files of the paper's numbers
 
 
-def provenance(contents: Contents) -> str:
+def provenance(contents: Contents) -> Mapping[str, Any]:
     """The program, the code of the runs, every group's setting, and the sources of the paper's numbers."""
     runs = [group.analyses.group.runs for group in contents.groups]
     commits = {str(commit) for table in runs for commit in table["commit"].dropna()}
@@ -25,4 +26,4 @@ def provenance(contents: Contents) -> str:
     for name in PACKAGED if contents.of_paper else ():
         known = reference.provenance(name)
         facts[name] = " ".join([known.source + ".", *(note[0].upper() + note[1:] + "." for note in known.notes)])
-    return html.definitions(facts)
+    return {"facts": facts}

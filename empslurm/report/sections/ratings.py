@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from empslurm.report import html
+from collections.abc import Mapping
+from typing import Any
+
 from empslurm.report.contents import Contents
 
 
-def ratings(contents: Contents) -> str:
-    """Tables 2, 3 and 5 and Figure 8, as far as they are there."""
-    return "".join(html.sortable(table, table.name) for table in contents.ratings)
+def ratings(contents: Contents) -> Mapping[str, Any] | None:
+    """What the folded tables are; None without ratings."""
+    caption = "How strongly each task's definition, link and conduciveness fit the construct, by annotator."
+    return {"caption": caption} if contents.ratings else None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from empslurm.report import html
-from empslurm.report.contents import MOST_CELLS, Contents
-from empslurm.report.formats import part
+from collections.abc import Mapping
+from typing import Any
+
+from empslurm.report.contents import MOST_CELLS, Contents, block_of
 
 
-def settings(contents: Contents) -> str:
-    """What they say together as sentences, then their tables."""
-    sentences = map(html.paragraph, contents.settings_headline)
-    tables = (html.sortable(part(table, MOST_CELLS).table, table.name, tall=True) for table in contents.settings)
-    return "".join([*sentences, *tables])
+def settings(contents: Contents) -> Mapping[str, Any] | None:
+    """What they say together as sentences, then every pair in every setting; None where there is one setting."""
+    if not contents.settings:
+        return None
+    return {
+        "sentences": contents.settings_headline,
+        "tables": tuple(block_of(table, table.name, MOST_CELLS) for table in contents.settings),
+    }

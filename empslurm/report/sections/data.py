@@ -1,0 +1,38 @@
+"""The data: which test texts stand in a training part, and which data are invented or not recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from empslurm.report.contents import GroupContents
+from empslurm.report.formats import capital
+from empslurm.report.group_results import Analyses
+from empslurm.report.tables import title_of
+
+
+def is_known(analyses: Analyses) -> bool:
+    """Whether anything is known of the data: of a table of results nothing is."""
+    return analyses.gathered.origin == "runs"
+
+
+def data(group: GroupContents) -> Mapping[str, Any] | None:
+    """Leaks by pair, then what the data are."""
+    analyses = group.analyses
+    if not is_known(analyses):
+        return None
+    registry, leaks = analyses.gathered.registry, analyses.group.leaks
+    by_text: dict[str, list[str]] = {}
+    for (source, target), text in leaks.items():
+        pair = f"{title_of(source, registry)} → {title_of(target, registry)}"
+        by_text.setdefault(text, []).append(title_of(target, registry) if source == target else pair)
+    said = [f"{', '.join(pairs)}: {text}." for text, pairs in by_text.items()]
+    notes: dict[str, list[str]] = {}
+    for task, note in analyses.group.notes.items():
+        notes.setdefault(note, []).append(title_of(task, registry))
+    for note, tasks in notes.items():
+        words = "invented sample data" if note == "sample" else note
+        said.append(f"{capital(words)}: {', '.join(tasks)}.")
+    n = len(leaks)
+    answer = f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}." if n else "No leak is known."
+    return {"answer": answer, "sentences": said}

@@ -1,0 +1,55 @@
+"""Sources ranked by how much they help, with the interval of each rank; ties are shown as ties."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from empslurm.report.contents import GroupContents
+from empslurm.report.formats import shown
+from empslurm.report.source_ranks import Ranking
+from empslurm.report.tables import title_of
+from empslurm.tasks import Registry
+
+MOST = 60  # sources; the table has all
+
+
+def sources(group: GroupContents) -> Mapping[str, Any] | None:
+    """A ranking per data fraction; None where no source was ranked."""
+    registry = group.analyses.gathered.registry
+    rankings = [_ranking(ranking, registry, titled=len(group.views) > 1) for ranking in group.analyses.source_ranks]
+    return {"rankings": rankings} if rankings else None
+
+
+def _ranking(ranking: Ranking, registry: Registry, *, titled: bool) -> Mapping[str, Any]:
+    n = len(ranking.sources)
+    shared = Counter(row.place for row in ranking.sources)
+    digits, short = (1, False) if ranking.percent else (3, True)
+    rows = []
+    for row in ranking.sources[:MOST]:
+        numbers = shown(row.effect, digits, short=short, signed=True)
+        if np.isfinite(row.low):
+            ends = (shown(end, digits, short=short, signed=True) for end in (row.low, row.high))
+            numbers += " [{}, {}]".format(*ends)
+        rows.append(
+            {
+                "place": f"{row.place} (tie)" if shared[row.place] > 1 else str(row.place),
+                "tie": shared[row.place] > 1,
+                "source": title_of(row.source, registry),
+                "numbers": numbers,
+                "interval": str(row.best) if row.best == row.worst else f"{row.best} to {row.worst}",
+                "left": round(100 * (row.best - 1) / n, 1),
+                "width": round(100 * (row.worst - row.best + 1) / n, 1),
+                "verdicts": f"{row.n_helps} / {row.n_harms} of {row.n_targets}",
+            }
+        )
+    left = f" {n - MOST:,} more are in source-ranks.csv." if n > MOST else ""
+    return {
+        "title": f"With {ranking.fraction * 100:g} % of the target's data" if titled else "",
+        "caption": ranking.caption + left,
+        "unit": f"mean gain ({ranking.unit})",
+        "rows": rows,
+    }
