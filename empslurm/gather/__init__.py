@@ -5,6 +5,7 @@ is shown of them `report`.
 """
 
 from empslurm.gather.collect import Gathered, Group, Missing, gather
+from empslurm.gather.curves import curves_table
 from empslurm.gather.inputs import from_file, published
 
-__all__ = ["Gathered", "Group", "Missing", "from_file", "gather", "published"]
+__all__ = ["Gathered", "Group", "Missing", "curves_table", "from_file", "gather", "published"]

@@ -18,7 +18,7 @@ from empslurm.store.runs import RunsRoot
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME = "verified-3.parquet"  # raise the number when a row's meaning changes
+NAME = "verified-4.parquet"  # raise the number when a row's meaning changes
 CHUNK = 100  # results per task of the process pool
 WORTH_A_POOL = 400  # fewer new results are verified in this process: starting others takes over a second
 TEXT = ("id", "kind", "source", "target", "parent", "labels", "setting", "metric", "flags", "seal")
@@ -29,7 +29,7 @@ COLUMNS: dict[str, str] = {
     **dict.fromkeys(("best_epoch", "n_steps", "n_tokens", "n_train"), "float64"),
     **dict.fromkeys(("n_validation", "n_validation_groups", "n_test", "n_test_groups"), "float64"),
     **dict.fromkeys(("wall_s", "energy_j", "gpu_memory_mib"), "float64"),
-    **dict.fromkeys(("device", "driver", "mig_profile", "commit", "finished"), "string"),
+    **dict.fromkeys(("device", "driver", "mig_profile", "commit", "finished", "curve"), "string"),
     **dict.fromkeys(SCORES, "float64"),
     **dict.fromkeys(("output", "files", "fingerprint"), "string"),
 }

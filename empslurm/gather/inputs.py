@@ -52,7 +52,8 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Rows in the form of gathered runs; what is not known of them is missing."""
     import pandas as pd
 
-    whole = [{"fraction": 1.0, "labels": "all", "flags": "", "setting": "{}", "data": "", **row} for row in rows]
+    unknown = {"fraction": 1.0, "labels": "all", "flags": "", "setting": "{}", "data": "", "curve": ""}
+    whole = [{**unknown, **row} for row in rows]
     frame = pd.DataFrame(whole, columns=[*COLUMNS, "data", "predictions"])
     frame = frame.astype({**COLUMNS, "data": "string", "predictions": "string"})
     return frame.set_index("id", drop=False).rename_axis(None)

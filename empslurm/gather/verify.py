@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -52,6 +53,7 @@ def verify(folder: CellDir) -> Row | None:
     row["setting"] = ids.canonical_json(_setting(identity))
     row |= {"metric": result.get("metric"), "flags": ",".join(result.get("flags", ())), "seal": result["seal"]}
     row |= {name: result.get(name) for name in ("best_epoch", "n_steps", "n_tokens", "n_train")}
+    row["curve"] = _curve(result)
     row |= _provenance(output)
     row |= dict.fromkeys(SCORES, float("nan"))
     if "test" in _kind(folder, identity).predicts:
@@ -89,6 +91,23 @@ def _setting(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell has in common with the same run of another seed or fraction."""
     setting = {name: value for name, value in identity.items() if name not in PLACE}
     return {**setting, "data": {name: value for name, value in identity["data"].items() if name != "fraction"}}
+
+
+def _curve(result: Mapping[str, Any]) -> str:
+    """Compact JSON, one entry per epoch: epoch, training loss, validation score in the task's metric; "" without one.
+
+    null: not defined, or not finite.
+    """
+    history = result.get("history") or ()
+    points = [
+        [int(entry["epoch"]), _finite(entry.get("train_loss")), _finite(entry.get(str(result.get("metric"))))]
+        for entry in history
+    ]
+    return ids.canonical_json(points) if points else ""
+
+
+def _finite(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _provenance(output: Path) -> Row:

@@ -7,8 +7,15 @@ from dataclasses import replace
 
 from empslurm.gather import Gathered, Group
 from empslurm.reference import Rating
-from empslurm.report import importance_tables, paper, similarity, source_tables, themes, verdict_tables
-from empslurm.report.baselines import baseline_tables
+from empslurm.report import (
+    baseline_tables,
+    importance_tables,
+    paper,
+    similarity,
+    source_tables,
+    themes,
+    verdict_tables,
+)
 from empslurm.report.embeddings import data_similarity, fused_similarity
 from empslurm.report.formats import Table
 from empslurm.report.group_results import Analyses, Analysis
@@ -20,6 +27,7 @@ from empslurm.report.wording import plain_missing, plain_table
 
 # Run in this order, and their tables are written in this order. An analysis reads the results of those above it.
 ANALYSES = (
+    Analysis(name="baselines", run=baseline_tables.judge, tables=baseline_tables.tables),
     Analysis(name="verdicts", run=judge, tables=verdict_tables.tables),
     Analysis(name="themes", run=themes.theme_panels, tables=themes.tables),
     Analysis(name="importances", run=importances, tables=importance_tables.tables),
@@ -59,13 +67,13 @@ def analyse(
 
 
 def tables_of(analyses: Analyses) -> tuple[Table, ...]:
-    """Scores, improvements and baselines, and the tables of every analysis."""
+    """Scores and improvements, and the tables of every analysis."""
     shown = [*_score_tables(analyses), *(table for analysis in ANALYSES for table in analysis.tables(analyses))]
     return tuple(shown) if analyses.of_paper else tuple(map(plain_table, shown))
 
 
 def _score_tables(analyses: Analyses) -> list[Table]:
-    """Tables 7 and 8, the numbers of Figures 6 and 7, for the paper's tasks the printed ones beside, and baselines."""
+    """Tables 7 and 8, the numbers of Figures 6 and 7, for the paper's tasks the printed ones beside."""
     registry = analyses.gathered.registry
     shown: list[Table | None] = []
     for table in analyses.tables:
@@ -74,5 +82,4 @@ def _score_tables(analyses: Analyses) -> list[Table]:
         if not analyses.ranked and any(source != target for source, target in table.scores):
             shown.append(table_of_improvements(table, registry))
             shown += [paper.versus_printed(table, registry, percent=True)] if analyses.of_paper else []
-    shown += baseline_tables(analyses.tables, registry)
     return [table for table in shown if table is not None]

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from empslurm.analysis.resampling import resample
 from empslurm.metrics import METRICS
-from empslurm.report.formats import MISSING, Entry, Table, number, text, whole
-from empslurm.report.scores import Score, ScoreTable
+from empslurm.report.scores import ScoreTable
 from empslurm.report.significance import Loaded, load, stream
-from empslurm.report.tables import part_of_data, title_of
-from empslurm.tasks import Registry
 
 N_RESAMPLES = 2_000
 LEVELS = (2.5, 97.5)  # percentiles of a 95 % interval
@@ -26,6 +23,8 @@ class Baseline:
     """One target's baseline: the mean over its seeds, its 95 % interval over test examples, and chance."""
 
     target: str
+    metric: str
+    fraction: float  # of the target's training part
     score: float
     low: float
     high: float
@@ -35,7 +34,7 @@ class Baseline:
     n_examples: int
 
 
-def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Baseline:
+def against_chance(target: str, loaded: Loaded, *, fraction: float = 1.0, grouped: bool = True) -> Baseline:
     """Percentile bootstrap of the mean over seeds, and of its difference to one constant answer on equal resamples."""
     answers: NDArray[Any] = loaded.answers()
     chance = np.zeros(N_RESAMPLES)
@@ -54,6 +53,8 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
     alone = [sign * (own - chance) for own in drawn.scores[:n_seeds] if np.isfinite(own).any()]
     return Baseline(
         target=target,
+        metric=loaded.metric,
+        fraction=fraction,
         score=float(drawn.observed[:n_seeds].mean()),
         low=float(low),
         high=float(high),
@@ -64,47 +65,16 @@ def against_chance(target: str, loaded: Loaded, *, grouped: bool = True) -> Base
     )
 
 
-def baseline_tables(tables: Sequence[ScoreTable], registry: Registry, *, grouped: bool = True) -> tuple[Table, ...]:
-    """One table per score table that has baselines with predictions."""
-    return tuple(baselines for table in tables if (baselines := _table(table, registry, grouped)) is not None)
+def baselines(tables: Sequence[ScoreTable], *, grouped: bool = True) -> tuple[Baseline, ...]:
+    """Every baseline whose predictions are known, in the order of the tables and their targets.
 
-
-def _table(table: ScoreTable, registry: Registry, grouped: bool) -> Table | None:
-    rows: list[tuple[Entry, ...]] = []
-    for target in table.targets:
-        score = table.scores.get((target, target))
-        loaded = load(table, (score,)) if score is not None and score.seeds else None
-        if score is not None and isinstance(loaded, Loaded):
-            baseline = against_chance(target, loaded, grouped=grouped)
-            rows.append(_row(title_of(target, registry), baseline, score))
-    if not rows:
-        return None
-    chance = METRICS[table.metric].chance.words
-    return Table(
-        name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
-        title=f"Baselines against chance ({table.metric}{part_of_data(table)})",
-        caption=f"Means over seeds with 95 % bootstrap intervals over the test part. Chance: {chance}; above it where "
-        "the interval of the difference to the better, on the same resamples, lies above 0, for the mean and for each "
-        "seed alone.",
-        head=(("target", "baseline", "95 % interval", "chance", "above chance", "seeds above it", "test examples"),),
-        columns=("target", "baseline", "low_high", "chance", "above_chance", "seeds_above", "n_examples"),
-        rows=tuple(rows),
-        n_labels=1,
-    )
-
-
-def _row(title: str, baseline: Baseline, score: Score) -> tuple[Entry, ...]:
-    defined = np.isfinite(baseline.low)
-    above, n_seeds = "yes" if baseline.above else "no", len(score.seeds)
-    for seeds, what in ((score.not_learnt, "did not learn"), (score.worse, "worse than one answer to all")):
-        if seeds:
-            above += f"; {len(seeds)} of {n_seeds} seeds ({', '.join(map(str, seeds))}) {what}"
-    return (
-        text(title),
-        number(baseline.score),
-        text(f"{baseline.low:.3f} to {baseline.high:.3f}" if defined else MISSING),
-        number(baseline.chance),
-        text(above),
-        text(f"{baseline.n_above} of {n_seeds}"),
-        whole(baseline.n_examples),
-    )
+    `grouped`: resample conversations, posts or dialogues; else rows.
+    """
+    judged = []
+    for table in tables:
+        for target in table.targets:
+            score = table.scores.get((target, target))
+            loaded = load(table, (score,)) if score is not None and score.seeds else None
+            if isinstance(loaded, Loaded):
+                judged.append(against_chance(target, loaded, fraction=table.fraction, grouped=grouped))
+    return tuple(judged)

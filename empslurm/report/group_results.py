@@ -12,6 +12,7 @@ from empslurm.analysis.themes import MeanEffect, ThemeCell
 from empslurm.gather import Gathered, Group
 from empslurm.reference import Rating
 from empslurm.report import task_facts
+from empslurm.report.baselines import Baseline
 from empslurm.report.embeddings import DataSimilarity, FusedSimilarity
 from empslurm.report.formats import Table
 from empslurm.report.scores import ScoreTable
@@ -85,6 +86,11 @@ class Analyses:
         there = {task for table in self.tables for task in (*table.sources, *table.targets)}
         known = [task for task in self.gathered.registry.tasks if task in there]
         return (*known, *sorted(there - set(known)))
+
+    @property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Baselines against chance, of every data fraction; empty where no predictions are known."""
+        return tuple(self.results["baselines"])
 
     @property
     def significance(self) -> tuple[Significance, ...]:

@@ -87,6 +87,7 @@ def finish(
     skill: float = 0.7,
     constant: bool | str = False,
     provenance: Mapping[str, Any] = ON_CPU,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Give a cell a result, as training does; returns its folder. `constant`: both parts, or the one that is named."""
     folder = root.cell(cell.id)
@@ -117,7 +118,7 @@ def finish(
             metrics.run_flags(task.metric, {part: (made.gold, made.outputs) for part, made in parts.items()})
         ),
         "best_epoch": 1,
-        "history": [],
+        "history": [dict(entry) for entry in history],
         "n_steps": 10,
         "n_tokens": 1000,
         "n_train": 100,

@@ -5,7 +5,10 @@ import pytest
 
 from empslurm.gather import gather
 from empslurm.metrics import METRICS, score
-from empslurm.report.baselines import against_chance, baseline_tables
+from empslurm.report import baseline_tables
+from empslurm.report.analyses import analyse
+from empslurm.report.baselines import against_chance
+from empslurm.report.group_results import Analyses
 from empslurm.report.scores import Score, score_tables
 from empslurm.report.significance import Loaded
 from empslurm.report.tables import pair_rows
@@ -96,11 +99,30 @@ def test_tables_hold_the_baselines_that_are_there(tmp_path) -> None:
         finish(root, baseline("epitome_er", seed), skill=0.9)
         finish(root, baseline("news_empathy", seed), skill=0.9)
     gathered = gather(root, None, registry())
-    made = {table.name: table for table in baseline_tables(score_tables(gathered, gathered.groups[0]), registry())}
+    done = analyse(gathered, gathered.groups[0], ratings=())
+    made = {table.name: table for table in baseline_tables.tables(done)}
     assert sorted(made) == ["baselines-f1_macro", "baselines-pearson"]
     ((_, score, _, _, above, seeds, _),) = made["baselines-pearson"].rows
     assert (above.text, seeds.text) == ("yes", "2 of 2")
     assert 0.7 < float(score.text) < 1
+
+
+def test_rows_are_resampled_where_that_is_asked_for(tmp_path) -> None:
+    """The runs' test examples stand in groups of three."""
+    root = RunsRoot(tmp_path)
+    for seed in (1, 2):
+        finish(root, baseline("epitome_er", seed), skill=0.6)
+    gathered = gather(root, None, registry())
+
+    def made(grouped: bool) -> Analyses:
+        return analyse(gathered, gathered.groups[0], ratings=(), grouped=grouped)
+
+    by_group, by_row = made(True), made(False)
+    (one,), (other,) = by_group.baselines, by_row.baselines
+    assert (one.target, one.metric, one.fraction, one.score) == ("epitome_er", "f1_macro", 1.0, other.score)
+    assert (one.low, one.high) != (other.low, other.high)
+    intervals = [baseline_tables.tables(done)[0].rows[0][2].text for done in (by_group, by_row)]
+    assert intervals[0] != intervals[1]
 
 
 def test_seeds_that_did_not_learn_are_told_beside_the_mean_that_hides_them(tmp_path) -> None:
@@ -110,7 +132,7 @@ def test_seeds_that_did_not_learn_are_told_beside_the_mean_that_hides_them(tmp_p
         finish(root, transfer(baseline("news_empathy", seed), baseline("epitome_er", seed)), constant=seed == 4)
     gathered = gather(root, None, registry())
     tables = score_tables(gathered, gathered.groups[0])
-    (made,) = baseline_tables(tables, registry())
+    (made,) = baseline_tables.tables(analyse(gathered, gathered.groups[0], ratings=()))
     ((_, _, _, _, above, seeds, _),) = made.rows
     assert above.text == "yes; 2 of 4 seeds (2, 3) did not learn"
     assert seeds.text == "2 of 4"
