@@ -38,6 +38,7 @@ class Section(Generic[Shown]):
     """One section of the page, or of each group on it. Its template is `templates/sections/ANCHOR.html`."""
 
     anchor: str  # its address on the page; each group's has the group's prefix
+    link: str  # in the navigation
     title: str
     build: Callable[[Shown], Mapping[str, Any] | None]  # what its template shows; None: there is nothing to show
     tables: tuple[str, ...] = ()  # the starts of the names of the tables that are folded at its end
@@ -45,40 +46,43 @@ class Section(Generic[Shown]):
 
 # The sections in the order of the page. Those of a group stand once per group, one group after the other.
 BEFORE_THE_GROUPS: tuple[Section[Contents], ...] = (
-    Section(anchor="settings", title="Settings side by side", build=settings),
+    Section(anchor="settings", link="settings", title="Settings side by side", build=settings),
 )
 OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
-    Section(anchor="picture", title="Sources and targets", build=picture),
-    Section(anchor="targets", title="Which source helps which target", build=targets),
-    Section(anchor="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
-    Section(anchor="next", title="What to run next", build=what_next, tables=("seeds",)),
-    Section(anchor="pairs", title="All pairs", build=pairs),
-    Section(anchor="learning", title="Did the runs learn?", build=learning, tables=("baselines", "collapse")),
+    Section(anchor="picture", link="picture", title="Sources and targets", build=picture),
+    Section(anchor="targets", link="targets", title="Which source helps which target", build=targets),
+    Section(anchor="sources", link="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
+    Section(anchor="next", link="what next", title="What to run next", build=what_next, tables=("seeds",)),
+    Section(anchor="pairs", link="pairs", title="All pairs", build=pairs),
+    Section(anchor="learning", link="learning", title="Did the runs learn?", build=learning, tables=("baselines", "collapse")),
     Section(
         anchor="themes",
+        link="themes",
         title="Themes and less data",
         build=themes,
         tables=("figure3", "theme-effects", "limited-data"),
     ),
     Section(
         anchor="importance",
+        link="importance",
         title="What predicts a gain, and is that to be believed?",
         build=importance,
         tables=("table6", "audit-settings"),
     ),
     Section(
         anchor="scores",
+        link="scores",
         title="Scores and similarities",
         build=scores,
         tables=("table7", "table8", "figure6", "figure7", "figure9", "figure10"),
     ),
-    Section(anchor="data", title="Data", build=data),
-    Section(anchor="cost", title="What it cost", build=costs),
+    Section(anchor="data", link="data", title="Data", build=data),
+    Section(anchor="cost", link="cost", title="What it cost", build=costs),
 )
 AFTER_THE_GROUPS: tuple[Section[Contents], ...] = (
-    Section(anchor="ratings", title="Ratings of the constructs", build=ratings),
-    Section(anchor="missing", title="What is missing", build=missing),
-    Section(anchor="provenance", title="Where the numbers come from", build=provenance),
+    Section(anchor="ratings", link="ratings", title="Ratings of the constructs", build=ratings),
+    Section(anchor="missing", link="missing", title="What is missing", build=missing),
+    Section(anchor="provenance", link="provenance", title="Where the numbers come from", build=provenance),
 )
 
 
@@ -158,7 +162,7 @@ def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -
                 **built,
             )
         )
-        links.append({"anchor": anchor, "title": section.title})
+        links.append({"anchor": anchor, "title": section.link})
         blocks += inside
     return _Rendered(body=Markup("".join(body)), links=tuple(links), blocks=tuple(blocks))
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import get_args
+
+from markupsafe import Markup
 
 from empslurm import files
 from empslurm.analysis.search import N_RANKED, best_so_far, importances, interval, mean_ranks
 from empslurm.config import AdapterKind
-from empslurm.report import html
+from empslurm.report.contents import MOST_CELLS, block_of
 from empslurm.report.formats import MISSING, Entry, Table, flat, number, text, whole, write_forms
+from empslurm.report.page_data import page_data
 from empslurm.report.search_figures import Axis, history, parallel, slices
+from empslurm.report.templating import document
 from empslurm.search.results import (
     Finished,
     Outcome,
@@ -274,17 +277,19 @@ def importance_table(search: SearchResults) -> Table:
 
 def page(search: SearchResults, all_tables: Sequence[Table]) -> str:
     """One self-contained document with these tables and the figures."""
-    body = [
-        html.heading(1, f"Search {search.name}"),
-        html.paragraph(f"What to train each of {len(search.tasks)} tasks with. {SELECTION}", class_="lead"),
-        *map(html.paragraph, progress(search)),
-        html.warning(caution(search)),
-        *(html.sortable(table, table.name) for table in all_tables),
-    ]
-    for figure in figures(search):
-        caption = html.element("figcaption", escape(figure.caption))
-        body.append(html.element("figure", figure.svg + caption, id=figure.name))
-    return html.document(f"empslurm: search {search.name}", "".join(body))
+    blocks = [block_of(table, table.name, MOST_CELLS) for table in all_tables]
+    drawn = figures(search)
+    return document(
+        "search.html",
+        title=f"empslurm: search {search.name}",
+        heading=f"Search {search.name}",
+        lead=f"What to train each of {len(search.tasks)} tasks with. {SELECTION}",
+        progress=progress(search),
+        caution=caution(search),
+        blocks=blocks,
+        figures=[{"name": figure.name, "caption": figure.caption, "svg": Markup(figure.svg)} for figure in drawn],
+        data=page_data(blocks, ()),
+    )
 
 
 def write(search: SearchResults, folder: Path) -> list[Path]:

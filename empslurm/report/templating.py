@@ -28,12 +28,12 @@ def environment() -> Environment:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render(file: str, **values: Any) -> str:
     """A template with its values, which are text unless they were rendered before."""
-    return environment().get_template(template).render(**values)
+    return environment().get_template(file).render(**values)
 
 
-def document(template: str, **values: Any) -> str:
+def document(file: str, **values: Any) -> str:
     """A whole page, with the style and the script that all pages share."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    return render(template, policy=POLICY, style=style, script=script, **values)
+    return render(file, policy=POLICY, style=style, script=script, **values)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from empslurm import files
-from empslurm.gather import Gathered, Missing
+from empslurm.gather import Gathered, Missing, curves_table
 from empslurm.reference import Rating
 from empslurm.report import figures, paper, settings
 from empslurm.report import summary as summaries
@@ -15,6 +15,7 @@ from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
 from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Table, write_forms
+from empslurm.report.gaps import gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
 from empslurm.report.page import page
@@ -65,6 +66,7 @@ def write(
     contents = Contents(
         gathered=gathered,
         groups=groups,
+        gaps=tuple(gap for group in groups for gap in gaps(group.analyses)),
         ratings=tables_of_ratings(gathered, ratings, groups),
         settings=settings.settings_tables(compared),
         settings_headline=settings.headline(compared),
@@ -161,6 +163,10 @@ def _write_long(gathered: Gathered, folder: Path) -> list[Path]:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pandas(long, preserve_index=False), sink, compression="zstd")
     files.write_bytes(paths[1], sink.getvalue().to_pybytes())
+    curves = curves_table(gathered)
+    if len(curves):
+        paths.append(folder / "curves.csv")
+        files.write_text(paths[-1], curves.to_csv(index=False, lineterminator="\n"))
     return paths
 
 

@@ -29,7 +29,7 @@ def learning(group: GroupContents) -> Mapping[str, Any]:
     if n_bad:
         answer = f"{n_bad:,} of {n_runs:,} {runs} did not learn; verdicts compare the others."
     elif said:
-        answer = f"All {n_runs:,} {runs} learnt something, but some are in doubt."
+        answer = f"No run is known to have failed, but of {n_runs:,} {runs} these are in doubt."
     elif group.analyses.from_results:
         answer = f"The table flags none of its {n_runs:,} scores, and none is far below the others of its target."
     else:
@@ -41,16 +41,16 @@ def flagged(analyses: Analyses) -> list[str]:
     """Every score of which a run is in doubt, as a sentence with the seeds."""
     said = []
     for table in analyses.tables:
-        halves = _halves(table)
+        halves, title = _halves(table), metrics.METRICS[table.metric].title
         for (_, target), score in sorted(table.scores.items()):
             name = _name(score, analyses)
             if score.flags:
                 kind = "" if metrics.FLAGS.keys() >= {*score.flags} else " as flagged"
                 seed = f" (seed {score.seeds[0]})" if len(score.seeds) == 1 else ""
-                said.append(f"{name}: {score.flagged}{seed}{kind}, {table.metric} {shown(score.value)}.")
+                said.append(f"{name}: {score.flagged}{seed}{kind}, {title} {shown(score.value)}.")
             elif score.value < halves.get(target, -np.inf):
                 said.append(
-                    f"{name}: {table.metric} {shown(score.value)}, less than half of its column's median: not learnt."
+                    f"{name}: {title} {shown(score.value)}, less than half of the median of its target: not learnt?"
                 )
     return said
 
