@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU memory, for this process"
     )
+    parser.add_argument(
+        "--tracker", action="append", default=[], metavar="NAME", help="log loss curves with this tracker of accelerate"
+    )
     options = parser.parse_args(arguments)
 
     from empslurm.train.loop import Settings
@@ -47,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             registry=registry(submitted.cards),
             settings=Settings(checkpoint_every_s=options.checkpoint_minutes * 60, memory_share=options.memory_share),
             gpu=options.gpu,
+            trackers=options.tracker,
             alive=liveness(queue_of(root)),
             identity=job_identity(),
             say=lambda line: print(line, flush=True),

@@ -23,7 +23,7 @@ from empslurm.launch.node.devices import Slot
 from empslurm.launch.node.process import TrainProcess, cores_here, stop_all
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
-from empslurm.launch.submission import Submission
+from empslurm.launch.submission import NodeSettings, Submission
 from empslurm.launch.submission_dir import SubmissionDir, of_manifest
 from empslurm.plan import Pack
 from empslurm.store.cell_folder import CellState
@@ -39,13 +39,15 @@ Say = Callable[[str], None]
 
 
 def job_arguments(
-    root: RunsRoot, submission: Submission, indices: Sequence[int], checkpoint_minutes: float
+    root: RunsRoot, submission: Submission, indices: Sequence[int], settings: Profile | NodeSettings
 ) -> list[str]:
     """The arguments of jobs/train.py for the packs with these indices in the submission."""
     arguments = ["--runs", str(root.path.resolve()), "--submission", str(submission.folder(root).file.resolve())]
     for index in indices:
         arguments += ["--pack", str(index)]
-    return [*arguments, "--checkpoint-minutes", str(checkpoint_minutes)]
+    for name in settings.trackers:
+        arguments += ["--tracker", name]
+    return [*arguments, "--checkpoint-minutes", str(settings.checkpoint_minutes)]
 
 
 def slots(profile: Profile, n_packs: int) -> tuple[Slot, ...]:
@@ -170,7 +172,7 @@ class Scheduler:
 
     def _start(self, task: Task, index: int) -> Running:
         slot, log = self.slots[index], self.submission.folder(self.root).log(index)
-        arguments = job_arguments(self.root, self.submission, task.places, self.profile.checkpoint_minutes)
+        arguments = job_arguments(self.root, self.submission, task.places, self.profile)
         with open(log, "ab") as stream:
             process = TrainProcess(
                 task.mixed_precision,

@@ -51,12 +51,17 @@ Address = Annotated[str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,199}", w
 MOST_CORES = 1024
 Cores = Annotated[int, Range(low=1, high=MOST_CORES)]
 Gibibytes = Annotated[float, Range(above=0, high=65536)]
+# Those that accelerate knows; it is not loaded to read a profile.
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]  # fmt: skip
 MailEvent = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # What means something without a scheduler; anything else in a local profile would be ignored in silence.
 LOCAL_FIELDS = (
     "kind", "gpus", "cpus", "cpus_per_pack", "num_processes", "pack_size", "packs_per_gpu", "checkpoint_minutes",
+    "trackers",
 )  # fmt: skip
 
 # Options of sbatch that `sbatch:` may not set, with the reason; sbatch knows an option by its beginning too.
@@ -220,6 +225,11 @@ class ProfileFile:
     checkpoint_minutes: Annotated[
         float, Range(above=0, high=1440), Doc("Minutes between checkpoints; a signal makes one more.")
     ] = 5.0
+    trackers: Annotated[
+        tuple[Tracker, ...],
+        Listed(at_least=0),
+        Doc("Trackers of accelerate that get each cell's loss curve, such as [tensorboard], in RUNS/trackers."),
+    ] = ()
     requeues: Annotated[int, Range(low=0, high=100), Doc("Most restarts of one job; 0 for sites that allow none.")] = 10
 
 

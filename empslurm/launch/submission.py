@@ -15,12 +15,12 @@ from empslurm import files, ids, provenance
 from empslurm.cells import Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch import notes
-from empslurm.launch.profile import Line, NodeList, Profile
+from empslurm.launch.profile import Line, NodeList, Profile, Tracker
 from empslurm.launch.submission_dir import SubmissionDir, of_manifest, refuse_file
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
-from empslurm.validation.constraints import Listed, Pattern, Range
+from empslurm.validation.constraints import Later, Listed, Pattern, Range
 from empslurm.validation.reader import shown
 
 StoredPath = Annotated[str, Pattern(regex=r"[^\0]{1,4096}", words="a path")]
@@ -42,6 +42,7 @@ class NodeSettings:
     exclude: NodeList | None = None  # nodes that are never used
     exclusive: bool = False  # the job has its whole node
     python: Line | None = None  # that trains; None: the one that runs the element
+    trackers: Annotated[tuple[Tracker, ...], Listed(at_least=0), Later()] = ()  # that get the loss curves
 
 
 def node_settings(profile: Profile) -> NodeSettings:
@@ -60,6 +61,7 @@ def node_settings(profile: Profile) -> NodeSettings:
         exclude=profile.exclude,
         exclusive=profile.exclusive,
         python=profile.python,
+        trackers=profile.trackers,
     )
 
 

@@ -5,6 +5,7 @@ runs/prepared/                          parsed and tokenised data under content 
 runs/submissions/                       what was sent to Slurm
 runs/code/                              copies of the code that jobs run
 runs/searches/<search>/journal.log      what a search's sampler knows; made again from the trials' cells when lost
+runs/trackers/                          loss curves of trackers that write files; delete at will
 runs/gathered/                          derived; delete at will
 """
 
@@ -45,6 +46,10 @@ class RunsRoot:
     @property
     def searches(self) -> Path:
         return self.path / "searches"
+
+    @property
+    def trackers(self) -> Path:
+        return self.path / "trackers"
 
     @property
     def gathered(self) -> Path:

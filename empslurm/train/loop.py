@@ -32,6 +32,7 @@ from empslurm.train.optimise import MOMENTS, Optimiser
 from empslurm.train.processes import one_fate
 from empslurm.train.replay import Passes
 from empslurm.train.schedule import epoch_batches, lr_at, n_batches
+from empslurm.train.trackers import NO_CURVES, Curves
 
 PROGRESS_EVERY_S = 5.0
 CHECKPOINT_SHARE = 20  # an epoch shorter than so many times a checkpoint's time ends without one
@@ -51,6 +52,7 @@ class Settings:
     group_size: int | None = None  # cells per forward pass; None: what the device is best at
     memory_share: float = 1.0  # of the device's memory, that this process may use; others use the rest
     stop: Callable[[], bool] = lambda: False
+    curves: Curves = NO_CURVES  # which trackers follow the training
 
 
 class Trainer:
@@ -197,6 +199,7 @@ class Trainer:
                 member.best = {name: value[index].clone() for name, value in weights.items()}
             if member.course is not None and not member.ended:
                 member.stopped = member.course.judge(member.history)
+            self.settings.curves.log(member)
         if self._pays or any(member.ended for member in self.members):
             self.checkpoint(note_epoch=True)
 

@@ -23,6 +23,7 @@ def report(gpus: int) -> dict[str, Any]:
         facts["gpu"] = _gpus() if gpus else None
         facts["step_problem"] = _problem_of_step(on_gpu=bool(gpus) and not facts["gpu"]["problem"])
         facts["first_step"] = time.time()
+        facts["trackers"] = _trackers()
     facts["imports"]["adapters"] = _problem_of_import("adapters")  # takes seconds that no trained cell spends
     facts["packages"] = provenance.collect()["packages"]
     return facts
@@ -35,6 +36,13 @@ def _problem_of_import(name: str) -> str:
     except Exception as error:  # a broken installation has many
         return _line(error)
     return ""
+
+
+def _trackers() -> list[str]:
+    """The trackers of accelerate whose packages are installed."""
+    from accelerate.tracking import get_available_trackers
+
+    return sorted(str(name) for name in get_available_trackers())
 
 
 def _gpus() -> dict[str, Any]:

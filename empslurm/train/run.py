@@ -31,6 +31,7 @@ from empslurm.train.group import train_claimed
 from empslurm.train.loop import Interrupted, Settings
 from empslurm.train.member import Claimed, Held
 from empslurm.train.tally import Say, Tally
+from empslurm.train.trackers import Curves
 from empslurm.train.trials import train_trials
 
 # Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
@@ -78,12 +79,13 @@ def run_packs(
     say: Say = lambda _: None,
     others: Sequence[TrialCell] = (),
     gpu: bool = False,
+    trackers: Sequence[str] = (),
 ) -> Tally:
     """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
 
     `others`: trials that belong to other processes; those of this one's searches that nobody runs are taken over last.
     `identity`: job id, restart count and log file of this process, as claims hold them. `gpu`: fail every cell where
-    there is no GPU that works, for its profile asked for one.
+    there is no GPU that works, for its profile asked for one. `trackers`: accelerate's, that get the loss curves.
     """
     mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
     if len(mixed) > 1:
@@ -99,7 +101,8 @@ def run_packs(
     if on_gpu:  # by number: the accelerator calls its only GPU `cuda`, which this function refuses
         torch.cuda.set_per_process_memory_fraction(settings.memory_share, torch.cuda.current_device())
     stop = Stop()
-    settings = replace(settings, stop=stop)
+    curves = Curves(trackers if accelerator.is_main_process else (), root.trackers, say)
+    settings = replace(settings, stop=stop, curves=curves)
     node, tally = Node(root, data_root, registry, accelerator), Tally(accelerator=accelerator, say=say)
     node.problem = problem
     claims = Claims(alive=alive, identity=identity)
@@ -169,6 +172,7 @@ def _run_together(cells: Sequence[Cell], node: Node, settings: Settings, claims:
     except Interrupted:
         tally.interrupted = True
     finally:
+        settings.curves.close()
         if node.accelerator.is_main_process:
             for held in claimed:
                 held.folder.release(held.claim)

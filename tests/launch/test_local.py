@@ -22,7 +22,7 @@ from tests.launch.conftest import Notes
 from tests.launch.staged.train import finish
 
 
-def workstation(**changes: int) -> Profile:
+def workstation(**changes: object) -> Profile:
     return Profile(**{"name": "x", "kind": "local", "cpus": MOST_CORES, **changes})  # type: ignore[arg-type]
 
 
@@ -75,8 +75,9 @@ def test_two_packs_share_one_gpu(
 def test_without_gpus_one_process_trains_all_on_what_torch_finds(
     root: RunsRoot, square: Submission, staged: tuple[Path, Notes]
 ) -> None:
-    assert run(root, square, workstation()) == 0
+    assert run(root, square, workstation(trackers=("tensorboard",))) == 0
     (only,) = staged[1]().values()
+    assert only["trackers"] == ["tensorboard"]
     assert (only["packs"], only["gpu"], only["CUDA_VISIBLE_DEVICES"]) == ([0, 1, 2, 3], False, None)
     assert only["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
 

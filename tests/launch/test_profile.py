@@ -78,6 +78,10 @@ def test_time_is_read_as_slurm_writes_it(tmp_path, text, minutes):
         ("mail: {user: me, type: [FIAL]}", "did you mean FAIL?"),
         ("mail: {type: [FAIL]}", "mail must have the key user"),
         ("umask: 27", "three octal digits in quotes"),
+        ("trackers: [tensorbord]", "did you mean tensorboard?"),
+        ("trackers: [all]", "trackers[0] must be one of aim, clearml, comet_ml, dvclive, mlflow, swanlab, tensorboard"),
+        ("trackers: tensorboard", "trackers must be a list"),
+        ("trackers: [wandb, wandb]", "trackers[1] must occur once"),
         ("gpus: 1\nnum_processes: 2", "num_processes must be at most gpus (1), but is 2"),
         ("packs_per_gpu: 2", "packs_per_gpu must be 1 where gpus is 0"),
         ("time: 2\nsignal_lead_s: 120", "signal_lead_s must be at most half of time (2 min), but is 120 s"),
@@ -151,6 +155,12 @@ def test_a_local_profile_may_share_out_the_gpus_of_a_workstation(tmp_path):
         load(tmp_path, "kind: local\npacks_per_gpu: 2")
     with pytest.raises(ManifestError, match=r"num_processes must be at most gpus \(1\), but is 2"):
         load(tmp_path, "kind: local\ngpus: 1\nnum_processes: 2")
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm"])
+def test_trackers_are_named_in_any_profile_and_there_are_none_by_default(tmp_path, kind):
+    assert load(tmp_path, f"kind: {kind}").trackers == ()
+    assert load(tmp_path, f"kind: {kind}\ntrackers: [tensorboard, wandb]").trackers == ("tensorboard", "wandb")
 
 
 def test_a_profiles_name_is_its_files(tmp_path):

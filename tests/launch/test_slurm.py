@@ -64,7 +64,9 @@ def test_an_element_has_a_pack_for_each_slot_of_its_job(lab: Path, root: RunsRoo
 
 def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
     given = submissions.node_settings(Profile(name="x", kind="slurm", gpus=4, packs_per_gpu=2, exclude="node7"))
-    assert (given.gpus, given.packs_per_gpu, given.exclude) == (4, 2, "node7")
+    assert (given.gpus, given.packs_per_gpu, given.exclude, given.trackers) == (4, 2, "node7", ())
+    given = submissions.node_settings(Profile(name="x", kind="slurm", trackers=("wandb",)))
+    assert given.trackers == ("wandb",)
 
 
 def test_a_refusal_for_good_says_what_to_mend_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:

@@ -29,12 +29,12 @@ def test_a_submission_of_before_packs_shared_gpus_is_read(root: RunsRoot, made: 
     path = made.folder(root).file
     first, *rest = path.read_text().splitlines()
     header = json.loads(first)
-    for name in ("packs_per_gpu", "exclude"):
+    for name in ("packs_per_gpu", "exclude", "trackers"):
         header["settings"].pop(name, None)
     path.write_text("\n".join([json.dumps(header), *rest]) + "\n")
     settings = submissions.load(path).settings
     assert settings is not None
-    assert (settings.packs_per_gpu, settings.exclude, settings.cpus) == (None, None, 2)
+    assert (settings.packs_per_gpu, settings.exclude, settings.cpus, settings.trackers) == (None, None, 2, ())
 
 
 def test_an_altered_pack_is_refused(root: RunsRoot, made: Submission) -> None:

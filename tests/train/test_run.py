@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accelerate.utils import is_tensorboard_available
 
 from empslurm.cells import from_identity
 from empslurm.cli import main
@@ -32,7 +33,7 @@ def world(tmp_path_factory):
     """Sample data, a manifest, a profile of two processes, and the manifest's runs in one process."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "small.yaml").write_text(MANIFEST)
-    (folder / "two.yaml").write_text("kind: local\nnum_processes: 2\n")
+    (folder / "two.yaml").write_text("kind: local\nnum_processes: 2\ntrackers: [tensorboard]\n")
     assert main(["--data", str(folder / "data"), "data", "sample"]) == 0
     run(folder, "one", "local")
     return folder
@@ -83,6 +84,15 @@ def test_two_processes_give_the_same_results_as_one(world):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
         notes = json.loads((other_folder.verify(other) / "provenance.json").read_text())
         assert notes["n_processes"] == 2
+
+
+def test_one_of_two_processes_has_the_trackers_of_the_profile(world):
+    if not (world / "two").exists():
+        run(world, "two", "/".join((str(world), "two.yaml")))
+    if is_tensorboard_available():
+        assert {path.name for path in (world / "two" / "trackers").iterdir()} == set(results(world / "two"))
+    else:
+        assert logs(world / "two").count("the tracker tensorboard must be installed where training runs") == 1
 
 
 def test_a_pack_is_cut_into_cells_that_are_alike(world, tmp_path):

@@ -33,7 +33,7 @@ class Running:
     def start(self, index: int, slot: Slot) -> None:
         """Start the train process of a pack."""
         job, settings = self.job, self.job.settings
-        arguments = job_arguments(job.root, job.submission, [index], settings.checkpoint_minutes)
+        arguments = job_arguments(job.root, job.submission, [index], settings)
         wanted = {cell.id for cell in self.cells.open(index)}
         for cell in job.packs[index].cells:
             arguments += [] if cell.id in wanted else ["--without", cell.id]

@@ -115,6 +115,8 @@ class Findings:
         yield from self._gpu() if self.profile.gpus else self._processor()
         if not (self.profile.gpus and training["gpu"]["problem"]):  # else the step went over the CPU
             yield self._step()
+        if self.profile.trackers:
+            yield self._trackers()
 
     def _versions(self, what: str, facts: Mapping[str, Any], imports: Mapping[str, str]) -> Check:
         """Whether a Python has this machine's packages, and can import them."""
@@ -152,6 +154,16 @@ class Findings:
         node = self.outcome.node
         text = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
         yield Check(what="probe: device", ok=None, found=text)
+
+    def _trackers(self) -> Check:
+        """Whether the trackers that the profile names are installed."""
+        what = "probe: trackers"
+        missing = [name for name in self.profile.trackers if name not in self.outcome.training["trackers"]]
+        if not missing:
+            return Check(what=what, ok=True, found=f"{', '.join(self.profile.trackers)} installed")
+        packages = " ".join(name.replace("_", "-") for name in missing)
+        fix = f"run `pip install {packages}` in {self.container}, or correct `trackers` in {self.file}"
+        return Check(what=what, ok=False, found=f"{', '.join(missing)} not installed: cells train without", fix=fix)
 
     def _step(self) -> Check:
         """One step of an invented model, and how long it took to get there."""

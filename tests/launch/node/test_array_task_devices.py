@@ -70,7 +70,7 @@ def test_four_packs_at_once_on_two_gpus(
     (folder / "together").write_text("4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")  # the profile's share counts, not what the node gave
-    array = marked(root, create(root, GPUS), [0, 1, 2, 3])
+    array = marked(root, create(root, replace(GPUS, trackers=("wandb", "tensorboard"))), [0, 1, 2, 3])
     monkeypatch.setattr(socket, "gethostname", lambda: os.uname().nodename)  # the claims' processes live here
     assert Work(root, array).run() == "done"
     found = notes()
@@ -78,6 +78,7 @@ def test_four_packs_at_once_on_two_gpus(
     assert {(note["gpu"], note["memory_share"], note["OMP_NUM_THREADS"]) for note in found.values()} == {
         (True, 0.5, "2")
     }
+    assert [note["trackers"] for note in found.values()] == [["wandb", "tensorboard"]] * 4
     (_, end) = journal.journal(array.submission, 0).events()
     assert end.reason == "done"
     assert end.wall_s is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import is_tensorboard_available
 
 from empslurm import files
 from empslurm.launch import scontrol
@@ -313,6 +314,7 @@ def test_a_training_python_says_what_it_can_and_why_its_gpu_is_of_no_use(monkeyp
     assert not any(facts["imports"].values())
     assert "the profile asks for one, but torch says: no driver" in facts["gpu"]["problem"]
     assert facts["step_problem"] == ""
+    assert ("tensorboard" in facts["trackers"]) == bool(is_tensorboard_available())
     assert facts["begun"] < facts["imported"] < facts["first_step"]
     json.dumps(facts, allow_nan=False)
 
@@ -344,6 +346,7 @@ def outcome(**changes: Any) -> Outcome:
             "imports": {"torch": "", "adapters": ""},
             "gpu": None,
             "step_problem": "",
+            "trackers": ["tensorboard"],
             "begun": 1005.0,
             "imported": 1007.0,
             "first_step": 1008.0,
@@ -420,6 +423,15 @@ def test_each_fault_is_one_problem_with_its_fix(changes: dict[str, Any], what: s
     found = bad(made)
     assert list(found) == [what]
     assert said in found[what].found
+
+
+def test_trackers_that_the_profile_names_and_the_node_lacks_are_named_with_their_packages() -> None:
+    assert "trackers" not in findings(outcome())
+    asking = replace(PROFILE, trackers=("tensorboard",))
+    assert bad(outcome(), asking) == {}
+    found = bad(outcome(), replace(PROFILE, trackers=("comet_ml", "tensorboard")))["trackers"]
+    assert found.found == "comet_ml not installed: cells train without"
+    assert found.fix.startswith("run `pip install comet-ml` in ")
 
 
 def test_what_setup_says_before_python_starts_is_looked_at() -> None:

@@ -29,12 +29,14 @@ def main() -> int:
     parser.add_argument("--checkpoint-minutes", type=float)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--memory-share", type=float, default=1.0)
+    parser.add_argument("--tracker", action="append")
     given = parser.parse_args()
     packs = submissions.load(given.submission, given.pack).packs
     note = {
         "packs": given.pack,
         "gpu": given.gpu,
         "memory_share": given.memory_share,
+        "trackers": given.tracker,
         "start": time.time(),
         **{name: os.environ.get(name) for name in VARIABLES},
     }
