@@ -17,6 +17,8 @@ from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Table, write_forms
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
+from empslurm.report.marks import Marks, marks_of
+from empslurm.report.overview import overview
 from empslurm.report.page import page
 from empslurm.report.summary import Summary, inputs_digest
 from empslurm.report.tables import PAIR_COLUMNS, pair_rows, to_rows_csv
@@ -127,16 +129,19 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
 
 
 def _write_group(contents: GroupContents, folder: Path) -> list[Path]:
-    paths = [path for table in contents.tables for path in write_table(table, folder)]
     analyses = contents.analyses
-    group = analyses.group
+    group, marks = analyses.group, marks_of(analyses)
+    paths = [path for table in contents.tables for path in write_table(table, folder, marks.get(table.name))]
+    for significance in analyses.significance:
+        picture = overview(significance, analyses)
+        paths += figures.save(figures.draw_overview(picture), folder, picture.name)
     files.write_text(folder / "pairs.csv", to_rows_csv(PAIR_COLUMNS, pair_rows(analyses.tables)))
     setting = {"setting": dict(group.setting), "data": dict(group.notes), "lacking": dict(analyses.lacking)}
     files.write_json(folder / "setting.json", setting)
     return [*paths, folder / "pairs.csv", folder / "setting.json"]
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
+def write_table(table: Table, folder: Path, marks: Marks | None = None) -> list[Path]:
     """One table as CSV, Markdown and LaTeX, the ids behind it, and the figure that it is the numbers of."""
     paths = write_forms(table, folder)
     if table.origin:
@@ -145,7 +150,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
             path, to_rows_csv(ORIGIN_COLUMNS, [dict(zip(ORIGIN_COLUMNS, row, strict=True)) for row in table.origin])
         )
         paths.append(path)
-    figure = figures.draw(table)
+    figure = figures.draw(table, marks)
     if figure is not None:
         paths += figures.save(figure, folder, "figure2" if table.name == "table6" else table.name)
     return paths
