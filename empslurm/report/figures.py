@@ -225,6 +225,11 @@ def draw_overview(overview: Overview) -> Any:
     return fonts.drawn(lambda: heat_maps.draw(chart), [chart.title, *chart.rows, *chart.columns, chart.bar])
 
 
+def has_figure(table: Table) -> bool:
+    """Whether a table is the numbers of a figure, be it too large to be drawn."""
+    return _kind(table) is not None
+
+
 def why_not(table: Table) -> str:
     """Why a table's figure is not drawn, as a sentence; empty where it is, or where the table has none."""
     kind = _kind(table)

@@ -59,28 +59,35 @@ def write(
     if known is not None:
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
-    groups = tuple(
-        _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
-        for group in gathered.groups
-    )
-    compared = settings.named([group.analyses for group in groups])
-    contents = Contents(
-        gathered=gathered,
-        groups=groups,
-        ratings=tables_of_ratings(gathered, ratings, groups),
-        settings=settings.settings_tables(compared),
-        settings_headline=settings.headline(compared),
-    )
+    contents = contents_of(gathered, ratings=ratings, grouped=grouped, margin=margin)
     paths = _write_long(gathered, folder)
     for table in (*contents.settings, *contents.ratings):
         paths += write_table(table, folder)
-    for group in groups:
+    for group in contents.groups:
         paths += _write_group(group, folder / group.analyses.group.name)
     paths += [_write_missing(gathered.missing, folder), folder / REPORT]
     files.write_text(folder / REPORT, page(contents))
     summary = _summary(contents, inputs, [path.relative_to(folder).as_posix() for path in paths])
     summaries.save(summary, folder)
     return summary
+
+
+def contents_of(
+    gathered: Gathered, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
+) -> Contents:
+    """Everything that is made of results, in memory. `margin`: see `verdicts.decide`."""
+    groups = tuple(
+        _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
+        for group in gathered.groups
+    )
+    compared = settings.named([group.analyses for group in groups])
+    return Contents(
+        gathered=gathered,
+        groups=groups,
+        ratings=tables_of_ratings(gathered, ratings, groups),
+        settings=settings.settings_tables(compared),
+        settings_headline=settings.headline(compared),
+    )
 
 
 def _contents(analyses: Analyses) -> GroupContents:
