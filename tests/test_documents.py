@@ -7,7 +7,7 @@ from empslurm.metrics import METRICS, that_choose_epochs
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "empslurm"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/cards.md", "docs/results.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/cards.md", "docs/results.md", "docs/notebooks.md")
 # Examples: a reader's own files, and what the demo writes.
 OWN = {"manifests/mine.yaml", "slurm/mine.yaml", "cards/kites.yaml", "demo/data/truth.md"}
 FILE = re.compile(r"(?<![\w./-])(?:\w+/)+\w+\.(?:py|md|yaml|json)\b")
@@ -48,7 +48,7 @@ def test_contributing_names_tables_that_are_in_their_files() -> None:
 
 
 def test_the_docs_list_the_metrics_there_are() -> None:
-    results = (ROOT / "docs/results.md").read_text()
+    results = (ROOT / "docs/results.md", "docs/notebooks.md").read_text()
     _, _, table = results.partition("| metric | range | better |\n|---|---|---|\n")
     better = {
         name: row.split("|")[3].strip()

@@ -1,19 +1,9 @@
-"""The paper's figures as SVG and PNG: annotated heat maps and bars, colours that colour-blind readers tell apart.
-
-Figures look alike everywhere: they are drawn under matplotlib's own defaults (`settings`), never under the user's.
-"""
+"""The paper's figures and the overview as SVG, PNG and PDF, in colours that colour-blind readers tell apart."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import io
-import logging
-import os
-import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm import files
+from empslurm.report import fonts, heat_maps
+from empslurm.report.fonts import short
 from empslurm.report.formats import Table
+from empslurm.report.heat_maps import HeatMap
+from empslurm.report.marks import Marks
+from empslurm.report.overview import MOST, Overview
 
 DIVERGING = ("#b35806", "#f1a340", "#fee0b6", "#f7f7f7", "#d1e5f0", "#67a9cf", "#2166ac")  # orange: harm, blue: gain
 SEQUENTIAL = ("#fcfbfd", "#dadaeb", "#9e9ac8", "#6a51a3", "#3f007d")
 BARS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-NOT_THERE = "#bbbbbb"
 DPI = 150
-# Rows, or columns, of a figure. 60 x 60 values that can be read make 34 x 22 inches (5,070 x 3,345 pixels), take some
-# 15 s and 0.8 GB; 80 x 80 took 40 s and 1.3 GB. Nobody finds a row by eye in more, and the table has the numbers.
-MOST = 60
-LETTERS = 40  # of a name in a figure; the table has all of it
-INCH_PER_LETTER = 0.058  # at 7 points
-FONT = "DejaVu Sans"  # comes with matplotlib
+PIXELS = 4_000  # a side of a picture at most: larger ones open slowly, or not at all
 
 
 def values_of(table: Table) -> NDArray[np.float64]:
@@ -45,68 +34,107 @@ def values_of(table: Table) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).reshape(len(table.rows), len(table.columns) - table.n_labels)
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _map(colours: Sequence[str]) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colour_map = LinearSegmentedColormap.from_list("own", list(colours))
-    colour_map.set_bad(NOT_THERE)
-    return colour_map
-
-
-def _heat_map(table: Table, *, diverging: bool) -> Any:
-    """An annotated heat map of a table: rows are sources, columns targets, in the table's order; grey: missing."""
+def _gains_map(table: Table, marks: Marks | None = None) -> Any:
+    """Figures 6 and 7: improvements in percent of the baseline, with the verdicts where they are known."""
     values = values_of(table)
-    n_rows, n_columns = values.shape
-    beside, below = (max(map(_inches, names), default=0.0) for names in (_row_names(table), _column_names(table)))
-    figure = _figure(max(2.6, 1.3 + beside) + 0.52 * n_columns, max(1.9, 0.9 + below) + 0.34 * n_rows)
-    axes = figure.subplots()
-    _draw_heat(axes, table, values, diverging=diverging)
-    axes.set_title(_short(f"{table.number} {table.title}".strip(), 4 * LETTERS), fontsize=9, wrap=True)
-    return figure
-
-
-def _gains_map(table: Table) -> Any:
-    return _heat_map(table, diverging=True)
+    finite = np.abs(values[np.isfinite(values)])
+    # The scale is that of most cells: one collapsed run must not make all others look alike.
+    reach = heat_maps.rounded(float(np.quantile(finite, 0.95))) if len(finite) else 1.0
+    targets = table.columns[table.n_labels :]
+    sources = marks.sources if marks else tuple(row[0].text for row in table.rows)
+    named = targets if marks else tuple(" ".join(filter(None, line)) for line in _columns(table))
+    return heat_maps.draw(
+        HeatMap(
+            title=table.title,
+            rows=_row_names(table),
+            columns=_column_names(table),
+            row_title="source",
+            column_title="target",
+            values=values,
+            texts=_cell_texts(table),
+            colours=DIVERGING,
+            low=-reach,
+            high=reach,
+            bar="change in % of the baseline",
+            ticks=heat_maps.ends(reach, clipped=bool((finite > reach).any())),
+            marks=marks.of(targets) if marks else {},
+            diagonal=frozenset(
+                (row, at) for row, source in enumerate(sources) for at, target in enumerate(named) if source == target
+            ),
+        )
+    )
 
 
 def _values_map(table: Table) -> Any:
-    return _heat_map(table, diverging=False)
-
-
-def _draw_heat(axes: Any, table: Table, values: NDArray[np.float64], *, diverging: bool) -> None:
-    """Colours, annotations and names on given axes."""
+    """Figures 9 and 10: how alike tasks are."""
+    values = values_of(table)
     finite = values[np.isfinite(values)]
-    # The scale is that of most cells: one collapsed run must not make all others look alike.
-    reach = float(np.quantile(np.abs(finite), 0.95)) if len(finite) else 1.0
-    low, high = (-reach, reach) if diverging else (float(finite.min(initial=0)), float(finite.max(initial=1)))
-    high = high if high > low else low + 1.0
-    axes.imshow(
-        np.ma.masked_invalid(values),
-        cmap=_map(DIVERGING if diverging else SEQUENTIAL),
-        vmin=low,
-        vmax=high,
-        aspect="auto",
+    low, high = float(finite.min(initial=0)), float(finite.max(initial=1))
+    ranks = table.name.startswith("figure10")
+    return heat_maps.draw(
+        HeatMap(
+            title=table.title,
+            rows=_row_names(table),
+            columns=_column_names(table),
+            row_title="task",
+            column_title="task",
+            values=values,
+            texts=_cell_texts(table),
+            colours=SEQUENTIAL,
+            low=low,
+            high=high,
+            bar="rank (1: most similar to the row's task)" if ranks else "cosine similarity",
+        )
     )
-    names, labels = _column_names(table), _row_names(table)
-    axes.set_xticks(range(len(names)), names, rotation=55, ha="right", fontsize=7)
-    axes.set_yticks(range(len(labels)), labels, fontsize=7)
-    for at, row in enumerate(table.rows):
-        for column, entry in enumerate(row[table.n_labels :]):
-            value = values[at, column]
-            dark = np.isfinite(value) and (abs(value) > 0.7 * reach if diverging else value > low + 0.6 * (high - low))
-            axes.text(column, at, entry.text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+
+
+def overview_map(overview: Overview) -> HeatMap:
+    """An overview as a heat map."""
+    shape = (len(overview.sources), len(overview.targets))
+    values = np.full(shape, np.nan)
+    for at, cell in overview.cells.items():
+        values[at] = cell.change
+    diagonal = frozenset(at for at in np.ndindex(shape) if overview.is_diagonal(*at))
+    return HeatMap(
+        title=overview.title,
+        rows=tuple(map(short, overview.sources)),
+        columns=tuple(map(short, overview.targets)),
+        row_title="source",
+        column_title="target",
+        values=values,
+        texts={at: cell.text for at, cell in overview.cells.items()}
+        | {at: overview.baselines[at[1]] for at in diagonal},
+        colours=DIVERGING,
+        low=-overview.reach,
+        high=overview.reach,
+        bar=f"change in {overview.unit}",
+        ticks=heat_maps.ends(overview.reach, clipped=overview.clipped),
+        marks={at: cell.verdict for at, cell in overview.cells.items()},
+        diagonal=diagonal,
+        faded=frozenset(at for at, cell in overview.cells.items() if cell.faded),
+        blank=True,
+        note=overview.cut,
+    )
+
+
+def _cell_texts(table: Table) -> dict[tuple[int, int], str]:
+    return {
+        (at, place): entry.text
+        for at, row in enumerate(table.rows)
+        for place, entry in enumerate(row[table.n_labels :])
+    }
+
+
+def _texts(table: Table) -> list[str]:
+    """Everything that a table's figure may print."""
+    heads = [name for line in table.head for name in line]
+    return [table.title, *heads, *(entry.text for row in table.rows for entry in row)]
 
 
 def _importance_bars(table: Table) -> Any:
     """Figure 2: importances with their spread, the printed ones beside."""
     rows = [row for row in table.rows if isinstance(row[1].raw, float)]
-    figure = _figure(6.5, 0.6 + 0.42 * len(rows))
+    figure = heat_maps.blank_figure(6.5, 0.6 + 0.42 * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     ours = [float(str(row[1].raw)) for row in rows]
@@ -114,7 +142,7 @@ def _importance_bars(table: Table) -> Any:
     axes.barh(places - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
     printed = [row[2].raw if isinstance(row[2].raw, float) else np.nan for row in rows]
     axes.barh(places + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
-    axes.set_yticks(places, [_short(row[0].text) for row in rows], fontsize=8)
+    axes.set_yticks(places, [short(row[0].text) for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("drop in held-out R² when permuted", fontsize=8)
@@ -125,11 +153,13 @@ def _importance_bars(table: Table) -> Any:
 def _theme_maps(table: Table) -> Any:
     """Figure 3: two heat maps of counts, source themes by target themes; gains left, harms right."""
     themes = _themes(table)
-    names = list(map(_short, themes))
-    figure = _figure(7, 3)
+    names = list(map(short, themes))
+    figure = heat_maps.blank_figure(7, 3)
     for axes, column, diverging_end in zip(figure.subplots(1, 2), (2, 6), (DIVERGING[-2], DIVERGING[1]), strict=True):
         counts = np.array([float(str(row[column].raw)) for row in table.rows]).reshape(len(themes), len(themes))
-        axes.imshow(counts, cmap=_map(("#ffffff", diverging_end)), vmin=0, vmax=max(1.0, float(counts.max())))
+        colours = heat_maps.colour_map(("#ffffff", diverging_end))
+        image = axes.imshow(counts, cmap=colours, vmin=0, vmax=max(1.0, float(counts.max())))
+        figure.colorbar(image, ax=axes, shrink=0.7).set_label("pairs", fontsize=8)
         axes.set_xticks(range(len(themes)), names, fontsize=8)
         axes.set_yticks(range(len(themes)), names, fontsize=8)
         axes.set_xlabel("target", fontsize=8)
@@ -144,43 +174,60 @@ def _theme_maps(table: Table) -> Any:
 def _count_bars(table: Table) -> Any:
     """Figure 8: bars of counts, one group per aspect."""
     counts = values_of(table)
-    figure = _figure(5.5, 3)
+    figure = heat_maps.blank_figure(5.5, 3)
     axes = figure.subplots()
     width = 0.8 / counts.shape[1]
     for at in range(counts.shape[1]):
         places = np.arange(len(counts)) + width * (at - (counts.shape[1] - 1) / 2)
         bars = axes.bar(
-            places, counts[:, at], width, color=BARS[at % len(BARS)], label=_short(f"differ by {table.head[0][at + 1]}")
+            places, counts[:, at], width, color=BARS[at % len(BARS)], label=short(f"differ by {table.head[0][at + 1]}")
         )
         axes.bar_label(bars, fmt="%d", fontsize=7)
-    axes.set_xticks(range(len(counts)), [_short(row[0].text) for row in table.rows], fontsize=8)
+    axes.set_xticks(range(len(counts)), [short(row[0].text) for row in table.rows], fontsize=8)
     axes.set_ylabel("tasks", fontsize=8)
     axes.legend(fontsize=7)
     return figure
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
-    """SVG and PNG; equal figures give equal SVG bytes."""
+    """SVG, PNG and PDF; equal figures give equal SVG and PDF bytes."""
+    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
-    for ending in ("svg", "png"):
+    for ending in ("svg", "png", "pdf"):
         sink = io.BytesIO()
-        with settings({"svg.hashsalt": name}):
-            figure.savefig(sink, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None)
+        with fonts.settings({"svg.hashsalt": name}):
+            figure.savefig(sink, format=ending, dpi=_dpi(figure), metadata=dated.get(ending))
         path = folder / f"{name}.{ending}"
         files.write_bytes(path, sink.getvalue())
         paths.append(path)
     return paths
 
 
-def draw(table: Table) -> Any | None:
-    """The figure that a table is the numbers of; None where it is a table only, or too large (`why_not` says it)."""
+def _dpi(figure: Any) -> float:
+    """Fewer dots per inch where a picture would have more than `PIXELS` a side."""
+    return min(float(DPI), PIXELS / float(max(figure.get_size_inches())))
+
+
+def draw(table: Table, marks: Marks | None = None) -> Any | None:
+    """The figure that a table is the numbers of; None where it is a table only, or too large (`why_not` says it).
+
+    `marks`: the verdicts on the pairs of an improvement map.
+    """
     kind = _kind(table)
     if kind is None or why_not(table):
         return None
-    with settings():
-        others = list(_fonts_for(_lacking(table)))
-    with settings({"font.family": [FONT, *others]} if others else None):
-        return kind(table)
+    return fonts.drawn(lambda: kind(table, marks) if kind is _gains_map else kind(table), _texts(table))
+
+
+def draw_overview(overview: Overview) -> Any:
+    """Sources beside targets, the change as colour and number, the verdict as a mark."""
+    chart = overview_map(overview)
+    return fonts.drawn(lambda: heat_maps.draw(chart), [chart.title, *chart.rows, *chart.columns, chart.bar])
+
+
+def has_figure(table: Table) -> bool:
+    """Whether a table is the numbers of a figure, be it too large to be drawn."""
+    return _kind(table) is not None
 
 
 def why_not(table: Table) -> str:
@@ -201,18 +248,16 @@ def note(table: Table) -> str:
     """What readers must know of a table's figure, as a sentence; empty where there is nothing, or no figure."""
     if _kind(table) is None or why_not(table):
         return ""
-    with settings():
-        letters = _lacking(table)
-        missing = letters.difference(*(_letters_of(path) for path in _fonts_for(letters).values()))
+    missing = fonts.missing(_texts(table))
     if not missing:
         return ""
     return (
-        f"no font of this machine has some letters of {table.name} (such as {min(missing)}): its PNG shows boxes "
-        "for them, its SVG keeps them as text"
+        f"no font of this machine has some letters of {table.name} (such as {min(missing)}): its PNG and PDF show "
+        "boxes for them, its SVG keeps them as text"
     )
 
 
-def _kind(table: Table) -> Callable[[Table], Any] | None:
+def _kind(table: Table) -> Callable[..., Any] | None:
     """What draws a table; None where it is a table only."""
     name = table.name
     if name.startswith("figure2") or name == "table6":
@@ -231,117 +276,18 @@ def _kind(table: Table) -> Callable[[Table], Any] | None:
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
-def _row_names(table: Table) -> list[str]:
-    return [" → ".join(_short(entry.text) for entry in row[: table.n_labels]) for row in table.rows]
+def _row_names(table: Table) -> tuple[str, ...]:
+    return tuple(" → ".join(short(entry.text) for entry in row[: table.n_labels]) for row in table.rows)
 
 
-def _column_names(table: Table) -> list[str]:
-    names = [" ".join(filter(None, parts)) for parts in zip(*table.head, strict=True)]
-    return [_short(name) for name in names[table.n_labels :]]
+def _columns(table: Table) -> list[tuple[str, ...]]:
+    """The header lines of each column that is no label."""
+    return list(zip(*table.head, strict=True))[table.n_labels :]
+
+
+def _column_names(table: Table) -> tuple[str, ...]:
+    return tuple(short(" ".join(filter(None, line))) for line in _columns(table))
 
 
 def _themes(table: Table) -> list[str]:
     return list(dict.fromkeys(row[0].text for row in table.rows))
-
-
-def _short(name: str, most: int = LETTERS) -> str:
-    """A name of at most `most` letters on one line, its middle left out; nothing in it that no picture can hold."""
-    line = " ".join(name.encode("utf-8", "replace").decode().split())
-    shown = "".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in line)
-    if len(shown) <= most:
-        return shown
-    kept = most - 1
-    return f"{shown[: kept - kept // 2]}…{shown[len(shown) - kept // 2 :]}"
-
-
-def _inches(name: str) -> float:
-    """How long a name is at 7 points; letters of East Asian scripts are twice as wide."""
-    return INCH_PER_LETTER * sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
-
-
-# ---- matplotlib's settings and fonts --------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def settings(changes: dict[str, Any] | None = None) -> Iterator[None]:
-    """matplotlib as it comes, with `changes`: no style, file or variable of the user decides.
-
-    What it warns of is dropped.
-    """
-    log = logging.getLogger("matplotlib")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            matplotlib = _matplotlib()
-            defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
-            own = {"svg.fonttype": "none", "text.parse_math": False}  # a name may hold a $
-            with matplotlib.rc_context({**defaults, **own, **(changes or {})}):
-                yield
-    finally:
-        log.setLevel(level)
-
-
-@cache
-def _matplotlib() -> Any:
-    """matplotlib, imported so that nobody's settings are read: a damaged one would already fail the import.
-
-    The first settings file that it looks for is in the working folder; in its own data folder that is its defaults.
-    """
-    spec = importlib.util.find_spec("matplotlib")
-    (home,) = (spec.submodule_search_locations or [""]) if spec else [""]
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        with contextlib.chdir(Path(home) / "mpl-data"):
-            import matplotlib
-            import matplotlib.figure
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    return matplotlib
-
-
-def _lacking(table: Table) -> frozenset[str]:
-    """The letters of a table that the usual font does not have."""
-    from matplotlib import font_manager
-
-    texts = [table.title, table.number, *(name for line in table.head for name in line)]
-    texts += [entry.text for row in table.rows for entry in row]
-    letters = {letter for letter in _short("".join(texts), most=len("".join(texts)) + 1) if not letter.isspace()}
-    return frozenset(letters - _letters_of(font_manager.findfont(FONT)))
-
-
-def _fonts_for(letters: frozenset[str]) -> dict[str, str]:
-    """Families of this machine that have letters which the usual font lacks, with their files; the best first."""
-    from matplotlib import font_manager
-
-    chosen: dict[str, str] = {}
-    if not letters:
-        return chosen
-    there = {font.name: font.fname for font in font_manager.fontManager.ttflist if _is_plain(font)}
-    while letters:
-        useful = [(len(letters & _letters_of(path)), "Sans" in name, name) for name, path in there.items()]
-        n_letters, _, name = max(useful, default=(0, False, ""))
-        if not n_letters:
-            break
-        chosen[name] = there[name]
-        letters -= _letters_of(there[name])
-    return chosen
-
-
-def _is_plain(font: Any) -> bool:
-    """Whether a font has letters as outlines, upright and of the usual weight."""
-    usable = "Emoji" not in font.name and "Last Resort" not in font.name
-    return usable and font.style == "normal" and str(font.weight) in ("400", "normal", "regular")
-
-
-@cache
-def _letters_of(path: str) -> frozenset[str]:
-    """The letters that a font file has; none where it cannot be read."""
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except (OSError, RuntimeError, ValueError):
-        return frozenset()

@@ -1,4 +1,4 @@
-"""A rectangular table as CSV, Markdown and LaTeX; what a cell looks like is decided once, by its marks."""
+"""A rectangular table as CSV and Markdown; what a cell looks like is decided once, by its marks. LaTeX: `latex`."""
 
 from __future__ import annotations
 
@@ -13,31 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empslurm import files
+from empslurm.report.latex import to_latex
 
 MISSING = "—"
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    MISSING: "---",
-    "†": r"\textsuperscript{\textdagger}",
-    "‡": r"\textsuperscript{\textdaggerdbl}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "α": r"$\alpha$",
-    "²": r"\textsuperscript{2}",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "…": r"\dots{}",
-    "→": r"$\rightarrow$",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +173,8 @@ def to_markdown(table: Table) -> str:
     rule = ["---" if at < table.n_labels else "--:" for at in range(len(head))]
     lines = [head, rule, *([_markdown(entry) for entry in row] for row in table.rows)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+    below = f"{table.caption}\n" + (f"\n{table.details}\n" if table.details else "")
+    return f"**{table.title}**\n\n{body}\n\n{below}"
 
 
 def _columns_of(head: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -209,43 +188,6 @@ def _markdown(entry: Entry) -> str:
     if entry.underlined:
         markup = f"<u>{markup}</u>"
     return f"**{markup}**" if entry.bold else markup
-
-
-def latex(value: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in value)
-
-
-def to_latex(table: Table) -> str:
-    """A booktabs table that stands alone."""
-    spec = "l" * table.n_labels + "r" * (len(table.columns) - table.n_labels)
-    lines = [r"\begin{table*}", r"\centering", r"\small", rf"\begin{{tabular}}{{{spec}}}", r"\toprule"]
-    lines += [_latex_head(line, merge=at < len(table.head) - 1) for at, line in enumerate(table.head)]
-    lines.append(r"\midrule")
-    lines += [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in table.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{\textbf{{{latex(table.title)}.}} {latex(table.caption)}}}"]
-    lines += [rf"\label{{tab:{table.name}}}", r"\end{table*}"]
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(lines) + "\n"
-
-
-def _latex_entry(entry: Entry) -> str:
-    markup = latex(entry.text)
-    if entry.underlined:
-        markup = rf"\underline{{{markup}}}"
-    return rf"\textbf{{{markup}}}" if entry.bold else markup
-
-
-def _latex_head(line: Sequence[str], *, merge: bool) -> str:
-    if not merge:
-        return " & ".join(latex(name) for name in line) + r" \\"
-    parts: list[tuple[str, int]] = []
-    for name in line:
-        if parts and name and parts[-1][0] == name:
-            parts[-1] = (name, parts[-1][1] + 1)
-        else:
-            parts.append((name, 1))
-    cells = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
-    return " & ".join(cells) + r" \\"
 
 
 def write_forms(table: Table, folder: Path) -> list[Path]:

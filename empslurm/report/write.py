@@ -18,6 +18,8 @@ from empslurm.report.formats import Table, write_forms
 from empslurm.report.gaps import gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
+from empslurm.report.marks import Marks, marks_of
+from empslurm.report.overview import overview
 from empslurm.report.page import page
 from empslurm.report.summary import Summary, inputs_digest
 from empslurm.report.tables import PAIR_COLUMNS, pair_rows, to_rows_csv
@@ -58,29 +60,35 @@ def write(
     if known is not None:
         return known
     files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
-    groups = tuple(
-        _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
-        for group in gathered.groups
-    )
-    compared = settings.named([group.analyses for group in groups])
-    contents = Contents(
-        gathered=gathered,
-        groups=groups,
-        gaps=tuple(gap for group in groups for gap in gaps(group.analyses)),
-        ratings=tables_of_ratings(gathered, ratings, groups),
-        settings=settings.settings_tables(compared),
-        settings_headline=settings.headline(compared),
-    )
+    contents = contents_of(gathered, ratings=ratings, grouped=grouped, margin=margin)
     paths = _write_long(gathered, folder)
     for table in (*contents.settings, *contents.ratings):
         paths += write_table(table, folder)
-    for group in groups:
+    for group in contents.groups:
         paths += _write_group(group, folder / group.analyses.group.name)
     paths += [_write_missing(gathered.missing, folder), folder / REPORT]
     files.write_text(folder / REPORT, page(contents))
     summary = _summary(contents, inputs, [path.relative_to(folder).as_posix() for path in paths])
     summaries.save(summary, folder)
     return summary
+
+
+def contents_of(
+    gathered: Gathered, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
+) -> Contents:
+    """Everything that is made of results, in memory. `margin`: see `verdicts.decide`."""
+    groups = tuple(
+        _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
+        for group in gathered.groups
+    )
+    compared = settings.named([group.analyses for group in groups])
+    return Contents(
+        gathered=gathered,
+        groups=groups,
+        ratings=tables_of_ratings(gathered, ratings, groups),
+        settings=settings.settings_tables(compared),
+        settings_headline=settings.headline(compared),
+    )
 
 
 def _contents(analyses: Analyses) -> GroupContents:
@@ -129,16 +137,19 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
 
 
 def _write_group(contents: GroupContents, folder: Path) -> list[Path]:
-    paths = [path for table in contents.tables for path in write_table(table, folder)]
     analyses = contents.analyses
-    group = analyses.group
+    group, marks = analyses.group, marks_of(analyses)
+    paths = [path for table in contents.tables for path in write_table(table, folder, marks.get(table.name))]
+    for significance in analyses.significance:
+        picture = overview(significance, analyses)
+        paths += figures.save(figures.draw_overview(picture), folder, picture.name)
     files.write_text(folder / "pairs.csv", to_rows_csv(PAIR_COLUMNS, pair_rows(analyses.tables)))
     setting = {"setting": dict(group.setting), "data": dict(group.notes), "lacking": dict(analyses.lacking)}
     files.write_json(folder / "setting.json", setting)
     return [*paths, folder / "pairs.csv", folder / "setting.json"]
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
+def write_table(table: Table, folder: Path, marks: Marks | None = None) -> list[Path]:
     """One table as CSV, Markdown and LaTeX, the ids behind it, and the figure that it is the numbers of."""
     paths = write_forms(table, folder)
     if table.origin:
@@ -147,7 +158,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
             path, to_rows_csv(ORIGIN_COLUMNS, [dict(zip(ORIGIN_COLUMNS, row, strict=True)) for row in table.origin])
         )
         paths.append(path)
-    figure = figures.draw(table)
+    figure = figures.draw(table, marks)
     if figure is not None:
         paths += figures.save(figure, folder, "figure2" if table.name == "table6" else table.name)
     return paths

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.gather import from_file, published
+from empslurm.report import figures
 from empslurm.report.analyses import analyse
 from empslurm.report.overview import Overview, overview
 from empslurm.tasks import registry
@@ -95,3 +96,15 @@ def test_one_run_per_pair_is_neither_evident_nor_faded():
     assert not any(cell.evident or cell.faded for cell in shown.cells.values())
     assert max(abs(cell.step) for cell in shown.cells.values()) == 5
     assert not shown.clipped
+
+
+def test_the_figure_shows_changes_baselines_and_verdicts(tmp_path):
+    gains = {("aa", "bb"): 0.1, ("bb", "aa"): -0.05, ("cc", "bb"): 0.0}
+    figure = figures.draw_overview(overview_of(tmp_path, rows_of("accuracy", gains)))
+    axes, bar = figure.axes
+    said = [label.get_text() for label in axes.texts]
+    assert {"▲", "▼", ".60"} <= set(said)
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("target", "source", "change in accuracy")
+    legend = [label.get_text() for label in figure.legends[0].get_texts()]
+    assert {"▲ helps", "▼ harms", "no result", "pale: the 95 % interval covers 0"} <= set(legend)
+    assert len(figures.save(figure, tmp_path, "overview")) == 3

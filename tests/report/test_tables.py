@@ -9,7 +9,8 @@ import pytest
 
 from empslurm import reference
 from empslurm.gather import gather
-from empslurm.report.formats import Entry, Table, latex, shown, to_csv, to_latex, to_markdown
+from empslurm.report.formats import Entry, Table, shown, to_csv, to_markdown
+from empslurm.report.latex import latex, to_latex
 from empslurm.report.scores import score_tables
 from empslurm.report.tables import pair_rows, table_of_improvements, table_of_scores
 from empslurm.report.write import write
@@ -150,3 +151,9 @@ def test_numbers_are_printed_as_the_paper_prints_them(value, options, expected):
 
 def test_latex_keeps_hostile_text_as_text():
     assert latex("\\input{x}$%") == r"\textbackslash{}input\{x\}\$\%"
+
+
+def test_details_are_a_paragraph_of_their_own_in_markdown():
+    row = (Entry(text="x"),)
+    table = Table(name="t", title="T", caption="c.", head=(("x",),), columns=("x",), rows=(row,), details="d.")
+    assert to_markdown(table).endswith("\n\nc.\n\nd.\n")

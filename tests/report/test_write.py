@@ -35,7 +35,16 @@ def test_gather_names_its_files_and_ends_with_the_report(root, capsys):
     assert "Table 7" not in said.out
     assert "8 cells have a verified result; 0 are missing" in said.out
     folder = root.gathered / "all"
-    for name in ("table2.csv", "table3.tex", "table5.md", "table7.csv", "figure6.svg", "figure8.png", "verdicts.csv"):
+    for name in (
+        "verdicts.csv",
+        "table2.csv",
+        "table3.tex",
+        "table5.md",
+        "table7.csv",
+        "figure6.pdf",
+        "figure8.png",
+        "overview.svg",
+    ):
         assert (folder / name).is_file(), name
 
 

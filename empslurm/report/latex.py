@@ -1,0 +1,243 @@
+"""Tables as LaTeX that compiles where it is \\input into an article, with any names in them."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from empslurm.report.formats import Entry, Table
+
+MOST_COLUMNS = 8  # of a tabular
+MOST_ROWS = 45  # of a table on one page
+LONG_TEXT = 40  # letters of a cell, above which its column breaks lines
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\texttt{\char34}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",  # after \\ it would open the length of a gap
+    "*": "{*}",  # after \\ it would forbid a page break
+}
+PUNCTUATION = {
+    "—": "---",
+    "–": "--",
+    "‒": "--",
+    "‐": "-",
+    "‑": "-",
+    "“": "``",
+    "”": "''",
+    "„": ",,",
+    "‘": "`",
+    "’": "'",
+    "‚": ",",
+    "…": r"\dots{}",
+    "•": r"\textbullet{}",
+    "†": r"\textsuperscript{\textdagger}",
+    "‡": r"\textsuperscript{\textdaggerdbl}",
+    "§": r"\S{}",
+    "¶": r"\P{}",
+    "¡": "!`",
+    "¿": "?`",
+    "°": r"\textdegree{}",
+    "€": r"\texteuro{}",
+    "£": r"\pounds{}",
+    "™": r"\texttrademark{}",
+    "©": r"\copyright{}",
+    "½": r"\textonehalf{}",
+    "¼": r"\textonequarter{}",
+    "¾": r"\textthreequarters{}",
+    "ª": r"\textsuperscript{a}",
+    "º": r"\textsuperscript{o}",
+    "⁰": r"\textsuperscript{0}",
+    "¹": r"\textsuperscript{1}",
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
+    "₀": r"$_0$",
+    "₁": r"$_1$",
+    "₂": r"$_2$",
+    "\u00a0": "~",
+    "\u2009": r"\,",
+    "\u202f": r"\,",
+}
+MATHS = {
+    "±": "pm",
+    "−": "-",
+    "×": "times",
+    "÷": "div",
+    "·": "cdot",
+    "∙": "cdot",
+    "≈": "approx",
+    "≠": "neq",
+    "≡": "equiv",
+    "≤": "leq",
+    "≥": "geq",
+    "≪": "ll",
+    "≫": "gg",
+    "«": "ll",
+    "»": "gg",
+    "¬": "neg",
+    "∞": "infty",
+    "∝": "propto",
+    "∅": "emptyset",
+    "∈": "in",
+    "√": "surd",
+    "✓": "surd",
+    "✗": "times",
+    "∑": "Sigma",
+    "Σ": "Sigma",
+    "∆": "Delta",
+    "Δ": "Delta",
+    "→": "rightarrow",
+    "←": "leftarrow",
+    "↔": "leftrightarrow",
+    "⇒": "Rightarrow",
+    "↑": "uparrow",
+    "↓": "downarrow",
+    "▲": "bigtriangleup",
+    "△": "bigtriangleup",
+    "▼": "bigtriangledown",
+    "▽": "bigtriangledown",
+    "●": "bullet",
+    "○": "circ",
+    "µ": "mu",
+    **{
+        letter: unicodedata.name(letter).rsplit(" ", 1)[1].lower().replace("lamda", "lambda")
+        for letter in "αβγδεζηθικλμνξπρστυφχψω"
+    },
+}
+SIGNS = SPECIAL | PUNCTUATION | {sign: f"${name}$" if name == "-" else rf"$\{name}$" for sign, name in MATHS.items()}
+LIGATURES = "-',"  # two of them would be printed as another sign
+TEXTCOMP = re.compile(r"\\text(asciigrave|degree|euro|trademark|one|three)")
+# Letters that pdfLaTeX prints in every font encoding, and those that need T1.
+LATIN = frozenset(map(chr, [*range(0xC0, 0x180), *range(0x218, 0x21C)])) - frozenset("×÷ÐðÞþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
+OF_T1 = frozenset("ÐðÞþĄąĐđĘęĮįŊŋŲų")
+
+
+def latex(value: str) -> str:
+    """Text that LaTeX prints as it is; letters that it cannot print stay (`engine`)."""
+    letters = unicodedata.normalize("NFC", value)
+    markup = [SIGNS.get(letter) or _letter(letter) for letter in letters]
+    for at, (before, letter) in enumerate(pairwise(letters), 1):
+        if before == letter and letter in LIGATURES:
+            markup[at] = "{}" + markup[at]
+    return "".join(markup)
+
+
+def _letter(letter: str) -> str:
+    """A space for tabs and line ends, nothing for other letters that print nothing, ? for what is no letter."""
+    category = unicodedata.category(letter)
+    if letter in "\t\n\r\v\f" or category in ("Zs", "Zl", "Zp"):
+        return " "
+    return {"Cc": "?", "Cs": "?", "Cf": "", "Cn": "?"}.get(category, letter)
+
+
+def to_latex(table: Table) -> str:
+    """One or several booktabs tables of at most eight columns; long ones go over pages."""
+    parts = _parts(table)
+    tables = [_table(table, columns, at, len(parts)) for at, columns in enumerate(parts)]
+    body = "\n".join(tables)
+    return f"% {_needs(body)}\n{body}"
+
+
+def _parts(table: Table) -> list[tuple[int, ...]]:
+    """The columns of each table: the main ones, or all in parts of equal size behind the labels."""
+    columns = tuple(table.columns.index(name) for name in table.main if name in table.columns)
+    columns = columns or tuple(range(len(table.columns)))
+    labels = tuple(column for column in columns if column < table.n_labels)
+    others = tuple(column for column in columns if column >= table.n_labels)
+    room = max(1, MOST_COLUMNS - len(labels))
+    if len(others) <= room:
+        return [(*labels, *others)]
+    n_parts = math.ceil(len(others) / room)
+    size = math.ceil(len(others) / n_parts)
+    return [(*labels, *others[start : start + size]) for start in range(0, len(others), size)]
+
+
+def _table(table: Table, columns: Sequence[int], at: int, n_parts: int) -> str:
+    """The part `at` of a table. The first has the caption, the last the details."""
+    title = table.title + (f" (part {at + 1} of {n_parts})" if n_parts > 1 else "")
+    stop = "" if title.endswith((".", "?", "!")) else "."
+    caption = rf"\textbf{{{latex(title)}{stop}}}" + (f" {latex(table.caption)}" if at == 0 and table.caption else "")
+    label = "tab:" + re.sub(r"[^A-Za-z0-9:.+_-]", "-", table.name) + (f"-{at + 1}" if n_parts > 1 else "")
+    below = rf"{{\footnotesize {latex(table.details)}\par}}" if table.details and at == n_parts - 1 else ""
+    specs = [_alignment(table, column) for column in columns]
+    head = [_head([line[column] for column in columns], merge=line is not table.head[-1]) for line in table.head]
+    rows = [" & ".join(_entry(row[column]) for column in columns) + r" \\" for row in table.rows]
+    fill = _long if len(rows) > MOST_ROWS else _floating
+    return "\n".join(fill(specs, head, rows, rf"\caption{{{caption}}}", rf"\label{{{label}}}", below)) + "\n"
+
+
+def _floating(specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str) -> list[str]:
+    opening = [r"\begin{table*}", r"\centering", r"\small", rf"\begin{{tabular}}{{{''.join(specs)}}}", r"\toprule"]
+    after = [r"\par\smallskip", below] if below else []
+    closing = [r"\bottomrule", r"\end{tabular}", *after, caption, label, r"\end{table*}"]
+    return [*opening, *head, r"\midrule", *rows, *closing]
+
+
+def _long(specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str) -> list[str]:
+    """A table over several pages, its head on each."""
+    opening = [r"\begingroup\small", rf"\begin{{longtable}}{{{''.join(specs)}}}", caption + label + r" \\"]
+    headed = [r"\toprule", *head, r"\midrule"]
+    goes_on = rf"\midrule \multicolumn{{{len(specs)}}}{{r}}{{continued on the next page}} \\"
+    foot = [r"\endfirsthead", *headed, r"\endhead", goes_on, r"\endfoot", r"\bottomrule", r"\endlastfoot"]
+    return [*opening, *headed, *foot, *rows, r"\end{longtable}", r"\endgroup", *([below] if below else [])]
+
+
+def _alignment(table: Table, column: int) -> str:
+    """Labels left, numbers right; columns of long texts break their lines."""
+    longest = max((len(row[column].text) for row in table.rows), default=0)
+    if longest > LONG_TEXT:
+        return r"p{0.3\linewidth}"
+    return "l" if column < table.n_labels else "r"
+
+
+def _entry(entry: Entry) -> str:
+    markup = latex(entry.text)
+    if entry.underlined:
+        markup = rf"\underline{{{markup}}}"
+    return rf"\textbf{{{markup}}}" if entry.bold else markup
+
+
+def _head(line: Sequence[str], *, merge: bool) -> str:
+    parts: list[tuple[str, int]] = []
+    for name in line:
+        if merge and parts and name and parts[-1][0] == name:
+            parts[-1] = (name, parts[-1][1] + 1)
+        else:
+            parts.append((name, 1))
+    cells = [rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if n > 1 else latex(name) for name, n in parts]
+    return " & ".join(cells) + r" \\"
+
+
+def _needs(body: str) -> str:
+    """What a document must load for this, and which LaTeX prints its letters."""
+    letters = {letter for letter in body if not letter.isascii()}
+    packages = ["booktabs"]
+    packages += ["longtable"] if r"\begin{longtable}" in body else []
+    packages += ["textcomp"] if TEXTCOMP.search(body) else []
+    needed = "needs " + ", ".join(rf"\usepackage{{{name}}}" for name in packages)
+    if letters & OF_T1:
+        needed += r", \usepackage[T1]{fontenc}"
+    if r"\begin{longtable}" in body:
+        needed += "; longtable needs a page of one column (\\onecolumn)"
+    others = sorted(letters - LATIN - OF_T1)
+    if others:
+        needed += f"; use LuaLaTeX or XeLaTeX and a font that has its letters: pdfLaTeX cannot print {others[0]}"
+    return needed
