@@ -12,6 +12,7 @@ from empslurm.report import (
     importance_tables,
     paper,
     similarity,
+    source_rank_tables,
     source_tables,
     themes,
     verdict_tables,
@@ -29,6 +30,7 @@ from empslurm.report.wording import plain_missing, plain_table
 ANALYSES = (
     Analysis(name="baselines", run=baseline_tables.judge, tables=baseline_tables.tables),
     Analysis(name="verdicts", run=judge, tables=verdict_tables.tables),
+    Analysis(name="source ranks", run=source_rank_tables.rank, tables=source_rank_tables.tables),
     Analysis(name="themes", run=themes.theme_panels, tables=themes.tables),
     Analysis(name="importances", run=importances, tables=importance_tables.tables),
     Analysis(name="data similarity", run=similarity.of_data, tables=similarity.data_tables),

@@ -13,6 +13,7 @@ import numpy as np
 
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS
+from empslurm.report.answer_summary import summary
 from empslurm.report.contents import GroupContents
 from empslurm.report.formats import Entry, Table, capital, flat, shown, text
 from empslurm.report.group_results import Analyses, Significance
@@ -62,6 +63,7 @@ class Answer:
     best: tuple[Change, ...]  # one per target, those that are helped first
     harms: tuple[Change, ...]
     pairs: tuple[Change, ...] = ()  # all that have a verdict, in the order of the verdict table
+    summary: tuple[str, ...] = ()  # at most three sentences, for the first screen
 
 
 def answers(contents: GroupContents) -> tuple[Answer, ...]:
@@ -78,6 +80,7 @@ def answers(contents: GroupContents) -> tuple[Answer, ...]:
             verdicts={},
             best=tuple(_leader(ranked, registry) for ranked in analyses.ranked),
             harms=(),
+            summary=(f"{capital(why)}.",),
         )
         return (unjudged,)
     return tuple(
@@ -111,6 +114,7 @@ def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str,
         best=tuple(map(change, best)),
         harms=tuple(map(change, sorted(harms, key=lambda pair: pair.improvement.gain))),
         pairs=tuple(map(change, significance.pairs)),
+        summary=summary(significance, analyses),
     )
 
 

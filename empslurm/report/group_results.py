@@ -18,6 +18,7 @@ from empslurm.report.formats import Table
 from empslurm.report.scores import ScoreTable
 from empslurm.report.seeds import Next
 from empslurm.report.significance import PairResult, TargetResult
+from empslurm.report.source_ranks import SourceRanks
 from empslurm.report.sources import Ranked
 
 
@@ -106,6 +107,11 @@ class Analyses:
     def importances(self) -> tuple[ImportanceChecks, ...]:
         """Table 6, per estimator; empty where there are too few pairs."""
         return tuple(self.results["importances"])
+
+    @property
+    def source_ranks(self) -> tuple[SourceRanks, ...]:
+        """Sources by how much they help, per data fraction; empty with fewer than two sources."""
+        return tuple(self.results["source ranks"])
 
     @property
     def ranked(self) -> tuple[Ranked, ...]:

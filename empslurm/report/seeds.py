@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from empslurm.analysis.more_seeds import MOST_SEEDS, SeedsAsked, more_seeds
+from empslurm.analysis.verdicts import ONE_SEED, Verdict
 from empslurm.metrics import METRICS
 from empslurm.report.formats import Entry, Table, flat, number, text, whole
-from empslurm.report.significance import TargetResult
+from empslurm.report.significance import PairResult, TargetResult
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
@@ -20,16 +21,100 @@ if TYPE_CHECKING:
 
 # Without a margin: the median difference to the baseline in the paper's Tables 7 and 8; of an error, a share.
 WANTED = 0.02
+FIRST_SEEDS = 3  # with which verdicts begin to be of use
 
 
 @dataclass(frozen=True, kw_only=True)
 class Next:
-    """One target: the seeds it needs, and their hours of training by what its runs took; NaN where that is unknown."""
+    """One target: what would decide its pairs, and the hours of training by what its runs took.
+
+    Where the noise is unknown because of one seed, what is asked for is `FIRST_SEEDS` of everything.
+    """
 
     metric: str
     seeds: SeedsAsked
-    hours: float
+    hours: float  # NaN where nobody knows what the runs took, or where nothing can be asked for
     why: str = ""  # why its noise is unknown
+    title: str = ""  # of the target
+    undecided: tuple[str, ...] = ()  # sources that cannot be judged yet
+    interesting: tuple[str, ...] = ()  # inconclusive sources whose interval reaches beyond the wanted difference
+    n_examples: int = 0  # of its test part; 0: not known
+
+    @property
+    def more_baseline(self) -> int:
+        """Seeds of the baseline that are asked for."""
+        return max(0, FIRST_SEEDS - self.seeds.n_baseline) if self.of_one_seed else self.seeds.more_baseline
+
+    @property
+    def more_transfer(self) -> int:
+        """Seeds of each source that are asked for."""
+        return max(0, FIRST_SEEDS - self.seeds.n_transfer) if self.of_one_seed else self.seeds.more_transfer
+
+    @property
+    def more_runs(self) -> int:
+        """Runs of this target that are asked for."""
+        return self.more_baseline + self.seeds.n_sources * self.more_transfer
+
+    @property
+    def of_one_seed(self) -> bool:
+        """Whether its noise is unknown because it has one seed."""
+        return self.seeds.limit == "unknown" and ONE_SEED in self.why
+
+    @property
+    def sentence(self) -> str:
+        """What this target needs, in one plain sentence."""
+        name, asked, wanted = self.title or self.seeds.target, self.seeds, wanted_text(self.seeds.wanted)
+        if self.of_one_seed:
+            return f"{name}: one seed so far: {self._asked_for()} give verdicts."
+        if asked.limit == "unknown":
+            return f"{name}: cannot be judged yet: {self.why or 'its noise is unknown'}."
+        if asked.limit == "examples":
+            part = f"its test part of {self.n_examples:,} texts" if self.n_examples else "its test part"
+            least = wanted_text(asked.least)
+            return f"{name}: {part} is too small: no number of seeds shows a difference of less than {least}."
+        if asked.limit == "seeds":
+            return f"{name}: a difference of {wanted} needs more than {MOST_SEEDS} seeds."
+        if not self.more_runs:
+            return f"{name}: enough seeds: a difference of {wanted} would be seen{self._open()}."
+        return f"{name}: {self._asked_for()} would show a difference of {wanted}{self._open()}."
+
+    def _asked_for(self) -> str:
+        base, moved, n_sources = self.more_baseline, self.more_transfer, self.seeds.n_sources
+        cost = cost_words(self.more_runs, self.hours)
+        if base == moved and base:
+            return f"{base} more {'seed' if base == 1 else 'seeds'} of everything ({cost})"
+        parts = [f"{base} more {'seed' if base == 1 else 'seeds'} of its baseline"] if base else []
+        if moved:
+            whose = "its source" if n_sources == 1 else f"each of its {n_sources} sources"
+            more = f"{moved}" if base else f"{moved} more {'seed' if moved == 1 else 'seeds'}"
+            parts.append(f"{more} of {whose}")
+        return f"{' and '.join(parts)} ({cost})"
+
+    def _open(self) -> str:
+        """How many pairs may yet turn out to be larger than the wanted difference."""
+        n = len(self.interesting)
+        return f"; {n} {'pair is' if n == 1 else 'pairs are'} still open" if n else ""
+
+
+def cost_words(n_runs: int, hours: float) -> str:
+    """Runs and hours; that the hours are unknown is said."""
+    runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
+    if not np.isfinite(hours):
+        return f"{runs}, hours unknown"
+    return f"{runs}, {hours_words(hours)}"
+
+
+def hours_words(hours: float) -> str:
+    """About how long, in hours, or in minutes where it is less than a tenth of an hour."""
+    if hours >= 0.095:
+        return f"about {hours:,.0f} h" if hours >= 10 else f"about {hours:.1f} h"
+    return f"about {max(1, round(hours * 60))} min"
+
+
+def wanted_text(value: float) -> str:
+    """A difference as people write it: .02."""
+    printed = f"{value:.2g}"
+    return printed[1:] if printed.startswith("0.") else printed
 
 
 def next_seeds(
@@ -39,8 +124,13 @@ def next_seeds(
     fraction: float,
     baseline_fraction: float,
     margin: float | None,
+    pairs: Sequence[PairResult] = (),
+    registry: Registry | None = None,
 ) -> tuple[Next, ...]:
-    """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the tables."""
+    """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the tables.
+
+    `pairs`: the verdicts, of which those that are open are named. `registry`: of the targets' titles.
+    """
     alone = runs["source"].isna() | (runs["source"] == runs["target"])
     took = runs.assign(alone=alone).groupby(["target", "alone", "fraction"])["wall_s"].mean().to_dict()
     wanted = []
@@ -51,11 +141,25 @@ def next_seeds(
         asked = more_seeds(
             result.comparison, _wanted(result, margin), cost_of_baseline=baseline / transfer if known else 1.0
         )
-        seconds = asked.more_baseline * baseline + asked.n_sources * asked.more_transfer * transfer
-        why = "; ".join(dict.fromkeys(result.comparison.reasons)) if asked.limit == "unknown" else ""
-        hours = seconds / 3600 if known else float("nan")
-        wanted.append(Next(metric=result.metric, seeds=asked, hours=hours, why=why))
+        own = [pair.verdict for pair in pairs if pair.verdict.target == result.target]
+        entry = Next(
+            metric=result.metric,
+            seeds=asked,
+            hours=float("nan"),
+            why="; ".join(dict.fromkeys(result.comparison.reasons)) if asked.limit == "unknown" else "",
+            title=result.target if registry is None else title_of(result.target, registry),
+            undecided=tuple(verdict.source for verdict in own if verdict.verdict == "undecided"),
+            interesting=tuple(verdict.source for verdict in own if _interesting(verdict, asked.wanted)),
+            n_examples=result.n_examples,
+        )
+        seconds = entry.more_baseline * baseline + asked.n_sources * entry.more_transfer * transfer
+        wanted.append(replace(entry, hours=seconds / 3600) if known else entry)
     return tuple(wanted)
+
+
+def _interesting(verdict: Verdict, wanted: float) -> bool:
+    """Whether nothing was shown, and a difference larger than the wanted one is not excluded."""
+    return verdict.verdict == "inconclusive" and max(abs(verdict.low), abs(verdict.high)) > wanted
 
 
 def _wanted(result: TargetResult, margin: float | None) -> float:
@@ -74,8 +178,8 @@ def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title
             text(f"{target.seeds.n_transfer}/{target.seeds.n_baseline}"),
             _short(target.seeds.detectable),
             _short(target.seeds.wanted),
-            *(whole(n) if not target.seeds.limit else text("") for n in _asked(target.seeds)),
-            number(target.hours if not target.seeds.limit else float("nan"), 2),
+            *(whole(n) if _can_ask(target) else text("") for n in _asked(target)),
+            number(target.hours if _can_ask(target) else float("nan"), 2),
             number(target.seeds.power, 2),
             text(_note(target)),
         )
@@ -84,12 +188,14 @@ def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title
     return flat(
         name=name,
         title=title,
-        caption="Seeds: of a transfer, the median, and of the baseline. Detectable: the difference that is seen with "
-        "probability .8 at .05 before correction, if the noise is as it looks: the median over sources. Wanted: the "
-        f"margin, or without one {WANTED:g} (of an error, {100 * WANTED:g} % of the baseline's). More seeds: the "
-        "cheapest with which the wanted difference is seen with probability .8; they allow for how little a few runs "
-        "tell of the noise. Power: for the wanted difference, with the seeds asked for, or with those there are where "
-        "none will do. The baseline must have every seed that a transfer has." + advice,
+        caption="The cheapest seeds with which the wanted difference of each target is seen with probability .8. "
+        "Seeds: of a transfer (the median) / of the baseline.",
+        details="Detectable: the difference that is seen with probability .8 at .05 before correction, if the noise is "
+        f"as it looks: the median over sources. Wanted: the margin, or without one {WANTED:g} (of an error, "
+        f"{100 * WANTED:g} % of the baseline's). The seeds that are asked for allow for how little a few runs tell of "
+        f"the noise; with one seed, {FIRST_SEEDS} of everything are asked for. Power: for the wanted difference, with "
+        "the seeds asked for, or with those there are where none will do. The baseline must have every seed that a "
+        "transfer has." + advice,
         columns={
             "target": "target",
             "metric": "metric",
@@ -105,6 +211,7 @@ def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title
         },
         rows=rows,
         n_labels=2,
+        main=("target", "n_seeds", "detectable", "wanted", "more_baseline", "more_transfer", "hours", "note"),
     )
 
 
@@ -124,8 +231,12 @@ def _short(value: float) -> Entry:
     return Entry(text=f"{value:.2g}", raw=value)
 
 
-def _asked(seeds: SeedsAsked) -> tuple[int, int, int]:
-    return seeds.more_baseline, seeds.more_transfer, seeds.more_runs
+def _can_ask(target: Next) -> bool:
+    return not target.seeds.limit or target.of_one_seed
+
+
+def _asked(target: Next) -> tuple[int, int, int]:
+    return target.more_baseline, target.more_transfer, target.more_runs
 
 
 def _note(target: Next) -> str:

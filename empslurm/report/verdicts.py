@@ -44,11 +44,12 @@ def _at_fraction(analyses: Analyses, fraction: float) -> Significance | None:
     if not transfers:
         return None
     baseline_fraction = 1.0 if full else fraction
+    pairs = pair_results(transfers, analyses.margin)
     return Significance(
         fraction=fraction,
         baseline_fraction=baseline_fraction,
         results=tuple(transfers),
-        pairs=pair_results(transfers, analyses.margin),
+        pairs=pairs,
         control=pair_results(significance.only_control(results), analyses.margin),
         margin=analyses.margin,
         effects=_effects(transfers),
@@ -59,6 +60,8 @@ def _at_fraction(analyses: Analyses, fraction: float) -> Significance | None:
             fraction=fraction,
             baseline_fraction=baseline_fraction,
             margin=analyses.margin,
+            pairs=pairs,
+            registry=analyses.gathered.registry,
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from empslurm.gather import curves_table, from_file, gather, published
 from empslurm.gather.cache import NAME
@@ -13,7 +14,7 @@ from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, transfer
 
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     {"epoch": 1, "step": 10, "train_loss": 0.9, "f1_macro": None, "accuracy": 0.2},
     {"epoch": 2, "step": 20, "train_loss": 0.5, "f1_macro": 0.6, "accuracy": 0.7},
     {"epoch": 3, "step": 30, "train_loss": None, "f1_macro": 0.4, "accuracy": 0.5},

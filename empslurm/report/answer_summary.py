@@ -1,0 +1,135 @@
+"""The answer in three sentences: how many pairs help, what helps most, and what would decide the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from empslurm.analysis.verdicts import ONE_SEED
+from empslurm.metrics import METRICS
+from empslurm.report.formats import capital, shown
+from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.seeds import Next, cost_words, wanted_text
+from empslurm.report.significance import PairResult
+from empslurm.report.source_ranks import PERCENT, SourceRank, SourceRanks
+from empslurm.report.tables import title_of
+from empslurm.report.verdict_tables import counts
+from empslurm.tasks import Registry
+
+LARGE = 5.0  # percent: a change that people ask about although it is not called
+
+
+def summary(significance: Significance, analyses: Analyses) -> tuple[str, ...]:
+    """At most three sentences on one data fraction."""
+    registry = analyses.gathered.registry
+    ranks = next((ranks for ranks in analyses.source_ranks if ranks.fraction == significance.fraction), None)
+    told = (_counted(significance), _most_helpful(significance, ranks, registry), _what_decides(significance.next))
+    return tuple(sentence for sentence in told if sentence)
+
+
+def _counted(significance: Significance) -> str:
+    tally, pairs = counts(significance.pairs), significance.pairs
+    n_open, data = tally["inconclusive"] + tally["undecided"], ""
+    if significance.fraction != 1.0:
+        data = f" with {significance.fraction * 100:g} % of the target's data"
+    if tally["helps"] or tally["harms"] or tally["equivalent"]:
+        alike = f" {tally['equivalent']:,} {'makes' if tally['equivalent'] == 1 else 'make'} no difference,"
+        return (
+            f"Of {_number(len(pairs), 'pair')}{data}, {tally['helps']:,} {'helps' if tally['helps'] == 1 else 'help'}, "
+            f"{tally['harms']:,} {'harms' if tally['harms'] == 1 else 'harm'},"
+            f"{alike if tally['equivalent'] else ''} and {n_open:,} {'is' if n_open == 1 else 'are'} not decided."
+        )
+    largest = _largest_change(pairs)
+    reasons = {pair.verdict.reason for pair in pairs}
+    why = ": one seed" if reasons == {ONE_SEED} else ""
+    opening = f"Of {_number(len(pairs), 'pair')}{data}, none is shown to help or to harm"
+    if abs(largest) >= LARGE:
+        return f"{opening}: changes reach {shown(largest, 0, signed=True)} %, but none is told from chance{why}."
+    return f"{opening}{why}."
+
+
+def _largest_change(pairs: Sequence[PairResult]) -> float:
+    """In percent, positive to the better; 0 where none is known."""
+    changes = [pair.improvement.percent for pair in pairs if np.isfinite(pair.improvement.percent)]
+    return max(changes, key=abs, default=0.0)
+
+
+def _most_helpful(significance: Significance, ranks: SourceRanks | None, registry: Registry) -> str:
+    """The source with the largest mean gain, and the pair that is clearest to help; "" where neither is known."""
+    clauses = []
+    first = (
+        max((row for row in ranks.sources if np.isfinite(row.effect)), key=lambda row: row.effect) if ranks else None
+    )
+    if ranks is not None and first is not None and first.known:
+        clauses.append(_source_words(first, ranks, registry))
+    helps = [pair for pair in significance.pairs if pair.verdict.verdict == "helps"]
+    if helps:
+        clearest = min(helps, key=lambda pair: (pair.verdict.p_value, -pair.improvement.gain)).verdict
+        metric = {result.target: METRICS[result.metric] for result in significance.results}[clearest.target]
+        clauses.append(
+            f"the clearest single help is {title_of(clearest.source, registry)} for "
+            f"{title_of(clearest.target, registry)}: {_change(clearest.difference)} in "
+            f"{metric.title} "
+            f"(95 % interval {_change(clearest.low)} to {_change(clearest.high)})"
+        )
+    told = "; ".join(clauses)
+    if told.startswith(("the ", "no ")):  # names of tasks stay as they are
+        told = capital(told)
+    return f"{told}." if told else ""
+
+
+def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> str:
+    title = title_of(first.source, registry)
+    ties = [row for row in ranks.sources if row.place == first.place and row.source != first.source]
+
+    def words(value: float) -> str:
+        return f"{shown(value, 1, signed=True)} %" if ranks.unit == PERCENT else _change(value)
+
+    gain = f"mean gain {words(first.effect)}, 95 % interval {words(first.low)} to {words(first.high)}"
+    if first.high <= 0:
+        return f"the source that harms least over all targets is {title} ({gain})"
+    if first.low <= 0:
+        return f"no source is shown to help over all targets; {title} comes nearest ({gain})"
+    if ties:
+        return (
+            f"{title} gains most over all targets ({gain}), but is not told from {_number(len(ties), 'other source')}"
+        )
+    return f"{title} helps most over all targets ({gain})"
+
+
+def _change(value: float) -> str:
+    return shown(value, short=True, signed=True)
+
+
+def _what_decides(targets: Sequence[Next]) -> str:
+    """Runs and hours that the targets need, and those that no run helps; "" where there are no targets."""
+    if not targets:
+        return ""
+    asked = [target for target in targets if target.more_runs]
+    wanted = sorted({wanted_text(target.seeds.wanted) for target in targets})
+    differences = f"differences of {wanted[0]}" if len(wanted) == 1 else "the wanted differences"
+    small = sum(target.seeds.limit == "examples" for target in targets)
+    too_many = sum(target.seeds.limit == "seeds" for target in targets)
+    rest = f"; {_number(small, 'target')} {_has(small)} too few test texts for any number of seeds" if small else ""
+    rest += f"; {_number(too_many, 'target')} would need very many seeds" if too_many else ""
+    if asked:
+        n_runs, hours = sum(target.more_runs for target in asked), sum(target.hours for target in asked)
+        cost = cost_words(n_runs, hours).replace(" run", " more run", 1)
+        if all(target.of_one_seed for target in asked):
+            return f"Two more seeds would give verdicts: {cost}{rest}."
+        return f"{cost[:1].upper()}{cost[1:]}, would show {differences} on {_number(len(asked), 'target')}{rest}."
+    if all(target.seeds.limit == "unknown" for target in targets):
+        return f"Nothing can be judged yet: {targets[0].why}."
+    enough = sum(not target.seeds.limit for target in targets)
+    if enough:
+        return f"{_number(enough, 'target')} {_has(enough)} enough seeds to see {differences}{rest}."
+    return f"{rest[2:3].upper()}{rest[3:]}." if rest else ""
+
+
+def _has(n: int) -> str:
+    return "has" if n == 1 else "have"
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,265 @@
+"""What is missing, in one list: analyses that could not be made, cells without a result, and what fills each gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from empslurm.gather import Gathered, Missing
+from empslurm.report.group_results import Analyses
+from empslurm.report.scores import scored
+from empslurm.report.seeds import FIRST_SEEDS, cost_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEVER_RUN = "unknown: no such cell has run yet"
+NOT_TOLD = "unknown: the results do not say what runs took"
+NOTHING = "nothing"
+MOST_REASONS = 3  # of the cells of one state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """One thing that is missing."""
+
+    what: str
+    why: str  # a clause
+    fill: str  # what to do
+    cost: str  # runs and hours by what like cells took, or that nobody knows
+
+
+def gaps(analyses: Analyses) -> tuple[Gap, ...]:
+    """What could not be made of a group, then its missing cells: one gap per state and kind."""
+    made = [_of_analysis(name, why, analyses) for name, why in analyses.lacking.items()]
+    return (*made, *_of_cells(analyses.group.missing, analyses.group.runs, analyses.gathered))
+
+
+def cell_gaps(gathered: Gathered) -> tuple[Gap, ...]:
+    """The missing cells of all groups together, which no group has for itself where there are several."""
+    import pandas as pd
+
+    runs = [group.runs for group in gathered.groups if not group.runs.empty]
+    return _of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered)
+
+
+# ---- what could not be made ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fill:
+    """What fills a gap: in runs of a manifest, and in a table of results; and what it costs in runs."""
+
+    what: str
+    runs: str
+    results: str
+    cost: Callable[[Analyses], str]
+
+
+def _seeds_cost(analyses: Analyses) -> str:
+    """Of the seeds that the targets need, as far as that is known."""
+    asked = [target for significance in analyses.significance for target in significance.next if target.more_runs]
+    if not asked:
+        return NEVER_RUN
+    return cost_words(sum(target.more_runs for target in asked), sum(target.hours for target in asked))
+
+
+def _limited_cost(analyses: Analyses) -> str:
+    """Half of the data for every run there is: half of its time."""
+    runs = scored(analyses.group)
+    whole = runs[runs["fraction"] == 1.0]
+    return cost_words(len(whole), float(whole["wall_s"].sum(skipna=False)) / 2 / 3600) if len(whole) else NEVER_RUN
+
+
+def _of_kind(kind: str, of_each: str) -> Callable[[Analyses], str]:
+    """As many cells as there are tasks, or baselines, at the mean time of those of that kind that have run."""
+
+    def cost(analyses: Analyses) -> str:
+        runs = analyses.group.runs
+        took = float(runs[runs["kind"] == kind]["wall_s"].mean()) if len(runs) else float("nan")
+        n = len(analyses.tasks) if of_each == "task" else int((runs["kind"] == "baseline").sum())
+        return cost_words(n, n * took / 3600) if np.isfinite(took) else f"{n:,} cells, {NEVER_RUN}"
+
+    return cost
+
+
+def _unknown(analyses: Analyses) -> str:
+    return NEVER_RUN
+
+
+def _free(analyses: Analyses) -> str:
+    return NOTHING
+
+
+TWO_SEEDS = f"give `seeds` of the manifest two more values, such as `seeds: [1, 2, {FIRST_SEEDS}]`, and submit it again"
+TWO_ROWS = "add rows with two more seeds of every pair and baseline"
+# The name in `Analyses.lacking`, the paper's or that of foreign results -> what fills it.
+FILLS: Mapping[str, _Fill] = {
+    "verdicts": _Fill(what="verdicts", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost),
+    "baselines": _Fill(
+        what="baselines of some targets",
+        runs="list the targets under `tasks` of a manifest, which gives each a baseline, and submit it",
+        results="add the baselines' rows, with a blank source",
+        cost=_unknown,
+    ),
+    "full-data baselines": _Fill(
+        what="full-data baselines of some targets",
+        runs="add 1.0 to `fractions` of the manifest, and submit it again",
+        results="add the baselines' rows with fraction 1",
+        cost=_unknown,
+    ),
+    "the paper's test": _Fill(
+        what="the paper's test",
+        runs="gather from the runs root that has the runs' predictions",
+        results="give the predictions: --predictions FOLDER",
+        cost=_free,
+    ),
+    "the test on one seed": _Fill(
+        what="the test on one seed",
+        runs="gather from the runs root that has the runs' predictions",
+        results="give the predictions: --predictions FOLDER",
+        cost=_free,
+    ),
+    "the seed ceiling": _Fill(
+        what="how much of the improvements is seed noise", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost
+    ),
+    "features": _Fill(
+        what="features of the importances",
+        runs="rate the tasks (`ratings` on a task's card, or --ratings FILE), and add `embed: {}` and `fisher: {}` to "
+        "the manifest",
+        results="describe the tasks on cards (docs/cards.md)",
+        cost=_unknown,
+    ),
+    "limited data (Figure 3, bottom)": _Fill(
+        what="transfer with limited data (Figure 3, bottom)",
+        runs="write `fractions: [1.0, 0.5]` in the manifest, and submit it again",
+        results="add rows with a fraction below 1",
+        cost=_limited_cost,
+    ),
+    "limited data": _Fill(
+        what="transfer with limited data",
+        runs="write `fractions: [1.0, 0.5]` in the manifest, and submit it again",
+        results="add rows with a fraction below 1",
+        cost=_limited_cost,
+    ),
+    "Figure 2 and Table 6": _Fill(
+        what="importances of features (Figure 2 and Table 6)",
+        runs="study more pairs: more `tasks`, and `pairs: all_ordered`",
+        results="add rows of more pairs",
+        cost=_unknown,
+    ),
+    "importances": _Fill(
+        what="importances of features",
+        runs="study more pairs: more `tasks`, and `pairs: all_ordered`",
+        results="add rows of more pairs",
+        cost=_unknown,
+    ),
+    "Figure 3": _Fill(what="transfer by theme (Figure 3)", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost),
+    "Figure 9": _Fill(
+        what="similarity of the datasets (Figure 9)",
+        runs="add `embed: {}` to the manifest, and submit it again",
+        results="run the tasks here, with `embed: {}` in the manifest",
+        cost=_of_kind("embed", "task"),
+    ),
+    "similarity of the datasets": _Fill(
+        what="similarity of the datasets",
+        runs="add `embed: {}` to the manifest, and submit it again",
+        results="run the tasks here, with `embed: {}` in the manifest",
+        cost=_of_kind("embed", "task"),
+    ),
+    "Figure 10": _Fill(
+        what="similarity of the task embeddings (Figure 10)",
+        runs="add `fisher: {}` to the manifest, and submit it again",
+        results="run the tasks here, with `fisher: {}` in the manifest",
+        cost=_of_kind("fisher", "baseline"),
+    ),
+    "similarity of the task embeddings": _Fill(
+        what="similarity of the task embeddings",
+        runs="add `fisher: {}` to the manifest, and submit it again",
+        results="run the tasks here, with `fisher: {}` in the manifest",
+        cost=_of_kind("fisher", "baseline"),
+    ),
+}
+# How a name begins that is about one table -> what to do.
+OF_A_TABLE = {
+    "figure of ": "read the table, which has all its numbers",
+    "letters of ": "install a font that has these letters, and gather again",
+}
+# Kind of the cells on which an analysis waits: where they are planned, what is to be done is to run them.
+WAITS_FOR = {"Figure 9": "embed", "Figure 10": "fisher"}
+
+
+def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
+    known = FILLS.get(name)
+    if known is None:
+        start = next((start for start in OF_A_TABLE if name.startswith(start)), "")
+        return Gap(what=name, why=why, fill=OF_A_TABLE.get(start, "nothing fills it"), cost=NOTHING)
+    origin = analyses.gathered.origin
+    if origin == "results":
+        return Gap(what=known.what, why=why, fill=known.results, cost=NOTHING if known.cost is _free else NOT_TOLD)
+    if origin == "published":
+        fill = "run the study: `python -m empslurm submit manifests/full_study.yaml`"
+        return Gap(what=known.what, why=why, fill=fill, cost=NOT_TOLD)
+    waiting = [cell for cell in analyses.group.missing if cell.kind == WAITS_FOR.get(name)]
+    fill = FILLS_OF_STATES["pending"].format(name=_manifest(analyses.gathered)) if waiting else known.runs
+    return Gap(what=known.what, why=why, fill=fill, cost=known.cost(analyses))
+
+
+# ---- cells without a result ------------------------------------------------------------------------------------------
+
+# State of a cell -> what to do about it.
+FILLS_OF_STATES = {
+    "pending": "`python -m empslurm submit {name}`",
+    "queued": "wait: Slurm has them",
+    "running": "wait: they are being trained",
+    "failed": "fix what the reason says, then `python -m empslurm resume {name}`",
+    "lost": "`python -m empslurm resume {name}`",
+    "refused": "move each folder away, as its reason says, then `python -m empslurm resume {name}`",
+}
+NEVER_STARTED = "never started"
+
+
+def _manifest(gathered: Gathered) -> str:
+    return gathered.name if gathered.n_planned is not None else "MANIFEST"
+
+
+def _of_cells(missing: Sequence[Missing], runs: pd.DataFrame | None, gathered: Gathered) -> tuple[Gap, ...]:
+    by_place: dict[tuple[str, str], list[Missing]] = {}
+    for cell in missing:
+        by_place.setdefault((cell.state, cell.kind), []).append(cell)
+    return tuple(_of_state(state, kind, own, runs, gathered) for (state, kind), own in by_place.items())
+
+
+def _of_state(state: str, kind: str, cells: Sequence[Missing], runs: pd.DataFrame | None, gathered: Gathered) -> Gap:
+    reasons = [*dict.fromkeys(cell.why.strip().splitlines()[-1] for cell in cells if cell.why.strip())]
+    more = len(reasons) - MOST_REASONS
+    why = "; ".join(reasons[:MOST_REASONS]) + (f"; and {more:,} more reasons" if more > 0 else "")
+    of_kind = "" if kind == "?" else f"{kind} "
+    return Gap(
+        what=f"{len(cells):,} {state} {of_kind}{'cell' if len(cells) == 1 else 'cells'}",
+        why=why or NEVER_STARTED,
+        fill=FILLS_OF_STATES.get(state, FILLS_OF_STATES["lost"]).format(name=_manifest(gathered)),
+        cost=_cost_of_cells(cells, runs),
+    )
+
+
+def _cost_of_cells(cells: Sequence[Missing], runs: pd.DataFrame | None) -> str:
+    """By the mean time of finished cells of their kind: of the same target and fraction, or of all where none is."""
+    if runs is None or runs.empty:
+        return f"{_runs(len(cells))}, {NEVER_RUN}"
+    like = runs.groupby(["kind", "target", "fraction"])["wall_s"].mean().to_dict()
+    of_kind = runs.groupby("kind")["wall_s"].mean().to_dict()
+    seconds = 0.0
+    for cell in cells:
+        own = like.get((cell.kind, cell.target, cell.fraction), np.nan)
+        seconds += float(own if np.isfinite(own) else of_kind.get(cell.kind, np.nan))
+    if not np.isfinite(seconds):
+        return f"{_runs(len(cells))}, {NEVER_RUN}"
+    return cost_words(len(cells), seconds / 3600)
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n:,} runs"

@@ -1,0 +1,151 @@
+"""Which sources help most over all targets of a data fraction: mean gains, ranks, and whether they are told apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empslurm.analysis.source_ranks import RankedSources, TargetGains, rank_sources
+from empslurm.analysis.verdicts import Comparison
+from empslurm.metrics import METRICS
+from empslurm.report.significance import PairResult, TargetResult, stream
+
+PERCENT = "percent"
+MOST_SOURCES = 300  # with more, errors of all differences between sources take too long
+TOO_MANY = f"more than {MOST_SOURCES} sources: too many for intervals"
+APART = "some sources share no target, not even through others, so they are not compared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRank:
+    """One source over its targets. Gains are positive to the better, in the unit of its `SourceRanks`."""
+
+    source: str
+    effect: float  # mean gain over all targets, by the fit; NaN without any gain
+    low: float  # 95 % interval of the mean gain; NaN where unknown
+    high: float
+    place: int  # 1 + the number of sources shown to help more; equal places are ties
+    best: int  # simultaneous 95 % interval of the rank
+    worst: int
+    n_targets: int  # on which the mean gain rests
+    n_helps: int  # verdicts
+    n_harms: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return bool(np.isfinite(self.low))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRanks:
+    """The sources at one data fraction, by place, then by mean gain."""
+
+    fraction: float
+    unit: str  # `percent` of the target's baseline, or `metric`: that of each target, of which more is better
+    metrics: tuple[str, ...]  # of the targets
+    sources: tuple[SourceRank, ...]
+    n_left_out: int  # pairs on which the mean gains do not rest, though they have a score
+    reason: str  # why intervals are unknown, or what the ranks do not say; "" where there is nothing to say
+
+
+def source_ranks(
+    results: Sequence[TargetResult], pairs: Sequence[PairResult], *, fraction: float
+) -> SourceRanks | None:
+    """Sources by how much they help; None with fewer than two sources with a gain.
+
+    Where some pairs are decided, the others are left out; where none is, mean gains rest on all scores there are.
+    """
+    names = tuple(dict.fromkeys(source for result in results for source in result.comparison.sources))
+    metrics = tuple(dict.fromkeys(result.metric for result in results))
+    percent = any(not METRICS[metric].higher_is_better for metric in metrics)
+    decided = any(reason == "" for result in results for reason in result.comparison.reasons)
+    index = {name: at for at, name in enumerate(names)}
+    targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
+    reason = "" if decided else "; ".join(dict.fromkeys(_reasons(results)))
+    if len(names) > MOST_SOURCES:
+        targets, reason = [_without_errors(target) for target in targets], reason or TOO_MANY
+    ranked = rank_sources(targets, len(names), stream("source ranks", fraction, *names))
+    if int((ranked.n_targets > 0).sum()) < 2:
+        return None
+    n_scored = sum(int(np.isfinite(result.comparison.difference).sum()) for result in results)
+    n_left_out = n_scored - int(ranked.n_targets.sum())
+    return SourceRanks(
+        fraction=fraction,
+        unit=PERCENT if percent else "metric",
+        metrics=metrics,
+        sources=_rows(names, ranked, pairs),
+        n_left_out=n_left_out,
+        reason=reason or _doubt(ranked, results, n_left_out),
+    )
+
+
+def _reasons(results: Sequence[TargetResult]) -> list[str]:
+    return [reason for result in results for reason in result.comparison.reasons if reason]
+
+
+def _doubt(ranked: RankedSources, results: Sequence[TargetResult], n_left_out: int) -> str:
+    said = [] if ranked.connected else [APART]
+    if n_left_out:
+        why = "; ".join(dict.fromkeys(_reasons(results))) or "their baselines are not positive"
+        said.append(f"{n_left_out} {'pair is' if n_left_out == 1 else 'pairs are'} left out: {why}")
+    return "; ".join(said)
+
+
+def _gains(comparison: Comparison, index: dict[str, int], *, percent: bool, decided: bool) -> TargetGains:
+    """A target's gains with their covariance; in percent by the delta method, for baselines above 0."""
+    chosen: NDArray[np.bool_] = np.isfinite(comparison.difference)
+    if decided:
+        chosen &= np.array([reason == "" for reason in comparison.reasons], dtype=bool)
+    if percent and not comparison.baseline > 0:
+        chosen[:] = False
+    own = np.flatnonzero(chosen)
+    gains = comparison.sign * comparison.difference[own]
+    covariance = comparison.covariance[np.ix_(own, own)]
+    if percent:
+        cells = np.append(0, 1 + own)
+        ratio = comparison.transfer[own] / comparison.baseline
+        slope = np.hstack([-ratio[:, None], np.eye(len(own))]) * 100 / comparison.baseline
+        gains = 100 * gains / comparison.baseline
+        of_means = slope @ comparison.mean_covariance[np.ix_(cells, cells)] @ slope.T
+        covariance = np.where(np.isfinite(covariance), of_means, np.nan)
+    freedom = comparison.degrees_of_freedom[own]
+    return TargetGains(
+        sources=np.array([index[comparison.sources[at]] for at in own], dtype=np.int64),
+        gains=gains,
+        covariance=covariance,
+        degrees_of_freedom=float(freedom.min()) if len(own) else float("nan"),
+    )
+
+
+def _without_errors(target: TargetGains) -> TargetGains:
+    return TargetGains(
+        sources=target.sources,
+        gains=target.gains,
+        covariance=np.full(target.covariance.shape, np.nan),
+        degrees_of_freedom=float("nan"),
+    )
+
+
+def _rows(names: Sequence[str], ranked: RankedSources, pairs: Sequence[PairResult]) -> tuple[SourceRank, ...]:
+    verdicts = Counter((pair.verdict.source, pair.verdict.verdict) for pair in pairs)
+    rows = [
+        SourceRank(
+            source=name,
+            effect=float(ranked.effect[at]),
+            low=float(ranked.low[at]),
+            high=float(ranked.high[at]),
+            place=int(ranked.place[at]),
+            best=int(ranked.best[at]),
+            worst=int(ranked.worst[at]),
+            n_targets=int(ranked.n_targets[at]),
+            n_helps=verdicts[name, "helps"],
+            n_harms=verdicts[name, "harms"],
+        )
+        for at, name in enumerate(names)
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.place, -row.effect if np.isfinite(row.effect) else np.inf)))
