@@ -17,7 +17,8 @@ from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.significance import CONTROL_TITLE
 from empslurm.report.verdict_tables import part_name
 
-MOST_CELLS = 40_000  # of all tables of a kind on the page, shared by the groups; of verdicts that is some 2,000 pairs
+MOST_CELLS = 40_000  # of all tables of a kind on the page, shared by the groups
+MOST_PAIRS = 4_000  # of all tables of verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class GroupContents:
     tables: tuple[Table, ...]
     prefix: str = ""  # of its anchors and identifiers; "" where there is one group
     most_cells: int = MOST_CELLS  # of a table on the page
+    most_pairs: int = MOST_PAIRS  # of a table of verdicts
     first_view: int = 0  # index of its first view
 
     def anchor(self, name: str) -> str:
@@ -66,7 +68,9 @@ class GroupContents:
         return tuple(self._block(table) for table in self.named(*starts) if starts)
 
     def _block(self, table: Table) -> Block:
-        return block_of(table, self.anchor(table.name), self.most_cells)
+        n_columns = len(table.columns) - table.n_labels
+        most = self.most_pairs * n_columns if table.name.startswith("verdicts") else self.most_cells
+        return block_of(table, self.anchor(table.name), most)
 
     @cached_property
     def views(self) -> tuple[View, ...]:

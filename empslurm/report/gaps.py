@@ -32,18 +32,18 @@ class Gap:
     cost: str  # runs and hours by what like cells took, or that nobody knows
 
 
-def gaps(analyses: Analyses) -> tuple[Gap, ...]:
-    """What could not be made of a group, then its missing cells: one gap per state and kind."""
-    made = [_of_analysis(name, why, analyses) for name, why in analyses.lacking.items()]
-    return (*made, *_of_cells(analyses.group.missing, analyses.group.runs, analyses.gathered))
-
-
-def cell_gaps(gathered: Gathered) -> tuple[Gap, ...]:
-    """The missing cells of all groups together, which no group has for itself where there are several."""
+def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
+    """What could not be made of the groups, once where it is the same in several, then the missing cells of all."""
     import pandas as pd
 
+    made = dict.fromkeys(gap for analyses in groups for gap in gaps(analyses))
     runs = [group.runs for group in gathered.groups if not group.runs.empty]
-    return _of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered)
+    return (*made, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
+
+
+def gaps(analyses: Analyses) -> tuple[Gap, ...]:
+    """What could not be made of a group."""
+    return tuple(_of_analysis(name, why, analyses) for name, why in analyses.lacking.items())
 
 
 # ---- what could not be made ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from markupsafe import Markup
 
 from empslurm.report import contents as page_contents
-from empslurm.report.contents import Block, Contents, GroupContents, block_of, setting
+from empslurm.report.contents import Block, Contents, GroupContents, block_of
 from empslurm.report.page_data import page_data
 from empslurm.report.sections.cost import costs
 from empslurm.report.sections.data import data
@@ -18,7 +18,7 @@ from empslurm.report.sections.learning import learning
 from empslurm.report.sections.missing import missing
 from empslurm.report.sections.next import what_next
 from empslurm.report.sections.opening import opening
-from empslurm.report.sections.pairs import pairs
+from empslurm.report.sections.pairs import pairs as all_pairs
 from empslurm.report.sections.picture import picture
 from empslurm.report.sections.provenance import provenance
 from empslurm.report.sections.ratings import ratings
@@ -29,7 +29,9 @@ from empslurm.report.sections.targets import targets
 from empslurm.report.sections.themes import themes
 from empslurm.report.templating import document, render
 
-FEWEST_CELLS = 2_000  # of a table of each group, however many groups there are
+# Of a table of each group, however many groups there are.
+FEWEST_CELLS = 2_000
+FEWEST_PAIRS = 100
 Shown = TypeVar("Shown", Contents, GroupContents)
 
 
@@ -53,7 +55,7 @@ OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
     Section(anchor="targets", link="targets", title="Which source helps which target", build=targets),
     Section(anchor="sources", link="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
     Section(anchor="next", link="what next", title="What to run next", build=what_next, tables=("seeds",)),
-    Section(anchor="pairs", link="pairs", title="All pairs", build=pairs),
+    Section(anchor="pairs", link="pairs", title="All pairs", build=all_pairs),
     Section(anchor="learning", link="learning", title="Did the runs learn?", build=learning, tables=("baselines", "collapse")),
     Section(
         anchor="themes",
@@ -105,7 +107,7 @@ def page(contents: Contents) -> str:
     after = _rendered(AFTER_THE_GROUPS, whole, level=2)
     links = [*before.links]
     for group, rendered in zip(groups, of_groups, strict=True):
-        links += rendered.links if level == 2 else [{"anchor": group.prefix + "group", "title": group.analyses.group.name}]
+        links += rendered.links if level == 2 else [{"anchor": group.prefix + "group", "title": _name(group)}]
     return document(
         "report.html",
         title=f"empslurm: {contents.gathered.name}",
@@ -114,7 +116,7 @@ def page(contents: Contents) -> str:
         before=before.body,
         groups=[
             {
-                "title": _title(group) if level == 3 else "",
+                "title": f"Setting {_name(group)}" if level == 3 else "",
                 "anchor": group.prefix + "group",
                 "links": rendered.links,
                 "body": rendered.body,
@@ -129,16 +131,20 @@ def page(contents: Contents) -> str:
 def _with_places(groups: Sequence[GroupContents]) -> tuple[GroupContents, ...]:
     """Groups with anchors of their own, numbers of their views, and their share of the page."""
     placed, n_views = [], 0
-    most = max(FEWEST_CELLS, page_contents.MOST_CELLS // max(1, len(groups)))
+    share = max(1, len(groups))
+    cells = max(FEWEST_CELLS, page_contents.MOST_CELLS // share)
+    views = max(1, sum(len(group.analyses.significance) for group in groups))
+    pairs = max(FEWEST_PAIRS, page_contents.MOST_PAIRS // views)
     for number, group in enumerate(groups, 1):
         prefix = f"s{number}-" if len(groups) > 1 else ""
-        placed.append(replace(group, most_cells=most, prefix=prefix, first_view=n_views))
+        placed.append(replace(group, most_cells=cells, most_pairs=pairs, prefix=prefix, first_view=n_views))
         n_views += len(group.analyses.significance)
     return tuple(placed)
 
 
-def _title(group: GroupContents) -> str:
-    return f"Setting {group.analyses.group.name}"
+def _name(group: GroupContents) -> str:
+    """A setting by its own name, where it has one."""
+    return str(group.analyses.group.setting.get("setting") or group.analyses.group.name)
 
 
 def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -> _Rendered:
@@ -174,5 +180,3 @@ def _folded(section: Section[Shown], shown: Shown) -> tuple[Block, ...]:
     tables = shown.ratings if section.anchor == "ratings" else ()
     return tuple(block_of(table, table.name, page_contents.MOST_CELLS) for table in tables)
 
-
-__all__ = ["AFTER_THE_GROUPS", "BEFORE_THE_GROUPS", "OF_EACH_GROUP", "Section", "page", "setting"]

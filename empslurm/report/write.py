@@ -15,7 +15,7 @@ from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
 from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Table, write_forms
-from empslurm.report.gaps import gaps
+from empslurm.report.gaps import all_gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
 from empslurm.report.marks import Marks, marks_of
@@ -85,6 +85,7 @@ def contents_of(
     return Contents(
         gathered=gathered,
         groups=groups,
+        gaps=all_gaps(gathered, [group.analyses for group in groups]),
         ratings=tables_of_ratings(gathered, ratings, groups),
         settings=settings.settings_tables(compared),
         settings_headline=settings.headline(compared),

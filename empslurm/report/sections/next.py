@@ -17,8 +17,8 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
     wanted = [target for significance in significances for target in significance.next]
     if not wanted:
         return None
-    more = [target.sentence for target in wanted if target.wants_more]
-    enough = [target.sentence for target in wanted if not target.wants_more]
+    more = [target.sentence for target in wanted if target.more_runs]
+    enough = [target.sentence for target in wanted if not target.more_runs]
     if len(more) > MOST:
         more = [*more[:MOST], f"{len(more) - MOST:,} more targets: the table below has each."]
     return {

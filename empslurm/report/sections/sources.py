@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from empslurm.report.contents import GroupContents
-from empslurm.report.formats import shown
-from empslurm.report.source_ranks import Ranking
+from empslurm.report.formats import capital, shown
+from empslurm.report.source_rank_tables import unit_words
+from empslurm.report.source_ranks import PERCENT, SourceRanks
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
@@ -24,10 +25,10 @@ def sources(group: GroupContents) -> Mapping[str, Any] | None:
     return {"rankings": rankings} if rankings else None
 
 
-def _ranking(ranking: Ranking, registry: Registry, *, titled: bool) -> Mapping[str, Any]:
+def _ranking(ranking: SourceRanks, registry: Registry, *, titled: bool) -> Mapping[str, Any]:
     n = len(ranking.sources)
     shared = Counter(row.place for row in ranking.sources)
-    digits, short = (1, False) if ranking.percent else (3, True)
+    digits, short = (1, False) if ranking.unit == PERCENT else (3, True)
     rows = []
     for row in ranking.sources[:MOST]:
         numbers = shown(row.effect, digits, short=short, signed=True)
@@ -46,10 +47,14 @@ def _ranking(ranking: Ranking, registry: Registry, *, titled: bool) -> Mapping[s
                 "verdicts": f"{row.n_helps} / {row.n_harms} of {row.n_targets}",
             }
         )
-    left = f" {n - MOST:,} more are in source-ranks.csv." if n > MOST else ""
+    said = [
+        "Mean gain over the targets with its 95 % interval. Sources with one place are not told apart: that is a tie.",
+        f"{capital(ranking.reason)}." if ranking.reason else "",
+        f"{n - MOST:,} more are in source-ranks.csv." if n > MOST else "",
+    ]
     return {
         "title": f"With {ranking.fraction * 100:g} % of the target's data" if titled else "",
-        "caption": ranking.caption + left,
-        "unit": f"mean gain ({ranking.unit})",
+        "caption": " ".join(filter(None, said)),
+        "unit": f"mean gain, {unit_words(ranking)}",
         "rows": rows,
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from empslurm.metrics import METRICS
-from empslurm.report.contents import GroupContents, View
+from empslurm.report.contents import MOST_PAIRS, GroupContents, View
 from empslurm.report.formats import shown
 from empslurm.report.significance import PairResult, TargetResult
 from empslurm.report.tables import title_of
@@ -40,7 +40,7 @@ def _fraction(group: GroupContents, view: View) -> Mapping[str, Any]:
         key=lambda result: _interest(by_target[result.target]),
     )
     shown_targets = results[:MOST_TARGETS]
-    most = max(FEWEST_ROWS, MOST_ROWS * group.most_cells // _all_cells() // max(1, len(shown_targets)))
+    most = max(FEWEST_ROWS, MOST_ROWS * group.most_pairs // MOST_PAIRS // max(1, len(shown_targets)))
     plots = [
         _target(result, by_target[result.target], view, registry, most, is_open=len(results) <= FEW or at < OPEN)
         for at, result in enumerate(shown_targets)
@@ -55,12 +55,6 @@ def _fraction(group: GroupContents, view: View) -> Mapping[str, Any]:
         "targets": plots,
         "more": f"{left:,} more targets stand in the table of all pairs." if left else "",
     }
-
-
-def _all_cells() -> int:
-    from empslurm.report import contents
-
-    return contents.MOST_CELLS
 
 
 def _interest(pairs: Sequence[PairResult]) -> tuple[float, ...]:
