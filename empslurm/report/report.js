@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(document.getElementById("page-data").textContent);
   // A cell is its text, or its text and marks: b (bold), u (underlined).
   for (const table of Object.values(data.tables)) {
     table.marks = table.rows.map((row) => row.map((cell) => (typeof cell === "string" ? "" : cell[1])));
