@@ -1,0 +1,57 @@
+"""Pages for tests: of a runs root, of a table of results, of settings; each written as `gather` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from empslurm import reference
+from empslurm.gather import from_file, gather
+from empslurm.report.write import write
+from empslurm.store.runs import RunsRoot
+from empslurm.tasks import registry
+from tests.gather.grids import finish, grid
+
+HISTORY: list[dict[str, Any]] = [
+    {"epoch": epoch, "step": 10 * epoch, "train_loss": 1 / epoch, "f1_macro": 0.2 * epoch, "pearson": 0.2 * epoch}
+    for epoch in (1, 2, 3)
+]
+
+
+def of_runs(folder: Path) -> Path:
+    """Three of the paper's tasks, all pairs, two seeds, with learning curves."""
+    root = RunsRoot(folder)
+    for cell in grid(("epitome_er", "news_empathy", "conv_emopol"), seeds=(1, 2)):
+        finish(root, cell, history=HISTORY)
+    out = root.gathered / "all"
+    return out / write(gather(root, None, registry()), out, ratings=reference.ratings()).report
+
+
+def of_results(folder: Path, lines: list[str], head: str = "source,target,seed,metric,value") -> Path:
+    """A table of results."""
+    path = folder / "mine.csv"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    return folder / write(from_file(path, registry()), folder / ".", ratings=reference.ratings()).report
+
+
+def planted(n_sources: int, n_targets: int, *, setting: str = "", seeds: int = 3) -> list[str]:
+    """Rows of which the first source helps every target, the second harms, and the others do nothing."""
+    rng = np.random.default_rng(7)
+    effects = {"help": 0.1, "harm": -0.1}
+    names = ["help", "harm", *(f"source {at}" for at in range(n_sources - 2))]
+    first = f"{setting}," if setting else ""
+    return [
+        f"{first}{source},target {at},{seed},accuracy,{0.6 + effects.get(source, 0) + rng.normal(0, 0.005):.4f}"
+        for at in range(n_targets)
+        for source in ("", *names)
+        for seed in range(1, seeds + 1)
+    ]
+
+
+def of_settings(folder: Path) -> Path:
+    """Two settings of the same pairs; in the second, what helped harms."""
+    turned = [line.replace(",help,", ",#,").replace(",harm,", ",help,").replace(",#,", ",harm,") for line in planted(3, 3, setting="b")]
+    lines = [*planted(3, 3, setting="a"), *turned]
+    return of_results(folder, lines, head="setting,source,target,seed,metric,value")
