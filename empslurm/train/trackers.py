@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ GOES_ON = "training goes on without it"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a tracker is told of a cell when its run starts."""
+    """What a tracker gets when the run of a cell starts."""
 
     name: str  # the cell's id
     folder: Path  # for trackers that write files
@@ -38,6 +38,7 @@ class Style:
     several: bool = False  # runs at once in one process; else its runs are the process's, and would be mixed up
     goes_on: bool = False  # a second start under the same name goes on in the same run, which has the settings already
     takes_settings: bool = False  # when it is made, for storing them later is the process's
+    at_once: Mapping[str, Any] = field(default_factory=dict)  # makes `log` send an epoch before the next one comes
 
 
 STYLES: Mapping[str, Style] = {
@@ -58,6 +59,7 @@ STYLES: Mapping[str, Style] = {
         several=True,
         goes_on=True,
         takes_settings=True,
+        at_once={"commit": True},
     ),
 }
 
@@ -101,7 +103,7 @@ class Curves:
             return
         if cell_id not in runs:
             runs[cell_id] = self._start(name, member)
-        runs[cell_id].log(_values(epoch), step=epoch["step"])
+        runs[cell_id].log(_values(epoch), step=epoch["step"], **STYLES[name].at_once)
 
     def _may_start(self, name: str, cell_id: str) -> bool:
         """Whether another run can be open beside those there are."""
