@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from empslurm.metrics import METRICS
+from empslurm.metrics import FLAGS, METRICS
 from empslurm.report.contents import Block, GroupContents, View, setting
 from empslurm.report.formats import Entry
 from empslurm.report.sections.cost import hardware_line
@@ -38,7 +38,7 @@ def page_data(blocks: Iterable[Block], groups: Sequence[GroupContents]) -> Data:
     notes = {"runs": RUNS_LEFT_OUT, "curves": NO_CURVES if curves else CURVES_LEFT_OUT}
     if groups and all(group.analyses.gathered.origin != "runs" for group in groups):
         notes["curves"] = ""  # a table of results never has any
-    return {"tables": tables, "views": made, "notes": notes}
+    return {"tables": tables, "views": made, "notes": notes, "flags": dict(FLAGS)}
 
 
 def _size(data: object) -> int:
@@ -118,7 +118,7 @@ def _runs(
                 [
                     seed,
                     None if value != value else round(value, 4),
-                    ", ".join(flags),
+                    list(flags),
                     id,
                     *_note(notes.get(id), devices),
                 ]

@@ -202,22 +202,25 @@
     const seeds = [...new Set([...alone, ...transfer].map((run) => run[0]))].sort((a, b) => a - b);
     const of = (runs, seed) => runs.find((run) => run[0] === seed);
     const score = (run) => (run === undefined ? "no run" : run[1] === null ? "undefined" : run[1].toFixed(3));
-    const flags = (run) => (run && run[2] ? ` (${run[2]})` : "");
+    const flags = (run) => (run && run[2].length ? " †" : "");
     const rows = seeds.map((seed) => {
       const [a, b] = [of(alone, seed), of(transfer, seed)];
       const both = a && b && a[1] !== null && b[1] !== null;
       return make("tr", {}, make("td", {}, String(seed)), make("td", {}, score(a) + flags(a)), make("td", {}, score(b) + flags(b)), make("td", {}, both ? signed(b[1] - a[1]) : ""));
     });
     const both = [["with the source", transfer], ["alone", alone]];
+    const flagged = both.flatMap(([name, runs]) => runs.flatMap((run) => run[2].map((flag) => make("li", {}, `† ${name}, seed ${run[0]}: ${data.flags[flag] ?? `flagged ${flag}`}.`))));
     const hours = both.map(([name, runs]) => [name, runs.filter((run) => run[4] !== null)]).filter(([, runs]) => runs.length)
       .map(([name, runs]) => `${name} ${(runs.reduce((sum, run) => sum + run[4], 0) / 3600).toFixed(2)} h in ${runs.length} ${runs.length === 1 ? "run" : "runs"}`);
     const devices = [...new Set(both.flatMap(([, runs]) => runs.map((run) => view.devices[run[5]])).filter(Boolean))];
     return [
       make("h3", {}, `Seeds (${metric})`),
       make("table", {}, make("thead", {}, make("tr", {}, ...["seed", "alone", "with the source", "difference"].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, ...rows)),
+      flagged.length ? make("ul", { class: "plain" }, ...flagged) : "",
       ...curves(transfer, alone, metric),
       make("h3", {}, "Cost and provenance"),
-      definitions([["training time", hours.join("; ") || "not recorded"], ["trained on", devices.join("; ")], ["setting", view.setting], ["code", view.code]]),
+      definitions([["training time", hours.join("; ") || "not recorded"], ["trained on", devices.join("; ")], ["code", view.code]]),
+      view.setting ? make("details", {}, make("summary", {}, "setting"), make("p", { class: "soft" }, view.setting)) : "",
       make("details", {}, make("summary", {}, "ids of the runs"), ...both.flatMap(([name, runs]) => runs.map((run) => make("div", {}, `${name}, seed ${run[0]}: `, make("code", {}, run[3]))))),
     ];
   };

@@ -9,7 +9,7 @@ import numpy as np
 
 from empslurm import metrics
 from empslurm.report.contents import GroupContents
-from empslurm.report.formats import shown
+from empslurm.report.formats import capital, shown
 from empslurm.report.group_results import Analyses
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.tables import title_of
@@ -45,13 +45,22 @@ def flagged(analyses: Analyses) -> list[str]:
         for (_, target), score in sorted(table.scores.items()):
             name = _name(score, analyses)
             if score.flags:
-                kind = "" if metrics.FLAGS.keys() >= {*score.flags} else " as flagged"
-                seed = f" (seed {score.seeds[0]})" if len(score.seeds) == 1 else ""
-                said.append(f"{name}: {score.flagged}{seed}{kind}, {title} {shown(score.value)}.")
+                said.append(f"{name}: {'; '.join(_flags(score))}. {capital(title)} {shown(score.value)}.")
             elif score.value < halves.get(target, -np.inf):
                 said.append(
                     f"{name}: {title} {shown(score.value)}, less than half of the median of its target: not learnt?"
                 )
+    return said
+
+
+def _flags(score: Score) -> list[str]:
+    """What each flag says, with the seeds that have it."""
+    said = []
+    for flag in score.flags:
+        seeds = [seed for seed, own in zip(score.seeds, score.flags_of_seeds, strict=True) if flag in own]
+        words = metrics.FLAGS.get(flag, f"flagged {flag}")
+        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+        said.append(f"{which} of {len(score.seeds)} {words}" if len(score.seeds) > 1 else f"{which} {words}")
     return said
 
 

@@ -1,18 +1,71 @@
-"""Settings (models, methods, languages) beside one another."""
+"""Settings (models, methods, languages) side by side: one picture of all, and every pair in every setting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from empslurm.report import settings as compared
 from empslurm.report.contents import MOST_CELLS, Contents, block_of
+from empslurm.report.formats import shown
+from empslurm.report.overview import MOST, STEPS
+from empslurm.report.settings import Pair
+from empslurm.report.significance import PairResult
+from empslurm.report.tables import title_of
 
 
 def settings(contents: Contents) -> Mapping[str, Any] | None:
-    """What they say together as sentences, then every pair in every setting; None where there is one setting."""
+    """None where there is one setting, or where the groups are no settings to compare."""
     if not contents.settings:
         return None
+    groups = compared.named([group.analyses for group in contents.groups])
+    pairs = {name: compared.pairs_of(analyses) for name, analyses in groups.items()}
+    found: dict[Pair, list[PairResult]] = {}
+    for own in pairs.values():
+        for key, pair in own.items():
+            found.setdefault(key, []).append(pair)
+    order = list(dict.fromkeys(task for analyses in groups.values() for task in analyses.tasks))
+    registry = contents.gathered.registry
+    sources = [task for task in order if any(source == task for source, _ in found)][:MOST]
+    targets = [task for task in order if any(target == task for _, target in found)][:MOST]
+    changes = {key: _median(own) for key, own in found.items()}
+    reach = max((abs(change) for change in changes.values() if np.isfinite(change)), default=0.0) or 1.0
     return {
-        "sentences": contents.settings_headline,
+        "n_settings": len(pairs),
+        "targets": [title_of(task, registry) for task in targets],
+        "rows": [
+            {
+                "source": title_of(source, registry),
+                "cells": [_cell((source, target), found, changes, reach) for target in targets],
+            }
+            for source in sources
+        ],
+        "steps": [*(f"m{step}" for step in range(STEPS, 0, -1)), "", *(f"s{step}" for step in range(1, STEPS + 1))],
+        "end": shown(reach, 0),
         "tables": tuple(block_of(table, table.name, MOST_CELLS) for table in contents.settings),
     }
+
+
+def _median(pairs: Sequence[PairResult]) -> float:
+    """Percent change, the median over settings; NaN where none is defined."""
+    changes = [pair.improvement.percent for pair in pairs if np.isfinite(pair.improvement.percent)]
+    return float(np.median(changes)) if changes else float("nan")
+
+
+def _cell(
+    key: Pair, found: Mapping[Pair, Sequence[PairResult]], changes: Mapping[Pair, float], reach: float
+) -> Mapping[str, str]:
+    """How many settings call the pair, and which way; the colour is the median change."""
+    if key not in found:
+        return {"classes": "own" if key[0] == key[1] else "none", "text": "", "label": ""}
+    verdicts = [pair.verdict.verdict for pair in found[key]]
+    helps, harms = verdicts.count("helps"), verdicts.count("harms")
+    text = " ".join(filter(None, (f"▲{helps}" if helps else "", f"▼{harms}" if harms else "")))
+    step = int(np.clip(round(STEPS * changes[key] / reach), -STEPS, STEPS)) if np.isfinite(changes[key]) else 0
+    classes = [f"{'s' if step > 0 else 'm'}{abs(step)}" if step else "", "" if helps or harms else "pale"]
+    classes.append("opposed" if helps and harms else "")
+    n = len(verdicts)
+    label = f"helps in {helps}, harms in {harms} of {n} settings; median change {shown(changes[key], 1, signed=True)} %"
+    return {"classes": " ".join(filter(None, classes)), "text": text, "label": label}

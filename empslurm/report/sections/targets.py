@@ -15,7 +15,7 @@ from empslurm.report.tables import title_of
 from empslurm.report.wording import MARKS
 from empslurm.tasks import Registry
 
-MOST_ROWS = 2_500  # of all forest plots of a page, shared by the groups
+MOST_ROWS = 1_500  # of all forest plots of a page, shared by the groups
 FEWEST_ROWS = 6  # of one target's
 MOST_TARGETS = 150
 OPEN = 3  # targets that are open at first, unless there are few
