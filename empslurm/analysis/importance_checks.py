@@ -302,26 +302,26 @@ def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2:
     """Each reason not to read the importances; written so that an undefined value is a reason too."""
     doubts = []
     if not held_out_r2 >= ABOUT_ZERO:
-        doubts.append(f"its held-out R^2 is {held_out_r2:.2f}")
+        doubts.append(f"its held-out R² is {held_out_r2:.2f}")
     if not p_r2 <= LEVEL:
         doubts.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
     if not leave_target_out_r2 > 0:
         doubts.append(
-            f"it predicts a target that it has not seen worse than the mean does (R^2 {leave_target_out_r2:.2f})"
+            f"it predicts a target that it has not seen worse than the mean does (R² {leave_target_out_r2:.2f})"
         )
     if not leave_source_out_r2 > 0:
         doubts.append(
-            f"it predicts a source that it has not seen worse than the mean does (R^2 {leave_source_out_r2:.2f})"
+            f"it predicts a source that it has not seen worse than the mean does (R² {leave_source_out_r2:.2f})"
         )
     return tuple(doubts)
 
 
 def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[StabilityRow, ...]) -> str:
     best = max(row.leave_target_out_r2 for row in rows)
-    reach = f"over {len(rows)} settings of the regression, R^2 for unseen targets reaches {best:.2f} at most"
+    reach = f"over {len(rows)} settings of the regression, R² for unseen targets reaches {best:.2f} at most"
     if not doubts:
         return (
-            f"The model predicts pairs, targets and sources that it has not seen (held-out R^2 {held_out_r2:.2f}), "
+            f"The model predicts pairs, targets and sources that it has not seen (held-out R² {held_out_r2:.2f}), "
             f"beyond chance: its importances can be read, within their spread ({reach})."
         )
     return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}; {reach}."

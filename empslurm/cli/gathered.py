@@ -178,7 +178,7 @@ def _lists(gathered: Gathered, out: Output) -> None:
 def show(table: Table, out: Output) -> None:
     """A table for people, its caption below; one too wide for the terminal is shown in parts."""
     title = f"{table.number}: {table.title}" if table.number else table.title
-    out.text_table(title, text_table(table), table.caption)
+    out.text_table(title, text_table(table), f"{table.caption} {table.details}".strip())
 
 
 def text_table(table: Table) -> TextTable:

@@ -94,7 +94,7 @@ def report(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output)
     )
     for table in shown:
         out.table(table.title, table.head[0], [[entry.text for entry in row] for row in table.rows])
-        out.paragraph(table.caption)
+        out.paragraph(f"{table.caption} {table.details}".strip())
     for sentence in progress(outcome):
         out.paragraph(sentence, style="yellow" if plan.waiting else "")
     out.line(f"written: {written[-1]}")

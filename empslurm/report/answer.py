@@ -20,8 +20,8 @@ from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.headline import counted
 from empslurm.report.significance import PairResult
 from empslurm.report.sources import Ranked
-from empslurm.report.tables import title_of
-from empslurm.report.verdict_tables import counts, part_name
+from empslurm.report.tables import title_of, unrecorded
+from empslurm.report.verdict_tables import counts
 from empslurm.tasks import Registry
 
 UNJUDGED = ("baselines", "full-data baselines")  # what a group lacks where some of its targets have no verdict
@@ -190,35 +190,22 @@ def _warnings(contents: GroupContents) -> tuple[str, ...]:
     said = []
     if any(score.sample for score in scores):
         said.append("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
-    targets = {score.target for score in scores if score.seeds}
-    unpinned = {score.target: None for score in scores if not score.pinned and not score.sample and score.seeds}
-    if unpinned:
-        whose = "" if len(unpinned) == len(targets) else f" of {_few([*unpinned], contents)}"
-        said.append(f"The data{whose} are no recorded release: altered, or never recorded.")
     if leaking:
         said.append(f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts stand in a training part.")
     if analyses.significance:  # else the answer's sentence says it
         lacking = analyses.lacking
         said += [f"{capital(name)}: {lacking[name]}." for name in UNJUDGED if name in lacking]
-    return (*said, *_no_better_than_chance(contents))
+    quiet = unrecorded(analyses.tables, analyses.gathered.registry)
+    return (*said, *_no_better_than_chance(contents), *([quiet] if quiet else []))
 
 
 def _no_better_than_chance(contents: GroupContents) -> list[str]:
     """Baselines of the largest data fraction of which nobody knows whether they learnt anything."""
-    tables = contents.analyses.tables
-    most = max((table.fraction for table in tables), default=1.0)
-    names = {f"baselines-{table.metric}{part_name(most)}" for table in tables if table.fraction == most}
-    judged, low = 0, []
-    for table in contents.tables:
-        if table.name in names:
-            at = table.columns.index("above_chance")
-            judged += len(table.rows)
-            low += [row[0].text for row in table.rows if row[at].text.startswith("no")]
-    return [f"{len(low)} of {judged} baselines are not shown to be above chance: {_names(low)}."] if low else []
-
-
-def _few(tasks: Sequence[str], contents: GroupContents) -> str:
-    return _names([title_of(task, contents.analyses.gathered.registry) for task in tasks])
+    judged = contents.analyses.baselines
+    most = max((table.fraction for table in contents.analyses.tables), default=1.0)
+    whole = [baseline for baseline in judged if baseline.fraction == most]
+    low = [title_of(baseline.target, contents.analyses.gathered.registry) for baseline in whole if not baseline.above]
+    return [f"{len(low)} of {len(whole)} baselines are not shown to be above chance: {_names(low)}."] if low else []
 
 
 def _names(names: Sequence[str]) -> str:

@@ -44,6 +44,15 @@ class Significance:
             sum(result.same_cell[1] for result in self.results),
         )
 
+    @property
+    def same_cell_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share that `same_cell` counts; NaN without such pairs."""
+        from statsmodels.stats.proportion import proportion_confint
+
+        n, total = self.same_cell
+        low, high = proportion_confint(n, total, method="wilson") if total else (float("nan"), float("nan"))
+        return float(low), float(high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThemePanels:

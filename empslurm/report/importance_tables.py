@@ -76,10 +76,14 @@ def table6(checked: Sequence[ImportanceChecks]) -> Table:
         name="table6",
         number="Table 6",
         title="Feature importances in a regression fit to the improvement over the baseline",
-        caption=" ".join(of_each(checked, caption)),
+        caption="Drop in held-out R² when one feature is permuted: mean ± standard deviation. "
+        + ("" if first.interpretable else "The model does not predict, so these numbers say nothing of the tasks. ")
+        + "Printed: the paper's.",
+        details=" ".join(of_each(checked, caption)),
         head=(tuple(columns.values()),),
         columns=tuple(columns),
         rows=tuple(rows),
+        main=("feature", drop_name, "printed", "difference", *rest_names),
     )
 
 
@@ -95,14 +99,14 @@ def _measures(row: FeatureChecks) -> tuple[Entry, ...]:
 
 
 def caption(checks: ImportanceChecks) -> str:
-    """What a reader must know before the first number."""
+    """What the importances rest on, and what they are worth."""
     ceiling = checks.noise_ceiling
     known = "unknown (one seed)" if np.isnan(ceiling) else f"{ceiling:.2f}"
     table = checks.importances
     varied = ", ".join([*table.settings.estimator.parameters, "scaling"])
     said = [
         checks.sentence,
-        f"{table.n_pairs} pairs, {table.n_splits} splits x {table.n_permutations} permutations, "
+        f"{table.n_pairs} pairs, {table.n_splits} splits × {table.n_permutations} permutations, "
         f"{100 * table.test_share:.0f} % of the pairs held out.",
         f"Held-out R² {checks.held_out_r2:.2f} ± {checks.held_out_r2_spread:.2f}; ceiling set by seed noise {known}; "
         f"targets left out {checks.leave_target_out_r2:.2f}, sources left out {checks.leave_source_out_r2:.2f}; "
@@ -141,4 +145,5 @@ def settings_table(checks: ImportanceChecks, *, first: bool) -> Table:
         columns=columns,
         rows=tuple(rows),
         n_labels=2,
+        main=columns[:8],
     )

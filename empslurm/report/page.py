@@ -56,7 +56,13 @@ OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
     Section(anchor="sources", link="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
     Section(anchor="next", link="what next", title="What to run next", build=what_next, tables=("seeds",)),
     Section(anchor="pairs", link="pairs", title="All pairs", build=all_pairs),
-    Section(anchor="learning", link="learning", title="Did the runs learn?", build=learning, tables=("baselines", "collapse")),
+    Section(
+        anchor="learning",
+        link="learning",
+        title="Did the runs learn?",
+        build=learning,
+        tables=("baselines", "collapse"),
+    ),
     Section(
         anchor="themes",
         link="themes",
@@ -179,4 +185,3 @@ def _folded(section: Section[Shown], shown: Shown) -> tuple[Block, ...]:
         return shown.blocks(*section.tables)
     tables = shown.ratings if section.anchor == "ratings" else ()
     return tuple(block_of(table, table.name, page_contents.MOST_CELLS) for table in tables)
-

@@ -133,7 +133,9 @@ def _is_control(fraction: float, alone: bool, view: View) -> bool:
     return alone and fraction == view.significance.fraction and bool(view.significance.control)
 
 
-def _notes(group: GroupContents, *, curves: bool) -> dict[str, tuple[float | None, str, list[list[float | None]] | None]]:
+def _notes(
+    group: GroupContents, *, curves: bool
+) -> dict[str, tuple[float | None, str, list[list[float | None]] | None]]:
     """Of each run its seconds, its device and its curve."""
     runs = group.analyses.group.runs
     names = ["id", "wall_s", "device", "driver", "gpu_memory_mib", "mig_profile", "curve"]
@@ -165,4 +167,3 @@ def _curve(text: str | None) -> list[list[float | None]] | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
-

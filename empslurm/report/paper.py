@@ -100,7 +100,9 @@ def table3(agreement: Sequence[Agreement]) -> Table:
         number="Table 3",
         title="Agreement between annotators",
         caption=f"Krippendorff's alpha at the {level} level, {agreement[0].n_annotators} annotators; Spearman's r with "
-        "two-sided p. Overall pools the aspects. Differences are to the printed values, at two digits.",
+        "two-sided p.",
+        details="Overall pools the aspects. Differences are to the printed values, at two digits.",
+        main=("aspect", "alpha", "alpha_printed", "spearman", "spearman_printed", "p_value", "n_units"),
         head=(("aspect", "α", "printed", "difference", "r", "printed", "difference", "p", "units"),),
         columns=names,
         rows=tuple(rows),
@@ -122,8 +124,8 @@ def figure8(agreement: Sequence[Agreement]) -> Table:
         name="figure8",
         number="Figure 8",
         title="Counts of differences in ratings",
-        caption="Absolute difference between two annotators, counted over tasks (every pair of annotators counts). The "
-        "paper prints the bars without values; its text has four two-point differences for conduciveness.",
+        caption="Absolute difference between two annotators, counted over tasks (every pair of annotators counts).",
+        details="The paper prints the bars without values; its text has four two-point differences for conduciveness.",
         head=(("aspect", *(f"{value:g}" for value in values)),),
         columns=("aspect", *(f"difference_{value:g}" for value in values)),
         rows=tuple(rows),
@@ -156,7 +158,7 @@ def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
         title="Themes of theoretical grounding",
         caption=f"Means of the annotators' ratings. {n_different} of {len(rows)} tasks differ from the printed means. "
         "* in the paper: the mean does not agree with the theme.",
-        head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean - printed"),),
+        head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean − printed"),),
         columns=("theme", "task", "definition", "link", "conduciveness", "mean", "mean_difference"),
         rows=tuple(rows),
         n_labels=2,

@@ -126,7 +126,9 @@ def _table_4(search: SearchResults) -> Table:
         name="search_table4",
         title="Hyper-parameters found",
         caption=f"Best epoch, batch size and learning rate of each task's best trial (sampler {search.sampler}, pruner "
-        f"{search.pruner}). {SELECTION} {caution(search)}",
+        f"{search.pruner}). {SELECTION}",
+        details=caution(search),
+        main=("task", "epochs", "batch_size", "lr", "adapter", "metric", "validation"),
         columns={name: PRINTED.get(name, name) for name in names},
         rows=rows,
         number="Table 4",
@@ -150,7 +152,8 @@ def _types(search: SearchResults) -> Table:
         name="search_types",
         title="Adapter types in the trials",
         caption="Best validation score of each adapter type among a task's complete trials, finished trials of the "
-        f"type in brackets; the best of a task is bold. {caution(search)} {SELECTION}",
+        f"type in brackets; the best of a task is bold. {SELECTION}",
+        details=caution(search),
         columns={name: PRINTED.get(name, name) for name in ("adapter", *search.tasks, "mean_rank")},
         rows=rows,
     )
@@ -182,10 +185,12 @@ def _second(search: SearchResults) -> Table:
     return flat(
         name="search_second_stage",
         title="The second stage",
-        caption=f"Mean validation score over {len(search.seeds)} seeds with its 95 % t interval; each task with the "
-        "batch size and learning rate of its best trial. The highest mean of a task is bold, and is what `search "
-        "freeze` keeps; intervals that overlap rank nothing. —: a seed has no score (a constant prediction has no "
-        f"correlation), and the type cannot win; or there is one seed only, and no interval. {SELECTION}",
+        caption=f"Mean validation score over {len(search.seeds)} seeds with its 95 % t interval; the highest mean of a "
+        "task is bold, and is what `search freeze` keeps. Intervals that overlap rank nothing.",
+        details="Each task has the batch size and learning rate of its best trial. —: a seed has no score (a constant "
+        "prediction has no correlation), and the type cannot win; or there is one seed only, and no interval. "
+        f"{SELECTION}",
+        main=("task", "adapter", "metric", "mean", "low", "high", "n_seeds", "mean_rank"),
         columns={name: PRINTED.get(name, name) for name in names},
         rows=rows,
         n_labels=3,

@@ -103,8 +103,8 @@ def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
     return flat(
         name="settings",
         title="Settings beside one another",
-        caption="Each setting is tested apart, against its own baselines and with a correction over its own pairs. "
-        "The median change is in percent of the baseline where that is positive, and positive to the better.",
+        caption="Each setting is tested apart, against its own baselines and with a correction over its own pairs.",
+        details="The median change is in percent of the baseline where that is positive, and positive to the better.",
         columns={
             "setting": "setting",
             "n_pairs": "pairs",
@@ -113,6 +113,7 @@ def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
             "share_above": "share above the baseline",
         },
         rows=rows,
+        main=("setting", "n_pairs", "helps", "harms", "inconclusive", "undecided", "median_percent", "share_above"),
     )
 
 
@@ -166,6 +167,7 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
         columns=columns,
         rows=rows,
         n_labels=2,
+        main=tuple(columns)[:8],
     )
 
 

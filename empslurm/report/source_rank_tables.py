@@ -15,8 +15,8 @@ from empslurm.tasks import Registry
 DETAILS = (
     "The mean gain is fitted as target effect + source effect, so sources with different targets compare; its 95 % "
     "interval carries the shared baselines and test examples. Rank: from simultaneous 95 % intervals of all "
-    "differences between sources (Mogstad, Romano, Shaikh and Wilhelm 2024), 1 + the sources shown to help more, to the number of "
-    "sources less those shown to help less. Sources with the same place are not told apart."
+    "differences between sources (Mogstad, Romano, Shaikh and Wilhelm 2024), 1 + the sources shown to help more, "
+    "to the number of sources less those shown to help less. Sources with the same place are not told apart."
 )
 
 

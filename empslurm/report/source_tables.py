@@ -62,9 +62,10 @@ def sources_table(targets: Sequence[Ranked], registry: Registry) -> Table:
     return flat(
         name="sources",
         title="Which source is best, where no target has a baseline",
-        caption="Each source against the best of its target: differences of seed means with 95 % intervals, "
-        "Benjamini-Hochberg over all rows at .05. The best was chosen by the same scores, so its lead is flattered; "
-        "and nothing here says whether any source is better than none.",
+        caption="Each source against the best of its target: differences of seed means with 95 % intervals. Nothing "
+        "here says whether any source is better than none.",
+        details="Benjamini-Hochberg over all rows at .05. The best was chosen by the same scores, so its lead is "
+        "flattered.",
         columns={
             "target": "target",
             "source": "source",
@@ -79,4 +80,5 @@ def sources_table(targets: Sequence[Ranked], registry: Registry) -> Table:
         },
         rows=rows,
         n_labels=2,
+        main=("target", "source", "score", "difference", "low", "high", "verdict", "n_seeds"),
     )

@@ -15,7 +15,8 @@ from empslurm.report.formats import MISSING, Entry, Table, capital, shown, text
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
-FLAGGED, SAMPLE, UNPINNED, LEAKING, UNDEFINED = "†", "‡", "§", "¶", "undef."
+FLAGGED, LEAKING, UNDEFINED = "†", "‡", "undef."
+MOST_NAMED = 5  # data sets in a sentence
 
 
 def title_of(task: str, registry: Registry) -> str:
@@ -47,6 +48,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
         name=f"table{table.number}{suffix(table)}",
         title=f"{capital(METRICS[table.metric].title)} for each target task (columns)" + part_of_data(table),
         caption=caption(table),
+        details=details(table, registry),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
         rows=tuple(rows),
@@ -71,8 +73,7 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
     baseline = score.source == score.target
     if score.state == "missing":
         return Entry(text=MISSING, underlined=baseline)
-    marks = (FLAGGED if score.flags else "") + (SAMPLE if score.sample else UNPINNED if not score.pinned else "")
-    marks += LEAKING if score.leaks else ""
+    marks = (FLAGGED if score.flags else "") + (LEAKING if score.leaks else "")
     n_seeds = len(score.seeds) + score.n_missing
     partial = f" ({len(score.seeds)}/{n_seeds})" if score.n_missing else ""
     if score.state == "undefined":
@@ -84,16 +85,20 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
 
 def caption(table: ScoreTable) -> str:
     """How to read the table, and what it rests on."""
-    best = "" if table.higher_is_better else " (the lowest, since it is an error)"
-    opening = (
-        f"Sources are rows, targets columns. Baselines (source = target) are underlined, the best of a column{best} is "
-        "bold."
-    )
-    return f"{opening} {rests_on(table)}".strip()
+    best = "" if table.higher_is_better else " (the lowest)"
+    opening = f"Sources are rows, targets columns; baselines are underlined, the best of a column{best} is bold."
+    return f"{provisional(table)}{opening} {rests_on(table)}".strip()
+
+
+def provisional(table: ScoreTable) -> str:
+    """A caption's first words where data are invented."""
+    if not any(score.sample for score in table.scores.values()):
+        return ""
+    return "PROVISIONAL: invented sample data, no result of anything. "
 
 
 def rests_on(table: ScoreTable) -> str:
-    """Seeds and test sizes, and what the marks mean: only those that occur."""
+    """Seeds and test sizes."""
     scores = table.scores.values()
     sizes = [score.n_examples for score in scores if score.n_examples]
     counts = sorted({len(score.seeds) for score in scores if score.seeds})
@@ -104,23 +109,38 @@ def rests_on(table: ScoreTable) -> str:
     if sizes:
         span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
         said.append(f"{span} test examples per target.")
+    return " ".join(said)
+
+
+def details(table: ScoreTable, registry: Registry) -> str:
+    """What the marks mean, of those that occur, and of which data empslurm has no record."""
+    scores = table.scores.values()
     missing = sum(score.state == "missing" for score in scores)
     marks = (
         (missing, f"{MISSING}: no result yet ({missing} of {len(scores)})."),
         (any(score.flags for score in scores), f"{FLAGGED} {_flag_words(scores)}."),
+        (any(score.leaks for score in scores), f"{LEAKING} test texts stand in a training part."),
         (any(score.state == "undefined" for score in scores), f"{UNDEFINED} no defined score."),
         (any(score.n_missing and score.seeds for score in scores), "(n/m) n of m seeds are there."),
-        (any(score.sample for score in scores), f"{SAMPLE} PROVISIONAL: invented sample data, no result of anything."),
-        (
-            any(not score.pinned and not score.sample for score in scores),
-            f"{UNPINNED} the data are no recorded release: altered, or never recorded.",
-        ),
-        (
-            any(score.leaks for score in scores),
-            f"{LEAKING} LEAKS: test texts stand in a training part.",
-        ),
     )
-    return " ".join([*said, *(sentence for there, sentence in marks if there)])
+    said = [sentence for there, sentence in marks if there]
+    return " ".join(filter(None, [*said, unrecorded([table], registry)]))
+
+
+def unrecorded(tables: Iterable[ScoreTable], registry: Registry) -> str:
+    """The data of results that are no recorded release and not invented, as a sentence; "" where there are none."""
+    targets = dict.fromkeys(
+        score.target
+        for table in tables
+        for score in table.scores.values()
+        if score.seeds and not score.pinned and not score.sample
+    )
+    names = [*dict.fromkeys(registry.tasks[task].dataset if task in registry.tasks else task for task in targets)]
+    if not names:
+        return ""
+    more = len(names) - MOST_NAMED
+    named = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"Data that empslurm has no record of: {named} (your own, or an altered copy)."
 
 
 def _flag_words(scores: Iterable[Score]) -> str:
@@ -153,9 +173,10 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
     return Table(
         name=f"figure{figure}{suffix(table)}",
         title="Percent improvement over the baseline" + part_of_data(table),
-        caption=f"100 x ({_gain(table)}) / baseline, {METRICS[table.metric].title}"
-        f"{'' if table.higher_is_better else ', where less is better'}. "
-        f"{MISSING}: a score is missing or undefined, or the baseline is not positive. " + rests_on(table),
+        caption=f"{provisional(table)}100 × ({_gain(table)}) / baseline, {METRICS[table.metric].title}"
+        f"{'' if table.higher_is_better else ', where less is better'}. {rests_on(table)}".strip(),
+        details=f"{MISSING}: a score is missing or undefined, or the baseline is not positive. "
+        + details(table, registry),
         head=(("", *top), ("source", *below)),
         columns=("source", *matrix.targets),
         rows=tuple(rows),
@@ -169,7 +190,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
 
 
 def _gain(table: ScoreTable) -> str:
-    return "transfer - baseline" if table.higher_is_better else "baseline - transfer"
+    return "transfer − baseline" if table.higher_is_better else "baseline − transfer"
 
 
 def _percent_entry(table: ScoreTable, source: str, target: str, value: float) -> Entry:

@@ -73,8 +73,8 @@ def _theme_table(panel: ThemePanels) -> Table:
         number=f"Figure 3, {where}",
         title=f"Transfer by theme, {panel.test}"
         + ("" if panel.fraction == 1.0 else f", {panel.fraction * 100:g} % of the data against the full-data baseline"),
-        caption=f"{panel.n_pairs} pairs. Rates are of decided pairs, with Wilson's 95 % intervals, which take pairs as "
-        "independent. The paper prints this figure without values.",
+        caption=f"{panel.n_pairs} pairs. Rates are of decided pairs, with Wilson's 95 % intervals.",
+        details="The intervals take pairs as independent. The paper prints this figure without values.",
         columns={
             "source_theme": "source theme",
             "target_theme": "target theme",
@@ -91,6 +91,7 @@ def _theme_table(panel: ThemePanels) -> Table:
         },
         rows=rows,
         n_labels=2,
+        main=("source_theme", "target_theme", good.replace(" ", "_"), "rate", "harms", "harm_rate", "n_pairs"),
     )
 
 
@@ -119,8 +120,9 @@ def limited_table(analyses: Analyses) -> Table | None:
     return flat(
         name="limited-data",
         title="Limited data: part of the target's data against the full-data baseline",
-        caption="Not harmed: no significant loss by the default verdict, of decided pairs. Sources are trained on all "
-        "of theirs; validation and test parts are whole. The control is the baseline with the same part of the data.",
+        caption="Not harmed: no significant loss by the default verdict, of decided pairs. The control is the baseline "
+        "with the same part of the data.",
+        details="Sources are trained on all of theirs; validation and test parts are whole.",
         columns={
             "fraction": "data",
             "model": "model",
@@ -130,6 +132,7 @@ def limited_table(analyses: Analyses) -> Table | None:
         },
         rows=rows,
         n_labels=2,
+        main=("fraction", "model", *("helps", "harms", "inconclusive", "undecided"), "not_harmed", "mean_difference"),
     )
 
 

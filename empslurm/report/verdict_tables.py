@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from empslurm.analysis.collapse import CollapseDifference
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.metrics import METRICS, PAPERS
-from empslurm.report.formats import Entry, Table, flat, number, text, whole
+from empslurm.report.formats import Entry, Table, flat, number, shown, text, whole
 from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.seeds import IN_A_MANIFEST, SHARED, seeds_table
 from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
@@ -56,11 +57,11 @@ def _margin_words(margin: float) -> str:
 def tables(analyses: Analyses) -> list[Table]:
     """Of each data fraction: verdicts, seeds, and where they are known collapses and effects by theme."""
     registry = analyses.gathered.registry
-    shown: list[Table | None] = []
+    made: list[Table | None] = []
     for significance in analyses.significance:
-        shown += [verdict_table(significance, analyses), next_table(significance, analyses)]
-        shown += [collapse_table(significance, registry), effect_table(significance)]
-    return [table for table in shown if table is not None]
+        made += [verdict_table(significance, analyses), next_table(significance, analyses)]
+        made += [collapse_table(significance, registry), effect_table(significance)]
+    return [table for table in made if table is not None]
 
 
 def part_name(fraction: float) -> str:
@@ -93,7 +94,9 @@ def verdict_table(significance: Significance, analyses: Analyses) -> Table:
         name=f"verdicts{part_name(significance.fraction)}",
         title=f"Does the source help?{_part_title(significance)}",
         caption=verdict_caption(significance),
+        details=verdict_details(significance),
         columns=VERDICT_COLUMNS,
+        main=("source", "target", "verdict", "difference", "low", "high", "p_bh", "n_seeds"),
         rows=rows,
         n_labels=3,
         origin=origin,
@@ -138,14 +141,20 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
 
 
 def verdict_caption(significance: Significance) -> str:
-    """The two tests, the family, the seeds and sizes, the power, and the paper's test on seeds of the same cell."""
-    tally = counts(significance.pairs)
+    """Pairs by verdict, the test and its family."""
+    tally = ", ".join(f"{n} {outcome}" for outcome, n in counts(significance.pairs).items() if n)
+    return (
+        f"{tally} of {len(significance.pairs)} pairs. Difference of seed means, with 95 % intervals before correction; "
+        f"p (BH) is corrected over {significance.pairs[0].verdict.n_tested} tested pairs, at .05."
+    )
+
+
+def verdict_details(significance: Significance) -> str:
+    """The two tests, the seeds and sizes, the power, and the paper's test on seeds of the same cell."""
     sizes = [result.n_examples for result in significance.results if result.n_examples]
     seeds = sorted({pair.verdict.n_seeds_transfer for pair in significance.pairs})
     said = [
-        ", ".join(f"{n} {outcome}" for outcome, n in tally.items() if n) + f" of {len(significance.pairs)} pairs.",
-        f"Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over "
-        f"{significance.pairs[0].verdict.n_tested} tested pairs at .05, 95 % intervals before correction; "
+        "Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over the tested pairs; "
         "Holm within a target.",
         f"Seeds per transfer: {_span(seeds)}.",
         INCONCLUSIVE if significance.margin is None else _margin_words(significance.margin),
@@ -172,17 +181,28 @@ def _span(values: Sequence[int]) -> str:
 
 
 def power_statement(significance: Significance) -> str:
-    """The smallest difference that this design could have seen."""
-    values = np.array([pair.verdict.smallest_detectable for pair in significance.pairs])
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
+    """The smallest differences that this design could have seen, per metric: no number is of two metrics."""
+    metric_of = {result.target: result.metric for result in significance.results}
+    by_metric: dict[str, list[float]] = {}
+    for pair in significance.pairs:
+        if np.isfinite(pair.verdict.smallest_detectable):
+            by_metric.setdefault(metric_of[pair.verdict.target], []).append(pair.verdict.smallest_detectable)
+    if not by_metric:
         seeds = {min(pair.verdict.n_seeds_transfer, pair.verdict.n_seeds_baseline) for pair in significance.pairs}
         why = "no pair has two seeds in both arms" if max(seeds) < 2 else "no pair could be judged"
         return f"Power: unknown, since {why}."
+    seen = "; ".join(f"{METRICS[metric].title} {_detectable(np.array(values))}" for metric, values in by_metric.items())
     return (
-        f"Power: with probability .8 this design sees differences of {np.median(values):.3f} (median over pairs; "
-        f"{values.min():.3f} to {values.max():.3f}) before correction, larger ones after it."
+        f"Power: with probability .8 this design sees differences of this size before correction, larger ones after "
+        f"it: {seen}; by target in the table `seeds{part_name(significance.fraction)}`."
     )
+
+
+def _detectable(values: NDArray[np.float64]) -> str:
+    if len(values) == 1:
+        return shown(float(values[0]), short=True)
+    low, middle, high = (shown(float(value), short=True) for value in (values.min(), np.median(values), values.max()))
+    return f"{low} to {high} (median {middle})"
 
 
 def collapse_statement(significance: Significance) -> str:
@@ -217,9 +237,9 @@ def collapse_table(significance: Significance, registry: Registry) -> Table | No
     return flat(
         name=f"collapse{part_name(significance.fraction)}",
         title=f"How often do runs collapse?{_part_title(significance)}",
-        caption="Runs that answered constantly, diverged, or fell far below the others of their target. Fisher's exact "
-        "test, two-sided, Benjamini-Hochberg over all pairs of targets with such runs at .05; with fewer than four "
-        "runs an arm no count can be told from another.",
+        caption="Runs that answered constantly, diverged, or fell far below the others of their target.",
+        details="Fisher's exact test, two-sided, Benjamini-Hochberg over all pairs of targets with such runs at .05; "
+        "with fewer than four runs an arm no count can be told from another.",
         columns={
             "source": "source",
             "target": "target",
@@ -260,9 +280,7 @@ def same_cell_statement(significance: Significance) -> str:
     n, total = significance.same_cell
     if total == 0:
         return ""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(n, total, method="wilson")
+    low, high = significance.same_cell_interval
     return (
         f"The paper's test calls two seeds of the very same cell different in {n} of {total} pairs "
         f"({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."

@@ -47,6 +47,7 @@ def plain_table(table: Table) -> Table:
         number="",
         title=plain(table.title),
         caption=plain(table.caption),
+        details=plain(table.details),
         head=tuple(tuple(plain(name) for name in line) for line in table.head),
         rows=tuple(tuple(_entry(entry) for entry in row) for row in table.rows),
     )

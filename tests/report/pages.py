@@ -52,6 +52,9 @@ def planted(n_sources: int, n_targets: int, *, setting: str = "", seeds: int = 3
 
 def of_settings(folder: Path) -> Path:
     """Two settings of the same pairs; in the second, what helped harms."""
-    turned = [line.replace(",help,", ",#,").replace(",harm,", ",help,").replace(",#,", ",harm,") for line in planted(3, 3, setting="b")]
+    turned = [
+        line.replace(",help,", ",#,").replace(",harm,", ",help,").replace(",#,", ",harm,")
+        for line in planted(3, 3, setting="b")
+    ]
     lines = [*planted(3, 3, setting="a"), *turned]
     return of_results(folder, lines, head="setting,source,target,seed,metric,value")

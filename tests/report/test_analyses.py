@@ -12,7 +12,10 @@ from empslurm.report import themes, verdict_tables
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.headline import headline
 from empslurm.report.importances import outcome
+from empslurm.report.scores import score_tables
 from empslurm.report.significance import CONTROL, NO_PREDICTIONS, target_results
+from empslurm.report.tables import table_of_scores
+from empslurm.report.write import tables_of_ratings
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
@@ -54,9 +57,9 @@ def test_a_margin_is_told_in_the_headline_the_caption_and_the_table(done):
     one, pairs = _pairs(wide)
     assert {pair.verdict.verdict for pair in pairs.values()} == {"equivalent"}
     assert "12 are equivalent within 0.9, 0 are inconclusive" in headline(wide)[0]
-    caption = verdict_tables.verdict_caption(one)
+    caption = verdict_tables.verdict_details(one)
     assert "shown to differ by less than 0.9 in the target's metric, by two one-sided tests" in caption
-    assert "Inconclusive: a difference was not shown, nor that there is none" in verdict_tables.verdict_caption(
+    assert "Inconclusive: a difference was not shown, nor that there is none" in verdict_tables.verdict_details(
         _pairs(done)[0]
     )
     table = verdict_tables.verdict_table(one, wide)
@@ -71,11 +74,39 @@ def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
     for pair in pairs.values():
         assert pair.paper_outcome in ("helps", "harms", "inconclusive")
         assert bool(pair.disagreement) == (pair.paper_outcome != pair.verdict.verdict)
-    caption = verdict_tables.verdict_caption(one)
+    caption = verdict_tables.verdict_details(one)
     assert f"disagrees with the verdict in {sum(bool(pair.disagreement) for pair in pairs.values())} pairs" in caption
     assert "Power: with probability .8" in caption
     assert "two seeds of the very same cell different in" in caption
     assert one.same_cell[1] == 4 * 4 * 2  # four cells per target, two pairs of neighbouring seeds
+
+
+def test_power_is_told_per_metric(done):
+    """No number is of macro F1 and of r at once."""
+    one, _ = _pairs(done)
+    said = verdict_tables.power_statement(one)
+    assert said.count("(median ") == 2
+    assert "macro F1 ." in said
+    assert "Pearson r ." in said
+    assert said.endswith("by target in the table `seeds`.")
+
+
+WIDEST, LONGEST = 8, 220
+
+
+def test_captions_have_two_lines_and_wide_tables_have_main_columns(done):
+    """Matrices are as wide as there are targets."""
+    shown = [*tables_of(done), *tables_of_ratings(done.gathered, done.ratings, [])]
+    for gathered in (published(registry()), done.gathered):
+        printed = [gathered.groups[0]]
+        shown += [table_of_scores(table, registry()) for group in printed for table in score_tables(gathered, group)]
+    assert len({table.name for table in shown}) > 15
+    for table in shown:
+        assert len(table.caption) <= LONGEST, (table.name, table.caption)
+        is_matrix = {*table.columns[table.n_labels :]} <= {*registry().tasks}
+        assert is_matrix or len(table.columns) <= WIDEST or table.main, table.name
+        assert len(table.main) <= WIDEST, table.name
+        assert {*table.main} <= {*table.columns}, table.name
 
 
 def test_limited_data_is_compared_with_the_full_data_baseline(done):
@@ -130,8 +161,6 @@ def test_one_seed_is_undecided_with_the_papers_test_beside(tmp_path):
 
 def test_without_predictions_there_is_no_papers_test():
     gathered = published(registry())
-    from empslurm.report.scores import score_tables
-
     results = target_results(score_tables(gathered, gathered.groups[0])[1])
     assert {result.doubt for result in results} == {NO_PREDICTIONS}
     assert all(result.test is None for result in results)
@@ -139,8 +168,6 @@ def test_without_predictions_there_is_no_papers_test():
 
 def test_the_outcome_of_the_importances_is_the_percent_matrix():
     gathered = published(registry())
-    from empslurm.report.scores import score_tables
-
     order = tuple(registry().tasks)
     percent = outcome(score_tables(gathered, gathered.groups[0]), order)
     assert np.isfinite(percent).sum() == 306

@@ -140,10 +140,46 @@ def test_warnings_of_data_and_of_baselines_that_learnt_nothing(tmp_path: Path) -
     root = RunsRoot(tmp_path)
     for cell in grid(("epitome_er", "news_empathy"), seeds=(1, 2)):
         finish(root, cell, skill=0.9, constant=cell == baseline("epitome_er", cell.seed))
-    for samples, start in ((frozenset(), "The data are no recorded release"), (frozenset({"0" * 64}), "PROVISIONAL: ")):
+    for samples, start in (
+        (frozenset(), "Data that empslurm has no record of: epitome, news ("),
+        (frozenset({"0" * 64}), "PROVISIONAL: "),
+    ):
         gathered = gather(root, None, registry(), sample_digests=samples)
         done = analyse(gathered, gathered.groups[0], ratings=())
         (answer,) = answers(GroupContents(analyses=done, tables=tables_of(done)))
-        first, second = answer.warnings
-        assert first.startswith(start)
+        at = [warning.startswith(start) for warning in answer.warnings].index(True)
+        (second,) = (warning for place, warning in enumerate(answer.warnings) if place != at)
         assert second == "1 of 2 baselines are not shown to be above chance: Epitome ER."
+
+
+def test_the_summary_is_three_sentences_at_most(tmp_path: Path) -> None:
+    rows = [
+        row
+        for target in ("aa", "bb")
+        for row in (
+            *runs("", target, ALONE),
+            *runs("sure", target, [*(0.6 + STEADY[::-1])]),
+            *runs("bad", target, [*(0.4 + np.roll(STEADY, 1))]),
+            *runs("same", target, [*(0.5 + np.roll(STEADY, 2))]),
+        )
+    ]
+    (answer,) = answered(tmp_path, rows)
+    counted, best, rest = answer.summary
+    assert counted == "Of 6 pairs, 2 help, 2 harm, and 2 are not decided."
+    assert best.startswith("sure helps most over all targets (mean gain +.100, 95 % interval +.")
+    assert "the clearest single help is sure for " in best
+    assert "+.100 in accuracy (95 % interval " in best
+    assert rest == "2 targets have enough seeds to see differences of .02."
+
+
+def test_large_changes_of_one_seed_are_told_to_be_no_verdict(tmp_path: Path) -> None:
+    (answer,) = answered(tmp_path, [*runs("", "aa", [0.5]), *runs("x", "aa", [0.4]), *runs("y", "aa", [0.51])])
+    assert answer.summary == (
+        "Of 2 pairs, none is shown to help or to harm: changes reach −20 %, but none is told from chance: one seed.",
+        "Two more seeds would give verdicts: 6 more runs, hours unknown.",
+    )
+
+
+def test_without_verdicts_the_summary_says_why(tmp_path: Path) -> None:
+    (answer,) = answered(tmp_path, runs("", "aa", ALONE))
+    assert answer.summary == ("No target has both a baseline and a transfer.",)

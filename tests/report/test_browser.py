@@ -116,7 +116,14 @@ def test_the_panel_has_seeds_tests_curves_cost_and_ids(reports, look):
     page.locator("table.picture button").first.click()
     panel = page.locator("#panel")
     said = panel.inner_text()
-    for words in ("over seeds and test examples", "the paper's test", "Seeds (", "Learning curves", "training time", "trained on"):
+    for words in (
+        "over seeds and test examples",
+        "the paper's test",
+        "Seeds (",
+        "Learning curves",
+        "training time",
+        "trained on",
+    ):
         assert words in said
     assert panel.locator("tbody tr").count() == 2  # a row per seed
     curves = panel.locator(".curves svg")
@@ -159,8 +166,10 @@ def test_sorting_goes_by_number_and_long_tables_have_pages(reports, look):
     place = page.locator("#pairs")
     assert place.locator("tbody tr").count() == 50
     place.get_by_role("button", name="difference").click()
-    column = place.locator("thead th").all_inner_texts().index(
-        next(head for head in place.locator("thead th").all_inner_texts() if head.startswith("difference"))
+    column = (
+        place.locator("thead th")
+        .all_inner_texts()
+        .index(next(head for head in place.locator("thead th").all_inner_texts() if head.startswith("difference")))
     )
     read = f"[...document.querySelectorAll('#pairs tbody tr')].map((row) => row.cells[{column}].textContent)"
     up = [float(text.replace("−", "-")) for text in page.evaluate(read)]

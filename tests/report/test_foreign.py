@@ -205,8 +205,8 @@ def test_flags_of_the_table_stay_and_are_told_as_they_are(tmp_path: Path) -> Non
     head = HEAD + ",flags"
     rows = [f"{row},{'rerun' if row.startswith('bb') else ''}" for row in grid("f1_macro", 0.05)]
     summary = write(made(tmp_path, rows, head), tmp_path / "out", ratings=())
-    assert "a run is flagged: rerun." in summary.tables[0].caption
-    assert "one answer" not in summary.tables[0].caption
+    assert "a run is flagged: rerun." in summary.tables[0].details
+    assert "one answer" not in summary.tables[0].details
 
 
 def test_one_task_with_a_name_of_the_papers_makes_no_table_the_papers(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_run_that_fell_far_below_the_others_is_marked_wherever_it_counts(tmp_p
     assert scores["d", "mood"].flagged == "collapsed in 2 of 8 seeds (1, 2)"
     assert scores["a", "mood"].flagged == ""
     table = tables_of(done)[0]
-    assert "a run fell far below the other runs of its target" in table.caption
+    assert "a run fell far below the other runs of its target" in table.details
     found = {pair.verdict.source: pair.verdict for pair in done.significance[0].pairs}
     assert {name: one.verdict for name, one in found.items()} == {
         "a": "helps", "b": "inconclusive", "c": "inconclusive", "d": "inconclusive",

@@ -80,7 +80,7 @@ def test_table_4_has_the_best_complete_trial_and_says_what_it_was_selected_on(fo
     ]
     assert [entry.text for entry in table.rows[1][1:7]] == ["—"] * 6
     assert "validation part alone" in table.caption
-    assert "12 trials of a task rank no adapter type" in table.caption
+    assert "12 trials of a task rank no adapter type" in table.details
     assert table.rows[0][3].raw == 1e-6 * 2**10
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from empslurm.analysis.more_seeds import Limit, SeedsAsked
-from empslurm.analysis.verdicts import ONE_SCORE, UNDEFINED
+from empslurm.analysis.verdicts import ONE_SCORE, ONE_SEED, UNDEFINED
 from empslurm.gather import from_file, gather
 from empslurm.report import verdict_tables
 from empslurm.report.analyses import analyse, tables_of
@@ -164,3 +164,37 @@ def test_unknown_noise_has_the_reason_of_its_verdicts(tmp_path: Path, value: str
     table = verdict_tables.next_table(only(done), done)
     assert table.rows[0][-1].text == reason
     assert "manifest" not in table.caption
+
+
+def test_every_target_says_in_a_sentence_what_it_needs() -> None:
+    """The title, the seeds, the runs and the hours; that hours are unknown is said, and never 0."""
+
+    def said(seeds: SeedsAsked, hours: float = math.nan, **more: Any) -> str:
+        return Next(metric="f1_macro", seeds=seeds, hours=hours, title="Conv Empathy", **more).sentence
+
+    assert said(asked((2, 2)), 0.42) == (
+        "Conv Empathy: 2 more seeds of everything (12 runs, about 0.4 h) would show a difference of .02."
+    )
+    assert said(asked((3, 1)), interesting=("x", "y")) == (
+        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would show a "
+        "difference of .02; 2 pairs are still open."
+    )
+    assert said(asked((0, 0)), 0.0) == "Conv Empathy: enough seeds: a difference of .02 would be seen."
+    one = replace(asked((0, 0), "unknown"), n_baseline=1, n_transfer=1)
+    assert said(one, 1.2, why=ONE_SEED) == (
+        "Conv Empathy: one seed so far: 2 more seeds of everything (12 runs, about 1.2 h) give verdicts."
+    )
+    assert said(asked((0, 0), "unknown"), why=ONE_SCORE) == f"Conv Empathy: cannot be judged yet: {ONE_SCORE}."
+    assert said(asked((0, 0), "examples"), n_examples=100) == (
+        "Conv Empathy: its test part of 100 texts is too small: no number of seeds shows a difference of less than .03."
+    )
+    assert "more than 64 seeds" in said(asked((0, 0), "seeds"))
+
+
+def test_open_pairs_are_named(tmp_path: Path) -> None:
+    one = only(noisy(tmp_path, "accuracy"))
+    for target in one.next:
+        own = [pair.verdict for pair in one.pairs if pair.verdict.target == target.seeds.target]
+        assert target.undecided == ()
+        assert set(target.interesting) <= {verdict.source for verdict in own if verdict.verdict == "inconclusive"}
+    assert any(target.interesting for target in one.next)

@@ -34,5 +34,7 @@ def data(group: GroupContents) -> Mapping[str, Any] | None:
         words = "invented sample data" if note == "sample" else note
         said.append(f"{capital(words)}: {', '.join(tasks)}.")
     n = len(leaks)
-    answer = f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}." if n else "No leak is known."
+    answer = (
+        f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}." if n else "No leak is known."
+    )
     return {"answer": answer, "sentences": said}

@@ -23,9 +23,7 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
         more = [*more[:MOST], f"{len(more) - MOST:,} more targets: the table below has each."]
     return {
         "caption": " ".join(
-            seeds_statement(
-                significance.next, significance.margin, fraction=significance.fraction, table="seeds below"
-            )
+            seeds_statement(significance.next, significance.margin, fraction=significance.fraction, table="seeds below")
             for significance in significances
         ),
         "sentences": more or ["Nothing: every target has enough seeds for the wanted difference."],

@@ -26,7 +26,13 @@ def opening(contents: Contents) -> Mapping[str, Any]:
     refused = sum(cell.state == "refused" for cell in contents.gathered.missing)
     if refused:
         notes.append(f"{refused:,} {'result does' if refused == 1 else 'results do'} not verify and are in no table.")
-    return {"question": QUESTION, "answer": _answer(contents), "lead": _lead(contents), "state": _state(contents), "notes": notes}
+    return {
+        "question": QUESTION,
+        "answer": _answer(contents),
+        "lead": _lead(contents),
+        "state": _state(contents),
+        "notes": notes,
+    }
 
 
 def _answer(contents: Contents) -> tuple[str, ...]:

@@ -10,4 +10,6 @@ from empslurm.report.contents import GroupContents
 
 def scores(group: GroupContents) -> Mapping[str, Any]:
     """What the folded tables are."""
-    return {"caption": "Means over seeds, percent changes, and how alike tasks and datasets are. Press a title to open it."}
+    return {
+        "caption": "Means over seeds, percent changes, and how alike tasks and datasets are. Press a title to open it."
+    }
