@@ -1,4 +1,4 @@
-"""What a page is made from: groups with their tables, cut to what a page can hold, and the verdicts that panels open."""
+"""What a page is made from: groups with their tables, cut to what a page holds, and verdicts that panels open."""
 
 from __future__ import annotations
 

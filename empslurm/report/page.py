@@ -155,13 +155,16 @@ def _name(group: GroupContents) -> str:
 
 def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -> _Rendered:
     """The sections that have something to show."""
-    body, links, blocks = [], [], []
+    body: list[str] = []
+    links: list[Mapping[str, str]] = []
+    blocks: list[Block] = []
     for section in sections:
-        built = section.build(shown)
-        if built is None:
+        values = section.build(shown)
+        if values is None:
             continue
+        built: Mapping[str, Any] = values
         anchor = shown.anchor(section.anchor) if isinstance(shown, GroupContents) else section.anchor
-        folded = _folded(section, shown)
+        folded: tuple[Block, ...] = _folded(section, shown)
         inside = (*built.get("tables", ()), *folded)
         body.append(
             render(

@@ -1,4 +1,4 @@
-"""The page in a real browser: no error, no request; keyboard, filter, panel, downloads, print; readable for everybody."""
+"""The page in a real browser: no error, no request; keyboard, filter, panel, downloads, print, accessibility."""
 
 import csv
 import re

@@ -10,7 +10,7 @@ import pytest
 from empslurm.cells import Cell
 from empslurm.gather import Group, Missing, from_file, gather, published
 from empslurm.report.analyses import analyse
-from empslurm.report.gaps import FILLS, NEVER_RUN, Gap, cell_gaps, gaps
+from empslurm.report.gaps import FILLS, NEVER_RUN, Gap, all_gaps, gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.wording import MISSING
 from empslurm.store.runs import RunsRoot
@@ -33,7 +33,7 @@ def found(folder: Path, missing: tuple[Missing, ...] = (), wall_s: float = 1800.
     gathered = gather(root, None, registry())
     group = replace(gathered.groups[0], missing=missing)
     gathered = replace(gathered, groups=(group,), missing=missing, name="study", n_planned=8)
-    return gaps(analyse(gathered, group, ratings=()))
+    return all_gaps(gathered, [analyse(gathered, group, ratings=())])
 
 
 def of(listed: tuple[Gap, ...], start: str) -> Gap:
@@ -76,7 +76,7 @@ def test_results_of_others_are_told_what_rows_to_add_and_without_the_paper(tmp_p
     listed = gaps(analyse(gathered, gathered.groups[0], ratings=()))
     assert of(listed, "verdicts").fill.startswith("add rows with two more seeds")
     assert not any(word in str(listed) for word in ("paper", "Figure", "manifest"))
-    assert cell_gaps(gathered) == ()
+    assert all_gaps(gathered, [analyse(gathered, gathered.groups[0], ratings=())]) == listed
 
 
 @pytest.mark.parametrize("name", ["figure of figure6", "letters of figure6"])

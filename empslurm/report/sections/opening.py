@@ -55,8 +55,8 @@ def _lead(contents: Contents) -> str:
         )
     else:
         said = (
-            f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) and on "
-            "top of another task's adapter, the source."
+            f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) and "
+            "on top of another task's adapter, the source."
         )
     return f"{said} {PAPER}" if contents.of_paper else said
 

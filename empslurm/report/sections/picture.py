@@ -1,4 +1,4 @@
-"""The overview as a picture: sources by targets, colour by change, a mark for a verdict, hatching where there is none."""
+"""The overview as a picture: sources by targets, colour by change, a mark for a verdict, else hatching."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def _legend(drawn: Overview) -> list[Mapping[str, str]]:
     """What the signs mean: only those that occur."""
     cells = drawn.cells.values()
     there = {cell.verdict for cell in cells}
-    items = [dict(zip(("classes", "text", "words"), LEGEND[name], strict=True)) for name in LEGEND if name in there]
+    items: list[Mapping[str, str]] = [
+        dict(zip(("classes", "text", "words"), LEGEND[name], strict=True)) for name in LEGEND if name in there
+    ]
     if any(not cell.evident and np.isfinite(cell.low) for cell in cells):
         items.append({"classes": "pale s4", "text": "", "words": "pale: the 95 % interval covers 0"})
     elif any(not np.isfinite(cell.low) for cell in cells):
