@@ -176,8 +176,8 @@ def test_every_target_says_in_a_sentence_what_it_needs() -> None:
         "Conv Empathy: 2 more seeds of everything (12 runs, about 0.4 h) would show a difference of .02."
     )
     assert said(asked((3, 1)), interesting=("x", "y")) == (
-        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would show a "
-        "difference of .02; 2 pairs are still open."
+        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would show "
+        "a difference of .02; 2 pairs are still open."
     )
     assert said(asked((0, 0)), 0.0) == "Conv Empathy: enough seeds: a difference of .02 would be seen."
     one = replace(asked((0, 0), "unknown"), n_baseline=1, n_transfer=1)
