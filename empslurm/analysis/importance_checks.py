@@ -302,26 +302,27 @@ def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2:
     """Each reason not to read the importances; written so that an undefined value is a reason too."""
     doubts = []
     if not held_out_r2 >= ABOUT_ZERO:
-        doubts.append(f"its held-out R² is {held_out_r2:.2f}")
+        doubts.append(f"its held-out R² is {_printed(held_out_r2)}")
     if not p_r2 <= LEVEL:
         doubts.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
     if not leave_target_out_r2 > 0:
         doubts.append(
-            f"it predicts a target that it has not seen worse than the mean does (R² {leave_target_out_r2:.2f})"
+            f"it predicts a target that it has not seen worse than the mean does (R² {_printed(leave_target_out_r2)})"
         )
     if not leave_source_out_r2 > 0:
         doubts.append(
-            f"it predicts a source that it has not seen worse than the mean does (R² {leave_source_out_r2:.2f})"
+            f"it predicts a source that it has not seen worse than the mean does (R² {_printed(leave_source_out_r2)})"
         )
     return tuple(doubts)
 
 
 def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[StabilityRow, ...]) -> str:
     best = max(row.leave_target_out_r2 for row in rows)
-    reach = f"over {len(rows)} settings of the regression, R² for unseen targets reaches {best:.2f} at most"
+    reach = f"over {len(rows)} settings of the regression, R² for unseen targets reaches {_printed(best)} at most"
     if not doubts:
         return (
-            f"The model predicts pairs, targets and sources that it has not seen (held-out R² {held_out_r2:.2f}), "
+            "The model predicts pairs, targets and sources that it has not seen "
+            f"(held-out R² {_printed(held_out_r2)}), "
             f"beyond chance: its importances can be read, within their spread ({reach})."
         )
     return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}; {reach}."
@@ -329,3 +330,8 @@ def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[Stability
 
 def _sample_note(n_used: int, n_there: int) -> str:
     return "" if n_used == n_there else f" A random sample of {n_used:,} of {n_there:,} pairs was used."
+
+
+def _printed(value: float) -> str:
+    """Two decimals, with a minus as people write it."""
+    return f"{value:.2f}".replace("-", "−")

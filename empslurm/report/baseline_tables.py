@@ -36,7 +36,7 @@ def _table(table: ScoreTable, judged: Sequence[Baseline], registry: Registry) ->
     ]
     return flat(
         name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
-        title=f"Baselines against chance ({table.metric}{part_of_data(table)})",
+        title=f"Baselines against chance ({METRICS[table.metric].title}{part_of_data(table)})",
         caption="Means over seeds with 95 % bootstrap intervals over the test part. "
         f"Chance: {METRICS[table.metric].chance.words}.",
         details="Above chance: the interval of the difference to chance, on the same resamples, lies on the better "

@@ -267,7 +267,8 @@ def seeds_statement(
     data = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
     targets = "1 target" if len(of_targets) == 1 else f"{len(of_targets)} targets"
     said = f"of {targets}, " + ", ".join(clause for clause in clauses if clause)
-    return f"To see differences of {_wanted_words(of_targets, margin)}{data}: {said}. The table `{table}` has each."
+    where = f" The table `{table}` has each." if table else ""
+    return f"To see differences of {_wanted_words(of_targets, margin)}{data}: {said}.{where}"
 
 
 def _clause(n: int, singular: str, plural: str, rest: str = "") -> str:

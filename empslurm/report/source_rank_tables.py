@@ -37,7 +37,7 @@ def ranks_table(ranks: SourceRanks, registry: Registry) -> Table:
     said = f" {capital(ranks.reason)}." if ranks.reason else ""
     return flat(
         name=f"source-ranks{part_name(ranks.fraction)}",
-        title=f"Which sources help most{data}",
+        title=f"Ranks of the sources{data}",
         caption=f"Mean gain over targets, {unit_words(ranks)}, positive to the better. Sources with the same place are "
         "not told apart.",
         details=DETAILS + said,

@@ -68,12 +68,12 @@ def _bars(checks: ImportanceChecks, printed: Mapping[str, float]) -> list[Mappin
 
 
 def _facts(checks: ImportanceChecks) -> list[tuple[str, str]]:
-    ceiling = "unknown" if np.isnan(checks.noise_ceiling) else f"{checks.noise_ceiling:.2f}"
+    ceiling = "unknown" if np.isnan(checks.noise_ceiling) else shown(checks.noise_ceiling, 2)
     return [
-        (f"{checks.held_out_r2:.2f}", "held-out R² of the very models"),
-        (f"{checks.leave_target_out_r2:.2f}", "R² for targets never seen"),
-        (f"{checks.leave_source_out_r2:.2f}", "R² for sources never seen"),
-        (f"{checks.p_r2:.2f}", "p of R², tasks permuted"),
+        (shown(checks.held_out_r2, 2), "held-out R² of the very models"),
+        (shown(checks.leave_target_out_r2, 2), "R² for targets never seen"),
+        (shown(checks.leave_source_out_r2, 2), "R² for sources never seen"),
+        (shown(checks.p_r2, 2), "p of R², tasks permuted"),
         (ceiling, "ceiling set by seed noise"),
         ("yes" if checks.interpretable else "no", "importances interpretable"),
     ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from empslurm import metrics
 from empslurm.report.contents import GroupContents
-from empslurm.report.formats import capital, shown
+from empslurm.report.formats import shown
 from empslurm.report.group_results import Analyses
 from empslurm.report.scores import Score, ScoreTable
 from empslurm.report.tables import title_of
 
 SHOWN = 12
+MOST_NAMED = 8  # sources of one sentence
 OUTLIER = 0.5  # of its column's median: a run that did not learn
 FEWEST_FOR_OUTLIER = 5
 
@@ -38,37 +39,42 @@ def learning(group: GroupContents) -> Mapping[str, Any]:
 
 
 def flagged(analyses: Analyses) -> list[str]:
-    """Every score of which a run is in doubt, as a sentence with the seeds."""
-    said = []
+    """Every run in doubt with its seed; what is alike for several sources of a target is one sentence."""
+    registry = analyses.gathered.registry
+    alike: dict[tuple[str, str], list[str]] = {}
     for table in analyses.tables:
-        halves, title = _halves(table), metrics.METRICS[table.metric].title
-        for (_, target), score in sorted(table.scores.items()):
-            name = _name(score, analyses)
-            if score.flags:
-                said.append(f"{name}: {'; '.join(_flags(score))}. {capital(title)} {shown(score.value)}.")
-            elif score.value < halves.get(target, -np.inf):
-                said.append(
-                    f"{name}: {title} {shown(score.value)}, less than half of the median of its target: not learnt?"
-                )
-    return said
+        halves = _halves(table)
+        for (source, target), score in sorted(table.scores.items()):
+            words = _doubts(score, halves.get(target, -np.inf))
+            if words:
+                part = "" if table.fraction == 1.0 else f" with {table.fraction * 100:g} % of its data"
+                name = "alone" if source == target else f"after {title_of(source, registry)}"
+                alike.setdefault((title_of(target, registry) + part, words), []).append(name)
+    return [f"{target}, {_few(names)}: {words}." for (target, words), names in alike.items()]
 
 
-def _flags(score: Score) -> list[str]:
-    """What each flag says, with the seeds that have it."""
-    said = []
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _doubts(score: Score, half: float) -> str:
+    """What the flags of a score's runs say, with their seeds; "" where nothing is to be said."""
+    said: dict[str, list[str]] = {}
     for flag in score.flags:
         seeds = [seed for seed, own in zip(score.seeds, score.flags_of_seeds, strict=True) if flag in own]
-        words = metrics.FLAGS.get(flag, f"flagged {flag}")
-        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-        said.append(f"{which} of {len(score.seeds)} {words}" if len(score.seeds) > 1 else f"{which} {words}")
-    return said
+        said.setdefault(_seeds(seeds, len(score.seeds)), []).append(metrics.FLAGS.get(flag, f"flagged {flag}"))
+    if said:
+        return "; ".join(f"{seeds} {' and '.join(words)}" for seeds, words in said.items())
+    low = shown(score.value) if score.value < half else ""
+    return f"{low}, less than half of the median of its target: not learnt?" if low else ""
 
 
-def _name(score: Score, analyses: Analyses) -> str:
-    target = title_of(score.target, analyses.gathered.registry)
-    if score.source == score.target:
-        return f"{target} alone"
-    return f"{title_of(score.source, analyses.gathered.registry)} → {target}"
+def _seeds(seeds: Sequence[int], n: int) -> str:
+    """Which of a score's seeds."""
+    if len(seeds) == n and n > 1:
+        return f"all {n} seeds"
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _halves(table: ScoreTable) -> dict[str, float]:

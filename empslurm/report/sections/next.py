@@ -17,16 +17,17 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
     wanted = [target for significance in significances for target in significance.next]
     if not wanted:
         return None
-    more = [target.sentence for target in wanted if target.more_runs]
-    enough = [target.sentence for target in wanted if not target.more_runs]
+    open_yet = [target for target in wanted if target.more_runs or target.seeds.limit == "unknown"]
+    more = [target.sentence for target in open_yet]
+    enough = [target.sentence for target in wanted if target not in open_yet]
     if len(more) > MOST:
-        more = [*more[:MOST], f"{len(more) - MOST:,} more targets: the table below has each."]
+        more = [*more[:MOST], f"{len(more) - MOST:,} more targets stand in the table below."]
     return {
         "caption": " ".join(
-            seeds_statement(significance.next, significance.margin, fraction=significance.fraction, table="seeds below")
+            seeds_statement(significance.next, significance.margin, fraction=significance.fraction, table="")
             for significance in significances
         ),
         "sentences": more or ["Nothing: every target has enough seeds for the wanted difference."],
         "enough": enough if more else [],
-        "enough_words": f"{len(enough)} with enough seeds, or with too few test texts for any number of seeds",
+        "enough_words": f"{len(enough)} for which more seeds do little: enough already, or too few test texts",
     }

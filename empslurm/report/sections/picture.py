@@ -19,7 +19,7 @@ LEGEND = {
     "harms": ("harms m3", "− ▼", "harms"),
     "equivalent": ("equivalent", "=", "shown to be as good as none"),
     "inconclusive": ("inconclusive", "", "inconclusive: neither was shown"),
-    "undecided": ("undecided", "", "undecided: too few runs to judge"),
+    "undecided": ("undecided", "", "undecided: it cannot be judged yet"),
 }
 
 

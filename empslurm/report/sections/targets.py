@@ -82,9 +82,10 @@ def _target(
 
     rows = [_row(pair, view, registry, at) for pair in kept if (pair.verdict.source, pair.verdict.target) in view.rows]
     metric, comparison = METRICS[result.metric], result.comparison
-    n_seeds = comparison.n_seeds[0]
+    n_seeds, n_collapsed = comparison.n_seeds[0], comparison.n_collapsed[0]
     alone = f"alone {shown(comparison.baseline, 3, short=True)} {metric.title}"
     alone += f", {n_seeds} {'seed' if n_seeds == 1 else 'seeds'}"
+    alone += f" ({n_collapsed} more did not learn)" if n_collapsed else ""
     detectable = comparison.smallest_detectable[np.isfinite(comparison.smallest_detectable)]
     if len(detectable):
         alone += f"; sees differences of {shown(float(np.median(detectable)), 3, short=True)}"
@@ -105,6 +106,8 @@ def _target(
 def _best(pair: PairResult, registry: Registry) -> str:
     """The best source in a few words."""
     verdict = pair.verdict
+    if not np.isfinite(verdict.difference):
+        return f"cannot be judged yet: {verdict.reason or 'no difference is defined'}"
     words = f"{title_of(verdict.source, registry)} {shown(verdict.difference, 3, short=True, signed=True)}"
     if verdict.verdict == "helps":
         return f"{MARKS['helps']} {words}"
@@ -122,7 +125,7 @@ def _row(pair: PairResult, view: View, registry: Registry, at: Any) -> Mapping[s
         "source": title_of(verdict.source, registry),
         "verdict": verdict.verdict,
         "row": view.rows[verdict.source, verdict.target],
-        "at": at(verdict.difference) if np.isfinite(verdict.difference) else at(0.0),
+        "at": at(verdict.difference) if np.isfinite(verdict.difference) else None,
         "left": at(verdict.low) if known else None,
         "width": round(at(verdict.high) - at(verdict.low), 1) if known else None,
         "numbers": numbers,
