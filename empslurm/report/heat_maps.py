@@ -131,6 +131,8 @@ def _draw_cells(axes: Any, chart: HeatMap) -> None:
         _draw_text(axes, chart, at, words, colours[at], over_hatching=at in hatched)
     axes.set_xlim(-0.5, n_columns - 0.5)
     axes.set_ylim(n_rows - 0.5, -0.5)
+    for drawn in (*axes.texts, *axes.patches):
+        drawn.set_in_layout(False)  # they lie within the axes; asking each of thousands takes long
 
 
 _DASHED: dict[str, Any] = {"fill": False, "edgecolor": NOT_THERE, "linewidth": 0.6, "linestyle": (0, (3, 3))}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 8  # of a tabular
 MOST_ROWS = 45  # of a table on one page
 LONG_TEXT = 40  # letters of a cell, above which its column breaks lines
+SIZES = {"small": 75, "footnotesize": 82, "scriptsize": 90}  # letters on an article's line
+GAP = 1.4  # letters between columns
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -177,35 +179,52 @@ def _table(table: Table, columns: Sequence[int], at: int, n_parts: int) -> str:
     caption = rf"\textbf{{{latex(title)}{stop}}}" + (f" {latex(table.caption)}" if at == 0 and table.caption else "")
     label = "tab:" + re.sub(r"[^A-Za-z0-9:.+_-]", "-", table.name) + (f"-{at + 1}" if n_parts > 1 else "")
     below = rf"{{\footnotesize {latex(table.details)}\par}}" if table.details and at == n_parts - 1 else ""
-    specs = [_alignment(table, column) for column in columns]
+    size, specs = _layout(table, columns)
     head = [_head([line[column] for column in columns], merge=line is not table.head[-1]) for line in table.head]
     rows = [" & ".join(_entry(row[column]) for column in columns) + r" \\" for row in table.rows]
     fill = _long if len(rows) > MOST_ROWS else _floating
-    return "\n".join(fill(specs, head, rows, rf"\caption{{{caption}}}", rf"\label{{{label}}}", below)) + "\n"
+    return "\n".join(fill(size, specs, head, rows, rf"\caption{{{caption}}}", rf"\label{{{label}}}", below)) + "\n"
 
 
-def _floating(specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str) -> list[str]:
-    opening = [r"\begin{table*}", r"\centering", r"\small", rf"\begin{{tabular}}{{{''.join(specs)}}}", r"\toprule"]
+def _floating(
+    size: str, specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str
+) -> list[str]:
+    opening = [r"\begin{table*}", r"\centering", size, rf"\begin{{tabular}}{{{''.join(specs)}}}", r"\toprule"]
     after = [r"\par\smallskip", below] if below else []
     closing = [r"\bottomrule", r"\end{tabular}", *after, caption, label, r"\end{table*}"]
     return [*opening, *head, r"\midrule", *rows, *closing]
 
 
-def _long(specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str) -> list[str]:
+def _long(
+    size: str, specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str
+) -> list[str]:
     """A table over several pages, its head on each."""
-    opening = [r"\begingroup\small", rf"\begin{{longtable}}{{{''.join(specs)}}}", caption + label + r" \\"]
+    opening = [rf"\begingroup{size}", rf"\begin{{longtable}}{{{''.join(specs)}}}", caption + label + r" \\"]
     headed = [r"\toprule", *head, r"\midrule"]
     goes_on = rf"\midrule \multicolumn{{{len(specs)}}}{{r}}{{continued on the next page}} \\"
     foot = [r"\endfirsthead", *headed, r"\endhead", goes_on, r"\endfoot", r"\bottomrule", r"\endlastfoot"]
     return [*opening, *headed, *foot, *rows, r"\end{longtable}", r"\endgroup", *([below] if below else [])]
 
 
-def _alignment(table: Table, column: int) -> str:
-    """Labels left, numbers right; columns of long texts break their lines."""
-    longest = max((len(row[column].text) for row in table.rows), default=0)
-    if longest > LONG_TEXT:
-        return r"p{0.3\linewidth}"
-    return "l" if column < table.n_labels else "r"
+def _layout(table: Table, columns: Sequence[int]) -> tuple[str, list[str]]:
+    """The size of letters with which the columns fit a line, and the columns: labels left, numbers right.
+
+    Columns of long texts break their lines, and share what the others leave.
+    """
+    widths = [
+        max(len(text) for text in (table.head[-1][column], *(row[column].text for row in table.rows)))
+        for column in columns
+    ]
+    fixed = sum(width for width in widths if width <= LONG_TEXT) + GAP * len(columns)
+    n_long = sum(width > LONG_TEXT for width in widths)
+    needed = fixed + n_long * LONG_TEXT / 2
+    size = next((name for name, room in SIZES.items() if needed <= room), [*SIZES][-1])
+    share = max(0.15, 0.97 - fixed / SIZES[size]) / max(1, n_long)
+    specs = [
+        rf"p{{{share:.2f}\linewidth}}" if width > LONG_TEXT else "l" if column < table.n_labels else "r"
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    return rf"\{size}\setlength{{\tabcolsep}}{{3pt}}", specs
 
 
 def _entry(entry: Entry) -> str:

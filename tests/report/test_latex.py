@@ -14,7 +14,6 @@ from empslurm.report.formats import Entry, Table, flat, number, text
 from empslurm.report.latex import LATIN, OF_T1, SIGNS, latex, to_latex
 from empslurm.tasks import registry
 
-PACKAGES = r"\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{longtable}\usepackage{textcomp}"
 HOSTILE = (
     *("a_b", "50%", "$x$", "<img>", "#1", "~", "^", "\\foo", "|", '"', "[x]", "*", "&", "{", "}", "`", "--", "''"),
     *("≈ ∞ ▲ ▼ × · – “x” ≤ ≥ ² ±", "Ærø, naïve, Łódź", "tab\there", "line\nend", "\x07", "?`"),
@@ -80,6 +79,15 @@ def test_no_number_of_the_paper_is_printed():
     assert "Table 7" not in to_latex(wide(2, number="Table 7"))
 
 
+def test_long_texts_break_their_lines_and_wide_tables_have_smaller_letters():
+    table = wide(5)
+    rows = tuple((*row[:-1], text("word " * 20)) for row in table.rows)
+    assert re.search(r"\{lrrrrp\{0\.\d\d\\linewidth\}\}", to_latex(replace(table, rows=rows)))
+    assert r"\small" in to_latex(wide(5))
+    names = tuple(f"column {at} of many" for at in range(6))
+    assert r"\scriptsize" in to_latex(replace(table, head=(names,)))
+
+
 def test_a_question_ends_without_a_stop():
     assert r"\textbf{Does it help?} Higher" in to_latex(wide(1, title="Does it help?"))
 
@@ -107,11 +115,14 @@ def pdflatex() -> str:
 
 
 def compiled(program: str, folder: Path, tables: list[Table]) -> None:
-    """Compile an article that inputs these tables; what fails is in the message."""
+    """Compile an article with these tables and the packages that they name; what fails is in the message."""
+    packages: dict[str, None] = {}
     for at, table in enumerate(tables):
-        (folder / f"{at}.tex").write_text(to_latex(table), encoding="utf-8")
+        tex = to_latex(table)
+        (folder / f"{at}.tex").write_text(tex, encoding="utf-8")
+        packages |= dict.fromkeys(re.findall(r"\\usepackage(?:\[T1\])?\{\w+\}", tex.splitlines()[0]))
     body = "\n".join(rf"\input{{{at}}}\clearpage" for at in range(len(tables)))
-    article = rf"\documentclass{{article}}{PACKAGES}\begin{{document}}{body}\end{{document}}"
+    article = rf"\documentclass{{article}}{''.join(packages)}\begin{{document}}{body}\end{{document}}"
     (folder / "article.tex").write_text(article)
     command = [program, "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "article.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
