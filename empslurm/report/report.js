@@ -260,6 +260,20 @@
     const pressed = event.target.closest("[data-row]");
     if (pressed) openPanel(Number(pressed.closest("[data-view]").dataset.view), Number(pressed.dataset.row));
   });
+  // A cell of all settings together shows its pair in the table of every setting.
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest("[data-filter-source]");
+    if (!pressed) return;
+    const place = document.querySelector('[data-table="settings-pairs"]');
+    for (const [name, value] of [["source", pressed.dataset.filterSource], ["target", pressed.dataset.filterTarget]]) {
+      const menu = place.querySelector(`select[data-filter="${name}"]`);
+      if (!menu) continue;
+      menu.value = value;
+      menu.dispatchEvent(new Event("change"));
+    }
+    place.scrollIntoView({ block: "center" });
+    place.querySelector(".data").focus({ preventScroll: true });
+  });
   const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   for (const picture of document.querySelectorAll("table.picture")) {
     const heads = [...picture.tHead.rows[0].cells].map((cell) => cell.textContent);
@@ -267,7 +281,7 @@
       const cell = button.closest("td");
       const verdict = Object.keys(MARKS).find((name) => cell.classList.contains(name));
       button.tabIndex = at === 0 ? 0 : -1;
-      button.setAttribute("aria-label", `${cell.parentElement.cells[0].textContent} → ${heads[cell.cellIndex]}: ${button.textContent.replace(/[▲▼=]$/, "").trim()}, ${verdict}`);
+      button.setAttribute("aria-label", `${cell.parentElement.cells[0].textContent} → ${heads[cell.cellIndex]}: ${verdict ? `${button.textContent.replace(/[▲▼=]$/, "").trim()}, ${verdict}` : button.title}`);
     });
     picture.addEventListener("keydown", (event) => {
       const move = MOVES[event.key];

@@ -147,6 +147,18 @@ def _agreement_table(compared: Sequence[Agreement]) -> Table:
     )
 
 
+def agreement(verdicts: Sequence[str]) -> str:
+    """What the settings of a pair say together, in a word or two."""
+    called = {*verdicts} & {"helps", "harms"}
+    if len(called) == 2:
+        return "contradict"
+    if not called:
+        return "none calls it"
+    if len(verdicts) == 1:
+        return "one setting only"
+    return "agree" if len({*verdicts}) == 1 else "some call it"
+
+
 def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
     registry = next(iter(groups.values())).gathered.registry
     rows = []
@@ -156,8 +168,10 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
             pair = own.get((source, target))
             entries.append(number(pair.improvement.percent if pair else float("nan"), 1, signed=True))
             entries.append(text(pair.verdict.verdict if pair else None))
-        rows.append((text(title_of(source, registry)), text(title_of(target, registry)), *entries))
-    columns = {"source": "source", "target": "target"}
+        calls = [own[source, target].verdict.verdict for own in pairs.values() if (source, target) in own]
+        named = (text(title_of(source, registry)), text(title_of(target, registry)), text(agreement(calls)))
+        rows.append((*named, *entries))
+    columns = {"source": "source", "target": "target", "agreement": "settings"}
     for name in pairs:
         columns |= {f"{name}: percent": f"{name}: %", f"{name}: verdict": f"{name}: verdict"}
     return flat(
@@ -166,7 +180,7 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
         caption="Percent change to the baseline, positive to the better, and the verdict within the setting.",
         columns=columns,
         rows=rows,
-        n_labels=2,
+        n_labels=3,
         main=tuple(columns)[:8],
     )
 

@@ -8,15 +8,14 @@ from tests.extension.tree import Tree, copy_of_tree
 
 SECTION = '''"""The largest score of each group."""
 
-from empslurm.report import html
 from empslurm.report.contents import GroupContents
 
 
-def largest(group: GroupContents) -> str:
-    """One sentence."""
-    value = max(score.value for table in group.analyses.tables for score in table.scores.values())
-    return html.paragraph(f"The largest score is {value:.2f}.")
+def largest(group: GroupContents) -> dict[str, float]:
+    """For its template."""
+    return {"value": max(score.value for table in group.analyses.tables for score in table.scores.values())}
 '''
+TEMPLATE = "<p>The largest score is {{ '%.2f' % value }}.</p>\n"
 ANALYSIS = '''"""How far the scores of a group lie apart."""
 
 from empslurm.report.formats import Table, flat, number, text
@@ -47,14 +46,17 @@ def gathered(tree: Tree) -> Path:
 def test_a_section_is_on_the_page_with_its_link(tmp_path: Path) -> None:
     tree = copy_of_tree(tmp_path)
     tree.write("empslurm/report/sections/largest.py", SECTION)
+    tree.write("empslurm/report/templates/sections/largest.html", TEMPLATE)
     page, imported = "empslurm/report/page.py", "from empslurm.report.sections.missing import missing\n"
     tree.insert(page, imported, "from empslurm.report.sections.largest import largest\n")
-    entry = 'Section(anchor="largest", link="largest score", heading="The largest score", render=largest),\n    '
-    tree.insert(page, 'Section(anchor="scores"', entry)
+    entry = 'Section(anchor="largest", link="largest score", title="The largest score", build=largest),\n    '
+    tree.insert(page, 'Section(anchor="cost"', entry)
     text = (gathered(tree) / "report.html").read_text()
-    navigation = text.split("<nav>")[1].split("</nav>")[0]
-    assert '<a href="#largest">largest score</a><a href="#scores">' in navigation
-    assert '<h2 id="largest">The largest score</h2><p>The largest score is 0.75.</p><h2 id="scores">' in text
+    navigation = text.split("<nav")[1].split("</nav>")[0]
+    assert '<a href="#largest">largest score</a>' in navigation
+    section = text[text.index('<section aria-labelledby="largest-title"') :].split("</section>")[0]
+    assert '<h2 id="largest-title">The largest score</h2>' in section
+    assert "<p>The largest score is 0.75.</p>" in section
 
 
 def test_an_analysis_is_run_and_its_table_written(tmp_path: Path) -> None:

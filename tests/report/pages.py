@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +61,23 @@ def of_settings(folder: Path) -> Path:
     ]
     lines = [*planted(3, 3, setting="a"), *turned]
     return of_results(folder, lines, head="setting,source,target,seed,metric,value")
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """What the page's script reads."""
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def words_of(page: Path) -> str:
+    """All that a reader may see: the text of the markup, and of the tables that the script makes."""
+    markup = re.sub(r"<(style|script)[^>]*>.*?</\1>", "", page.read_text(), flags=re.DOTALL)
+    said = [html.unescape(re.sub(r"<[^>]+>", " ", markup))]
+    data = data_of(page)
+    for table in data["tables"].values():
+        cells = [cell if isinstance(cell, str) else cell[0] for row in table["rows"] for cell in row]
+        said += [table["title"], *(head for _, head in table["columns"]), *cells]
+    said += [str(view[name]) for view in data["views"] for name in ("one_seed_test", "setting", "leaks", "devices")]
+    return "\n".join([*said, *data["notes"].values()])

@@ -192,3 +192,12 @@ def test_a_link_opens_the_fold_it_leads_into_and_paper_has_no_buttons(reports, l
     page.emulate_media(media="print")
     for gone in (".tools", "nav.bar"):
         assert not page.locator(gone).first.is_visible()
+
+
+def test_a_cell_of_all_settings_shows_its_pair_in_each(reports, look):
+    page = look(reports["settings"])
+    cell = page.get_by_role("button", name="help → target 1: helps in 1, harms in 1 of 2 settings")
+    cell.click()
+    rows = page.locator("[data-table=settings-pairs] tbody tr")
+    assert rows.count() == 1
+    assert "contradict" in rows.first.inner_text()

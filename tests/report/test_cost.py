@@ -140,6 +140,6 @@ def test_results_from_a_file_say_that_they_lack_their_cost(tmp_path: Path) -> No
 
 
 def _cost_section(text: str) -> str:
-    found = re.search(r'id="cost".*?<h2', text, re.DOTALL)
+    found = re.search(r'id="cost".*?</section>', text, re.DOTALL)
     assert found
     return found[0]

@@ -1,163 +1,179 @@
-"""The page in a real browser: no error, no request, sorting and hovering work; and it keeps hostile text as text."""
+"""The page as a file: tables have places, links lead somewhere, hostile text stays text, large pages are cut."""
 
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from empslurm import reference
-from empslurm.gather import from_file, gather
-from empslurm.report.write import write
-from empslurm.store.runs import RunsRoot
+from empslurm.gather import from_file, published
+from empslurm.report import contents, page, page_data
+from empslurm.report.page import AFTER_THE_GROUPS, BEFORE_THE_GROUPS, OF_EACH_GROUP
+from empslurm.report.write import contents_of, write
 from empslurm.tasks import registry
-from tests.gather.grids import finish, grid
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
-
-WATCH = """<script>
-window.problems = [];
-window.addEventListener("error", (event) => problems.push("error: " + event.message));
-window.addEventListener("securitypolicyviolation", (event) => problems.push("policy: " + event.blockedURI));
-const say = console.error; console.error = (...said) => { problems.push("console: " + said.join(" ")); say(...said); };
-</script>"""
-
-ACT = """<script>
-window.addEventListener("load", () => {
-  const table = [...document.querySelectorAll("table")].find((one) => /table8/.test(one.id));
-  const column = 1;
-  const read = () => [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.v);
-  const press = () => table.querySelectorAll("th button")[column].click();
-  const before = read(); press(); const up = read(); press(); const down = read();
-  const cell = document.querySelector(".heat td[data-tip]");
-  cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-  const tip = document.getElementById("tip");
-  const shown = !tip.hidden && tip.textContent === cell.dataset.tip && tip.getBoundingClientRect().width > 0;
-  document.body.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-  let saved = null;
-  const make = URL.createObjectURL; URL.createObjectURL = (blob) => { saved = blob.size; return make(blob); };
-  HTMLAnchorElement.prototype.click = () => {};
-  document.querySelector("button.get").click();
-  const out = document.createElement("pre"); out.id = "outcome";
-  out.textContent = JSON.stringify({ before, up, down, shown, hiddenAfter: tip.hidden, saved,
-    requests: performance.getEntriesByType("resource").map((entry) => entry.name),
-    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth, problems });
-  document.body.append(out);
-});
-</script>"""
+from tests.report.pages import data_of, of_results, of_runs, of_settings, planted, words_of
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    root = RunsRoot(tmp_path_factory.mktemp("runs"))
-    for cell in grid(("epitome_er", "news_empathy", "conv_emopol"), seeds=(1, 2)):
-        finish(root, cell)
-    folder = root.gathered / "all"
-    return folder / write(gather(root, None, registry()), folder, ratings=reference.ratings()).report
-
-
-def _in_browser(report, tmp_path, width):
-    assert CHROMIUM is not None
-    text = report.read_text()
-    page = tmp_path / "page.html"
-    page.write_text(text.replace("<style>", WATCH + "<style>", 1).replace("</body>", ACT + "</body>"))
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    options += [
-        "--disable-background-networking",
-        f"--window-size={width},900",
-        "--virtual-time-budget=5000",
-        "--dump-dom",
-    ]
-    done = subprocess.run([CHROMIUM, *options, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="outcome">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    return json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
-
-
-@needs_browser
-@pytest.mark.parametrize("width", [1280, 500])
-def test_sorting_hovering_and_saving_work_without_errors_or_requests(report, tmp_path, width):
-    found = _in_browser(report, tmp_path, width)
-    assert found["problems"] == []
-    assert found["requests"] == []
-    values = sorted(float(value) for value in found["before"])
-    assert [float(value) for value in found["up"]] == values
-    assert [float(value) for value in found["down"]] == values[::-1]
-    assert values != [float(value) for value in found["before"]] or len(set(values)) < 3
-    assert (found["shown"], found["hiddenAfter"]) == (True, True)
-    assert found["saved"] > 50
-    assert found["wide"] <= 0  # wide tables scroll in their own frame, the page does not
-
-
-def test_the_page_names_no_address_but_its_own(report):
-    text = report.read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]*\"", text)
-    assert not re.findall(r"url\(|@import|https?://", text)
-
-
-def test_hostile_names_stay_text(tmp_path):
-    path = tmp_path / "<b>results.csv"
-    evil = "<img src=x onerror=alert(1)>"
-    path.write_text(f"source,target,seed,metric,value\n,{evil},1,pearson,0.5\nepitome_er,{evil},1,pearson,0.6\n")
-    write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
-    text = (tmp_path / "out" / "report.html").read_text()
-    assert "<img" not in text
-    assert "&lt;img src=x onerror=alert(1)&gt;" in text
-
-
-def test_what_is_missing_is_on_the_page(report):
-    text = report.read_text()
-    for said in ("Figure 9", "importances must have at least 20 pairs", "no cells with a part of the training data"):
-        assert said in text
-
-
-FOREIGN = ("alpha", "beta", "gamma")
+    return of_runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("foreign")
-    path = folder / "mine.csv"
+    return of_results(tmp_path_factory.mktemp("foreign"), planted(4, 5))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return of_settings(tmp_path_factory.mktemp("settings"))
+
+
+def test_the_page_names_no_address_but_its_own(report):
+    text = report.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, which nobody asks for
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]*\"", text)
+    assert not re.findall(r"url\(|@import|https?://", text)
+    assert "default-src &#39;none&#39;" in text
+
+
+EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
+
+
+def test_hostile_names_stay_text(tmp_path):
+    quoted = '"' + EVIL.replace('"', '""') + '"'
+    lines = [f"{source},{quoted},{seed},pearson,0.{5 + seed}" for source in ("", "epitome_er", "b") for seed in (1, 2)]
+    text = of_results(tmp_path, lines).read_text()
+    assert "<img" not in text
+    assert text.count("</script>") == 2  # the page's own
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert EVIL in words_of(tmp_path / "report.html")
+
+
+def test_names_that_mean_something_to_a_script_are_names(tmp_path):
     lines = [
-        f"{'' if source == target else source},{target},{seed},accuracy,0.{70 + 3 * at + 5 * seed - len(source)}"
-        for target in FOREIGN
-        for at, source in enumerate(FOREIGN)
+        f"{source},{target},{seed},accuracy,0.{5 + seed}"
+        for target in ("__proto__", "constructor")
+        for source in ("", "toString")
         for seed in (1, 2)
     ]
-    path.write_text("source,target,seed,metric,value\n" + "\n".join(lines) + "\n")
-    return folder / write(from_file(path, registry()), folder, ratings=reference.ratings()).report
+    data = data_of(of_results(tmp_path, lines))
+    (view,) = data["views"]
+    assert set(view["metrics"].values()) == {"accuracy"}
+    assert len(view["runs"]) == 4
 
 
-PAPERS_WORDS = ("adapter", "encoder", "verified", "embed cells", "Figure ", "Table ", "Lahnala", "empath", "paper")
+def test_what_is_missing_is_one_list_at_the_end_with_what_would_fill_it(report):
+    text = report.read_text()
+    place = text.index('id="missing"')
+    assert place > text.index('id="picture"')
+    listed = text[place : text.index("</section>", place)]
+    assert listed.count("<tr>") >= 4
+    assert "similarity of the datasets" in listed
+    assert "embed: {}" in listed
+    assert "Missing:" not in text
 
 
 def test_a_table_of_foreign_results_is_told_in_its_own_words(foreign):
-    body = foreign.read_text().split("<body>")[1].split("<script>")[0]
-    read = re.sub(r' data-name="[^"]*"', "", body)  # plain names of columns, as in the files
-    assert [word for word in PAPERS_WORDS if word in read] == []
-    assert "mine: a table of results, " in body
-    assert "mine.csv, with 18 scores." in body
-    assert "scores as given" in body
+    said = words_of(foreign)
+    for word in ("adapter", "encoder", "verified", "embed cells", "Figure ", "Table ", "Lahnala", "empath", "paper"):
+        assert word not in said
+    assert "mine: a table of results, " in said
+    assert "mine.csv, with 75 scores." in said
 
 
-def test_links_lead_to_sections_that_exist(report, foreign):
-    for path in (report, foreign):
-        text = path.read_text()
-        for link in re.findall(r'href="#([^"]+)"', text):
-            assert f' id="{link}"' in text
-    assert 'id="ratings"' in report.read_text()
-    assert 'id="ratings"' not in foreign.read_text()
+@pytest.mark.parametrize("kind", ["report", "foreign", "settings"])
+def test_links_lead_to_places_that_are_there_once(kind, request):
+    text = request.getfixturevalue(kind).read_text()
+    markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    places = re.findall(r'\sid="([^"]+)"', markup)
+    assert len(places) == len(set(places))
+    links = re.findall(r'href="#([^"]+)"', markup)
+    assert set(links) <= set(places)
+    assert len(links) >= 8
+    tables = re.findall(r'data-table="([^"]+)"', markup)
+    assert sorted(tables) == sorted(data_of(request.getfixturevalue(kind))["tables"])
 
 
-def test_results_on_the_papers_tasks_keep_its_numbers(tmp_path):
-    path = tmp_path / "known.csv"
-    path.write_text(
-        "source,target,seed,metric,value\n,epitome_er,1,f1_macro,0.6\nnews_empathy,epitome_er,1,f1_macro,0.5\n"
-    )
-    write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
-    text = (tmp_path / "out" / "report.html").read_text()
-    for said in ("a table of results", "Lahnala", "Figure 6", 'id="ratings"', "table8.csv"):
-        assert said in text
-    assert "frozen encoder" not in text
+def test_each_setting_has_sections_of_its_own_and_where_they_disagree_is_shown(settings):
+    text = settings.read_text()
+    for number in (1, 2):
+        assert f'id="s{number}-picture"' in text
+        assert f'href="#s{number}-targets"' in text
+    assert text.count(" opposed\"") == 6  # help in one setting, harm in the other
+    assert "▲1 ▼1" in text
+
+
+def test_every_table_of_every_analysis_stands_on_the_page():
+    starts = [start for section in OF_EACH_GROUP for start in section.tables]
+    made = contents_of(published(registry()), ratings=reference.ratings())
+    for table in made.groups[0].tables:
+        assert table.name.startswith((*starts, "verdicts", "sources")), table.name
+    anchors = [section.anchor for part in (BEFORE_THE_GROUPS, OF_EACH_GROUP, AFTER_THE_GROUPS) for section in part]
+    assert len(anchors) == len(set(anchors))
+
+
+def test_a_cell_and_a_row_open_the_pair_that_they_show(foreign):
+    data, text = data_of(foreign), foreign.read_text()
+    (view,) = data["views"]
+    rows = data["tables"][view["table"]]["rows"]
+    plain = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    picture = text[text.index('<table class="picture') :]
+    heads = re.findall(r'<th scope="col" title="([^"]+)"', picture)
+    seen = 0
+    for line in re.findall(r'<tr><th scope="row" title="([^"]+)">.*?</th>(.*?)</tr>', picture, re.DOTALL):
+        for column, (classes, inside) in enumerate(re.findall(r'<td class="c ([^"]*)">(.*?)</td>', line[1])):
+            row = re.search(r'data-row="(\d+)">([^<]+)<', inside)
+            if row:
+                source, target, verdict, *_ = plain[int(row[1])]
+                assert (source, target) == (line[0], heads[column])
+                assert verdict in classes.split()
+                seen += 1
+    assert seen == len(rows) == 20
+    for number, name in re.findall(r'class="name" data-row="(\d+)">([^<]+)<', text):
+        assert plain[int(number)][0] == name
+
+
+def test_runs_of_the_panel_are_those_of_the_table(foreign):
+    (view,) = data_of(foreign)["views"]
+    (table,) = (table for name, table in data_of(foreign)["tables"].items() if name == view["table"])
+    names = [name for name, _ in table["columns"]]
+    for row, (source, target) in zip(table["rows"], view["pairs"], strict=True):
+        alone, moved = view["runs"][f"{target},{target}"], view["runs"][f"{source},{target}"]
+        means = [sum(run[1] for run in runs) / len(runs) for runs in (alone, moved)]
+        assert float(row[names.index("baseline")]) == pytest.approx(means[0], abs=6e-4)
+        assert float(row[names.index("transfer")]) == pytest.approx(means[1], abs=6e-4)
+
+
+def test_of_too_many_pairs_those_with_the_largest_changes_are_kept_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "MOST_PAIRS", 20)
+    monkeypatch.setattr(page, "FEWEST_PAIRS", 20)
+    found = of_results(tmp_path, planted(5, 8))
+    data = data_of(found)
+    (view,) = data["views"]
+    assert len(view["pairs"]) == len(data["tables"][view["table"]]["rows"]) == 20
+    verdicts = [row[2] if isinstance(row[2], str) else row[2][0] for row in data["tables"][view["table"]]["rows"]]
+    assert sum(verdict in ("helps", "harms") for verdict in verdicts) == 16  # all that there are
+    assert "20 of 40 rows are shown, those with the largest changes; verdicts.csv has all." in found.read_text()
+    assert len((tmp_path / "verdicts.csv").read_text().splitlines()) == 1 + 40
+
+
+def test_what_does_not_fit_is_left_to_the_files_beside_curves_first(tmp_path, monkeypatch):
+    whole = data_of(of_runs(tmp_path))
+    size = len(json.dumps([whole["tables"], whole["views"]], separators=(",", ":")))
+    for most, curves, runs in ((size + 9, True, True), (size - 9, False, True), (10, False, False)):
+        monkeypatch.setattr(page_data, "MOST_BYTES", most)
+        found = of_runs(tmp_path / str(most))
+        data = data_of(found)
+        (view,) = data["views"]
+        assert (view["runs"] is not None) is runs
+        if runs:
+            assert any(run[6] for own in view["runs"].values() for run in own) is curves
+        assert ("curves.csv" in data["notes"]["curves"]) is not curves
+        assert {"curves.csv", "long.csv"} <= {path.name for path in found.parent.iterdir()}
+
+
+def test_nothing_at_all_makes_a_page_too(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("source,target,seed,metric,value\na,t,1,accuracy,0.5\n")
+    written = write(from_file(path, registry()), tmp_path, ratings=reference.ratings())
+    assert "Does training on task A first help task B?" in (tmp_path / written.report).read_text()

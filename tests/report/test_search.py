@@ -129,7 +129,7 @@ def test_a_page_needs_nothing_beside_it_and_hostile_names_stay_text(found: Searc
 def test_a_page_opens_with_how_far_the_search_is_and_what_it_does_not_say(found: SearchResults, tmp_path: Path) -> None:
     write(replace(found, waiting="one is slow"), tmp_path)
     page = (tmp_path / "search.html").read_text()
-    opening = page[: page.index("<table")]
+    opening = page[: page.index("data-table")]
     assert "12 of 24 trials are through: 11 complete, 1 pruned." in opening
     assert "3 of 4 cells of the second stage are through." in opening
     assert "Not final: one is slow." in opening

@@ -5,17 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from empslurm import reference
 from empslurm.analysis import importance_checks
 from empslurm.analysis.features import TaskFacts, pair_features
 from empslurm.analysis.importance import Regression, Settings
 from empslurm.analysis.importance_estimator import Parameter
 from empslurm.analysis.support_vectors import SUPPORT_VECTORS
-from empslurm.gather import from_file
-from empslurm.report import page
 from empslurm.report.formats import Table, number, part, text
-from empslurm.report.write import write
-from empslurm.tasks import registry
 
 
 def _table(values):
@@ -51,30 +46,6 @@ def test_a_long_table_keeps_all_columns():
     kept = part(_table(np.ones((100, 5))), 50)
     assert (kept.rows, kept.columns) == (tuple(range(10)), tuple(range(5)))
     assert kept.table.caption.startswith("10 of 100 rows are shown, the first; figure6.csv has all.")
-
-
-def _results(path, n_sources, n_targets):
-    rng = np.random.default_rng(3)
-    lines = ["source,target,seed,metric,value"]
-    for target in range(n_targets):
-        for source in ("", *(f"s{at}" for at in range(n_sources))):
-            lines += [f"{source},t{target},{seed},f1_macro,{rng.uniform(0.4, 0.8):.4f}" for seed in (1, 2)]
-    path.write_text("\n".join(lines) + "\n")
-    return from_file(path, registry())
-
-
-def test_the_page_of_many_pairs_is_cut_and_its_hover_texts_stay_with_their_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "MOST_CELLS", 400)
-    monkeypatch.setattr(page, "FEWEST_CELLS", 400)
-    write(_results(tmp_path / "r.csv", 12, 60), tmp_path / "out", ratings=reference.ratings())
-    found = (tmp_path / "out" / "report.html").read_text()
-    assert " of 720 rows are shown, those with the largest changes; verdicts.csv has all." in found
-    assert "figure6.csv has all." in found
-    heat = found[found.index('class="heat"') :]
-    row = heat[heat.index("<tbody>") :].split("</tr>")[0]
-    source = row.split("</td>")[0].rsplit(">", 1)[1]
-    assert f'data-tip="{source} → ' in row
-    assert len((tmp_path / "out" / "verdicts.csv").read_text().splitlines()) == 1 + 720
 
 
 def _facts(n):
