@@ -195,7 +195,7 @@ def test_programs_get_the_best_sources_and_the_counts(root: RunsRoot, capsys: py
         assert row["verdict"] == same["verdict"]
         for name, column in (("baseline", "baseline"), ("score", "transfer"), ("low", "low"), ("high", "high")):
             assert row[name] == pytest.approx(float(same[column]))
-    assert found["cautions"][0]["text"].startswith("The data are no recorded release")
+    assert found["cautions"][0]["text"].startswith("Data that empslurm has no record of: ")
 
 
 def test_a_pipe_gets_what_a_terminal_gets_without_colours(
