@@ -24,11 +24,15 @@ def summary(significance: Significance, analyses: Analyses) -> tuple[str, ...]:
     """At most three sentences on one data fraction."""
     registry = analyses.gathered.registry
     ranks = next((ranks for ranks in analyses.source_ranks if ranks.fraction == significance.fraction), None)
-    told = (_counted(significance), _most_helpful(significance, ranks, registry), _what_decides(significance.next))
+    told = (
+        _counted(significance, registry),
+        _most_helpful(significance, ranks, registry),
+        _what_decides(significance.next),
+    )
     return tuple(sentence for sentence in told if sentence)
 
 
-def _counted(significance: Significance) -> str:
+def _counted(significance: Significance, registry: Registry) -> str:
     tally, pairs = counts(significance.pairs), significance.pairs
     n_open, data = tally["inconclusive"] + tally["undecided"], ""
     if significance.fraction != 1.0:
@@ -40,19 +44,24 @@ def _counted(significance: Significance) -> str:
             f"{tally['harms']:,} {'harms' if tally['harms'] == 1 else 'harm'},"
             f"{alike if tally['equivalent'] else ''} and {n_open:,} {'is' if n_open == 1 else 'are'} not decided."
         )
-    largest = _largest_change(pairs)
+    largest, whose = _largest_change(pairs, registry)
     reasons = {pair.verdict.reason for pair in pairs}
     why = ": one seed" if reasons == {ONE_SEED} else ""
     opening = f"Of {_number(len(pairs), 'pair')}{data}, none is shown to help or to harm"
     if abs(largest) >= LARGE:
-        return f"{opening}: changes reach {shown(largest, 0, signed=True)} %, but none is told from chance{why}."
+        size = f"{shown(largest, 0, signed=True)} % ({whose})"
+        return f"{opening}: the largest change is {size}, and not shown to be more than chance{why}."
     return f"{opening}{why}."
 
 
-def _largest_change(pairs: Sequence[PairResult]) -> float:
-    """In percent, positive to the better; 0 where none is known."""
-    changes = [pair.improvement.percent for pair in pairs if np.isfinite(pair.improvement.percent)]
-    return max(changes, key=abs, default=0.0)
+def _largest_change(pairs: Sequence[PairResult], registry: Registry) -> tuple[float, str]:
+    """In percent, positive to the better, and the pair; 0 where none is known."""
+    known = [pair for pair in pairs if np.isfinite(pair.improvement.percent)]
+    if not known:
+        return 0.0, ""
+    largest = max(known, key=lambda pair: abs(pair.improvement.percent))
+    names = (title_of(task, registry) for task in (largest.verdict.source, largest.verdict.target))
+    return largest.improvement.percent, " → ".join(names)
 
 
 def _most_helpful(significance: Significance, ranks: SourceRanks | None, registry: Registry) -> str:
@@ -93,7 +102,8 @@ def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> 
         return f"no source is shown to help over all targets; {title} comes nearest ({gain})"
     if ties:
         return (
-            f"{title} gains most over all targets ({gain}), but is not told from {_number(len(ties), 'other source')}"
+            f"{title} helps most over all targets ({gain}), but not shown to help more than "
+            f"{_number(len(ties), 'other source')}"
         )
     return f"{title} helps most over all targets ({gain})"
 
@@ -118,7 +128,10 @@ def _what_decides(targets: Sequence[Next]) -> str:
         cost = cost_words(n_runs, hours).replace(" run", " more run", 1)
         if all(target.of_one_seed for target in asked):
             return f"Two more seeds would give verdicts: {cost}{rest}."
-        return f"{cost[:1].upper()}{cost[1:]}, would show {differences} on {_number(len(asked), 'target')}{rest}."
+        return (
+            f"{cost[:1].upper()}{cost[1:]}, would show {differences} on "
+            f"{_number(len(asked), 'target')} with probability .8{rest}."
+        )
     if all(target.seeds.limit == "unknown" for target in targets):
         return f"Nothing can be judged yet: {targets[0].why}."
     enough = sum(not target.seeds.limit for target in targets)

@@ -173,7 +173,7 @@
     const step = (to) => make("button", { class: "small", type: "button", disabled: to < 0 || to >= table.rows.length, onclick: () => openPanel(at, to),
       "aria-label": to < row ? "previous pair" : "next pair" }, to < row ? "←" : "→");
     const close = make("button", { class: "small", type: "button", onclick: () => panel.close() }, "close");
-    const interval = isMissing(cell("low")) ? "its interval is not known" : `95 % interval ${cell("low")} to ${cell("high")}`;
+    const interval = isMissing(cell("low")) ? "its interval is not known" : `95 % interval ${cell("low")} to ${cell("high")} before correction for many pairs`;
     const said = lines(`${MARKS[verdict] ?? ""} ${verdict}:`, isMissing(cell("difference")) ? "no difference is defined." : `${cell("difference")} ${metric}, ${interval}.`);
     panel.replaceChildren(
       make("header", {}, make("h2", { id: "panel-title" }, title), step(row - 1), step(row + 1), close),
@@ -181,12 +181,12 @@
       cell("disagreement_or_reason") && !isMissing(cell("disagreement_or_reason")) ? make("p", { class: "soft" }, cell("disagreement_or_reason")) : "",
       make("h3", {}, "Tests"),
       definitions([
-        ["over seeds and test examples", isMissing(cell("p_value")) ? "" : `p ${cell("p_value")}; corrected for all pairs (Benjamini-Hochberg) ${cell("p_bh")}, within the target (Holm) ${cell("p_holm")}`],
+        ["over seeds and test examples", isMissing(cell("p_value")) ? "" : `p ${cell("p_value")}; corrected for all pairs (Benjamini-Hochberg) ${cell("p_bh")}: this decides; within the target alone (Holm) ${cell("p_holm")}`],
         ["equivalence", isMissing(cell("p_equivalent")) ? "" : `p ${cell("p_equivalent")}`],
         [view.one_seed_test, isMissing(cell("paper_p")) ? "" : `p ${cell("paper_p")}: ${cell("paper_test")}`],
-        ["change in % of the baseline", isMissing(cell("percent")) ? "" : lines(cell("percent"), isMissing(cell("percent_low")) ? "" : `(${cell("percent_low")} to ${cell("percent_high")})`)],
+        ["change in % of the baseline", isMissing(cell("percent")) ? "" : lines(cell("percent"), isMissing(cell("percent_low")) || cell("percent_low").includes("∞") ? "" : `(${cell("percent_low")} to ${cell("percent_high")})`)],
         ["this design sees", isMissing(cell("smallest_detectable")) ? "" : `differences of ${cell("smallest_detectable")} with probability .8`],
-        ["runs that collapsed", isMissing(cell("n_collapsed")) ? "" : `${cell("n_collapsed")} (transfer/baseline): left out of the means`],
+        ["runs that collapsed", isMissing(cell("n_collapsed")) ? "" : `${cell("n_collapsed").split("/").join(" with the source, ")} alone: left out of the means`],
         ["data", view.leaks[`${source},${target}`] ?? view.leaks[`${target},${target}`] ?? ""],
       ]),
       ...evidence(view, source, target, metric));

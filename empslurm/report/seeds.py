@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from empslurm.analysis.more_seeds import MOST_SEEDS, SeedsAsked, more_seeds
-from empslurm.analysis.verdicts import ONE_SEED, Verdict
+from empslurm.analysis.verdicts import COLLAPSED, ONE_SEED, Verdict
 from empslurm.metrics import METRICS
 from empslurm.report.formats import Entry, Table, flat, number, text, whole
 from empslurm.report.significance import PairResult, TargetResult
@@ -66,6 +66,9 @@ class Next:
         name, asked, wanted = self.title or self.seeds.target, self.seeds, wanted_text(self.seeds.wanted)
         if self.of_one_seed:
             return f"{name}: one seed so far: {self._asked_for()} give verdicts."
+        if asked.limit == "unknown" and COLLAPSED in self.why:
+            n = _pairs(len(self.undecided))
+            return f"{name}: {n} undecided, since runs did not learn: more epochs or more data first, then more seeds."
         if asked.limit == "unknown":
             return f"{name}: cannot be judged yet: {self.why or 'its noise is unknown'}."
         if asked.limit == "examples":
@@ -94,6 +97,10 @@ class Next:
         """How many pairs may yet turn out to be larger than the wanted difference."""
         n = len(self.interesting)
         return f"; {n} {'pair is' if n == 1 else 'pairs are'} still open" if n else ""
+
+
+def _pairs(n: int) -> str:
+    return "1 pair is" if n == 1 else f"{n:,} pairs are"
 
 
 def cost_words(n_runs: int, hours: float) -> str:

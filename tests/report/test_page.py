@@ -99,7 +99,7 @@ def test_each_setting_has_sections_of_its_own_and_where_they_disagree_is_shown(s
     for number in (1, 2):
         assert f'id="s{number}-picture"' in text
         assert f'href="#s{number}-targets"' in text
-    assert text.count(" opposed\"") == 6  # help in one setting, harm in the other
+    assert text.count(' opposed"') == 6  # help in one setting, harm in the other
     assert "▲1 ▼1" in text
 
 

@@ -35,6 +35,8 @@ def data(group: GroupContents) -> Mapping[str, Any] | None:
         said.append(f"{capital(words)}: {', '.join(tasks)}.")
     n = len(leaks)
     answer = (
-        f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}." if n else "No leak is known."
+        f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}."
+        if n
+        else "No leak is known, neither by the rule of the splits nor by an audit (`empslurm data audit` makes one)."
     )
     return {"answer": answer, "sentences": said}

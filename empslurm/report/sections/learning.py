@@ -23,19 +23,53 @@ FEWEST_FOR_OUTLIER = 5
 def learning(group: GroupContents) -> Mapping[str, Any]:
     """The answer in a sentence, then each run in doubt."""
     said = flagged(group.analyses)
-    scores = [score for table in group.analyses.tables for score in table.scores.values()]
-    n_runs = sum(len(score.seeds) for score in scores)
-    n_bad = sum(len(score.not_learnt) for score in scores)
-    runs = "run" if n_runs == 1 else "runs"
+    return {"answer": _answer(group.analyses, in_doubt=bool(said)), "shown": said[:SHOWN], "rest": said[SHOWN:]}
+
+
+def _answer(analyses: Analyses, *, in_doubt: bool) -> str:
+    n_runs, n_bad, n_worse = _counted(analyses)
     if n_bad:
-        answer = f"{n_bad:,} of {n_runs:,} {runs} did not learn; verdicts compare the others."
-    elif said:
-        answer = f"No run is known to have failed, but of {n_runs:,} {runs} these are in doubt."
-    elif group.analyses.from_results:
-        answer = f"The table flags none of its {n_runs:,} scores, and none is far below the others of its target."
-    else:
-        answer = f"All {n_runs:,} {runs} learnt: none answered constantly, diverged or fell far below the others."
-    return {"answer": answer, "shown": said[:SHOWN], "rest": said[SHOWN:]}
+        return not_learnt(analyses) + _worse(n_worse)
+    runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
+    if in_doubt:
+        return f"No run is known to have failed, but of {runs} those below are in doubt; they stay in the means."
+    if analyses.from_results:
+        return f"The table flags none of its {runs}, and no score is far below the others of its target."
+    return f"All {runs} learnt: none answered constantly, diverged or fell far below the others."
+
+
+def _worse(n: int) -> str:
+    if not n:
+        return ""
+    return f" {n:,} more did worse than one answer to every text, and {'stays' if n == 1 else 'stay'} in the means."
+
+
+def _counted(analyses: Analyses) -> tuple[int, int, int]:
+    """Runs, those that did not learn, and others that did worse than one answer to all."""
+    scores = [score for table in analyses.tables for score in table.scores.values()]
+    return (
+        sum(len(score.seeds) for score in scores),
+        sum(len(score.not_learnt) for score in scores),
+        sum(len(score.worse) for score in scores),
+    )
+
+
+def not_learnt(analyses: Analyses) -> str:
+    """How many runs did not learn, and which tasks never did, which are poor sources, too; "" where all learnt."""
+    n_runs, n_bad, _ = _counted(analyses)
+    if not n_bad:
+        return ""
+    never = [
+        title_of(target, analyses.gathered.registry)
+        for table in analyses.tables
+        if table.fraction == 1.0
+        for target in table.targets
+        if (own := table.scores.get((target, target))) and own.seeds and len(own.not_learnt) == len(own.seeds)
+    ]
+    said = f"{n_bad:,} of {n_runs:,} runs did not learn; verdicts leave them out."
+    if never:
+        said += f" {_few(never)} never learnt alone: as a source that says nothing of the task."
+    return said
 
 
 def flagged(analyses: Analyses) -> list[str]:

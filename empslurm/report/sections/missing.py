@@ -10,7 +10,7 @@ from empslurm.report.contents import Contents
 
 def missing(contents: Contents) -> Mapping[str, Any] | None:
     """One quiet list; None where nothing is missing."""
-    caption = "Nothing here is an alarm: it is what further runs would add."
+    caption = "What further runs would add, and what they would cost."
     if contents.gathered.missing:
         caption += " missing.csv beside this page names every cell."
     return {"caption": caption, "gaps": contents.gaps} if contents.gaps else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from empslurm.report.answer import answers
 from empslurm.report.contents import Contents
+from empslurm.report.sections.learning import not_learnt
 
 QUESTION = "Does training on task A first help task B?"
 PROVISIONAL = "PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task."
@@ -23,6 +24,7 @@ def opening(contents: Contents) -> Mapping[str, Any]:
     notes = []
     if any("sample" in group.analyses.group.notes.values() for group in groups):
         notes.append(PROVISIONAL)
+    notes += filter(None, (not_learnt(group.analyses) for group in groups[:1] if len(groups) == 1))
     refused = sum(cell.state == "refused" for cell in contents.gathered.missing)
     if refused:
         notes.append(f"{refused:,} {'result does' if refused == 1 else 'results do'} not verify and are in no table.")
@@ -64,7 +66,7 @@ def _lead(contents: Contents) -> str:
 def _state(contents: Contents) -> str:
     gathered, groups = contents.gathered, contents.groups
     planned = "" if gathered.n_planned is None else f" of {gathered.n_planned:,}"
-    counted = "cells with a verified result" if gathered.origin == "runs" else "scores as given"
+    counted = "runs with a verified result" if gathered.origin == "runs" else "scores as given"
     tasks = {task for group in groups for task in group.analyses.tasks}
     seeds = {seed for group in groups for table in group.analyses.tables for seed in table.seeds}
     states = Counter(cell.state for cell in gathered.missing)
@@ -74,6 +76,21 @@ def _state(contents: Contents) -> str:
         f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}",
         f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
     ]
+    if len(groups) == 1:
+        facts += _trained(groups[0].analyses.group.setting)
     if len(groups) > 1:
         facts.append(f"{len(groups)} settings, never mixed")
     return " · ".join(facts)
+
+
+def _trained(setting: Mapping[str, Any]) -> list[str]:
+    """How large the training was, which says what may be expected of it."""
+    training = setting.get("training")
+    if not isinstance(training, Mapping):
+        return []
+    facts = [str(setting.get("backbone", "")).rstrip("/").rsplit("/", 1)[-1]]
+    if training.get("epochs"):
+        facts.append(f"{training['epochs']} {'epoch' if training['epochs'] == 1 else 'epochs'}")
+    if training.get("max_train_examples"):
+        facts.append(f"{training['max_train_examples']:,} training texts at most")
+    return facts

@@ -13,12 +13,13 @@ from empslurm.report.overview import STEPS, Overview, overview
 from empslurm.report.wording import MARKS
 
 CALLED = ("helps", "harms", "equivalent")  # verdicts whose sign stands in the cell
+DARKEST_UNCALLED = 3  # of the shades: what is not called must not be the loudest
 # What a cell may be: its class, what stands in the legend's sample, and what that says.
 LEGEND = {
     "helps": ("helps s3", "+ ▲", "helps"),
     "harms": ("harms m3", "− ▼", "harms"),
     "equivalent": ("equivalent", "=", "shown to be as good as none"),
-    "inconclusive": ("inconclusive", "", "inconclusive: neither was shown"),
+    "inconclusive": ("inconclusive", "", "inconclusive: neither help nor harm was shown"),
     "undecided": ("undecided", "", "undecided: it cannot be judged yet"),
 }
 
@@ -62,7 +63,8 @@ def _cell(drawn: Overview, view: View, row: int, column: int) -> Mapping[str, An
         return {"classes": "own" if own else "none", "text": drawn.baselines[column] if own else "", "row": None}
     classes = [cell.verdict, "" if cell.evident else "pale"]
     if cell.step:
-        classes.append(f"{'s' if cell.step > 0 else 'm'}{abs(cell.step)}")
+        darkest = STEPS if cell.verdict in CALLED else DARKEST_UNCALLED
+        classes.append(f"{'s' if cell.step > 0 else 'm'}{min(abs(cell.step), darkest)}")
     mark = f" {MARKS[cell.verdict]}" if cell.verdict in CALLED else ""
     return {
         "classes": " ".join(filter(None, classes)),
@@ -79,12 +81,12 @@ def _legend(drawn: Overview) -> list[Mapping[str, str]]:
         dict(zip(("classes", "text", "words"), LEGEND[name], strict=True)) for name in LEGEND if name in there
     ]
     if any(not cell.evident and np.isfinite(cell.low) for cell in cells):
-        items.append({"classes": "pale s4", "text": "", "words": "pale: the 95 % interval covers 0"})
+        items.append({"classes": "pale s4", "text": "", "words": "palest: the 95 % interval covers 0"})
     elif any(not np.isfinite(cell.low) for cell in cells):
         items.append({"classes": "pale s4", "text": "", "words": "pale: no interval is known"})
     places = [(row, column) for row in range(len(drawn.sources)) for column in range(len(drawn.targets))]
     if any(drawn.is_diagonal(*place) for place in places):
-        items.append({"classes": "own", "text": ".00", "words": "the baseline's own score"})
+        items.append({"classes": "own", "text": "score", "words": "the target alone"})
     if any(place not in drawn.cells and not drawn.is_diagonal(*place) for place in places):
         items.append({"classes": "none", "text": "", "words": "no run"})
     return items

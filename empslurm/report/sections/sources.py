@@ -44,11 +44,14 @@ def _ranking(ranking: SourceRanks, registry: Registry, *, titled: bool) -> Mappi
                 "interval": str(row.best) if row.best == row.worst else f"{row.best} to {row.worst}",
                 "left": round(100 * (row.best - 1) / n, 1),
                 "width": round(100 * (row.worst - row.best + 1) / n, 1),
-                "verdicts": f"{row.n_helps} / {row.n_harms} of {row.n_targets}",
+                "verdicts": f"{row.n_helps} / {row.n_harms} of {row.n_targets} targets",
             }
         )
     said = [
-        "Mean gain over the targets with its 95 % interval. Sources with one place are not told apart: that is a tie.",
+        "Mean gain over the targets with its 95 % interval.",
+        "All are tied: no source is shown to help more than another."
+        if n > 1 and len(shared) == 1
+        else "Sources that share a place are tied: none of them is shown to help more than another.",
         f"{capital(ranking.reason)}." if ranking.reason else "",
         f"{n - MOST:,} more are in source-ranks.csv." if n > MOST else "",
     ]

@@ -50,7 +50,8 @@ def _fraction(group: GroupContents, view: View) -> Mapping[str, Any]:
     return {
         "title": title,
         "caption": "Difference to the target alone, in the target's metric, with its 95 % interval before correction "
-        "for many pairs. Left of the line is less, right is more; of an error, less is better.",
+        "for many pairs; a verdict is after it. The line is no change; each target has a scale of its own."
+        + (" Of an error, less is better." if any(METRICS[r.metric].sign < 0 for r in results) else ""),
         "view": view.index,
         "targets": plots,
         "more": f"{left:,} more targets stand in the table of all pairs." if left else "",
