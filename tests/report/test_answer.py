@@ -175,7 +175,8 @@ def test_the_summary_is_three_sentences_at_most(tmp_path: Path) -> None:
 def test_large_changes_of_one_seed_are_told_to_be_no_verdict(tmp_path: Path) -> None:
     (answer,) = answered(tmp_path, [*runs("", "aa", [0.5]), *runs("x", "aa", [0.4]), *runs("y", "aa", [0.51])])
     assert answer.summary == (
-        "Of 2 pairs, none is shown to help or to harm: the largest change is −20 % (x → aa), and not shown to be more than chance: one seed.",
+        "Of 2 pairs, none is shown to help or to harm: the largest change is −20 % (x → aa), and not shown to be more "
+        "than chance: one seed.",
         "Two more seeds would give verdicts: 6 more runs, hours unknown.",
     )
 

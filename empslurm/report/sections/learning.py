@@ -68,7 +68,7 @@ def not_learnt(analyses: Analyses) -> str:
     ]
     said = f"{n_bad:,} of {n_runs:,} runs did not learn; verdicts leave them out."
     if never:
-        said += f" {_few(never)} never learnt alone: as a source that says nothing of the task."
+        said += f" {_few(never)} never learnt alone, so as sources they say nothing of their tasks."
     return said
 
 
