@@ -92,10 +92,16 @@ def _answer(answer: Answer, out: Output, *, most: int, whole: bool) -> None:
         table = best_table(answer, most)
         out.text_table("", text_table(table))
         more = len(answer.best) - most
-        left = f"{more:,} more targets: verdicts.csv has all. " if more > 0 else ""
+        left = f"{more:,} more targets: {_file(answer)} has all. " if more > 0 else ""
         out.paragraph(left + table.caption, style="dim")
     if answer.harms:
         out.paragraph(_named(answer, _harms(answer, len(answer.harms) if whole else MOST_HARMS)))
+
+
+def _file(answer: Answer) -> str:
+    """Of the answer's pairs."""
+    part = "" if answer.fraction == 1.0 else f"-f{answer.fraction * 100:g}"
+    return f"{answer.group}/verdicts{part}.csv" if answer.group else f"verdicts{part}.csv"
 
 
 def _harms(answer: Answer, most: int) -> str:
@@ -105,7 +111,7 @@ def _harms(answer: Answer, most: int) -> str:
         f"{change.source_title} on {change.target_title} ({change_words(change)})" for change in answer.harms[:most]
     ]
     more = len(answer.harms) - most
-    return f"Harm: {'; '.join(named)}" + (f"; and {more:,} more in verdicts.csv" if more > 0 else ".")
+    return f"Harm: {'; '.join(named)}" + (f"; and {more:,} more in {_file(answer)}" if more > 0 else ".")
 
 
 def _beware(written: Summary, out: Output, *, whole: bool) -> None:

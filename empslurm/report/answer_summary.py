@@ -38,7 +38,7 @@ def _counted(significance: Significance, registry: Registry) -> str:
     if significance.fraction != 1.0:
         data = f" with {significance.fraction * 100:g} % of the target's data"
     if tally["helps"] or tally["harms"] or tally["equivalent"]:
-        alike = f" {tally['equivalent']:,} {'makes' if tally['equivalent'] == 1 else 'make'} no difference,"
+        alike = f" {tally['equivalent']:,} {'is' if tally['equivalent'] == 1 else 'are'} as good as no change,"
         return (
             f"Of {_number(len(pairs), 'pair')}{data}, {tally['helps']:,} {'helps' if tally['helps'] == 1 else 'help'}, "
             f"{tally['harms']:,} {'harms' if tally['harms'] == 1 else 'harm'},"
@@ -90,7 +90,7 @@ def _most_helpful(significance: Significance, ranks: SourceRanks | None, registr
 
 def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> str:
     title = title_of(first.source, registry)
-    ties = [row for row in ranks.sources if row.place == first.place and row.source != first.source]
+    ties = first.worst - first.best  # sources that it is not told from
 
     def words(value: float) -> str:
         return f"{shown(value, 1, signed=True)} %" if ranks.unit == PERCENT else _change(value)
@@ -103,7 +103,7 @@ def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> 
     if ties:
         return (
             f"{title} helps most over all targets ({gain}), but not shown to help more than "
-            f"{_number(len(ties), 'other source')}"
+            f"{_number(ties, 'other source')}"
         )
     return f"{title} helps most over all targets ({gain})"
 
@@ -126,8 +126,12 @@ def _what_decides(targets: Sequence[Next]) -> str:
     if asked:
         n_runs, hours = sum(target.more_runs for target in asked), sum(target.hours for target in asked)
         cost = cost_words(n_runs, hours).replace(" run", " more run", 1)
-        if all(target.of_one_seed for target in asked):
+        first = [target for target in asked if target.of_one_seed]
+        if len(first) == len(asked):
             return f"Two more seeds would give verdicts: {cost}{rest}."
+        if first:
+            rest = f", and first verdicts on {_number(len(first), 'target')}{rest}"
+            asked = [target for target in asked if not target.of_one_seed]
         return (
             f"{cost[:1].upper()}{cost[1:]}, would show {differences} on "
             f"{_number(len(asked), 'target')} with probability .8{rest}."

@@ -14,7 +14,6 @@ from empslurm.report.figures import values_of
 from empslurm.report.formats import Part, Table, part
 from empslurm.report.gaps import Gap
 from empslurm.report.group_results import Analyses, Significance
-from empslurm.report.significance import CONTROL_TITLE
 from empslurm.report.verdict_tables import part_name
 
 MOST_CELLS = 40_000  # of all tables of a kind on the page, shared by the groups
@@ -70,7 +69,7 @@ class GroupContents:
     def _block(self, table: Table) -> Block:
         n_columns = len(table.columns) - table.n_labels
         most = self.most_pairs * n_columns if table.name.startswith("verdicts") else self.most_cells
-        return block_of(table, self.anchor(table.name), most)
+        return block_of(table, self.anchor(table.name), most, self.analyses.group.name)
 
     @cached_property
     def views(self) -> tuple[View, ...]:
@@ -84,13 +83,17 @@ class GroupContents:
         (table,) = (table for table in self.tables if table.name == name)
         block = self._block(table)
         pairs = [(table.origin[row][0], table.origin[row][1]) for row in block.kept.rows]
-        rows = {pair: row for row, pair in enumerate(pairs) if pair[0] != CONTROL_TITLE}
+        n_pairs = len(significance.pairs)  # the control stands below them
+        rows = {pair: at for at, (pair, row) in enumerate(zip(pairs, block.kept.rows, strict=True)) if row < n_pairs}
         return View(index=index, significance=significance, block=block, rows=rows)
 
 
-def block_of(table: Table, anchor: str, most_cells: int) -> Block:
-    """A table of the page; of one too large its caption says which rows and columns are shown."""
-    kept = part(table, most_cells, _weights(table))
+def block_of(table: Table, anchor: str, most_cells: int, folder: str = "") -> Block:
+    """A table of the page; of one too large its caption says which rows and columns are shown.
+
+    `folder`: of the table's files, beside the page.
+    """
+    kept = part(table, most_cells, _weights(table), folder)
     return Block(
         identifier=anchor,
         anchor=f"table-of-{anchor}",

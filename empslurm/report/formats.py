@@ -61,10 +61,11 @@ class Part:
     columns: tuple[int, ...]  # of the whole table's columns that are no labels
 
 
-def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = None) -> Part:
+def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = None, folder: str = "") -> Part:
     """The rows and columns of largest weight, in the table's order, so that `most_cells` are not exceeded.
 
-    `weights`: (n_rows, n_columns without labels), NaN is smallest; None: the first rows and columns.
+    `weights`: (n_rows, n_columns without labels), NaN is smallest; None: the first rows and columns. `folder`: of
+    its files.
     """
     n_rows, n_columns = len(table.rows), len(table.columns) - table.n_labels
     if n_rows * n_columns <= most_cells:
@@ -77,13 +78,14 @@ def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = No
         rows, columns = largest(sizes.max(1), kept_rows), largest(sizes.max(0), kept_columns)
     labels = tuple(range(table.n_labels))
     kept = (*labels, *(at + table.n_labels for at in columns))
+    file = f"{folder}/{table.name}" if folder else table.name
     which = "the first" if weights is None else "those with the largest changes"
     counts = f"{kept_rows:,} of {n_rows:,} rows"
     if kept_columns < n_columns:
         counts += f" and {kept_columns:,} of {n_columns:,} columns"
     cut = replace(
         table,
-        caption=f"{counts} are shown, {which}; {table.name}.csv has all. {table.caption}",
+        caption=f"{counts} are shown, {which}; {file}.csv has all. {table.caption}",
         head=tuple(tuple(line[at] for at in kept) for line in table.head),
         columns=tuple(table.columns[at] for at in kept),
         rows=tuple(tuple(table.rows[row][at] for at in kept) for row in rows),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from empslurm.analysis.verdicts import COLLAPSED, ONE_SEED, UNDEFINED
 from empslurm.gather import Gathered, Missing
 from empslurm.report.group_results import Analyses
 from empslurm.report.scores import scored
@@ -36,7 +37,14 @@ def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
     """What could not be made of the groups, once where it is the same in several, then the missing cells of all."""
     import pandas as pd
 
-    made = dict.fromkeys(gap for analyses in groups for gap in gaps(analyses))
+    own = [(analyses.group.name, gaps(analyses)) for analyses in groups]
+    of_all = [
+        gap
+        for gap in dict.fromkeys(gap for _, listed in own for gap in listed)
+        if all(gap in listed for _, listed in own)
+    ]
+    of_some = [replace(gap, what=f"{name}: {gap.what}") for name, listed in own for gap in listed if gap not in of_all]
+    made = [*of_all, *of_some]
     runs = [group.runs for group in gathered.groups if not group.runs.empty]
     return (*made, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
 
@@ -193,7 +201,7 @@ WAITS_FOR = {"Figure 9": "embed", "Figure 10": "fisher"}
 
 
 def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
-    known = FILLS.get(name)
+    known = _without_verdicts(why) if name == "verdicts" else FILLS.get(name)
     if known is None:
         start = next((start for start in OF_A_TABLE if name.startswith(start)), "")
         return Gap(what=name, why=why, fill=OF_A_TABLE.get(start, "nothing fills it"), cost=NOTHING)
@@ -206,6 +214,20 @@ def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
     waiting = [cell for cell in analyses.group.missing if cell.kind == WAITS_FOR.get(name)]
     fill = FILLS_OF_STATES["pending"].format(name=_manifest(analyses.gathered)) if waiting else known.runs
     return Gap(what=known.what, why=why, fill=fill, cost=known.cost(analyses))
+
+
+def _without_verdicts(why: str) -> _Fill:
+    """What gives verdicts depends on why there are none: more seeds cure only one seed."""
+    if ONE_SEED in why:
+        return FILLS["verdicts"]
+    if COLLAPSED in why:
+        runs, results = "train for more `epochs`, or on more data, so that runs learn", "add runs that learnt"
+    elif UNDEFINED in why:
+        runs = results = "look at the runs without a defined score: they answer every text alike"
+    else:
+        runs = "add sources and targets under `pairs` of the manifest, and submit it again"
+        results = "add rows of pairs, and of their targets' baselines (with a blank source)"
+    return replace(FILLS["verdicts"], runs=runs, results=results, cost=_unknown)
 
 
 # ---- cells without a result ------------------------------------------------------------------------------------------

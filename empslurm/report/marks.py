@@ -33,6 +33,7 @@ def marks_of(analyses: Analyses) -> dict[str, Marks]:
             (pair.verdict.source, pair.verdict.target): pair.verdict.verdict for pair in significance.pairs
         }
         for significance in analyses.significance
+        if significance.fraction == significance.baseline_fraction  # the maps are against as much data
     }
     return {
         f"figure{6 if table.kind == 'classification' else 7}{suffix(table)}": Marks(

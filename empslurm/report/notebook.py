@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from empslurm import files
 from empslurm.errors import UsageError
 from empslurm.report import figures
 from empslurm.report.contents import Contents, GroupContents
@@ -107,6 +108,7 @@ class Written:
 
     folder: Path
     settings: tuple[str, ...]
+    files: tuple[str, ...]  # below the folder, as its last gather listed them
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,18 +144,19 @@ class Written:
 
     def _files(self, setting: str, endings: Iterable[str]) -> dict[str, Path]:
         """Name -> file, of the setting and of all settings together."""
-        folders = dict.fromkeys((self.folder, self.folder / setting))
-        return {
-            path.stem: path for folder in folders for ending in endings for path in sorted(folder.glob(f"*.{ending}"))
-        }
+        folders = ("", setting) if setting else ("",)
+        chosen = [self.folder / name for name in self.files if PurePosixPath(name).suffix[1:] in endings]
+        return {path.stem: path for path in chosen if path.parent in [self.folder / part for part in folders]}
 
 
 def written(folder: Path) -> Written:
     """What lies in a folder; each setting has a folder of its own where there are several."""
     if not (folder / NAME).is_file():
         raise UsageError(f"{folder} must be a folder that `gather` wrote, but has no {NAME}; give its --out")
-    inner = [path.parent.relative_to(folder).as_posix() for path in sorted(folder.rglob("setting.json"))]
-    return Written(folder=folder, settings=tuple("" if name == "." else name for name in inner))
+    listed = tuple(map(str, files.read_object(folder / NAME).get("files", ())))
+    inner = [PurePosixPath(name).parent.as_posix() for name in listed if PurePosixPath(name).name == "setting.json"]
+    settings = tuple("" if name == "." else name for name in sorted(inner))
+    return Written(folder=folder, settings=settings, files=listed)
 
 
 def frame_of(table: Table) -> pd.DataFrame:

@@ -18,11 +18,11 @@ from empslurm.report.wording import plain
 
 MOST_BYTES = 1_800_000  # of tables, runs and curves together; the markup of a page of many pairs takes 1 MB more
 RUNS_LEFT_OUT = (
-    "The runs of so many pairs would make this page too large: long.csv beside it has every seed's score, and "
-    "verdicts-ids.csv the ids."
+    "The runs of so many pairs would make this page too large: long.csv beside it has every seed's score and the ids."
 )
 CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large: curves.csv beside it has them."
 NO_CURVES = "No learning curves were recorded."
+LARGEST_SEED = 2**53  # that a script can hold as a number
 Data = dict[str, Any]
 
 
@@ -71,7 +71,8 @@ def _view(group: GroupContents, view: View, *, runs: bool, curves: bool) -> Data
     tasks = analyses.tasks
     place = {task: at for at, task in enumerate(tasks)}
     whole = group.named(table.name)[0].origin
-    pairs = [[place.get(whole[row][0], -1), place[whole[row][1]]] for row in view.block.kept.rows]
+    n_pairs = len(significance.pairs)  # the control stands below them
+    pairs = [[place[whole[row][0]] if row < n_pairs else -1, place[whole[row][1]]] for row in view.block.kept.rows]
     test = "the paper's test, of one model each"
     metrics = {result.target: METRICS[result.metric].title for result in significance.results}
     leaks = {
@@ -116,7 +117,7 @@ def _runs(
                 continue
             found[key] = [
                 [
-                    seed,
+                    seed if seed < LARGEST_SEED else str(seed),
                     None if value != value else round(value, 4),
                     list(flags),
                     id,

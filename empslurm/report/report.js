@@ -122,7 +122,7 @@
     };
 
     const menus = names.flatMap((name, at) => {
-      if (!FILTERED.includes(name) || table.rows.length < 4) return [];
+      if (!FILTERED.includes(name) || table.rows.length < 2) return [];
       const there = [...new Set(table.rows.map((row) => row[at]))];
       if (there.length < 2) return [];
       const options = [make("option", { value: "" }, "all"), ...there.map((value) => make("option", { value }, value || "(blank)"))];
@@ -137,12 +137,13 @@
         } }), table.columns[at][1]))))]
       : [];
     const heads = (which) => which.map((at) => names[at]);
-    const saveShown = () => save(`${table.name}-shown.csv`, heads(visible()), rows.map((row) => visible().map((at) => table.rows[row][at])));
-    const saveAll = () => save(`${table.name}.csv`, names, table.rows);
+    const plain = (text, at) => (at >= table.labels && numeric[at] ? (isMissing(text) ? "" : text.replace("−", "-").replace("+", "").replaceAll(",", "")) : text);
+    const saveShown = () => save(`${table.name}-shown.csv`, heads(visible()), rows.map((row) => visible().map((at) => plain(table.rows[row][at], at))));
+    const saveAll = () => save(`${table.name}-page.csv`, names, table.rows.map((row) => row.map(plain)));
     place.replaceChildren(
       make("div", { class: "tools" }, ...menus, ...columns, count, back, on,
         make("button", { class: "small", type: "button", "data-save": "shown", onclick: saveShown }, "save what is shown (CSV)"),
-        make("button", { class: "small", type: "button", "data-save": "all", onclick: saveAll }, "save all (CSV)")),
+        make("button", { class: "small", type: "button", "data-save": "all", onclick: saveAll }, `save all ${table.rows.length.toLocaleString("en")} rows (CSV)`)),
       make("div", { class: "wide data", tabindex: "0", role: "region", "aria-label": table.title }, make("table", { id: `table-${id}` }, head, body)));
     refresh();
   };
@@ -209,7 +210,7 @@
       return make("tr", {}, make("td", {}, String(seed)), make("td", {}, score(a) + flags(a)), make("td", {}, score(b) + flags(b)), make("td", {}, both ? signed(b[1] - a[1]) : ""));
     });
     const both = [["with the source", transfer], ["alone", alone]];
-    const flagged = both.flatMap(([name, runs]) => runs.flatMap((run) => run[2].map((flag) => make("li", {}, `† ${name}, seed ${run[0]}: ${data.flags[flag] ?? `flagged ${flag}`}.`))));
+    const flagged = both.flatMap(([name, runs]) => runs.flatMap((run) => run[2].map((flag) => make("li", {}, `† ${name}, seed ${run[0]}: ${Object.hasOwn(data.flags, flag) ? data.flags[flag] : `flagged ${flag}`}.`))));
     const hours = both.map(([name, runs]) => [name, runs.filter((run) => run[4] !== null)]).filter(([, runs]) => runs.length)
       .map(([name, runs]) => `${name} ${(runs.reduce((sum, run) => sum + run[4], 0) / 3600).toFixed(2)} h in ${runs.length} ${runs.length === 1 ? "run" : "runs"}`);
     const devices = [...new Set(both.flatMap(([, runs]) => runs.map((run) => view.devices[run[5]])).filter(Boolean))];
@@ -265,6 +266,10 @@
     const pressed = event.target.closest("[data-filter-source]");
     if (!pressed) return;
     const place = document.querySelector('[data-table="settings-pairs"]');
+    for (const menu of place.querySelectorAll("select")) {
+      menu.value = "";
+      menu.dispatchEvent(new Event("change"));
+    }
     for (const [name, value] of [["source", pressed.dataset.filterSource], ["target", pressed.dataset.filterTarget]]) {
       const menu = place.querySelector(`select[data-filter="${name}"]`);
       if (!menu) continue;

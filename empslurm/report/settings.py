@@ -45,13 +45,11 @@ def named(groups: Sequence[Analyses]) -> dict[str, Analyses]:
 
 
 def pairs_of(analyses: Analyses) -> dict[Pair, PairResult]:
-    """The pairs of a group, each against the baseline with as much data."""
-    return {
-        (pair.verdict.source, pair.verdict.target): pair
-        for significance in analyses.significance
-        if significance.fraction == significance.baseline_fraction
-        for pair in significance.pairs
-    }
+    """The pairs of a group against the baseline with as much data: with all of it, or the most there is."""
+    alike = [one for one in analyses.significance if one.fraction == one.baseline_fraction]
+    most = max(alike, key=lambda one: one.fraction, default=None)
+    pairs = most.pairs if most is not None else ()
+    return {(pair.verdict.source, pair.verdict.target): pair for pair in pairs}
 
 
 def agreements(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> tuple[Agreement, ...]:
@@ -100,6 +98,7 @@ def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
         share = float((gains > 0).mean()) if len(gains) else float("nan")
         counted = (whole(tally[outcome]) for outcome in OUTCOMES)
         rows.append((text(name), whole(len(own)), *counted, number(middle, 1, signed=True), number(share, 2)))
+    there = [outcome for outcome in OUTCOMES if any(counts(list(own.values()))[outcome] for own in pairs.values())]
     return flat(
         name="settings",
         title="Settings beside one another",
@@ -113,7 +112,7 @@ def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
             "share_above": "share above the baseline",
         },
         rows=rows,
-        main=("setting", "n_pairs", "helps", "harms", "inconclusive", "undecided", "median_percent", "share_above"),
+        main=("setting", "n_pairs", *there, "median_percent") if len(there) < 5 else (),
     )
 
 
@@ -181,7 +180,6 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
         columns=columns,
         rows=rows,
         n_labels=3,
-        main=tuple(columns)[:8],
     )
 
 

@@ -66,6 +66,11 @@ def source_ranks(
     decided = any(reason == "" for result in results for reason in result.comparison.reasons)
     index = {name: at for at, name in enumerate(names)}
     targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
+    there = sorted({int(at) for target in targets for at in target.sources})
+    if len(there) < len(names):  # a source that no gain rests on has no rank
+        names = tuple(names[at] for at in there)
+        index = {name: at for at, name in enumerate(names)}
+        targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
     reason = "" if decided else "; ".join(dict.fromkeys(_reasons(results)))
     if len(names) > MOST_SOURCES:
         targets, reason = [_without_errors(target) for target in targets], reason or TOO_MANY
@@ -98,7 +103,8 @@ def _doubt(ranked: RankedSources, results: Sequence[TargetResult], n_left_out: i
 
 def _gains(comparison: Comparison, index: dict[str, int], *, percent: bool, decided: bool) -> TargetGains:
     """A target's gains with their covariance; in percent by the delta method, for baselines above 0."""
-    chosen: NDArray[np.bool_] = np.isfinite(comparison.difference)
+    named = np.array([source in index for source in comparison.sources], dtype=bool)
+    chosen: NDArray[np.bool_] = np.isfinite(comparison.difference) & named
     if decided:
         chosen &= np.array([reason == "" for reason in comparison.reasons], dtype=bool)
     if percent and not comparison.baseline > 0:

@@ -34,7 +34,7 @@ class Summary:
     lacking: Mapping[str, str]  # what could not be made, and why
     tables: tuple[Table, ...]  # for a terminal, where they are asked for
     too_large: tuple[str, ...]  # files of tables that belong to those and are too large for any terminal
-    contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption
+    contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption, details
     files: tuple[str, ...]  # relative to the folder
     report: str
 

@@ -77,19 +77,17 @@ def counts(pairs: Sequence[PairResult]) -> dict[str, int]:
 def verdict_table(significance: Significance, analyses: Analyses) -> Table:
     """One row per pair: the default verdict, the paper's test, and where they disagree."""
     registry = analyses.gathered.registry
-    ids = {
-        (source, target): score.ids
-        for table in analyses.tables
-        if table.fraction == significance.fraction
-        for (source, target), score in table.scores.items()
-    }
+    ids, alone = (
+        {pair: score.ids for table in analyses.tables if table.fraction == part for pair, score in table.scores.items()}
+        for part in (significance.fraction, significance.baseline_fraction)
+    )
     rows, origin = [], []
     for pair in (*significance.pairs, *significance.control):
         rows.append(_pair_row(pair, registry))
         verdict = pair.verdict
         own = ids.get((verdict.target if verdict.source == CONTROL else verdict.source, verdict.target), ())
         named = CONTROL_TITLE if verdict.source == CONTROL else verdict.source
-        origin.append((named, verdict.target, " ".join((*own, *ids.get((verdict.target, verdict.target), ())))))
+        origin.append((named, verdict.target, " ".join((*own, *alone.get((verdict.target, verdict.target), ())))))
     return flat(
         name=f"verdicts{part_name(significance.fraction)}",
         title=f"Does the source help?{_part_title(significance)}",

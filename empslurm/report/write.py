@@ -129,7 +129,7 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
         tables=tuple(table for fit, (_, table) in zip(fits, shown, strict=True) if fit),
         too_large=tuple(name for fit, (name, _) in zip(fits, shown, strict=True) if not fit),
         contents=tuple(
-            {"name": table.name, "number": table.number, "title": table.title, "caption": table.caption}
+            {name: str(getattr(table, name)) for name in ("name", "number", "title", "caption", "details")}
             for table in (*contents.settings, *contents.ratings, *tables)
         ),
         files=tuple(paths),

@@ -51,7 +51,7 @@ def test_tables_and_the_page_say_which_seeds(astray: Project) -> None:
     out = astray.path / "runs" / "gathered" / "astray"
     assert "did worse on the test part than one answer to every text" in (out / "table8.md").read_text()
     assert "no; 2 of 2 seeds (1, 2) worse than one answer to all" in (out / "baselines-pearson.md").read_text()
-    assert "Epitome ER: constant in 2 of 2 seeds (1, 2)" in (out / "report.html").read_text()
+    assert "Epitome ER, alone: all 2 seeds gave one answer to every test text" in (out / "report.html").read_text()
 
 
 def test_the_model_card_says_not_to_rely_on_them(astray: Project) -> None:

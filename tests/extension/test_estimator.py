@@ -63,7 +63,7 @@ def test_a_second_estimator_is_in_table_6_its_checks_and_the_page(tmp_path: Path
         settings = list(csv.DictReader(file))
     assert [float(row["alpha"]) for row in settings[::2]] == [0.1, 1.0, 10.0] * 2  # scaled or not, in two encodings
 
-    caption = next(table["caption"] for table in said["tables"] if table["name"] == "table6")
+    caption = next(table["caption"] + table["details"] for table in said["tables"] if table["name"] == "table6")
     assert "Ridge regression: " in caption
     assert "over 12 settings of alpha, scaling and encoding" in caption
     assert [sentence.split(":")[0] for sentence in said["headline"][-2:]] == [
@@ -72,4 +72,4 @@ def test_a_second_estimator_is_in_table_6_its_checks_and_the_page(tmp_path: Path
     ]
     page = (folder / "report.html").read_text()
     assert "<h3>Ridge regression: drop in held-out R²" in page
-    assert 'id="g0-audit-settings-ridge"' in page
+    assert 'data-table="audit-settings-ridge"' in page

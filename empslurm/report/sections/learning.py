@@ -34,7 +34,9 @@ def _answer(analyses: Analyses, *, in_doubt: bool) -> str:
     if in_doubt:
         return f"No run is known to have failed, but of {runs} those below are in doubt; they stay in the means."
     if analyses.from_results:
-        return f"The table flags none of its {runs}, and no score is far below the others of its target."
+        checked = all({*table.targets} <= {*_halves(table)} for table in analyses.tables)
+        low = ", and no score is far below the others of its target" if checked else ""
+        return f"The table flags none of its {runs}{low}."
     return f"All {runs} learnt: none answered constantly, diverged or fell far below the others."
 
 
@@ -120,5 +122,7 @@ def _halves(table: ScoreTable) -> dict[str, float]:
         for target, column in table.columns.items()
     }
     return {
-        target: OUTLIER * float(np.median(own)) for target, own in columns.items() if len(own) >= FEWEST_FOR_OUTLIER
+        target: OUTLIER * float(np.median(own))
+        for target, own in columns.items()
+        if len(own) >= FEWEST_FOR_OUTLIER and np.median(own) > 0
     }

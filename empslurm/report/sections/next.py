@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from empslurm.report.contents import GroupContents
-from empslurm.report.seeds import seeds_statement
+from empslurm.report.seeds import Next, seeds_statement
 
 MOST = 40
 
@@ -14,12 +14,15 @@ MOST = 40
 def what_next(group: GroupContents) -> Mapping[str, Any] | None:
     """A sentence per target that needs more, and folded those with enough; None without verdicts."""
     significances = group.analyses.significance
-    wanted = [target for significance in significances for target in significance.next]
+    wanted = [(target, significance.fraction) for significance in significances for target in significance.next]
     if not wanted:
         return None
-    open_yet = [target for target in wanted if target.more_runs or target.seeds.limit == "unknown"]
-    more = [target.sentence for target in open_yet]
-    enough = [target.sentence for target in wanted if target not in open_yet]
+    more = [_said(target, part) for target, part in wanted if target.more_runs or target.seeds.limit == "unknown"]
+    rest = [_said(target, part) for target, part in wanted if not target.more_runs and target.seeds.limit != "unknown"]
+    if all(not target.seeds.limit and not target.more_runs for target, _ in wanted):
+        more, rest = ["Nothing: every target has enough seeds for the wanted difference."], more + rest
+    elif not more:
+        more, rest = rest, []
     if len(more) > MOST:
         more = [*more[:MOST], f"{len(more) - MOST:,} more targets stand in the table below."]
     return {
@@ -27,7 +30,12 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
             seeds_statement(significance.next, significance.margin, fraction=significance.fraction, table="")
             for significance in significances
         ),
-        "sentences": more or ["Nothing: every target has enough seeds for the wanted difference."],
-        "enough": enough if more else [],
-        "enough_words": f"{len(enough)} for which more seeds do little: enough already, or too few test texts",
+        "sentences": more,
+        "enough": rest,
+        "enough_words": f"{len(rest)} for which more seeds do little: enough already, or too few test texts",
     }
+
+
+def _said(target: Next, fraction: float) -> str:
+    """With the part of the target's data, where it is not all."""
+    return target.sentence if fraction == 1.0 else f"With {fraction * 100:g} % of its data, {target.sentence}"

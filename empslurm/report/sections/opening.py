@@ -10,6 +10,7 @@ from empslurm.report.answer import answers
 from empslurm.report.contents import Contents
 from empslurm.report.sections.learning import not_learnt
 
+MOST_ANSWERS = 3  # of settings that are told one by one
 QUESTION = "Does training on task A first help task B?"
 PROVISIONAL = "PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task."
 PAPER = (
@@ -41,9 +42,12 @@ def _answer(contents: Contents) -> tuple[str, ...]:
     """Three sentences at most: of all settings together where there are several."""
     if contents.settings_headline:
         return contents.settings_headline
-    for group in contents.groups:
-        return answers(group)[0].summary
-    return ("No cell has a result yet.",)
+    if len(contents.groups) == 1:
+        return answers(contents.groups[0])[0].summary
+    named = [f"{group.analyses.group.name}: {answers(group)[0].summary[0]}" for group in contents.groups[:MOST_ANSWERS]]
+    left = len(contents.groups) - len(named)
+    more = [f"{left:,} more {'setting stands' if left == 1 else 'settings stand'} below."] if left else []
+    return (*named, *more) or ("No run has a result yet.",)
 
 
 def _lead(contents: Contents) -> str:

@@ -28,12 +28,14 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
             found.setdefault(key, []).append(pair)
     order = list(dict.fromkeys(task for analyses in groups.values() for task in analyses.tasks))
     registry = contents.gathered.registry
-    sources = [task for task in order if any(source == task for source, _ in found)][:MOST]
-    targets = [task for task in order if any(target == task for _, target in found)][:MOST]
     changes = {key: _median(own) for key, own in found.items()}
-    reach = max((abs(change) for change in changes.values() if np.isfinite(change)), default=0.0) or 1.0
+    sources, targets = (_kept(order, changes, which) for which in (0, 1))
+    shown_changes = [change for (one, two), change in changes.items() if one in sources and two in targets]
+    reach = max((abs(change) for change in shown_changes if np.isfinite(change)), default=0.0) or 1.0
+    n_left = len({source for source, _ in found}) - len(sources) + len({target for _, target in found}) - len(targets)
     return {
         "n_settings": len(pairs),
+        "cut": f"{n_left:,} sources and targets with smaller changes are left out. " if n_left else "",
         "targets": [title_of(task, registry) for task in targets],
         "rows": [
             {
@@ -46,6 +48,15 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
         "end": shown(reach, 0),
         "tables": tuple(block_of(table, table.name, MOST_CELLS) for table in contents.settings),
     }
+
+
+def _kept(order: Sequence[str], changes: Mapping[Pair, float], which: int) -> list[str]:
+    """The sources (0) or targets (1) with the largest changes, in order."""
+    size: dict[str, float] = {}
+    for pair, change in changes.items():
+        size[pair[which]] = max(size.get(pair[which], 0.0), abs(change) if np.isfinite(change) else 0.0)
+    kept = {*sorted(size, key=lambda task: -size[task])[:MOST]}
+    return [task for task in order if task in kept]
 
 
 def _median(pairs: Sequence[PairResult]) -> float:

@@ -70,7 +70,7 @@ def _target(
 ) -> Mapping[str, Any]:
     """One plot, on a scale of its own."""
     ordered = sorted(pairs, key=lambda pair: -pair.improvement.gain if np.isfinite(pair.improvement.gain) else np.inf)
-    first = ordered[0]
+    first = max(ordered, key=lambda pair: pair.verdict.verdict == "helps")  # of these the largest gain
     kept = ordered if len(ordered) <= most else [*ordered[: most - most // 2], *ordered[-(most // 2) :]]
     values = [value for pair in kept for value in (pair.verdict.low, pair.verdict.high, pair.verdict.difference)]
     finite = [value for value in values if np.isfinite(value)]
