@@ -141,7 +141,7 @@ def test_settings_are_named_and_share_the_screen(tmp_path: Path, capsys: pytest.
     for name in names[:6]:
         assert flat.count(f"{name}: Of 10 pairs, 10 help") == 1
     assert "model6: Of 10 pairs" not in flat
-    assert said.count("7 more targets: verdicts.csv has all.") == 6
+    assert said.count("7 more targets:") == 6
     assert "... and 2 more settings or amounts of data: the page has all" in flat
 
 
