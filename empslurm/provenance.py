@@ -10,11 +10,9 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import empslurm
-from empslurm import hardware
+from empslurm import hardware, resources
 from empslurm.validation import decode
 
 PACKAGES = (
@@ -28,7 +26,7 @@ PACKAGES = (
     "numpy",
     "submitit",
 )
-CODE_FILE = "code.json"  # beside the package where a job runs a copy of it
+CODE_FILE = "code.json"  # beside the package where a job runs a copy of it; in a wheel among what is packaged
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -49,7 +47,7 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     """A git answer about the folder the code runs from; None outside a checkout."""
-    folder = Path(empslurm.__file__).parent
+    folder = resources.package()
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
@@ -70,11 +68,14 @@ class Code:
 
 def code() -> Code:
     """What is known of the running code; a job's copy of it says what it was. Raises DamagedError."""
-    copied = Path(empslurm.__file__).resolve().parents[1] / CODE_FILE
+    inside = resources.package() / resources.PACKAGED
+    copied = (inside if inside.is_dir() else resources.package().parent) / CODE_FILE
     if copied.is_file():
-        noted: Code = decode.load(copied, Code, "submit again: it is written anew")
+        noted: Code = decode.load(copied, Code, "submit again or, where this is an installed wheel, install it again")
         return noted
-    commit = _git("rev-parse", "HEAD")
+    # An environment may lie inside the checkout of something else, whose commit says nothing of this code.
+    ours = _git("ls-files", "--error-unmatch", "__init__.py")
+    commit = _git("rev-parse", "HEAD") if ours else None
     if commit is None:
         return Code()
     paths = ("--", ".", "../jobs")

@@ -21,6 +21,7 @@ from empslurm.launch import environment
 
 # verb -> (module of empslurm.cli, one line for --help); a module is imported when its verb is called
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "write a new folder with a manifest, profiles and cards that run at once"),
     "data": ("data", "the datasets: status, sample, stats"),
     "demo": ("demo", "a first look in minutes: an invented corpus with a planted truth, a grid, what was found"),
     "plan": ("plan", "the dry run: every cell with its decision, waves and packs"),
@@ -60,13 +61,31 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     """The whole parser; only the called verb's own arguments are built."""
     common = _common()
     parser = argparse.ArgumentParser(prog="empslurm", description=empslurm.__doc__, parents=[common])
-    parser.add_argument("--version", action="version", version=f"empslurm {empslurm.__version__}")
+    parser.add_argument(
+        "--version", action=_Version, help="show the version and, where it is known, the commit; then exit"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (module, line) in VERBS.items():
         added = verbs.add_parser(name, help=line, description=line, parents=[common])
         if name == verb:
             importlib.import_module(f"empslurm.cli.{module}").arguments(added, name, common)
     return parser
+
+
+class _Version(argparse.Action):
+    """`--version`: the release and, where it is known, the commit."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from empslurm import provenance
+
+        code = provenance.code()
+        changed = " with changes" if code.dirty else ""
+        commit = f" (commit {code.commit[:12]}{changed})" if code.commit else ""
+        print(f"empslurm {empslurm.__version__}{commit}")
+        parser.exit()
 
 
 def _verb(arguments: Sequence[str]) -> str | None:

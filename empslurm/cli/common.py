@@ -7,14 +7,16 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+from empslurm import resources
 from empslurm.backbones import hidden_size, max_tokens, resolve
 from empslurm.cells import Cell
 from empslurm.cli import advice
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
-from empslurm.launch.profile import Profile, load_profile, profiles
+from empslurm.launch.profile import Profile, load_profile
 from empslurm.launch.queue import Queue
 from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, expand
@@ -27,6 +29,16 @@ MANIFESTS = Path("manifests")
 PROFILES = Path("slurm")
 
 
+def _places(here: Path, name: Literal["manifests", "slurm"]) -> tuple[Path, Path]:
+    """Where a name is looked for: in this folder, then among what empslurm brings."""
+    return here, resources.folder(name)
+
+
+def named(here: Path, name: Literal["manifests", "slurm"]) -> tuple[str, ...]:
+    """Names of the manifests or profiles that can be given without a path."""
+    return tuple(sorted({path.stem for place in _places(here, name) for path in place.glob("*.yaml")}))
+
+
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The MANIFEST argument."""
     text = "a file, or the name of one in manifests/"
@@ -35,25 +47,26 @@ def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False
 
 def find_manifest(name: str) -> Path:
     """A path as given, or manifests/NAME.yaml. Raises UsageError with the names there are."""
-    for path in (Path(name), MANIFESTS / f"{name}.yaml"):
+    for path in (Path(name), *(place / f"{name}.yaml" for place in _places(MANIFESTS, "manifests"))):
         if os.path.isfile(path):  # False too where the name cannot be one
             return path
-    known = ", ".join(sorted(path.stem for path in MANIFESTS.glob("*.yaml"))) or "none here"
+    known = ", ".join(named(MANIFESTS, "manifests"))
     raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
 
 
 def choose_profile(name: str | None) -> Profile:
     """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
     if name is not None:
-        path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if os.path.isfile(path)), None)
+        places = (Path(name), *(place / f"{name}.yaml" for place in _places(PROFILES, "slurm")))
+        path = next((path for path in places if os.path.isfile(path)), None)
         if path is None:
-            known = ", ".join(profiles(PROFILES)) or "none here"
+            known = ", ".join(named(PROFILES, "slurm"))
             raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
         return load_profile(path)
     if shutil.which("sbatch") is not None:
         raise UsageError(
             "a profile must be named where sbatch is present, since a login node is not for training; "
-            f"choose one with --profile: {', '.join(profiles(PROFILES))}"
+            f"choose one with --profile: {', '.join(named(PROFILES, 'slurm'))}"
         )
     return Profile(name="local", kind="local")
 

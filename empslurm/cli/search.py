@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from empslurm import files
+from empslurm import files, resources
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
@@ -107,6 +107,11 @@ def _named(table: Table, row: Sequence[Entry]) -> dict[str, object]:
 
 def _freeze(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> int:
     """Write the preset; one that is there is replaced only by an equal search's."""
+    if resources.package() in plan.manifest.path.resolve().parents:
+        raise UsageError(
+            f"the manifest must be a file of yours, since the preset is written beside it, but {plan.manifest.name} is "
+            f"empslurm's own; copy {plan.manifest.path} into manifests/ and name the copy"
+        )
     path = frozen_path(plan.manifest.path, options.name)
     if options.name in PRESETS or path.name != f"{options.name}.yaml":
         raise UsageError(f"a preset's name must be new and no path, but is {options.name!r}; choose another")

@@ -319,11 +319,6 @@ def _options(options: Mapping[str, object], reader: Reader) -> None:
             reader.problem(where, "be true, a number or a text, but is false", "remove it: an option not given is off")
 
 
-def profiles(folder: Path) -> tuple[str, ...]:
-    """Names of the profiles in a folder; empty where it is absent."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
-
-
 def profile_json_schema() -> dict[str, Any]:
     """The JSON Schema of profiles, for editors; `slurm/profile.schema.json` is this."""
     return {

@@ -8,24 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import empslurm
-from empslurm import files, ids, provenance
+from empslurm import files, ids, provenance, resources
 from empslurm.errors import StoreError, UsageError
 from empslurm.store.runs import RunsRoot
 
-PARTS = ("empslurm", "jobs")
-IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", resources.PACKAGED)
 
 
-def source() -> Path:
-    """The folder that holds the running package and jobs/. Raises UsageError outside a checkout."""
-    folder = Path(empslurm.__file__).resolve().parents[1]
-    if not (folder / "jobs").is_dir():
+def sources() -> dict[str, Path]:
+    """Name in the snapshot -> folder that is copied. Raises UsageError where the installation is incomplete."""
+    jobs = resources.folder("jobs")
+    if not (jobs / "train.py").is_file():
         raise UsageError(
-            f"jobs/ must lie beside the package to submit, but is not in {folder}; run empslurm from its checkout "
-            "(pip install -e .)"
+            f"the installation of empslurm must have {jobs}/train.py, but does not; install the wheel again, or use a "
+            "checkout (`make install`)"
         )
-    return folder
+    return {"empslurm": resources.package(), "jobs": jobs}
 
 
 def refuse_dirty() -> None:
@@ -40,25 +38,27 @@ def refuse_dirty() -> None:
 def take(root: RunsRoot) -> Path:
     """The snapshot of the running code below the runs root, made unless an equal one is there.
 
-    What lacks of an older one, or is altered there, is restored: some file systems remove what nobody reads for weeks.
+    Files of an older one that are missing or altered are restored: some file systems remove what nobody reads.
     """
-    folder = source()
-    names = sorted(
-        path
-        for part in PARTS
-        for path in (folder / part).rglob("*")
-        if path.is_file() and not _ignored(path.relative_to(folder))
+    folders = sources()
+    original = dict(
+        sorted(
+            (f"{part}/{path.relative_to(folder).as_posix()}", path)
+            for part, folder in folders.items()
+            for path in folder.rglob("*")
+            if path.is_file() and not _ignored(path.relative_to(folder))
+        )
     )
     code = provenance.code()
-    content = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in names}
+    content = {name: files.sha256_file(path) for name, path in original.items()}
     target = root.code.resolve() / ids.digest({"files": content, "code": code}, 16)
     if target.is_dir():
-        _mend(target, folder, content, code)
+        _restore(target, original, content, code)
         return target
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        for part in PARTS:
-            shutil.copytree(folder / part, beside / part, ignore=IGNORED)
+        for part, folder in folders.items():
+            shutil.copytree(folder, beside / part, ignore=IGNORED)
         files.write_json(beside / provenance.CODE_FILE, asdict(code))
         beside.rename(target)
     except OSError as error:
@@ -69,15 +69,17 @@ def take(root: RunsRoot) -> Path:
     return target
 
 
-def _mend(target: Path, folder: Path, content: Mapping[str, str], code: provenance.Code) -> None:
+def _restore(target: Path, original: Mapping[str, Path], content: Mapping[str, str], code: provenance.Code) -> None:
     """Restore files of a snapshot that jobs of other submissions may be reading: each is replaced as a whole."""
     for name, digest in content.items():
         path = target / name
         if not path.is_file() or files.sha256_file(path) != digest:
-            files.write_bytes(path, (folder / name).read_bytes())
+            files.write_bytes(path, original[name].read_bytes())
     if not (target / provenance.CODE_FILE).is_file():
         files.write_json(target / provenance.CODE_FILE, asdict(code))
 
 
 def _ignored(path: Path) -> bool:
-    return any(part == "__pycache__" or part.startswith(".") for part in path.parts) or path.suffix == ".pyc"
+    """Whether the snapshot leaves this file out; `path` is relative to the package or to jobs/."""
+    hidden = any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+    return hidden or path.suffix == ".pyc" or path.parts[0] == resources.PACKAGED

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import empslurm
+from empslurm import resources
 from empslurm.errors import UsageError
 from empslurm.launch import environment
 from empslurm.launch.liveness import LOG_VARIABLE
 
-JOBS = Path(empslurm.__file__).resolve().parents[1] / "jobs"
+JOBS = resources.folder("jobs")
 POLL_S = 0.1
 # Freed memory stays with the process: glibc would give it back to the system and fault it in again, page by page, at
 # every step. On a CPU, at RoBERTa-base's shape, that is some tenth of the time; the peak stays the same.
