@@ -1,3 +1,45 @@
-"""Intermediate-task transfer studies with adapters, fanned out over Slurm."""
+"""Intermediate-task transfer studies with adapters, fanned out over Slurm.
+
+For scripts and notebooks: the names in `__all__`. Importing them loads neither torch nor pandas; using them may.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from empslurm.api import from_table, gathered, load_gathered, load_manifest, planned, published, status
+    from empslurm.errors import EmpslurmError
+    from empslurm.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "EmpslurmError",
+    "Scorer",
+    "__version__",
+    "from_table",
+    "gathered",
+    "load_gathered",
+    "load_manifest",
+    "planned",
+    "published",
+    "status",
+]
+
+# Public names that are defined elsewhere than in `api`.
+_HOMES = {"EmpslurmError": "empslurm.errors", "Scorer": "empslurm.scoring.scorer"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'empslurm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES.get(name, "empslurm.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,10 +7,8 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-from empslurm import resources
-from empslurm.backbones import hidden_size, max_tokens, resolve
+from empslurm import api
 from empslurm.cells import Cell
 from empslurm.cli import advice
 from empslurm.cli.output import Output
@@ -18,25 +16,11 @@ from empslurm.errors import UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.profile import Profile, load_profile
 from empslurm.launch.queue import Queue
-from empslurm.manifest.load import Manifest, load_manifest
-from empslurm.plan import Inputs, Plan, expand
-from empslurm.search.results import finished_trials, with_second_stage
+from empslurm.plan import Plan
 from empslurm.store.cell_folder import CellState
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks.raw import locate
 
-MANIFESTS = Path("manifests")
 PROFILES = Path("slurm")
-
-
-def _places(here: Path, name: Literal["manifests", "slurm"]) -> tuple[Path, Path]:
-    """Where a name is looked for: in this folder, then among what empslurm brings."""
-    return here, resources.folder(name)
-
-
-def named(here: Path, name: Literal["manifests", "slurm"]) -> tuple[str, ...]:
-    """Names of the manifests or profiles that can be given without a path."""
-    return tuple(sorted({path.stem for place in _places(here, name) for path in place.glob("*.yaml")}))
 
 
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -45,67 +29,27 @@ def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False
     parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
 
 
-def find_manifest(name: str) -> Path:
-    """A path as given, or manifests/NAME.yaml. Raises UsageError with the names there are."""
-    for path in (Path(name), *(place / f"{name}.yaml" for place in _places(MANIFESTS, "manifests"))):
-        if os.path.isfile(path):  # False too where the name cannot be one
-            return path
-    known = ", ".join(named(MANIFESTS, "manifests"))
-    raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
-
-
 def choose_profile(name: str | None) -> Profile:
     """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
     if name is not None:
-        places = (Path(name), *(place / f"{name}.yaml" for place in _places(PROFILES, "slurm")))
+        places = (Path(name), *(place / f"{name}.yaml" for place in api.places(PROFILES, "slurm")))
         path = next((path for path in places if os.path.isfile(path)), None)
         if path is None:
-            known = ", ".join(named(PROFILES, "slurm"))
+            known = ", ".join(api.names(PROFILES, "slurm"))
             raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
         return load_profile(path)
     if shutil.which("sbatch") is not None:
         raise UsageError(
             "a profile must be named where sbatch is present, since a login node is not for training; "
-            f"choose one with --profile: {', '.join(named(PROFILES, 'slurm'))}"
+            f"choose one with --profile: {', '.join(api.names(PROFILES, 'slurm'))}"
         )
     return Profile(name="local", kind="local")
 
 
-def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
-    """Digests of the data and the backbone as they are on this machine, pinned ones where nothing is here."""
-    raw: dict[str, str | None] = {}
-    missing: dict[str, str] = {}
-    notes: dict[str, str] = {}
-    for dataset_id in manifest.data:
-        located = locate(manifest.registry.datasets[dataset_id], data_root, root.prepared)
-        raw[dataset_id] = located.raw_digest
-        if located.state == "missing":
-            missing[dataset_id] = located.problem
-        elif located.state != "found" or located.problem:
-            notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
-    backbone = resolve(manifest.backbone)
-    encoder = resolve(manifest.embed.encoder) if manifest.embed else None
-    return Inputs(
-        raw=raw,
-        missing=missing,
-        notes=notes,
-        backbone_digest=backbone.digest,
-        backbone_problem=backbone.problem,
-        hidden_size=hidden_size(backbone),
-        max_tokens=max_tokens(backbone),
-        encoder_digest=encoder.digest if encoder else None,
-        encoder_problem=encoder.problem if encoder else "",
-    )
-
-
 def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
     """The plan of the manifest that was asked for."""
-    root = RunsRoot(options.runs)
-    manifest = load_manifest(find_manifest(options.manifest))
-    plan = expand(manifest, inputs(manifest, options.data, root))
-    if manifest.search is not None:
-        plan = with_second_stage(plan, finished_trials(root, plan.cells))
-    return plan, root
+    plan = api.planned(options.manifest, runs=options.runs, data=options.data)
+    return plan, RunsRoot(options.runs)
 
 
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:

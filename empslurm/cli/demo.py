@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from empslurm import files
+from empslurm import api, files
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import EmpslurmError
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    options.manifest = str(common.find_manifest(MANIFEST))
+    options.manifest = str(api.find_manifest(MANIFEST))
     write_sample(options.data, seed=options.seed)
     out.say(f"1 of 4: wrote an invented corpus with a planted truth to {options.data}")
     plan, root = common.load_plan(options)

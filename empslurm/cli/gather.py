@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from empslurm import api
 from empslurm.cli import common, search
 from empslurm.cli.gathered import say
 from empslurm.cli.output import Output
@@ -83,22 +84,9 @@ def _gathered(options: argparse.Namespace, out: Output) -> Gathered:
 def _verified(plan: Plan | None, root: RunsRoot, known: Registry, data_root: Path, out: Output) -> Gathered:
     from rich.progress import Progress
 
-    from empslurm.gather import gather
-
-    samples = _samples(known, data_root, root)
     with Progress(console=out.console(error=True), transient=True) as progress:
         bar = progress.add_task("verifying results", total=None)
-        return gather(root, plan, known, sample_digests=samples, advance=lambda n: progress.update(bar, advance=n))
-
-
-def _samples(known: Registry, data_root: Path, root: RunsRoot) -> frozenset[str]:
-    """Digests of the invented sample, as far as it is here."""
-    from empslurm.tasks.raw import locate, sample_sums
-
-    if not sample_sums(data_root):
-        return frozenset()
-    located = [locate(dataset, data_root, root.prepared) for dataset in known.datasets.values()]
-    return frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest is not None)
+        return api.collect(plan, root, known, data_root, lambda n: progress.update(bar, advance=n))
 
 
 def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tables: bool) -> int:

@@ -1,4 +1,4 @@
-"""`init`: a folder with a study that runs at once, to be changed into one's own."""
+"""`init`: a folder with a study that runs at once, to be replaced by your own tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from empslurm import files, resources
 from empslurm.cli.output import Output
-from empslurm.errors import StoreError, UsageError
+from empslurm.errors import UsageError
 from empslurm.launch.profile import NAME
 
 STANDS_FOR_THE_NAME = "NAME"  # in the text files that are copied
@@ -26,8 +26,8 @@ def _name(folder: Path) -> str:
     name = Path(os.path.abspath(folder)).name
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
-            f"FOLDER must end in a name of 1 to 64 letters, digits and _ . -, starting with a letter or digit, but ends "
-            f"in {name[:80]!r}; try `empslurm init my-study`"
+            "FOLDER must end in 1 to 64 letters, digits and _ . -, the first a letter or digit, but ends in "
+            f"{name[:80]!r}; try `empslurm init my-study`"
         )
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} must be a new or an empty folder, but is not; choose another name")
@@ -37,20 +37,15 @@ def _name(folder: Path) -> str:
 def run(options: argparse.Namespace, out: Output) -> int:
     name, starter = _name(options.folder), resources.starter()
     written: list[str] = []
-    try:
-        for path in sorted(path for path in starter.rglob("*") if path.is_file()):
-            inner = path.relative_to(starter)
-            if path.parent.name == "manifests":
-                inner = inner.with_name(f"{name}.yaml")
-            text = path.read_text(encoding="utf-8")
-            if path.suffix != ".csv":
-                text = text.replace(STANDS_FOR_THE_NAME, name)
-            files.write_bytes(options.folder / inner, text.encode())
-            written.append(str(options.folder / inner))
-    except OSError as error:
-        raise StoreError(
-            f"{options.folder} must be writable, but is not: {error.strerror or error}; choose another folder"
-        ) from error
+    for path in sorted(path for path in starter.rglob("*") if path.is_file()):
+        inner = path.relative_to(starter)
+        if path.parent.name == "manifests":
+            inner = inner.with_name(f"{name}.yaml")
+        text = path.read_text(encoding="utf-8")
+        if path.suffix != ".csv":
+            text = text.replace(STANDS_FOR_THE_NAME, name)
+        files.write_bytes(options.folder / inner, text.encode())
+        written.append(str(options.folder / inner))
     out.document({"name": name, "folder": str(options.folder), "files": written})
     out.line(f"{options.folder} is a study of two invented tasks that runs at once:")
     out.line(f"  cd {options.folder}")

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from empslurm import api
 from empslurm.cli import common
 from empslurm.cli.output import Output, stdout_errors
 from empslurm.errors import UsageError
@@ -70,7 +71,7 @@ def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespa
 
 def _is_manifest(word: str) -> bool:
     try:
-        common.find_manifest(word)
+        api.find_manifest(word)
     except UsageError:
         return False
     return True

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empslurm import ids
+from empslurm import api, ids
 from empslurm.cells import Cell, from_identity
-from empslurm.cli import common, main
+from empslurm.cli import main
 from empslurm.errors import EmpslurmError
 from empslurm.gather import Gathered, gather
 from empslurm.launch import markers
@@ -88,7 +88,7 @@ class Root:
 
     def _plan(self, root: RunsRoot) -> Plan:
         manifest = load_manifest(self.manifest)
-        return expand(manifest, common.inputs(manifest, self.data, root))
+        return expand(manifest, api.inputs(manifest, self.data, root))
 
     def gather(self, *, planned: bool) -> Gathered:
         """What the verb does before it writes tables."""

@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 import empslurm
-from empslurm import provenance
+from empslurm import files, provenance
 from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import snapshot
 from empslurm.launch.lock import submitting
@@ -32,8 +33,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         subprocess.run([*git, *words], check=True)
     (folder / "empslurm" / "__pycache__").mkdir()
     (folder / "empslurm" / "__pycache__" / "x.pyc").write_text("")
-    for module in (snapshot, provenance):
-        monkeypatch.setattr(module.empslurm, "__file__", str(folder / "empslurm" / "__init__.py"))
+    monkeypatch.setattr(empslurm, "__file__", str(folder / "empslurm" / "__init__.py"))
     return folder
 
 
@@ -81,9 +81,26 @@ def test_the_copy_knows_commit_and_difference(checkout: Path, tmp_path: Path, mo
     assert "+two" in str(code.diff)
 
 
+def test_the_commit_of_something_else_is_not_taken_for_ours(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.code().commit
+    installed = checkout / ".venv" / "empslurm" / "__init__.py"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("one\n")
+    monkeypatch.setattr(empslurm, "__file__", str(installed))
+    assert provenance.code() == provenance.Code()
+
+
+def test_a_wheel_has_the_same_snapshot_as_its_checkout(checkout: Path, tmp_path: Path) -> None:
+    copy, code = snapshot.take(RunsRoot(tmp_path / "runs")), provenance.code()
+    shutil.copytree(checkout / "jobs", checkout / "empslurm" / "packaged" / "jobs")
+    files.write_json(checkout / "empslurm" / "packaged" / "code.json", asdict(code))
+    shutil.rmtree(checkout / "jobs")
+    assert snapshot.take(RunsRoot(tmp_path / "runs")) == copy
+
+
 def test_without_jobs_nothing_is_submitted(checkout: Path, tmp_path: Path) -> None:
     shutil.rmtree(checkout / "jobs")
-    with pytest.raises(UsageError, match="checkout"):
+    with pytest.raises(UsageError, match="install the wheel again"):
         snapshot.take(RunsRoot(tmp_path / "runs"))
 
 

@@ -29,7 +29,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 import empslurm.train.run  # noqa: F401  (warm: the children need not import it)
-from empslurm.cli import common
+from empslurm import api
 from empslurm.errors import StoreError
 from empslurm.launch import submission
 from empslurm.manifest.load import load_manifest
@@ -87,7 +87,7 @@ class Soak:
 
     def _submit(self, root: RunsRoot) -> submission.Submission:
         manifest = load_manifest(self.folder / "soak.yaml")
-        plan = expand(manifest, common.inputs(manifest, self.data, root))
+        plan = expand(manifest, api.inputs(manifest, self.data, root))
         chosen = [cell for cell in plan.cells if cell.kind == "baseline" or cell.target == TARGET]
         return submission.create(root, "soak", self.data, (), packs(chosen))
 

@@ -1,0 +1,217 @@
+"""empslurm for scripts and notebooks: what the verbs find out, as values. `import empslurm` has these functions.
+
+A manifest is given by its file, by the name of one in manifests/, or as `load_manifest` returned it. `runs` is the runs
+root (default: EMPSLURM_RUNS, else runs/) and `data` the raw data (EMPSLURM_DATA, else data/). Nothing here trains,
+submits or writes results. Every error that a user can cause is an `EmpslurmError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from empslurm import resources
+from empslurm.backbones import hidden_size, max_tokens, resolve
+from empslurm.errors import UsageError
+from empslurm.manifest import load
+from empslurm.plan import Inputs, expand
+from empslurm.search.results import finished_trials, with_second_stage
+from empslurm.store.runs import RunsRoot
+from empslurm.tasks import Registry, registry
+from empslurm.tasks.raw import locate, sample_sums
+
+if TYPE_CHECKING:
+    from empslurm.gather import Gathered
+    from empslurm.manifest.load import Manifest
+    from empslurm.plan import Plan
+    from empslurm.reference import Rating
+    from empslurm.report.notebook import Study, Written
+    from empslurm.store.cell_folder import CellState
+
+MANIFESTS = Path("manifests")
+
+
+# ---- what is planned -------------------------------------------------------------------------------------------------
+
+
+def load_manifest(manifest: str | Path) -> Manifest:
+    """Read a manifest and resolve its defaults, presets and patterns.
+
+    `manifest`: a YAML file, or the name of one in manifests/ or of one that comes with empslurm, such as `full_grid`.
+    Raises ManifestError with all problems of the file, UsageError where there is no such file.
+    """
+    return load.load_manifest(find_manifest(str(manifest)))
+
+
+def planned(manifest: str | Path | Manifest, *, runs: str | Path | None = None, data: str | Path | None = None) -> Plan:
+    """Every cell that a manifest asks for, parents before children; `plan.cells` has them.
+
+    Reads the raw data's digests where data is present, and finished trials of a search; trains and writes nothing.
+    Raises ManifestError, UsageError.
+    """
+    chosen = load_manifest(manifest) if isinstance(manifest, str | Path) else manifest
+    root = runs_root(runs)
+    plan = expand(chosen, inputs(chosen, data_root(data), root))
+    if chosen.search is not None:
+        return with_second_stage(plan, finished_trials(root, plan.cells))
+    return plan
+
+
+def status(
+    manifest: str | Path | Manifest, *, runs: str | Path | None = None, data: str | Path | None = None
+) -> Mapping[str, CellState]:
+    """Cell id -> its state, in the plan's order: `.state` is done, failed, running, queued, lost or pending.
+
+    Computed from the files of the runs root and, where Slurm is present, from its queue. Raises as `planned`, and
+    StoreError.
+    """
+    from empslurm.launch.states import states
+
+    return states(planned(manifest, runs=runs, data=data).by_id, runs_root(runs))
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+
+def gathered(
+    manifest: str | Path | Manifest | None = None,
+    *,
+    runs: str | Path | None = None,
+    data: str | Path | None = None,
+    ratings: Sequence[Rating] | None = None,
+    grouped: bool = True,
+    margin: float | None = None,
+) -> Study:
+    """Verify the results of a manifest (None: all of the runs root) and analyse them, as `gather` does.
+
+    `ratings`: of the tasks' constructs (default: the paper's Table 2). `grouped`: resample conversations, posts or
+    dialogues; False: single examples. `margin`: a difference in the target's metric that is as good as none (default:
+    the manifest's). Raises as `planned`, and StoreError; UsageError for the manifest of a search.
+    """
+    root = runs_root(runs)
+    plan = None if manifest is None else planned(manifest, runs=runs, data=data)
+    if plan is not None and plan.manifest.search is not None:
+        raise UsageError(
+            f"the manifest must describe a grid, but {plan.manifest.name} describes a search; run "
+            f"`empslurm search report {plan.manifest.name}`"
+        )
+    if plan is not None and margin is None:
+        margin = plan.manifest.margin
+    known = registry() if plan is None else plan.manifest.registry
+    results = collect(plan, root, known, data_root(data))
+    return _study(results, ratings, grouped=grouped, margin=margin)
+
+
+def published(*, ratings: Sequence[Rating] | None = None) -> Study:
+    """The paper's own Tables 7 and 8, analysed. `ratings`: as in `gathered`."""
+    from empslurm import gather
+
+    return _study(gather.published(registry()), ratings)
+
+
+def from_table(
+    file: str | Path,
+    *,
+    predictions: str | Path | None = None,
+    ratings: Sequence[Rating] | None = None,
+    grouped: bool = True,
+    margin: float | None = None,
+) -> Study:
+    """Analyse anybody's results: a table with the columns source, target, seed, metric and value, a row per run.
+
+    `predictions`: a folder with ID.csv or ID.parquet of each run. The others as in `gathered`. Raises DataError.
+    """
+    from empslurm import gather
+
+    folder = None if predictions is None else Path(predictions)
+    results = gather.from_file(Path(file), registry(), folder)
+    return _study(results, ratings, grouped=grouped, margin=margin)
+
+
+def load_gathered(folder: str | Path) -> Written:
+    """The tables and figures in a folder that `gather` wrote; computes nothing. Raises UsageError."""
+    from empslurm import report
+
+    return report.load(folder)
+
+
+def _study(
+    results: Gathered, ratings: Sequence[Rating] | None, *, grouped: bool = True, margin: float | None = None
+) -> Study:
+    from empslurm import report
+
+    return report.study(results, ratings=ratings, grouped=grouped, margin=margin)
+
+
+# ---- shared with the verbs -------------------------------------------------------------------------------------------
+
+
+def runs_root(runs: str | Path | None) -> RunsRoot:
+    """The runs root that is given, else the environment's, else runs/."""
+    return RunsRoot(Path(runs or os.environ.get("EMPSLURM_RUNS") or "runs"))
+
+
+def data_root(data: str | Path | None) -> Path:
+    """The folder of raw data that is given, else the environment's, else data/."""
+    return Path(data or os.environ.get("EMPSLURM_DATA") or "data")
+
+
+def find_manifest(name: str) -> Path:
+    """A path as given, or NAME.yaml of manifests/ or among those that come with empslurm. Raises UsageError."""
+    for path in (Path(name), *(place / f"{name}.yaml" for place in places(MANIFESTS, "manifests"))):
+        if os.path.isfile(path):  # False too where the name cannot be one
+            return path
+    known = ", ".join(names(MANIFESTS, "manifests"))
+    raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
+
+
+def places(here: Path, kind: Literal["manifests", "slurm"]) -> tuple[Path, Path]:
+    """Folders in which a name of this kind is looked up: the user's, then the one that comes with empslurm."""
+    return here, resources.folder(kind)
+
+
+def names(here: Path, kind: Literal["manifests", "slurm"]) -> tuple[str, ...]:
+    """Names of manifests or profiles that can be given without a path."""
+    return tuple(sorted({path.stem for place in places(here, kind) for path in place.glob("*.yaml")}))
+
+
+def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
+    """Digests of the data and the backbone as they are on this machine, pinned ones where nothing is here."""
+    raw: dict[str, str | None] = {}
+    missing: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    for dataset_id in manifest.data:
+        located = locate(manifest.registry.datasets[dataset_id], data, root.prepared)
+        raw[dataset_id] = located.raw_digest
+        if located.state == "missing":
+            missing[dataset_id] = located.problem
+        elif located.state != "found" or located.problem:
+            notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
+    backbone = resolve(manifest.backbone)
+    encoder = resolve(manifest.embed.encoder) if manifest.embed else None
+    return Inputs(
+        raw=raw,
+        missing=missing,
+        notes=notes,
+        backbone_digest=backbone.digest,
+        backbone_problem=backbone.problem,
+        hidden_size=hidden_size(backbone),
+        max_tokens=max_tokens(backbone),
+        encoder_digest=encoder.digest if encoder else None,
+        encoder_problem=encoder.problem if encoder else "",
+    )
+
+
+def collect(
+    plan: Plan | None, root: RunsRoot, known: Registry, data: Path, advance: Callable[[int], None] = lambda n: None
+) -> Gathered:
+    """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked."""
+    from empslurm.gather import gather
+
+    samples: frozenset[str] = frozenset()
+    if sample_sums(data):
+        located = [locate(dataset, data, root.prepared) for dataset in known.datasets.values()]
+        samples = frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest)
+    return gather(root, plan, known, sample_digests=samples, advance=advance)
