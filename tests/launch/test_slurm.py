@@ -69,11 +69,11 @@ def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
     assert given.trackers == ("wandb",)
 
 
-def test_a_refusal_for_good_says_what_to_mend_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:
+def test_a_permanent_refusal_says_what_to_change_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:
     (lab / "answers").write_text(
         "REFUSE Batch job submission failed: Invalid account or account/partition combination\n"
     )
-    with pytest.raises(SchedulerError, match=r"Invalid account.*mend x\.yaml"):
+    with pytest.raises(SchedulerError, match=r"Invalid account.*Slurm names in x\.yaml"):
         sender(root, made).send()
     assert markers.scan(root) == ({}, [])
     assert not list((made.folder(root).file.parent / "arrays").iterdir())
@@ -335,7 +335,8 @@ def test_without_that_job_everything_else_is_sent(lab: Path, root: RunsRoot, squ
     profile = Profile(name="x", kind="slurm", at_end="true")
     sent = Sender(root, square, profile, Path("/code"), waiting_for={}, wait=True, say=told.append).send()
     assert (len(sent.jobs), sent.n_left) == (3, 0)
-    assert told == ["nobody will be told when all has ended, since Slurm refuses that job: no such thing"]
+    (sentence,) = told
+    assert "refuses the job for it: no such thing" in sentence
 
 
 @pytest.mark.parametrize(("finished", "status", "message"), [(True, 0, "demo: 4 done"), (False, 1, "demo: 4 pending")])
