@@ -69,7 +69,9 @@ def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
     assert given.trackers == ("wandb",)
 
 
-def test_a_permanent_refusal_says_what_to_change_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:
+def test_a_permanent_refusal_says_what_to_change_and_leaves_nothing(
+    lab: Path, root: RunsRoot, made: Submission
+) -> None:
     (lab / "answers").write_text(
         "REFUSE Batch job submission failed: Invalid account or account/partition combination\n"
     )
@@ -140,7 +142,7 @@ def test_what_never_reached_slurm_is_void(
     start = time.monotonic()
     reconcile(root, told.append)
     assert time.monotonic() - start < 5
-    assert "looking whether Slurm has" in told[0]
+    assert "whether Slurm received" in told[0]
     assert markers.scan(root) == ({}, [])
     assert array.path.with_suffix(".void").exists()
 

@@ -176,7 +176,7 @@ def test_saving_stops_when_the_profile_allows_no_more_starts(
     runs_as(monkeypatch, array, restart=10)
     Work(root, array).leave()
     assert not (node / "told").exists()
-    assert "no more than 10 restarts are allowed, so the next submit goes on" in capsys.readouterr().out
+    assert "after 10 restarts no more are allowed: run `empslurm submit`" in capsys.readouterr().out
 
 
 def run_on_two_nodes(root: RunsRoot, array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_a_job_that_is_not_this_arrays_trains_nothing(
     for name, value in (("EMPSLURM_JOB_NAME", "another.0123abcd"), ("SLURM_ARRAY_TASK_ID", "5")):
         runs_as(monkeypatch, array)
         monkeypatch.setenv(name, value)
-        with pytest.raises(DamagedError, match=r"an element of demo\.\w+ must run here, but Slurm calls this job"):
+        with pytest.raises(DamagedError, match=r"an element of demo\.\w+, but .*; start jobs with `empslurm submit`"):
             Work(root, array)
 
 

@@ -73,7 +73,7 @@ def test_a_whole_gpu_needs_no_share() -> None:
 
 
 def test_too_few_devices_are_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"4 GPUs must be visible, .* names 2 \(0, 1\); lower gpus"):
+    with pytest.raises(UsageError, match=r"4 GPUs must be visible, .* names 2 \(0, 1\); lower `gpus`"):
         made(("0", "1"), gpus=4)
     with pytest.raises(UsageError, match=r"names 0 \(none\)"):
         made((), gpus=1)
