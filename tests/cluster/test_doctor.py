@@ -71,7 +71,7 @@ def test_what_sbatch_refuses_names_the_field(
 @pytest.mark.parametrize(
     ("changes", "what", "found"),
     [
-        ({"setup": "['exit 3']"}, "probe: job", "(FAILED, exit code 3:0) before it could say what it found"),
+        ({"setup": "['exit 3']"}, "probe: job", "(FAILED, exit code 3:0) before it could report"),
         ({"setup": "['ls /no/such/folder', 'exit 3']"}, "probe: job", "its last line: ls: cannot access"),
         ({"setup": "['module load nothing']"}, "probe: setup", "module: command not found"),
         ({"python": "/no/such/python"}, "probe: Python of training", "No such file or directory: '/no/such/python'"),

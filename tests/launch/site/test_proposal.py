@@ -183,7 +183,7 @@ def test_the_partition_asked_for(tmp_path: Path) -> None:
         "signal_lead_s": 180,
     }
     assert "may not be meant for hours" in proposal.warnings[0]
-    assert "takes no jobs of yours as it is: it is for the groups professors" in propose(facts, "m", "vip").warnings[0]
+    assert "takes none of your jobs now: it is for the groups professors" in propose(facts, "m", "vip").warnings[0]
     with pytest.raises(UsageError, match=r"--partition must name a partition .*gpu-debug.* but is 'gpus'"):
         propose(facts, "mine", "gpus")
 
