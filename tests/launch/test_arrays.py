@@ -1,4 +1,4 @@
-"""What waits for the same baselines shares an array, and nothing waits for more than it must."""
+"""Packs that wait for the same baselines share an array, and no pack waits for more than it must."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def plan_of(name: str) -> Plan:
-    """The baselines and transfers of a manifest, as if its data were here."""
+    """The baselines and transfers of a manifest, without its data."""
     manifest = load_manifest(ROOT / ("tests/golden" if name == "small_grid" else "manifests") / f"{name}.yaml")
     raw = dict.fromkeys(manifest.data, "raw")
     plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights"))
@@ -34,7 +34,7 @@ def test_single_transfers_wait_for_their_own_source_only() -> None:
 
 
 def test_packs_of_all_sources_are_one_array_per_seed_when_that_costs_little() -> None:
-    # Eighteen targets wait for seventeen of eighteen baselines each; four targets for three of four are kept apart.
+    # Each of eighteen targets waits for 17 of 18 baselines: one array. Of four targets each waits for 3 of 4: apart.
     plan = plan_of("full_grid")
     made = groups(packs(plan.cells), set(plan.by_id))
     assert [(group.wave, len(group.indices), len(group.parents)) for group in made] == [(0, 18, 0), (1, 18, 18)]

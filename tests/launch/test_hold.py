@@ -1,4 +1,4 @@
-"""Failures of one cause hold the rest of a submission back."""
+"""Failures with one cause hold the rest of a submission back."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Running here: packs on all GPUs or cores at once, each with its own, and none before its sources have ended."""
+"""Runs on this machine: packs train at once on their own GPUs or cores, none before its sources have ended."""
 
 import os
 import time
@@ -46,7 +46,7 @@ def test_two_packs_at_once_each_on_its_own_gpu_and_none_before_its_sources(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,GPU-bbbb,GPU-cccc")
     monkeypatch.setattr(local, "cores_here", lambda: 9)
     looks: list[list[int]] = []
-    assert run(root, square, workstation(gpus=3), looks) == 0  # the third GPU waits with the transfers
+    assert run(root, square, workstation(gpus=3), looks) == 0  # the third GPU stays idle, since the transfers wait
     told = notes()
     assert [told[at]["CUDA_VISIBLE_DEVICES"] for at in (0, 1)] == ["GPU-aaaa", "GPU-bbbb"]
     assert {note["OMP_NUM_THREADS"] for note in told.values()} == {"3"}
@@ -141,7 +141,7 @@ def test_on_gpus_each_pack_has_a_process() -> None:
 
 @dataclass
 class Desk:
-    """Stages what train processes do: how each slot's GPU behaves, and in which order packs were started."""
+    """Stages train processes: how each slot's GPU behaves; records in which order packs were started."""
 
     root: RunsRoot
     made: Submission
@@ -172,7 +172,7 @@ class Desk:
 
 
 class Staged:
-    """A train process that has done its work, unless it hangs."""
+    """A train process that has finished, unless it hangs."""
 
     def __init__(self, desk: Desk, device: str) -> None:
         self.desk, self.device = desk, device

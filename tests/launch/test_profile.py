@@ -1,4 +1,4 @@
-"""Profiles are as strict as manifests, and nothing in them can reach a shell by an sbatch option."""
+"""Profiles are as strict as manifests, and no sbatch option in them can reach a shell."""
 
 import json
 from dataclasses import fields
@@ -130,7 +130,7 @@ def test_each_problem_has_its_fix(tmp_path, line, sentence):
         ("nice: 100\nwckey: lab\nreservation: course\nlicenses: matlab:1\nbegin: now+1hour", {"nice": 100}),
     ],
 )
-def test_what_sites_demand_can_be_said(tmp_path, line, expected):
+def test_a_profile_can_hold_what_sites_demand(tmp_path, line, expected):
     found = load(tmp_path, f"kind: slurm\n{line}\n")
     assert {name: getattr(found, name) for name in expected} == expected
 

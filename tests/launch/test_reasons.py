@@ -1,4 +1,4 @@
-"""Reasons with which a job can never start are told from those that pass."""
+"""Reasons with which a job can never start are distinguished from temporary ones."""
 
 import pytest
 
