@@ -31,7 +31,7 @@ def submitting(root: RunsRoot, say: Callable[[str], None], *, wait: bool) -> Ite
     with open(path, "a+") as stream:
         announced = False
         while not _taken(stream):
-            holder = path.read_text() or "somebody"
+            holder = path.read_text() or "another process"
             if not wait:
                 raise SchedulerError(
                     f"only one submission can run at a time, but {holder} is submitting to {root.path}; try again when "

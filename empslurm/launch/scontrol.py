@@ -40,9 +40,9 @@ def is_away(said: str) -> bool:
 def words(said: str) -> str:
     """Slurm's own message in a command's output; the last line where no line is marked as Slurm's."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines if line.startswith("sbatch:")]
-    told += [match[1] for line in lines if (match := VERDICT.search(line)) and not line.startswith("sbatch:")]
-    return "; ".join(dict.fromkeys(told or lines[-1:])) or "nothing"
+    messages = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines if line.startswith("sbatch:")]
+    messages += [match[1] for line in lines if (match := VERDICT.search(line)) and not line.startswith("sbatch:")]
+    return "; ".join(dict.fromkeys(messages or lines[-1:])) or "nothing"
 
 
 def run(*command: str, text: str | None = None) -> tuple[bool, str]:

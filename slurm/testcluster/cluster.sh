@@ -13,7 +13,7 @@
 #   cluster.sh ctld-stop           stop slurmctld; jobs keep running
 #   cluster.sh ctld-start          start slurmctld again
 #   cluster.sh ctld-lose           slurmctld forgets every job, all jobs end, job ids start again at FirstJobId
-#   cluster.sh as USER COMMAND...  run as one of the ordinary users nobody and games, who may read root's home here
+#   cluster.sh as USER COMMAND...  run as one of the ordinary users nobody and games, who can read root's home here
 #
 # Environment (the values of the last `up` apply):
 #   EMPSLURM_CLUSTER_STATE         state folder; ${TMPDIR:-/tmp}/empslurm-testcluster
@@ -263,7 +263,7 @@ start_node() {
             mount --bind \"$4\" /etc/hosts && hostname \"$1\"
             while :; do sleep infinity & wait \$!; done"
         ' sh "$1" "$CGROUPS/$1" "$FREEZER" "$STATE/etc/hosts"
-    wait_for 5 has_name "$1" || die "$1 must get namespaces of its own, but did not; see $STATE/log/$1.out"
+    wait_for 5 has_name "$1" || die "$1 must get its own namespaces, but did not; see $STATE/log/$1.out"
     in_node "$1" bash -c "$(declare -f open_home); open_home '$STATE/home'" || die "$1 must get a /root open to all"
     slurmd_start "$1"
 }

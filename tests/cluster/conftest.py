@@ -144,7 +144,7 @@ class Cluster:
     # Machines and daemons.
 
     def node_kill(self, node: str, *, told: bool = True) -> None:
-        """Kill a node as in a power failure. `told`: slurmctld is informed at once, else it notices after about 40 s."""
+        """Kill a node as in a power failure. `told`: slurmctld is informed at once, else it notices in 40 s."""
         self._control("node-kill", node)
         # A late answer of the node may bring it back into service: then slurmctld is informed again.
         end = time.monotonic() + 1.5

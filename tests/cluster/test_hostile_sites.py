@@ -54,7 +54,7 @@ def test_numbers_that_start_again_make_nobodys_job_ours(project: Project, cluste
         assert cluster.jobs().keys() == before.keys()
         cluster.run("scancel", *theirs)
         cluster.wait_empty()
-        # Jobs that ran when the controller lost its state fall silent and count as lost after a while; the rest is sent.
+        # Jobs that ran when the controller lost its state fall silent, and are lost after a while; the rest is sent.
         for path in project.runs.glob("cells/*/claims/*.json"):
             silence(path)
         project.call("submit", "small", "--profile", "here")

@@ -121,7 +121,7 @@ class Job:
         """Queue this job again; False where Slurm objects."""
         objection = scontrol.requeue(self.id, exclude=exclude, delay_s=delay_s)
         if objection:
-            say(f"job {self.id} must be queued again, but Slurm says: {objection}")
+            say(f"job {self.id} must be queued again, but Slurm says: {objection}; run `empslurm submit` to go on")
         return not objection
 
     def go_elsewhere(self) -> bool:

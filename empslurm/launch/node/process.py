@@ -91,7 +91,7 @@ def _ignore_usr2() -> None:
 
 
 class TrainProcess:
-    """A launched train process in a session of its own."""
+    """A launched train process in its own session."""
 
     def __init__(
         self,

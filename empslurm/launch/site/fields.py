@@ -88,8 +88,8 @@ def _no_gpus(draft: Draft) -> str:
     if not has_gpus(draft.partition):
         return "its nodes have none"
     return (
-        "the nodes have GPUs, but the torch installed here is built for CPUs only, so that jobs with GPUs would fail; "
-        "for GPUs install its CUDA build, or set `python:` to a container that has it, and ask again with another name"
+        "the nodes have GPUs, but the torch installed here is built for CPUs only, so jobs with GPUs would fail; "
+        "for GPUs, install its CUDA build or set `python:` to a container with it, then ask again with another name"
     )
 
 

@@ -147,7 +147,7 @@ class Probe:
         """Wait until the node has reported everything, or it is clear that it will not."""
         end, asked, gone_since = time.monotonic() + self.wait_s, 0.0, None
         why = "waiting for squeue"
-        while not self._has_said_all():
+        while not self._has_all_reports():
             now = time.monotonic()
             if now - asked >= ASK_EVERY_S:
                 asked = now
@@ -164,8 +164,8 @@ class Probe:
                 return
             time.sleep(POLL_S)
 
-    def _has_said_all(self) -> bool:
-        """Read what is new; whether the node's last file is there and the clocks were compared."""
+    def _has_all_reports(self) -> bool:
+        """Read new reports; return whether the node's last one is there and the clocks were compared."""
         outcome = self.outcome
         names = self._names()
         for name, attribute in ((STARTED, "started"), (TRAINING, "training"), (NODE, "node")):
@@ -258,8 +258,8 @@ class Probe:
     def _clear(self) -> None:
         """Leave nothing in the queue and nothing in the runs root."""
         if self.array is not None:
-            said_all = bool(self.outcome.node) and not self.outcome.problem
-            if not (self.over or (said_all and self._ends_within(END_S))):
+            complete = bool(self.outcome.node) and not self.outcome.problem
+            if not (self.over or (complete and self._ends_within(END_S))):
                 # By name: the id may be unknown, if sbatch's answer was lost.
                 good, said = scontrol.patiently("scancel", f"--name={self.outcome.name}", patience_s=LEAVE_S)
                 if not good:

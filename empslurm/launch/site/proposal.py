@@ -82,7 +82,7 @@ def _warn_torch(draft: Draft) -> str:
         return ""
     return (
         "the profile asks for no GPUs, though the cluster has some: the torch installed here is built for CPUs only; "
-        "install its CUDA build and ask again, or set gpus where `python:` names a container with one"
+        "install its CUDA build and run this again, or set `gpus` if `python:` names a container with that build"
     )
 
 
