@@ -17,7 +17,7 @@ from empslurm.errors import EmpslurmError
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 on success, 1 where a file could not be written."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--report", type=Path, metavar="FILE", help="write what this Python can do to FILE")
     what.add_argument("--race", type=Path, metavar="FOLDER", help="create files in FOLDER before another process does")

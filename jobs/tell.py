@@ -18,7 +18,7 @@ from empslurm.store.runs import RunsRoot
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 if every cell is done, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="runs root")
     parser.add_argument("--submission", type=Path, required=True, metavar="FILE", help="submission.jsonl")
     options = parser.parse_args(arguments)

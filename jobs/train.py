@@ -21,7 +21,7 @@ from empslurm.tasks import registry
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 if every cell is done or run by others, 1 if a cell failed, 75 if interrupted and to be resumed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="runs root")
     parser.add_argument("--submission", type=Path, required=True, metavar="FILE", help="submission.jsonl")
     parser.add_argument(
