@@ -16,7 +16,7 @@ class Settling:
 
     def __init__(self, job: Job, cells: Cells, running: Running) -> None:
         self.job, self.cells, self.running = job, cells, running
-        self.elsewhere: list[int] = []  # packs that another node is to try
+        self.elsewhere: list[int] = []  # packs that another node must try
 
     def settle(self, index: int, code: int | None) -> bool:
         """Note how a pack ended whose process had this exit status; True if it must be started again here."""
