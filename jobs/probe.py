@@ -1,4 +1,4 @@
-"""What a node executes for `empslurm doctor --probe`: say what the training Python can do, or race for files.
+"""Run on a node by `empslurm doctor --probe`: report what the training Python can do, or race for files.
 
 accelerate launch jobs/probe.py --report FILE --gpus N
 python jobs/probe.py --race FOLDER --at TIME
@@ -16,12 +16,12 @@ from empslurm.errors import EmpslurmError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: it was said; 1: it could not be written."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Returns 0 on success, 1 where a file could not be written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--report", type=Path, metavar="FILE", help="write there what this Python can do")
-    what.add_argument("--race", type=Path, metavar="FOLDER", help="create files there before another process does")
-    parser.add_argument("--gpus", type=int, default=0, help="that the profile asks for")
+    what.add_argument("--report", type=Path, metavar="FILE", help="write what this Python can do to FILE")
+    what.add_argument("--race", type=Path, metavar="FOLDER", help="create files in FOLDER before another process does")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs that the profile asks for")
     parser.add_argument("--at", type=float, default=0.0, metavar="TIME", help="Unix time at which the race begins")
     options = parser.parse_args(arguments)
     try:

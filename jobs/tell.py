@@ -1,4 +1,4 @@
-"""What a node executes once all jobs of a submission have ended: says in one line what came of them.
+"""Run on a node when all jobs of a submission have ended: print one line that counts its cells by state.
 
 python jobs/tell.py --runs RUNS --submission FILE
 """
@@ -17,10 +17,10 @@ from empslurm.store.runs import RunsRoot
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every cell is done; 1: not all are."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--submission", type=Path, required=True)
+    """Returns 0 if every cell is done, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="runs root")
+    parser.add_argument("--submission", type=Path, required=True, metavar="FILE", help="submission.jsonl")
     options = parser.parse_args(arguments)
     try:
         submitted = submissions.load(options.submission)

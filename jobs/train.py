@@ -1,4 +1,4 @@
-"""What a node executes: train packs of a submission. Started through `accelerate launch`.
+"""Train packs of a submission. Run on a node through `accelerate launch`.
 
 accelerate launch jobs/train.py --runs RUNS --submission FILE [--pack N ...] [--without CELL ...]
 """
@@ -20,19 +20,35 @@ from empslurm.tasks import registry
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: everything done or held by others; 1: some cell failed; 75: interrupted, to be resumed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--submission", type=Path, required=True)
-    parser.add_argument("--pack", type=int, action="append", help="position in the submission; default: all")
-    parser.add_argument("--without", action="append", default=[], metavar="CELL", help="leave this cell of a pack out")
-    parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
-    parser.add_argument("--gpu", action="store_true", help="fail every cell with the reason where no GPU can be used")
+    """Returns 0 if every cell is done or run by others, 1 if a cell failed, 75 if interrupted and to be resumed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="runs root")
+    parser.add_argument("--submission", type=Path, required=True, metavar="FILE", help="submission.jsonl")
     parser.add_argument(
-        "--memory-share", type=float, default=1.0, metavar="SHARE", help="of the GPU memory, for this process"
+        "--pack",
+        type=int,
+        action="append",
+        metavar="N",
+        help="train the pack with this index in the submission; default: all",
+    )
+    parser.add_argument("--without", action="append", default=[], metavar="CELL", help="leave out this cell of a pack")
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, default=5.0, metavar="M", help="minutes between checkpoints; default: 5"
+    )
+    parser.add_argument("--gpu", action="store_true", help="fail every cell if no GPU can be used")
+    parser.add_argument(
+        "--memory-share",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the GPU memory that this process may use",
     )
     parser.add_argument(
-        "--tracker", action="append", default=[], metavar="NAME", help="log loss curves with this tracker of accelerate"
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="record loss curves with this tracker of accelerate",
     )
     options = parser.parse_args(arguments)
 
@@ -65,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _trials(submission: Path) -> tuple[TrialCell, ...]:
-    """All trials that the submission has, those of other processes included."""
+    """All trials of the submission, including those of other processes."""
     return tuple(cell for cell in submissions.load(submission).cells if isinstance(cell, TrialCell))
 
 

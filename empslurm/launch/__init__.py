@@ -1,5 +1,5 @@
-"""From decisions to processes: submissions, arrays, profiles, what jobs leave for each other, what failures lead to.
+"""Run packs: profiles, submissions, Slurm arrays, notes that jobs leave for each other, retries after failures.
 
-`node/` is what a job does on its node, `site/` what is found out of a cluster. What is trained and stored is decided
-elsewhere: cells come from `plan`, their folders from `store`, and torch is only in the processes that are started.
+`node/` is what a job does on its node; `site/` finds out what a cluster is like. What to train and how to store it is
+decided elsewhere: cells come from `plan`, their folders from `store`, and only the train processes import torch.
 """

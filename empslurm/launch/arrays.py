@@ -1,4 +1,4 @@
-"""From packs to Slurm arrays: what waits for the same baselines shares an array; pure."""
+"""Group packs into Slurm arrays: packs that wait for the same baselines share an array; pure."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ ALIKE = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Packs, by their place in the submission, that may start once the cells `parents` have ended."""
+    """Packs (by their index in the submission) that may start once the cells in `parents` have ended."""
 
     wave: int
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     parents: frozenset[str]
 
 
 def groups(packs: Sequence[Pack], unfinished: Collection[str]) -> tuple[Group, ...]:
-    """Packs by wave, seed and the parents that are still to come, in the order in which they must be sent."""
+    """Group packs by wave, seed and unfinished parents, in the order in which they must be sent."""
     by_start: dict[tuple[int, int], list[Group]] = {}
     for index, pack in enumerate(packs):
         waits = frozenset(parent for parent in pack.parents if parent in unfinished)
-        # What waits for nothing shares one array, whatever its seed.
+        # Packs that wait for nothing share one array, whatever their seed.
         peers = by_start.setdefault((pack.wave, pack.cells[0].seed if waits else -1), [])
-        at = next((at for at, group in enumerate(peers) if _alike(group.parents, waits)), None)
-        if at is None:
-            peers.append(Group(wave=pack.wave, places=(index,), parents=waits))
+        match = next((number for number, group in enumerate(peers) if _alike(group.parents, waits)), None)
+        if match is None:
+            peers.append(Group(wave=pack.wave, indices=(index,), parents=waits))
         else:
-            old = peers[at]
-            peers[at] = Group(wave=pack.wave, places=(*old.places, index), parents=old.parents | waits)
+            old = peers[match]
+            peers[match] = Group(wave=pack.wave, indices=(*old.indices, index), parents=old.parents | waits)
     return tuple(group for key in sorted(by_start) for group in by_start[key])
 
 
@@ -42,8 +42,8 @@ def _alike(first: frozenset[str], second: frozenset[str]) -> bool:
 
 
 def chunks(group: Group, n_elements: int, packs_per_element: int = 1) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """The elements of each array that a group is sent as: at most `n_elements`, each a tuple of packs."""
-    places, step = group.places, packs_per_element
-    elements = [places[start : start + step] for start in range(0, len(places), step)]
+    """Split a group into arrays of at most `n_elements` elements; an element is a tuple of pack indices."""
+    indices, step = group.indices, packs_per_element
+    elements = [indices[start : start + step] for start in range(0, len(indices), step)]
     for start in range(0, len(elements), n_elements):
         yield tuple(elements[start : start + n_elements])

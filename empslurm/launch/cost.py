@@ -1,4 +1,4 @@
-"""What a manifest has cost, from the journals of its packs, and what the rest of it may cost; no squeue, no sacct."""
+"""What a manifest has cost, from its packs' journals, and what the rest may cost; asks neither squeue nor sacct."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from empslurm.launch.submission_dir import of_manifest
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
 
-# A finished cell keeps its best adapter, a baseline its last one too, in 4 bytes per parameter; while it trains, three
-# checkpoints of weights, best weights and two moments.
+# A finished cell keeps its best adapter (a baseline its last one too), at 4 bytes per parameter. A cell in training
+# keeps three checkpoints, each with weights, best weights and two moments.
 BYTES_PER_PARAMETER = {"finished": 8, "training": 48}
 SMALL_BYTES_PER_CELL = 300_000  # predictions, provenance, identity, claims, result
 FILES_PER_CELL, FILES_PER_JOB = 24, 5
@@ -24,7 +24,7 @@ FILES_PER_CELL, FILES_PER_JOB = 24, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What jobs have used. A job that was lost with its node could not note what it had used."""
+    """Time and energy that jobs have used. A job that was lost with its node left no record of it."""
 
     job_h: float = 0.0
     gpu_h: float = 0.0
@@ -47,7 +47,7 @@ def journals(root: RunsRoot, manifest: str) -> Iterator[list[Event]]:
 
 
 def spent(packs: Iterable[Sequence[Event]]) -> Spent:
-    """The sum over journals."""
+    """Sum the journals of several packs."""
     events = [event for pack in packs for event in pack]
     ends = [event for event in events if event.event == "end"]
     return Spent(
@@ -75,7 +75,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Hours of jobs for the cells that are to run. `low` and `high`: the middle 80 % of what was measured."""
+    """Job-hours for the cells still to run. `low_job_h`, `high_job_h`: from the middle 80 % of measured rates."""
 
     n_cells: int
     n_measured: int
@@ -85,7 +85,7 @@ class Estimate:
 
 
 def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
-    """Finished cells with their time and tokens; those whose provenance cannot be read are left out."""
+    """Time and tokens of finished cells; cells whose provenance cannot be read are left out."""
     costs = []
     for cell in cells:
         folder = root.cell(cell.id)
@@ -108,7 +108,7 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Linear between the sorted values."""
+    """A quantile, linear between the sorted values; `share`: from 0 to 1."""
     ordered = sorted(values)
     position = share * (len(ordered) - 1)
     below = int(position)
@@ -117,10 +117,10 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
-    """Hours for `todo` at the throughput of `done`; None when nothing finished yet tells it.
+    """Estimate the hours for `todo` from the throughput of `done`; None while nothing was measured.
 
-    A cell takes the tokens that its own target's finished cells took, or else those of any, at the measured seconds
-    per token. The bounds take all cells to be slow, or fast, together.
+    A cell is assumed to need the mean tokens of its target's finished cells (of all finished cells where there are
+    none), at the measured seconds per token. The bounds assume that all cells are slow, or that all are fast.
     """
     rates = [cell_cost.wall_s / cell_cost.n_tokens for cell_cost in done if cell_cost.n_tokens > 0]
     if not rates or not todo:
@@ -137,7 +137,7 @@ def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Room that cells take below the runs root."""
+    """Disk space and number of files that cells need below the runs root."""
 
     finished_bytes: int
     peak_bytes: int  # with the checkpoints of all packs that run at once
@@ -145,7 +145,7 @@ class Space:
 
 
 def n_parameters(config: Mapping[str, Any], reduction_factor: int) -> int:
-    """Trained parameters of a bottleneck adapter in each layer and a head, for an encoder's config.json."""
+    """Trained parameters of a bottleneck adapter in each layer and a head; `config`: the encoder's config.json."""
     hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
     bottleneck = max(1, hidden // reduction_factor)
     return layers * (2 * hidden * bottleneck + bottleneck + hidden) + hidden * hidden + 3 * hidden

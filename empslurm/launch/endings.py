@@ -1,7 +1,7 @@
-"""How the jobs of unfinished cells ended: before anything of ours ran in them, or with everything saved.
+"""How the jobs of unfinished cells ended: before our code ran in them, or stopped with everything saved.
 
-A job that ends before it starts (a missing module, srun refusing) leaves a log, but neither claims nor events, nor the
-note that every element writes first of all.
+A job whose code never ran (a missing module, srun refusing) leaves a log, but no claims, no events, and not the note
+that every element writes first.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from empslurm.launch.markers import Array, sent
 from empslurm.launch.queue import Job, Queue
 from empslurm.store.runs import RunsRoot
 
-IN_A_ROW = 2  # so many deaths with the same last line, and nothing more is sent
-BY_HAND = re.compile(r"CANCELLED AT (?!.*TIME LIMIT)")  # by scancel, or with a node: nothing to mend
+IN_A_ROW = 2  # after this many deaths with the same last line nothing more is sent
+BY_HAND = re.compile(r"CANCELLED AT (?!.*TIME LIMIT)")  # by scancel or a lost node: nothing to fix in the profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,15 @@ class Death:
 
 @dataclass(frozen=True, kw_only=True)
 class Endings:
-    """By cell."""
+    """How the jobs of some cells ended."""
 
-    early: Mapping[str, Sequence[Death]]  # jobs that ended before they started since the last that did, newest first
-    saved: frozenset[str]  # cells whose last job was stopped, at its limit for instance, and may not start again
+    # By cell: the jobs that ended before they started, after the last one that did start; newest first.
+    early: Mapping[str, Sequence[Death]]
+    saved: frozenset[str]  # cells whose last job was stopped, for instance at its limit, and may not start again
 
 
 def endings(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> Endings:
-    """How the jobs of these cells ended; nothing of cells that a job still has, or where squeue does not answer."""
+    """Find how the jobs of these cells ended, without cells that a job still has; empty if squeue does not answer."""
     early: dict[str, list[Death]] = {}
     saved: set[str] = set()
     left = set(cell_ids)
@@ -66,9 +67,9 @@ def endings(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> Endings:
 
 
 def repeated(early: Mapping[str, Sequence[Death]], script: str) -> tuple[Death, Death] | None:
-    """Two deaths in a row of one cell with the same last line, of jobs that were made from the same `script`."""
-    for row in early.values():
-        newest = [death for death in row[:IN_A_ROW] if death.script == script]
+    """Find two deaths in a row of one cell with the same last line, of jobs made from the same `script`."""
+    for deaths in early.values():
+        newest = [death for death in deaths[:IN_A_ROW] if death.script == script]
         if len(newest) == IN_A_ROW and len({signature("", death.line) for death in newest}) == 1:
             return newest[0], newest[1]
     return None
@@ -84,7 +85,7 @@ class _Element:
     job: Job | None
 
     def death(self) -> Death | None:
-        """How it ended before it started; None where it started, still may, or never ran."""
+        """How it ended before it started; None if it started, may still start, or never ran."""
         log = self.array.log(self.job_id)
         if self._in_queue or not log.is_file() or self.array.has_started(self.job_id) or self._events():
             return None

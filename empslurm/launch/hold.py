@@ -1,4 +1,4 @@
-"""Enough cells that fail alike hold the rest of their submission back."""
+"""Hold back the rest of a submission once enough of its cells fail in the same way."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from empslurm.cells import CELL_ID
 from empslurm.launch import notes
 from empslurm.launch.submission_dir import SubmissionDir
 
-HOLD_PACKS = 3  # so many packs ...
-HOLD_CELLS = 5  # ... with so many cells failing alike hold the rest back
+HOLD_PACKS = 3  # failures with one signature in at least this many packs ...
+HOLD_CELLS = 5  # ... and this many cells hold the rest back
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A cell that a job has failed: a line for all jobs of the submission to see."""
+    """A cell that failed in a job: one line of a file that all jobs of the submission read."""
 
     cell: str
     pack: int  # its index in the submission
@@ -34,18 +34,18 @@ class Hold:
     message: str
 
     def __str__(self) -> str:
-        return f"{len(self.cells)} cells failed alike: {self.message}"
+        return f"{len(self.cells)} cells failed in the same way: {self.message}"
 
 
 def signature(kind: str, message: str) -> str:
-    """What failures have in common when they have one cause: class and sentence without ids, paths and numbers."""
+    """What failures of one cause have in common: class and message without ids, paths and numbers."""
     text = re.sub(CELL_ID, "CELL", message)
     text = re.sub(r"(/[\w.-]+)+", "PATH", text)
     return f"{kind}: {re.sub(r'[0-9]+', '0', text)[:300]}"
 
 
 def common_cause(failures: Iterable[Failed]) -> Hold | None:
-    """What to hold a submission for: the first signature that enough cells of enough packs share."""
+    """The reason to hold a submission: the first signature that enough cells of enough packs share; None: no reason."""
     alike: dict[str, list[Failed]] = {}
     for failed in failures:
         alike.setdefault(failed.signature, []).append(failed)
@@ -57,7 +57,7 @@ def common_cause(failures: Iterable[Failed]) -> Hold | None:
 
 
 def note(submission: SubmissionDir, failures: Iterable[Failed]) -> None:
-    """Keep what failed for all jobs to see, and hold the rest once enough of it has one cause."""
+    """Record failures for all jobs of the submission, and hold the rest once enough of them have one cause."""
     for failed in failures:
         files.append_line(submission.failures, files.to_line(asdict(failed)))
     cause = common_cause(notes.read_lines(Failed, submission.failures))
@@ -66,8 +66,8 @@ def note(submission: SubmissionDir, failures: Iterable[Failed]) -> None:
 
 
 def of(submission: SubmissionDir) -> Hold | None:
-    """Why nothing of a submission may start any more; None when it may. Raises StoreError."""
+    """Why no more packs of a submission may start; None when they may. Raises StoreError."""
     try:
-        return notes.read(Hold, submission.hold, "why a submission is held")
+        return notes.read(Hold, submission.hold, "a note of why a submission is held")
     except FileNotFoundError:
         return None

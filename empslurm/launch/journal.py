@@ -1,4 +1,4 @@
-"""What happened to a pack: lines beside its submission, which the jobs that had it append."""
+"""The history of a pack: lines in its submission's folder, appended by the jobs that train it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Event:
     time: float | None = None  # Unix time
     host: str | None = None
     job: str | None = None  # as squeue writes it
-    restart: int | None = None  # the how-manyth start of the job, from 0
+    restart: int | None = None  # how often the job had been started before
     reason: Reason | None = None  # of an end
     detail: str | None = None  # for people
     steps: float | None = None  # of training, where it was stopped
-    wall_s: float | None = None  # spent since the job's start or the pack's last end in it
+    wall_s: float | None = None  # since the job's start, or the pack's last end in it
     gpu_s: float | None = None
     energy_wh: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The events of one pack, oldest first: `start` and `end` of each time that a job had it."""
+    """The events of one pack, oldest first: a `start` and an `end` for each time that a job trained it."""
 
     path: Path
 

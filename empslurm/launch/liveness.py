@@ -1,8 +1,8 @@
-"""Whether the holder of a claim lives: by squeue for jobs, by the process for this host and for one's own job.
+"""Whether the holder of a claim is alive: by squeue for jobs, by its process on this host or in this very job.
 
-A job is told by its id and its name, which carries a nonce: ids start at 1 again when a controller loses its state, and
-two clusters that share a file system give the same ones. A job that squeue does not show is not dead for that: it may
-be another user's, hidden from this one. Then only the silence of its claim tells.
+A job is recognised by its id and its name, which contains a nonce: ids start at 1 again when a controller loses its
+state, and two clusters that share a file system give the same ids. A job that squeue does not show may still be alive:
+it may belong to another user and be hidden from this one. Then only the claim's heartbeat can show it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from empslurm.store.claims import Claim, Liveness, local_liveness, process_start
 LOG_VARIABLE = "EMPSLURM_LOG"
 ARRAY_VARIABLE = "EMPSLURM_ARRAY"  # the marker of the array that this process is an element of
 NAME_VARIABLE = "EMPSLURM_JOB_NAME"  # the array's name, as Slurm has it
-CLOCKS_S = 60.0  # clocks of two machines may differ by so much
-BELIEVED_S = 60.0  # a job that was seen to run is believed to run for so long
+CLOCKS_S = 60.0  # clocks of two machines may differ by this much
+BELIEVED_S = 60.0  # how long a job that squeue showed as running counts as running
 OUR_NAME = re.compile(r".+\.[0-9a-f]{8}")
 
 
 def job_identity() -> dict[str, Any]:
-    """Which incarnation of which job this process belongs to, and its log file, as claims hold them.
+    """Job, restart count and log file of this process, as claims store them.
 
-    Nothing outside an element of an array: in somebody's allocation the variables of Slurm are that allocation's.
+    Outside an element of an array there is no job: Slurm's variables would be those of an interactive allocation.
     """
     variables = os.environ
     if not variables.get(ARRAY_VARIABLE):
@@ -42,16 +42,16 @@ def job_identity() -> dict[str, Any]:
 
 
 def liveness(queue: Queue, *, ask_again: bool = True) -> Liveness:
-    """A function of claims: True, False, or None where only the claim's heartbeat can tell.
+    """Make a function that judges claims: True (alive), False (dead), or None where only the heartbeat can show it.
 
-    An incarnation is a job with a restart count: of a requeued job the older claims are dead, wherever they were
-    made, and within one's own incarnation the process itself is looked at.
+    An incarnation is a job with a restart count. The older claims of a requeued job are dead, wherever they were made.
+    For claims of this process's own incarnation, the claiming process itself is checked.
 
-    A claim is dead only by an answer that is younger than it: its job may have started since an older one. Without
-    `ask_again` squeue is not asked anew for that; then the same claim can be judged later by a later answer.
+    Only an answer of squeue that is newer than a claim can show that it is dead: its job may have started after an
+    older one. Without `ask_again` squeue is not asked again for this; a later answer can judge the same claim.
     """
     own = job_identity()
-    met: dict[str, float] = {}  # when each claim was first looked at, and so was there
+    first_seen: dict[str, float] = {}  # by nonce: when each claim was first seen, and so existed
 
     def alive(claim: Claim) -> bool | None:
         if claim.job_id is None:
@@ -60,7 +60,7 @@ def liveness(queue: Queue, *, ask_again: bool = True) -> Liveness:
             same = claim.restart_count == own["restart_count"] and claim.host == socket.gethostname()
             return same and process_start(claim.pid) == claim.process_start
         now = time.time()
-        since = min(claim.started + CLOCKS_S, met.setdefault(claim.nonce, now))
+        since = min(claim.started + CLOCKS_S, first_seen.setdefault(claim.nonce, now))
         answer = queue.look(now - BELIEVED_S)
         if _verdict(answer, claim):
             return True
@@ -73,7 +73,7 @@ def liveness(queue: Queue, *, ask_again: bool = True) -> Liveness:
 
 
 def _verdict(answer: Answer, claim: Claim) -> bool | None:
-    """What an answer of squeue's says of a claim; None where it says nothing."""
+    """What squeue's answer says about a claim; None where it says nothing."""
     job = (answer.jobs or {}).get(str(claim.job_id))
     if job is None or not is_of(job, claim) or job.restarts < claim.restart_count:
         return None
@@ -81,7 +81,7 @@ def _verdict(answer: Answer, claim: Claim) -> bool | None:
 
 
 def is_of(job: Job, claim: Claim) -> bool:
-    """Whether a job is the one that made a claim, and not another one of the same number."""
-    if claim.job_name is None:  # of an earlier version
+    """Whether a job is the one that made a claim, and not another one with the same id."""
+    if claim.job_name is None:  # written by an earlier version
         return OUR_NAME.fullmatch(job.name) is not None
     return job.is_called(claim.job_name, claim.cluster)

@@ -1,4 +1,4 @@
-"""Run packs on this machine: one train process at a time, or one on each slot of its GPUs or cores; end such a run."""
+"""Run packs on this machine, with one train process or one on each slot of its GPUs or cores; end such runs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from empslurm.store.cell_folder import CellState
 from empslurm.store.claims import Claim, kernel, local_liveness, process_start
 from empslurm.store.runs import RunsRoot
 
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, starting again goes on
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: the state is saved, and the next start continues
 GRACE_S = 120.0
 POLL_S = 0.1
 
-Look = Callable[[Sequence[int]], None]  # is called while packs are trained, with their places in the submission
+Look = Callable[[Sequence[int]], None]  # called while packs train, with their indices in the submission
 Say = Callable[[str], None]
 
 
@@ -51,7 +51,7 @@ def job_arguments(
 
 
 def slots(profile: Profile, n_packs: int) -> tuple[Slot, ...]:
-    """The slots of this machine, as the profile wants them. Raises UsageError where too few GPUs are visible."""
+    """The slots of this machine, as the profile asks for them. Raises UsageError where too few GPUs are visible."""
     return devices.slots(
         devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"), profile.gpus),
         gpus=profile.gpus,
@@ -68,8 +68,8 @@ def run(
 ) -> int:
     """Train all packs of a submission; returns the worst exit status (0 done, 1 some failed, 75 interrupted).
 
-    Ctrl-C, TERM, the end of the terminal and `cancel` are passed on as TERM to all train processes, so that their cells
-    are saved and none of them is left behind.
+    Ctrl-C, TERM, a closed terminal and `cancel` are passed on as TERM to all train processes, so that they save their
+    cells and none keeps running.
     """
     note_runner(root, submission)
     with _interrupted_by_signals():
@@ -78,7 +78,7 @@ def run(
 
 @contextlib.contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """TERM and HUP interrupt as Ctrl-C does, once; what ignores HUP, as under nohup, goes on ignoring it."""
+    """Let TERM and HUP interrupt once, as Ctrl-C does; a process that ignores HUP (nohup) still ignores it."""
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
@@ -99,15 +99,15 @@ def _interrupted_by_signals() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one train process trains: packs of one mixed precision, by their places in the submission."""
+    """What one train process trains: packs of one mixed precision, by their indices in the submission."""
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     mixed_precision: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A train process, and what it was started for."""
+    """A train process with its task and slot."""
 
     task: Task
     slot: int
@@ -122,7 +122,7 @@ class Scheduler:
     ) -> None:
         self.root, self.submission, self.profile, self.slots, self.say = root, submission, profile, slots, say
         self.free = list(range(len(slots)))
-        self.n_slots = len(slots)  # that still take packs
+        self.n_slots = len(slots)  # those that still take packs
         self.waiting = tasks(submission.packs, slots)
         self.running: list[Running] = []
         self.worst = 0
@@ -131,7 +131,7 @@ class Scheduler:
         try:
             while self._start_some() or self.running:
                 time.sleep(POLL_S)
-                look([index for running in self.running for index in running.task.places])
+                look([index for running in self.running for index in running.task.indices])
                 if self._is_cancelled():
                     self.say("cancelled: the train processes save what they have and end")
                     self._stop()
@@ -146,7 +146,7 @@ class Scheduler:
         return self.worst
 
     def _start_some(self) -> bool:
-        """Give each free slot a pack; False when none was started."""
+        """Give each free slot a task; False when none was started."""
         n_before = len(self.running)
         while self.free and (task := self._next()) is not None:
             self.waiting.remove(task)
@@ -155,24 +155,24 @@ class Scheduler:
         return len(self.running) > n_before
 
     def _next(self) -> Task | None:
-        """The first task none of whose sources is still to be made here."""
+        """The first task that needs no cell of another unfinished task."""
         unfinished = [*self.waiting, *(running.task for running in self.running)]
-        maker = {cell.id: task for task in unfinished for index in task.places for cell in self._pack(index).cells}
+        maker = {cell.id: task for task in unfinished for index in task.indices for cell in self._pack(index).cells}
         for task in self.waiting:
-            parents = {parent for index in task.places for parent in self._pack(index).parents}
+            parents = {parent for index in task.indices for parent in self._pack(index).parents}
             if all(maker.get(parent, task) is task for parent in parents):
                 return task
-        # Packs that wait for each other are not planned; each would say what it lacks.
+        # No plan has packs that wait for each other; if one did, training would say which source is missing.
         return self.waiting[0] if self.waiting and not self.running else None
 
     def _finished(self, task: Task) -> bool:
-        """Whether nothing is left to do: a process that tries a search's trials may have taken this task's over."""
-        cells = [cell for index in task.places for cell in self._pack(index).cells]
+        """Whether all results exist: another process of a search may have run this task's trials."""
+        cells = [cell for index in task.indices for cell in self._pack(index).cells]
         return all(self.root.cell(cell.id).result_file.exists() for cell in cells)
 
     def _start(self, task: Task, index: int) -> Running:
         slot, log = self.slots[index], self.submission.folder(self.root).log(index)
-        arguments = job_arguments(self.root, self.submission, task.places, self.profile)
+        arguments = job_arguments(self.root, self.submission, task.indices, self.profile)
         with open(log, "ab") as stream:
             process = TrainProcess(
                 task.mixed_precision,
@@ -194,13 +194,13 @@ class Scheduler:
                 self._retire(ended)
                 continue
             self.free.append(ended.slot)
-            # accelerate turns a child's 75 into 1; both are for the states to tell apart
+            # accelerate turns a child's 75 (interrupted) into 1; the cells' states show which it was
             self.worst = max(self.worst, 0 if ended.process.code == 0 else 1)
 
     def _device_failed(self, task: Task) -> bool:
         """Whether torch could not use the GPUs that a task was given."""
         alive = liveness(queue_of(self.root))
-        folders = [self.root.cell(cell.id) for index in task.places for cell in self._pack(index).cells]
+        folders = [self.root.cell(cell.id) for index in task.indices for cell in self._pack(index).cells]
         failed = [folder for folder in folders if folder.state(alive).state == "failed"]
         return any((folder.error() or {}).get("class") == policy.DEVICE.name for folder in failed)
 
@@ -224,24 +224,26 @@ class Scheduler:
 
 
 def tasks(packs: Sequence[Pack], slots: Sequence[Slot]) -> list[Task]:
-    """What the slots' processes train, in the order of the packs, of which none needs a later one.
+    """Divide packs into tasks, in the order of the packs (none needs a later one).
 
-    On several slots with GPUs each pack is a task. Elsewhere packs share tasks, and so load torch and the backbone
-    once: on one slot neighbours of one mixed precision, on slots of cores equal parts of what can start together.
+    On several slots with GPUs each pack is a task. Otherwise packs share a task, so that torch and the backbone are
+    loaded once: on one slot, neighbours of one mixed precision; on several slots of cores, equal parts of the packs
+    that can start together.
     """
     precisions = [pack.cells[0].mixed_precision for pack in packs]
     n_slots = len(slots)
     if n_slots > 1 and slots[0].devices:
-        return [Task(places=(index,), mixed_precision=precision) for index, precision in enumerate(precisions)]
+        return [Task(indices=(index,), mixed_precision=precision) for index, precision in enumerate(precisions)]
     waves = _waves(packs) if n_slots > 1 else [0] * len(packs)
     by_wave = sorted(range(len(packs)), key=waves.__getitem__)
-    found = []
+    divided = []
     for (_, precision), group in itertools.groupby(by_wave, key=lambda index: (waves[index], precisions[index])):
-        places = tuple(group)
-        found += [
-            Task(places=places[first::n_slots], mixed_precision=precision) for first in range(min(n_slots, len(places)))
+        indices = tuple(group)
+        divided += [
+            Task(indices=indices[first::n_slots], mixed_precision=precision)
+            for first in range(min(n_slots, len(indices)))
         ]
-    return found
+    return divided
 
 
 def _waves(packs: Sequence[Pack]) -> list[int]:
@@ -259,12 +261,12 @@ def _waves(packs: Sequence[Pack]) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What `end_runs` found. `elsewhere`, `others`: number of cells by who has them."""
+    """What `end_runs` found. `elsewhere`, `others`: number of cells by who holds them."""
 
     n_ended: int  # runs on this machine
-    n_saving: int  # runs that were asked to end and have not yet
+    n_saving: int  # runs that were asked to end but have not ended yet
     elsewhere: Mapping[str, int]  # by the name of their machine
-    others: Mapping[str, int]  # by process: of no run of this manifest, and so left alone
+    others: Mapping[str, int]  # by process: not of a run of this manifest, and so left alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,8 +292,8 @@ def end_runs(
 ) -> Ended:
     """End the runs of a cancelled manifest on this machine and wait until they have saved, for `grace_s` at most.
 
-    A run sees by itself that it is cancelled. A train process whose run was killed is asked here: it is ours where its
-    claim's log is the manifest's, and its process id and start are those of the claim.
+    A run notices that it is cancelled. A train process whose run was killed gets TERM here: it is ours if its claim's
+    log is in a submission of the manifest, and if its process id and start time are those of the claim.
     """
     folders = {submission.path.resolve() for submission in of_manifest(root, manifest)}
     runs = {folder: {runner} for folder in folders if (runner := _runner(folder)) and local_liveness(runner)}
@@ -302,7 +304,7 @@ def end_runs(
         if claim is None or claim.job_id is not None:
             continue
         folder = Path(claim.log).parent if claim.log else None
-        process = replace(claim, number=0, nonce="", started=0.0)  # one for all the cells that it has claimed
+        process = replace(claim, number=0, nonce="", started=0.0)  # equal for all cells that it has claimed
         alive = local_liveness(claim)
         if alive is None:
             elsewhere[claim.host] += 1
@@ -315,9 +317,9 @@ def end_runs(
         else:
             others[claim.who] += 1
     for folder, processes in orphans.items():
-        mine = {process for process in processes if _ask(process)}
-        runs |= {folder: mine} if mine else {}
-        others.update(process.who for process in processes - mine)
+        asked = {process for process in processes if _ask(process)}
+        runs |= {folder: asked} if asked else {}
+        others.update(process.who for process in processes - asked)
     if runs:
         say(f"waiting for {len(runs)} runs on this machine to save and end")
     saving = _wait(runs, grace_s)
@@ -325,7 +327,7 @@ def end_runs(
 
 
 def _runner(folder: Path) -> Claim | None:
-    """Who runs, or ran, a submission on its own machine; None where nobody did, or nobody can tell."""
+    """The process that runs, or ran, a submission on its own machine; None where no readable note names one."""
     try:
         runner = notes.read(Runner, SubmissionDir(folder).runner, "a note of who runs a submission")
     except (FileNotFoundError, StoreError):
@@ -334,7 +336,7 @@ def _runner(folder: Path) -> Claim | None:
 
 
 def _ask(process: Claim) -> bool:
-    """TERM to a process's group, which must be a session of its own as our train processes are; False: left alone."""
+    """Send TERM to a process's group if it has its own session, as our train processes do; False: left alone."""
     try:
         group = os.getpgid(process.pid)
         if group != os.getsid(process.pid) or group == os.getpgrp() or not local_liveness(process):
@@ -348,7 +350,7 @@ def _ask(process: Claim) -> bool:
 
 
 def _wait(runs: Mapping[Path, set[Claim]], grace_s: float) -> int:
-    """Wait for the end of runs; how many live on."""
+    """Wait for runs to end; return how many are still alive."""
     end = time.monotonic() + grace_s
     while (n_living := sum(any(map(local_liveness, run)) for run in runs.values())) and time.monotonic() < end:
         time.sleep(POLL_S)

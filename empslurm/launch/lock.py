@@ -1,6 +1,6 @@
 """One submitter at a time per runs root, so that two people who submit at once do not queue the same cells twice.
 
-Cells are claimed exclusively on the nodes anyway: where the file system has no locks, a double costs queue slots only.
+Nodes claim cells exclusively in any case: on a file system without locks, a duplicate only costs queue slots.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ POLL_S = 0.5
 
 @contextlib.contextmanager
 def submitting(root: RunsRoot, say: Callable[[str], None], *, wait: bool) -> Iterator[None]:
-    """Hold the runs root's lock. Raises SchedulerError when another has it and `wait` is false."""
+    """Hold the runs root's lock. Raises SchedulerError when another process has it and `wait` is false."""
     refuse_file(root)
     path = root.submit_lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as stream:
-        told = False
+        announced = False
         while not _taken(stream):
-            holder = path.read_text() or "somebody"
+            holder = path.read_text() or "another process"
             if not wait:
-                raise SchedulerError(f"only one may submit at a time, but {holder} is at it; try again later")
-            if not told:
-                say(f"waiting for {holder} to have submitted")
-                told = True
+                raise SchedulerError(
+                    f"only one submission can run at a time, but {holder} is submitting to {root.path}; try again when "
+                    "it has finished"
+                )
+            if not announced:
+                say(f"waiting for {holder} to finish submitting")
+                announced = True
             time.sleep(POLL_S)
         _sign(path)
         yield

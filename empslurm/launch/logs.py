@@ -1,4 +1,4 @@
-"""The end of a job's log: its last line of substance, and whether Python told an error there."""
+"""The end of a job's log: its last meaningful line, and whether it holds a Python traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 TAIL_BYTES = 8192
-# submitit's own words and ours say that something ended, not why; so does srun once its task has told.
+# Lines of submitit and empslurm, and of srun after its task has failed, say that something ended, but not why.
 ABOUT = re.compile(
     r"(submitit |empslurm: |srun: error: .*(Exited with|Terminated|task \d+: )|srun: (Terminating|launch/))"
 )
@@ -16,9 +16,9 @@ LONGEST = 300
 
 
 def last_words(log: Path, start: int = 0) -> tuple[str, bool]:
-    """The last line that says something, of what stands in a log from byte `start` on; whether it tells an error.
+    """The last meaningful line of a log from byte `start` on, and whether that part holds a Python traceback.
 
-    ("", False) where there is no log, or nothing in it.
+    ("", False) where the log is absent or empty.
     """
     try:
         with open(log, "rb") as stream:
@@ -27,6 +27,6 @@ def last_words(log: Path, start: int = 0) -> tuple[str, bool]:
     except OSError:
         return "", False
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    spoken = [line for line in lines if not ABOUT.match(line)]
-    line = (spoken or lines or [""])[-1]
+    meaningful = [line for line in lines if not ABOUT.match(line)]
+    line = (meaningful or lines or [""])[-1]
     return line[:LONGEST], ERROR.search(text) is not None

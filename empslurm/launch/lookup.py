@@ -1,4 +1,4 @@
-"""Find a cell by its id, the beginning of it, or the Slurm id that ran it; and the log of whatever has it now."""
+"""Find a cell by its id, a prefix of it, or the Slurm id of its job; find the log of the job that has it now."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ SLURM_ID = re.compile(r"\d+(_\d+)?")
 
 
 def find_cell(root: RunsRoot, name: str) -> CellDir:
-    """The one cell that `name` stands for. Raises UnknownCellError when none or several do."""
+    """The one cell that `name` identifies. Raises UnknownCellError when there is none, or several."""
     if not SLURM_ID.fullmatch(name):
         return _by_id(root, name)
     cells = [cell for cell in root.cells() if any(claim.job_id == name for claim in cell.claims())]
     if not cells:
         cells = [root.cell(cell) for cell in _sent_as(root, name)]
     if not cells:
-        raise UnknownCellError(f"job {name} must have claimed a cell in {root.path}, but none knows it; see `status`")
+        raise UnknownCellError(
+            f"job {name} must have a cell in {root.path}, but no cell was sent or claimed by it; run `empslurm status` "
+            "for the cells' ids"
+        )
     if len(cells) > 1:
         running = [cell for cell in cells if cell.result() is None]
         if len(running) == 1:
             return running[0]
         names = ", ".join(cell.id for cell in cells[:5])
-        raise UnknownCellError(f"job {name} must stand for one cell, but ran {len(cells)}: {names}; name one of them")
+        raise UnknownCellError(f"job {name} must have one cell, but ran {len(cells)}: {names}; give the id of one")
     return cells[0]
 
 
@@ -46,13 +49,13 @@ def _by_id(root: RunsRoot, name: str) -> CellDir:
 
 
 def _sent_as(root: RunsRoot, job_id: str) -> tuple[str, ...]:
-    """Cells of an element, whether it has started or not; an array of one element may be named without its index."""
+    """Cells of an element, started or not; an array of one element may be named without its index."""
     elements = _elements(root, job_id)
     return elements[-1][2] if elements else ()
 
 
 def _elements(root: RunsRoot, name: str) -> list[tuple[Array, str, tuple[str, ...]]]:
-    """Array, job id and cells of what was sent under a Slurm id, oldest first: ids may occur again."""
+    """Array, job id and cells of what was sent under a Slurm id, oldest first: Slurm may use an id again."""
     array_id, _, index = name.partition("_")
     elements = []
     for known, array in sent(root):
@@ -65,7 +68,7 @@ def _elements(root: RunsRoot, name: str) -> list[tuple[Array, str, tuple[str, ..
 
 
 def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
-    """A cell of the job whose Slurm id `name` is, and the job's log; None where there is no such log."""
+    """A cell of the job with the Slurm id `name`, and the job's log; None where there is no such log."""
     for array, job, cells in reversed(_elements(root, name) if SLURM_ID.fullmatch(name) else []):
         if array.log(job).is_file():
             return root.cell(cells[0]), array.log(job)
@@ -73,7 +76,7 @@ def log_of_job(root: RunsRoot, name: str) -> tuple[CellDir, Path] | None:
 
 
 def _here(log: Path, root: RunsRoot) -> Path:
-    """A log as its claim names it, or where it lies now that the runs root was moved."""
+    """A log as its claim names it, or its path below the runs root after that was moved."""
     folder = root.submissions.name
     if log.is_file() or folder not in log.parts:
         return log

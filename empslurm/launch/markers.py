@@ -1,6 +1,6 @@
 """Arrays of a submission: a marker is written before sbatch and resolved after it.
 
-So whatever ends the submitting process, the next `submit` knows what Slurm has, or may have.
+So the next `submit` knows what Slurm has or may have, whatever ends the submitting process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CellId = Annotated[str, Pattern(regex=CELL_ID.pattern, words="a cell id")]
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What the file of an array holds. What is None may be absent, as where an earlier version wrote it."""
+    """The content of an array's marker file. Earlier versions left out the fields that may be None."""
 
     nonce: str
     name: str
@@ -47,7 +47,7 @@ class Marker:
 
     def __post_init__(self) -> None:
         if len(self.elements) != len(self.cells):
-            raise ValueError("an element without its packs or cells")
+            raise ValueError("elements and cells must have equal lengths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class Array:
     created: float  # Unix time
     elements: tuple[tuple[int, ...], ...]  # the packs of each element, by their index in the submission
     cells: tuple[tuple[str, ...], ...]  # the same as cell ids
-    cluster: str | None  # that it was sent to; None: not known, as of earlier versions
+    cluster: str | None  # that it was sent to; None: not known (earlier versions)
     user: int | None  # who sent it; None: not known
     script: str  # digest of what its batch script was made from; empty: not known
-    single: bool  # sent as no array, as earlier versions did with one element
+    single: bool  # sent as a plain job, as earlier versions did with one element
 
     @property
     def folder(self) -> Path:
@@ -80,11 +80,11 @@ class Array:
         return [job_id] if self.single else [f"{job_id}_{task}" for task in range(len(self.elements))]
 
     def log(self, job_id: str) -> Path:
-        """What an element says, on all of its attempts."""
+        """The log of an element, over all of its attempts."""
         return self.folder / f"{job_id}_0_log.out"
 
     def note_start(self, job_id: str) -> None:
-        """Note that an element has begun, whatever there is for it to do."""
+        """Note that an element has begun, even if it finds nothing to do."""
         with contextlib.suppress(StoreError):
             files.create_exclusive(self.folder / f"{job_id}.started", b"")
 
@@ -168,13 +168,13 @@ def sent(root: RunsRoot) -> list[tuple[str, Array]]:
 
 
 def scan(root: RunsRoot) -> tuple[dict[str, Path], list[Path]]:
-    """All arrays there are by names alone: markers by job id, the newest of each, and markers whose fate is unknown."""
+    """List all arrays by file names alone: the newest marker of each job id, and the markers not yet resolved."""
     known, unresolved = _known(root)
     return dict(known), unresolved
 
 
 def _known(root: RunsRoot) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """As `scan`, but every marker with its job id: two clusters, or a controller that counts again, give one twice."""
+    """As `scan`, but with all markers of a job id: two clusters, or a controller that lost its state, may repeat it."""
     known: list[tuple[str, Path]] = []
     unresolved: list[Path] = []
     for submission in every(root):

@@ -1,7 +1,7 @@
-"""Small JSON files of launch, read back typed: markers, journals, holds and what else jobs leave for each other.
+"""Read the small JSON files of launch as typed objects: markers, journals, holds and other notes of jobs.
 
-Another version may have written them: a field that this one does not know is left alone, and one that is None may be
-absent. What does not fit is refused with a sentence; in lines that are appended, it is left out.
+Another version may have written them: an unknown field is ignored, and a field that may be None can be absent. A file
+that does not fit raises an error; a line that does not fit is left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def read(kind: type[T], path: Path, what: str) -> T:
-    """The object of a file, which must be `what`. Raises FileNotFoundError, DamagedError, StoreError."""
+    """Read the object of a file, which must be `what`. Raises FileNotFoundError, DamagedError, StoreError."""
     return parse(kind, files.read_object(path), path, what)
 
 
 def parse(kind: type[T], value: Mapping[str, Any], path: Path, what: str) -> T:
-    """What `read` reads of the value that `path` holds."""
+    """Make the object of `read` from the value that `path` holds. Raises DamagedError."""
     try:
         note: T = decode.reader(kind)(value)
     except (ValueError, RecursionError) as error:
@@ -36,8 +36,8 @@ def parse(kind: type[T], value: Mapping[str, Any], path: Path, what: str) -> T:
 def read_lines(kind: type[T], path: Path) -> list[T]:
     """The objects of a file to which lines are appended; empty where it is absent. Raises StoreError.
 
-    A field that does not fit counts as absent, so that a pack's ends are counted whatever else their lines hold; a line
-    that does not have what it must have is left out.
+    A field that does not fit counts as absent, so that a pack's ends are counted whatever else their lines hold. A line
+    without a required field is left out.
     """
     hints: Mapping[str, Any] = field_hints(cast(Any, kind))
     rows = []

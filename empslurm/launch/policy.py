@@ -1,6 +1,6 @@
-"""What may fail, and what is done about it: the table of failures, and what follows from a pack's journal.
+"""The table of failures, with what is done about each, and the retries that follow from a pack's journal.
 
-Training names a failure by this table, the array task does what its entry allows, and `status` shows its words. It
+Training names a failure by this table, the array task does what its entry allows, and `status` shows its advice. It
 imports no torch.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from empslurm.errors import BackboneError, DamagedError, DataError, DeviceError, StoreError
 from empslurm.launch.journal import Event, count
 
-STALLS = 5  # stops in a row that found training where the one before had left it: the time is too short
+STALLS = 5  # after this many stops in a row at the same step, the time limit is too short
 FIRST_WAIT_S, LONGEST_WAIT_S, MAX_WAITS = 15, 900, 20  # for a source that is requeued or still runs
 
 
@@ -26,11 +26,13 @@ class Failure:
     """A class of failure: how it is recognised, what is tried before its cells stay failed, and words for people."""
 
     name: str  # as error.json and journals have it
-    exceptions: tuple[type[BaseException] | str, ...] = ()  # their subclasses too; a name: of what is not imported here
+    exceptions: tuple[
+        type[BaseException] | str, ...
+    ] = ()  # and their subclasses; a name for a class that is not imported here
     text: str = ""  # or these words in the message, in lower case
-    smaller_passes: bool = False  # training itself goes on with fewer cells, then with fewer examples, at once
-    tries_here: int = 0  # so often is the pack started again on the same node, ...
-    tries_elsewhere: int = 0  # ... and then so often is the job queued again for another node
+    smaller_passes: bool = False  # training itself goes on with fewer cells at once, then with fewer examples
+    tries_here: int = 0  # how often the pack is started again on the same node, ...
+    tries_elsewhere: int = 0  # ... and then how often the job is queued again for another node
     advice: str  # what it means and what to do, for people
 
     def fits(self, error: BaseException) -> bool:
@@ -41,24 +43,24 @@ class Failure:
 
     @property
     def n_tries(self) -> int:
-        """How often a pack that ended by it is started again."""
+        """How often a pack that ended with it is started again."""
         return self.tries_here + self.tries_elsewhere
 
 
-# An exception is of the first class that fits, so the narrow ones stand first.
+# An exception belongs to the first class that fits, so the narrow classes come first.
 FAILURES: tuple[Failure, ...] = (
     Failure(
         name="device memory",
         exceptions=("OutOfMemoryError",),  # torch's
         text="out of memory",
         smaller_passes=True,
-        advice="one example at a time does not fit the GPU's memory: use a GPU with more, or lower `max_length`",
+        advice="not even one example fits the GPU's memory: use a GPU with more memory, or lower `max_length`",
     ),
     Failure(
         name="device",
         exceptions=(DeviceError,),
         tries_elsewhere=2,
-        advice="torch cannot use the GPUs: run `doctor --probe`, list broken nodes under `exclude` in the profile",
+        advice="torch cannot use the GPUs: run `doctor --probe`, and list broken nodes under `exclude` in the profile",
     ),
     Failure(
         name="host memory",
@@ -66,46 +68,46 @@ FAILURES: tuple[Failure, ...] = (
         advice="the job's memory is too small: raise `mem_gb` in the profile",
     ),
     Failure(
-        name="killed",  # no exception tells it: the process is gone, with cells unfinished
+        name="killed",  # no exception: the process is gone, and cells are unfinished
         tries_here=1,
         tries_elsewhere=1,
-        advice="the training process died again and again: `logs` with the cell's id shows its end",
+        advice="the training process died repeatedly: run `logs` with the cell's id to see its last output",
     ),
     Failure(
         name="damaged",
         exceptions=(DamagedError,),
-        advice="a stored file is not what was written: move it away as the sentence says, and submit again",
+        advice="a stored file is damaged: move it away as the message says, then submit again",
     ),
     Failure(
         name="storage",
         exceptions=(StoreError, OSError),
-        advice="files could not be read or written: look at space, quota and access of the runs root",
+        advice="files could not be read or written: check free space, quota and permissions of the runs root",
     ),
     Failure(
         name="data",
         exceptions=(DataError,),
-        advice="the task's data is missing or altered: `doctor` names the files",
+        advice="the task's data is missing or altered: run `doctor`, which names the files",
     ),
     Failure(
         name="backbone",
         exceptions=(BackboneError,),
-        advice="the pretrained model cannot be had or does not fit: run `prepare` where there is a network",
+        advice="the pretrained model is missing or does not fit: run `prepare` on a machine with a network",
     ),
     Failure(
         name="error",
         exceptions=(BaseException,),
-        advice="an error that nothing is known to help against: `show` and `logs` with the cell's id tell more",
+        advice="an unexpected error: run `show` and `logs` with the cell's id for its message and traceback",
     ),
 )
 BY_NAME = {failure.name: failure for failure in FAILURES}
 DEVICE, KILLED = BY_NAME["device"], BY_NAME["killed"]
-# How a process died, and what to do, by whether Python told an error: only a silent end speaks for want of memory.
+# How a process died and what to do, by whether its log has a traceback: without one, lack of memory is likely.
 DEATHS = {
     False: (
-        "died {n} times without a word, as for lack of host memory",
-        "raise mem_gb, or look at `empslurm logs`",
+        "died {n} times without an error message, often a sign of too little host memory",
+        "raise `mem_gb` in the profile, or read `empslurm logs`",
     ),
-    True: ("ended {n} times with an error", "`empslurm logs` shows all of it; mend that, then resume"),
+    True: ("ended {n} times with an error", "read `empslurm logs`, fix the cause, then run `empslurm resume`"),
 }
 
 
@@ -115,7 +117,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def to_retry(errors: Iterable[Mapping[str, Any]]) -> Failure | None:
-    """Of the failures of a pack, as error.json has them, the first after which it is started again; None: none is."""
+    """The first of a pack's failures (as in error.json) after which it is started again; None where there is none."""
     known = (BY_NAME.get(str(error.get("class"))) for error in errors)
     return next((failure for failure in known if failure is not None and failure.n_tries), None)
 
@@ -124,9 +126,9 @@ def to_retry(errors: Iterable[Mapping[str, Any]]) -> Failure | None:
 
 
 def bad_nodes(events: Sequence[Event]) -> tuple[str, ...]:
-    """Nodes on which a pack has ended by one failure more often than it is tried there.
+    """Nodes on which a pack has ended with one failure more often than it may be tried there.
 
-    A start that never ended, as when the node itself was lost, counts as a kill.
+    A start without an end, as when the node itself was lost, counts as `killed`.
     """
     ended = {_incarnation(event) for event in events if event.event == "end"}
     losses: Counter[tuple[str, str]] = Counter()
@@ -151,12 +153,12 @@ def may_move(events: Sequence[Event]) -> bool:
 
 
 def stalled(events: Iterable[Event]) -> bool:
-    """Whether a pack is stopped again and again before training comes any further."""
+    """Whether a pack was stopped again and again without progress in training."""
     steps = [event.steps for event in events if event.event == "end" and event.reason == "stopped"]
     return len(steps) >= STALLS and len(set(steps[-STALLS:])) == 1
 
 
 def wait_s(events: Iterable[Event]) -> int | None:
-    """How long a pack waits for its sources before it looks again; None when it has waited often enough."""
+    """Seconds that a pack waits before it looks for its sources again; None when it has waited often enough."""
     n = count(events, "waiting")
     return None if n >= MAX_WAITS else min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**n)

@@ -12,7 +12,7 @@ from empslurm.validation import yaml_tree
 from empslurm.validation.constraints import Doc, Duration, Listed, Pattern, Range
 from empslurm.validation.reader import Reader, json_schema, shown
 
-# What enters an sbatch option can neither end it nor reach a shell.
+# Text of these types can neither end an sbatch option nor reach a shell.
 SlurmName = Annotated[
     str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.,@:+-]{0,199}", words="a name of letters, digits and _ . , @ : + -")
 ]
@@ -38,7 +38,7 @@ Words = Annotated[
 Option = Annotated[
     str,
     Pattern(
-        regex=r"[a-z][a-z0-9-]{1,49}", words="an option of sbatch in full and without its dashes, such as core-spec"
+        regex=r"[a-z][a-z0-9-]{1,49}", words="the full name of an sbatch option without its dashes, such as core-spec"
     ),
 ]
 OptionValue = Annotated[
@@ -51,20 +51,20 @@ Address = Annotated[str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,199}", w
 MOST_CORES = 1024
 Cores = Annotated[int, Range(low=1, high=MOST_CORES)]
 Gibibytes = Annotated[float, Range(above=0, high=65536)]
-# Those that accelerate knows; it is not loaded to read a profile.
+# The trackers of accelerate, which is not imported to read a profile.
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
 ]  # fmt: skip
 MailEvent = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-# What means something without a scheduler; anything else in a local profile would be ignored in silence.
+# Fields with a meaning without a scheduler; any other field in a local profile would be ignored silently.
 LOCAL_FIELDS = (
     "kind", "gpus", "cpus", "cpus_per_pack", "num_processes", "pack_size", "packs_per_gpu", "checkpoint_minutes",
     "trackers",
 )  # fmt: skip
 
-# Options of sbatch that `sbatch:` may not set, with the reason; sbatch knows an option by its beginning too.
+# Options that `sbatch:` may not set, with the reason; sbatch also accepts the beginning of an option's name.
 HAS_FIELD = {
     "account": "account",
     "array": "array_parallelism",
@@ -97,8 +97,8 @@ IDENTITY, LOGS, SHAPE, ANSWER, START = (
     "jobs are recognised by their names and by the cluster they were sent to",
     "logs are found by their names",
     "one element is one task on one node",
-    "what sbatch prints is read",
-    "jobs start in a folder and an environment of their own",
+    "empslurm reads what sbatch prints",
+    "jobs start in their own folder and environment",
 )
 KEPT_BACK = {
     "chdir": START,
@@ -139,10 +139,12 @@ KEPT_BACK = {
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """Whom Slurm tells once all jobs of a submission have ended."""
+    """Whom Slurm writes to when all jobs of a submission have ended."""
 
     user: Annotated[Address, Doc("User or e-mail address that Slurm writes to.")]
-    type: Annotated[tuple[MailEvent, ...], Listed(at_least=0), Doc("Events of each array that are told too.")] = ()
+    type: Annotated[
+        tuple[MailEvent, ...], Listed(at_least=0), Doc("Events of each array for which Slurm writes too.")
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,18 +156,18 @@ class ProfileFile:
     account: Annotated[SlurmName | None, Doc("Account that is billed. null: the user's default.")] = None
     qos: Annotated[SlurmName | None, Doc("Quality of service. null: the account's default.")] = None
     gpus: Annotated[int, Range(low=0, high=64), Doc("GPUs per job. 0 in a local profile: what torch finds.")] = 0
-    gpu_type: Annotated[
-        SlurmName | None, Doc("A type such as a100, asked for as --gpus-per-node=a100:N. null: any type.")
-    ] = None
+    gpu_type: Annotated[SlurmName | None, Doc("GPU type such as a100, for --gpus-per-node=a100:N. null: any type.")] = (
+        None
+    )
     gres: Annotated[
         Gres | None, Doc("As sbatch --gres, such as gpu:a100:2, instead of gpus and gpu_type. null: none.")
     ] = None
     cpus: Annotated[
-        Cores, Doc("CPU cores per job. In a local profile: the most of this machine that are used, by default all.")
+        Cores, Doc("CPU cores per job. In a local profile: most cores to use, by default all of this machine.")
     ] = 2
     cpus_per_pack: Annotated[
         Cores | None,
-        Doc("CPU cores of one pack; as many packs train at once as fit. null: a pack takes all."),
+        Doc("CPU cores per pack; as many packs as fit train at once. null: one pack takes all."),
     ] = None
     mem_gb: Annotated[Gibibytes | None, Doc("Memory per job in GiB. null: no --mem, the site decides.")] = 8.0
     mem_per_cpu_gb: Annotated[Gibibytes | None, Doc("Memory per core in GiB, instead of mem_gb.")] = None
@@ -175,55 +177,57 @@ class ProfileFile:
     signal_lead_s: Annotated[
         int,
         Range(low=0, high=3600),
-        Doc("Seconds before that limit at which a job saves its state and requeues itself."),
+        Doc("Seconds before the time limit at which a job saves its state and requeues itself."),
     ] = 120
-    array_parallelism: Annotated[int, Range(low=1, high=10_000), Doc("Elements of one array that run at once.")] = 64
+    array_parallelism: Annotated[
+        int, Range(low=1, high=10_000), Doc("Most elements of one array that run at once.")
+    ] = 64
     constraint: Annotated[Constraint | None, Doc("Features that a node must have.")] = None
     exclude: Annotated[NodeList | None, Doc("Nodes that are never used.")] = None
     nodelist: Annotated[NodeList | None, Doc("The only nodes that are used.")] = None
     exclusive: Annotated[
-        bool, Doc("Take whole nodes, as sites that bill them want: a job fills its node with packs.")
+        bool, Doc("Take whole nodes, for sites that bill whole nodes: a job fills its node with packs.")
     ] = False
     reservation: Annotated[SlurmName | None, Doc("Reservation to run in.")] = None
     licenses: Annotated[SlurmName | None, Doc("Licences that each job needs.")] = None
     wckey: Annotated[SlurmName | None, Doc("Workload key for the site's accounting.")] = None
     nice: Annotated[
         Annotated[int, Range(low=-2_147_483_645, high=2_147_483_645)] | None,
-        Doc("How far back in the queue. Above 0: after others' jobs."),
+        Doc("As sbatch --nice: a number above 0 lowers the jobs' priority."),
     ] = None
     comment: Annotated[Words | None, Doc("A comment that Slurm keeps with each job.")] = None
     begin: Annotated[Moment | None, Doc("Jobs start no earlier than this time.")] = None
     sbatch: Annotated[
         Mapping[Option, OptionValue | int | float | bool],
-        Doc("Any other option of sbatch, in full and without its dashes, such as core-spec: 2."),
+        Doc("Any other sbatch option, by its full name without dashes, such as core-spec: 2."),
     ] = field(default_factory=dict)
     setup: Annotated[
-        tuple[Line, ...], Doc("Shell lines before python, such as modules to load or a venv to activate.")
+        tuple[Line, ...], Doc("Shell lines to run before Python, such as loading modules or activating a venv.")
     ] = ()
     python: Annotated[
         Line | None,
-        Doc("The Python of training alone, such as `apptainer exec --nv image.sif python`. null: this one."),
+        Doc("Python for training only, such as `apptainer exec --nv image.sif python`. null: this one."),
     ] = None
     environment: Annotated[
         Mapping[Variable, str], Doc("Environment variables of jobs, such as HF_HUB_OFFLINE: '1'.")
     ] = field(default_factory=dict)
-    mail: Annotated[Mail | None, Doc("Whom Slurm tells once all jobs of a submission have ended.")] = None
+    mail: Annotated[Mail | None, Doc("Whom Slurm writes to when all jobs of a submission have ended.")] = None
     at_end: Annotated[
-        Line | None, Doc("A shell line, run once when all jobs have ended; $EMPSLURM_MESSAGE says what came of them.")
+        Line | None, Doc("Shell line to run once when all jobs have ended; $EMPSLURM_MESSAGE counts cells by state.")
     ] = None
     umask: Annotated[
-        Umask | None, Doc("umask of what is written below the runs root. null: your own, and closed to others.")
+        Umask | None, Doc("umask of files below the runs root. null: your own, without access for others.")
     ] = None
     group: Annotated[SlurmName | None, Doc("Group that owns what jobs write below the runs root.")] = None
     num_processes: Annotated[
-        int, Range(low=1, high=64), Doc("Processes that train one pack together, by accelerate, on one node.")
+        int, Range(low=1, high=64), Doc("Processes that train one pack together through accelerate, on one node.")
     ] = 1
     pack_size: Annotated[
-        Annotated[int, Range(low=1, high=10_000)] | None, Doc("Most cells of one job. null: no limit.")
+        Annotated[int, Range(low=1, high=10_000)] | None, Doc("Most cells of one pack. null: no limit.")
     ] = None
     packs_per_gpu: Annotated[int, Range(low=1, high=16), Doc("Packs that train on one GPU at the same time.")] = 1
     checkpoint_minutes: Annotated[
-        float, Range(above=0, high=1440), Doc("Minutes between checkpoints; a signal makes one more.")
+        float, Range(above=0, high=1440), Doc("Minutes between checkpoints; a job also saves one when it is stopped.")
     ] = 5.0
     trackers: Annotated[
         tuple[Tracker, ...],
@@ -244,7 +248,9 @@ def load_profile(path: Path) -> Profile:
     """Read a profile. Raises ManifestError with all of its problems."""
     reader = Reader(str(path))
     if not re.fullmatch(NAME, path.stem, re.ASCII):
-        reader.problem("", f"be named by letters, digits and _ . -, but is {shown(path.stem)}", "rename the file")
+        reader.problem(
+            "", f"have a file name of letters, digits and _ . -, but is {shown(path.stem)}", "rename the file"
+        )
     options = reader.section(ProfileFile, yaml_tree.load(path))
     if options.get("kind") == "local":
         for key in options:
@@ -257,31 +263,31 @@ def load_profile(path: Path) -> Profile:
     profile = Profile(**{"name": path.stem, "kind": "slurm", **options})
     if 0 < profile.gpus < profile.num_processes:
         must = f"be at most gpus ({profile.gpus}), but is {profile.num_processes}"
-        reader.problem("num_processes", must, "ask for more gpus or fewer processes")
+        reader.problem("num_processes", must, "raise gpus, or lower num_processes")
     if profile.packs_per_gpu > 1 and not profile.gpus:
         must = f"be 1 where gpus is 0, since no GPU is there to share, but is {profile.packs_per_gpu}"
         reader.problem("packs_per_gpu", must, "set gpus, or leave packs_per_gpu out")
     if profile.cpus_per_pack and not profile.exclusive and profile.cpus_per_pack > profile.cpus:
         must = f"be at most cpus ({profile.cpus}), but is {profile.cpus_per_pack}"
-        reader.problem("cpus_per_pack", must, "ask for more cpus, or give a pack fewer")
+        reader.problem("cpus_per_pack", must, "raise cpus, or lower cpus_per_pack")
     if profile.signal_lead_s * 2 > profile.time * 60:
         must = f"be at most half of time ({profile.time} min), but is {profile.signal_lead_s} s"
-        reader.problem("signal_lead_s", must, "shorten it or ask for more time")
+        reader.problem("signal_lead_s", must, f"write at most {profile.time * 30}, or raise time")
     reader.finish()
     return profile
 
 
 def _memory(options: dict[str, Any], reader: Reader) -> None:
-    """Memory is asked for in one way only."""
+    """Check that memory is asked for in one way only."""
     if options.get("mem_per_cpu_gb") is not None:
         if options.get("mem_gb") is not None:
             must = "be left out where mem_gb is given, since Slurm takes one of them only, but is given"
-            reader.problem("mem_per_cpu_gb", must, "remove one")
+            reader.problem("mem_per_cpu_gb", must, "remove one of the two")
         options["mem_gb"] = None
 
 
 def _gpus(options: dict[str, Any], reader: Reader) -> None:
-    """GPUs are asked for in one way only; where that is gres, it says how many there are."""
+    """Check that GPUs are asked for in one way only; take their number from gres where it asks for them."""
     n_gpus = gpus_of(options.get("gres") or "")
     if n_gpus is not None:
         for key in ("gpus", "gpu_type"):
@@ -289,14 +295,14 @@ def _gpus(options: dict[str, Any], reader: Reader) -> None:
                 must = f"be left out where gres asks for GPUs ({options['gres']}), but is given"
                 reader.problem(key, must, "remove it, or take the GPUs out of gres")
         if n_gpus > 64:
-            reader.problem("gres", f"ask for at most 64 GPUs, but asks for {n_gpus}", "correct it")
+            reader.problem("gres", f"ask for at most 64 GPUs, but asks for {n_gpus}", "lower its count")
         options["gpus"] = n_gpus
     elif options.get("gpu_type") and not options.get("gpus"):
-        reader.problem("gpu_type", "stand beside gpus, which says how many, but gpus is 0 or left out", "add `gpus: 1`")
+        reader.problem("gpu_type", "be used together with gpus, but gpus is 0 or left out", "add `gpus: 1`")
 
 
 def gpus_of(gres: str) -> int | None:
-    """How many GPUs a text of --gres asks for, such as `gpu:a100:2,lscratch:50`; None where it names none."""
+    """How many GPUs a --gres text asks for, such as `gpu:a100:2,lscratch:50`; None where it names none."""
     counts = []
     for entry in gres.removeprefix("gres/").split(","):
         words = re.split(r"[:=]", entry)
@@ -306,7 +312,7 @@ def gpus_of(gres: str) -> int | None:
 
 
 def _options(options: Mapping[str, object], reader: Reader) -> None:
-    """No option that breaks what empslurm does with its jobs, or that has a field of its own."""
+    """Refuse options that empslurm sets itself, and options that have their own profile field."""
     for name, value in options.items():
         where = f"sbatch.{name}"
         full = next((known for known in (*HAS_FIELD, *KEPT_BACK) if known.startswith(name)), "")
@@ -320,7 +326,7 @@ def _options(options: Mapping[str, object], reader: Reader) -> None:
 
 
 def profile_json_schema() -> dict[str, Any]:
-    """The JSON Schema of profiles, for editors; `slurm/profile.schema.json` is this."""
+    """The JSON Schema of profiles, for editors; `slurm/profile.schema.json` holds it."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "empslurm profile",

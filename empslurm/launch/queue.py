@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from empslurm.launch import environment, reasons
 
-# A controller that is away lets squeue fail only after some nine seconds.
+# When the controller is down, squeue fails only after about nine seconds.
 SQUEUE_TIMEOUT_S = 60
 COLUMNS = {  # squeue's fields with widths: a field that fills its column would run into the next
     "ArrayJobID": 14,
@@ -25,7 +25,7 @@ COLUMNS = {  # squeue's fields with widths: a field that fills its column would 
     "Cluster": 60,
 }
 SLOW = 10.0  # a question that took a second is not asked again for ten
-MOST_NAMES = 500  # of one question: a command line has an end
+MOST_NAMES = 500  # in one question: command lines have a maximum length
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "CONFIGURING", "STAGE_OUT"})
 # squeue still shows such jobs for a while (Slurm's MinJobAge, five minutes by default).
 ENDED = frozenset(
@@ -38,7 +38,7 @@ ENDED = frozenset(
 class Job:
     """One job or array element that the queue knows."""
 
-    id: str  # "1234_7"; "1234" for what is no array
+    id: str  # "1234_7"; "1234" for a job that is not an array
     state: str  # as squeue writes it: PENDING, RUNNING, ...
     restarts: int
     reason: str
@@ -47,7 +47,7 @@ class Job:
     cluster: str | None = None  # None: squeue does not say
 
     def is_called(self, name: str, cluster: str | None) -> bool:
-        """Whether it is the job of that name, which carries a nonce, on that cluster; None: not known."""
+        """Whether it has this name, which contains a nonce, on this cluster. `cluster` None: not known."""
         return self.name == name and (None in (self.cluster, cluster) or self.cluster == cluster)
 
     @property
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def is_new(self) -> bool:
-        """True while Slurm has not looked at it and so does not say what it waits for."""
+        """True while Slurm has not considered it yet, and so does not say what it waits for."""
         return self.state == "PENDING" and self.reason.strip("()") in ("", "None", "PartitionConfig")
 
     @property
@@ -82,7 +82,7 @@ class Job:
 def ask(names: Collection[str] = (), users: Collection[int] = ()) -> dict[str, Job] | None:
     """Jobs by id, also those that ended a moment ago; None when squeue does not answer.
 
-    `names`: of jobs; empty: whatever they are called. `users`: whose they are; empty: everybody's.
+    `names`: only jobs with these names; empty: all. `users`: only jobs of these user ids; empty: all.
     """
     if shutil.which("squeue") is None:
         return None
@@ -105,7 +105,7 @@ def ask(names: Collection[str] = (), users: Collection[int] = ()) -> dict[str, J
 
 
 def parse(lines: Sequence[str]) -> dict[str, Job]:
-    """Jobs of squeue's columns of fixed width."""
+    """Read jobs from squeue's columns of fixed width."""
     jobs = {}
     for line in lines:
         cut, start = [], 0
@@ -137,7 +137,7 @@ class Answer:
 
 
 class Queue:
-    """squeue's answer, asked for only when somebody wants it, and never more often than allowed."""
+    """squeue's answer, asked for only when it is needed, and not more often than `every_s` allows."""
 
     def __init__(self, ask: Callable[[], Mapping[str, Job] | None], *, every_s: float = 0.0) -> None:
         """`every_s`: least time between two questions; a controller that answers slowly is asked more rarely."""
@@ -157,5 +157,5 @@ class Queue:
 
     @property
     def jobs(self) -> Mapping[str, Job] | None:
-        """Jobs by id, as told once or, where a pace is set, at that pace; None when squeue does not answer."""
+        """Jobs by id; asked for once or, with `every_s`, again at that pace. None when squeue does not answer."""
         return self.look(time.time() - self._every_s if self._every_s else 0.0).jobs

@@ -1,4 +1,4 @@
-"""What squeue gives as the reason of a waiting job: those with which it can never start, each with what to do."""
+"""Reasons in squeue's answer with which a waiting job can never start, each with what to do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 NEVER: tuple[tuple[str, str], ...] = (
     ("PartitionTimeLimit", "lower `time` in the profile to what the partition allows (`sinfo -o '%P %l'`)"),
     ("PartitionNodeLimit", "choose a `partition` that takes jobs of one node (`scontrol show partition`)"),
-    ("BadConstraints", "no node has all that is asked: look at `constraint`, `nodelist`, `gpus`, `cpus` and memory"),
+    ("BadConstraints", "no node has all that is asked for: change `constraint`, `nodelist`, `gpus`, `cpus` or memory"),
     ("MaxMemPerLimit|MaxMemPerCPU", "ask for less memory per core: lower mem_gb, or raise cpus"),
     (r"(Assoc|QOS)(Max|Min)\w*(Time|Wall)\w*", "change `time` in the profile to what the account or the qos allows"),
     (
         r"(Assoc|QOS)Max\w+PerJob\w*|QOSMin\w+",
-        "ask for what one job of the account or the qos may have, or name another",
+        "ask for what the account or the qos allows one job, or name another",
     ),
     (
         r"(Assoc|QOS)Grp\w*(Minutes|RunMins)\w*",
@@ -31,7 +31,7 @@ NEVER: tuple[tuple[str, str], ...] = (
     ("JobHeldUser", "release it with `scontrol release`"),
     (
         r"(?i)JobLaunchFailure|launch[ _]failed.*|.*requeued[ _]held.*",
-        "a node failed to start it: see its log, list the node under `exclude`, cancel, then submit again",
+        "a node failed to start it: read its log, list the node under `exclude`, cancel, then submit again",
     ),
 )
 

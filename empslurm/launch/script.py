@@ -1,7 +1,6 @@
-"""What sbatch is told of an array, and of the job that tells people at the end; the only module that knows submitit.
+"""Batch scripts of arrays, and of the job that reports at the end; the only module that imports submitit.
 
-Of submitit only the writing and sending of batch scripts is used, and its start on the node: results are files of the
-runs root.
+submitit only writes and sends batch scripts and starts the callable on the node: results are files in the runs root.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.runs import RunsRoot
 
 PICKLE = "element.pkl"
-# Fields of a profile that are options of sbatch, name and value.
+# Profile fields that are sbatch options with the same name and value.
 AS_NAMED = (
     *("partition", "account", "qos", "constraint", "exclude", "nodelist", "reservation", "licenses", "nice", "comment"),
     *("begin", "gres", "wckey"),
@@ -36,10 +35,10 @@ REFUSED = (FailedJobError, FailedSubmissionError)  # how submitit says that sbat
 
 
 class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no types
-    """submitit's executor for arrays only: a single element is an array too, and inherits no other one's variables."""
+    """submitit's executor for arrays only: a single element is an array too, and inherits no job's variables."""
 
     def send(self, n_elements: int) -> str:
-        """The array's id. Raises what submitit raises where sbatch refuses or does not answer."""
+        """Send an array and return its id. Raises what submitit raises where sbatch refuses or does not answer."""
         self.parameters["map_count"] = n_elements
         with environment.only(environment.for_slurm(os.environ)):
             return str(self._submit_command(self._submitit_command_str).job_id)
@@ -54,7 +53,7 @@ class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no typ
 
 
 def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[str] = ()) -> ArrayExecutor:
-    """submitit's executor for one array. Everything explicit: no default of submitit's decides."""
+    """submitit's executor for one array, with every option explicit: no default of submitit applies."""
     sending = ArrayExecutor(array.folder, python=shlex.quote(sys.executable))
     sending.update_parameters(
         job_name=array.name,
@@ -66,9 +65,9 @@ def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[st
         array_parallelism=profile.array_parallelism,
         stderr_to_stdout=True,
         setup=setup_lines(profile, array, code),
-        # Since Slurm 22.05 a step does not inherit the job's CPUs per task; of a whole node the step gets all.
+        # Since Slurm 22.05 a step does not inherit the job's CPUs per task; on a whole node the step gets all of them.
         srun_args=[] if profile.exclusive else ["--cpus-per-task", str(profile.cpus)],
-        wckey=None,  # else submitit would name its own
+        wckey=None,  # else submitit would set its own
         additional_parameters={**options(profile), **({"dependency": _after(dependency)} if dependency else {})},
     )
     return sending
@@ -77,7 +76,7 @@ def executor(profile: Profile, array: Array, code: Path, dependency: Sequence[st
 def write_callable(array: Array, job: Callable[[], object], time_min: int) -> None:
     """Write what submitit starts on the node, in a job of `time_min` minutes; all elements of an array share it.
 
-    How often a job starts again is not submitit's to say: on a signal the callable decides, and ends the process.
+    submitit does not decide how often a job restarts: on a signal the callable decides, and ends the process.
     """
     array.folder.mkdir(parents=True, exist_ok=True)
     pickled = DelayedSubmission(job)
@@ -108,13 +107,13 @@ def _after(jobs: Sequence[str]) -> str:
 
 
 def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
-    """Shell lines of the batch script before python starts.
+    """Shell lines of the batch script that run before Python starts.
 
-    The element's pickle is copied here, not by the submitting process, which may be gone by then; what a kill in the
-    middle of submitit's own writing may have left is cleared away.
+    The element's pickle is copied here, not by the submitting process, which may have ended by then. Partial files are
+    removed that submitit may have left if it was killed while writing.
     """
     folder, copy = shlex.quote(str(array.folder)), shlex.quote(str(code))
-    # What sbatch made of cpus-per-task would contradict it, since Slurm 23.11.
+    # Since Slurm 23.11, what sbatch derives from cpus-per-task would contradict these variables.
     all_cores = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE" SLURM_CPUS_PER_TASK="$SLURM_CPUS_ON_NODE"'
     return [
         "trap : USR2  # some sites signal this shell too, which would end it",
@@ -128,16 +127,16 @@ def setup_lines(profile: Profile, array: Array, code: Path) -> list[str]:
         # srun gives its tasks another name; this one is the job's.
         f'export {ARRAY_VARIABLE}={shlex.quote(str(array.path))} {NAME_VARIABLE}="$SLURM_JOB_NAME"',
         f'export {LOG_VARIABLE}={folder}/"$job"_0_log.out',
-        # The copy of the code, and nothing that lies in the folder of the submission or where empslurm is installed.
+        # Import the copy of the code only, not what is in the submission's folder or where empslurm is installed.
         f"export PYTHONPATH={copy} PYTHONSAFEPATH=1",
         f"cd {copy} || {{ echo 'the copy of the code must be there, but is gone; submit again'; exit 1; }}",
     ]
 
 
 def end(profile: Profile, name: str, jobs: Sequence[str], submission: SubmissionDir, root: RunsRoot, code: Path) -> str:
-    """The batch script of the one job that waits for all others and tells people what came of them.
+    """The batch script of the one job that waits for all others and reports how they ended.
 
-    It asks for little, and for no GPU. Its own exit status, and so the mail that Slurm sends, says whether all is done.
+    It asks for few resources and no GPU. Its exit status, and so Slurm's mail, says whether all cells are done.
     """
     small = replace(
         profile,
@@ -173,7 +172,7 @@ def end(profile: Profile, name: str, jobs: Sequence[str], submission: Submission
 
 
 def refuse_percent(root: RunsRoot) -> None:
-    """Raises UsageError for a runs root whose path sbatch and submitit would not take as it is."""
+    """Refuse a runs root whose path sbatch and submitit would change. Raises UsageError."""
     path = str(root.path.resolve())
     if "%" in path:
         raise UsageError(
@@ -183,5 +182,5 @@ def refuse_percent(root: RunsRoot) -> None:
 
 
 def digest_of(profile: Profile) -> str:
-    """Of all that a profile says: what died under another one may live under this."""
+    """Digest of a whole profile: a job that died under another profile may run under this one."""
     return ids.digest(ids.plain(profile), 16)

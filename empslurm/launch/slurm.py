@@ -1,7 +1,7 @@
-"""Packs become Slurm arrays.
+"""Send packs to Slurm as arrays.
 
-Each array is written down before sbatch and resolved after it, so that whatever ends this process, the next `submit`
-knows what Slurm has.
+A marker of each array is written before sbatch and resolved after it, so that the next `submit` knows what Slurm has,
+whatever ends this process.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SILENT = (
     "later"
 )
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
-LISTEN_S = 0.5  # between two looks whether what waits for room was cancelled
-SETTLE_S = 30.0  # after so long an sbatch that was under way has arrived or never will
+LISTEN_S = 0.5  # between two looks whether packs that wait for room in the queue were cancelled
+SETTLE_S = 30.0  # after this time an interrupted sbatch has reached Slurm, or never will
 
-Elements = tuple[tuple[int, ...], ...]  # of an array: each the packs that it has, by their index in the submission
+Elements = tuple[tuple[int, ...], ...]  # of an array: each holds the indices of its packs in the submission
 
 
 class LimitReached(Exception):
@@ -75,20 +75,21 @@ class Sender:
         wait: bool,
         say: Callable[[str], None],
     ) -> None:
-        """`waiting_for`: the job of each unfinished cell that is queued or runs already, by cell id."""
+        """`waiting_for`: the job of each unfinished cell that is already queued or running, by cell id."""
         self.root, self.submission, self.profile, self.code = root, submission, profile, code
         self.job_of = dict(waiting_for)
         self.wait, self.say = wait, say
         self.sent: list[str] = []
 
     def send(self) -> Sent:
-        """Queue everything. Raises SchedulerError when Slurm refuses for good or does not answer."""
+        """Send all packs. Raises SchedulerError when Slurm refuses permanently or does not answer."""
         packs = self.submission.packs
         unfinished = {*self.job_of, *(cell.id for pack in packs for cell in pack.cells)}
         n_left = len(packs)
         try:
             for group in groups(packs, unfinished):
-                for elements in chunks(group, scontrol.cluster().max_array, self._packs_per_element(len(group.places))):
+                together = self._packs_per_element(len(group.indices))
+                for elements in chunks(group, scontrol.cluster().max_array, together):
                     dependency = sorted({self.job_of[parent] for parent in group.parents if parent in self.job_of})
                     rest, size = elements, len(elements)
                     while rest:
@@ -104,7 +105,7 @@ class Sender:
         return Sent(jobs=tuple(self.sent), n_left=0)
 
     def _in_doubt(self) -> list[str]:
-        """Arrays that Slurm has although its answer was lost; they are noted."""
+        """Ids of the arrays that Slurm has although its answer was lost; resolves their markers."""
         jobs = []
         folder = self.submission.folder(self.root).path.resolve()
         for marker in markers.scan(self.root)[1]:
@@ -117,7 +118,7 @@ class Sender:
         return jobs
 
     def _send_end(self) -> None:
-        """Have people told once when all of this has ended. Results do not depend on it: a refusal is only said."""
+        """Send the job that reports when all others have ended. No result needs it, so a refusal is only reported."""
         if self.profile.mail is None and self.profile.at_end is None:
             return
         self._heed_cancel()
@@ -127,10 +128,10 @@ class Sender:
         text = script.end(self.profile, name, self.sent, folder, self.root, self.code)
         good, said = scontrol.run("sbatch", "--export=ALL", "--parsable", text=text)
         if not good:
-            self.say(f"nobody will be told when all has ended, since Slurm refuses that job: {scontrol.words(said)}")
+            self.say(f"no message will be sent at the end, since Slurm refuses the job for it: {scontrol.words(said)}")
 
     def _packs_per_element(self, n_packs: int) -> int:
-        """As many as train at once; of a whole node, which is kept busy, its share of all of them."""
+        """As many packs as train at once; on whole nodes at least an equal share of all packs, to keep nodes busy."""
         profile = self.profile
         at_once = n_slots(
             gpus=profile.gpus,
@@ -142,9 +143,9 @@ class Sender:
         return max(at_once, math.ceil(n_packs / profile.array_parallelism)) if profile.exclusive else at_once
 
     def _send_some(self, elements: Elements, size: int, dependency: Sequence[str]) -> tuple[Elements, int]:
-        """Send the first `size` elements, or fewer where a limit asks for that.
+        """Send the first `size` elements, or fewer where a queue limit demands it.
 
-        What is left of them, and the size to try next; 0 to stop.
+        Returns the elements that are left and the size to try next (0: stop).
         """
         delay = FIRST_WAIT_S
         while True:
@@ -170,12 +171,12 @@ class Sender:
             time.sleep(min(LISTEN_S, delay_s))
 
     def _heed_cancel(self) -> None:
-        """Raises Cancelled once somebody wants no more of this submission."""
+        """Raises Cancelled once this submission was cancelled."""
         if self.submission.folder(self.root).cancelled.exists():
             raise Cancelled
 
     def _send_array(self, elements: Elements, dependency: Sequence[str]) -> None:
-        """One array: marker, sbatch, note."""
+        """Send one array: write its marker, run sbatch, note the id."""
         first = self.submission.packs[elements[0][0]]
         title = f"{self.submission.manifest}-{first.cells[0].kind}"
         cluster = scontrol.cluster().name
@@ -185,12 +186,12 @@ class Sender:
         job_id = self._sbatch(array, dependency)
         array.resolve(job_id)
         self.sent.append(job_id)
-        self._heed_cancel()  # which may have looked at the queue just before this array was in it
+        self._heed_cancel()  # `cancel` may have read the queue just before this array entered it
         for element, cells in zip(array.element_ids(job_id), array.cells, strict=True):
             self.job_of |= dict.fromkeys(cells, element)
 
     def _sbatch(self, array: Array, dependency: Sequence[str]) -> str:
-        """The array's id. An answer that was lost is looked for in the queue before anything is sent again."""
+        """Send an array and return its id. After a lost answer, look for it in the queue before sending it again."""
         end, delay = time.monotonic() + PATIENCE_S, FIRST_WAIT_S
         sending = script.executor(self.profile, array, self.code, dependency)
         element = Element(str(self.root.path.resolve()), str(array.path))
@@ -205,10 +206,13 @@ class Sender:
                 raise LimitReached(text)
             if not scontrol.is_away(text):
                 array.discard()
-                raise SchedulerError(f"sbatch must accept the jobs, but refuses: {text}; mend {self.profile.name}.yaml")
+                raise SchedulerError(
+                    f"sbatch must accept the jobs, but refuses: {text}; change the option that Slurm names in "
+                    f"{self.profile.name}.yaml"
+                )
             self.say(f"Slurm does not answer, next try in {delay:.0f} s ({text})")
             job_id = None
-            while job_id is None:  # without an answer nobody knows whether Slurm has it: it must not be sent twice
+            while job_id is None:  # Slurm may have it, and it must not be sent twice
                 if time.monotonic() > end:
                     raise SchedulerError(SILENT.format(minutes=PATIENCE_S / 60, said=text))
                 self._wait(delay)
@@ -222,7 +226,7 @@ class Sender:
 
 
 def look_for(array: Array) -> str | None:
-    """The id of an array by its name, in the queue or among the jobs that ended; "" when Slurm has never had it.
+    """Find an array's id by its name, in the queue or among ended jobs; "" when Slurm has never had it.
 
     None: Slurm does not answer.
     """
@@ -238,28 +242,30 @@ def look_for(array: Array) -> str | None:
 
 
 def is_here(array: Array) -> bool:
-    """Whether an array was sent to the cluster that answers here; one of which that is not known counts as such."""
+    """Whether an array was sent to the cluster that answers here; an array without a known cluster counts too."""
     return array.cluster is None or array.cluster == scontrol.cluster().name
 
 
 def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
-    """Settle every array of which it is not known whether Slurm has it. Raises SchedulerError without an answer."""
+    """Find out whether Slurm has the unresolved arrays. Raises SchedulerError when Slurm does not answer."""
     _, unresolved = markers.scan(root)
     for marker in unresolved:
         try:
             array = markers.load_array(marker)
         except FileNotFoundError:  # sbatch refused it just now
             continue
-        if not is_here(array):  # nobody here can tell
+        if not is_here(array):  # only that cluster knows
             continue
         job_id = look_for(array)
         if job_id == "" and time.time() - array.created < SETTLE_S:
-            say(f"a submission of a moment ago ended early: looking whether Slurm has {array.name}")
+            say(f"a recent submission was interrupted; checking whether Slurm received {array.name}")
         while job_id == "" and time.time() - array.created < SETTLE_S:
             time.sleep(1.0)
             job_id = look_for(array)
         if job_id is None:
-            raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
+            raise SchedulerError(
+                "squeue must answer before packs are sent, but does not; wait until `sinfo` answers, then submit again"
+            )
         if job_id:
             say(f"{array.name} had reached Slurm: job {job_id}")
             array.resolve(job_id)

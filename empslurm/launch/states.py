@@ -20,9 +20,9 @@ from empslurm.store.runs import RunsRoot
 
 
 def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
-    """The queue as far as it concerns a runs root: the arrays sent from it, by name and by who sent them.
+    """The queue for one runs root: asks squeue for the arrays sent from it, by their names and their users.
 
-    `every_s`: least time between two questions. Where nothing was ever sent, nothing is asked.
+    `every_s`: least time between two questions. If nothing was ever sent, squeue is not asked.
     """
 
     def ask() -> Mapping[str, Job] | None:
@@ -35,7 +35,7 @@ def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
 
 
 def _owner(array: Array) -> int | None:
-    """Who wrote a marker that does not say who sent it."""
+    """The owner of a marker's file, for a marker that does not name its user."""
     try:
         return array.path.stat().st_uid
     except OSError:
@@ -53,7 +53,8 @@ def _is_known(user: int) -> bool:
 def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
     """The job that has, or will have, each cell, for all arrays of this runs root that the queue still knows.
 
-    A job is an array's by its id and its name. Where several have a cell, the one that runs or the newest is named.
+    A job belongs to an array by its id and its name. Where several jobs have a cell, the running or the newest one is
+    named.
     """
     jobs = queue.jobs or {}
     job_of: dict[str, Job] = {}
@@ -69,14 +70,14 @@ def jobs_of_cells(root: RunsRoot, queue: Queue) -> dict[str, Job]:
 
 
 def states(cell_ids: Iterable[str], root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
-    """The state of every cell. A cell that nothing runs is `queued` when a job of the queue has it."""
+    """The state of every cell. A cell that does not run is `queued` when a job in the queue has it."""
     queue = queue or queue_of(root)
     alive = liveness(queue, ask_again=False)
-    there = set(root.ids())
+    present = set(root.ids())
     pending = CellState(state="pending")
-    state_of = {cell: root.cell(cell).state(alive) if cell in there else pending for cell in cell_ids}
+    state_of = {cell: root.cell(cell).state(alive) if cell in present else pending for cell in cell_ids}
     unsure = [cell for cell, state in state_of.items() if state.state == "running" and _is_unsure(state, alive)]
-    if unsure:  # one more question for all of them, asked after their claims were there
+    if unsure:  # one more question for all of them, asked after their claims were made
         queue.look(time.time())
         state_of |= {cell: root.cell(cell).state(alive) for cell in unsure}
     if all(state.state in ("done", "running") for state in state_of.values()) or not root.submissions.is_dir():
@@ -90,7 +91,7 @@ def _is_unsure(state: CellState, alive: Liveness) -> bool:
 
 
 def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, int]:
-    """For how many of these cells a job may be queued or run that cannot be seen from here, by the reason."""
+    """Count the cells that may have a job which cannot be seen from here, by the reason."""
     hidden: dict[str, str] = {}
     wanted, jobs = set(cell_ids), queue.jobs
     for array_id, array in sent(root) if wanted and jobs is not None else ():

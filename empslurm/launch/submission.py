@@ -1,4 +1,4 @@
-"""What was asked to run, as one file that both sides read."""
+"""A submission: the packs to run, in one file that the submitting process and the jobs read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Count = Annotated[int, Range(low=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
-    """What a node needs of a profile."""
+    """The part of a profile that a node needs."""
 
     cpus: Count  # per job
     gpus: Annotated[int, Range(low=0)]  # per job
@@ -37,16 +37,16 @@ class NodeSettings:
     checkpoint_minutes: Annotated[float, Range(above=0)]
     requeues: Annotated[int, Range(low=0)]  # most restarts of one job
     grace_s: Annotated[float, Range(low=0)]  # for train processes to save and end
-    packs_per_gpu: Count | None = None  # None, as older submissions have it: 1
+    packs_per_gpu: Count | None = None  # None, in older submissions: 1
     cpus_per_pack: Count | None = None  # None: a pack takes all that its slot has
     exclude: NodeList | None = None  # nodes that are never used
     exclusive: bool = False  # the job has its whole node
-    python: Line | None = None  # that trains; None: the one that runs the element
-    trackers: Annotated[tuple[Tracker, ...], Listed(at_least=0), Later()] = ()  # that get the loss curves
+    python: Line | None = None  # for training; None: the one that runs the element
+    trackers: Annotated[tuple[Tracker, ...], Listed(at_least=0), Later()] = ()  # that record loss curves
 
 
 def node_settings(profile: Profile) -> NodeSettings:
-    """What a node needs of a profile, as it stands in the submission."""
+    """Take from a profile what a node needs, as the submission stores it."""
     lead = profile.signal_lead_s
     return NodeSettings(
         cpus=profile.cpus,
@@ -54,7 +54,7 @@ def node_settings(profile: Profile) -> NodeSettings:
         num_processes=profile.num_processes,
         checkpoint_minutes=profile.checkpoint_minutes,
         requeues=profile.requeues,
-        # The rest of the lead is for noticing, for Slurm's own work and for ending.
+        # The rest of the lead is for receiving the signal, for Slurm's own work and for exiting.
         grace_s=float(lead - 10 if lead >= 40 else lead * 0.75),
         packs_per_gpu=profile.packs_per_gpu,
         cpus_per_pack=profile.cpus_per_pack,
@@ -88,14 +88,14 @@ class PackLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Pack membership is fixed here, so that a requeue trains the same pack. `packs`: those that were asked for."""
+    """Packs to run. Their cells are fixed here, so that a requeued job trains the same ones. `packs`: those loaded."""
 
     id: str
     manifest: str
     data_root: Path
     cards: tuple[Path, ...]
     packs: tuple[Pack, ...]
-    settings: NodeSettings | None = None  # None: no job of Slurm runs it
+    settings: NodeSettings | None = None  # None: it does not run on Slurm
 
     def folder(self, root: RunsRoot) -> SubmissionDir:
         """Where the submission is kept."""
@@ -115,7 +115,7 @@ def create(
     packs: Sequence[Pack],
     settings: NodeSettings | None = None,
 ) -> Submission:
-    """Record a submission; its id sorts by time. Cards are copied: later edits are for later submissions."""
+    """Record a submission; its id sorts by time. Cards are copied: later edits affect later submissions only."""
     refuse_file(root)
     submission_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest}-{secrets.token_hex(3)}"
     folder = SubmissionDir(root.submissions.resolve() / submission_id)
@@ -144,7 +144,7 @@ def create(
 
 
 def _copied(card: Path, folder: Path) -> Path:
-    """A card, or a folder of cards, as it is now."""
+    """Copy a card, or a folder of cards; return the copy's path."""
     target = folder / card.name
     if card.is_dir():
         for part in sorted(card.glob("*.yaml")):
@@ -157,7 +157,7 @@ def _copied(card: Path, folder: Path) -> Path:
 def load(path: Path, indices: Sequence[int] | None = None) -> Submission:
     """Read a submission back, all of its packs or those with these indices.
 
-    Raises DamagedError where ids do not match.
+    Raises DamagedError where a line does not fit or ids do not match.
     """
     lines = files.read_bytes(path).splitlines()
     try:
@@ -172,21 +172,25 @@ def load(path: Path, indices: Sequence[int] | None = None) -> Submission:
             settings=header.settings,
         )
     except (ValueError, IndexError, RecursionError) as error:
-        raise DamagedError(f"{path} must be a submission as this version writes it, but is not: {error}") from error
+        raise DamagedError(
+            f"{path} must be a submission as this version writes it, but is not: {error}; submit again"
+        ) from error
 
 
 def _pack(line: PackLine) -> Pack:
     pack = Pack(cells=tuple(from_identity(cell) for cell in line.cells), wave=line.wave)
     if pack.id != line.id:
-        raise DamagedError(f"a stored pack must be {shown(line.id)}, but its cells make {pack.id}; submit again")
+        raise DamagedError(
+            f"a stored pack must have the id {shown(line.id)}, but its cells give {pack.id}; submit again"
+        )
     return pack
 
 
-# ---- giving a submission up ------------------------------------------------------------------------------------------
+# ---- cancelling ------------------------------------------------------------------------------------------------------
 
 
 def cancel(root: RunsRoot, manifest: str) -> list[Path]:
-    """Have whoever still sends submissions of a manifest stop; the folders where that could not be written."""
+    """Stop processes that still send submissions of a manifest; return the folders where that could not be noted."""
     closed = []
     for submission in of_manifest(root, manifest):
         try:
@@ -198,18 +202,18 @@ def cancel(root: RunsRoot, manifest: str) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class EndJob:
-    """The job that tells people when all others have ended."""
+    """The job that reports when all others have ended."""
 
     name: str
 
 
 def note_end_job(submission: SubmissionDir, name: str) -> None:
-    """Keep its name before it is sent, for `cancel`."""
+    """Note the name of the job that reports at the end, before it is sent, for `cancel`."""
     files.write_json(submission.end, ids.plain(EndJob(name=name)))
 
 
 def end_jobs(root: RunsRoot, manifest: str) -> set[str]:
-    """Names of the jobs that tell people when all others of a manifest have ended."""
+    """Names of the jobs that report when all others of a manifest have ended."""
     jobs = set()
     for submission in of_manifest(root, manifest):
         with contextlib.suppress(StoreError, FileNotFoundError):

@@ -7,12 +7,12 @@ runs/submissions/<id>/submission.jsonl     line 1: where data, cards and code ar
                       arrays/0001.void     it never reached Slurm
                       arrays/0001/         submitit's folder: the batch script, the callable, logs; which elements began
                       packs/0003.jsonl     what happened to pack 3: starts, ends, reasons
-                      failures.jsonl       what its packs failed by
+                      failures.jsonl       the cells of its packs that failed, and how
                       hold.json            why the rest of its packs must not start
-                      cancelled            nothing more of it is to be sent
-                      end.json             the job that tells people when all others have ended
-                      local.json           the process that runs it on its machine
-                      local-0.log          what the train processes of slot 0 said there
+                      cancelled            nothing more of it may be sent
+                      end.json             the job that reports when all others have ended
+                      local.json           the process that runs it without Slurm
+                      local-0.log          output of the train processes of slot 0 there
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ANY = re.compile(r"(?s).+")
 
 @dataclass(frozen=True)
 class SubmissionDir:
-    """One submission's folder, there or not."""
+    """One submission's folder, which need not exist."""
 
     path: Path
 
     @property
     def manifest(self) -> str:
-        """The name of its manifest, which is part of its own."""
+        """The manifest's name, which is part of the folder's name."""
         return self.path.name.split("-", 1)[-1].rpartition("-")[0]
 
     @property
@@ -56,7 +56,7 @@ class SubmissionDir:
         return self.path / "packs"
 
     def journal(self, index: int) -> Path:
-        """Of the pack with this index."""
+        """The journal of the pack with this index."""
         return self.packs / f"{index:04d}.jsonl"
 
     @property
@@ -84,12 +84,12 @@ class SubmissionDir:
         return self.path / "local.json"
 
     def log(self, slot: int) -> Path:
-        """What the train processes of a slot of this machine say, one after another."""
+        """Output of the train processes of a slot of this machine, one after another."""
         return self.path / f"local-{slot}.log"
 
 
 def refuse_file(root: RunsRoot) -> None:
-    """Raises StoreError where something else lies in the place of the submissions' folder."""
+    """Raises StoreError where a file has the name of the submissions' folder."""
     if root.submissions.exists() and not root.submissions.is_dir():
         raise StoreError(f"{root.submissions} must be a folder, but is a file; move it away, then submit again")
 

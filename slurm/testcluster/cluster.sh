@@ -5,17 +5,17 @@
 #   cluster.sh down                cancel all jobs, stop every daemon, keep the state
 #   cluster.sh purge               down, and delete the state
 #   cluster.sh status              0 when every daemon runs and every node answers
-#   cluster.sh env                 what a shell needs: eval "$(cluster.sh env)"
+#   cluster.sh env                 print variables for a shell: eval "$(cluster.sh env)"
 #   cluster.sh node-kill NAME      power failure: slurmd and all tasks of the node die at once
-#   cluster.sh node-start NAME     the node again, and empty
-#   cluster.sh slurmd-kill NAME    only slurmd dies, its tasks run on
-#   cluster.sh slurmd-start NAME   slurmd again, beside these tasks
-#   cluster.sh ctld-stop           stop slurmctld, jobs run on
-#   cluster.sh ctld-start          slurmctld again
-#   cluster.sh ctld-lose           slurmctld forgets every job, whatever ran has ended, job ids start again at FirstJobId
-#   cluster.sh as USER COMMAND...  run as one of the ordinary users nobody and games, who may read root's home here
+#   cluster.sh node-start NAME     start the node again, without jobs
+#   cluster.sh slurmd-kill NAME    kill only slurmd; its tasks keep running
+#   cluster.sh slurmd-start NAME   start slurmd again, with these tasks
+#   cluster.sh ctld-stop           stop slurmctld; jobs keep running
+#   cluster.sh ctld-start          start slurmctld again
+#   cluster.sh ctld-lose           slurmctld forgets every job, all jobs end, job ids start again at FirstJobId
+#   cluster.sh as USER COMMAND...  run as one of the ordinary users nobody and games, who can read root's home here
 #
-# Environment (that of the last `up` holds):
+# Environment (the values of the last `up` apply):
 #   EMPSLURM_CLUSTER_STATE         state folder; ${TMPDIR:-/tmp}/empslurm-testcluster
 #   EMPSLURM_CLUSTER_ACCOUNTING    1: slurmdbd and MariaDB; 0: none, so no sacct; 1
 #   EMPSLURM_CLUSTER_MAX_ARRAY     MaxArraySize; 1001
@@ -35,10 +35,10 @@ MAX_ARRAY=${EMPSLURM_CLUSTER_MAX_ARRAY:-1001}
 MAX_SUBMIT=${EMPSLURM_CLUSTER_MAX_SUBMIT:--1}
 EXTRA=${EMPSLURM_CLUSTER_EXTRA:-/dev/null}
 PORT=${EMPSLURM_CLUSTER_PORT:-26900}
-# Every Debian has them, so that none need be made.
+# Every Debian has these users, so none has to be created.
 USERS=nobody,games
 HERE=$(cd "$(dirname "$0")" && pwd)
-# Holds the release, or nothing for this machine's own.
+# Holds the name of the release; empty for this machine's own Slurm.
 MARKER=$STATE/.empslurm-testcluster
 RELEASE=$(cat "$MARKER" 2>/dev/null)
 FREEZER=/sys/fs/cgroup/freezer
@@ -49,7 +49,7 @@ say() { echo "cluster.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # ------------------------------------------------------------ processes
-# run/NAME.pid holds "PID START"; the start time tells a reused PID, and a zombie counts as dead.
+# run/NAME.pid holds "PID START"; the start time shows whether a PID was reused, and a zombie counts as dead.
 stat_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f"$2"; }
 pid_of() { cut -d' ' -f1 "$STATE/run/$1.pid"; }
 alive() {
@@ -62,7 +62,7 @@ wait_for() { # SECONDS COMMAND...
     local end=$((SECONDS + $1)); shift
     until "$@" > /dev/null 2>&1; do [ $SECONDS -lt $end ] || return 1; sleep 0.05; done
 }
-launch() { # NAME COMMAND...: in the background, in a session and an environment of its own
+launch() { # NAME COMMAND...: in the background, in its own session and environment
     local name=$1; shift
     setsid env -i PATH="$PATH" LC_ALL=C SLURM_CONF="$SLURM_CONF" "$@" < /dev/null >> "$STATE/log/$name.out" 2>&1 9>&- &
     echo "$! $(stat_of $! 20)" > "$STATE/run/$name.pid"
@@ -88,9 +88,9 @@ install_missing() {
         command -v "${pair%%:*}" > /dev/null || need+=("${pair##*:}")
     done
     [ ${#need[@]} -gt 0 ] || return 0
-    command -v apt-get > /dev/null || die "there must be ${need[*]}, and no apt-get to install it was found"
+    command -v apt-get > /dev/null || die "${need[*]} must be installed, but apt-get was not found; install it by hand"
     say "installing ${need[*]}"
-    # The packages must not start daemons of their own.
+    # The packages must not start their own daemons.
     if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy; fi
     update_lists && apt install -y --no-install-recommends "${need[@]}"
     local rc=$?
@@ -98,7 +98,7 @@ install_missing() {
     [ $rc = 0 ] || die "apt-get must install ${need[*]}, but failed: $(grep -m1 '^E:' "$STATE/log/apt.log"); see $STATE/log/apt.log"
 }
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" >> "$STATE/log/apt.log" 2>&1; }
-# apt-get itself waits for dpkg's lock, but not for that of the package lists.
+# apt-get waits for the lock of dpkg, but not for the lock of the package lists.
 update_lists() {
     until apt update; do
         tail -3 "$STATE/log/apt.log" | grep -q 'lists/lock' && [ $SECONDS -lt 600 ] || return 1
@@ -106,8 +106,8 @@ update_lists() {
     done
 }
 
-# The Slurm of another release is unpacked, not installed, and told to use the loader and the libraries that came with it.
-# All else is this machine's own, jobs too.
+# The Slurm of another release is unpacked, not installed, and uses the loader and libraries of its own packages.
+# Everything else, jobs too, uses those of this machine.
 fetch_release() {
     local apt=$STATE/apt mirror options libraries name program
     [ ! -d "$PROGRAMS/bin" ] || return 0
@@ -117,7 +117,7 @@ fetch_release() {
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | head -1)
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $RELEASE main" > "$apt/sources.list"
-    # With an empty list of what is installed, everything that is needed comes.
+    # With an empty list of installed packages, apt fetches everything that is needed.
     options=(-o Dir::State="$apt" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt" -o APT::Install-Recommends=0
         -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null)
     apt "${options[@]}" update && apt "${options[@]}" -y --download-only install slurmctld slurmd slurm-client slurmdbd ||
@@ -141,8 +141,8 @@ fill() { # TEMPLATE...: to standard output
         -e "s|@PORT_SLURMCTLD@|$PORT|g; s|@PORT_SLURMDBD@|$((PORT + 1))|g; s|@PORT_MARIADBD@|$((PORT + 2))|g" \
         -e "s|@PORT_FIRST_NODE@|$((PORT + 10 + 1))|g; s|@PORT_LAST_NODE@|$((PORT + 10 + $1))|g" "${@:3}"
 }
-# Slurm ignores a second line about a partition, and complains of a second line about anything else.
-replace_lines() { # FILE: standard input, with each line of FILE in the place of the one it replaces, or at the end
+# Slurm ignores a second line about a partition, and reports a second line about anything else as an error.
+replace_lines() { # FILE: print standard input, with each line of FILE instead of the one it replaces, or at the end
     awk 'function about(word) { word = $1; if (word !~ /^(PartitionName|NodeName)=/) sub(/=.*/, "", word); return word }
         FILENAME != "-" { if ($0 ~ /^ *[^ #]/) given[about()] = $0; next }
         about() in given { print given[about()]; delete given[about()]; next }
@@ -151,7 +151,7 @@ replace_lines() { # FILE: standard input, with each line of FILE in the place of
 }
 write_config() { # N_NODES FOLDER
     local n=$1 etc=$2 proctrack=linuxproc node
-    # linuxproc loses children whose parent ended; the freezer of cgroup v1 loses none.
+    # linuxproc loses children whose parent has ended; the freezer of cgroup v1 does not.
     if mkdir -p "$CGROUPS" 2>/dev/null && [ -f "$CGROUPS/cgroup.procs" ]; then proctrack=cgroup; fi
     rm -rf "$etc"; mkdir -p "$etc"; : > "$etc/plugstack.conf"
     cat "$EXTRA" > "$etc/extra" || die "EMPSLURM_CLUSTER_EXTRA must be a readable file, not '$EXTRA'"
@@ -160,7 +160,7 @@ write_config() { # N_NODES FOLDER
         fill "$n" $proctrack slurm.conf.in "accounting-$ACCOUNTING.conf.in" | replace_lines "$etc/extra" > "$etc/slurm.conf"
         fill "$n" $proctrack gres.conf.in > "$etc/gres.conf"
         fill "$n" $proctrack cgroup.conf.in > "$etc/cgroup.conf"
-        # slurmdbd refuses a configuration that others may read, and does not know what slurm.conf keeps private.
+        # slurmdbd refuses a configuration that others can read, and does not see the PrivateData of slurm.conf.
         [ "$ACCOUNTING" = 0 ] || (umask 077; fill "$n" $proctrack slurmdbd.conf.in > "$etc/slurmdbd.conf"
             sed -n -E '/^(PrivateData|TrackWCKey)=/p' "$etc/extra" >> "$etc/slurmdbd.conf")
     ) || die "the templates in $HERE must be readable"
@@ -183,7 +183,7 @@ start_munge() {
 sql() { mariadb --no-defaults -S "$STATE/mariadb/socket" -e "$1"; }
 start_mariadb() {
     alive mariadbd && return
-    # Speed before safety: the data are thrown away.
+    # Fast, not safe: the data will be deleted.
     local fast=(--no-defaults --user=root --datadir="$STATE/mariadb/data" --innodb-flush-method=nosync --innodb-doublewrite=0)
     mkdir -p "$STATE/mariadb"
     if [ ! -f "$STATE/mariadb/installed" ]; then
@@ -202,7 +202,7 @@ start_mariadb() {
          create user if not exists slurm@'127.0.0.1' identified by 'slurm';
          grant all on slurm_acct_db.* to slurm@'127.0.0.1'" || die "MariaDB must make slurm_acct_db"
 }
-# slurmdbd must answer, and know the cluster, before slurmctld starts for the first time.
+# slurmdbd must answer and know the cluster before slurmctld first starts.
 start_slurmdbd() {
     alive slurmdbd && return
     launch_on_localhost slurmdbd
@@ -217,8 +217,8 @@ start_slurmctld() {
 }
 slurmctld_answers() { scontrol ping | grep -q 'is UP'; }
 
-# Root's home may be closed to others and hold the Python that jobs run: in a mount namespace of its own, /root becomes a
-# folder open to all with the same things in it.
+# Root's home may be closed to others and hold the Python that jobs run. So in a separate mount namespace /root becomes a
+# folder that is open to all and has the same contents.
 open_home() { # EMPTY_FOLDER
     local thing name
     mount --rbind /root "$1" && mount -t tmpfs -o mode=755 home /root || return
@@ -242,8 +242,8 @@ run_as() { # USER COMMAND...
         setpriv --reuid="$user" --regid="$gid" --clear-groups env USER="$user" LOGNAME="$user" HOME="$home" "${@:2}"
 }
 
-# A node is a set of namespaces (processes, mounts, host name, cgroup) held by an init that only reaps: killing it kills
-# everything in it at once. Its slurmd is a daemon in there.
+# A node is a set of namespaces (processes, mounts, host name, cgroup) whose init process only reaps children: killing it
+# kills everything in the node at once. slurmd runs as a daemon in these namespaces.
 init_of() { local pid; pid=$(pid_of "$1") && cut -d' ' -f1 < "/proc/$pid/task/$pid/children"; }
 in_node() { local init; init=$(init_of "$1") && nsenter -t "${init:?}" -m -u -p -C "${@:2}"; }
 nodes() { cat "$STATE/etc/nodes" 2>/dev/null; }
@@ -263,7 +263,7 @@ start_node() {
             mount --bind \"$4\" /etc/hosts && hostname \"$1\"
             while :; do sleep infinity & wait \$!; done"
         ' sh "$1" "$CGROUPS/$1" "$FREEZER" "$STATE/etc/hosts"
-    wait_for 5 has_name "$1" || die "$1 must get namespaces of its own, but did not; see $STATE/log/$1.out"
+    wait_for 5 has_name "$1" || die "$1 must get its own namespaces, but did not; see $STATE/log/$1.out"
     in_node "$1" bash -c "$(declare -f open_home); open_home '$STATE/home'" || die "$1 must get a /root open to all"
     slurmd_start "$1"
 }
@@ -297,19 +297,19 @@ up() {
     [[ ${EMPSLURM_CLUSTER_RELEASE:-} =~ ^[a-z]*$ ]] || die "EMPSLURM_CLUSTER_RELEASE must be the name of a Debian release"
     [[ $ACCOUNTING =~ ^[01]$ ]] || die "EMPSLURM_CLUSTER_ACCOUNTING must be 0 or 1, not '$ACCOUNTING'"
     [ "$ACCOUNTING" = 1 ] || [ "$MAX_SUBMIT" = -1 ] || die "EMPSLURM_CLUSTER_MAX_SUBMIT needs EMPSLURM_CLUSTER_ACCOUNTING=1"
-    # Paths of unix sockets end at 107 bytes, and slurmd puts some 50 behind the state folder.
-    [[ $STATE =~ ^/[^[:space:]]{1,54}$ ]] || die "the state folder must be an absolute path of at most 55 characters without spaces: $STATE"
+    # Paths of Unix sockets have at most 107 bytes, and slurmd appends about 50 to the state folder.
+    [[ $STATE =~ ^/[^[:space:]]{1,54}$ ]] || die "EMPSLURM_CLUSTER_STATE must be an absolute path of at most 55 characters without spaces, but is $STATE"
     [ "$(id -u)" = 0 ] || die "the cluster must be started by root, but this is $(id -un)"
-    [ -f "$MARKER" ] || [ -z "$(ls -A "$STATE" 2>/dev/null)" ] || die "$STATE must be empty or this cluster's own, but holds other files"
+    [ -f "$MARKER" ] || [ -z "$(ls -A "$STATE" 2>/dev/null)" ] || die "$STATE must be empty or this cluster's own, but holds other files; set EMPSLURM_CLUSTER_STATE to another folder"
     unshare --cgroup --pid --fork --mount --uts --mount-proc --propagation private hostname probe 2>/dev/null ||
         die "root must be allowed to make namespaces (CAP_SYS_ADMIN), but is not on this machine"
     mkdir -p "$STATE"/{etc,run,log,dev,home,slurmctld}
     lock
     [ -f "$MARKER" ] || RELEASE=${EMPSLURM_CLUSTER_RELEASE:-}
     echo "$RELEASE" > "$MARKER" || die "$STATE must be writable, but is not"
-    # Neither daemons nor the database can go back to an older Slurm.
+    # Daemons and the database cannot return to an older Slurm.
     [ "${EMPSLURM_CLUSTER_RELEASE:-$RELEASE}" = "$RELEASE" ] ||
-        die "EMPSLURM_CLUSTER_RELEASE must be '$RELEASE', as in $STATE, not '$EMPSLURM_CLUSTER_RELEASE'; first $0 purge"
+        die "EMPSLURM_CLUSTER_RELEASE must be '$RELEASE', as in $STATE, not '$EMPSLURM_CLUSTER_RELEASE'; run $0 purge first"
     install_missing
     [ -z "$RELEASE" ] || fetch_release
     for gpu in 0 1; do
@@ -335,7 +335,7 @@ lock() { exec 9> "$STATE/.lock"; flock 9; }
 no_jobs() { [ -z "$(squeue -h)" ]; }
 stop_slurm() {
     local node
-    # A stopped slurmctld is started again, else its jobs would come back with the next `up`.
+    # Start a stopped slurmctld to cancel its jobs, else they would return with the next `up`.
     if alive munged && (start_slurmctld) && ! no_jobs; then
         squeue -h -o %A | xargs scancel
         wait_for 10 no_jobs
@@ -374,7 +374,7 @@ status() {
     for part in $(nodes); do
         if slurmd_signal "$part" 0; then echo "$part runs"; else echo "$part is stopped"; rc=1; fi
     done
-    # A client waits 9 s for a slurmctld that is away.
+    # A client waits 9 s for a slurmctld that is down.
     ! alive slurmctld || { sinfo -h -N -p batch -o '%N is %T'; nodes_ready || rc=1; }
     return $rc
 }
@@ -386,7 +386,7 @@ case $command in
 esac
 case $command in
     as) [[ ,$USERS, == *,"${2:-}",* && $# -ge 3 ]] || die "as takes one of $USERS and a command, not '${*:2}'" ;;
-    node-kill | slurmd-kill | slurmd-start) alive "$2" || die "$2 must run, but does not; cluster.sh node-start $2" ;;
+    node-kill | slurmd-kill | slurmd-start) alive "$2" || die "$2 must run, but does not; run cluster.sh node-start $2" ;;
 esac
 case $command in
     up) up "${2:-}" ;;

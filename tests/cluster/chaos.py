@@ -1,7 +1,7 @@
-"""What the suite must survive, in runs too long for the tests: python -m tests.cluster.chaos [NAME ...]
+"""Failures that the suite must survive, in runs too long for the tests: python -m tests.cluster.chaos [NAME ...]
 
 grid           an array of 20 packs over four nodes equals a local run, bit for bit
-chaos          everything that can happen to jobs happens to one grid, and its numbers are those of a quiet run
+chaos          one grid meets every failure of jobs, and its numbers equal those of an undisturbed run
 limits         MaxArraySize 11 and MaxSubmitJobs 5 with 72 cells: all run, none twice
 no-accounting  the grid of the first run without sacct, and a killed job is seen as lost within a minute
 
@@ -28,7 +28,7 @@ LONG_S = 3600.0
 TASKS = ("epitome_er", "empdial_ei", "news_empathy", "conv_emopol", "epitome_ex", "epitome_ip")
 SHORT = "{epochs: 2, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
 LONG = SHORT.replace("epochs: 2", "epochs: 100")
-# Answers late, so that the submitting process can be killed between Slurm's yes and its own note of it.
+# Answers late, so that the submitting process can be killed after Slurm accepted the array and before it is noted.
 LATE_SBATCH = """#!/bin/sh
 answer=$({sbatch} "$@") || exit $?
 [ -e {flag} ] || {{ touch {flag}; sleep 15; }}
@@ -59,7 +59,7 @@ def claims(project: Project) -> dict[str, int]:
 
 
 def run_to_the_end(project: Project, cluster: Cluster, manifest: str, profile: str = "here") -> int:
-    """Submit until everything is done; how often it took."""
+    """Submit until everything is done; return the number of submissions."""
     for attempt in range(1, 6):
         ended(cluster)
         if set(project.totals(manifest)) == {"done"}:
@@ -113,7 +113,7 @@ def chaos(project: Project, cluster: Cluster) -> dict[str, Any]:
 
 
 def _kill_submitter(project: Project, cluster: Cluster) -> None:
-    """Kill the first `submit` after Slurm has its array and before it knows; the second one carries on."""
+    """Kill the first `submit` after Slurm has its array and before it knows; the second `submit` continues."""
     shim = project.path / "bin"
     shim.mkdir()
     flag = project.path / "flag"
@@ -139,11 +139,11 @@ def _kill_submitter(project: Project, cluster: Cluster) -> None:
 
 
 def _torment(project: Project, cluster: Cluster) -> list[str]:
-    """One misfortune after another, each while a cell trains."""
+    """One failure after another, each while a cell trains."""
     events = ["the submitting process killed between sbatch and its note"]
 
     def next_job() -> tuple[str, str]:
-        """A running job whose cell has a checkpoint, and its node; another one each time where there are several."""
+        """A running job whose cell has a checkpoint, and its node; a different one each time if there are several."""
         found: list[tuple[str, str]] = []
 
         def look() -> bool:
@@ -209,7 +209,7 @@ def _torment(project: Project, cluster: Cluster) -> list[str]:
         return bool(found)
 
     found: list[str] = []
-    # The job has met its limit and may be a slow starter: its next starts get their usual time again.
+    # The job has reached its limit and may start slowly: its next starts get their usual time again.
     cluster.wait("the limit is met", lambda: cluster.jobs().get(timed) != "RUNNING" or restarted(timed), LONG_S)
     if timed in cluster.jobs():
         cluster.run("scontrol", "update", f"jobid={timed}", "timelimit=20")
@@ -278,7 +278,7 @@ RUNS = {"grid": grid, "chaos": chaos, "limits": limits, "no-accounting": no_acco
 
 
 def run(name: str, cluster: Cluster) -> None:
-    """One of the runs, in a folder that stays where it fails."""
+    """One of the runs, in a folder that is kept if it fails."""
     say(f"---- {name}")
     cluster.clear()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

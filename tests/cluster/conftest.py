@@ -1,4 +1,4 @@
-"""The fixture `cluster`: the throw-away Slurm cluster of slurm/testcluster, or a skip where it does not answer."""
+"""The fixture `cluster`: the throw-away Slurm cluster of slurm/testcluster; skips the test if it does not answer."""
 
 import fcntl
 import os
@@ -26,7 +26,7 @@ ABSENT = "no Slurm cluster answers: run `make cluster-up`"
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What tests ask of the cluster and do to it; `state` is its state folder."""
+    """Questions to the cluster and actions on it; `state` is its state folder."""
 
     state: Path
 
@@ -37,7 +37,7 @@ class Cluster:
         return done.stdout.strip()
 
     def _patiently(self, *command: str) -> str:
-        """As `run`, on a machine so busy that the controller may miss a question."""
+        """As `run`, but patient: on a busy machine the controller may miss a question."""
         for _ in range(3):
             try:
                 return self.run(*command)
@@ -52,7 +52,7 @@ class Cluster:
         return done.stderr.strip()
 
     def _control(self, *arguments: str, **settings: str) -> None:
-        # The port too: the cluster that answers need not be that of this process's environment.
+        # The port too: the cluster that answers may not be the one of this process's environment.
         port = re.findall(r"^SlurmctldPort=(\d+)$", (self.state / "etc" / "slurm.conf").read_text(), re.MULTILINE)[0]
         names = {"STATE": str(self.state), "PORT": port, **settings}
         variables = (f"EMPSLURM_CLUSTER_{name}={value}" for name, value in names.items())
@@ -67,24 +67,24 @@ class Cluster:
             time.sleep(0.05)
 
     def wait_empty(self, limit_s: float = 1800.0) -> None:
-        """Until nothing is queued or runs."""
+        """Wait until nothing is queued or running."""
         self.wait("the queue is empty", lambda: not self.jobs(), limit_s)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Waits until nobody else tests on this cluster: whoever does so clears its queue and kills its nodes."""
+        """Waits until no other test run uses this cluster: each clears its queue and kills its nodes."""
         with open(self.state / "tested", "a") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
     def as_user(self, name: str) -> tuple[str, ...]:
-        """What to put before a command so that `USER` or `OTHER_USER` runs it; they may read root's home, not write."""
+        """Words before a command that let `USER` or `OTHER_USER` run it; they may read root's home, but not write."""
         return ("env", f"EMPSLURM_CLUSTER_STATE={self.state}", str(SCRIPT), "as", name)
 
-    # What is asked.
+    # Questions.
 
     def has_accounting(self) -> bool:
-        """Whether slurmdbd is there, so that sacct answers."""
+        """Whether slurmdbd runs, so that sacct answers."""
         return self.setting("AccountingStorageType") == "accounting_storage/slurmdbd"
 
     def setting(self, name: str) -> str:
@@ -105,35 +105,35 @@ class Cluster:
         """The node where `job` runs."""
         return self.run("squeue", "-h", "-j", job, "-o", "%N")
 
-    # What jobs do.
+    # Jobs.
 
     def submit(self, script: str, *options: str) -> str:
-        """The id of a batch job whose bash script is `script`."""
+        """Submit a batch job with the bash script `script`; return its id."""
         return self.run("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={script}")
 
     def wait_running(self, job: str, limit_s: float = 30.0) -> None:
         self.wait(f"job {job} runs", lambda: "RUNNING" in self.jobs(job).values(), limit_s)
 
     def wait_ended(self, job: str, limit_s: float = 60.0) -> None:
-        """Until the queue no longer knows `job`: requeued jobs end only with their last run."""
+        """Wait until the queue no longer knows `job`: a requeued job ends only with its last run."""
         self.wait(f"job {job} ends", lambda: not self.jobs(job), limit_s)
 
     def requeue(self, job: str) -> None:
-        """Ended and queued again by hand; it starts 6 s later."""
+        """End and queue a job again by hand; it starts 6 s later."""
         self.run("scontrol", "requeue", job)
 
     def signal(self, job: str, name: str = "USR2") -> None:
-        """To every step of the job, as Slurm itself does before the time limit; the batch shell gets none."""
+        """Signal every step of the job, as Slurm does before the time limit; the batch shell gets no signal."""
         self.run("scancel", f"--signal={name}", job)
 
     def preempt(self, node: str) -> str:
-        """All of `node` is taken by a job of 1 s in `urgent`; returns its id once it has started."""
+        """Take all of `node` with a job of 1 s in `urgent`; return its id once it has started."""
         urgent = self.submit("sleep 1", "--partition=urgent", f"--nodelist={node}", "--exclusive")
         self.wait(f"urgent job {urgent} starts", lambda: self.jobs(urgent).get(urgent) != "PENDING", 30)
         return urgent
 
     def clear(self) -> None:
-        """Nothing is queued and every node is up."""
+        """Empty the queue and start every node."""
         for job in {name.partition("_")[0] for name in self.jobs()}:
             self.run("scancel", job)
         for node, state in self.nodes().items():
@@ -141,12 +141,12 @@ class Cluster:
                 self.node_start(node)
         self.wait("the queue is empty", lambda: not self.jobs())
 
-    # What happens to machines and daemons.
+    # Machines and daemons.
 
     def node_kill(self, node: str, *, told: bool = True) -> None:
-        """As by a power failure. `told`: slurmctld hears of it at once, else it notices after some 40 s."""
+        """Kill a node as in a power failure. `told`: slurmctld is informed at once, else it notices in 40 s."""
         self._control("node-kill", node)
-        # An answer that was on its way may bring the node back into service: then slurmctld is told again.
+        # A late answer of the node may bring it back into service: then slurmctld is informed again.
         end = time.monotonic() + 1.5
         while told and time.monotonic() < end:
             if not self.nodes()[node].startswith("down"):
@@ -157,7 +157,7 @@ class Cluster:
         self._control("node-start", node)
 
     def slurmd_kill(self, node: str) -> None:
-        """Only the daemon; what runs on the node runs on."""
+        """Kill only the daemon; jobs on the node keep running."""
         self._control("slurmd-kill", node)
 
     def slurmd_start(self, node: str) -> None:
@@ -170,16 +170,16 @@ class Cluster:
         self._control("ctld-start")
 
     def controller_loses_its_state(self) -> None:
-        """Every job is forgotten, whatever ran has ended, and job ids start again at 1 (or FirstJobId)."""
+        """Make the controller forget every job; all jobs end, and ids start again at 1 (or FirstJobId)."""
         self._control("ctld-lose")
 
     @contextmanager
     def configured(
         self, *, accounting: bool = True, max_array: int = 1001, max_submit: int = -1, extra: str = ""
     ) -> Iterator[None]:
-        """The cluster with other settings; everything queued is lost on entry and at the end.
+        """The cluster with other settings; all queued jobs are lost on entry and at the end.
 
-        `extra`: lines of slurm.conf; each replaces that of the same setting or partition.
+        `extra`: lines of slurm.conf; each replaces the line of the same setting or partition.
         """
         n_nodes = str(len(self.nodes()))
         before = {"ACCOUNTING": str(int(self.has_accounting())), "MAX_ARRAY": self.setting("MaxArraySize")}
@@ -196,12 +196,12 @@ class Cluster:
 
 
 def _environment(conf: Path) -> dict[str, str]:
-    """What a process needs to reach the cluster, with the Slurm of its own release where it has one."""
+    """Environment variables to reach the cluster, with the Slurm of another release if it uses one."""
     return {"SLURM_CONF": str(conf), "PATH": f"{conf.parent.parent}/programs/bin:{os.environ['PATH']}"}
 
 
 def _answers(conf: Path) -> bool:
-    # Only the throw-away cluster: nobody's real one is to have its nodes killed.
+    # Only the throw-away cluster: tests must not kill nodes of a real one.
     if not conf.is_file() or not (conf.parent.parent / MARKER).exists():
         return False
     variables = (f"{name}={value}" for name, value in _environment(conf).items())
@@ -210,7 +210,7 @@ def _answers(conf: Path) -> bool:
 
 
 def find_cluster() -> Cluster | None:
-    """The cluster of SLURM_CONF or the one that the script would make, if it answers."""
+    """The cluster of SLURM_CONF, or the one that cluster.sh would start, if it answers."""
     exports = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, check=True).stdout
     default = shlex.split(exports)[1].removeprefix("SLURM_CONF=")
     candidates = (Path(os.environ.get("SLURM_CONF", default)), Path(default))
@@ -244,7 +244,7 @@ def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Project:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for all tests that were skipped for want of a cluster."""
+    """Print one line for all tests that were skipped because no cluster answers."""
     skipped = [report for report in terminalreporter.stats.get("skipped", ()) if ABSENT in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests of tests/cluster are skipped: {ABSENT}")

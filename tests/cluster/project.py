@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TRAINING = "{epochs: 2, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
-# Reads the newest checkpoint often, so that an interruption costs little; asks for so little that four run on a node.
+# Saves checkpoints often, so that an interruption costs little; asks for so little that four jobs fit a node.
 PROFILE = {
     "kind": "slurm",
     "partition": "batch",
@@ -43,7 +43,7 @@ class Project:
         return {**os.environ, **given, "EMPSLURM_DATA": "data"}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A call that is not waited for, in a session of its own."""
+        """Start a call without waiting for it, in its own session."""
         return subprocess.Popen(
             [sys.executable, "-m", "empslurm", *words],
             stdout=subprocess.PIPE,
@@ -63,22 +63,22 @@ class Project:
         return said, told
 
     def json(self, *words: str, expect: int = 0) -> Any:
-        """The one JSON document of a call."""
+        """The JSON document that a call prints."""
         return json.loads(self.call(*words, "--json", expect=expect)[0])
 
     def start_twin(self, manifest: str) -> tuple[Project, subprocess.Popen[str]]:
-        """The same manifest on its way in a folder of its own: one undisturbed process, without Slurm."""
+        """Start the same manifest in its own folder: one undisturbed process, without Slurm."""
         twin = Project(path=self.path.with_name(f"{self.path.name}-twin"))
         shutil.copytree(self.path, twin.path)
         return twin, twin.start("submit", manifest, "--profile", "local")
 
     def equals(self, twin: Project, process: subprocess.Popen[str]) -> bool:
-        """Whether the twin, once it has ended well, holds the same results bit for bit."""
+        """Whether the twin, after it has ended with success, holds the same results bit for bit."""
         said, told = process.communicate(timeout=3600)
         assert process.returncode == 0, said + told
         return bool(self.results()) and self.results() == twin.results()
 
-    # What is given.
+    # Input.
 
     def manifest(
         self, name: str, tasks: Iterable[str], seeds: Iterable[int], training: str = TRAINING, **more: object
@@ -91,17 +91,17 @@ class Project:
         text = "".join(f"{key}: {value}\n" for key, value in {**PROFILE, **changes}.items())
         (self.path / "slurm" / f"{name}.yaml").write_text(text)
 
-    # What is found.
+    # Results.
 
     def totals(self, manifest: str) -> dict[str, int]:
-        """How many cells are in each state, as `status` says; states without cells left out."""
+        """Number of cells in each state, by `status`; states without cells are left out."""
         return {state: n for state, n in self.json("status", manifest)["totals"].items() if n}
 
     def cells(self) -> list[Path]:
         return sorted((self.runs / "cells").glob("*"))
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """What each cell's number rests on: scores, history, and the checksums of predictions and adapters."""
+        """What each cell has saved: scores, history, and checksums of predictions and adapters."""
         kept = {}
         for path in self.cells():
             if (path / "result.json").exists():

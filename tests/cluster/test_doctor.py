@@ -11,7 +11,7 @@ from tests.cluster.project import Project
 
 pytestmark = pytest.mark.cluster
 
-ROOMY: dict[str, Any] = {"mem_gb": 1.5}  # two Pythons import torch
+ROOMY: dict[str, Any] = {"mem_gb": 1.5}  # enough for two Pythons that import torch
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def project(tmp_path: Path, cluster: Cluster) -> Project:
 
 
 def probe(project: Project, expect: int, name: str = "here") -> tuple[dict[str, Any], dict[str, Any]]:
-    """The JSON document and its checks by name; neither a job nor a file of the probe is left."""
+    """The JSON document and its checks by name; checks that the probe leaves neither a job nor a file."""
     value = project.json("doctor", "--profile", name, "--probe", expect=expect)
     assert not (project.runs / "probes").exists()
     return value, {check["what"]: check for check in value["checks"]}
@@ -35,7 +35,7 @@ def wrong(checks: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_good_profile_is_ready_and_its_node_tells_what_it_is(project: Project, cluster: Cluster) -> None:
+def test_a_good_profile_is_ready_and_its_node_describes_itself(project: Project, cluster: Cluster) -> None:
     value, checks = probe(project, expect=0)
     assert wrong(checks) == {}
     assert not cluster.jobs()
@@ -71,7 +71,7 @@ def test_what_sbatch_refuses_names_the_field(
 @pytest.mark.parametrize(
     ("changes", "what", "found"),
     [
-        ({"setup": "['exit 3']"}, "probe: job", "(FAILED, exit code 3:0) before it could say what it found"),
+        ({"setup": "['exit 3']"}, "probe: job", "(FAILED, exit code 3:0) before it could report"),
         ({"setup": "['ls /no/such/folder', 'exit 3']"}, "probe: job", "its last line: ls: cannot access"),
         ({"setup": "['module load nothing']"}, "probe: setup", "module: command not found"),
         ({"python": "/no/such/python"}, "probe: Python of training", "No such file or directory: '/no/such/python'"),
@@ -83,7 +83,7 @@ def test_what_sbatch_refuses_names_the_field(
         ({"gpus": 1}, "probe: GPU", "must have a working GPU, since the profile asks for one, but torch says"),
     ],
 )
-def test_what_is_wrong_on_the_node_is_told_with_its_words(
+def test_what_is_wrong_on_the_node_is_reported_with_its_message(
     project: Project, cluster: Cluster, changes: dict[str, Any], what: str, found: str
 ) -> None:
     project.profile(**ROOMY, **changes)
@@ -94,7 +94,7 @@ def test_what_is_wrong_on_the_node_is_told_with_its_words(
 
 
 def test_ctrl_c_and_term_leave_nothing_behind(project: Project, cluster: Cluster) -> None:
-    # All cores of the cluster are taken by somebody, so that the probe waits.
+    # Other jobs take all cores of the cluster, so that the probe waits.
     for node in cluster.nodes():
         cluster.wait_running(cluster.submit("sleep 300", f"--nodelist={node}", "--exclusive"))
     for number in (signal.SIGINT, signal.SIGTERM):

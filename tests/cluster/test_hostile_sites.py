@@ -1,4 +1,4 @@
-"""What real sites do to a grid: other jobs under our numbers, inherited variables, hidden users, early deaths."""
+"""What happens to a grid at real sites: other jobs with our ids, inherited variables, hidden users, early deaths."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ from tests.cluster.project import Project, create
 pytestmark = pytest.mark.cluster
 
 TASKS = ("epitome_er", "news_empathy")
-# Some ten seconds of training: time to be interrupted.
+# About ten seconds of training: time for an interruption.
 SLOW = "{epochs: 80, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
 INHERITED = {**inherited.SLURM, **inherited.RANKS}
 
@@ -54,7 +54,7 @@ def test_numbers_that_start_again_make_nobodys_job_ours(project: Project, cluste
         assert cluster.jobs().keys() == before.keys()
         cluster.run("scancel", *theirs)
         cluster.wait_empty()
-        # What had started when the controller lost it is silent from then on, and lost after a while; the rest is sent.
+        # Jobs that ran when the controller lost its state fall silent, and are lost after a while; the rest is sent.
         for path in project.runs.glob("cells/*/claims/*.json"):
             silence(path)
         project.call("submit", "small", "--profile", "here")
@@ -63,7 +63,7 @@ def test_numbers_that_start_again_make_nobodys_job_ours(project: Project, cluste
 
 
 def silence(claim: Path) -> None:
-    """As if a quarter of an hour had passed since the last sign of life of a claim's process."""
+    """Make a claim look as if its last heartbeat was a quarter of an hour ago."""
     value = json.loads(claim.read_text())
     claim.write_text(json.dumps({**value, "started": value["started"] - 1000}))
     for path in (claim.with_suffix(".beat"), claim.parents[1] / "progress.json"):
@@ -76,14 +76,14 @@ def shared(cluster: Cluster) -> Iterator[Project]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         project = create(Path(folder) / "project")
-        project.manifest("slow", TASKS, [1], SLOW.replace("epochs: 80", "epochs: 300"))  # several verbs long
+        project.manifest("slow", TASKS, [1], SLOW.replace("epochs: 80", "epochs: 300"))  # as long as several verbs take
         project.profile(umask="'000'")
         cluster.run("chmod", "-R", "a+rwX", project.path)
         yield project
 
 
 def call_as(cluster: Cluster, user: str, project: Project, *words: str) -> Any:
-    """A verb by an ordinary user."""
+    """Run a verb as an ordinary user."""
     variables = [f"{name}={value}" for name, value in project.environment().items() if name.startswith(OURS)]
     command = shlex.join(
         [*cluster.as_user(user), "env", *variables, sys.executable, "-m", "empslurm", *words, "--json"]
@@ -105,13 +105,13 @@ def test_another_users_hidden_jobs_keep_their_cells_while_they_live(shared: Proj
         assert seen["unseen"] == [
             {"why": f"{USER} has or had jobs for them, which this cluster hides from other users", "n_cells": 2}
         ]
-        # What is hidden from this user would be queued twice at most, and is claimed once.
+        # Jobs that are hidden from this user may be queued twice, but their cells are claimed once.
         again = call_as(cluster, OTHER_USER, shared, "submit", "slow", "--profile", "here")
         assert again["submitted"] == 2
         cancelled = call_as(cluster, OTHER_USER, shared, "cancel", "slow")
         assert len(cancelled["jobs"]) == 2
         assert claims(shared) == [1, 1]
-        # Jobs that end without a word, with their nodes, leave silent claims, which anybody may take over.
+        # Jobs that end with their nodes leave silent claims, which any user may take over.
         nodes = {cluster.node_of(f"{sent['jobs'][0]}_{place}") for place in (0, 1)}
         for node in nodes:
             cluster.node_kill(node)
@@ -170,7 +170,7 @@ def test_submitting_from_an_interactive_allocation(project: Project, cluster: Cl
 
 
 def test_submitting_from_elements_of_an_array(project: Project, cluster: Cluster) -> None:
-    """As a driver script does that sends one study per element; none trains under the driver's own number."""
+    """Like a driver script that sends one study per element; no cell trains under the driver's own job id."""
     for index in (0, 5):
         project.manifest(f"study{index}", TASKS, [index + 1])
     submit = inside(project, "submit", "study$SLURM_ARRAY_TASK_ID", "--profile", "here").replace("'", '"')
@@ -190,7 +190,7 @@ def test_submitting_from_elements_of_an_array(project: Project, cluster: Cluster
 
 def test_jobs_that_die_before_they_start_are_shown_and_stop_the_third_try(project: Project, cluster: Cluster) -> None:
     project.manifest("one", ["epitome_er"], [1])
-    project.profile(setup="['export SLURM_MEM_PER_CPU=300']")  # what a site's own start-up file may do
+    project.profile(setup="['export SLURM_MEM_PER_CPU=300']")  # as a site's start-up file may do
     for _ in range(2):
         sent = project.json("submit", "one", "--profile", "here")
         cluster.wait_empty()
@@ -206,7 +206,7 @@ def test_jobs_that_die_before_they_start_are_shown_and_stop_the_third_try(projec
     assert project.totals("one") == {"done": 1}
 
 
-def test_a_copy_of_the_code_that_a_cleaner_thinned_is_mended(project: Project, cluster: Cluster) -> None:
+def test_a_copy_of_the_code_that_lost_files_is_restored(project: Project, cluster: Cluster) -> None:
     for name, seed in (("first", 1), ("second", 2)):
         project.manifest(name, ["epitome_er"], [seed])
     project.call("submit", "first", "--profile", "here")
@@ -219,7 +219,7 @@ def test_a_copy_of_the_code_that_a_cleaner_thinned_is_mended(project: Project, c
     assert claims(project) == [1, 1]
 
 
-def test_jobs_that_can_never_start_are_told_at_once(project: Project, cluster: Cluster) -> None:
+def test_jobs_that_can_never_start_are_reported_at_once(project: Project, cluster: Cluster) -> None:
     project.manifest("one", ["epitome_er"], [1])
     extra = "EnforcePartLimits=NO\nPartitionName=batch Default=YES PriorityTier=10 MaxTime=10\n"
     with cluster.configured(extra=extra):

@@ -13,7 +13,7 @@ from tests.cluster.project import Project
 
 pytestmark = pytest.mark.cluster
 
-# Some ten seconds of training: time to be interrupted.
+# About ten seconds of training: time for an interruption.
 SLOW = "{epochs: 80, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
 
 
@@ -78,7 +78,7 @@ def test_jobs_run_the_code_that_was_submitted(project: Project, cluster: Cluster
 def test_what_interrupts_a_job_does_not_change_its_numbers(project: Project, cluster: Cluster) -> None:
     tasks, seeds = ["epitome_er", "news_empathy"], [1, 2]
     project.manifest("slow", tasks, seeds, SLOW, pairs="[epitome_er -> news_empathy]")
-    project.profile(cpus=2)  # two elements per node, so that the loss of one leaves two alone
+    project.profile(cpus=2)  # two elements per node, so that a lost node leaves the other two undisturbed
     twin = project.start_twin("slow")
     array = project.json("submit", "slow", "--profile", "here")["jobs"][0]
     running(project, cluster, 4)
@@ -108,7 +108,7 @@ def test_cancelled_and_failed_cells_run_again_only_when_asked(project: Project, 
     assert (len(cancelled["jobs"]), cancelled["n_running"]) == (4, 2)
     cluster.wait_empty()
     assert project.totals("slow") == {"lost": 2, "pending": 2}
-    # A cell that failed before stays failed; its transfer is not sent without a source.
+    # A cell that failed before stays failed, and its transfer is not sent.
     cell = next(path for path in project.cells() if path.name.startswith("epitome_er-"))
     (claim,) = (cell / "claims").glob("*.json")
     number = json.loads(claim.read_text())["number"]

@@ -1,4 +1,4 @@
-"""`profile` on a real Slurm: the profile that it writes is one that a grid runs with."""
+"""`profile` on a real Slurm: a grid runs with the profile that it writes."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_grid_runs_with_the_profile_that_is_written(cluster: Cluster, tmp_path
     assert profile.account == ("root" if cluster.has_accounting() else None)
     assert profile.time == 480
     assert {item["partition"] for item in document["alternatives"]["partitions"]} == {"scavenge", "urgent"}
-    # The GPUs of this cluster are device nodes without a device: only a torch for CPUs makes the profile honest.
+    # The GPUs of this cluster are device nodes without a device: only a torch for CPUs fits.
     if torch_has_gpus():
         pytest.skip("the torch installed here is built for GPUs, which this cluster only pretends to have")
     assert (profile.gpus, profile.cpus, profile.mem_gb) == (0, 4, 3.5)

@@ -12,7 +12,7 @@ from tests.cluster.conftest import OTHER_USER, USER, Cluster
 
 pytestmark = pytest.mark.cluster
 
-# Says where it runs and for which time; stays there in its first run only.
+# Prints its node and restart count; only its first run stays for a minute.
 RUNS = 'echo $(hostname) ${SLURM_RESTART_COUNT:-0} >> %s; [ -n "$SLURM_RESTART_COUNT" ] || sleep 60'
 
 
@@ -56,7 +56,7 @@ def test_jobs_of_a_killed_node_and_requeued_jobs_start_again(cluster: Cluster, t
 @pytest.mark.parametrize("partition", ["batch", "scavenge"])
 def test_a_preempted_job_is_warned_and_queued_again(cluster: Cluster, tmp_path: Path, partition: str) -> None:
     seen = tmp_path / "seen"
-    # A job that merely ends in its grace time is not queued again: it asks for that itself.
+    # A job that just ends in its grace time is not queued again: it must ask for that.
     script = (
         f"trap 'echo warned >> {seen}; scontrol requeue $SLURM_JOB_ID' USR2; echo started >> {seen}; sleep 60 & wait"
     )
@@ -114,7 +114,7 @@ def test_lines_of_slurm_conf_are_replaced(cluster: Cluster) -> None:
         # For the first moments the reason is PartitionConfig.
         long = cluster.submit("true", "--time=11")
         cluster.wait("it waits", lambda: reason(cluster, long) == "PartitionTimeLimit")
-        # A lost node does not queue the job again; what asks for that by hand is refused.
+        # A lost node does not queue the job again, and a request by hand is refused.
         short = cluster.submit("sleep 60", "--time=10")
         cluster.wait_running(short)
         assert "Requested operation is presently disabled" in cluster.refused("scontrol", "requeue", short)
@@ -132,7 +132,7 @@ def test_wckeys_are_checked(cluster: Cluster) -> None:
         if "paper" not in cluster.run("sacctmgr", "-n", "-P", "show", "wckey", "format=wckey").split():
             cluster.run("sacctmgr", "-i", "add", "user", "root", "wckeys=paper")
         assert "Invalid wckey specification" in cluster.refused("sbatch", "--wckey=unheard", "--wrap=true")
-        # Without one it is the user's default, marked by a star; the first key that a user gets becomes it.
+        # Without a key the job gets the user's default, marked by a star: the first key that a user got.
         jobs = [cluster.submit("sleep 60"), cluster.submit("sleep 60", "--wckey=paper")]
         keys = [cluster.run("squeue", "-h", "-j", job, "-O", "WCKey") for job in jobs]
         assert keys in (["*paper", "paper"], ["*", "paper"])
@@ -156,7 +156,7 @@ def test_two_users_do_not_see_each_other(cluster: Cluster, shared: Path) -> None
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder for every user; that of `tmp_path` is closed to all but one."""
+    """A folder that every user may write to; `tmp_path` is closed to all but one."""
     with tempfile.TemporaryDirectory() as path:
         Path(path).chmod(0o777)
         yield Path(path)

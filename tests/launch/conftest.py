@@ -1,4 +1,4 @@
-"""Stand-ins for Slurm's commands, whose answers are staged, and a submission to send."""
+"""Stand-ins for Slurm's commands with staged answers, and a submission to send."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def runs_as(monkeypatch: pytest.MonkeyPatch, array: Array, job: str = "101", index: int = 0, restart: int = 0) -> None:
-    """This process is an element of an array, as the batch script and Slurm tell it."""
+    """Make this process an element of an array, by the variables of the batch script and of Slurm."""
     given = {
         "EMPSLURM_ARRAY": str(array.path),
         "EMPSLURM_JOB_NAME": array.name,
@@ -111,7 +111,7 @@ def made(root: RunsRoot) -> Submission:
 
 @pytest.fixture
 def square(root: RunsRoot) -> Submission:
-    """Two baselines and the two transfers between them, a pack each."""
+    """Two baselines and the two transfers between them, one pack each."""
     cells = [cell for cell in plan_of("small_grid").cells if cell.seed == 1]
     two = {cell.target for cell in [cell for cell in cells if cell.kind == "baseline"][:2]}
     chosen = [cell for cell in cells if {cell.target, cell.source_task or cell.target} <= two]
@@ -125,7 +125,7 @@ Notes = Callable[[], dict[int, dict[str, Any]]]
 
 @pytest.fixture
 def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Notes]:
-    """A stand-in for jobs/train.py, which accelerate launches, in a folder of its own; what it has noted, by pack."""
+    """A stand-in for jobs/train.py in its own folder, launched by accelerate; and its notes by pack."""
     folder = tmp_path / "jobs"
     folder.mkdir()
     shutil.copy(Path(__file__).parent / "staged" / "train.py", folder)

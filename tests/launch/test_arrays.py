@@ -1,4 +1,4 @@
-"""What waits for the same baselines shares an array, and nothing waits for more than it must."""
+"""Packs that wait for the same baselines share an array, and no pack waits for more than it must."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def plan_of(name: str) -> Plan:
-    """The baselines and transfers of a manifest, as if its data were here."""
+    """The baselines and transfers of a manifest, without its data."""
     manifest = load_manifest(ROOT / ("tests/golden" if name == "small_grid" else "manifests") / f"{name}.yaml")
     raw = dict.fromkeys(manifest.data, "raw")
     plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights"))
@@ -26,20 +26,20 @@ def test_single_transfers_wait_for_their_own_source_only() -> None:
     plan = plan_of("small_grid")
     grouped = packs(plan.cells, 1)
     made = groups(grouped, set(plan.by_id))
-    assert [len(group.places) for group in made if group.wave == 0] == [8]
+    assert [len(group.indices) for group in made if group.wave == 0] == [8]
     assert all(len(group.parents) == 1 for group in made if group.wave == 1)
     for group in made:
-        for place in group.places:
-            assert set(grouped[place].parents) == group.parents
+        for index in group.indices:
+            assert set(grouped[index].parents) == group.parents
 
 
 def test_packs_of_all_sources_are_one_array_per_seed_when_that_costs_little() -> None:
-    # Eighteen targets wait for seventeen of eighteen baselines each; four targets for three of four are kept apart.
+    # Each of eighteen targets waits for 17 of 18 baselines: one array. Of four targets each waits for 3 of 4: apart.
     plan = plan_of("full_grid")
     made = groups(packs(plan.cells), set(plan.by_id))
-    assert [(group.wave, len(group.places), len(group.parents)) for group in made] == [(0, 18, 0), (1, 18, 18)]
+    assert [(group.wave, len(group.indices), len(group.parents)) for group in made] == [(0, 18, 0), (1, 18, 18)]
     small = plan_of("small_grid")
-    assert sorted(len(group.places) for group in groups(packs(small.cells), set(small.by_id))) == [1] * 8 + [8]
+    assert sorted(len(group.indices) for group in groups(packs(small.cells), set(small.by_id))) == [1] * 8 + [8]
 
 
 def test_what_has_its_sources_waits_for_nothing() -> None:
@@ -52,7 +52,7 @@ def test_what_has_its_sources_waits_for_nothing() -> None:
 @settings(deadline=None)
 @given(n=st.integers(1, 60), most=st.integers(1, 12), together=st.integers(1, 4))
 def test_chunks_hold_every_pack_once_and_are_small_enough(n: int, most: int, together: int) -> None:
-    arrays = list(chunks(Group(wave=0, places=tuple(range(n)), parents=frozenset()), most, together))
-    assert [place for array in arrays for element in array for place in element] == list(range(n))
+    arrays = list(chunks(Group(wave=0, indices=tuple(range(n)), parents=frozenset()), most, together))
+    assert [index for array in arrays for element in array for index in element] == list(range(n))
     assert all(1 <= len(array) <= most for array in arrays)
     assert all(1 <= len(element) <= together for array in arrays for element in array)

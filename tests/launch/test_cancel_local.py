@@ -33,7 +33,7 @@ PATIENCE_S = 240
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two manifests of the same cells, which train for minutes."""
+    """Two manifests with the same cells, which train for minutes."""
     path = tmp_path_factory.mktemp("prepared")
     made = create(path, {"small": MANIFEST, "other": MANIFEST.replace("name: small", "name: other")})
     made.call("data", "sample")
@@ -43,14 +43,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(prepared: Project, tmp_path: Path) -> Project:
-    """The same, of a test's own."""
+    """The same, for one test only."""
     shutil.copytree(prepared.path, tmp_path / "project", symlinks=True)
     return Project(path=tmp_path / "project")
 
 
 @pytest.fixture
 def submit(project: Project) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts `submit` in the background, as in another terminal, and waits until it trains."""
+    """Starts `submit` in the background, as in another terminal, and waits until it is training."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
@@ -62,7 +62,7 @@ def submit(project: Project) -> Iterator[Callable[[], subprocess.Popen[str]]]:
             text=True,
             cwd=project.path,
             env={**environment, "EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"},
-            # Where the tests run under nohup a hang-up is ignored, by right; in a terminal it is not.
+            # If the tests run under nohup, a hang-up is rightly ignored; in a terminal it is not.
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         started.append(process)
@@ -154,7 +154,7 @@ def test_another_manifests_run_is_left_alone(project: Project, submit: Callable[
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, as train processes are."""
+    """A process in its own session, as train processes are."""
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     yield process
     process.kill()
@@ -205,7 +205,7 @@ def test_a_train_process_of_ours_is_ended(root: RunsRoot, folder: Path, sleeper:
 def test_a_process_that_is_not_ours_is_never_ended(
     root: RunsRoot, folder: Path, sleeper: subprocess.Popen[bytes], changes: dict[str, Any], found: dict[str, Any]
 ) -> None:
-    """A process id that was reused, another machine or container, a process that nothing here has started, a job."""
+    """A reused process id, another machine or container, a process not started here, a Slurm job."""
     claim = claim_of(sleeper.pid, folder, **changes)
     names = {"HERE": socket.gethostname(), "WHO": claim.who}
     expected = {"elsewhere": {}, "others": {}} | found
@@ -225,7 +225,7 @@ def test_a_process_that_shares_its_group_with_others_is_left_alone(root: RunsRoo
         process.kill()
 
 
-def test_a_run_that_takes_long_to_save_is_told(root: RunsRoot, folder: Path) -> None:
+def test_a_run_that_takes_long_to_save_is_reported(root: RunsRoot, folder: Path) -> None:
     SubmissionDir(folder).runner.write_text(
         json.dumps(
             {

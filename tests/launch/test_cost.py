@@ -1,4 +1,4 @@
-"""Costs are sums over journals, and estimates say how sure they are."""
+"""Costs are sums over journals, and estimates have bounds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Jobs that end before anything of ours runs in them are told from those that started, and are not sent for ever."""
+"""Jobs that end before our code runs are recognised, and are not sent without end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Sent = Callable[..., Array]
 
 @pytest.fixture
 def sent(root: RunsRoot, made: Submission) -> Sent:
-    """An array of the first pack that was sent as a job, whose log says something."""
+    """An array with the first pack, sent as a job that left a log."""
 
     def make(job: str, log: str | None, *, script: str = "s") -> Array:
         array = markers.mark(root, made, [[0]], "demo", cluster="lab", script=script)
@@ -46,7 +46,7 @@ def test_a_job_that_left_only_a_log_ended_before_it_started(root: RunsRoot, made
     assert early(root, made)[0] == ("15_0", "")
 
 
-def test_what_started_waits_or_never_ran_is_none(root: RunsRoot, made: Submission, sent: Sent) -> None:
+def test_jobs_that_started_wait_or_never_ran_are_no_early_deaths(root: RunsRoot, made: Submission, sent: Sent) -> None:
     array = sent("14", "srun: fatal: no")
     queued = Job(id="14_0", state="PENDING", restarts=0, reason="None", node="", name=array.name)
     assert early(root, made, Queue(lambda: {"14_0": queued})) == []
@@ -89,7 +89,7 @@ def test_two_alike_stop_the_third_unless_what_they_were_made_from_changed(
     assert repeated(endings([cell], root, NOTHING).early, "s") is None
 
 
-def test_a_job_that_saved_and_may_not_start_again_is_told(root: RunsRoot, made: Submission, sent: Sent) -> None:
+def test_a_job_that_saved_and_may_not_restart_is_reported(root: RunsRoot, made: Submission, sent: Sent) -> None:
     array = sent("14", "saved")
     journal.journal(array.submission, 0).add("start", host="node1", job="14_0", restart=0)
     journal.journal(array.submission, 0).add("end", reason="stopped", job="14_0", restart=0)

@@ -1,4 +1,4 @@
-"""What is inherited decides nothing: neither for Slurm nor for train processes."""
+"""Inherited variables change nothing for Slurm or for train processes."""
 
 import os
 
@@ -44,7 +44,7 @@ def test_a_command_forgets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not os.environ.keys() & set(RANKS)
 
 
-def test_an_environment_is_lent_and_given_back() -> None:
+def test_an_environment_is_replaced_and_restored() -> None:
     before = dict(os.environ)
     with environment.only({"A": "1"}):
         assert dict(os.environ) == {"A": "1"}

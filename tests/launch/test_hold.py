@@ -1,4 +1,4 @@
-"""Failures of one cause hold the rest of a submission back."""
+"""Failures with one cause hold the rest of a submission back."""
 
 import json
 from pathlib import Path
@@ -32,14 +32,14 @@ def test_enough_failures_are_noted_and_hold(tmp_path: Path) -> None:
     for n in range(5):
         hold.note(folder, [Failed(cell=f"c{n}", pack=n, signature="error: alike", message="alike")])
     cause = hold.of(folder)
-    assert str(cause) == "5 cells failed alike: alike"
+    assert str(cause) == "5 cells failed in the same way: alike"
 
 
 def test_a_hold_of_another_version_is_read_and_a_damaged_one_refused(tmp_path: Path) -> None:
     folder = SubmissionDir(tmp_path)
     stored = {"signature": "x", "cells": ["a", "b"], "message": "a sentence"}
     folder.hold.write_text(json.dumps({**stored, "since": 1.0}))
-    assert str(hold.of(folder)) == "2 cells failed alike: a sentence"
+    assert str(hold.of(folder)) == "2 cells failed in the same way: a sentence"
     folder.hold.write_text(json.dumps({**stored, "cells": 2}))
-    with pytest.raises(DamagedError, match=r"hold\.json must be why a submission is held, but is not: cells must be a"):
+    with pytest.raises(DamagedError, match=r"hold\.json must be .*: cells must be a .*; move it away"):
         hold.of(folder)

@@ -1,4 +1,4 @@
-"""A pack's journal is read back whatever version wrote it."""
+"""A pack's journal can be read, whatever version wrote it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Running here: packs on all GPUs or cores at once, each with its own, and none before its sources have ended."""
+"""Runs on this machine: packs train at once on their own GPUs or cores, none before its sources have ended."""
 
 import os
 import time
@@ -27,9 +27,9 @@ def workstation(**changes: object) -> Profile:
 
 
 def run(root: RunsRoot, made: Submission, profile: Profile, looks: list[list[int]] | None = None) -> int:
-    def look(places: Sequence[int]) -> None:
+    def look(indices: Sequence[int]) -> None:
         if looks is not None:
-            looks.append(list(places))
+            looks.append(list(indices))
 
     slots = local.slots(profile, len(made.packs))
     return local.run(root, made, profile, slots, look=look, say=lambda _: None)
@@ -46,16 +46,16 @@ def test_two_packs_at_once_each_on_its_own_gpu_and_none_before_its_sources(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,GPU-bbbb,GPU-cccc")
     monkeypatch.setattr(local, "cores_here", lambda: 9)
     looks: list[list[int]] = []
-    assert run(root, square, workstation(gpus=3), looks) == 0  # the third GPU waits with the transfers
+    assert run(root, square, workstation(gpus=3), looks) == 0  # the third GPU stays idle, since the transfers wait
     told = notes()
     assert [told[at]["CUDA_VISIBLE_DEVICES"] for at in (0, 1)] == ["GPU-aaaa", "GPU-bbbb"]
     assert {note["OMP_NUM_THREADS"] for note in told.values()} == {"3"}
     assert {(note["gpu"], note["memory_share"]) for note in told.values()} == {(True, 1.0)}
     assert [0, 1] in looks
-    place_of = {cell.id: at for at, pack in enumerate(square.packs) for cell in pack.cells}
+    index_of = {cell.id: index for index, pack in enumerate(square.packs) for cell in pack.cells}
     for at in (2, 3):
         (parent,) = square.packs[at].parents
-        assert told[place_of[parent]]["end"] <= told[at]["start"]
+        assert told[index_of[parent]]["end"] <= told[at]["start"]
     logs = {(claim.log or "") for cell in square.cells if (claim := root.cell(cell.id).claim())}
     assert {"local-0.log", "local-1.log"} <= {Path(log).name for log in logs}
     assert all(Path(log).is_file() for log in logs)
@@ -94,10 +94,10 @@ def test_packs_that_share_out_the_cores_train_at_once(
     assert {(note["OMP_NUM_THREADS"], note["gpu"], note["memory_share"]) for note in told.values()} == {
         ("3", False, 1.0)
     }
-    place_of = {cell.id: at for at, pack in enumerate(square.packs) for cell in pack.cells}
+    index_of = {cell.id: index for index, pack in enumerate(square.packs) for cell in pack.cells}
     for at in (2, 3):
         (parent,) = square.packs[at].parents
-        assert told[place_of[parent]]["end"] <= told[at]["start"]
+        assert told[index_of[parent]]["end"] <= told[at]["start"]
 
 
 # ---- who trains what -------------------------------------------------------------------------------------------------
@@ -118,22 +118,22 @@ PACKS = [
 ]
 
 
-def places(slots: Sequence[Slot]) -> list[tuple[int, ...]]:
-    return [task.places for task in local.tasks(PACKS, slots)]
+def indices(slots: Sequence[Slot]) -> list[tuple[int, ...]]:
+    return [task.indices for task in local.tasks(PACKS, slots)]
 
 
 def test_one_process_trains_neighbours_of_one_precision() -> None:
-    assert places([CORE]) == [(0, 1, 2, 3, 4, 5, 6), (7,)]
+    assert indices([CORE]) == [(0, 1, 2, 3, 4, 5, 6), (7,)]
 
 
 def test_on_cores_few_processes_share_what_can_start_together() -> None:
-    assert places([CORE] * 2) == [(0, 2), (1, 4), (3,), (6,), (7,), (5,)]
-    assert places([CORE] * 9) == [(0,), (1,), (2,), (4,), (3,), (6,), (7,), (5,)]
+    assert indices([CORE] * 2) == [(0, 2), (1, 4), (3,), (6,), (7,), (5,)]
+    assert indices([CORE] * 9) == [(0,), (1,), (2,), (4,), (3,), (6,), (7,), (5,)]
 
 
 def test_on_gpus_each_pack_has_a_process() -> None:
     gpus = [Slot(devices=(name,), n_cores=1, memory_share=1.0) for name in "01"]
-    assert places(gpus) == [(index,) for index in range(len(PACKS))]
+    assert indices(gpus) == [(index,) for index in range(len(PACKS))]
 
 
 # ---- staged processes ------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_on_gpus_each_pack_has_a_process() -> None:
 
 @dataclass
 class Desk:
-    """Stages what train processes do: how each slot's GPU behaves, and in which order packs were started."""
+    """Stages train processes: how each slot's GPU behaves; records in which order packs were started."""
 
     root: RunsRoot
     made: Submission
@@ -153,10 +153,10 @@ class Desk:
         self.asked: list[str] = []
 
     def process(self, precision: str, n_processes: int, arguments: list[str], **more: Any) -> "Staged":
-        place = int(arguments[arguments.index("--pack") + 1])
+        index = int(arguments[arguments.index("--pack") + 1])
         device = more["variables"].get("CUDA_VISIBLE_DEVICES", "")
-        self.started.append((place, device))
-        for cell in () if self.hang else self.made.packs[place].cells:
+        self.started.append((index, device))
+        for cell in () if self.hang else self.made.packs[index].cells:
             if device in self.broken:
                 self._break(self.root.cell(cell.id))
             else:
@@ -172,7 +172,7 @@ class Desk:
 
 
 class Staged:
-    """A train process that has done its work, unless it hangs."""
+    """A train process that has finished, unless it hangs."""
 
     def __init__(self, desk: Desk, device: str) -> None:
         self.desk, self.device = desk, device
@@ -220,8 +220,8 @@ def test_when_no_gpu_can_be_used_every_cell_says_so_and_it_ends(root: RunsRoot, 
 def test_interrupting_asks_all_of_them_to_save(root: RunsRoot, square: Submission, desk: Desk) -> None:
     desk.hang = True
 
-    def interrupt(places: Sequence[int]) -> None:
-        assert list(places) == [0, 1]
+    def interrupt(indices: Sequence[int]) -> None:
+        assert list(indices) == [0, 1]
         raise KeyboardInterrupt
 
     profile = workstation(gpus=4)
@@ -234,7 +234,7 @@ def test_interrupting_asks_all_of_them_to_save(root: RunsRoot, square: Submissio
 def test_what_another_process_has_finished_is_not_started(root: RunsRoot, square: Submission, desk: Desk) -> None:
     finish(root, square.packs[1].cells[0])
     assert run(root, square, workstation(gpus=2)) == 0
-    assert sorted(place for place, _ in desk.started) == [0, 2, 3]
+    assert sorted(index for index, _ in desk.started) == [0, 2, 3]
 
 
 def test_too_few_gpus_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

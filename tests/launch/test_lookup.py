@@ -1,4 +1,4 @@
-"""The log of a cell is found where the runs root lies now."""
+"""The log of a cell is found after the runs root was moved."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_log_is_found_after_its_runs_root_was_moved(root: RunsRoot, made: Subm
     moved = RunsRoot(tmp_path / "moved")
     assert newest_log(moved.cell(cell.id), moved) == made.folder(moved).log(0)
     made.folder(moved).log(0).unlink()
-    assert newest_log(moved.cell(cell.id), moved) == log  # for people: where it should be
+    assert newest_log(moved.cell(cell.id), moved) == log  # the path where it should be
 
 
 def test_a_file_in_the_place_of_the_submissions_is_named(made: Submission, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What follows from what happened to a pack."""
+"""What follows from a pack's journal."""
 
 from dataclasses import replace
 
@@ -75,6 +75,6 @@ def test_a_class_has_one_entry_and_words() -> None:
     assert [failure.name for failure in policy.FAILURES if failure.n_tries] == ["device", "killed"]
 
 
-def test_what_is_tried_again_is_told_by_the_errors_that_are_stored() -> None:
+def test_stored_errors_decide_what_is_tried_again() -> None:
     assert policy.to_retry([{"class": "error"}, {"class": "device"}]) is policy.DEVICE
     assert policy.to_retry([{"class": "error"}, {"class": "of another version"}, {}]) is None

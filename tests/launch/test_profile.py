@@ -1,4 +1,4 @@
-"""Profiles are as strict as manifests, and nothing in them can reach a shell by an sbatch option."""
+"""Profiles are as strict as manifests, and no sbatch option in them can reach a shell."""
 
 import json
 from dataclasses import fields
@@ -87,12 +87,12 @@ def test_time_is_read_as_slurm_writes_it(tmp_path, text, minutes):
         ("gres: 'gpu:1 --x'", "gres must be generic resources such as gpu:a100:2"),
         ("gres: gpu:a100:2\ngpus: 2", "gpus must be left out where gres asks for GPUs (gpu:a100:2)"),
         ("gres: gpu:a100:99", "gres must ask for at most 64 GPUs, but asks for 99"),
-        ("gpu_type: a100", "gpu_type must stand beside gpus, which says how many"),
+        ("gpu_type: a100", "gpu_type must be used together with gpus"),
         ("mem_gb: 8\nmem_per_cpu_gb: 2", "mem_per_cpu_gb must be left out where mem_gb is given"),
         ("cpus: 4\ncpus_per_pack: 8", "cpus_per_pack must be at most cpus (4), but is 8"),
         ("comment: 'a\"b'", "comment must be plain words"),
         ("begin: $(id)", "begin must be a time such as now+1hour"),
-        ("sbatch: {-C: x}", "must be an option of sbatch in full and without its dashes"),
+        ("sbatch: {-C: x}", "option without its dashes, such as core-spec"),
         ("sbatch: {partition: x}", "write `partition:` instead"),
         ("sbatch: {mem: 4G}", "sbatch.mem must be left to the profile's own field mem_gb"),
         ("sbatch: {output: x}", "sbatch.output must be left to empslurm, since logs are found by their names"),
@@ -127,7 +127,7 @@ def test_each_problem_has_its_fix(tmp_path, line, sentence):
         ("nice: 100\nwckey: lab\nreservation: course\nlicenses: matlab:1\nbegin: now+1hour", {"nice": 100}),
     ],
 )
-def test_what_sites_demand_can_be_said(tmp_path, line, expected):
+def test_a_profile_can_hold_what_sites_demand(tmp_path, line, expected):
     found = load(tmp_path, f"kind: slurm\n{line}\n")
     assert {name: getattr(found, name) for name in expected} == expected
 
@@ -162,7 +162,7 @@ def test_trackers_are_named_in_any_profile_and_there_are_none_by_default(tmp_pat
 
 def test_a_profiles_name_is_its_files(tmp_path):
     assert load(tmp_path, "kind: local", "my-gpu.yaml").name == "my-gpu"
-    with pytest.raises(ManifestError, match="be named by letters"):
+    with pytest.raises(ManifestError, match=r"name of letters, digits .* rename the file"):
         load(tmp_path, "kind: local", "a b.yaml")
 
 

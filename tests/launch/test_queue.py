@@ -1,4 +1,4 @@
-"""squeue's answer is read by columns, and a claim's life follows from it."""
+"""squeue's answer is read by columns, and shows whether a claim is alive."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ def claim(**changes: object) -> Claim:
     return Claim(**{**given, "job_id": "7_1", "job_name": NAME, "restart_count": 1, **changes})  # type: ignore[arg-type]
 
 
-def test_elements_and_single_jobs_are_told_apart() -> None:
+def test_elements_and_single_jobs_are_distinguished() -> None:
     jobs = parse(
         [
             line("7", "1", "9", "RUNNING", "2", "None", "node3", "small.ab", "alpha"),
@@ -45,8 +45,8 @@ def test_elements_and_single_jobs_are_told_apart() -> None:
         ("RUNNING", 2, False),
         ("PENDING", 1, False),
         ("NODE_FAIL", 1, False),
-        ("PENDING", 0, None),  # an answer from before the claim's own start
-        (None, 0, None),  # not shown: it may be hidden from this user
+        ("PENDING", 0, None),  # the answer is older than the claim's start
+        (None, 0, None),  # not shown, perhaps hidden from this user
     ],
 )
 def test_a_claim_lives_while_its_incarnation_of_the_job_runs(
@@ -68,7 +68,7 @@ def test_a_job_of_another_name_says_nothing_of_a_claim() -> None:
     assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="alpha")) is None
     assert liveness(Queue(lambda: {"7_1": elsewhere}))(claim(cluster="beta")) is False
     ours = Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)
-    assert liveness(Queue(lambda: {"7_1": ours}))(claim(job_name=None)) is True  # of an earlier version
+    assert liveness(Queue(lambda: {"7_1": ours}))(claim(job_name=None)) is True  # written by an earlier version
 
 
 def test_only_an_answer_younger_than_the_claim_can_kill_it() -> None:
@@ -108,11 +108,11 @@ def test_a_slow_controller_is_asked_more_rarely(monkeypatch: pytest.MonkeyPatch)
     assert [later - earlier for earlier, later in itertools.pairwise(asked)] == [30.0, 30.0, 30.0]
 
 
-def test_nobody_can_tell_when_squeue_is_silent() -> None:
+def test_nothing_is_known_when_squeue_is_silent() -> None:
     assert liveness(Queue(lambda: None))(claim()) is None
 
 
-def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_within_this_job_the_process_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -129,7 +129,7 @@ def test_within_ones_own_job_the_process_decides(monkeypatch: pytest.MonkeyPatch
     assert alive(claim(**{**own, "restart_count": 0})) is False
 
 
-def test_a_job_that_was_seen_to_run_is_not_believed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_seen_running_counts_as_running_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     jobs = {"7_1": Job(id="7_1", state="RUNNING", restarts=1, reason="", node="node1", name=NAME)}

@@ -1,4 +1,4 @@
-"""A job that is queued runs the code that submitted it, whatever becomes of the code meanwhile."""
+"""A queued job runs the code that submitted it, even if the code changes meanwhile."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from empslurm.launch.submission import Submission
 from empslurm.store.runs import RunsRoot
 from tests.extension.tree import copy_of_tree
 
-# In the place of srun: what submitit's own start does first, and where the callable's code came from.
+# Instead of srun: do what submitit does first, and print where the callable's code came from.
 UNPICKLE = """\
 #!/bin/sh
 exec {python} - <<'END'
@@ -33,11 +33,11 @@ def test_a_queued_job_runs_its_own_copy_after_a_module_was_moved(
     profile = Profile(name="x", kind="slurm")
     assert Sender(root, made, profile, code, waiting_for={}, wait=False, say=print).send().jobs[0] == "101"
     (folder,) = {path.parent for path in root.submissions.resolve().glob("*/arrays/0001/*.pkl")}
-    pickle = folder / "101_0_submitted.pkl"  # which the batch script makes
+    pickle = folder / "101_0_submitted.pkl"  # made by the batch script
     (lab / "srun").write_text(UNPICKLE.format(python=sys.executable, pickle=str(pickle)))
     later = copy_of_tree(tmp_path / "later").path
     (later / "empslurm/launch/node/array_task.py").rename(later / "empslurm/launch/node/element.py")
-    monkeypatch.setenv("PYTHONPATH", str(later))  # as of whoever submits from the changed tree now
+    monkeypatch.setenv("PYTHONPATH", str(later))  # as for a submission from the changed tree now
 
     def start(*command: str) -> subprocess.CompletedProcess[str]:
         job = {**os.environ, "SLURM_ARRAY_JOB_ID": "101", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_NAME": "x"}
@@ -45,5 +45,5 @@ def test_a_queued_job_runs_its_own_copy_after_a_module_was_moved(
 
     started = start("bash", str(lab / "script-101"))
     assert started.stdout.split() == ["empslurm.launch.node.array_task", f"{code}/empslurm/launch/node/array_task.py"]
-    # Without the batch script's path it would be the changed tree's code, which lacks that module.
+    # Without the batch script's path, Python would import the changed tree, which lacks that module.
     assert "No module named 'empslurm.launch.node.array_task'" in start(str(lab / "srun")).stderr

@@ -1,4 +1,4 @@
-"""Reasons with which a job can never start are told from those that pass."""
+"""Reasons with which a job can never start are distinguished from temporary ones."""
 
 import pytest
 
@@ -11,11 +11,11 @@ from empslurm.launch.reasons import fix_of
     [
         ("PartitionTimeLimit", "lower `time`"),
         ("(PartitionTimeLimit)", "lower `time`"),
-        ("BadConstraints", "no node has all that is asked"),
+        ("BadConstraints", "change `constraint`"),
         ("MaxMemPerLimit", "less memory"),
         ("QOSMaxWallDurationPerJobLimit", "change `time`"),
-        ("AssocMaxGRESPerJob", "ask for what one job"),
-        ("QOSMinGRES", "ask for what one job"),
+        ("AssocMaxGRESPerJob", "allows one job"),
+        ("QOSMinGRES", "allows one job"),
         ("AssocGrpCPUMinutesLimit", "budget is used up"),
         ("InvalidAccount", "name an `account`"),
         ("InvalidQOS", "name a `qos`"),

@@ -1,6 +1,6 @@
-"""Sending arrays where Slurm refuses, is silent, or answers too late: each array reaches it exactly once.
+"""Send arrays while Slurm refuses, is silent, or answers too late: each array reaches it exactly once.
 
-Slurm's commands are stand-ins here, since its failures must be staged; tests/cluster has the real one.
+Slurm's commands are stand-ins here, since failures must be staged; tests/cluster uses the real ones.
 """
 
 import importlib.util
@@ -69,11 +69,13 @@ def test_a_node_is_told_what_its_profile_says_of_gpus() -> None:
     assert given.trackers == ("wandb",)
 
 
-def test_a_refusal_for_good_says_what_to_mend_and_leaves_nothing(lab: Path, root: RunsRoot, made: Submission) -> None:
+def test_a_permanent_refusal_says_what_to_change_and_leaves_nothing(
+    lab: Path, root: RunsRoot, made: Submission
+) -> None:
     (lab / "answers").write_text(
         "REFUSE Batch job submission failed: Invalid account or account/partition combination\n"
     )
-    with pytest.raises(SchedulerError, match=r"Invalid account.*mend x\.yaml"):
+    with pytest.raises(SchedulerError, match=r"Invalid account.*Slurm names in x\.yaml"):
         sender(root, made).send()
     assert markers.scan(root) == ({}, [])
     assert not list((made.folder(root).file.parent / "arrays").iterdir())
@@ -140,13 +142,13 @@ def test_what_never_reached_slurm_is_void(
     start = time.monotonic()
     reconcile(root, told.append)
     assert time.monotonic() - start < 5
-    assert "looking whether Slurm has" in told[0]
+    assert "whether Slurm received" in told[0]
     assert markers.scan(root) == ({}, [])
     assert array.path.with_suffix(".void").exists()
 
 
 def test_the_batch_script(lab: Path, root: RunsRoot, made: Submission) -> None:
-    """Everything a reviewer must notice when it changes."""
+    """A reviewer must notice every change of the batch script."""
     sender(
         root,
         made,
@@ -222,7 +224,7 @@ def test_nothing_inherited_reaches_slurm_or_the_jobs(
         names = {line.partition("=")[0] for line in path.read_text().splitlines()}
         assert not names & INHERITED.keys()
         assert "SLURM_CONF" in names
-    assert {name: os.environ[name] for name in INHERITED} == INHERITED  # of this process, nothing is taken
+    assert {name: os.environ[name] for name in INHERITED} == INHERITED  # nothing is inherited from this process
 
 
 def test_one_element_is_an_array_too(lab: Path, root: RunsRoot, square: Submission) -> None:
@@ -274,11 +276,11 @@ def test_a_whole_node_gets_its_share_of_all_packs(lab: Path, root: RunsRoot, mad
         ("sbatch: error: the slurmctld socket plugin says: wrong project, try again", False),
     ],
 )
-def test_a_sites_own_words_are_no_silence(said: str, away: bool) -> None:
+def test_a_sites_own_message_does_not_count_as_silence(said: str, away: bool) -> None:
     assert scontrol.is_away(said) is away
 
 
-def test_a_refusal_that_asks_to_try_again_is_told_at_once(lab: Path, root: RunsRoot, made: Submission) -> None:
+def test_a_refusal_that_asks_to_try_again_is_reported_at_once(lab: Path, root: RunsRoot, made: Submission) -> None:
     (lab / "answers").write_text("REFUSE Please try again with a project, see the controller's wiki\n" * 9)
     with pytest.raises(SchedulerError, match="refuses: Please try again with a project"):
         sender(root, made).send()
@@ -308,7 +310,7 @@ def test_a_path_that_slurm_would_change_is_refused(tmp_path: Path) -> None:
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_job_tells_when_all_others_have_ended(lab: Path, root: RunsRoot, square: Submission) -> None:
+def test_one_job_reports_when_all_others_have_ended(lab: Path, root: RunsRoot, square: Submission) -> None:
     given: dict[str, Any] = {
         "mail": Mail(user="me"),
         "at_end": 'post "$EMPSLURM_MESSAGE"',
@@ -335,7 +337,8 @@ def test_without_that_job_everything_else_is_sent(lab: Path, root: RunsRoot, squ
     profile = Profile(name="x", kind="slurm", at_end="true")
     sent = Sender(root, square, profile, Path("/code"), waiting_for={}, wait=True, say=told.append).send()
     assert (len(sent.jobs), sent.n_left) == (3, 0)
-    assert told == ["nobody will be told when all has ended, since Slurm refuses that job: no such thing"]
+    (sentence,) = told
+    assert "refuses the job for it: no such thing" in sentence
 
 
 @pytest.mark.parametrize(("finished", "status", "message"), [(True, 0, "demo: 4 done"), (False, 1, "demo: 4 pending")])
@@ -361,7 +364,7 @@ def test_it_says_so_though_the_setup_ends_at_the_first_failure(lab: Path, root: 
     assert (done.returncode, done.stdout) == (1, "two of four\n")
 
 
-def test_what_may_have_been_sent_is_not_sent_again_while_nobody_can_tell(
+def test_what_may_have_been_sent_is_not_sent_again_while_slurm_is_silent(
     lab: Path, root: RunsRoot, made: Submission
 ) -> None:
     (lab / "answers").write_text("LOSE Socket timed out on send/recv operation\n")

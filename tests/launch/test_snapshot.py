@@ -22,7 +22,7 @@ from empslurm.store.runs import RunsRoot
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git checkout with a package and jobs/, as the running code."""
+    """A git checkout with a package and jobs/, which stands in for the running code."""
     folder = tmp_path / "checkout"
     for name in ("empslurm/__init__.py", "empslurm/part/table.csv", "jobs/train.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def test_only_one_submits_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> 
         pass
 
 
-def test_a_shared_runs_root_belongs_to_the_group_for_good(tmp_path: Path) -> None:
+def test_a_shared_runs_root_stays_with_the_group(tmp_path: Path) -> None:
     group = grp.getgrgid(os.getgid()).gr_name
     root = RunsRoot(tmp_path / "runs")
     before = os.umask(0o022)

@@ -1,4 +1,4 @@
-"""A submission is one file that gives back what was put in; arrays are found by names alone."""
+"""A submission is read back from one file; arrays are found by file names alone."""
 
 import json
 from dataclasses import replace
@@ -139,8 +139,8 @@ def test_a_failure_of_the_job_itself_stands_and_an_older_one_is_queued(root: Run
         assert states([cell.id], root, Queue(partial(dict, {"12_0": job})))[cell.id].state == expected
 
 
-def test_two_arrays_of_one_number_are_told_apart_by_their_names(root: RunsRoot, made: Submission) -> None:
-    """Two clusters on one file system, or a controller that counts from the start again."""
+def test_two_arrays_with_one_id_are_distinguished_by_their_names(root: RunsRoot, made: Submission) -> None:
+    """Two clusters on one file system, or a controller that lost its state."""
     first = markers.mark(root, made, [[0]], "demo", cluster="alpha")
     second = markers.mark(root, made, [[1]], "demo", cluster="beta")
     for array in (first, second):

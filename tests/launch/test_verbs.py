@@ -1,4 +1,4 @@
-"""submit, status, cancel and resume where the answers of Slurm are staged: deaths, strangers, no way to start."""
+"""submit, status, cancel and resume with staged answers of Slurm: deaths, other people's jobs, no way to start."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
-    """One verb on a small manifest: exit status and JSON document, or what was said to people where it failed."""
+    """Run a verb on a small manifest; returns its exit status and JSON document."""
     (tmp_path / "small.yaml").write_text(MANIFEST)
     (tmp_path / "here.yaml").write_text("kind: slurm\ncpus: 1\ntime: 20\n")
     environment = dict(os.environ)
@@ -52,7 +52,7 @@ def call(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> It
 
 
 def everything_ended(lab: Path, root: RunsRoot, line: str) -> None:
-    """The queue is empty, and every job left a log with a last line."""
+    """Empty the queue, and give every job a log with a last line."""
     (lab / "taken").write_text("")
     for job_id, array in markers.sent(root):
         for element in array.element_ids(job_id):
@@ -61,7 +61,7 @@ def everything_ended(lab: Path, root: RunsRoot, line: str) -> None:
 
 
 def test_other_peoples_jobs_are_left_alone(lab: Path, root: RunsRoot, call: Call) -> None:
-    """After a controller lost its state, our numbers are theirs."""
+    """After a controller lost its state, other jobs get our ids."""
     code, sent = call("submit")
     assert (code, sent["jobs"], sent["never"]) == (0, ["101", "102", "103"], {})
     (lab / "taken").write_text("101 theirs.01234567\n102 wrap\n103 small-baseline.89abcdef\n")
@@ -94,7 +94,7 @@ def test_jobs_that_can_never_start_are_no_success(lab: Path, call: Call) -> None
     code, sent = call("submit")
     assert code == 1
     assert list(sent["never"]) == ["PartitionTimeLimit"]
-    code, found = call("status", "--watch")  # which ends
+    code, found = call("status", "--watch")  # `--watch` ends too
     assert code == 1
     (never,) = found["never"]
     assert (never["reason"], never["n_cells"], "lower `time`" in never["fix"]) == ("PartitionTimeLimit", 4, True)
@@ -116,7 +116,7 @@ def test_watching_asks_slurm_rarely_and_looks_at_files_often(
     monkeypatch.setattr(status, "summary", noted)
     monkeypatch.setattr(status, "ASK_EVERY_S", 1.0)
     monkeypatch.setattr(status, "REFRESH_S", 0.05)
-    # The reason is true at once, and heard of at the next question only.
+    # The reason applies at once, but squeue reports it only at the next question.
     timer = threading.Timer(2.5, lambda: (lab / "reason").write_text("JobHeldAdmin"))
     timer.start()
     begin = time.monotonic()
@@ -133,7 +133,7 @@ def test_early_deaths_are_shown_and_stop_the_third_try(lab: Path, root: RunsRoot
     assert (code, found["totals"]["pending"], len(found["died_early"])) == (0, 4, 4)
     why = "ended before it started: slurm_script: line 30: module: command not found"
     assert all(item["why"].endswith(why) for item in found["died_early"])
-    code, sent = call("submit")  # once more may help
+    code, sent = call("submit")  # a second try may help
     assert (code, sent["submitted"]) == (0, 4)
     everything_ended(lab, root, "slurm_script: line 30: module: command not found")
     code, refused = call("submit")
@@ -144,10 +144,10 @@ def test_early_deaths_are_shown_and_stop_the_third_try(lab: Path, root: RunsRoot
     everything_ended(lab, root, "slurm_script: line 30: module: command not found")
     assert call("submit")[0] == 1
     (tmp_path / "here.yaml").write_text("kind: slurm\ncpus: 1\ntime: 20\nsetup: [module load python]\n")
-    assert call("submit")[1]["submitted"] == 4  # another profile may be the cure
+    assert call("submit")[1]["submitted"] == 4  # another profile may help
 
 
-def test_jobs_of_another_cluster_are_told_of(lab: Path, root: RunsRoot, call: Call) -> None:
+def test_jobs_of_another_cluster_are_reported(lab: Path, root: RunsRoot, call: Call) -> None:
     call("submit")
     for path in root.submissions.glob("*/arrays/*.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "cluster": "other"}))
@@ -170,7 +170,7 @@ def test_a_runs_root_with_a_percent_sign_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("verb", ["debug", "submit"])
 def test_one_process_ignores_an_outer_launchers_ranks(corpus: Path, tmp_path: Path, verb: str) -> None:
-    """It used to wait for a second process that never came."""
+    """It must not wait for a second process that never comes."""
     (tmp_path / "one.yaml").write_text(MANIFEST.replace("tasks: [epitome_er, news_empathy]", "tasks: [epitome_er]"))
     words = {"debug": ["--steps", "2"], "submit": ["--profile", "local"]}[verb]
     (tmp_path / "slurm").mkdir()

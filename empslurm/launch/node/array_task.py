@@ -1,8 +1,8 @@
 """What one array element does on its node: check the sources, train a pack on each slot, look at the results, decide.
 
-The object that submitit pickles holds strings only: what it knows more it reads from the runs root, so that a requeued
-job starts exactly like a new one. The pickle names this module and class; the job that reads it has the snapshot of the
-version that wrote it on its path, and nothing else of empslurm (`script.setup_lines`), so that both may move.
+The object that submitit pickles holds strings only and reads everything else from the runs root, so that a requeued job
+starts exactly like a new one. The pickle names this module and class. Both may move in a later version: the job that
+reads the pickle imports only the snapshot of the version that wrote it (`script.setup_lines`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POLL_S = 0.2
 
 
 class Element:
-    """The callable of submitit. `array`: the marker's file; which element it is, Slurm says."""
+    """The callable that submitit runs. `array`: the marker's file; Slurm's variables say which element it is."""
 
     def __init__(self, runs: str, array: str) -> None:
         self.runs, self.array = runs, array
@@ -44,10 +44,10 @@ class Element:
         return self.work.run()
 
     def checkpoint(self) -> NoReturn:
-        """Called by submitit when Slurm sends USR2, before a time limit or a preemption: save, and queue again.
+        """Save and queue again. submitit calls this when Slurm sends USR2, before a time limit or a preemption.
 
-        Ends here, since submitit would queue again whatever Slurm answers, and call a job that may not start again
-        failed.
+        The process ends here: submitit itself would requeue whatever Slurm answers, and would call a job that may not
+        restart failed.
         """
         if self.work is not None:
             self.work.leave()
@@ -65,16 +65,16 @@ class Work:
         self.settling = Settling(self.job, self.cells, self.running)
 
     def leave(self) -> None:
-        """Let the train processes save and end, and have the job queued again where that is allowed and serves."""
+        """Let the train processes save and end, and queue the job again where that is allowed and useful."""
         self.running.stop()
         self.job.go_on_later()
 
     def _on_term(self, *_: object) -> None:
-        """Slurm is ending the job, by its own decision: nothing is queued again from here."""
+        """Save only: Slurm itself is ending the job, so nothing is queued again from here."""
         self.running.stop()
 
     def run(self) -> str:
-        """Train what can be trained; what came of it, in a word."""
+        """Train what can be trained; return the outcome in one word."""
         job = self.job
         signal.signal(signal.SIGTERM, self._on_term)
         self.array.note_start(job.id)
@@ -96,7 +96,7 @@ class Work:
         return "stopped" if job.stopping else self.settling.move()
 
     def _train(self, indices: Sequence[int], slots: Sequence[Slot]) -> None:
-        """Keep every slot busy with a pack until none is left; meanwhile the GPUs' power is looked at."""
+        """Keep every slot busy with a pack until none is left; meanwhile measure the GPUs' power."""
         job, running = self.job, self.running
         waiting, free = list(indices), list(slots)
         job.meter.skip()
@@ -104,7 +104,7 @@ class Work:
             while waiting and free and not job.stopping:
                 running.start(waiting.pop(0), free.pop(0))
             time.sleep(POLL_S)
-            if job.stopping:  # a process that was being started when the signal came
+            if job.stopping:  # for a process that was being started when the signal came
                 running.end_all()
             job.meter.look()
             for index in running.ended():

@@ -1,4 +1,4 @@
-"""The cells of a job's packs: which of them want work here, and which this job has failed."""
+"""The cells of a job's packs: which of them to train here, and which have failed in this job."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from empslurm.store.cell_folder import CellState
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFailure:
-    """A cell that this job has failed."""
+    """A cell that failed in this job."""
 
     cell: Cell
-    restart: int  # the start of the job that failed it
+    restart: int  # the restart count of the job when it failed
     error: Mapping[str, Any]  # as error.json has it
 
 
 class Cells:
-    """What the runs root says of the cells of a job."""
+    """What the runs root says about the cells of a job."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.left_out: set[str] = set()  # there will be no result of their sources
+        self.left_out: set[str] = set()  # cells whose source will have no result
 
     def open(self, index: int) -> list[Cell]:
-        """Cells of a pack that want work here: neither finished, nor run by others, nor failed by this very job.
+        """Cells of a pack to train here: not finished, not run by others, and not failed in this very job.
 
-        A cell that another job has failed was asked for again when this one was submitted. One that this job has failed
-        is tried again as the class of its failure allows.
+        A cell that failed in another job was asked for again when this job was submitted. A cell that failed in this
+        job is tried again as the class of its failure allows.
         """
         alive, wanted = liveness(self.job.queue), []
         for cell in self.job.packs[index].cells:
@@ -47,7 +47,7 @@ class Cells:
         return wanted
 
     def _is_tried_again(self, index: int, cell: Cell, state: CellState) -> bool:
-        """Whether a cell that this job has failed, before it was queued again or on this node, gets another try."""
+        """Whether a cell that failed in this job, before a requeue or on this node, gets another try."""
         failure = policy.to_retry([self.job.root.cell(cell.id).error() or {}])
         if failure is None or state.claim is None:
             return False
@@ -60,7 +60,7 @@ class Cells:
         return claim is not None and (claim.job_id, claim.job_name) == (job.id, job.identity.get("job_name"))
 
     def failures(self, index: int) -> list[OwnFailure]:
-        """Cells of a pack that this job has failed."""
+        """Cells of a pack that failed in this job."""
         alive, failures = liveness(self.job.queue), []
         for cell in self.job.packs[index].cells:
             folder = self.job.root.cell(cell.id)
@@ -71,7 +71,7 @@ class Cells:
         return failures
 
     def fail(self, cell: Cell, failure: Failure, message: str) -> None:
-        """Record why a cell stays unfinished that no process has failed."""
+        """Record the failure of an unfinished cell whose process left no error."""
         folder = self.job.root.cell(cell.id)
         folder.create(cell)
         claim = folder.take(liveness(self.job.queue), **self.job.identity)
@@ -80,7 +80,7 @@ class Cells:
             folder.release(claim)
 
     def note_failures(self, index: int) -> None:
-        """Keep what failed for all elements to see; enough of the same hold the rest."""
+        """Record failed cells for all elements; enough failures of one cause hold the rest back."""
         hold.note(
             self.job.array.submission,
             [
@@ -95,6 +95,6 @@ class Cells:
         )
 
     def steps(self, index: int) -> float:
-        """How far the cells of a pack are together, as far as their progress notes tell."""
+        """Training steps of all cells of a pack together, by their progress notes."""
         notes = [self.job.root.cell(cell.id).progress() for cell in self.job.packs[index].cells]
         return sum((float(note.step or 0) for note in notes if note is not None), start=0.0)

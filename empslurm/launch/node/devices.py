@@ -36,7 +36,7 @@ def visible(value: str | None, gpus: int) -> tuple[str, ...]:
     if value is None:
         return tuple(str(number) for number in range(gpus))
     entries = [entry.strip() for entry in value.split(",")]
-    end = next((at for at, entry in enumerate(entries) if entry in NO_DEVICE), len(entries))
+    end = next((index for index, entry in enumerate(entries) if entry in NO_DEVICE), len(entries))
     return tuple(dict.fromkeys(entries[:end]))
 
 
@@ -67,8 +67,8 @@ def slots(
     """
     if len(devices) < gpus:
         raise UsageError(
-            f"{gpus} GPUs must be visible, as the profile's gpus asks, but CUDA_VISIBLE_DEVICES names {len(devices)} "
-            f"({', '.join(devices) or 'none'}); lower gpus in the profile, or exclude this node"
+            f"{gpus} GPUs must be visible, as the profile's `gpus` asks, but CUDA_VISIBLE_DEVICES names {len(devices)} "
+            f"({', '.join(devices) or 'none'}); lower `gpus` in the profile, or list this node under `exclude`"
         )
     if gpus and num_processes > 1 and any(device.startswith(MIG) for device in devices[:gpus]):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The job that an element runs in: what it was given, the journals of its packs, and how it is queued again."""
+"""The job that an element runs in: its packs and settings, their journals, and how it is queued again."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def say(text: str) -> None:
 
 
 class Job:
-    """One start of the job of one element. Packs are called by their index in the submission."""
+    """One start of the job of one element. Packs are named by their index in the submission."""
 
     def __init__(self, root: RunsRoot, array: Array) -> None:
-        """Raises DamagedError where this process is no element of the array."""
+        """Raises DamagedError where this process is not an element of the array."""
         self.root, self.array = root, array
         self.identity = job_identity()
         self.indices = _packs_of_this_element(array)
         self.submission = submissions.load(array.submission.file, self.indices)
         self.packs = dict(zip(self.indices, self.submission.packs, strict=True))
         if self.submission.settings is None:
-            raise DamagedError(f"{array.submission.file} must say what its profile allows, but does not; submit again")
+            raise DamagedError(f"{array.submission.file} must hold settings for Slurm jobs, but does not; submit again")
         self.settings = self.submission.settings
-        self.stopping = False  # Slurm, or a signal before the limit, ends it
+        self.stopping = False  # Slurm, or the signal before its limit, is ending it
         self.queue = queue_of(root)
         n_slots = devices.n_slots(
             gpus=self.settings.gpus,
@@ -52,12 +52,12 @@ class Job:
 
     @property
     def id(self) -> str:
-        """As squeue writes it."""
+        """Its id as squeue writes it."""
         return str(self.identity["job_id"])
 
     @property
     def restarts(self) -> int:
-        """How often Slurm has started it again before."""
+        """How often Slurm has restarted it."""
         return int(self.identity["restart_count"])
 
     @property
@@ -66,12 +66,12 @@ class Job:
 
     @property
     def _cpus(self) -> int:
-        """Cores of this job: of a whole node all that it has, whatever the profile asked for."""
+        """CPU cores of this job: all of the node's if it has a whole node, else as many as the profile asks for."""
         on_node = os.environ.get("SLURM_CPUS_ON_NODE", "")
         return int(on_node) if self.settings.exclusive and on_node.isdigit() else self.settings.cpus
 
     def slots(self, n_packs: int) -> tuple[Slot, ...]:
-        """What packs are trained on. Raises UsageError where it has fewer GPUs than its profile asks for."""
+        """Slots for `n_packs` packs. Raises UsageError where the job has fewer GPUs than its profile asks for."""
         return devices.slots(
             devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"), self.settings.gpus),
             gpus=self.settings.gpus,
@@ -114,41 +114,42 @@ class Job:
         return self.restarts < self.settings.requeues
 
     def bad_nodes(self) -> set[str]:
-        """Nodes that must not have this job again."""
+        """Nodes that must not run this job again."""
         return {node for index in self.indices for node in policy.bad_nodes(self.events(index))}
 
     def requeue(self, *, exclude: Sequence[str] = (), delay_s: int = 0) -> bool:
         """Queue this job again; False where Slurm objects."""
         objection = scontrol.requeue(self.id, exclude=exclude, delay_s=delay_s)
         if objection:
-            say(f"job {self.id} must be queued again, but Slurm says: {objection}")
+            say(f"job {self.id} must be queued again, but Slurm says: {objection}; run `empslurm submit` to go on")
         return not objection
 
     def go_elsewhere(self) -> bool:
-        """Queue this job again without this node, those that keep losing it, and those that its profile excludes."""
+        """Queue this job again, without this node, nodes where packs died too often and the profile's `exclude`."""
         if not self.may_start_again():
             return False
         nodes = sorted({*self.bad_nodes(), socket.gethostname()})
-        say(f"goes to another node than {', '.join(nodes)}")
+        say(f"moves to another node; excluded: {', '.join(nodes)}")
         return self.requeue(exclude=[*nodes, *([self.settings.exclude] if self.settings.exclude else [])])
 
     def go_on_later(self) -> None:
-        """Queue this job again where that is allowed and serves: all is saved, a limit or a preemption ends it."""
+        """Queue this job again where that is allowed and useful: a limit or preemption ends it, and all is saved."""
         if any(policy.stalled(self.events(index)) for index in self.indices):
-            say(f"{policy.STALLS} starts in a row ended before training came further; raise time, then submit again")
+            say(f"{policy.STALLS} starts in a row made no progress; raise `time` in the profile, then submit again")
         elif not self.may_start_again():
-            allowed = f"no more than {self.restarts} restarts are allowed"
-            say(f"what was trained is saved; {allowed}, so the next submit goes on")
+            say(
+                f"training is saved; after {self.restarts} restarts no more are allowed: run `empslurm submit` to go on"
+            )
         else:
             self.requeue()
 
 
 def _packs_of_this_element(array: Array) -> tuple[int, ...]:
-    """The packs of the element that this process is. Raises DamagedError where it is none of the array's."""
+    """The packs of the element that this process is. Raises DamagedError where it is not one of the array."""
     task, name = os.environ.get("SLURM_ARRAY_TASK_ID", ""), os.environ.get(NAME_VARIABLE)
     if name != array.name or not task.isdigit() or int(task) >= len(array.elements):
         raise DamagedError(
-            f"an element of {array.name} must run here, but Slurm calls this job {name!r} and its index {task!r}; "
-            "start jobs by `empslurm submit` only"
+            f"this process must be an element of {array.name}, but Slurm gives it the name {name!r} and the index "
+            f"{task!r}; start jobs with `empslurm submit` only"
         )
     return array.elements[int(task)]

@@ -13,24 +13,24 @@ POWER_EVERY_S = 30.0
 class Meter:
     """Counts from the job's start, or from a pack's last end in it."""
 
-    def __init__(self, places: Sequence[int], *, gpus: int, n_slots: int) -> None:
-        """`places`: the packs of the job, which train on `n_slots` equal parts of its GPUs."""
-        self.gpus, self.share = gpus, 1 / min(len(places), n_slots)
+    def __init__(self, indices: Sequence[int], *, gpus: int, n_slots: int) -> None:
+        """`indices`: the packs of the job, which train on `n_slots` equal parts of its GPUs."""
+        self.gpus, self.share = gpus, 1 / min(len(indices), n_slots)
         self.energy_ws = 0.0  # of all of the job's GPUs
         self.looked = time.monotonic()
         self.since: dict[int, tuple[float, float]] = {}
-        self.restart(places)
+        self.restart(indices)
 
-    def restart(self, places: Iterable[int]) -> None:
-        """Count these packs from now on: what waits for a slot uses none of the job's time."""
-        self.since |= dict.fromkeys(places, (time.monotonic(), self.energy_ws))
+    def restart(self, indices: Iterable[int]) -> None:
+        """Count these packs from now on: a pack that waits for a slot uses none of the job's time."""
+        self.since |= dict.fromkeys(indices, (time.monotonic(), self.energy_ws))
 
     def skip(self) -> None:
         """Leave the time up to now out of the energy: nothing was training."""
         self.looked = time.monotonic()
 
     def look(self) -> None:
-        """Read the GPUs' power, now and then."""
+        """Read the GPUs' power, if the last reading is old enough."""
         passed_s = time.monotonic() - self.looked
         if self.gpus and passed_s > POWER_EVERY_S:
             self.energy_ws += watts() * passed_s
@@ -46,6 +46,6 @@ class Meter:
 
 
 def watts() -> float:
-    """Present power of this job's GPUs, as far as they report it."""
+    """Current power of this job's GPUs in watts, as far as they report it."""
     readings = (str(gpu.get("power.draw")) for gpu in provenance.gpus() or ())
     return sum(float(reading) for reading in readings if reading.replace(".", "", 1).isdigit())

@@ -1,4 +1,4 @@
-"""One train process and all it starts: launched through accelerate, asked to stop, waited for, ended."""
+"""One train process and its children: launched through accelerate, asked to stop, waited for, ended."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from empslurm.launch.liveness import LOG_VARIABLE
 JOBS = resources.folder("jobs")
 POLL_S = 0.1
 # Freed memory stays with the process: glibc would give it back to the system and fault it in again, page by page, at
-# every step. On a CPU, at RoBERTa-base's shape, that is some tenth of the time; the peak stays the same.
+# every step. On a CPU, at RoBERTa-base's shape, that takes about a tenth of the time; the peak stays the same.
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_THRESHOLD_": "100000000000"}
-# accelerate warns of the taken port that it is given on purpose.
+# accelerate would warn of the port, which is in use on purpose.
 PORT_IS_MEANT = {"PYTHONWARNINGS": "ignore:Port:UserWarning"}
 
 
@@ -38,15 +38,17 @@ def launch_command(
 ) -> list[str]:
     """The `accelerate launch` command line of one train process; every choice explicit, no user configuration read.
 
-    `n_cores`: CPU cores for all of these processes together; None: all that are there. `python`: words of a shell that
-    start Python, such as `apptainer exec image.sif python`; None: this one.
-    `port`: one that is taken. accelerate then lets torch bind a port of its own and hand it to all processes: nobody
-    can take it between being found free and being used, which `--main_process_port 0` does not exclude.
+    `n_cores`: CPU cores for all of these processes together; None: all cores here. `python`: shell words that start
+    Python, such as `apptainer exec image.sif python`; None: this one.
+    `port`: a port in use. accelerate then lets torch bind its own port and pass it to all processes, so that no other
+    program can take the port before it is used, as could happen with `--main_process_port 0`.
+
+    Raises UsageError where jobs/train.py is missing.
     """
     job = JOBS / "train.py"
     if not job.is_file():
         raise UsageError(
-            f"{job} must be there to train, but is missing; run empslurm from its checkout (pip install -e .)"
+            f"{job} must exist for training, but is missing; run empslurm from its checkout (pip install -e .)"
         )
     start = shlex.split(python) if python else [sys.executable]
     command = [*start, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]
@@ -61,9 +63,9 @@ def launch_command(
 
 
 def n_threads(n_processes: int, n_cores: int | None = None) -> int:
-    """CPU threads of each of these processes: OMP_NUM_THREADS where it is set, else their share of the cores.
+    """CPU threads of each process: OMP_NUM_THREADS where it is set, else an equal share of the cores.
 
-    accelerate sets OMP_NUM_THREADS to this; by itself it takes one thread, whatever the machine.
+    accelerate sets OMP_NUM_THREADS to this; by default it would take one thread on any machine.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit() and int(threads) > 0:
@@ -72,24 +74,24 @@ def n_threads(n_processes: int, n_cores: int | None = None) -> int:
 
 
 def cores_here() -> int:
-    """CPU cores of this job's task, else those that this process may run on."""
+    """CPU cores of this job's task; outside a job, those that this process may run on."""
     cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return int(cores) if cores.isdigit() else len(os.sched_getaffinity(0))
 
 
 def train_environment() -> dict[str, str]:
-    """What train processes inherit, of which none is another one's rank. They never touch the network."""
+    """The environment of train processes, without an outer launcher's ranks. They never use the network."""
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**KEPT_MEMORY, **environment.for_training(os.environ), **offline}
 
 
 def _ignore_usr2() -> None:
-    # Slurm may signal every process of a step; only its first knows what USR2 means, to others it is death.
+    # Slurm may signal every process of a step, but only the first handles USR2; it would kill the others.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 class TrainProcess:
-    """A launched train process in a session of its own."""
+    """A launched train process in its own session."""
 
     def __init__(
         self,
@@ -105,8 +107,8 @@ class TrainProcess:
     ) -> None:
         """Start it.
 
-        `stream`: where output goes; None: this process's own. `log`: the file that people are sent to. `variables`:
-        of the environment, besides what is inherited. `n_cores` and `python` as `launch_command` has them.
+        `stream`: where output goes; None: to this process's own. `log`: the log file that claims name. `variables`:
+        environment variables besides the inherited ones. `n_cores`, `python`: as in `launch_command`.
         """
         self._port = _listening() if n_processes > 1 else None
         port = self._port.getsockname()[1] if self._port else None
@@ -132,13 +134,13 @@ class TrainProcess:
         return self.popen.returncode
 
     def ask(self) -> None:
-        """TERM, once: the agent of several processes takes a second one amiss."""
+        """Send TERM, once: a second one would disturb how the launcher of several processes ends them."""
         if not self._asked:
             self._asked = True
             self._signal(signal.SIGTERM)
 
     def stop(self, grace_s: float) -> None:
-        """Ask, give time to save, then KILL. Safe in a signal handler that interrupts a wait for the same process."""
+        """Send TERM, give time to save, then KILL. Safe in a signal handler that interrupts a wait for this process."""
         self.ask()
         end = time.monotonic() + grace_s
         while _group(self.popen.pid) and time.monotonic() < end:
@@ -146,7 +148,7 @@ class TrainProcess:
         self._signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of the port, once the processes are gone."""
+        """Release the port, once the processes are gone."""
         if self._port is not None:
             self._port.close()
 
@@ -156,7 +158,7 @@ class TrainProcess:
 
 
 def stop_all(processes: Collection[TrainProcess], grace_s: float) -> None:
-    """Ask all of them, give them one time to save between them, then KILL."""
+    """Send TERM to all, give them `grace_s` together to save, then KILL."""
     for process in processes:
         process.ask()
     end = time.monotonic() + grace_s

@@ -23,7 +23,7 @@ class Started:
 
 
 class Running:
-    """By pack: its train process. At most one at a time."""
+    """The train process of each pack, at most one at a time."""
 
     def __init__(self, job: Job, cells: Cells) -> None:
         self.job, self.cells = job, cells
@@ -61,7 +61,7 @@ class Running:
         return started
 
     def stop(self) -> None:
-        """From a signal: let the processes save and end. What comes of their packs is noted by `stop` alone."""
+        """On a signal: let the processes save and end. Only this method notes how their packs ended."""
         if self.job.stopping:
             return
         self.job.stopping = True
@@ -70,11 +70,11 @@ class Running:
         self.end_all()
 
     def end_all(self) -> None:
-        """Ask all processes to save, then end them."""
+        """Ask all processes to save and end; kill those that do not."""
         stop_all([started.process for started in self.started.values()], self.job.settings.grace_s)
 
     def last_words(self, index: int) -> tuple[str, bool]:
-        """The last line that was said since a pack was started, and whether Python told an error there."""
+        """The last meaningful line since a pack was started, and whether there is a Python traceback."""
         sys.stdout.flush()
         return last_words(self.job.log, self._log_before.get(index, 0))
 

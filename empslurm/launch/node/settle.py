@@ -12,14 +12,14 @@ from empslurm.launch.node.running import Running
 
 
 class Settling:
-    """Follows the policies of failures for the packs of a job."""
+    """Applies the policies of failures to the packs of a job."""
 
     def __init__(self, job: Job, cells: Cells, running: Running) -> None:
         self.job, self.cells, self.running = job, cells, running
-        self.elsewhere: list[int] = []  # packs that another node is to try
+        self.elsewhere: list[int] = []  # packs that another node must try
 
     def settle(self, index: int, code: int | None) -> bool:
-        """Note how a pack ended, whose process ended with this status; True when it is to be started again here."""
+        """Note how a pack ended whose process had this exit status; True if it must be started again here."""
         failures = self.cells.failures(index)
         failed = {failure.cell.id for failure in failures if failure.restart == self.job.restarts}
         unfinished = [cell for cell in self.cells.open(index) if cell.id not in failed]
@@ -31,14 +31,14 @@ class Settling:
         self.job.note_end(index, failure.name, detail=self.running.last_words(index)[0])
         n_ends = count(self.job.events(index), failure.name)
         how = f"{failure.name}, status {code}, {len(unfinished)} cells unfinished"
-        say(f"pack {index} ended ({how}); that makes {n_ends} times")
+        say(f"pack {index} ended ({how}), {n_ends} times so far")
         if n_ends <= failure.tries_here:
             return True
         self.elsewhere.append(index)
         return False
 
     def move(self) -> str:
-        """Once nothing runs here: queue the job again for what another node may do, and give the rest up."""
+        """Once nothing runs here: queue the job again for packs that another node may try; give up the others."""
         moving = [index for index in self.elsewhere if self._may_move(index)]
         for index in self.elsewhere:
             if index not in moving:
@@ -50,7 +50,7 @@ class Settling:
         return "done"
 
     def without_devices(self, indices: Sequence[int], why: str) -> str:
-        """Try another node, since this one has too few GPUs for any pack; else fail the cells with the reason."""
+        """Try another node, since this one has too few GPUs; if none may be tried, fail the cells with the reason."""
         say(why)
         for index in indices:
             self.job.note_end(index, policy.DEVICE.name, detail=why)
@@ -66,7 +66,7 @@ class Settling:
         return policy.may_move(self.job.events(index))
 
     def _give_up(self, index: int) -> None:
-        """Fail what is unfinished of a pack whose process died too often; what has failed by itself stays failed."""
+        """Fail the unfinished cells of a pack whose process died too often; cells that have failed stay as they are."""
         n_deaths = count(self.job.events(index), policy.KILLED.name)
         line, is_error = self.running.last_words(index)
         how, fix = policy.DEATHS[is_error]

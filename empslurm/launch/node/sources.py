@@ -15,9 +15,9 @@ PATIENCE_S = 30.0  # for a shared file system to show what another node has writ
 
 
 def await_sources(job: Job, cells: Cells) -> bool:
-    """Leave out cells whose source will not be there; False when one may still come and the job is queued again.
+    """Leave out cells whose source will have no result; False if one may still come and the job is queued again.
 
-    A pack is trained whole or, where a source failed, without it; never now one half and later the other.
+    A pack is trained whole, or without the cells whose source failed; never one half now and the other later.
     """
     end = time.monotonic() + PATIENCE_S
     while _lacking(job) and not job.stopping and time.monotonic() < end:
@@ -33,7 +33,7 @@ def await_sources(job: Job, cells: Cells) -> bool:
     lacking = sources.gone | sources.coming
     cells.left_out = {cell.id for pack in job.packs.values() for cell in pack.cells if cell.starts_from in lacking}
     if lacking:
-        say(f"{len(cells.left_out)} cells are left out: there is no result of {', '.join(sorted(lacking))}")
+        say(f"{len(cells.left_out)} cells are left out: no result of {', '.join(sorted(lacking))}")
     return True
 
 
@@ -52,12 +52,12 @@ def _lacking(job: Job) -> bool:
 
 
 def _look(job: Job, cells: Cells) -> Sources:
-    """Sources of the cells that want work, as files and the queue have them."""
+    """Sources without a result of the cells to train, by files and the queue."""
     parents = {cell.starts_from for index in job.indices for cell in cells.open(index)}
     wanted = {parent for parent in parents if parent is not None}
     known = states(wanted, job.root, job.queue)
     lacking = {parent: state.state for parent, state in known.items() if state.state != "done"}
-    # Without squeue's answer nobody can tell that nothing will come.
+    # Without squeue's answer, a source may still be queued.
     silent = bool(lacking) and job.queue.jobs is None
     coming = frozenset(parent for parent, state in lacking.items() if state in ("running", "queued") or silent)
     return Sources(gone=frozenset(lacking) - coming, coming=coming)

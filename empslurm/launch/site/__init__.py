@@ -1,1 +1,1 @@
-"""What a cluster is like: what it says of itself, a profile for it, and the probe that tries one. Runs no cell."""
+"""Find out what a cluster is like, propose a profile for it, and test a profile with a probe job. Trains no cell."""

@@ -1,4 +1,4 @@
-"""What `doctor` says of one thing: whether it is right, what was found, and how to put it right."""
+"""One finding of `doctor`: whether a thing is right, what was found, and how to fix it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class Check:
 
     @classmethod
     def of(cls, what: str, error: EmpslurmError) -> Check:
-        """A problem that was raised as a sentence: what stands after its last semicolon is the fix."""
+        """A check from a raised error, whose text after the last semicolon is the fix."""
         words, _, fix = str(error).rpartition("; ")
         return cls(what=what, ok=False, found=words or fix, fix=fix)

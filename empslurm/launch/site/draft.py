@@ -1,4 +1,4 @@
-"""What follows from the choice of a partition: GPUs, cores, memory, account, QOS and time of a job; pure."""
+"""GPUs, cores, memory, account, QOS and time of a job, derived from the choice of a partition; pure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from empslurm.launch.site.wording import DOUBTFUL, GIB
 
 MOST_CPUS = 8  # per GPU, or of a job without one: packs of small models use no more
 GPU_MEMORY_GIB, CPU_MEMORY_GIB = 24, 16  # of a job; the README has what training takes
-USABLE = 0.95  # of a node's memory: some of it may be the system's
+USABLE = 0.95  # of a node's memory: the system may need some of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A partition with what follows from the choice of it."""
+    """A partition and the fields of a job that follow from it."""
 
     site: Site
     partition: Partition
 
     @cached_property
     def nodes(self) -> tuple[Nodes, ...]:
-        """The nodes that jobs are made to fit: those with GPUs where GPUs are asked for."""
+        """The nodes that jobs must fit: those with GPUs where GPUs are asked for."""
         equipped = tuple(nodes for nodes in self.partition.nodes if nodes.n_gpus)
         return equipped if equipped and wants_gpus(self.site) else self.partition.nodes
 
     @cached_property
     def exclusive(self) -> bool:
-        """Whether jobs get whole nodes in any case."""
+        """Whether jobs always get whole nodes."""
         return self.partition.oversubscribe.upper() == "EXCLUSIVE" or self.site.select_type == "select/linear"
 
     @cached_property
@@ -46,11 +46,11 @@ class Draft:
 
     @cached_property
     def gpu_type(self) -> str | None:
-        """The only type, where it can be written."""
+        """The only GPU type, if a profile can name it."""
         return self.gpu_types[0] if len(self.gpu_types) == 1 and writable(self.gpu_types[0]) else None
 
     def _cpus_of(self, nodes: Nodes) -> int:
-        """CPUs of such a node that jobs may take."""
+        """CPUs of a node of this kind that jobs may take."""
         return min(nodes.n_cpus, self.partition.max_cpus_per_node or nodes.n_cpus)
 
     @cached_property
@@ -60,7 +60,7 @@ class Draft:
 
     @cached_property
     def share(self) -> float:
-        """What part of the smallest node a job's cores or GPUs are; 1 for a whole node."""
+        """The smallest share of a node that a job's GPUs or cores are; 1 for a whole node."""
         if self.exclusive or not self.nodes:
             return 1.0
         if self.n_gpus:
@@ -97,7 +97,7 @@ class Draft:
 
     @cached_property
     def accounts(self) -> tuple[str, ...] | None:
-        """As `accounts`."""
+        """The user's accounts that the partition takes; None: not known."""
         return accounts(self.site, self.partition)
 
     @cached_property
@@ -107,7 +107,7 @@ class Draft:
 
     @cached_property
     def association(self) -> Association | None:
-        """The right that a job is sent under."""
+        """The association that a job runs under."""
         fitting = [
             entry
             for entry in self.site.associations or ()
@@ -117,7 +117,7 @@ class Draft:
 
     @cached_property
     def qos(self) -> str | None:
-        """The QOS to name; None: none has to be named, or none is known."""
+        """The QOS to name; None: none is needed, or none is known."""
         partition, entry = self.partition, self.association
         if partition.allow_qos is None and (entry is None or entry.default_qos not in partition.deny_qos):
             return None

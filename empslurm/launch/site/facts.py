@@ -1,4 +1,4 @@
-"""What a cluster says of itself: partitions, nodes, accounts, memory and requeue rules; asks Slurm, decides nothing."""
+"""What a cluster says about itself: partitions, nodes, accounts, memory, requeue rules; asks Slurm, decides nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Run = Callable[..., tuple[bool, str]]  # command words -> whether it succeeded, 
 NOTHING = ("", "(null)", "N/A", "NONE", "n/a", "none")
 EVERYBODY = ("ALL", "all")
 SINFO = "%R|%D|%c|%m|%Z|%G"  # partition, nodes, CPUs, MiB, threads per core, generic resources; each of one node
-MAX_SHOWN = 300  # letters of what a command said, in an error
-MAX_DIGITS = 15  # of a number; what is longer is none
+MAX_SHOWN = 300  # characters of a command's output in an error
+MAX_DIGITS = 15  # of a number; a longer one counts as none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nodes:
-    """Equal nodes of a partition, whatever their state: what is down today is still what the partition is."""
+    """Equal nodes of a partition, in any state: nodes that are down today still belong to it."""
 
     n_nodes: int
     n_cpus: int  # per node, as Slurm counts them: hardware threads where threads_per_core is above 1
@@ -83,7 +83,7 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """The right of the user to run under an account, in one partition or, where that is "", in all."""
+    """The user's right to run under an account, in one partition or (where that is "") in all."""
 
     account: str
     partition: str
@@ -93,7 +93,7 @@ class Association:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """All that is known. None: not known, because nothing answered or nothing keeps account."""
+    """All that is known of a cluster. None: not known, since no command answered or there is no accounting."""
 
     cluster: str | None
     version: str | None
@@ -113,17 +113,17 @@ class Site:
 
     @property
     def demands_accounts(self) -> bool:
-        """Whether a job without an account of the user's is refused."""
+        """Whether a job without one of the user's accounts is refused."""
         return "associations" in self.enforced
 
     @property
     def demands_wckeys(self) -> bool:
-        """Whether a job without a wckey of the user's is refused."""
+        """Whether a job without one of the user's wckeys is refused."""
         return self.tracks_wckeys and "wckeys" in self.enforced
 
 
 def read(run: Run = scontrol.run) -> Site:
-    """Ask the cluster that answers here. Raises SchedulerError where none does or where it names no partition."""
+    """Ask the cluster that answers here. Raises SchedulerError where none answers or it names no partition."""
     config = _config(_must(run, "scontrol", "show", "config"))
     nodes = _nodes(_must(run, "sinfo", "--noheader", "--all", "--exact", f"--format={SINFO}"))
     partitions = _partitions(_must(run, "scontrol", "--all", "--oneliner", "show", "partition"), nodes, config)
@@ -155,7 +155,7 @@ def read(run: Run = scontrol.run) -> Site:
 
 
 def partitions(run: Run = scontrol.run) -> tuple[Partition, ...]:
-    """The partitions without their nodes and the cluster's defaults; none where the controller does not answer."""
+    """The partitions, without nodes and the cluster's defaults; empty where the controller does not answer."""
     good, said = _ask(run, "scontrol", "--all", "--oneliner", "show", "partition")
     return _partitions(said, {}, {}) if good else ()
 
@@ -167,7 +167,7 @@ def _ask(run: Run, *command: str) -> tuple[bool, str]:
     """Whether a command succeeded, and what it said."""
     try:
         return run(*command)
-    except ValueError:  # bytes that are no text
+    except ValueError:  # bytes that are not text
         return False, "its answer is not text in UTF-8"
 
 
@@ -184,7 +184,7 @@ def _must(run: Run, *command: str) -> str:
 
 
 class _Accounting:
-    """Questions to sacctmgr; every answer is None or empty where the cluster keeps no account or it does not answer."""
+    """Questions to sacctmgr; every answer is None or empty where there is no accounting or no answer."""
 
     def __init__(self, run: Run, user: str, config: Mapping[str, str]) -> None:
         self._run, self._user, self._config = run, user, config
@@ -203,7 +203,7 @@ class _Accounting:
         return not own or cluster.lower() == own.lower()
 
     def associations(self) -> tuple[Association, ...] | None:
-        """What the user may run under on this cluster."""
+        """The user's associations on this cluster."""
         form = "format=Cluster,Account,User,Partition,QOS,DefaultQOS"
         rows = self._rows("assoc", f"user={self._user}", form)
         if rows is None:
@@ -269,7 +269,7 @@ def torch_has_gpus() -> bool | None:
 
 
 def _known(value: str | None) -> str | None:
-    """A value, or None where Slurm has its words for nothing."""
+    """A value, or None for one of Slurm's words for nothing."""
     return None if value is None or value in NOTHING else value
 
 
@@ -281,7 +281,7 @@ def _names(value: str | None) -> tuple[str, ...] | None:
 
 
 def _number(value: str | None) -> int | None:
-    """A whole number, such as `4000` or `96+`; None where it is none, or no limit."""
+    """A whole number, such as `4000` or `96+`; None where it is not a number, or no limit."""
     number = re.fullmatch(rf"(\d{{1,{MAX_DIGITS}}})\+?", (value or "").strip(), re.ASCII)
     return int(number[1]) if number else None
 
@@ -292,7 +292,7 @@ def _flag(value: str | None) -> bool | None:
 
 
 def minutes(value: str | None) -> int | None:
-    """A time such as `2-00:00:00`, `12:00:00`, `30:00` or `90`, in whole minutes, cut; None: no limit, or no time."""
+    """A time such as `2-00:00:00`, `12:00:00`, `30:00` or `90`, in whole minutes; None: no limit, or not a time."""
     parts = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?", (value or "").strip(), re.ASCII)
     if parts is None:
         return None
@@ -323,7 +323,7 @@ def _config(said: str) -> dict[str, str]:
 
 
 def _nodes(said: str) -> dict[str, tuple[Nodes, ...]]:
-    """Partition -> its kinds of nodes, of sinfo's lines; lines that are none are passed over."""
+    """The kinds of nodes by partition, from sinfo's lines; other lines are skipped."""
     kinds_of: dict[str, dict[tuple[int, int | None, int, tuple[tuple[str, int], ...]], int]] = {}
     for line in said.splitlines():
         fields = line.strip().split("|", 5)
@@ -331,7 +331,7 @@ def _nodes(said: str) -> dict[str, tuple[Nodes, ...]]:
             continue
         n_nodes, n_cpus, memory, threads = map(_number, fields[1:5])
         if fields[0] and n_nodes and n_cpus:
-            # A node whose memory nobody configured says 1.
+            # Slurm gives 1 for a node whose memory is not configured.
             kind = (n_cpus, memory if (memory or 0) > 1 else None, threads or 1, gpus(fields[5]))
             kinds = kinds_of.setdefault(fields[0], {})
             kinds[kind] = kinds.get(kind, 0) + n_nodes
@@ -345,7 +345,7 @@ def _nodes(said: str) -> dict[str, tuple[Nodes, ...]]:
 
 
 def _partitions(said: str, nodes: Mapping[str, tuple[Nodes, ...]], config: Mapping[str, str]) -> tuple[Partition, ...]:
-    """The partitions of `scontrol --oneliner show partition`; what does not start as one is passed over."""
+    """The partitions of `scontrol --oneliner show partition`; other lines are skipped."""
     known: dict[str, Partition] = {}
     for line in said.splitlines():
         words = (word.partition("=") for word in line.split())
@@ -357,7 +357,7 @@ def _partitions(said: str, nodes: Mapping[str, tuple[Nodes, ...]], config: Mappi
 
 
 def _partition(name: str, fields: Mapping[str, str], nodes: tuple[Nodes, ...], config: Mapping[str, str]) -> Partition:
-    """One partition of its fields; what it leaves open the cluster's configuration says."""
+    """One partition from its fields; the cluster's configuration gives what they leave open."""
     defaults = _job_defaults(config.get("JobDefaults")) | _job_defaults(fields.get("JobDefaults"))
     most = fields if any(_number(fields.get(key)) for key in ("MaxMemPerCPU", "MaxMemPerNode")) else config
     return Partition(

@@ -9,7 +9,7 @@ from empslurm.launch.site.draft import MOST_CPUS, Draft
 from empslurm.launch.site.partitions import access_is_known, has_gpus, writable
 from empslurm.launch.site.wording import GIB, described, duration, gib, gibibytes, listed, plain
 
-FULL_LEAD_MIN = 30  # jobs at least so long save three minutes before their end
+FULL_LEAD_MIN = 30  # jobs of at least this length save three minutes before their end
 LEAD_S = 180
 LITTLE_GIB = 6.0  # with less, long texts need smaller micro-batches
 REQUEUES = 10
@@ -17,7 +17,7 @@ REQUEUES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One field of the profile. `value` None: left out, or null where a default would say otherwise."""
+    """One field of the profile. `value` None: left out, or null where the default is not null."""
 
     field: str
     value: str | int | float | bool | None
@@ -41,7 +41,7 @@ def _partition(draft: Draft) -> Choice:
 def _account(draft: Draft) -> Choice:
     site = draft.site
     if draft.accounts is None:
-        why = "left to the default: sacctmgr is absent, does not answer or keeps no account here"
+        why = "left to the default: sacctmgr is absent or does not answer, or there is no accounting"
     elif draft.account is None:
         why = "left out: sacctmgr names no account of yours for this partition"
     elif draft.account == site.default_account:
@@ -88,8 +88,8 @@ def _no_gpus(draft: Draft) -> str:
     if not has_gpus(draft.partition):
         return "its nodes have none"
     return (
-        "the nodes have GPUs, but the torch installed here is built for CPUs only, so that jobs with GPUs would fail; "
-        "for GPUs install its CUDA build, or set `python:` to a container that has it, and ask again with another name"
+        "the nodes have GPUs, but the torch installed here is built for CPUs only, so jobs with GPUs would fail; "
+        "for GPUs, install its CUDA build or set `python:` to a container with it, then ask again with another name"
     )
 
 
@@ -101,7 +101,7 @@ def _gpu_type(draft: Draft) -> Choice | None:
     if draft.gpu_types == ("",):
         return Choice(field="gpu_type", value=None, why="left out: the site gives its GPUs no types")
     types = listed([kind or "without a type" for kind in draft.gpu_types])
-    return Choice(field="gpu_type", value=None, why=f"left out, so that any will do: there are {types}")
+    return Choice(field="gpu_type", value=None, why=f"left out, so that jobs run on any type: there are {types}")
 
 
 def _cpus(draft: Draft) -> Choice:
@@ -117,7 +117,7 @@ def _cpus(draft: Draft) -> Choice:
         if draft.partition.cpus_per_gpu:
             why += f"; the site's default is {draft.partition.cpus_per_gpu} per GPU"
     else:
-        why = f"at most {MOST_CPUS}, which is what a pack uses; the smallest node has {draft.node_cpus}"
+        why = f"at most {MOST_CPUS}, the most that a pack uses; the smallest node has {draft.node_cpus}"
     threads = max((nodes.threads_per_core for nodes in draft.nodes), default=1)
     return Choice(
         field="cpus", value=draft.cpus, why=why + (f"; {threads} hardware threads are one core" if threads > 1 else "")
@@ -149,11 +149,11 @@ def _memory(draft: Draft) -> Choice:
     if draft.n_gpus and memory.default_per_gpu:
         why += f"; the site's default is {gib(memory.default_per_gpu)} per GPU"
     if memory.default_per_cpu:
-        why += f"; a job that does not ask gets {gib(memory.default_per_cpu)} per core"
+        why += f"; a job without this field gets {gib(memory.default_per_cpu)} per core"
     if site.memory_is_shared_out is None:
-        why += "; whether the cluster shares memory out is not known"
+        why += "; whether the cluster allocates memory to jobs is not known"
     if draft.memory_mib < LITTLE_GIB * GIB:
-        why += "; little for long texts: training goes on with smaller micro-batches"
+        why += "; little for long texts: training will use smaller micro-batches"
     return Choice(field="mem_gb", value=gibibytes(draft.memory_mib), why=why)
 
 
@@ -168,11 +168,11 @@ def _time(draft: Draft) -> Choice:
     if bound not in ("what is sensible", "the partition"):
         why = f"{plain(bound)} allows no more"
     if default is not None and default != most:
-        why += f"; a job that does not say gets {duration(default)}"
+        why += f"; a job without this field gets {duration(default)}"
     if draft.time_min <= 10:
-        why += "; so short that start-up takes much of it"
+        why += "; so short that start-up takes a large part of it"
     else:
-        why += "; long enough beside start-up, and a job that meets it goes on from its checkpoint"
+        why += "; long compared with start-up; a job that reaches it continues from its checkpoint"
     return Choice(field="time", value=duration(draft.time_min), why=why)
 
 
@@ -194,14 +194,16 @@ def _wckey(draft: Draft) -> Choice | None:
         return None
     good = next(filter(writable, draft.site.wckeys or ()), None)
     why = "this cluster demands one (TrackWCKey, AccountingStorageEnforce)"
-    return Choice(field="wckey", value=good, why=why if good else f"{why}, but yours is not known: ask the site")
+    return Choice(
+        field="wckey", value=good, why=why if good else f"{why}, but yours is not known: ask the site for one"
+    )
 
 
 def _requeues(draft: Draft) -> Choice:
     if draft.site.requeues is False:
         why = (
-            "jobs of this site are not requeued by default (JobRequeue=0), so the next `submit` goes on with what a "
-            f"limit ended; where the site lets jobs ask for it (--requeue), write {REQUEUES}"
+            "jobs of this site are not requeued by default (JobRequeue=0), so the next `submit` continues what a "
+            f"limit ended; where the site allows --requeue, write {REQUEUES}"
         )
         return Choice(field="requeues", value=0, why=why)
     why = (

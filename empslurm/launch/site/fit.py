@@ -1,4 +1,4 @@
-"""Whether a profile fits the site, asked without sending a job: `sbatch --test-only`, and what a partition allows."""
+"""Check whether a profile fits the site without sending a job: `sbatch --test-only`, and what a partition allows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     (r"license", "set `licenses` to ones that `scontrol show licenses` lists"),
     (r"invalid node name", "set `nodelist` and `exclude` to nodes that `sinfo -N` lists"),
     (r"--begin|begin time", "write `begin` as sbatch takes it, such as now+1hour"),
-    (r"--mail|invalid mail", "correct `mail`"),
+    (r"--mail|invalid mail", "set `mail` to a user or e-mail address and events that sbatch takes"),
     (r"unrecognized option|unknown option|invalid option", "remove the option that Slurm names from `sbatch`"),
     (
         r"partition not available|partition configuration not available",
@@ -62,8 +62,8 @@ REFUSALS: tuple[tuple[str, str], ...] = (
 
 
 def fix_of(said: str, profile: Profile) -> str:
-    """What to change in a profile after a refusal of Slurm's."""
-    fix = next((fix for pattern, fix in REFUSALS if re.search(pattern, said, re.IGNORECASE)), "fix what Slurm names")
+    """What to change in a profile that Slurm refused with these words."""
+    fix = next((fix for pattern, fix in REFUSALS if re.search(pattern, said, re.IGNORECASE)), "change what Slurm names")
     return f"in {profile.name}.yaml: {fix}"
 
 
@@ -71,7 +71,7 @@ def fix_of(said: str, profile: Profile) -> str:
 
 
 def check(profile: Profile, root: RunsRoot) -> Iterator[Check]:
-    """What can be said of a profile here without sending anything."""
+    """Check a profile here without sending anything."""
     if profile.kind == "local":
         yield _local(profile)
         return
@@ -85,7 +85,7 @@ def check(profile: Profile, root: RunsRoot) -> Iterator[Check]:
 
 
 def _local(profile: Profile) -> Check:
-    """What a local profile would train on here."""
+    """Say what a local profile would train on here."""
     what = f"profile {profile.name}"
     try:
         slots = local.slots(profile, 10_000)
@@ -110,9 +110,11 @@ def _sbatch(profile: Profile, root: RunsRoot) -> Check:
     if good:
         return Check(what=what, ok=True, found=words)
     if scontrol.is_away(said):
-        return Check(what=what, ok=False, found=words, fix="is Slurm's controller up? try `sinfo`, then again")
+        return Check(
+            what=what, ok=False, found=words, fix="wait until `sinfo` answers, then run the same command again"
+        )
     if slurm.LIMIT.search(said) and not slurm.PERMANENT.search(said):
-        text = f"{words}; perhaps too many of your jobs are queued, then `submit` waits for room"
+        text = f"{words}; you may have too many jobs in the queue: `submit` would wait for room"
         return Check(what=what, ok=None, found=text)
     return Check(what=what, ok=False, found=f"sbatch refuses: {words}", fix=fix_of(words, profile))
 
@@ -132,7 +134,7 @@ def array_of_one(folder: Path, name: str) -> Array:
 
 
 def test_only(text: str) -> tuple[bool, str]:
-    """Whether sbatch would take a batch script, and what it says; on success it tells where and when it would run."""
+    """Whether sbatch would take a batch script, and what it says; on success, where and when it would run."""
     return scontrol.patiently("sbatch", "--export=ALL", "--test-only", patience_s=PATIENCE_S, text=text)
 
 
@@ -140,14 +142,14 @@ def test_only(text: str) -> tuple[bool, str]:
 
 
 def partitions(profile: Profile) -> list[Partition]:
-    """The partitions that a profile names, or the cluster's default one; empty where the controller does not say."""
+    """The partitions that a profile names, else the cluster's default; empty where the controller does not answer."""
     wanted = profile.partition.split(",") if profile.partition else None
     known = facts.partitions()
     return [partition for partition in known if (partition.name in wanted if wanted else partition.is_default)]
 
 
 def _partitions(profile: Profile) -> Iterator[Check]:
-    """Whether one of the partitions takes and starts such jobs; of several, one is enough."""
+    """Whether a partition takes and starts such jobs; if the profile names several, one is enough."""
     known = partitions(profile)
     problems = [_problem(partition, profile) for partition in known]
     for partition, (problem, fix) in zip(known, problems, strict=True):

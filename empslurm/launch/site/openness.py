@@ -15,12 +15,12 @@ from empslurm.store.results import OUTPUT
 from empslurm.store.runs import RunsRoot
 
 LIMIT_S = 3.0  # a large runs root on a slow file system is not walked to its end
-CLOCK_EVERY = 256  # entries between two looks at the clock
+CLOCK_EVERY = 256  # entries between two checks of the time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """How many files others can read, one of them, and whether time ran out before all were seen."""
+    """Number of files that others can read, one of them, and whether time ran out before all were checked."""
 
     n_files: int
     example: str
@@ -42,7 +42,7 @@ def check(root: RunsRoot, limit_s: float = LIMIT_S) -> Check:
 
 
 def look(root: RunsRoot, limit_s: float = LIMIT_S) -> Opened:
-    """Count the files that others can read: their own mode and every folder above them, up to /, decide that."""
+    """Count the files that others can read, by the modes of each file and of every folder above it, up to /."""
     top = root.path.resolve()
     end, n_files, example = time.monotonic() + limit_s, 0, ""
     if not all(_lets_pass(folder) for folder in (top, *top.parents)):
@@ -57,7 +57,7 @@ def look(root: RunsRoot, limit_s: float = LIMIT_S) -> Opened:
 
 
 def _trees(top: Path) -> Iterator[str]:
-    """The folders that hold texts and what was computed of them, where others may enter them."""
+    """The folders with texts, and with what was computed from them, that others may enter."""
     here = RunsRoot(top)
     yield from (str(folder) for folder in (here.prepared, here.submissions) if _lets_pass(folder))
     if _lets_pass(here.cells_folder):
@@ -66,7 +66,7 @@ def _trees(top: Path) -> Iterator[str]:
 
 
 def _below(folder: str) -> Iterator[os.DirEntry[str] | None]:
-    """Every file below a folder, however deep; None for each folder, so that the clock is looked at there too.
+    """Every file below a folder, however deep; None for each folder, so that the time is checked there too.
 
     Folders that others may not enter are left out, links are not followed.
     """
@@ -91,7 +91,7 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:  # gone meanwhile, or closed to this user too
+    except OSError:  # removed meanwhile, or closed to this user too
         return []
 
 

@@ -1,4 +1,4 @@
-"""Which partition a profile takes: what rules one out, and which of the others is best; pure."""
+"""Choose a profile's partition: what rules one out, and which of the others is best; pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SENSIBLE_MIN = 8 * 60  # of a job: long beside start-up, short enough to be star
 
 
 def writable(name: str | None) -> bool:
-    """Whether a name may stand in a profile."""
+    """Whether a name may be written in a profile."""
     return bool(name) and bool(get_args(SlurmName)[1].holds(name))
 
 
 def accounts(site: Site, partition: Partition) -> tuple[str, ...] | None:
     """The user's accounts that the partition takes; None: not known.
 
-    First those with a QOS that it takes, and among these the default account.
+    Accounts with a QOS that it takes come first, and among these the default account.
     """
     if site.associations is None:
         return None
@@ -56,7 +56,7 @@ def _no_qos(partition: Partition, site: Site) -> bool:
 
 
 def qos_of(entry: Association, partition: Partition) -> list[str]:
-    """Those of an association that the partition takes."""
+    """The QOS of an association that the partition takes."""
     allowed = partition.allow_qos
     return [
         name
@@ -67,7 +67,7 @@ def qos_of(entry: Association, partition: Partition) -> list[str]:
 
 Rule = tuple[Callable[[Partition, Site], bool], Callable[[Partition, Site], str]]
 RULES_OUT: tuple[Rule, ...] = (
-    (lambda p, s: not writable(p.name), lambda p, s: "its name cannot stand in a profile"),
+    (lambda p, s: not writable(p.name), lambda p, s: "a profile cannot hold its name"),
     (lambda p, s: p.state != "UP", lambda p, s: f"its state is {p.state}"),
     (lambda p, s: p.is_hidden, lambda p, s: "it is hidden"),
     (lambda p, s: p.is_root_only and not _is_root(s), lambda p, s: "only root may use it"),
@@ -102,14 +102,14 @@ def wants_gpus(site: Site) -> bool:
 
 
 def access_is_known(partition: Partition, site: Site) -> bool:
-    """Whether nothing that is asked for is unknown: accounts, QOS, where jobs may be sent from."""
+    """Whether it is known if the user may use it: accounts, QOS, nodes to submit from."""
     accounts_fit = site.associations is not None or partition.allow_accounts is None
     qos_fits = partition.allow_qos is None or any(entry.qos for entry in site.associations or ())
     return accounts_fit and qos_fits and partition.alloc_nodes is None
 
 
 def _rank(site: Site, partition: Partition) -> tuple[object, ...]:
-    """The smaller, the better: GPUs as they are wanted, made for such jobs, access, time, the default, size, name."""
+    """Sort key, best first: GPUs as wanted, made for such jobs, access, time, the default, size, name."""
     time_min = SENSIBLE_MIN if partition.max_time_min is None else min(SENSIBLE_MIN, partition.max_time_min)
     return (
         has_gpus(partition) != wants_gpus(site),
@@ -129,6 +129,7 @@ def usable_partitions(site: Site) -> list[Partition]:
 
 
 def best(site: Site) -> Partition:
+    """The best partition without an obstacle. Raises SchedulerError where there is none."""
     usable = usable_partitions(site)
     if not usable:
         reasons = [
@@ -142,7 +143,7 @@ def best(site: Site) -> Partition:
 
 
 def asked_for(site: Site, name: str) -> Partition:
-    """The partition of a name, obstacles or not: they may pass."""
+    """The partition with this name, even with obstacles: they may pass. Raises UsageError."""
     named = next((partition for partition in site.partitions if partition.name == name and writable(name)), None)
     if named is None:
         known = sorted(partition.name for partition in site.partitions if writable(partition.name))

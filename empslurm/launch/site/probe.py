@@ -1,9 +1,9 @@
-"""The probe of `doctor --probe`: one small real job of a profile, sent, waited for and cleared away.
+"""The probe of `doctor --probe`: send one small real job of a profile, wait for it, and remove it.
 
 runs/probes/<name>/probe.json     the array's marker
                    probe/         submitit's folder: the batch script, the callable, the log
                    taken          created here before the job was sent; the node must not be able to create it again
-                   started.json, node.json, training.json     what the node says (`probe_node`)
+                   started.json, node.json, training.json     the node's reports (`probe_node`)
                    ping, pong.json     asked here, answered there with the node's time
 """
 
@@ -35,16 +35,16 @@ from empslurm.store.runs import RunsRoot
 
 TIME_MIN = 10  # the job's limit
 LEAD_S = 30
-ASK_EVERY_S = 2.0  # the queue
-POLL_S = 0.2  # the files
+ASK_EVERY_S = 2.0  # between two questions to squeue
+POLL_S = 0.2  # between two looks at the files
 SHOW_S = 30.0  # for a shared file system to show what the node wrote
-SHOW_LOG_S = 3.0  # as SHOW_S, for a file that is there: opening it asks for its newest content
-END_S = 5.0  # for a job that has said all to end by itself
+SHOW_LOG_S = 3.0  # as SHOW_S, for a file that is listed: opening it fetches its newest content
+END_S = 5.0  # for a job that has reported everything to end
 LEAVE_S = 20.0  # for a cancelled job to end
-STUCK_LOOKS = 2  # a reason with which the job can never start may be there for a moment only
+STUCK_LOOKS = 2  # squeue may show a reason with which the job can never start for a moment only
 LOG_BYTES = 100_000
 
-Look = Callable[[str], None]  # is given words for people
+Look = Callable[[str], None]  # takes a line for people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +59,18 @@ class Clock:
 class Outcome:
     """What became of a probe. Times are Unix times of this machine, in seconds.
 
-    The node's reports are plain objects: `doctor` prints them as they are, and they come from the very copy of the code
-    that this process has made for them, so that no other version can have written them.
+    The node's reports are plain objects: `doctor` prints them as they are, and no other version can have written them,
+    since the job runs this process's own copy of the code.
     """
 
     name: str
     sent: float = 0.0
     job_id: str | None = None
-    started: Mapping[str, Any] = field(default_factory=dict)  # what the node writes; empty: it has not
+    started: Mapping[str, Any] = field(default_factory=dict)  # the node's report; empty: not written yet
     node: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock | None = None
-    problem: str = ""  # why the node said nothing, or not all
+    problem: str = ""  # why the node reported nothing, or not everything
     fix: str = ""
     log: str = ""  # the end of the job's log
     waited_s: float = 0.0
@@ -82,14 +82,14 @@ class Outcome:
 
     @property
     def setup_said(self) -> str:
-        """What was said before the probe began: by Slurm's prolog and by the lines of `setup`."""
+        """Output before the probe began: of Slurm's prolog and of the lines of `setup`."""
         before, mark, _ = self.log.partition(BEGINS)
         lines = [line.strip() for line in before.splitlines() if line.strip()] if mark else []
         return "\n".join(line for line in lines if not line.startswith("submitit "))
 
 
 def short(profile: Profile) -> Profile:
-    """The profile with what a probe changes: little time, never queued again, as soon as possible, no mail."""
+    """The profile as a probe uses it: a short time limit, no requeue, no later begin, no mail."""
     limits = [partition.max_time_min for partition in fit.partitions(profile)]
     minutes = min([TIME_MIN, profile.time, *(limit for limit in limits if limit)])
     lead_s = min(LEAD_S, profile.signal_lead_s)
@@ -97,7 +97,7 @@ def short(profile: Profile) -> Profile:
 
 
 class Probe:
-    """One job. Whatever ends this process, bar SIGKILL, also ends the job and removes its folder."""
+    """One probe job. Whatever ends this process, except SIGKILL, also ends the job and removes its folder."""
 
     def __init__(self, root: RunsRoot, profile: Profile, *, wait_s: float, look: Look, say: Look) -> None:
         self.root, self.profile, self.wait_s, self.look, self.say = root, profile, wait_s, look, say
@@ -106,11 +106,11 @@ class Probe:
         self.outcome = Outcome(name=name)
         self.array: Array | None = None  # None: nothing was sent
         self.pinged = 0.0  # when the node's time was asked for
-        self.over = False  # the job has ended by itself
+        self.over = False  # the job has ended
         self.stuck = 0
 
     def run(self) -> Outcome:
-        """Send the job and wait for what it says. Raises StoreError, UsageError, SchedulerError before it is sent."""
+        """Send the job and wait for its reports. Raises StoreError, UsageError, SchedulerError before it is sent."""
         script.refuse_percent(self.root)
         share(self.root, self.profile)
         code = snapshot.take(self.root)
@@ -144,10 +144,10 @@ class Probe:
     # ---- waiting ----------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Until the node has said all, or it is clear that it will not."""
+        """Wait until the node has reported everything, or it is clear that it will not."""
         end, asked, gone_since = time.monotonic() + self.wait_s, 0.0, None
         why = "waiting for squeue"
-        while not self._has_said_all():
+        while not self._has_all_reports():
             now = time.monotonic()
             if now - asked >= ASK_EVERY_S:
                 asked = now
@@ -164,8 +164,8 @@ class Probe:
                 return
             time.sleep(POLL_S)
 
-    def _has_said_all(self) -> bool:
-        """Read what is new; whether the node's last file is there and the clocks were compared."""
+    def _has_all_reports(self) -> bool:
+        """Read new reports; return whether the node's last one is there and the clocks were compared."""
         outcome = self.outcome
         names = self._names()
         for name, attribute in ((STARTED, "started"), (TRAINING, "training"), (NODE, "node")):
@@ -182,7 +182,7 @@ class Probe:
         return bool(outcome.node) and (outcome.clock is not None or self.over)
 
     def _names(self) -> set[str]:
-        """What is in the folder; it is listed, since NFS remembers for a while that a name was not there."""
+        """Names in the folder. It is listed, since NFS remembers for a while that a name was absent."""
         try:
             return set(os.listdir(self.folder))
         except OSError:
@@ -194,7 +194,7 @@ class Probe:
         return {}
 
     def _ask(self, before: str) -> tuple[Job | None, str]:
-        """The job as squeue has it, and that in words. Notes a job that has ended, or that can never start."""
+        """The job as squeue shows it, and the same in words. Notes if it has ended or can never start."""
         outcome = self.outcome
         jobs = queue.ask({outcome.name})
         if jobs is None:
@@ -207,32 +207,32 @@ class Probe:
         if job.fix and self.stuck >= STUCK_LOOKS:
             outcome.problem = f"{job.why}, and can never start as it is"
             outcome.fix = f"in {self.profile.name}.yaml: {job.fix}"
-        where = "what it says is awaited" if outcome.started else "its first words are awaited"
+        where = "waiting for its reports" if outcome.started else "waiting for its first report"
         return job, f"{job.why}; {where}" if job.runs else job.why
 
     def _patience_s(self) -> float:
-        """How long what a job that ended has written may stay unseen; short where its log shows that it never began."""
+        """How long to wait for files of a job that has ended; short where its log shows that the probe never began."""
         text = self._log_text()
         began = BEGINS in text and "Traceback" not in text
         return SHOW_S if began or not self._has_log() else SHOW_LOG_S
 
-    # ---- when the node does not say all ------------------------------------------------------------------------------
+    # ---- when reports are missing ------------------------------------------------------------------------------------
 
     def _died(self, job: Job | None) -> None:
-        """The job ended before it could write what it found."""
+        """Note that the job ended before it could report."""
         outcome = self.outcome
         line, log = last_words(self._log())[0], self._log()
         state, status = (job.state if job else "gone"), _exit_code(outcome.job_id)
         code = f", exit code {status}" if status else ""
-        last = f"its last line: {line}" if line else "it said nothing" if self._has_log() else f"it left no log, {log}"
-        outcome.problem = f"job {outcome.job_id} ended ({state}{code}) before it could say what it found; {last}"
+        last = f"its last line: {line}" if line else "its log is empty" if self._has_log() else f"it left no log, {log}"
+        outcome.problem = f"job {outcome.job_id} ended ({state}{code}) before it could report; {last}"
         outcome.fix = death_fix(state, line, self._has_log(), self.profile)
 
     def _late(self, why: str) -> None:
         outcome = self.outcome
         outcome.problem = f"the probe must end within {self.wait_s / 60:g} min, but {why}; it was cancelled"
         if outcome.started:
-            outcome.fix = "look at the end of its log: what it began did not end"
+            outcome.fix = "read the end of its log: something that it started did not end"
         else:
             outcome.fix = (
                 "try again when the queue is shorter, wait longer with --wait MINUTES, or set a `partition` or `qos` "
@@ -258,9 +258,9 @@ class Probe:
     def _clear(self) -> None:
         """Leave nothing in the queue and nothing in the runs root."""
         if self.array is not None:
-            said_all = bool(self.outcome.node) and not self.outcome.problem
-            if not (self.over or (said_all and self._ends_within(END_S))):
-                # By name: the answer of sbatch, with the id, may not have come.
+            complete = bool(self.outcome.node) and not self.outcome.problem
+            if not (self.over or (complete and self._ends_within(END_S))):
+                # By name: the id may be unknown, if sbatch's answer was lost.
                 good, said = scontrol.patiently("scancel", f"--name={self.outcome.name}", patience_s=LEAVE_S)
                 if not good:
                     self.say(
@@ -273,7 +273,7 @@ class Probe:
             self.folder.parent.rmdir()
 
     def _ends_within(self, seconds: float) -> bool:
-        """Wait for the job to end; whether it has."""
+        """Wait for the job to end; return whether it has."""
         end = time.monotonic() + seconds
         while True:
             jobs = queue.ask({self.outcome.name})
@@ -285,17 +285,17 @@ class Probe:
 
 
 def _exit_code(job_id: str | None) -> str:
-    """The exit status and signal of a job that ended a moment ago, such as 3:0; empty where Slurm does not say."""
+    """Exit status and signal of a job that has just ended, such as 3:0; empty where Slurm does not say."""
     good, said = scontrol.run("scontrol", "show", "job", f"{job_id}_0")
     match = re.search(r"\bExitCode=(\d+:\d+)", said) if good else None
     return match[1] if match else ""
 
 
-# What a log's last line, or the job's state, tells -> what to do. The first that matches decides.
+# Pattern of a log's last line or of the job's state -> what to do. The first that matches decides.
 DEATHS: tuple[tuple[str, str], ...] = (
     (
         r"command not found|not found$|module.*(unknown|unable|error)",
-        "correct the line of `setup` that says so in {file}",
+        "fix the line of `setup` in {file} that prints this",
     ),
     (
         r"ModuleNotFoundError|ImportError|No module named",
@@ -305,26 +305,29 @@ DEATHS: tuple[tuple[str, str], ...] = (
         r"the copy of the code must be there",
         "put the runs root where the nodes see it: --runs or EMPSLURM_RUNS on a shared file system",
     ),
-    (r"No such file or directory|can't open file", "put what it names where the nodes see it, or correct {file}"),
+    (
+        r"No such file or directory|can't open file",
+        "put the file that it names where the nodes see it, or change its path in {file}",
+    ),
     (
         r"Permission denied|Read-only file system",
-        "give yourself write access there from the nodes, or choose other --runs",
+        "make that path writable from the nodes, or choose another runs root with --runs",
     ),
     (r"OUT_OF_MEMORY|oom.kill|MemoryError|Out Of Memory", "raise `mem_gb` in {file}"),
-    (r"TIMEOUT|DUE TO TIME LIMIT", "its time was too short: a slow file system? `time` in {file} may be too low"),
+    (r"TIMEOUT|DUE TO TIME LIMIT", "raise `time` in {file}, or put the runs root and Python on a faster file system"),
     (r"NODE_FAIL|BOOT_FAIL", "list the node under `exclude` in {file}"),
-    (r"PREEMPTED|CANCELLED", "somebody or something ended it: run the same command again"),
+    (r"PREEMPTED|CANCELLED", "it was cancelled or preempted: run the same command again"),
 )
 
 
 def death_fix(state: str, line: str, has_log: bool, profile: Profile) -> str:
     """What to do about a job that died with this last line, in this state of Slurm's."""
     file = f"{profile.name}.yaml"
-    told = next((fix for pattern, fix in DEATHS if re.search(pattern, f"{line}\n{state}", re.MULTILINE)), None)
-    if told is not None:
-        return told.format(file=file)
+    known = next((fix for pattern, fix in DEATHS if re.search(pattern, f"{line}\n{state}", re.MULTILINE)), None)
+    if known is not None:
+        return known.format(file=file)
     if not has_log:
         return "put the runs root where the nodes see and can write it: --runs or EMPSLURM_RUNS on a shared file system"
     if not line:
         return f"run the lines of `setup` in {file} by hand on a node: one of them ends the job"
-    return f"correct what that line says: `setup`, `python` or `environment` in {file}"
+    return f"fix what that line names, in `setup`, `python` or `environment` of {file}"

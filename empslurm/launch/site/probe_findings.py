@@ -1,4 +1,4 @@
-"""What a node said to the probe, judged: each finding with its fix. Facts in, checks out."""
+"""Judge the reports of a probe's node: each finding with its fix. Facts in, checks out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from empslurm.launch.profile import Profile
 from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.launch.site.probe import Outcome
 
-CLOCK_LIMIT_S = 60.0  # heartbeats of claims are compared by the clocks of their machines
+CLOCK_LIMIT_S = 60.0  # claims of different machines are compared by their clocks
 SETUP_TROUBLE = re.compile(r"not found|no such file|error|unable|cannot|can't|failed|denied|unknown", re.IGNORECASE)
 NOT_SHARED = "put the runs root on a file system that all nodes share and that has hard links: --runs or EMPSLURM_RUNS"
 
@@ -32,7 +32,7 @@ class Findings:
         self.container = f"`python` of {self.file}" if profile.python else "the environment that the nodes use"
 
     def checks(self) -> list[Check]:
-        """All of them, in the order in which things happen."""
+        """All checks, in the order of events."""
         checks = [*self._job(), *self._setup()]
         if self.outcome.node and self.outcome.started:
             checks += [*self._slurm(), *self._files(), *self._clock(), *self._element(), *self._training()]
@@ -53,15 +53,15 @@ class Findings:
         said = self.outcome.setup_said.splitlines()
         trouble = [line for line in said if SETUP_TROUBLE.search(line)]
         if trouble:
-            fix = f"correct `setup` in {self.file}: the job went on without what that line was to do"
+            fix = f"fix `setup` in {self.file}: one of its lines failed, and the job went on without it"
             yield Check(what="probe: setup", ok=False, found=trouble[-1][:300], fix=fix)
         elif said:
-            yield Check(what="probe: setup", ok=None, found=f"before Python started, it said: {said[-1][:300]}")
+            yield Check(what="probe: setup", ok=None, found=f"before Python started, it printed: {said[-1][:300]}")
 
     def _slurm(self) -> Iterator[Check]:
         wrong = {name: said for name, said in self.outcome.node["slurm"].items() if said}
         text = "; ".join(f"{name} {said}" for name, said in wrong.items()) or "squeue, scontrol and srun answer there"
-        fix = "have Slurm's commands on the nodes' PATH (a line of `setup`): jobs restart themselves through them"
+        fix = "put Slurm's commands on the nodes' PATH (by a line of `setup`): jobs need them to requeue themselves"
         yield Check(what="probe: Slurm on the node", ok=not wrong, found=text, fix=fix if wrong else "")
 
     # ---- the runs root and the clock ---------------------------------------------------------------------------------
@@ -74,19 +74,19 @@ class Findings:
         free = self.outcome.node["free_bytes"]
         if free is not None:
             good = free >= MIN_FREE_BYTES
-            fix = "" if good else "make room, or choose other --runs"
+            fix = "" if good else "free space there, or choose another runs root with --runs"
             yield Check(what="probe: disk", ok=good, found=f"{free / 2**30:.1f} GiB free there", fix=fix)
 
     def _clock(self) -> Iterator[Check]:
         clock = self.outcome.clock
         if clock is None:
-            text = "the node did not answer in time, so that its clock was not compared"
+            text = "the node did not answer in time, so its clock was not compared"
             yield Check(what="probe: clock", ok=None, found=text)
             return
         apart = abs(clock.ahead_s)
         way = "ahead of" if clock.ahead_s > 0 else "behind"
-        text = f"the node's clock is {apart:.1f} s {way} this machine's, give or take {clock.within_s:.1f} s"
-        fix = f"have the clocks set (chronyc, ntpd) on {self.outcome.node['host']} and here: claims compare times"
+        text = f"the node's clock is {apart:.1f} s {way} this machine's (within {clock.within_s:.1f} s)"
+        fix = f"synchronise the clocks of {self.outcome.node['host']} and this machine (chronyc, ntpd)"
         good = apart - clock.within_s <= CLOCK_LIMIT_S
         sure = None if good and apart + clock.within_s > CLOCK_LIMIT_S else good
         yield Check(what="probe: clock", ok=sure, found=text, fix="" if good else fix)
@@ -106,14 +106,14 @@ class Findings:
                 text = f"it could not be started: {ended['line']}"
             fix = f"install empslurm's packages in {self.container}"
             if self.profile.python:
-                fix = f"correct `python` in {self.file}: it must start Python with empslurm's packages there"
+                fix = f"set `python` in {self.file} to a command that starts Python with empslurm's packages"
             yield Check(what=what, ok=False, found=text, fix=fix)
             return
         yield self._versions(what, training, training["imports"])
         if "first_step" not in training:
             return
         yield from self._gpu() if self.profile.gpus else self._processor()
-        if not (self.profile.gpus and training["gpu"]["problem"]):  # else the step went over the CPU
+        if not (self.profile.gpus and training["gpu"]["problem"]):  # else the step ran on the CPU
             yield self._step()
         if self.profile.trackers:
             yield self._trackers()
@@ -123,7 +123,7 @@ class Findings:
         wrong = [f"{name} cannot be imported ({said})" for name, said in imports.items() if said]
         for name, version in facts["packages"].items():
             wanted = self.here.get(name)
-            # empslurm comes with the job, as a copy; what torch was built for is not part of its version.
+            # The job brings its own copy of empslurm; the build of torch does not count as another version.
             if name != "empslurm" and wanted and _plain(version) != _plain(wanted):
                 wrong.append(f"{name} is {version or 'missing'}, here {wanted}")
         python = f"{facts['python']} ({facts['executable']})"
@@ -152,7 +152,7 @@ class Findings:
 
     def _processor(self) -> Iterator[Check]:
         node = self.outcome.node
-        text = f"no GPU asked for: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
+        text = f"no GPU requested: {self.profile.cpus} CPU cores of {node['host']}, {BF16_UNITS[node['bf16']]}"
         yield Check(what="probe: device", ok=None, found=text)
 
     def _trackers(self) -> Check:
@@ -162,15 +162,15 @@ class Findings:
         if not missing:
             return Check(what=what, ok=True, found=f"{', '.join(self.profile.trackers)} installed")
         packages = " ".join(name.replace("_", "-") for name in missing)
-        fix = f"run `pip install {packages}` in {self.container}, or correct `trackers` in {self.file}"
-        return Check(what=what, ok=False, found=f"{', '.join(missing)} not installed: cells train without", fix=fix)
+        fix = f"run `pip install {packages}` in {self.container}, or remove it from `trackers` in {self.file}"
+        return Check(what=what, ok=False, found=f"{', '.join(missing)} not installed: cells train without it", fix=fix)
 
     def _step(self) -> Check:
-        """One step of an invented model, and how long it took to get there."""
+        """One step of an invented model, and the time until then."""
         outcome, training = self.outcome, self.outcome.training
         what = "probe: first step"
         if training["step_problem"]:
-            fix = f"run the line of `python` in {self.file}, or Python, on a node and look at torch there"
+            fix = f"on a node, start the `python` of {self.file} (or this Python) and test torch there"
             return Check(what=what, ok=False, found=f"a training step fails: {training['step_problem']}", fix=fix)
         times = timings(outcome)
         text = f"{times['first_step_s']:.1f} s after sending, {times['run_s']:.1f} s after the job's start"
@@ -178,7 +178,7 @@ class Findings:
 
 
 def timings(outcome: Outcome) -> dict[str, float | None]:
-    """Seconds from sending the job to its start on the node and to its first training step; None: it never came."""
+    """Seconds from sending the job to its start on the node and to its first training step; None: never reached."""
     started, training = outcome.started.get("time"), outcome.training
     first = training.get("first_step")
     return {

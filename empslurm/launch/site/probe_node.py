@@ -1,6 +1,6 @@
-"""What the probe of `doctor --probe` does on its node: look at the runs root, Slurm, the clock and both Pythons.
+"""The node's part of `doctor --probe`: test the runs root, Slurm, the clock and both Pythons.
 
-It finds out and writes down; what is a problem is judged where it is read (`probe_findings`).
+It only records what it finds; `probe_findings` judges what is a problem.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from empslurm.launch.liveness import LOG_VARIABLE, NAME_VARIABLE
 from empslurm.launch.logs import last_words
 from empslurm.launch.node import process
 
-# Files of the probe's folder. Either side writes what the other one waits for.
+# Files of the probe's folder, which the login node and the node write for each other.
 STARTED, NODE, TRAINING = "started.json", "node.json", "training.json"
 TAKEN = "taken"  # created by the login node before the job was sent
 PING, PONG = "ping", "pong.json"
-BEGINS = "empslurm: the probe begins"  # in the log: what stands before it came from `setup`
+BEGINS = "empslurm: the probe begins"  # in the log: all text before it came from `setup`
 RACE_FILES = 20
 RACE_BEGINS_S = 1.0  # from now, for two Pythons to start
 TRAINING_LIMIT_S = 300.0
-PING_LIMIT_S = 60.0  # after all else is done, for a slow file system to show the question
+PING_LIMIT_S = 60.0  # after everything else, for a slow file system to show the question
 POLL_S = 0.1
 
 
 class NodeProbe:
-    """The callable of submitit. `folder`: the probe's own; `python`: that trains, as profiles have it."""
+    """The callable that submitit runs. `folder`: the probe's; `python`: as in a profile."""
 
     def __init__(self, folder: str, gpus: int, python: str | None, cpus: int) -> None:
         self.folder, self.gpus, self.python, self.cpus = folder, gpus, python, cpus
@@ -63,7 +63,7 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _answering(folder: Path) -> Iterator[None]:
-    """Tell this node's time as soon as the login node asks for it; wait a while for the question at the end."""
+    """Report this node's time as soon as the login node asks for it; wait a while for the question at the end."""
     done = threading.Event()
     thread = threading.Thread(target=_answer, args=(folder, done), daemon=True)
     thread.start()
@@ -75,7 +75,7 @@ def _answering(folder: Path) -> Iterator[None]:
 def _answer(folder: Path, done: threading.Event) -> None:
     while not done.wait(POLL_S):
         with suppress(OSError, StoreError):
-            if PING in os.listdir(folder):  # and not by its name: NFS remembers for a while that there was none
+            if PING in os.listdir(folder):  # listed, since NFS remembers for a while that a name was absent
                 files.write_json(folder / PONG, {"time": time.time()})
                 return
 
@@ -95,7 +95,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _slurm() -> dict[str, str]:
-    """What each command of Slurm's objects to; srun has started this very process."""
+    """The problem of each command of Slurm, empty where it works; srun has started this very process."""
     name = os.environ.get(NAME_VARIABLE, "")
     jobs = queue.ask({name})
     missing = "" if shutil.which("srun") else "not found"
@@ -118,7 +118,7 @@ def _free(folder: Path) -> int | None:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """What the runs root does not do as the store needs it, by what was tried; empty text: it does."""
+    """Problems of the runs root by what was tried; empty where it works as the store needs."""
     tried = {"replace": _replaces, "see": _sees_the_login_nodes, "create once": _creates_once}
     objections = {}
     for name, look in tried.items():
@@ -168,7 +168,7 @@ def race(folder: Path, at: float) -> list[str]:
 
 
 class Training:
-    """The training Python, started as a train process is, with jobs/probe.py in the place of jobs/train.py."""
+    """The training Python, started like a train process, but with jobs/probe.py instead of jobs/train.py."""
 
     def __init__(self, report: Path, gpus: int, python: str | None, cpus: int) -> None:
         self.report = report
@@ -191,7 +191,7 @@ class Training:
             self.objection = str(error)
 
     def runs(self) -> bool:
-        """Whether it has not ended yet; ends it once its time is over."""
+        """Whether it is still running; kills it when its time is over."""
         if self.popen is None or self.popen.poll() is not None:
             return False
         if time.monotonic() > self.end_at:
@@ -203,7 +203,7 @@ class Training:
         return True
 
     def end(self) -> dict[str, Any]:
-        """Its status (None: it never started), and the last line of what it said where it wrote no report."""
+        """Its exit status (None: it never started), and its last line of output where it wrote no report."""
         _say("empslurm: the training Python has ended")
         silent = not self.report.exists()
         line = self.objection or (last_words(self.log, self.log_before)[0] if silent else "")

@@ -1,4 +1,4 @@
-"""The text of a proposed profile: reasons above the fields, alternatives below them; pure."""
+"""Write the text of a proposed profile: reasons above the fields, alternatives below them; pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 
 def alternatives_of(draft: Draft) -> dict[str, Any]:
-    """What else would do, and what would not."""
+    """Other values that would work, and partitions that would not."""
     site, others = draft.site, [other for other in usable_partitions(draft.site) if other.name != draft.partition.name]
     entry = draft.association
     taken = draft.qos or (entry.default_qos if entry else None)
     other_qos = [name for name in (qos_of(entry, draft.partition) if entry else []) if name != taken]
     if taken is None and len(other_qos) == 1:
-        other_qos = []  # the only one is the default, told or not
+        other_qos = []  # the only one must be the default, even if Slurm does not name it
     return {
         "partitions": [
             {
@@ -47,16 +47,16 @@ def alternatives_of(draft: Draft) -> dict[str, Any]:
 
 
 HINTS = (
-    "# setup:                     # shell lines before python starts",
+    "# setup:                     # shell lines that run before Python",
     "#   - module load cuda/12.4",
-    "# python: apptainer exec --nv /images/torch.sif python   # training alone runs in the container",
+    "# python: apptainer exec --nv /images/torch.sif python   # only training runs in the container",
     "# environment:",
     "#   HF_HUB_OFFLINE: '1'      # everything was fetched by `empslurm prepare`",
 )
 
 
 def text_of(draft: Draft, name: str, choices: Sequence[Choice], warnings: Sequence[str]) -> str:
-    """The file: reasons above the fields, alternatives below them."""
+    """The file's text: reasons above the fields, alternatives below them."""
     site = draft.site
     cluster = f"the cluster {plain(site.cluster)}" if site.cluster else "the cluster"
     version = f" (Slurm {plain(site.version)})" if site.version else ""
@@ -65,8 +65,8 @@ def text_of(draft: Draft, name: str, choices: Sequence[Choice], warnings: Sequen
         f"# Run with it: empslurm submit manifests/full_grid.yaml --profile {name}",
         "#",
         *_comment(
-            f"Written by `empslurm profile {name}` from what {cluster} says of itself{version}. It is yours to change; "
-            f"`empslurm doctor --profile {name} --probe` tries it."
+            f"Written by `empslurm profile {name}` from what {cluster} says about itself{version}. "
+            f"Edit it as you like; `empslurm doctor --profile {name} --probe` tests it."
         ),
         *(line for sentence in warnings for line in _comment(f"CAUTION: {sentence}.")),
         "kind: slurm",
@@ -78,7 +78,7 @@ def text_of(draft: Draft, name: str, choices: Sequence[Choice], warnings: Sequen
 
 
 def _field(choice: Choice) -> list[str]:
-    """The reason and the line of a field; only the reason where it is left out."""
+    """The reason and the line of a field; only the reason where the field is left out."""
     if choice.value is None and choice.field != "mem_gb":
         return _comment(f"{choice.field}: {choice.why}.")
     return [*_comment(f"{choice.why[:1].upper()}{choice.why[1:]}."), f"{choice.field}: {_yaml(choice.value)}"]
@@ -109,13 +109,13 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _comment(sentence: str) -> list[str]:
-    """A sentence as comment lines, never a directive or anything else than a comment."""
+    """A sentence as comment lines, whatever characters it has."""
     text = re.sub(r"[^ -~]", "?", sentence)
     return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ") or ["#"]
 
 
 def _yaml(value: str | int | float | bool | None) -> str:
-    """A value as YAML; a text in quotes unless it is plainly one."""
+    """A value as YAML; a string is quoted unless YAML reads it as one."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""From what a cluster says of itself to a profile; pure."""
+"""Propose a profile from what a cluster says about itself; pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from empslurm.launch.site.wording import DOUBTFUL, many
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A profile that is still to be written."""
+    """A proposed profile, before it is written."""
 
     partition: str
-    summary: str  # the choices in a line
+    summary: str  # the choices in one line
     choices: tuple[Choice, ...]
     alternatives: dict[str, Any]
     warnings: tuple[str, ...]
@@ -27,7 +27,7 @@ class Proposal:
 
 
 def propose(site: Site, name: str, partition: str | None = None) -> Proposal:
-    """A profile `name` for the best partition, or for the one asked for.
+    """Propose a profile `name` for the best partition, or for the one asked for.
 
     Raises UsageError where that one does not exist, SchedulerError where none can be used.
     """
@@ -45,7 +45,7 @@ def propose(site: Site, name: str, partition: str | None = None) -> Proposal:
 
 
 def _summary(draft: Draft, choices: Sequence[Choice]) -> str:
-    """The profile in a line."""
+    """The profile in one line."""
     value = {choice.field: choice.value for choice in choices}
     gpus = many(draft.n_gpus, "GPU") + (f" {draft.gpu_type}" if draft.gpu_type and draft.n_gpus else "")
     memory = {
@@ -69,7 +69,7 @@ def _summary(draft: Draft, choices: Sequence[Choice]) -> str:
 
 def _warn_obstacles(draft: Draft) -> str:
     reasons = obstacles(draft.site, draft.partition)
-    return f"partition {draft.partition.name} takes no jobs of yours as it is: {'; '.join(reasons)}" if reasons else ""
+    return f"partition {draft.partition.name} takes none of your jobs now: {'; '.join(reasons)}" if reasons else ""
 
 
 def _warn_doubtful(draft: Draft) -> str:
@@ -82,19 +82,26 @@ def _warn_torch(draft: Draft) -> str:
         return ""
     return (
         "the profile asks for no GPUs, though the cluster has some: the torch installed here is built for CPUs only; "
-        "install its CUDA build and ask again, or set gpus where `python:` names a container with one"
+        "install its CUDA build and run this again, or set `gpus` if `python:` names a container with that build"
     )
 
 
 def _warn_account(draft: Draft) -> str:
     if draft.account is not None or not draft.site.demands_accounts:
         return ""
-    return "this cluster demands an account, but none of yours is known for this partition; ask the site, and write it"
+    return (
+        "this cluster demands an account, but none of yours is known for this partition; ask the site for one and set "
+        "`account`"
+    )
 
 
 def _warn_wckey(draft: Draft) -> str:
     wanting = draft.site.demands_wckeys and not any(map(writable, draft.site.wckeys or ()))
-    return "this cluster demands a wckey, but none of yours is known; ask the site, and write it" if wanting else ""
+    return (
+        "this cluster demands a wckey, but none of yours is known; ask the site for one and set `wckey`"
+        if wanting
+        else ""
+    )
 
 
 WARNINGS: tuple[Callable[[Draft], str], ...] = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from empslurm.launch.site.facts import Partition
 
-# Partitions for something else than hours of training: by the words of their names.
+# Partitions that, by words in their names, are not meant for hours of training.
 DOUBTFUL = re.compile(
     r"debug|dbg|devel|interact|jupyter|urgent|express|priority|preempt|scav|backfill|spot|requeue|besteffort|"
     r"killable|low|admin|maint|login|build|transfer|dtn|"
@@ -21,7 +21,7 @@ MOST_GIB = 65536.0  # that a profile takes
 
 
 def plain(text: object) -> str:
-    """Text of the cluster's as part of a sentence: printable ASCII in one line, bounded."""
+    """A text from the cluster as part of a sentence: printable ASCII, one line, at most 60 characters."""
     shown = re.sub(r"[^ -~]", "?", str(text))
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -67,7 +67,7 @@ def described(partition: Partition) -> str:
 
 
 def doubt(partition: Partition) -> str:
-    return "; by its name for something else" if DOUBTFUL.search(partition.name) else ""
+    return "; by its name, perhaps not for training" if DOUBTFUL.search(partition.name) else ""
 
 
 def limit_of(partition: Partition) -> str:

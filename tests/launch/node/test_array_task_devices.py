@@ -37,7 +37,7 @@ def marked(root: RunsRoot, made: Submission, places: list[int]) -> Array:
 
 @pytest.fixture
 def job(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment of job 101_0, first start, on node1; `marked` adds which array it is of."""
+    """The environment of the first start of job 101_0 on node1; `marked` adds its array."""
     for name, value in {"EMPSLURM_ARRAY": "", "EMPSLURM_JOB_NAME": "", "SLURM_ARRAY_JOB_ID": "101"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
@@ -65,13 +65,13 @@ def told(lab: Path) -> list[str]:
 def test_four_packs_at_once_on_two_gpus(
     job: Path, root: RunsRoot, staged: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real processes: none of the four ends before all are there."""
+    """Real processes: none of the four ends before all have started."""
     folder, notes = staged
     (folder / "together").write_text("4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")  # the profile's share counts, not what the node gave
     array = marked(root, create(root, replace(GPUS, trackers=("wandb", "tensorboard"))), [0, 1, 2, 3])
-    monkeypatch.setattr(socket, "gethostname", lambda: os.uname().nodename)  # the claims' processes live here
+    monkeypatch.setattr(socket, "gethostname", lambda: os.uname().nodename)  # the claims' processes run on this host
     assert Work(root, array).run() == "done"
     found = notes()
     assert [found[at]["CUDA_VISIBLE_DEVICES"] for at in range(4)] == ["3", "1", "3", "1"]
@@ -86,7 +86,7 @@ def test_four_packs_at_once_on_two_gpus(
 
 
 class Finishing:
-    """Train processes that finish their pack when they are asked for a third time whether they have ended."""
+    """Train processes that finish their pack at the third question whether they have ended."""
 
     now: int = 0
     most: int = 0
@@ -113,7 +113,7 @@ class Finishing:
 
 
 def test_a_freed_slot_takes_the_next_pack(job: Path, root: RunsRoot, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As elements of older submissions have more packs than their job has slots."""
+    """As in older submissions, whose elements have more packs than their job has slots."""
     monkeypatch.setattr(running, "TrainProcess", Finishing)
     Finishing.now, Finishing.most, Finishing.devices = 0, 0, ()
     array = marked(root, create(root, replace(GPUS, packs_per_gpu=None)), [0, 1, 2, 3])
@@ -123,7 +123,7 @@ def test_a_freed_slot_takes_the_next_pack(job: Path, root: RunsRoot, monkeypatch
 
 
 class Hanging:
-    """Train processes that end only once they are asked to; the first look at them brings TERM to the element."""
+    """Train processes that end only when asked to; the first look at them sends TERM to the element."""
 
     work: Work
     asked: int = 0

@@ -1,4 +1,4 @@
-"""Each pack of a job gets GPUs, cores and memory of its own."""
+"""Each pack of a job gets its own GPUs, cores and memory."""
 
 import pytest
 from hypothesis import given
@@ -44,7 +44,7 @@ def test_one_pack_on_each_gpu() -> None:
     )
 
 
-def test_processes_of_one_pack_have_gpus_of_their_own() -> None:
+def test_each_process_of_a_pack_has_its_own_gpu() -> None:
     found = made(("4", "5", "6", "7", "9"), num_processes=2)
     assert [slot.devices for slot in found] == [("4", "5"), ("6", "7")]
 
@@ -73,7 +73,7 @@ def test_a_whole_gpu_needs_no_share() -> None:
 
 
 def test_too_few_devices_are_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"4 GPUs must be visible, .* names 2 \(0, 1\); lower gpus"):
+    with pytest.raises(UsageError, match=r"4 GPUs must be visible, .* names 2 \(0, 1\); lower `gpus`"):
         made(("0", "1"), gpus=4)
     with pytest.raises(UsageError, match=r"names 0 \(none\)"):
         made((), gpus=1)
@@ -99,7 +99,7 @@ def test_nothing_is_given_away_twice(
     gpus: int, num_processes: int, packs_per_gpu: int, cpus: int, n_packs: int
 ) -> None:
     if 0 < gpus < num_processes or (not gpus and packs_per_gpu > 1):
-        return  # no profile says so
+        return  # no profile can ask for this
     found = made(
         tuple(f"{at}" for at in range(gpus)),
         num_processes=num_processes,

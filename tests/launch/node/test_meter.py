@@ -1,4 +1,4 @@
-"""What a pack of a job has spent, by its part of the GPUs and their power."""
+"""What a pack of a job has spent, by its share of the GPUs and their power."""
 
 import time
 
@@ -15,11 +15,11 @@ def test_packs_share_the_gpus_time_and_energy(monkeypatch: pytest.MonkeyPatch) -
     of = Meter([4, 5, 6], gpus=2, n_slots=2)
     now = 10.0
     of.look()
-    assert of.energy_ws == 0.0  # only now and then
+    assert of.energy_ws == 0.0  # not at every look
     now = 100.0
     of.look()
     assert of.energy_ws == 36_000.0
-    of.restart([6])  # it has waited for a slot
+    of.restart([6])  # it waited for a slot before
     assert of.spent(4) == {"wall_s": 100.0, "gpu_s": 100.0, "energy_wh": 5.0}
     now = 150.0
     of.look()

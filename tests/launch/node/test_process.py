@@ -1,4 +1,4 @@
-"""The command line of a train process says everything that accelerate would otherwise guess."""
+"""The command line of a train process sets everything that accelerate would otherwise guess."""
 
 import pytest
 

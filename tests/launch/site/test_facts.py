@@ -1,4 +1,4 @@
-"""What clusters say, read as facts; the answers are invented after the forms of Slurm 20.11 to 25."""
+"""Read what clusters say as facts; the answers are invented in the formats of Slurm 20.11 to 25."""
 
 import importlib.metadata
 import importlib.util
@@ -50,7 +50,7 @@ def config(**settings: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a cluster's commands say; None: the command fails."""
+    """The output of a cluster's commands; None: the command fails."""
 
     config: str | None = field(default_factory=config)
     partitions: str | None = ""
@@ -168,7 +168,7 @@ def ada(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def as_ada(setattr: Callable[..., None]) -> None:
-    """A user of an ordinary group, with a torch for GPUs."""
+    """A user in an ordinary group, with a torch for GPUs."""
     setattr(asking, "_user", lambda: "ada")
     setattr(asking, "_groups", lambda: ("ada", "students"))
     setattr(asking, "torch_has_gpus", lambda: True)
@@ -181,14 +181,14 @@ def test_a_cluster_with_typed_gpus_and_accounts() -> None:
     assert not facts.demands_wckeys
     by_name = {partition.name: partition for partition in facts.partitions}
     assert list(by_name) == ["cpu", "gpu", "gpu-debug", "vip", "secret", "broken"]
-    (nodes,) = by_name["gpu"].nodes  # of two states, and yet the same
+    (nodes,) = by_name["gpu"].nodes  # nodes in two states count as the same kind
     assert (nodes.n_nodes, nodes.n_cpus, nodes.memory_mib, nodes.gpus) == (8, 64, 515000, (("a100", 4),))
     assert by_name["gpu"].max_time_min == 2 * 24 * 60
     assert by_name["gpu"].allow_accounts == ("deepnlp", "vision")
     assert by_name["vip"].allow_groups == ("professors",)
     assert (by_name["cpu"].is_default, by_name["secret"].is_hidden, by_name["broken"].state) == (True, True, "DRAIN")
     assert facts.associations is not None
-    assert [entry.account for entry in facts.associations] == ["teaching", "deepnlp"]  # not another cluster's
+    assert [entry.account for entry in facts.associations] == ["teaching", "deepnlp"]  # not those of another cluster
     assert facts.default_account == "teaching"
     assert facts.qos_time_min == {"long": 4 * 24 * 60}
 
@@ -214,7 +214,7 @@ def test_strict_cluster() -> None:
     facts = read(STRICT)
     assert (facts.memory_is_shared_out, facts.requeues, facts.demands_wckeys) == (False, False, True)
     assert facts.wckeys == ("wk-17", "wk-18")
-    assert facts.partitions[0].nodes[0].memory_mib is None  # RealMemory=1: nobody configured it
+    assert facts.partitions[0].nodes[0].memory_mib is None  # RealMemory=1: not configured
     assert facts.partitions[0].nodes[0].gpus == (("p100", 2), ("v100", 2))
 
 
@@ -314,7 +314,7 @@ def test_no_answers_break_the_reading(config: str, partitions: str, more: str) -
     assert isinstance(read(answers), Site)
 
 
-def test_torch_s_build_is_known_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_build_of_torch_is_known_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert asking.torch_has_gpus() is ("+cpu" not in importlib.metadata.version("torch"))
     for text, expected in (

@@ -1,4 +1,4 @@
-"""Which profile is proposed for which cluster, and that what is written can always be read."""
+"""Which profile is proposed for which cluster; the written profile can always be read back."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_typed_gpus_and_accounts(tmp_path: Path) -> None:
     profile = load(proposal, tmp_path)
     assert fields(profile, "partition", "account", "qos", "gpus", "gpu_type", "gres") == {
         "partition": "gpu",
-        "account": "deepnlp",  # the default account, teaching, is none that the partition takes
+        "account": "deepnlp",  # the partition does not take the default account, teaching
         "qos": None,
         "gpus": 1,
         "gpu_type": "a100",
@@ -99,7 +99,7 @@ def test_whole_nodes_without_gpus(tmp_path: Path) -> None:
     ruled_out = {item["partition"]: item["why"] for item in proposal.alternatives["ruled_out"]}
     assert ruled_out["long"].startswith("it needs a reservation")
     assert ruled_out["large"].endswith("its jobs take at least 8 nodes, ours take one")
-    assert "takes none of your accounts" in ruled_out["large"]  # the association is for `standard` alone
+    assert "takes none of your accounts" in ruled_out["large"]  # the association is for `standard` only
     assert proposal.warnings == ()
 
 
@@ -128,7 +128,7 @@ def test_wckeys_qos_no_memory_no_requeue(tmp_path: Path) -> None:
     ) == {
         "partition": "batch",
         "account": "p1",
-        "qos": "gpu4",  # p1's other one is for debugging by its name
+        "qos": "gpu4",  # by its name, p1's other QOS is for debugging
         "wckey": "wk-17",
         "gpus": 1,
         "gpu_type": None,
@@ -183,7 +183,7 @@ def test_the_partition_asked_for(tmp_path: Path) -> None:
         "signal_lead_s": 180,
     }
     assert "may not be meant for hours" in proposal.warnings[0]
-    assert "takes no jobs of yours as it is: it is for the groups professors" in propose(facts, "m", "vip").warnings[0]
+    assert "takes none of your jobs now: it is for the groups professors" in propose(facts, "m", "vip").warnings[0]
     with pytest.raises(UsageError, match=r"--partition must name a partition .*gpu-debug.* but is 'gpus'"):
         propose(facts, "mine", "gpus")
 
@@ -276,7 +276,7 @@ def test_what_is_demanded_and_not_known_is_a_warning() -> None:
 
 
 def test_the_order_of_partitions() -> None:
-    """GPUs, then a name that is none for debugging, time up to eight hours, the default, size, name."""
+    """Order: GPUs, a name that is not for debugging, time up to eight hours, the default, size, name."""
     lines = [
         partition("cpu", Default="YES"),
         partition("preempt", MaxTime="UNLIMITED"),

@@ -1,6 +1,6 @@
 """A stand-in for jobs/train.py: notes what it was started with, finishes its cells, trains nothing.
 
-Beside it may lie `together`, a number: so many packs of the first wave must run at once before any of them ends.
+A file `together` beside it may hold a number: that many packs of the first wave must run before any of them ends.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def everybody_is_here(folder: Path) -> bool:
-    """Whether enough others have been started, though none of them has ended."""
+    """Whether enough others have started and none of them has ended."""
     end = time.monotonic() + PATIENCE_S
     while len(list(folder.glob("note-*.json"))) < int((folder / "together").read_text()):
         if time.monotonic() > end:
