@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.cells import differences
+from empslurm.cli.names import cell_of
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
-from empslurm.launch.lookup import find_cell, log_of_job, newest_log
+from empslurm.launch.lookup import log_of_job, newest_log
 from empslurm.launch.states import states
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
@@ -21,12 +22,12 @@ FOLLOW_S = 1.0
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "a cell's id, an unambiguous beginning of it, or a Slurm id like 1234_7"
+    text = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
     parser.add_argument("cell", metavar="CELL", help=text)
     if verb == "explain":
-        parser.add_argument("other", metavar="CELL", help="the other one")
+        parser.add_argument("other", metavar="CELL", help="name the other cell")
     if verb == "logs":
-        parser.add_argument("-f", "--follow", action="store_true", help="go on printing what is added")
+        parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines until the cell ends")
 
 
 def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
 def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
     """Print the log of the newest attempt, or of the job that is named; when following, move on to the next file."""
     named = log_of_job(root, name)
-    folder, path = named or (find_cell(root, name), None)
+    folder, path = named or (cell_of(root, name), None)
     path = path or newest_log(folder, root)
     if path is None and not follow:
         raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
@@ -136,9 +137,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     try:
         if options.verb == "logs":
             return _logs(options.cell, root, out, follow=options.follow)
-        folder = find_cell(root, options.cell)
+        folder = cell_of(root, options.cell)
         if options.verb == "show":
             return _show(folder, root, out)
-        return _explain(folder, find_cell(root, options.other), out)
+        return _explain(folder, cell_of(root, options.other), out)
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

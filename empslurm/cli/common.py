@@ -11,6 +11,7 @@ from pathlib import Path
 from empslurm.backbones import hidden_size, max_tokens, resolve
 from empslurm.cells import Cell
 from empslurm.cli import advice
+from empslurm.cli.names import refusal
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
@@ -29,17 +30,21 @@ PROFILES = Path("slurm")
 
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The MANIFEST argument."""
-    text = "a file, or the name of one in manifests/"
+    text = "read this manifest: a YAML file, or the name of one in manifests/"
     parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
 
 
 def find_manifest(name: str) -> Path:
-    """A path as given, or manifests/NAME.yaml. Raises UsageError with the names there are."""
+    """A path as it is, or manifests/NAME.yaml. Raises UsageError with the nearest name and all others."""
     for path in (Path(name), MANIFESTS / f"{name}.yaml"):
         if os.path.isfile(path):  # False too where the name cannot be one
             return path
-    known = ", ".join(sorted(path.stem for path in MANIFESTS.glob("*.yaml"))) or "none here"
-    raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
+    raise refusal(name, manifests(), "manifest or a YAML file")
+
+
+def manifests() -> tuple[str, ...]:
+    """Names of the manifests in manifests/; empty where that is absent."""
+    return tuple(sorted(path.stem for path in MANIFESTS.glob("*.yaml")))
 
 
 def choose_profile(name: str | None) -> Profile:
@@ -47,8 +52,7 @@ def choose_profile(name: str | None) -> Profile:
     if name is not None:
         path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if os.path.isfile(path)), None)
         if path is None:
-            known = ", ".join(profiles(PROFILES)) or "none here"
-            raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
+            raise refusal(name, profiles(PROFILES), "profile or a YAML file")
         return load_profile(path)
     if shutil.which("sbatch") is not None:
         raise UsageError(

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "whose tokens are made: minilm (default), tiny or a folder; `none`: parse only"
+    text = "tokenise for this backbone: minilm (default), tiny or a folder; none: parse only"
     parser.add_argument("--backbone", default="minilm", help=text)
-    parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        default=Training().max_length,
+        help="cut texts at this many tokens (default %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:

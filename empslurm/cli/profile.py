@@ -23,10 +23,10 @@ COMMANDS = ("sbatch", "sinfo", "scontrol")
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     """The name, and the partition where another one than the proposed is wanted."""
+    parser.add_argument("name", metavar="NAME", help=f"write {PROFILES}/NAME.yaml, which must not exist yet")
     parser.add_argument(
-        "name", metavar="NAME", help=f"of the profile: {PROFILES}/NAME.yaml is written, never overwritten"
+        "--partition", metavar="P", help="write it for this partition (default: the best one for training)"
     )
-    parser.add_argument("--partition", metavar="P", help="write it for this partition (the best one for training)")
 
 
 def _target(name: str) -> Path:

@@ -31,9 +31,13 @@ LOOKS, LOOK_AFTER_S = 3, 1.0
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--profile", help="where to run: a file, or the name of one in slurm/")
-    parser.add_argument("--no-wait", action="store_true", help="leave to the next submit what a queue limit refuses")
-    parser.add_argument("--clean", action="store_true", help="refuse to submit code that is not committed")
+    parser.add_argument(
+        "--profile", help="run there: a YAML file, or the name of one in slurm/ (default: local without Slurm)"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="do not wait at a queue limit; submit the rest next time"
+    )
+    parser.add_argument("--clean", action="store_true", help="refuse code that is not committed to git")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

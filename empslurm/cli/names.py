@@ -1,0 +1,51 @@
+"""Names that users type: what an unknown one may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+from empslurm.cells import Cell
+from empslurm.errors import UnknownCellError, UsageError
+from empslurm.launch.lookup import find_cell
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.runs import RunsRoot
+from empslurm.validation.reader import unknown
+
+
+def refusal(name: str, known: Collection[str], what: str) -> UsageError:
+    """The error of an unknown name, with the nearest known one and the list of all."""
+    must, fix = unknown(name, known, what)
+    return UsageError(f"{name!r} must {must}; {fix}")
+
+
+def guess(name: str, ids: Iterable[str]) -> str:
+    """`; did you mean ID?` for the beginning of a cell's id that no id has; empty where none is near."""
+    beginnings = {id[: len(name)]: id for id in reversed(tuple(ids))}  # of those that begin alike the first
+    near = difflib.get_close_matches(name[:100], beginnings, n=1)
+    return f"; did you mean {beginnings[near[0]]}?" if near else ""
+
+
+def cell_of(root: RunsRoot, name: str) -> CellDir:
+    """The one cell that a name means, as `find_cell`. Raises UnknownCellError with the nearest id."""
+    try:
+        return find_cell(root, name)
+    except UnknownCellError as error:
+        ids = root.ids()
+        if any(id.startswith(name) for id in ids):  # several do
+            raise
+        raise UnknownCellError(f"{error}{guess(name, ids)}") from error
+
+
+def planned(cells: Iterable[Cell], name: str, what: str) -> Cell:
+    """The one of some planned cells whose id starts with `name`. Raises UnknownCellError."""
+    by_id = {cell.id: cell for cell in cells}
+    if name in by_id:
+        return by_id[name]
+    matching = [id for id in by_id if id.startswith(name)]
+    if len(matching) == 1:
+        return by_id[matching[0]]
+    if matching:
+        such = ", ".join(matching[:3])
+        raise UnknownCellError(f"{name!r} must name one {what}, but {len(matching)} start so; name one, such as {such}")
+    raise UnknownCellError(f"{name!r} must name one {what}, but no id starts so{guess(name, by_id)}")
