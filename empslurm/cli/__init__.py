@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from empslurm.cli import parser
 from empslurm.cli.output import Output, StdoutError, flush, open_closed_streams, silence
@@ -27,13 +26,16 @@ Handler = Callable[[argparse.Namespace, Output], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status. A user's error is one sentence on stderr, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        from empslurm.cli import completion
+
+        completion.answer()
     try:
         options = parser.build(parser.called_verb(words)).parse_args(words)
     except UsageError as error:
         Output(json="--json" in words).fail(type(error).__name__, [str(error)])
         return error.exit_code
-    options.runs = getattr(options, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
-    options.data = getattr(options, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
+    options.runs, options.data = parser.runs_root(options), parser.data_root(options)
     out = Output(json=getattr(options, "json", False))
     environment.forget_ranks()
     os.umask(os.umask(0o077) | CLOSED)

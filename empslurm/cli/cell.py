@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.cells import differences
+from empslurm.cli.completion import cell_ids, completed
 from empslurm.cli.names import cell_of
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
@@ -23,9 +24,9 @@ FOLLOW_S = 1.0
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     text = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
-    parser.add_argument("cell", metavar="CELL", help=text)
+    completed(parser.add_argument("cell", metavar="CELL", help=text), cell_ids)
     if verb == "explain":
-        parser.add_argument("other", metavar="CELL", help="name the other cell")
+        completed(parser.add_argument("other", metavar="CELL", help="name the other cell"), cell_ids)
     if verb == "logs":
         parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines until the cell ends")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from empslurm.backbones import hidden_size, max_tokens, resolve
 from empslurm.cells import Cell
 from empslurm.cli import advice
-from empslurm.cli.names import refusal
+from empslurm.cli.completion import completed, manifest_names, profile_names
+from empslurm.cli.names import MANIFESTS, PROFILES, manifests, refusal
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch import states as launched
@@ -24,14 +25,17 @@ from empslurm.store.cell_folder import CellState
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.raw import locate
 
-MANIFESTS = Path("manifests")
-PROFILES = Path("slurm")
-
 
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The MANIFEST argument."""
     text = "read this manifest: a YAML file, or the name of one in manifests/"
-    parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
+    added = parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
+    completed(added, manifest_names)
+
+
+def profile_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """The option --profile."""
+    completed(parser.add_argument("--profile", help=text), profile_names)
 
 
 def find_manifest(name: str) -> Path:
@@ -40,11 +44,6 @@ def find_manifest(name: str) -> Path:
         if os.path.isfile(path):  # False too where the name cannot be one
             return path
     raise refusal(name, manifests(), "manifest or a YAML file")
-
-
-def manifests() -> tuple[str, ...]:
-    """Names of the manifests in manifests/; empty where that is absent."""
-    return tuple(sorted(path.stem for path in MANIFESTS.glob("*.yaml")))
 
 
 def choose_profile(name: str | None) -> Profile:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.cli import data_audit, data_fetch, data_prepare, data_stats
+from empslurm.cli.completion import completed
 from empslurm.cli.names import refusal
 from empslurm.cli.output import Output
 from empslurm.cli.parser import texts
 from empslurm.errors import DataError, ManifestError
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks import Registry, Survey, survey
+from empslurm.tasks import Registry, Survey, registry, survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 
@@ -60,7 +61,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     text = "write the corpus with this random seed (default 1)"
     added.pop("sample").add_argument("--seed", type=int, default=1, metavar="N", help=text)
     for action in added.values():
-        action.add_argument("datasets", metavar="DATASET", nargs="*", help="name datasets (default: all)")
+        dataset = action.add_argument("datasets", metavar="DATASET", nargs="*", help="name datasets (default: all)")
+        completed(dataset, lambda **_: registry().datasets)
         text = "add the datasets of these cards, or of the cards in these folders"
         action.add_argument("--cards", type=Path, nargs="+", default=(), metavar="PATH", help=text)
     data_stats.arguments(added["stats"])

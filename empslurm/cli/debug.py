@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from empslurm.cells import Baseline, Trained, Transfer
 from empslurm.cli import common
+from empslurm.cli.completion import cell_ids, completed
 from empslurm.cli.names import planned
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
@@ -23,7 +24,8 @@ TrainedCell = TypeVar("TrainedCell", bound=Trained)
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--cell", metavar="ID", help="train this cell (default: the first that can run)")
+    text = "train this cell (default: the first that can run)"
+    completed(parser.add_argument("--cell", metavar="ID", help=text), cell_ids)
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="end after N optimiser steps (default 20)")
 
 

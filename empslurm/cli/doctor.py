@@ -38,9 +38,7 @@ PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned p
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile", help="check this profile against the cluster too: a YAML file, or a name in slurm/"
-    )
+    common.profile_argument(parser, "check this profile against the cluster too: a YAML file, or a name in slurm/")
     parser.add_argument(
         "--probe", action="store_true", help="send one small job with the profile too, and report what its node says"
     )

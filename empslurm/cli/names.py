@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from empslurm.cells import Cell
 from empslurm.errors import UnknownCellError, UsageError
@@ -11,6 +12,14 @@ from empslurm.launch.lookup import find_cell
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 from empslurm.validation.reader import unknown
+
+MANIFESTS = Path("manifests")
+PROFILES = Path("slurm")
+
+
+def manifests() -> tuple[str, ...]:
+    """Names of the manifests in manifests/; empty where that is absent."""
+    return tuple(sorted(path.stem for path in MANIFESTS.glob("*.yaml")))
 
 
 def refusal(name: str, known: Collection[str], what: str) -> UsageError:

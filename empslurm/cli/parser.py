@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,16 @@ def common_options() -> argparse.ArgumentParser:
     text = "print one JSON document on stdout instead of text"
     group.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=text)
     return common
+
+
+def runs_root(options: argparse.Namespace) -> Path:
+    """The runs root of a command line."""
+    return getattr(options, "runs", None) or Path(os.environ.get("EMPSLURM_RUNS") or "runs")
+
+
+def data_root(options: argparse.Namespace) -> Path:
+    """The folder of raw data of a command line."""
+    return getattr(options, "data", None) or Path(os.environ.get("EMPSLURM_DATA") or "data")
 
 
 def _verbs_by_group() -> str:

@@ -32,7 +32,7 @@ SHOWN = 40  # decisions printed for people without --all
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--profile", help="estimate the hours, disk and files of running it with this profile")
+    common.profile_argument(parser, "estimate the hours, disk and files of running it with this profile")
     parser.add_argument("--all", action="store_true", help=f"print every cell (default: the first {SHOWN})")
 
 

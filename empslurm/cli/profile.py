@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from empslurm import files
-from empslurm.cli.common import PROFILES
+from empslurm.cli.names import PROFILES
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch.profile import NAME, load_profile

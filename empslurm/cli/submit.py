@@ -31,8 +31,8 @@ LOOKS, LOOK_AFTER_S = 3, 1.0
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument(
-        "--profile", help="run there: a YAML file, or the name of one in slurm/ (default: local without Slurm)"
+    common.profile_argument(
+        parser, "run there: a YAML file, or the name of one in slurm/ (default: local without Slurm)"
     )
     parser.add_argument(
         "--no-wait", action="store_true", help="do not wait at a queue limit; submit the rest next time"

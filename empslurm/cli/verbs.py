@@ -122,7 +122,7 @@ VERBS: dict[str, Verb] = {
     ),
     "data": Verb(
         module="data",
-        line="check, fetch, prepare and audit the datasets, or write a sample",
+        line="check, fetch, prepare and audit the datasets; write a sample",
         group="data",
         examples=("empslurm data status", "empslurm data fetch epitome"),
         about="Check which datasets are here, download them, parse and tokenise them, count them, look for leakage, or "
@@ -180,6 +180,15 @@ VERBS: dict[str, Verb] = {
         examples=("empslurm doctor", "empslurm doctor --profile mine --probe"),
         about="Check Python, packages, device, Slurm, data, backbone, disk space and file permissions, and say how to "
         "solve each problem. With --profile, also check a profile against the cluster.",
+    ),
+    "completion": Verb(
+        module="completion",
+        line="print the lines that let bash, zsh or fish complete words",
+        group="tools",
+        examples=("empslurm completion bash", "empslurm completion fish"),
+        about="Print the lines that let your shell complete verbs, options, manifests, profiles and cells with the "
+        'TAB key. For bash, add `eval "$(empslurm completion bash)"` to ~/.bashrc; the last line printed says how to '
+        "load them in your shell.",
     ),
     "agreement": Verb(
         module="agreement",
