@@ -31,6 +31,17 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines until the cell ends")
 
 
+def _started(folder: CellDir, root: RunsRoot) -> CellDir:
+    """A cell that has a folder. Raises UnknownCellError for one that was sent and has not started."""
+    if folder.path.is_dir():
+        return folder
+    state = states((folder.id,), root)[folder.id]
+    why = f" ({state.why})" if state.why else ""
+    raise UnknownCellError(
+        f"{folder.id} must have started to be shown, but is {state.state}{why}; run this again when it runs"
+    )
+
+
 def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
     """Everything the folder says."""
     state = states((folder.id,), root)[folder.id]
@@ -138,9 +149,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     try:
         if options.verb == "logs":
             return _logs(options.cell, root, out, follow=options.follow)
-        folder = cell_of(root, options.cell)
+        folder = _started(cell_of(root, options.cell), root)
         if options.verb == "show":
             return _show(folder, root, out)
-        return _explain(folder, cell_of(root, options.other), out)
+        return _explain(folder, _started(cell_of(root, options.other), root), out)
     except FileNotFoundError as error:
         raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error

@@ -14,7 +14,7 @@ from empslurm.cli import advice
 from empslurm.cli.completion import completed, manifest_names, profile_names
 from empslurm.cli.names import MANIFESTS, PROFILES, manifests, refusal
 from empslurm.cli.output import Output
-from empslurm.errors import UsageError
+from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.profile import Profile, load_profile, profiles
 from empslurm.launch.queue import Queue
@@ -101,6 +101,23 @@ def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The computed state of every planned cell."""
     return launched.states(plan.by_id, root, queue)
+
+
+def require_slurm(*commands: str) -> None:
+    """Raise UsageError where commands of Slurm are not on this machine."""
+    missing = [command for command in commands if shutil.which(command) is None]
+    if missing:
+        raise UsageError(
+            f"the commands {', '.join(commands)} must be on PATH, but {', '.join(missing)} cannot be found; run this "
+            "on the cluster's login node (perhaps after `module load slurm`), or work without Slurm by --profile local"
+        )
+
+
+def require_answer(queue: Queue, to: str) -> None:
+    """Raise an error that names the true cause where Slurm's queue is not known."""
+    if queue.jobs is None:
+        require_slurm("squeue")
+        raise SchedulerError(f"squeue must answer to {to}, but does not; is the controller up? try `sinfo`")
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:

@@ -73,9 +73,7 @@ def _prepare(
         else:
             prepared.append(prepare(dataset, options.data, root.prepared))
     if not prepared:
-        raise DataError(
-            f"an audit needs data below {options.data}, but there is none; `data status` says how to get it"
-        )
+        raise DataError(f"{options.data} must hold data to be audited, but holds none; run `empslurm data status`")
     return prepared, missing
 
 

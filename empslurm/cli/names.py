@@ -40,6 +40,10 @@ def cell_of(root: RunsRoot, name: str) -> CellDir:
     try:
         return find_cell(root, name)
     except UnknownCellError as error:
+        if not root.path.exists():
+            raise UnknownCellError(
+                f"the runs root {root.path} must exist to have cells, but does not; give the right one with --runs"
+            ) from error
         ids = root.ids()
         if any(id.startswith(name) for id in ids):  # several do
             raise

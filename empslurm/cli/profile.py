@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from empslurm import files
+from empslurm.cli import common
 from empslurm.cli.names import PROFILES
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
@@ -48,16 +48,6 @@ def _target(name: str) -> Path:
     return path
 
 
-def _require_slurm() -> None:
-    """Raises UsageError where Slurm's commands are not there."""
-    missing = [command for command in COMMANDS if shutil.which(command) is None]
-    if missing:
-        raise UsageError(
-            f"the commands {', '.join(COMMANDS)} must be on PATH, but {', '.join(missing)} cannot be found; run this "
-            "on the cluster's login node (perhaps after `module load slurm`), or work without Slurm by --profile local"
-        )
-
-
 def _write(path: Path, text: str) -> None:
     """Create the file, once it is known that it can be read. Raises UsageError where somebody else was faster."""
     with tempfile.TemporaryDirectory(prefix="empslurm-") as folder:
@@ -71,7 +61,7 @@ def _write(path: Path, text: str) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     path = _target(options.name)
-    _require_slurm()
+    common.require_slurm(*COMMANDS)
     proposal = propose(facts.read(), options.name, options.partition)
     _write(path, proposal.text)
     _tell(options.name, path, proposal, out)

@@ -149,7 +149,7 @@ VERBS: dict[str, Verb] = {
     ),
     "export": Verb(
         module="export",
-        line="write adapters with model cards for AdapterHub, and upload them",
+        line="write adapters with model cards, and upload them",
         group="tools",
         examples=(
             "empslurm export full_grid --to exported",
