@@ -1,11 +1,12 @@
-"""`show`, `logs`, `explain`: one cell."""
+"""`show` and `logs`: one cell."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,16 @@ from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 
 FOLLOW_S = 1.0
+CELL_HELP = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
-    completed(parser.add_argument("cell", metavar="CELL", help=text), cell_ids)
-    if verb == "explain":
-        completed(parser.add_argument("other", metavar="CELL", help="name the other cell"), cell_ids)
+    completed(parser.add_argument("cell", metavar="CELL", help=CELL_HELP), cell_ids)
     if verb == "logs":
         parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines until the cell ends")
 
 
-def _started(folder: CellDir, root: RunsRoot) -> CellDir:
+def started(folder: CellDir, root: RunsRoot) -> CellDir:
     """A cell that has a folder. Raises UnknownCellError for one that was sent and has not started."""
     if folder.path.is_dir():
         return folder
@@ -129,29 +128,18 @@ def _added(path: Path, position: int) -> bytes:
         raise StoreError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
 
 
-def _explain(first: CellDir, second: CellDir, out: Output) -> int:
-    changes = differences(first.identity(), second.identity())
-    out.document(
-        {
-            "cells": [first.id, second.id],
-            "differences": [{"field": key, "first": a, "second": b} for key, a, b in changes],
-        }
-    )
-    if changes:
-        out.table("", ("field", first.id, second.id), [(key, str(a), str(b)) for key, a, b in changes])
-    else:
-        out.line("the same cell")
-    return 0
+@contextmanager
+def missing_files() -> Iterator[None]:
+    """Turn a file that is missing in a cell's folder into a sentence. Raises StoreError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
     root = RunsRoot(options.runs)
-    try:
+    with missing_files():
         if options.verb == "logs":
             return _logs(options.cell, root, out, follow=options.follow)
-        folder = _started(cell_of(root, options.cell), root)
-        if options.verb == "show":
-            return _show(folder, root, out)
-        return _explain(folder, _started(cell_of(root, options.other), root), out)
-    except FileNotFoundError as error:
-        raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error
+        return _show(started(cell_of(root, options.cell), root), root, out)

@@ -46,6 +46,15 @@ def find_manifest(name: str) -> Path:
     raise refusal(name, manifests(), "manifest or a YAML file")
 
 
+def is_manifest(name: str) -> bool:
+    """Whether a name is that of a manifest, or the path of a file."""
+    try:
+        find_manifest(name)
+    except UsageError:
+        return False
+    return True
+
+
 def choose_profile(name: str | None) -> Profile:
     """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
     if name is not None:

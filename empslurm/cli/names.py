@@ -51,13 +51,12 @@ def cell_of(root: RunsRoot, name: str) -> CellDir:
 
 
 def planned(cells: Iterable[Cell], name: str, what: str) -> Cell:
-    """The one of some planned cells whose id starts with `name`. Raises UnknownCellError."""
+    """The one planned cell whose id is `name`, with or without its digest, or starts so. Raises UnknownCellError."""
     by_id = {cell.id: cell for cell in cells}
-    if name in by_id:
-        return by_id[name]
     matching = [id for id in by_id if id.startswith(name)]
-    if len(matching) == 1:
-        return by_id[matching[0]]
+    for closest in ([name], [id for id in matching if id.rpartition("-")[0] == name], matching):
+        if len(closest) == 1 and closest[0] in by_id:
+            return by_id[closest[0]]
     if matching:
         such = ", ".join(matching[:3])
         raise UnknownCellError(f"{name!r} must name one {what}, but {len(matching)} start so; name one, such as {such}")

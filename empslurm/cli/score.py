@@ -71,19 +71,11 @@ def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespa
     paths = [Path(word) for word in words]
     if all(path.is_dir() for path in paths):
         return selection.of_folders(paths, tasks)
-    if len(words) == 1 and _is_manifest(words[0]):
+    if len(words) == 1 and common.is_manifest(words[0]):
         options.manifest = words[0]
         plan, root = common.load_plan(options)
         return selection.of_plan(plan, root, tasks)
     return selection.of_cells([cell_of(root, word) for word in words], root, tasks)
-
-
-def _is_manifest(word: str) -> bool:
-    try:
-        common.find_manifest(word)
-    except UsageError:
-        return False
-    return True
 
 
 @contextmanager

@@ -106,11 +106,16 @@ VERBS: dict[str, Verb] = {
         about="Print the log of the newest attempt at a cell, or of the Slurm job that you name.",
     ),
     "explain": Verb(
-        module="cell",
-        line="show in which fields two cells differ",
+        module="explain",
+        line="show in which fields two cells, or two manifests, differ",
         group="look",
-        examples=("empslurm explain epitome_er-s1 epitome_er-s2",),
-        about="Show the fields in which the identities of two cells differ: why they are two cells and not one.",
+        examples=(
+            "empslurm explain epitome_er-s1 epitome_er-s2",
+            "empslurm explain epitome_er-s1 epitome_er-s2 --manifest full_study",
+            "empslurm explain full_grid full_study",
+        ),
+        about="Show the fields in which the identities of two cells differ: why they are two cells and not one. Of two "
+        "manifests, show how many cells they share, and in which fields the others differ.",
     ),
     "debug": Verb(
         module="debug",
