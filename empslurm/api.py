@@ -7,10 +7,9 @@ submits or writes results. Every error that a user can cause is an `EmpslurmErro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from empslurm import resources
 from empslurm.backbones import hidden_size, max_tokens, resolve
@@ -21,6 +20,7 @@ from empslurm.search.results import finished_trials, with_second_stage
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 from empslurm.tasks.raw import locate, sample_sums
+from empslurm.validation.reader import refusal
 
 if TYPE_CHECKING:
     from empslurm.gather import Gathered
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from empslurm.reference import Rating
     from empslurm.report.notebook import Study, Written
     from empslurm.store.cell_folder import CellState
-
-MANIFESTS = Path("manifests")
 
 
 # ---- what is planned -------------------------------------------------------------------------------------------------
@@ -52,8 +50,8 @@ def planned(manifest: str | Path | Manifest, *, runs: str | Path | None = None, 
     Raises ManifestError, UsageError.
     """
     chosen = load_manifest(manifest) if isinstance(manifest, str | Path) else manifest
-    root = runs_root(runs)
-    plan = expand(chosen, inputs(chosen, data_root(data), root))
+    root = RunsRoot(resources.runs(runs))
+    plan = expand(chosen, inputs(chosen, resources.data(data), root))
     if chosen.search is not None:
         return with_second_stage(plan, finished_trials(root, plan.cells))
     return plan
@@ -69,7 +67,7 @@ def status(
     """
     from empslurm.launch.states import states
 
-    return states(planned(manifest, runs=runs, data=data).by_id, runs_root(runs))
+    return states(planned(manifest, runs=runs, data=data).by_id, RunsRoot(resources.runs(runs)))
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------
@@ -90,7 +88,7 @@ def gathered(
     dialogues; False: single examples. `margin`: a difference in the target's metric that is as good as none (default:
     the manifest's). Raises as `planned`, and StoreError; UsageError for the manifest of a search.
     """
-    root = runs_root(runs)
+    root = RunsRoot(resources.runs(runs))
     plan = None if manifest is None else planned(manifest, runs=runs, data=data)
     if plan is not None and plan.manifest.search is not None:
         raise UsageError(
@@ -100,7 +98,7 @@ def gathered(
     if plan is not None and margin is None:
         margin = plan.manifest.margin
     known = registry() if plan is None else plan.manifest.registry
-    results = collect(plan, root, known, data_root(data))
+    results = collect(plan, root, known, resources.data(data))
     return _study(results, ratings, grouped=grouped, margin=margin)
 
 
@@ -148,33 +146,12 @@ def _study(
 # ---- shared with the verbs -------------------------------------------------------------------------------------------
 
 
-def runs_root(runs: str | Path | None) -> RunsRoot:
-    """The runs root that is given, else the environment's, else runs/."""
-    return RunsRoot(Path(runs or os.environ.get("EMPSLURM_RUNS") or "runs"))
-
-
-def data_root(data: str | Path | None) -> Path:
-    """The folder of raw data that is given, else the environment's, else data/."""
-    return Path(data or os.environ.get("EMPSLURM_DATA") or "data")
-
-
 def find_manifest(name: str) -> Path:
-    """A path as given, or NAME.yaml of manifests/ or among those that come with empslurm. Raises UsageError."""
-    for path in (Path(name), *(place / f"{name}.yaml" for place in places(MANIFESTS, "manifests"))):
-        if os.path.isfile(path):  # False too where the name cannot be one
-            return path
-    known = ", ".join(names(MANIFESTS, "manifests"))
-    raise UsageError(f"the manifest must be a YAML file or one of: {known}; but {name!r} is neither")
-
-
-def places(here: Path, kind: Literal["manifests", "slurm"]) -> tuple[Path, Path]:
-    """Folders in which a name of this kind is looked up: the user's, then the one that comes with empslurm."""
-    return here, resources.folder(kind)
-
-
-def names(here: Path, kind: Literal["manifests", "slurm"]) -> tuple[str, ...]:
-    """Names of manifests or profiles that can be given without a path."""
-    return tuple(sorted({path.stem for place in places(here, kind) for path in place.glob("*.yaml")}))
+    """A file as it is named, or NAME.yaml of manifests/ or of those that come with empslurm. Raises UsageError."""
+    found = resources.find("manifests", name)
+    if found is None:
+        raise refusal(name, resources.names("manifests"), "manifest or a YAML file")
+    return found
 
 
 def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:

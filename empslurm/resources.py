@@ -1,10 +1,12 @@
-"""Files that belong to empslurm but are no modules: what jobs execute, manifests, profiles, the start of a study.
+"""Where files are: the user's folders by default, and what comes with empslurm besides its modules.
 
-In a checkout the first three are the folders at its top. A wheel carries them inside the package, in `packaged/`.
+That is what jobs execute, manifests and profiles: folders at the top of a checkout, which a wheel carries inside the
+package, in `packaged/`. And the start of a study.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +15,30 @@ import empslurm
 PACKAGED = "packaged"  # setup.py writes this folder into a wheel
 
 
+def runs(given: str | Path | None) -> Path:
+    """The runs root that is given, else the environment's, else runs/."""
+    return Path(given or os.environ.get("EMPSLURM_RUNS") or "runs")
+
+
+def data(given: str | Path | None) -> Path:
+    """The folder of raw data that is given, else the environment's, else data/."""
+    return Path(given or os.environ.get("EMPSLURM_DATA") or "data")
+
+
 def package() -> Path:
     """The folder of the running package."""
     return Path(empslurm.__file__).resolve().parent
+
+
+def names(kind: Literal["manifests", "slurm"]) -> tuple[str, ...]:
+    """Names of the manifests or profiles that need no path: of this folder's, and of those that come with empslurm."""
+    return tuple(sorted({path.stem for place in (Path(kind), folder(kind)) for path in place.glob("*.yaml")}))
+
+
+def find(kind: Literal["manifests", "slurm"], name: str) -> Path | None:
+    """The file that a user names: a path, a name of this folder's, or of one that comes with empslurm."""
+    candidates = (Path(name), *(place / f"{name}.yaml" for place in (Path(kind), folder(kind))))
+    return next((path for path in candidates if os.path.isfile(path)), None)  # False where no file can have the name
 
 
 def folder(name: Literal["jobs", "manifests", "slurm"]) -> Path:

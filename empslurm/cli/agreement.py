@@ -14,9 +14,11 @@ LEVELS = ("nominal", "ordinal", "interval", "ratio")
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ratings", type=Path, metavar="FILE", help="a CSV like the packaged one (default: the paper's)"
+        "--ratings", type=Path, metavar="FILE", help="read the ratings from this CSV (default: the paper's Table 2)"
     )
-    parser.add_argument("--level", choices=LEVELS, default="interval", help="level of measurement of alpha")
+    parser.add_argument(
+        "--level", choices=LEVELS, default="interval", help="level of measurement of alpha (default %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

@@ -38,8 +38,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     queue = states.queue_of(root)
     here = local.end_runs(root, plan.manifest.name, states.states(plan.by_id, root, queue), out.say)
     _say_local(plan.manifest.name, here, out)  # before Slurm is asked, which may not answer
-    if queue.jobs is None:
-        raise SchedulerError("squeue must answer to cancel jobs, but does not; is the controller up? try `sinfo`")
+    common.require_answer(queue, "cancel jobs")
     jobs = states.jobs_of_cells(root, queue)
     ours = {jobs[cell].id: jobs[cell].runs for cell in plan.by_id if cell in jobs}
     ends = submissions.end_jobs(root, plan.manifest.name)

@@ -1,32 +1,44 @@
-"""`show`, `logs`, `explain`: one cell."""
+"""`show` and `logs`: one cell."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from empslurm.cells import differences
+from empslurm.cli.completion import cell_ids, completed
+from empslurm.cli.names import cell_of
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
-from empslurm.launch.lookup import find_cell, log_of_job, newest_log
+from empslurm.launch.lookup import log_of_job, newest_log
 from empslurm.launch.states import states
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 
 FOLLOW_S = 1.0
+CELL_HELP = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "a cell's id, an unambiguous beginning of it, or a Slurm id like 1234_7"
-    parser.add_argument("cell", metavar="CELL", help=text)
-    if verb == "explain":
-        parser.add_argument("other", metavar="CELL", help="the other one")
+    completed(parser.add_argument("cell", metavar="CELL", help=CELL_HELP), cell_ids)
     if verb == "logs":
-        parser.add_argument("-f", "--follow", action="store_true", help="go on printing what is added")
+        parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines until the cell ends")
+
+
+def started(folder: CellDir, root: RunsRoot) -> CellDir:
+    """A cell that has a folder. Raises UnknownCellError for one that was sent and has not started."""
+    if folder.path.is_dir():
+        return folder
+    state = states((folder.id,), root)[folder.id]
+    why = f" ({state.why})" if state.why else ""
+    raise UnknownCellError(
+        f"{folder.id} must have started to be shown, but is {state.state}{why}; run this again when it runs"
+    )
 
 
 def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
@@ -79,7 +91,7 @@ def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
 def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
     """Print the log of the newest attempt, or of the job that is named; when following, move on to the next file."""
     named = log_of_job(root, name)
-    folder, path = named or (find_cell(root, name), None)
+    folder, path = named or (cell_of(root, name), None)
     path = path or newest_log(folder, root)
     if path is None and not follow:
         raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
@@ -116,29 +128,18 @@ def _added(path: Path, position: int) -> bytes:
         raise StoreError(f"{path} must be readable, but is not: {error.strerror}; get read access") from error
 
 
-def _explain(first: CellDir, second: CellDir, out: Output) -> int:
-    changes = differences(first.identity(), second.identity())
-    out.document(
-        {
-            "cells": [first.id, second.id],
-            "differences": [{"field": key, "first": a, "second": b} for key, a, b in changes],
-        }
-    )
-    if changes:
-        out.table("", ("field", first.id, second.id), [(key, str(a), str(b)) for key, a, b in changes])
-    else:
-        out.line("the same cell")
-    return 0
+@contextmanager
+def missing_files() -> Iterator[None]:
+    """Turn a file that is missing in a cell's folder into a sentence. Raises StoreError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
     root = RunsRoot(options.runs)
-    try:
+    with missing_files():
         if options.verb == "logs":
             return _logs(options.cell, root, out, follow=options.follow)
-        folder = find_cell(root, options.cell)
-        if options.verb == "show":
-            return _show(folder, root, out)
-        return _explain(folder, find_cell(root, options.other), out)
-    except FileNotFoundError as error:
-        raise StoreError(f"{error.filename} must be there, but is missing; submit the manifest again") from error
+        return _show(started(cell_of(root, options.cell), root), root, out)

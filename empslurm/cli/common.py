@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from empslurm import api
+from empslurm import api, resources
 from empslurm.cells import Cell
 from empslurm.cli import advice
+from empslurm.cli.completion import completed, manifest_names, profile_names
 from empslurm.cli.output import Output
-from empslurm.errors import UsageError
+from empslurm.errors import SchedulerError, UsageError
 from empslurm.launch import states as launched
 from empslurm.launch.profile import Profile, load_profile
 from empslurm.launch.queue import Queue
 from empslurm.plan import Plan
 from empslurm.store.cell_folder import CellState
 from empslurm.store.runs import RunsRoot
-
-PROFILES = Path("slurm")
+from empslurm.validation.reader import refusal
 
 
 def manifest_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The MANIFEST argument."""
-    text = "a file, or the name of one in manifests/"
-    parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
+    text = "read this manifest: a YAML file, or the name of one in manifests/"
+    added = parser.add_argument("manifest", metavar="MANIFEST", nargs="?" if optional else None, help=text)
+    completed(added, manifest_names)
+
+
+def profile_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """The option --profile."""
+    completed(parser.add_argument("--profile", help=text), profile_names)
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a name is that of a manifest, or the path of a file."""
+    return resources.find("manifests", name) is not None
 
 
 def choose_profile(name: str | None) -> Profile:
     """The profile asked for; without one, `local` where there is no Slurm. Raises UsageError on a login node."""
     if name is not None:
-        places = (Path(name), *(place / f"{name}.yaml" for place in api.places(PROFILES, "slurm")))
-        path = next((path for path in places if os.path.isfile(path)), None)
+        path = resources.find("slurm", name)
         if path is None:
-            known = ", ".join(api.names(PROFILES, "slurm"))
-            raise UsageError(f"the profile must be a YAML file or one of: {known}; but {name!r} is neither")
+            raise refusal(name, resources.names("slurm"), "profile or a YAML file")
         return load_profile(path)
     if shutil.which("sbatch") is not None:
         raise UsageError(
             "a profile must be named where sbatch is present, since a login node is not for training; "
-            f"choose one with --profile: {', '.join(api.names(PROFILES, 'slurm'))}"
+            f"choose one with --profile: {', '.join(resources.names('slurm'))}"
         )
     return Profile(name="local", kind="local")
 
@@ -55,6 +62,23 @@ def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
 def states(plan: Plan, root: RunsRoot, queue: Queue | None = None) -> Mapping[str, CellState]:
     """The computed state of every planned cell."""
     return launched.states(plan.by_id, root, queue)
+
+
+def require_slurm(*commands: str) -> None:
+    """Raise UsageError where commands of Slurm are not on this machine."""
+    missing = [command for command in commands if shutil.which(command) is None]
+    if missing:
+        raise UsageError(
+            f"the commands {', '.join(commands)} must be on PATH, but {', '.join(missing)} cannot be found; run this "
+            "on the cluster's login node (perhaps after `module load slurm`), or work without Slurm by --profile local"
+        )
+
+
+def require_answer(queue: Queue, to: str) -> None:
+    """Raise an error that names the true cause where Slurm's queue is not known."""
+    if queue.jobs is None:
+        require_slurm("squeue")
+        raise SchedulerError(f"squeue must answer to {to}, but does not; is the controller up? try `sinfo`")
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:

@@ -8,40 +8,67 @@ from pathlib import Path
 from typing import Any
 
 from empslurm.cli import data_audit, data_fetch, data_prepare, data_stats
+from empslurm.cli.completion import completed
 from empslurm.cli.output import Output
-from empslurm.errors import DataError, ManifestError, UsageError
+from empslurm.cli.parser import texts
+from empslurm.errors import DataError, ManifestError
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks import Registry, Survey, survey
+from empslurm.tasks import Registry, Survey, registry, survey
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
+from empslurm.validation.reader import refusal
+
+ACTIONS = {
+    "status": texts(
+        "show which datasets are here, and how to obtain the others",
+        "Show which datasets are found, missing or altered, and how to obtain the missing ones.",
+        ("empslurm data status", "empslurm data status epitome"),
+    ),
+    "stats": texts(
+        "count examples and labels, beside the paper's numbers",
+        "Count the examples, tokens and labels of each split, and compare them with the paper's numbers.",
+        ("empslurm data stats", "empslurm data stats epitome --splits paper"),
+    ),
+    "audit": texts(
+        "look for leakage between train and test",
+        "Look for duplicates between train and test, within a task and across tasks, for texts with contradicting "
+        "labels, and for labels that train lacks. `plan` and `gather` warn of what it finds.",
+        ("empslurm data audit", "empslurm data audit --threshold 0.05"),
+    ),
+    "fetch": texts(
+        "download what may be downloaded; print the steps for the rest",
+        "Download the datasets that their publishers offer for download, and print the steps for those that need a "
+        "request or a contract.",
+        ("empslurm data fetch", "empslurm data fetch epitome --mirror http://login-node:8000"),
+    ),
+    "prepare": texts(
+        "parse and tokenise everything that is here",
+        "Parse and tokenise every dataset that is here, for a backbone and a length. `prepare MANIFEST` does it for "
+        "what a manifest uses.",
+        ("empslurm data prepare", "empslurm data prepare epitome --backbone none"),
+    ),
+    "sample": texts(
+        "write a small invented corpus in the raw formats",
+        "Write a small invented corpus in the raw formats of all datasets, to try everything without real data.",
+        ("empslurm --data sample data sample",),
+    ),
+}
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    status = actions.add_parser(
-        "status", help="found, missing or altered, and how to obtain it", parents=[common_options]
-    )
-    stats = actions.add_parser("stats", help="sizes and label shares, per split", parents=[common_options])
-    audit = actions.add_parser(
-        "audit", help="duplicates between train and test, within and across tasks", parents=[common_options]
-    )
-    fetch = actions.add_parser(
-        "fetch", help="download what may be downloaded, and print the steps for the rest", parents=[common_options]
-    )
-    prepare = actions.add_parser("prepare", help="parse and tokenise everything that is here", parents=[common_options])
-    for parser_ in (status, stats, audit, fetch, prepare):
-        parser_.add_argument("datasets", metavar="DATASET", nargs="*", help="default: all")
-        parser_.add_argument(
-            "--cards", type=Path, nargs="+", default=(), metavar="PATH", help="cards of your own, or folders of them"
-        )
-    data_stats.arguments(stats)
-    data_audit.arguments(audit)
-    data_fetch.arguments(fetch)
-    data_prepare.arguments(prepare)
-    sample = actions.add_parser(
-        "sample", help="write a small invented corpus in the raw formats", parents=[common_options]
-    )
-    sample.add_argument("--seed", type=int, default=1, help="random seed of the invented corpus (default 1)")
+    added = {name: actions.add_parser(name, parents=[common_options], **text) for name, text in ACTIONS.items()}
+    text = "write the corpus with this random seed (default 1)"
+    added.pop("sample").add_argument("--seed", type=int, default=1, metavar="N", help=text)
+    for action in added.values():
+        dataset = action.add_argument("datasets", metavar="DATASET", nargs="*", help="name datasets (default: all)")
+        completed(dataset, lambda **_: registry().datasets)
+        text = "add the datasets of these cards, or of the cards in these folders"
+        action.add_argument("--cards", type=Path, nargs="+", default=(), metavar="PATH", help=text)
+    data_stats.arguments(added["stats"])
+    data_audit.arguments(added["audit"])
+    data_fetch.arguments(added["fetch"])
+    data_prepare.arguments(added["prepare"])
 
 
 def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
@@ -49,7 +76,7 @@ def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     names = set(names) or set(known.datasets)
     unknown = sorted(names - set(known.datasets))
     if unknown:
-        raise UsageError(f"a dataset must be one of {', '.join(known.datasets)}; but {unknown[0]!r} is not")
+        raise refusal(unknown[0], known.datasets, "dataset")
     return [dataset for name, dataset in known.datasets.items() if name in names]
 
 

@@ -25,12 +25,17 @@ SHOWN = 25  # pairs printed for people
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "the tokenizer for truncated shares: minilm (default), or a folder with a tokenizer.json"
+    text = "count truncated texts with this tokenizer: minilm (default), or a folder with a tokenizer.json"
     parser.add_argument("--backbone", default="minilm", help=text)
-    parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
-    text = "share of test examples from which a pair is flagged (default %(default)s)"
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        default=Training().max_length,
+        help="cut texts at this many tokens (default %(default)s)",
+    )
+    text = "flag a pair from this share of its test examples (default %(default)s)"
     parser.add_argument("--threshold", type=float, default=FLAG_SHARE, help=text)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write tables (default: RUNS/gathered/data)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the tables there (default: RUNS/gathered/data)")
 
 
 def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]]:
@@ -68,9 +73,7 @@ def _prepare(
         else:
             prepared.append(prepare(dataset, options.data, root.prepared))
     if not prepared:
-        raise DataError(
-            f"an audit needs data below {options.data}, but there is none; `data status` says how to get it"
-        )
+        raise DataError(f"{options.data} must hold data to be audited, but holds none; run `empslurm data status`")
     return prepared, missing
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "a data root served over http, for machines without internet: files are taken from URL/<dataset>/<file>"
+    text = "fetch from URL/<dataset>/<file>: a data root served over http, for machines without internet"
     parser.add_argument("--mirror", metavar="URL", help=text)
 
 

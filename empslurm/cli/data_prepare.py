@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "whose tokens are made: minilm (default), tiny or a folder; `none`: parse only"
+    text = "tokenise for this backbone: minilm (default), tiny or a folder; none: parse only"
     parser.add_argument("--backbone", default="minilm", help=text)
-    parser.add_argument("--max-length", type=int, default=Training().max_length, help="tokens (default %(default)s)")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        default=Training().max_length,
+        help="cut texts at this many tokens (default %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -> int:
@@ -41,7 +46,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     missing = {name: item.problem for name, item in located.items() if item.state == "missing"}
     here = [dataset for dataset in datasets if dataset.id not in missing]
     if not here:
-        raise DataError(f"there must be data below {options.data}, but there is none; `data status` says how to get it")
+        raise DataError(f"{options.data} must hold data to be prepared, but holds none; run `empslurm data status`")
     with Progress(console=out.console(error=True), transient=True) as progress:
         prepared = prepare.parse_all(here, options.data, root, progress)
         counts = {} if options.backbone == "none" else _tokens(options, here, prepared, root, progress)

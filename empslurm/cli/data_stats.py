@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--splits", choices=get_args(SplitRule), default="family", help="the split rule")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write tables (default: RUNS/gathered/data)")
+    parser.add_argument(
+        "--splits", choices=get_args(SplitRule), default="family", help="split by this rule (default %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the tables there (default: RUNS/gathered/data)")
 
 
 def _measure(

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from empslurm.cells import Baseline, Trained, Transfer
 from empslurm.cli import common
+from empslurm.cli.completion import cell_ids, completed
+from empslurm.cli.names import planned
 from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError
 from empslurm.plan import Plan, obstacle
@@ -22,27 +24,22 @@ TrainedCell = TypeVar("TrainedCell", bound=Trained)
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--cell", metavar="ID", help="which one (default: the first that can run)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimiser steps (default 20)")
+    text = "train this cell (default: the first that can run)"
+    completed(parser.add_argument("--cell", metavar="ID", help=text), cell_ids)
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="end after N optimiser steps (default 20)")
 
 
 def choose(plan: Plan, name: str | None) -> Trained:
     """The cell asked for, by the beginning of its id. Raises UnknownCellError."""
     trained = [cell for cell in plan.cells if isinstance(cell, Trained)]
-    if name is None:
-        ready = [cell for cell in trained if not obstacle(plan, cell)]
-        if not ready:
-            raise UnknownCellError(
-                f"a cell must have its data here to be debugged, but none has: {obstacle(plan, plan.cells[0])}"
-            )
-        return ready[0]
-    matching = [cell for cell in trained if cell.id.startswith(name)]
-    if len(matching) != 1:
-        raise UnknownCellError(
-            f"--cell must name one cell of {plan.manifest.name} that is trained, "
-            f"but {len(matching)} start with {name!r}"
-        )
-    return matching[0]
+    if name is not None:
+        return planned(trained, name, f"cell of {plan.manifest.name} that is trained")
+    obstacles = [obstacle(plan, cell) for cell in trained]
+    if "" in obstacles:
+        return trained[obstacles.index("")]
+    if not obstacles:
+        raise UnknownCellError(f"{plan.manifest.name} must train a cell to be debugged, but trains none; name another")
+    raise UnknownCellError(f"no cell of {plan.manifest.name} can run here yet: {obstacles[0]}")
 
 
 def shorten(cell: TrainedCell, n_steps: int) -> TrainedCell:

@@ -33,7 +33,9 @@ Pairs = Sequence[Mapping[str, Any]]  # of the JSON document of `gather`
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=1, help="random seed of the invented corpus (default 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="draw the invented corpus with this random seed (default 1)"
+    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

@@ -38,11 +38,11 @@ PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned p
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", help="also check this profile against the site: a file, or a name in slurm/")
+    common.profile_argument(parser, "check this profile against the cluster too: a YAML file, or a name in slurm/")
     parser.add_argument(
-        "--probe", action="store_true", help="also send one small job of the profile and report what its node says"
+        "--probe", action="store_true", help="send one small job with the profile too, and report what its node says"
     )
-    text = f"how long the probe may take, queueing included (default {WAIT_MIN:g})"
+    text = f"end the probe after this time, queueing included (default {WAIT_MIN:g})"
     parser.add_argument("--wait", type=float, metavar="MINUTES", default=WAIT_MIN, help=text)
 
 

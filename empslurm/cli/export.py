@@ -11,12 +11,16 @@ from empslurm.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "a manifest (its finished baselines), or cell ids, or folders of exported adapters"
+    text = "export the finished baselines of a manifest, or cells by id, or folders of exported adapters"
     parser.add_argument("cells", metavar="CELLS", nargs="+", help=text)
     tasks_argument(parser)
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="one folder per measure is written there")
-    parser.add_argument("--push", metavar="ORG", help="upload each measure to ORG/empslurm-MEASURE on the hub")
-    parser.add_argument("--dry-run", action="store_true", help="with --push: write and show, upload nothing")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="write one folder per measure there")
+    parser.add_argument(
+        "--push",
+        metavar="ORG",
+        help="upload each measure to ORG/empslurm-MEASURE on the Hugging Face hub (default: no upload)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="with --push: write the folders and upload nothing")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

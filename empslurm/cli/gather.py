@@ -24,20 +24,32 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser, optional=True)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/NAME)")
-    parser.add_argument("--published", action="store_true", help="the paper's own Tables 7 and 8 instead of runs")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the files there (default: RUNS/gathered/NAME)")
     parser.add_argument(
-        "--results", type=Path, metavar="FILE", help="a table of results: source,target,seed,metric,value"
+        "--published", action="store_true", help="gather the paper's own Tables 7 and 8 instead of runs"
     )
     parser.add_argument(
-        "--predictions", type=Path, metavar="DIR", help="with --results: ID.csv or ID.parquet of each run"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="gather a table of results instead of runs: source,target,seed,metric,value",
     )
-    parser.add_argument("--ratings", type=Path, metavar="FILE", help="construct ratings (default: the paper's Table 2)")
     parser.add_argument(
-        "--margin", type=float, metavar="M", help="tell pairs that differ by less than M (default: the manifest's)"
+        "--predictions", type=Path, metavar="DIR", help="with --results: read ID.csv or ID.parquet of each run there"
+    )
+    parser.add_argument(
+        "--ratings", type=Path, metavar="FILE", help="read the construct ratings there (default: the paper's Table 2)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="M",
+        help="name pairs equivalent that differ by less than M (default: the manifest's)",
     )
     parser.add_argument("--tables", action="store_true", help="print the main tables and the missing cells too")
-    parser.add_argument("--rows", action="store_true", help="resample single examples, not conversations or posts")
+    parser.add_argument(
+        "--rows", action="store_true", help="resample single examples instead of whole conversations or posts"
+    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

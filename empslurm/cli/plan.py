@@ -15,7 +15,7 @@ from empslurm.cells import SCORED, Cell
 from empslurm.cli import advice, common
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_KINDS
-from empslurm.errors import DataError, StoreError
+from empslurm.errors import DataError, StoreError, UsageError
 from empslurm.launch import cost
 from empslurm.launch.profile import Profile
 from empslurm.plan import Decision, Plan, counts, decide, packs, refuse_lengths
@@ -32,8 +32,34 @@ SHOWN = 40  # decisions printed for people without --all
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--profile", help="estimate hours, disk and files of running it there: a profile as for submit")
-    parser.add_argument("--all", action="store_true", help=f"print every cell, not only the first {SHOWN}")
+    common.profile_argument(parser, "estimate the hours, disk and files of running it with this profile")
+    text = "print only the batch script of the first array, and send nothing; needs --profile"
+    parser.add_argument("--show-sbatch", action="store_true", help=text)
+    parser.add_argument("--all", action="store_true", help=f"print every cell (default: the first {SHOWN})")
+
+
+def sbatch(
+    plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile | None, out: Output
+) -> dict[str, Any] | None:
+    """The batch script of the plan's first array, for people and as a program reads it; None for a local profile.
+
+    Of all cells, where none can run here. Raises UsageError without a profile.
+    """
+    if profile is None:
+        raise UsageError("--show-sbatch must come with a profile, but none is named; add --profile NAME")
+    if profile.kind == "local":
+        out.line(f"{profile.name} runs cells on this machine, so sbatch gets nothing")
+        return None
+    from empslurm.launch import slurm
+
+    shown = slurm.preview(root, plan.manifest.name, packs(todo or plan.cells, profile.pack_size), profile)
+    for line in shown.script.splitlines():
+        out.line(line)
+    out.say(
+        f"the first array: {shown.n_elements} jobs with {shown.n_packs} packs; nothing was sent. Submitting fills in "
+        "what is in capitals: SUBMISSION, SNAPSHOT and NONCE"
+    )
+    return asdict(shown)
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -151,6 +177,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     refuse_lengths(plan, decisions)
     profile = common.choose_profile(options.profile) if options.profile else None
     todo = [decision.cell for decision in decisions if decision.action == "run"]
+    script = sbatch(plan, root, todo, profile, out) if options.show_sbatch else None
+    if options.show_sbatch and not out.json:
+        return 0
     estimated = costs(plan, root, todo, profile) if profile is not None else None
     grouped = packs(plan.cells)
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
@@ -175,6 +204,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "warnings": told,
                 "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
                 "costs": estimated,
+                "sbatch": script,
                 "packs": [
                     {"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped
                 ],

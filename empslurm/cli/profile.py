@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from empslurm import files
-from empslurm.cli.common import PROFILES
+from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import UsageError
 from empslurm.launch.profile import NAME, load_profile
@@ -23,10 +22,10 @@ COMMANDS = ("sbatch", "sinfo", "scontrol")
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     """The name, and the partition where another one than the proposed is wanted."""
+    parser.add_argument("name", metavar="NAME", help="write slurm/NAME.yaml, which must not exist yet")
     parser.add_argument(
-        "name", metavar="NAME", help=f"of the profile: {PROFILES}/NAME.yaml is written, never overwritten"
+        "--partition", metavar="P", help="write it for this partition (default: the best one for training)"
     )
-    parser.add_argument("--partition", metavar="P", help="write it for this partition (the best one for training)")
 
 
 def _target(name: str) -> Path:
@@ -40,22 +39,12 @@ def _target(name: str) -> Path:
         raise UsageError(
             f"NAME must be a name, but is the file name {name}; write {name.removesuffix('.yaml') or 'mine'}"
         )
-    path = PROFILES / f"{name}.yaml"
+    path = Path("slurm", f"{name}.yaml")
     if os.path.lexists(path):
         raise UsageError(f"{path} must not exist, but does; choose another name, or move that file away")
     if os.path.isfile(name):
         raise UsageError(f"no file may be named {name} here, since --profile {name} would read it; choose another name")
     return path
-
-
-def _require_slurm() -> None:
-    """Raises UsageError where Slurm's commands are not there."""
-    missing = [command for command in COMMANDS if shutil.which(command) is None]
-    if missing:
-        raise UsageError(
-            f"the commands {', '.join(COMMANDS)} must be on PATH, but {', '.join(missing)} cannot be found; run this "
-            "on the cluster's login node (perhaps after `module load slurm`), or work without Slurm by --profile local"
-        )
 
 
 def _write(path: Path, text: str) -> None:
@@ -71,7 +60,7 @@ def _write(path: Path, text: str) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     path = _target(options.name)
-    _require_slurm()
+    common.require_slurm(*COMMANDS)
     proposal = propose(facts.read(), options.name, options.partition)
     _write(path, proposal.text)
     _tell(options.name, path, proposal, out)

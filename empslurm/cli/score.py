@@ -11,11 +11,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empslurm import api
 from empslurm.cli import common
+from empslurm.cli.names import cell_of
 from empslurm.cli.output import Output, stdout_errors
 from empslurm.errors import UsageError
-from empslurm.launch.lookup import find_cell
 from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
@@ -34,23 +33,33 @@ def listed(text: str) -> list[str]:
 
 def tasks_argument(parser: argparse.ArgumentParser) -> None:
     """Which tasks: shared with `export`."""
-    text = "only these of them, with commas between; patterns like news_*"
+    text = "use only these tasks, with commas between, such as news_* (default: all)"
     parser.add_argument("--tasks", type=listed, default=[], metavar="TASK,...", help=text)
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "a manifest (its finished baselines), or cell ids, or folders of exported adapters, with commas between"
+    text = "score with the finished baselines of a manifest, or with these cells or folders of exported adapters, "
+    text += "with commas between"
     parser.add_argument("--cells", type=listed, required=True, metavar="CELLS", help=text)
     tasks_argument(parser)
-    parser.add_argument("input", metavar="INPUT", help="txt, csv, tsv, jsonl or parquet; a folder of them; - for stdin")
-    parser.add_argument("-o", "--out", type=Path, help=".jsonl, .csv or .parquet (default: JSONL on stdout)")
-    parser.add_argument("--text", default="text", metavar="COLUMN", help="the column that is scored (default text)")
-    help_text = "columns of earlier turns, oldest first, with commas between"
+    parser.add_argument(
+        "input", metavar="INPUT", help="read a txt, csv, tsv, jsonl or parquet file, a folder of them, or stdin (-)"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write this .jsonl, .csv or .parquet file (default: JSONL on stdout)",
+    )
+    parser.add_argument("--text", default="text", metavar="COLUMN", help="score this column (default text)")
+    help_text = "read earlier turns from these columns, oldest first, with commas between"
     parser.add_argument("--context", type=listed, default=[], metavar="COLUMN,...", help=help_text)
-    help_text = "columns to carry into the output, such as an id, with commas between"
+    help_text = "copy these columns, such as an id, to the output; put commas between"
     parser.add_argument("--keep", type=listed, default=[], metavar="COLUMN,...", help=help_text)
-    parser.add_argument("--format", choices=FORMATS, help="of the input, where its name does not say it")
-    help_text = "fp32 (default); fp32_medium and bf16 are faster where the processor has them, bf16 to about two digits"
+    parser.add_argument("--format", choices=FORMATS, help="read the input in this format (default: by its ending)")
+    help_text = "compute in fp32 (default); fp32_medium and bf16 are faster where the processor has them, but bf16 "
+    help_text += "gives about two digits"
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help=help_text)
 
 
@@ -62,19 +71,11 @@ def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespa
     paths = [Path(word) for word in words]
     if all(path.is_dir() for path in paths):
         return selection.of_folders(paths, tasks)
-    if len(words) == 1 and _is_manifest(words[0]):
+    if len(words) == 1 and common.is_manifest(words[0]):
         options.manifest = words[0]
         plan, root = common.load_plan(options)
         return selection.of_plan(plan, root, tasks)
-    return selection.of_cells([find_cell(root, word) for word in words], root, tasks)
-
-
-def _is_manifest(word: str) -> bool:
-    try:
-        api.find_manifest(word)
-    except UsageError:
-        return False
-    return True
+    return selection.of_cells([cell_of(root, word) for word in words], root, tasks)
 
 
 @contextmanager

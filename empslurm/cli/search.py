@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from empslurm import files, resources
 from empslurm.cli import common
 from empslurm.cli.output import Output
+from empslurm.cli.parser import texts
 from empslurm.errors import UsageError
 from empslurm.manifest.presets import PRESETS, frozen_path
 from empslurm.plan import Plan
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
     from empslurm.report.formats import Entry, Table
     from empslurm.report.search import SearchResults
 
+ACTIONS = {
+    "freeze": texts(
+        "write the winners to a preset",
+        "Write the settings that won on the validation part to presets/NAME.yaml beside the manifest. An existing "
+        "preset is never changed.",
+        ("empslurm search freeze search --name tuned", "empslurm search freeze search --name paper --adapter overall"),
+    ),
+    "report": texts(
+        "write tables and a page of what the search found so far",
+        "Write tables and one page of what the search found so far. It may run while trials are training.",
+        ("empslurm search report search",),
+    ),
+}
+
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    text = "write the winners to presets/NAME.yaml beside the manifest"
-    freeze = actions.add_parser("freeze", help=text, description=text, parents=[common_options])
+    freeze, report = (actions.add_parser(name, parents=[common_options], **text) for name, text in ACTIONS.items())
     common.manifest_argument(freeze)
-    freeze.add_argument("--name", required=True, help="what grid manifests will call it: training: {preset: NAME}")
-    freeze.add_argument(
-        "--adapter",
-        choices=("per_task", "overall"),
-        default="per_task",
-        help="each task's own best type, or for all tasks the one with the best mean rank, as the paper kept",
-    )
-
-    text = "tables and one page of what the search found so far"
-    report = actions.add_parser("report", help=text, description=text, parents=[common_options])
+    freeze.add_argument("--name", required=True, help="name the preset: grid manifests write training: {preset: NAME}")
+    text = "freeze each task's own best adapter type (default), or for all tasks the type with the best mean rank"
+    freeze.add_argument("--adapter", choices=("per_task", "overall"), default="per_task", help=text)
     common.manifest_argument(report)
-    report.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/gathered/MANIFEST)")
+    text = "write the files there (default: RUNS/gathered/MANIFEST)"
+    report.add_argument("--out", type=Path, metavar="DIR", help=text)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

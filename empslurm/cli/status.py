@@ -32,7 +32,7 @@ SHOWN = 20  # rows of running cells and of queued jobs for people
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--watch", action="store_true", help="refresh until nothing runs or is queued any more")
+    parser.add_argument("--watch", action="store_true", help="refresh until nothing runs or is queued")
 
 
 def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:

@@ -31,9 +31,13 @@ LOOKS, LOOK_AFTER_S = 3, 1.0
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser)
-    parser.add_argument("--profile", help="where to run: a file, or the name of one in slurm/")
-    parser.add_argument("--no-wait", action="store_true", help="leave to the next submit what a queue limit refuses")
-    parser.add_argument("--clean", action="store_true", help="refuse to submit code that is not committed")
+    common.profile_argument(
+        parser, "run there: a YAML file, or the name of one in slurm/ (default: local without Slurm)"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="do not wait at a queue limit; submit the rest next time"
+    )
+    parser.add_argument("--clean", action="store_true", help="refuse code that is not committed to git")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
@@ -43,6 +47,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if profile.kind == "local":
         local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
         return _decide_and_run(options, profile, out)
+    common.require_slurm("sbatch", "squeue", "scontrol")
     from empslurm.launch.script import refuse_percent
     from empslurm.launch.slurm import reconcile
 
@@ -58,18 +63,20 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
     """What is missing, said and sent."""
     plan, root = common.load_plan(options)
     queue = queue_of(root)
-    if profile.kind == "slurm" and queue.jobs is None:
-        raise SchedulerError("squeue must answer to submit, but does not; is the controller up? try `sinfo`")
+    if profile.kind == "slurm":
+        common.require_answer(queue, "submit")
     decisions = decide(plan, common.states(plan, root, queue), rerun_failed=options.verb == "resume")
     refuse_lengths(plan, decisions)
     for text in advice.of_manifest(plan.manifest):
         out.warn(text)
     wanted = [decision.cell for decision in decisions if decision.action == "run"]
-    provisional = [cell.id for cell in wanted if plan.is_provisional(cell)]
+    provisional = [cell for cell in wanted if plan.is_provisional(cell)]
     if provisional:
+        first = provisional[0]
+        unknown = f"the data of {first.data.dataset}" if first.data.raw is None else f"backbone {first.backbone.name}"
         raise UsageError(
             f"every id must be final before anything runs, but {len(provisional)} are provisional (such as "
-            f"{provisional[0]}); put the data in place, see `empslurm data status`"
+            f"{first.id}) until {unknown} is here; run `empslurm prepare {options.manifest}`"
         )
     tally = counts([decision.action for decision in decisions])
     out.say(f"{plan.manifest.name}: " + ", ".join(f"{count} {action}" for action, count in tally.items()))

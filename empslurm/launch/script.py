@@ -37,6 +37,11 @@ REFUSED = (FailedJobError, FailedSubmissionError)  # how submitit says that sbat
 class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no types
     """submitit's executor for arrays only: a single element is an array too, and inherits no job's variables."""
 
+    @classmethod
+    def affinity(cls) -> int:
+        """Whether submitit may use Slurm: always, since srun is needed on the nodes only."""
+        return 2
+
     def send(self, n_elements: int) -> str:
         """Send an array and return its id. Raises what submitit raises where sbatch refuses or does not answer."""
         self.parameters["map_count"] = n_elements

@@ -6,6 +6,7 @@ whatever ends this process.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import secrets
@@ -25,6 +26,7 @@ from empslurm.launch.node.devices import n_slots
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission import Submission
 from empslurm.launch.submission_dir import SubmissionDir
+from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
 
 LIMIT = re.compile(r"(Max|Grp)Submit\w*|MaxJobCount|Job violates accounting/QOS policy \(job submit limit")
@@ -271,3 +273,42 @@ def reconcile(root: RunsRoot, say: Callable[[str], None]) -> None:
             array.resolve(job_id)
         else:
             array.void()
+
+
+# ---- what would be sent ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The first array of a submission as sbatch would get it. What only a submission has is in capitals."""
+
+    script: str
+    n_elements: int
+    n_packs: int
+
+
+def preview(root: RunsRoot, manifest: str, packs: Sequence[Pack], profile: Profile) -> Preview:
+    """The batch script of the first array that these packs would be sent as. Writes and sends nothing."""
+    root = RunsRoot(root.path.resolve())
+    submission = Submission(id="SUBMISSION", manifest=manifest, data_root=root.path, cards=(), packs=tuple(packs))
+    sender = Sender(root, submission, profile, root.code / "SNAPSHOT", waiting_for={}, wait=False, say=lambda _: None)
+    group = groups(packs, {cell.id for cell in submission.cells})[0]
+    most = scontrol.DEFAULT_MAX_ARRAY
+    with contextlib.suppress(SchedulerError):
+        most = scontrol.cluster().max_array
+    elements = next(chunks(group, most, sender._packs_per_element(len(group.indices))))
+    first = packs[elements[0][0]]
+    array = Array(
+        path=submission.folder(root).arrays / "0001.json",
+        nonce="NONCE",
+        name=f"{manifest}-{first.cells[0].kind}"[:60] + ".NONCE",
+        created=0.0,
+        elements=elements,
+        cells=(),
+        cluster=None,
+        user=None,
+        script="",
+        single=False,
+    )
+    text = script.executor(profile, array, sender.code).text(len(elements))
+    return Preview(script=text, n_elements=len(elements), n_packs=sum(map(len, elements)))

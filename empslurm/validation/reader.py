@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from empslurm.errors import ManifestError
+from empslurm.errors import ManifestError, UsageError
 from empslurm.validation.constraints import Doc, Duration, Listed, Partial, Pattern, Range
 from empslurm.validation.yaml_tree import Items, Node, Scalar, Table
 
@@ -272,6 +272,12 @@ def unknown(name: str, known: Iterable[str], what: str) -> tuple[str, str]:
     near = difflib.get_close_matches(name[:100], options, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     return f"be a known {what}, but is not", f"{guess}known: {', '.join(options) or 'none'}"
+
+
+def refusal(name: str, known: Iterable[str], what: str) -> UsageError:
+    """The error of an unknown name, with the nearest known one and the list of all."""
+    must, fix = unknown(name, known, what)
+    return UsageError(f"{name!r} must {must}; {fix}")
 
 
 def json_schema(hint: Any) -> dict[str, Any]:

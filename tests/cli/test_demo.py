@@ -68,5 +68,5 @@ def test_a_step_that_fails_ends_it_with_a_sentence(here: Path, capfd: pytest.Cap
     """Without slurm/small.yaml `submit` refuses; it says so itself, and the demo says what to do next."""
     assert main(["--data", "data", "--runs", "runs", "demo"]) == 1
     told = " ".join(capfd.readouterr().err.split())
-    assert "the profile must be a YAML file or one of: none here; but 'small' is neither" in told
+    assert "'small' must be a known profile or a YAML file" in told
     assert "`submit` must end with status 0 in the demo, but ended with 2" in told

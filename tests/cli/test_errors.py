@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from empslurm import files
-from empslurm.cli import VERBS, main
+from empslurm.cli import main
+from empslurm.cli.verbs import VERBS
 from empslurm.store.runs import RunsRoot
 from tests.gather.grids import baseline, finish
 
@@ -173,7 +174,7 @@ def test_an_undecodable_name_is_printed_on_any_terminal(here: Path) -> None:
         done = subprocess.run([*command, b"\xff\xc3\xa9", *form], capture_output=True, env=environment, check=False)
         assert done.returncode == 2
         assert b"Traceback" not in done.stderr
-        assert b"must be a YAML file" in done.stderr
+        assert b"a known manifest" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["plan", "status", "gather"])

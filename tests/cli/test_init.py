@@ -10,7 +10,9 @@ from empslurm.launch.profile import load_profile
 from empslurm.manifest.load import load_manifest
 
 
-def test_a_new_study_is_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_new_study_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["init", "here/my-study", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -29,7 +31,7 @@ def test_a_new_study_is_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 @pytest.mark.parametrize("name", ["-x", "a b", ".", "é"])
 def test_a_folder_whose_name_no_study_can_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     folder = tmp_path / "a b"
     folder.mkdir()
@@ -39,7 +41,7 @@ def test_a_folder_whose_name_no_study_can_have(
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     full, empty, file = tmp_path / "full", tmp_path / "empty", tmp_path / "file"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
@@ -52,7 +54,7 @@ def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert main(["init", str(empty)]) == 0
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["init", str(tmp_path / "file" / "study")]) == 1
     assert "must be written" in capsys.readouterr().err

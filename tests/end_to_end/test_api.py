@@ -5,11 +5,11 @@ from tests.project import Project
 
 
 def test_from_a_runs_root_to_frames_as_gather_writes_them(trained: Project) -> None:
-    where = {"runs": trained.path / "runs", "data": trained.path / "data"}
+    runs, data = trained.path / "runs", trained.path / "data"
     (manifest,) = (trained.path / "manifests").glob("*.yaml")
-    states = empslurm.status(manifest, **where)
+    states = empslurm.status(manifest, runs=runs, data=data)
     assert {state.state for state in states.values()} == {"done"}
-    study = empslurm.gathered(manifest, **where)
+    study = empslurm.gathered(manifest, runs=runs, data=data)
     assert set(study.frame("long")["id"]) == set(states)
     document = trained.json("gather", manifest.stem, "--out", "api-gathered")
     written = empslurm.load_gathered(trained.path / "api-gathered")
@@ -18,5 +18,5 @@ def test_from_a_runs_root_to_frames_as_gather_writes_them(trained: Project) -> N
     ours, files = study.frame("verdicts")[columns], written.frame("verdicts")[columns]
     assert ours[["source", "target"]].equals(files[["source", "target"]])
     assert (ours["difference"] - files["difference"]).abs().max() < 1e-3
-    everything = empslurm.gathered(**where)
+    everything = empslurm.gathered(runs=runs, data=data)
     assert len(everything.frame("long")) >= len(states)

@@ -1,0 +1,213 @@
+"""The verbs as a table: what `empslurm --help` lists, and the module of `empslurm.cli` that each one is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# group -> heading in `empslurm --help`, in this order
+GROUPS = {
+    "study": "run a study",
+    "look": "look at a study",
+    "data": "data",
+    "tools": "tools",
+}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb. Its module has `arguments` and `run`, and is imported only when the verb is called."""
+
+    module: str
+    line: str  # for `empslurm --help`; starts with a verb, no full stop
+    group: str
+    examples: tuple[str, ...]  # commands, as a user types them
+    about: str = ""  # full sentences for the verb's own --help; empty: `line`
+
+
+VERBS: dict[str, Verb] = {
+    "init": Verb(
+        module="init",
+        line="write a new folder with a study that runs at once",
+        group="study",
+        examples=("empslurm init my-study",),
+        about="Write a new folder with a manifest, two profiles, and two cards with their tables: a study of invented "
+        "tasks that runs at once. Replace its cards and tables by your own.",
+    ),
+    "plan": Verb(
+        module="plan",
+        line="show every cell and what submit would do with it",
+        group="study",
+        examples=(
+            "empslurm plan full_grid",
+            "empslurm plan full_grid --profile local --all",
+            "empslurm plan full_grid --profile example-single-gpu --show-sbatch",
+        ),
+        about="Show what a manifest asks for: every cell, whether submit would run, reuse or skip it, and why. Nothing "
+        "is written and nothing runs.",
+    ),
+    "prepare": Verb(
+        module="prepare",
+        line="download the backbone, parse and tokenise the data",
+        group="study",
+        examples=("empslurm prepare full_grid",),
+        about="Do once, on the login node, everything that needs network access or that all jobs share: download the "
+        "backbone, parse the data and tokenise it. `submit` does this too.",
+    ),
+    "submit": Verb(
+        module="submit",
+        line="run the missing cells, here or on a cluster",
+        group="study",
+        examples=(
+            "empslurm submit demo --profile local",
+            "empslurm submit full_grid --profile example-single-gpu",
+        ),
+        about="Run every cell that has no result yet, on this machine or as Slurm jobs. Interrupted cells go on from "
+        "their checkpoints. Failed cells are left out: `resume` runs them too.",
+    ),
+    "resume": Verb(
+        module="submit",
+        line="run the missing cells, and the failed ones again",
+        group="study",
+        examples=("empslurm resume full_grid --profile example-single-gpu",),
+        about="Run every cell that has no result yet, as `submit` does, and run failed cells again too.",
+    ),
+    "cancel": Verb(
+        module="cancel",
+        line="end queued and running jobs, keep what they saved",
+        group="study",
+        examples=("empslurm cancel full_grid",),
+        about="End the queued and running jobs of a manifest, and its processes on this machine. Results and "
+        "checkpoints stay, and the next `submit` goes on from them.",
+    ),
+    "gather": Verb(
+        module="gather",
+        line="write the tables, tests and figures of the results so far",
+        group="study",
+        examples=(
+            "empslurm gather full_grid",
+            "empslurm gather full_grid --tables",
+            "empslurm gather --results scores.csv --out tables",
+        ),
+        about="Verify the results so far, write tables, tests, figures and a page of them, and say what is missing. "
+        "It may run at any time, also while cells are training.",
+    ),
+    "status": Verb(
+        module="status",
+        line="show how many cells are done, running or failed, and why",
+        group="look",
+        examples=("empslurm status full_grid", "empslurm status full_grid --watch"),
+        about="Show the cells of a manifest by state and target, the running ones with their progress, and the "
+        "failures with their reasons. It reads the runs root and asks Slurm.",
+    ),
+    "show": Verb(
+        module="cell",
+        line="show everything that is known about a cell",
+        group="look",
+        examples=("empslurm show epitome_er-s1", "empslurm show 1234_7"),
+        about="Show the state of a cell, its scores, its last failure and every field of its identity.",
+    ),
+    "logs": Verb(
+        module="cell",
+        line="print the log of a cell",
+        group="look",
+        examples=("empslurm logs epitome_er-s1 --follow", "empslurm logs 1234_7"),
+        about="Print the log of the newest attempt at a cell, or of the Slurm job that you name.",
+    ),
+    "explain": Verb(
+        module="explain",
+        line="show in which fields two cells, or two manifests, differ",
+        group="look",
+        examples=(
+            "empslurm explain epitome_er-s1 epitome_er-s2",
+            "empslurm explain epitome_er-s1 epitome_er-s2 --manifest full_study",
+            "empslurm explain full_grid full_study",
+        ),
+        about="Show the fields in which the identities of two cells differ: why they are two cells and not one. Of two "
+        "manifests, show how many cells they share, and in which fields the others differ.",
+    ),
+    "debug": Verb(
+        module="debug",
+        line="train a cell for a few steps in this process; keep nothing",
+        group="look",
+        examples=("empslurm debug demo", "empslurm debug full_grid --cell epitome_er-s1 --steps 5"),
+        about="Train one cell for a few steps in this process, so that tracebacks and breakpoint() work. The runs root "
+        "stays unchanged.",
+    ),
+    "data": Verb(
+        module="data",
+        line="check, fetch, prepare and audit the datasets; write a sample",
+        group="data",
+        examples=("empslurm data status", "empslurm data fetch epitome"),
+        about="Check which datasets are here, download them, parse and tokenise them, count them, look for leakage, or "
+        "write a small invented corpus.",
+    ),
+    "demo": Verb(
+        module="demo",
+        line="try everything on a small invented corpus, in a few minutes",
+        group="tools",
+        examples=("empslurm --data demo-data --runs demo-runs demo",),
+        about="Write a small invented corpus with a planted truth, train a grid on it, interrupt that once, go on, "
+        "and show whether the planted effects were found. It takes a few minutes on a laptop.",
+    ),
+    "score": Verb(
+        module="score",
+        line="score texts with trained adapters",
+        group="tools",
+        examples=(
+            "empslurm score --cells full_grid texts.csv --out scores.csv",
+            "empslurm score --cells full_grid --tasks 'epitome_*' --context previous chats.jsonl",
+        ),
+        about="Score every text with every chosen adapter, in one pass over the texts. The seeds of a task become one "
+        "measure.",
+    ),
+    "export": Verb(
+        module="export",
+        line="write adapters with model cards, and upload them",
+        group="tools",
+        examples=(
+            "empslurm export full_grid --to exported",
+            "empslurm export full_grid --tasks epitome_er --to exported --push my-org --dry-run",
+        ),
+        about="Write trained adapters with model cards in AdapterHub's layout, and upload them where --push is given.",
+    ),
+    "search": Verb(
+        module="search",
+        line="report a hyper-parameter search, freeze its winners",
+        group="tools",
+        examples=("empslurm search report search", "empslurm search freeze search --name tuned"),
+        about="Report what a hyper-parameter search found so far, or write its winners to a preset that grid manifests "
+        "use. Trials run with `submit`, as other cells do.",
+    ),
+    "profile": Verb(
+        module="profile",
+        line="ask the cluster and write a profile for it",
+        group="tools",
+        examples=("empslurm profile mine", "empslurm profile mine --partition gpu"),
+        about="Ask Slurm which partitions, GPUs and limits it has, and write slurm/NAME.yaml with a reason for every "
+        "choice. Run it on the login node.",
+    ),
+    "doctor": Verb(
+        module="doctor",
+        line="check Python, packages, device, Slurm, data, backbone and disk",
+        group="tools",
+        examples=("empslurm doctor", "empslurm doctor --profile mine --probe"),
+        about="Check Python, packages, device, Slurm, data, backbone, disk space and file permissions, and say how to "
+        "solve each problem. With --profile, also check a profile against the cluster.",
+    ),
+    "completion": Verb(
+        module="completion",
+        line="print the lines that let bash, zsh or fish complete words",
+        group="tools",
+        examples=("empslurm completion bash", "empslurm completion fish"),
+        about="Print the lines that let your shell complete verbs, options, manifests, profiles and cells with the "
+        'TAB key. For bash, add `eval "$(empslurm completion bash)"` to ~/.bashrc; the last line printed says how to '
+        "load them in your shell.",
+    ),
+    "agreement": Verb(
+        module="agreement",
+        line="show how far the annotators of the construct ratings agree",
+        group="tools",
+        examples=("empslurm agreement", "empslurm agreement --ratings ratings.csv --level ordinal"),
+        about="Show Krippendorff's alpha and Spearman's correlation of the construct ratings, for each aspect.",
+    ),
+}
