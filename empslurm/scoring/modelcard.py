@@ -7,7 +7,7 @@ from typing import Any
 
 import empslurm
 from empslurm import metrics, reference
-from empslurm.backbones import is_local
+from empslurm.backbones import Published, published
 from empslurm.scoring.selection import SOURCE, Group
 from empslurm.store.adapter_metadata import Evidence, Measure
 
@@ -40,13 +40,14 @@ NOT_FOR = (
 def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repository: str | None) -> str:
     """README.md of one measure. names: seed -> its adapter's folder, "" at the top; repository: ORG/NAME on the hub."""
     measure = group.measure
+    backbone = published(measure.backbone, measure.backbone_digest)
     parts = [
-        _front(measure),
-        f"# {measure.title}: a bottleneck adapter on {measure.backbone.name}\n",
+        _front(measure, backbone),
+        f"# {measure.title}: a bottleneck adapter on {backbone.name}\n",
         _task(measure),
         _scores(group, evidence),
-        _use(measure, names, repository),
-        _settings(group),
+        _use(measure, backbone, names, repository),
+        _settings(group, backbone),
         "## What it is not for\n\nNot for\n\n" + _bullets(NOT_FOR),
         "## Limitations\n\n" + _bullets(LIMITS if measure.task in reference.task_ids() else LIMITS[1:]),
         _origin(measure),
@@ -58,7 +59,7 @@ def _bullets(lines: Sequence[str]) -> str:
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _front(measure: Measure) -> str:
+def _front(measure: Measure, backbone: Published) -> str:
     """The YAML that the hub reads; values are quoted, whatever a dataset is called."""
     import yaml
 
@@ -68,14 +69,9 @@ def _front(measure: Measure) -> str:
         "tags": ["adapter-transformers", "empathy", "empslurm", measure.task],
         "pipeline_tag": "text-classification",
     }
-    if not _is_folder(measure):
-        value["base_model"] = measure.backbone.name
+    if backbone.hub_id is not None:
+        value["base_model"] = backbone.hub_id
     return f"---\n{yaml.safe_dump(value, sort_keys=False, allow_unicode=True)}---\n"
-
-
-def _is_folder(measure: Measure) -> bool:
-    """Whether the backbone has no name on the hub."""
-    return measure.backbone.name in ("minilm", "tiny") or is_local(measure.backbone.name)
 
 
 def _task(measure: Measure) -> str:
@@ -152,9 +148,11 @@ def _result_row(seed: int, result: Mapping[str, Any]) -> str:
     return f"| {seed} | {result['best_epoch']} | {shown[0]} | {shown[1]} |\n"
 
 
-def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> str:
-    backbone = '"FOLDER OF THE BACKBONE"' if _is_folder(measure) else f'"{measure.backbone.name}"'
-    revision = f', revision="{measure.backbone.revision}"' if measure.backbone.revision else ""
+def _use(measure: Measure, backbone: Published, names: Mapping[int, str], repository: str | None) -> str:
+    # Other weights than those of training would give wrong values without an error.
+    exact = backbone.hub_id is not None and backbone.exact
+    model = f'"{backbone.hub_id}"' if exact else '"FOLDER OF THE BACKBONE"'
+    revision = f', revision="{backbone.revision}"' if backbone.revision else ""
     folder = repository or "FOLDER OF THIS CARD"
     texts, cut = ('["a text"]', "True")
     if measure.input_rule[1] != "none":
@@ -172,8 +170,8 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
         "from transformers import AutoTokenizer",
         *(["from huggingface_hub import snapshot_download"] if repository and measure.source is not None else []),
         "",
-        f"model = adapters.AutoAdapterModel.from_pretrained({backbone}{revision})",
-        f"tokenizer = AutoTokenizer.from_pretrained({backbone}{revision})",
+        f"model = adapters.AutoAdapterModel.from_pretrained({model}{revision})",
+        f"tokenizer = AutoTokenizer.from_pretrained({model}{revision})",
         *load,
         "model.eval()",
         f'batch = tokenizer({texts}, truncation={cut}, max_length={measure.max_length}, return_tensors="pt")',
@@ -195,7 +193,22 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
     return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{note}"
 
 
-def _settings(group: Group) -> str:
+def _backbone(measure: Measure, backbone: Published) -> str:
+    """The line that identifies the backbone."""
+    revision = f", revision {backbone.revision}" if backbone.revision else ""
+    if backbone.hub_id is None:
+        name = backbone.name if backbone.folder is None else f"a local folder named `{backbone.folder}`"
+    elif backbone.exact:
+        name = backbone.hub_id
+    else:
+        name = (
+            f"a local folder named `{backbone.folder}`, whose config.json names {backbone.hub_id}; its weights were "
+            "not compared with the published ones"
+        )
+    return f"Backbone: {name}{revision}. Its digest: `{measure.backbone_digest}`."
+
+
+def _settings(group: Group, backbone: Published) -> str:
     measure = group.measure
     rows = [
         f"| {section} | {key} | {value} |\n"
@@ -208,8 +221,7 @@ def _settings(group: Group) -> str:
     return (
         "## Settings\n\n| section | field | value |\n|---|---|---|\n"
         + "".join(rows)
-        + f"\nSeeds: {seeds}. Cells: {cells}. Backbone: {measure.backbone.name}, revision "
-        + f"{measure.backbone.revision or '-'}, digest `{measure.backbone_digest}`. Only the adapter and the head were "
+        + f"\nSeeds: {seeds}. Cells: {cells}. {_backbone(measure, backbone)} Only the adapter and the head were "
         + f"trained. Made with empslurm {empslurm.__version__}; `provenance.json` of each seed names commit, packages "
         + "and device.\n"
     )
