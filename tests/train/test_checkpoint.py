@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is passed over."""
+"""A checkpoint is whole, or it is skipped."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def test_goes_to_bytes_and_back_and_equal_states_are_equal_bytes():
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:10], lambda d: b"", lambda d: d[:-9] + b"\x00" * 9])
 def test_damage_is_noticed(damage):
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(damage(encode(made(3))), "x")
 
 
@@ -66,10 +66,10 @@ def test_one_of_a_newer_version_that_says_more_is_sound() -> None:
 def test_a_well_formed_one_of_another_making_is_refused(change):
     state: Any = asdict(made(3).state)
     strange: Any = {**state, **change}
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(encode(Checkpoint(state=strange, tensors=made(3).tensors)), "x")
     lacking: Any = {key: value for key, value in state.items() if key not in change}
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(encode(Checkpoint(state=lacking, tensors={})), "x")
 
 
