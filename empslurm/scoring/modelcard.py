@@ -1,4 +1,7 @@
-"""The model card of an exported measure: what it is, how good, from what, and what it is not for. No training text."""
+"""The model card of an exported measure: what it measures, how well, from which data, and what it is not for.
+
+It contains no training text.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,15 @@ PAPER = (
 LIMITS = (
     "**English only, and mostly American web and crowd-work English.** How empathy is expressed and read differs "
     "between languages, and among speakers of one language: by setting, culture and relationship. A text from "
-    "elsewhere gets a number all the same.",
+    "elsewhere still gets a number.",
     "**A label, not a state of mind.** The measure repeats how this dataset's annotators applied this dataset's "
     "definition to these texts. Datasets that all say *empathy* define and observe different things, often loosely; "
-    "two measures of that name need not agree, and neither tells what a writer felt.",
+    "two measures of that name need not agree, and neither shows what a writer felt.",
     "**Tied to its source.** It was tested on held-out texts of the same origin. On other platforms, lengths or times "
     "its error is unknown; `score` flags texts that are unlike the training texts, which says little about those that "
     "it does not flag.",
     "**Groups of constructs are a judgement.** Grouping tasks by construct, as the study does, rests on discussion "
-    "among few people and is a starting point, not a validated taxonomy.",
+    "among a few people. It is a starting point, not a validated taxonomy.",
 )
 NOT_FOR = (
     "diagnosis, screening or triage, of a person or of a relationship",
@@ -60,7 +63,7 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def _front(measure: Measure, backbone: Published) -> str:
-    """The YAML that the hub reads; values are quoted, whatever a dataset is called."""
+    """The YAML that the hub reads; written by a YAML library, since a dataset may have any name."""
     import yaml
 
     value: dict[str, Any] = {"language": ["en"]} if measure.task in reference.task_ids() else {}
@@ -83,7 +86,7 @@ def _task(measure: Measure) -> str:
         )
         what = (
             f"a value on the task's own scale ({scale}); the head gives a standardised value z, and the value is "
-            f"{measure.centre:.6g} + {measure.scale:.6g} z (each seed has its own, in its `task.json`)"
+            f"{measure.centre:.6g} + {measure.scale:.6g} z (other seeds have other numbers, in their `task.json`)"
         )
     context = {
         "none": "the text alone",
@@ -96,7 +99,7 @@ def _task(measure: Measure) -> str:
         f"Data source: {measure.data_source}. Language setting: {measure.language_setting}.",
         _amount(measure),
         f"Licence of the data: {measure.licence}. The data is not part of this repository; check that its terms allow "
-        "your use of what was trained on it.",
+        "your use of a model trained on it.",
     ]
     if measure.source is not None:
         lines.append(
@@ -131,14 +134,14 @@ def _scores(group: Group, evidence: Evidence | None) -> str:
 
 
 def _flagged(evidence: Evidence) -> str:
-    """What the runs that did not learn did, and which they are."""
+    """Which seeds did not learn, and how that shows."""
     seeds = dict(zip(evidence.flags, evidence.flagged_seeds, strict=False))
-    told = []
+    clauses = []
     for flag in evidence.flags:
         own = seeds.get(flag, ())
         named = f"seed{'' if len(own) == 1 else 's'} {', '.join(map(str, own))}" if own else "at least one seed"
-        told.append(f"{named} {metrics.FLAGS.get(flag, flag)}")
-    return "; ".join(told)
+        clauses.append(f"{named} {metrics.FLAGS.get(flag, flag)}")
+    return "; ".join(clauses)
 
 
 def _result_row(seed: int, result: Mapping[str, Any]) -> str:
@@ -185,7 +188,7 @@ def _use(measure: Measure, backbone: Published, names: Mapping[int, str], reposi
     ]
     top = next(seed for seed, name in names.items() if not name)
     note = (
-        f"This folder holds seed {top}, the best on validation; the other seeds are in folders of their own. "
+        f"This folder holds seed {top}, the best on validation; the other seeds are in its subfolders. "
         if len(names) > 1
         else ""
     )

@@ -1,4 +1,4 @@
-"""An exported adapter works without this project, says what it is, and carries no text of anybody."""
+"""An exported adapter works without this project, says what it is, and contains no text of the corpus."""
 
 import shutil
 import subprocess
@@ -144,7 +144,5 @@ def test_each_measure_is_uploaded_to_a_repository_of_its_own(chosen: Chosen, tmp
     assert "https://hub.invalid/org/empslurm-epitome_er-to-epitome_ip" in addresses
     assert hub.sent == {one.repository: list(one.paths) for one in made}
     assert 'load_adapter("org/empslurm-news_empathy"' in (tmp_path / "news_empathy" / "README.md").read_text()
-    with pytest.raises(
-        StoreError, match="empslurm-news_empathy must take the upload, but the hub says: 403 Forbidden; log"
-    ):
+    with pytest.raises(StoreError, match=r"empslurm-news_empathy must accept the upload, .*403 Forbidden; log in"):
         export.push(made, Hub(refuse="org/empslurm-news_empathy"))

@@ -152,7 +152,7 @@ def test_columns_are_kept_beside_the_texts(scorer: Scorer) -> None:
     assert frame["id"].tolist() == [7, 8, 9]
     assert frame["who"].isna().tolist() == [False, True, False]
     assert scorer.score(["", "x"], keep={"id": [1, 2]})[0] == {"id": 1, "error": "the text must not be empty, but is"}
-    with pytest.raises(UsageError, match="one id per text, but 2 texts meet 1"):
+    with pytest.raises(UsageError, match="one id per text, but there are 1 for 2 texts"):
         scorer.score(["one", "two"], keep={"id": [1]})
     with pytest.raises(UsageError, match="but news_empathy is there already"):
         scorer.score(["one"], keep={"news_empathy": [1]})
