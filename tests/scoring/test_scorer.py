@@ -207,7 +207,7 @@ def test_adapters_of_another_backbone_are_refused_before_anything_is_scored(expo
     shutil.copytree(exported, tmp_path / "copy")
     for folder in (tmp_path / "copy" / "news_empathy", *(tmp_path / "copy" / "news_empathy").glob("seed-*")):
         _rewrite(folder, backbone_digest="sha256-0")
-    with pytest.raises(UsageError, match="one backbone"):
+    with pytest.raises(UsageError, match="must have the same backbone"):
         Scorer.load(tmp_path / "copy")
     with pytest.raises(BackboneError, match="digest sha256-0, but the one here has tiny-1"):
         Scorer.load(tmp_path / "copy" / "news_empathy")

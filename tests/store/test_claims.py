@@ -49,7 +49,7 @@ def test_a_process_that_nobody_sees_lives_as_long_as_it_says_so(folder):
     folder.beat(claim)
     state = folder.state(unseen)
     assert (state.state, folder.take(unseen)) == ("running", None)
-    assert state.why == "job 7_1, which cannot be seen; its last sign of life is 0 s old"
+    assert state.why == "job 7_1, which cannot be checked; its last sign of life is 0 s old"
     folder.release(claim)
     assert folder.state(unseen).state == "lost"
     assert not list((folder.path / "claims").glob("*.beat"))

@@ -147,4 +147,4 @@ def test_a_trial_whose_study_is_damaged_fails_with_the_reason(tmp_path: Path) ->
     (root.searches / cell.search_name).mkdir(parents=True)
     (root.searches / cell.search_name / "journal.log").write_text("torn\n{}\n")
     assert run(root, [cell]).failed == [cell.id]
-    assert "the trials' folders make it again" in root.cell(cell.id).error()["message"]  # type: ignore[index]
+    assert "rebuilt from the trials' folders" in root.cell(cell.id).error()["message"]  # type: ignore[index]
