@@ -67,7 +67,8 @@ class RunsRoot:
         """The folder of a cell, whether it exists or not. Raises UnknownCellError for an impossible id."""
         if not CELL_ID.fullmatch(cell_id):
             raise UnknownCellError(
-                f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}; `empslurm status` lists them"
+                f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}; `empslurm plan MANIFEST "
+                "--all` lists them"
             )
         return CellDir(self.cells_folder / cell_id)
 
@@ -92,8 +93,8 @@ class RunsRoot:
             return (exact or starting)[0]
         if not starting:
             raise UnknownCellError(
-                f"{name!r} must be the start of a cell id in {self.path}, but no cell has it; `empslurm status` lists "
-                "them"
+                f"{name!r} must be the start of a cell id in {self.path}, but no cell has it; `empslurm plan MANIFEST "
+                "--all` lists them"
             )
         some = ", ".join(cell.id for cell in starting[:5])
         raise UnknownCellError(

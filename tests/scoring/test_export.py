@@ -38,7 +38,7 @@ ALONE = ("epitome_er", "news_empathy")
 
 @pytest.fixture(scope="module")
 def alone(exported: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """Measure -> its adapter in a folder of its own, and what the script says of it; one start of Python for all."""
+    """Measure -> its adapter in its own folder, and the script's output for it; one start of Python for all."""
     path = tmp_path_factory.mktemp("alone")
     for name in ALONE:
         shutil.copytree(exported / name, path / name, ignore=shutil.ignore_patterns("seed-*"))
@@ -119,7 +119,7 @@ def test_exporting_again_replaces_and_a_foreign_folder_is_left_alone(chosen: Cho
 
 
 class Hub:
-    """Stands for huggingface_hub.HfApi: keeps what it is sent."""
+    """A fake huggingface_hub.HfApi that records uploads."""
 
     endpoint = "https://hub.invalid"
 

@@ -1,4 +1,4 @@
-"""Every adapter in the bank gives what it gives alone; seeds, contexts, errors and flags are told plainly."""
+"""Every adapter in the bank gives what it gives alone; seeds, contexts, errors and flags are in the records."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def scorer(chosen: Chosen) -> Scorer:
 
 
 def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """(n_outputs,): by the library itself, one adapter, one text, no padding, tokens made by hand."""
+    """(n_outputs,): by the library itself, for one adapter and one text, without padding, with hand-made tokens."""
     model = adapters.AutoAdapterModel.from_pretrained(backbone)
     tokenizer = load_tokenizer(member.measure.backbone)
     max_length, rule = member.measure.input_rule
@@ -196,7 +196,7 @@ def test_tasks_are_picked_by_name_and_pattern(exported: Path) -> None:
 
 
 def _rewrite(folder: Path, **changes: Any) -> None:
-    """Change a field of an exported task.json, checksum included: what a careless hand does."""
+    """Change a field of an exported task.json and its checksum, as a careless edit would."""
     path = folder / "task.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     sums = json.loads((folder / selection.CHECKSUMS).read_text())

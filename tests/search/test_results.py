@@ -183,7 +183,7 @@ def test_a_type_whose_score_is_undefined_in_a_seed_cannot_win_and_does_not_stop_
     overall = winners(plan, finished(plan), second, overall=True)
     assert {one.adapter.kind for one in overall.values()} == {"seq_bn"}
     second["news_empathy"]["seq_bn"][1] = (cell, None, epoch)
-    with pytest.raises(UsageError, match="none has one for news_empathy; give the search more trials"):
+    with pytest.raises(UsageError, match="none has one for news_empathy; increase `n_trials`"):
         winners(plan, finished(plan), second, overall=False)
 
 

@@ -1,4 +1,4 @@
-"""A search's journal is shared by processes, none of which can lose a trial or count it twice."""
+"""Processes share a search's journal, and none of them can lose a trial or count it twice."""
 
 import json
 import multiprocessing
@@ -36,7 +36,7 @@ def trial(number: int, search: Search = SEARCH) -> TrialCell:
 
 
 def finish(root: RunsRoot, cell: TrialCell, scores: list[float | None], outcome: str = "complete") -> bool:
-    """Draw and commit a trial as a node does, training left out; False where another process holds or finished it."""
+    """Draw and commit a trial as a node does, without training; False if another process holds or finished it."""
     folder = root.cell(cell.id)
     folder.create(cell)
     claim = None if folder.result() is not None else folder.take(local_liveness)
@@ -73,7 +73,7 @@ def score(cell: TrialCell) -> float:
 
 
 def work(runs: str, die_after: int | None) -> None:
-    """A worker: takes what it can get in order; one that is to die does so in the midst of a trial, by SIGKILL."""
+    """A worker: takes the trials that it can get, in order; a dying one kills itself during a trial, by SIGKILL."""
     root = RunsRoot(Path(runs))
     for number in range(N_TRIALS):
         cell = trial(number)

@@ -1,4 +1,4 @@
-"""Loss curves: what trackers get at which step, and that no cell, number or result depends on them."""
+"""Loss curves: what trackers get at each step. No cell, number or result depends on them."""
 
 import signal
 import sys
@@ -64,7 +64,7 @@ class Fake(GeneralTracker):  # type: ignore[misc]
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> list[Any]:
-    """Put a fake in the place of one of accelerate's trackers; its runs."""
+    """Replace one of Accelerate's trackers by a fake; returns the fake's runs."""
     runs: list[Any] = []
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, name, type("Staged", (Fake,), {"name": name, "runs": runs, **changes}))
     return runs
@@ -72,7 +72,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> list[Any
 
 @pytest.fixture(scope="module")
 def unfollowed(tmp_path_factory):
-    """A runs root with two sources, and what two transfers say that no tracker follows."""
+    """A runs root with two sources, and the outputs of two transfers without trackers."""
     root = RunsRoot(tmp_path_factory.mktemp("unfollowed"))
     for parent in PARENTS:
         train(root, [parent])
@@ -91,7 +91,7 @@ def root(unfollowed, tmp_path) -> RunsRoot:
 
 
 def follow(root: RunsRoot, *names: str, cells: Any = CELLS, **settings: Any) -> list[str]:
-    """Train with trackers; what is said of them."""
+    """Train with trackers; returns the messages about them."""
     said: list[str] = []
     curves = Curves(names, root.trackers, said.append)
     try:

@@ -1,4 +1,4 @@
-"""Trials on a node: drawn at their claim, resumed to the bit, pruned, never tested, taken over from the dead."""
+"""Trials on a node: drawn when claimed, resumed bit for bit, pruned, never tested, taken over from dead processes."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     root: RunsRoot, cells: Sequence[Cell], others: tuple[TrialCell, ...] = (), stop_after: int | None = None
 ) -> Tally:
-    """One process's run; `stop_after`: it is asked to stop when it has looked so many times."""
+    """One process's run; `stop_after`: the stop flag is true after so many checks."""
     looks = iter(range(10**6))
     stop = (lambda: next(looks) >= stop_after) if stop_after is not None else (lambda: False)
 
