@@ -57,18 +57,18 @@ def export(
                 f"{folder} must be absent or hold an earlier export, but holds something else; move it away, or export "
                 "to another folder"
             )
-        beside = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        temporary = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
-            _write(group, evidence[group.name], beside, repository)
+            _write(group, evidence[group.name], temporary, repository)
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(beside, folder)
+            os.replace(temporary, folder)
         except OSError as error:
             raise StoreError(
                 f"{folder} must be written, but cannot be: {error.strerror or error}; free space, or export to another "
                 "folder"
             ) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         written = sorted(path for path in folder.rglob("*") if path.is_file())
         exported.append(
             Repository(

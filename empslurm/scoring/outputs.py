@@ -174,9 +174,9 @@ class Work:
         if format == "jsonl":
             os.replace(self.part, self.out)
         else:
-            beside = self.out.with_name(self.out.name + ".writing")
-            (_write_csv if format == "csv" else _write_parquet)(self.part, beside, groups, keep)
-            os.replace(beside, self.out)
+            temporary = self.out.with_name(self.out.name + ".writing")
+            (_write_csv if format == "csv" else _write_parquet)(self.part, temporary, groups, keep)
+            os.replace(temporary, self.out)
             self.part.unlink()
         self.note.unlink(missing_ok=True)
 

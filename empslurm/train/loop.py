@@ -204,7 +204,7 @@ class Trainer:
             self.checkpoint(note_epoch=True)
 
     def _validated(self) -> list[NDArray[np.float64]]:
-        """Outputs on the validation part; on a GPU of several cells per pass, if memory allows beside the graphs."""
+        """Outputs on the validation part; on a GPU several cells share a pass, if the graphs leave enough memory."""
         everyone, rows = range(len(self.members)), self.data.rows["validation"]
         try:
             return predict(self.model, everyone, self.data, rows, self.accelerator, self._at_once)

@@ -14,8 +14,8 @@ from empslurm.train.data.tokens import Tokens
 
 PLACES = ("rows", "positions", "firsts")
 EVEN_LENGTH = 8  # matrix units work best on rows of 16 bytes
-EVEN_PARTS = 16  # an even batch has a number of tokens that is a multiple of this part of its padded size
-EVEN_TOKENS = 32  # that part is itself a multiple of so many tokens
+EVEN_PARTS = 16  # the number of tokens of an even batch is a multiple of a 16th of its padded size
+EVEN_TOKENS = 32  # that 16th is rounded up to a multiple of this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def cut_here(
     """Like `cut`, but not yet on a device.
 
     `even`: batches of a size get few different shapes. Lengths are multiples of EVEN_LENGTH, and some padding is kept
-    to make the number of tokens a multiple of a part of the padded size: about 4 % more to compute.
+    as EVEN_PARTS says: about 4 % more to compute.
     """
     rows = np.asarray(rows)
     lengths = tokens.lengths[rows]

@@ -133,22 +133,22 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
 
 def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Facts) -> None:
     """Rename a complete folder into place; an incomplete one there is deleted. Raises StoreError."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
-        beside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for name, values in arrays.items():
-            np.save(beside / f"{name}.npy", values)
-        files.write_json(beside / DONE, asdict(facts))
+            np.save(temporary / f"{name}.npy", values)
+        files.write_json(temporary / DONE, asdict(facts))
         if folder.exists() and not (folder / DONE).exists():
-            os.rename(folder, beside / "incomplete")
+            os.rename(folder, temporary / "incomplete")
         with contextlib.suppress(OSError):  # another process was first
-            os.rename(beside, folder)
+            os.rename(temporary, folder)
         shutil.rmtree(folder / "incomplete", ignore_errors=True)
     except OSError as error:
         raise StoreError(
             f"{folder} must be written, but cannot be: {error.strerror or error}; free space, or allow writing there"
         ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     if not (folder / DONE).exists():
         raise StoreError(f"{folder} must hold the tokens just written, but does not; move it away and submit again")
