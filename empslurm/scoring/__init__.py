@@ -1,5 +1,5 @@
-"""Score texts with the adapters of finished cells, and publish them; `scorer.Scorer` is the way in for scripts.
+"""Score texts with the adapters of finished cells, and export these adapters. Scripts start from `scorer.Scorer`.
 
-Here belongs what uses adapters: choosing them, reading texts, one pass over all of them, model cards. Training them is
-`train`, which also has the model.
+This package uses adapters: it chooses them, reads texts, runs all adapters in one pass, and writes model cards. `train`
+trains them, and has the model.
 """

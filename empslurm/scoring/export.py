@@ -1,10 +1,10 @@
-"""Adapters as AdapterHub has them, one folder per measure; the seed that is best on validation stands at its top.
+"""Export adapters in AdapterHub's layout, one folder per measure, with the seed that is best on validation at its top.
 
 DIR/MEASURE/README.md            the model card
             adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
             task.json            what it measures, its scale, its test score
             provenance.json      commit, packages, device, wall time
-            source/              transfers: the adapter that lies below
+            source/              transfers: the source's adapter, below the new one in the stack
             checksums.json       of the files above
             seed-N/              the same for every other seed
 """
@@ -33,18 +33,18 @@ PROVENANCE = ("packages", "python", "attempt", "device", "gpu", "n_processes", "
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """One measure's folder and the name it has, or would have, on the hub."""
+    """One exported measure: its folder, and its name on the hub."""
 
     folder: Path
-    repository: str | None  # ORG/NAME; None: it was exported without an organisation
-    paths: tuple[str, ...]  # of its files, relative to the folder
+    repository: str | None  # ORG/NAME; None: exported without an organisation
+    paths: tuple[str, ...]  # its files, relative to the folder
     n_bytes: int
 
 
 def export(
     chosen: Chosen, evidence: Mapping[str, Evidence | None], to: Path, organisation: str | None = None
 ) -> list[Repository]:
-    """Write every measure below `to`; a folder that is there already must be of an earlier export, and is replaced.
+    """Write every measure below `to`. An earlier export of a measure is replaced; any other folder is an error.
 
     Raises StoreError, UsageError.
     """
@@ -53,18 +53,22 @@ def export(
         repository = f"{organisation}/empslurm-{group.name.replace('--', '-to-')}" if organisation else None
         folder = to / group.name
         if folder.exists() and not (folder / "README.md").is_file():
-            raise UsageError(f"{folder} must be free or hold an earlier export, but holds something else; move it away")
-        beside = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
+            raise UsageError(
+                f"{folder} must be absent or hold an earlier export, but holds something else; move it away, or export "
+                "to another folder"
+            )
+        temporary = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
-            _write(group, evidence[group.name], beside, repository)
+            _write(group, evidence[group.name], temporary, repository)
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(beside, folder)
+            os.replace(temporary, folder)
         except OSError as error:
             raise StoreError(
-                f"{folder} must be written, but cannot be: {error.strerror or error}; make room"
+                f"{folder} must be written, but cannot be: {error.strerror or error}; free space, or export to another "
+                "folder"
             ) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         written = sorted(path for path in folder.rglob("*") if path.is_file())
         exported.append(
             Repository(
@@ -86,13 +90,13 @@ def _write(group: Group, evidence: Evidence | None, folder: Path, repository: st
 
 
 def _validation(member: Member) -> float:
-    """The score that picks the seed at the top; of exported adapters the first stays there."""
+    """The validation score, which picks the seed at the top; -inf for exported adapters, so that the first is taken."""
     score = (member.result or {}).get("validation", {}).get(member.measure.metric)
     return -float("inf") if score is None else float(score)
 
 
 def _write_seed(member: Member, evidence: Evidence | None, folder: Path) -> None:
-    """Named files only: nothing else of a cell, its predictions least of all, can slip in."""
+    """Write one seed. Only named files are copied: no other file of a cell, such as its predictions, is exported."""
     _copy(member.adapter, folder, (*ADAPTER, *HEAD))
     if member.source is not None:
         _copy(member.source, folder / SOURCE, ADAPTER)
@@ -111,10 +115,10 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
 
 
 def _provenance(member: Member) -> dict[str, Any]:
-    """What made the adapter, without host names, paths and the text of uncommitted changes."""
-    here = member.adapter / "provenance.json"
-    if here.is_file():  # an exported adapter: it was cut down before
-        return files.read_object(here)
+    """How the adapter was made, without host names, paths and the text of uncommitted changes."""
+    exported = member.adapter / "provenance.json"
+    if exported.is_file():  # an exported adapter, whose provenance is already shortened
+        return files.read_object(exported)
     provenance = files.read_object(member.adapter.parent / "provenance.json")
     code = provenance.get("code", {})
     kept = {name: provenance[name] for name in PROVENANCE if name in provenance}
@@ -122,9 +126,9 @@ def _provenance(member: Member) -> dict[str, Any]:
 
 
 def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str]:
-    """Upload each measure that has a repository on the hub to it; their addresses. `api`: a huggingface_hub.HfApi.
+    """Upload each measure that has a repository name to the hub; returns the addresses. `api`: a huggingface_hub.HfApi.
 
-    Raises StoreError naming the repository that was refused; those before it are there.
+    Raises StoreError naming the repository that failed; those before it are uploaded.
     """
     if api is None:
         from huggingface_hub import HfApi
@@ -143,7 +147,7 @@ def push(repositories: Sequence[Repository], api: Any | None = None) -> list[str
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoreError(
-                f"{name} must take the upload, but the hub says: {reason}; log in with `hf auth login`, "
+                f"{name} must accept the upload, but the hub says: {reason}; log in with `hf auth login`, "
                 "check the organisation, then run the same command again"
             ) from error
         addresses.append(f"{api.endpoint}/{name}")

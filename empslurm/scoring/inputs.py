@@ -1,4 +1,7 @@
-"""Texts from a file, a folder or standard input, one row at a time: bounded memory, and a bad row is a row."""
+"""Read texts from a file, a folder or standard input, row by row, in bounded memory. A bad row is a row with an error.
+
+Names in this module: `shown` is how errors of a whole file name it, `name` how its rows do.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +39,19 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
 }
 MAX_CHARS = 1_000_000  # of one text or context turn; the models read its first few hundred words at most
-PARQUET_ROWS = 2_048  # rows of a Parquet file held at a time
+PARQUET_ROWS = 2_048  # rows of a Parquet file in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One text to be scored, or the sentence that says why it cannot be."""
+    """One text to score, or the sentence that says why it cannot be scored."""
 
     file: str  # name relative to the input folder; "" for a single file or standard input
-    number: int  # 1-based within its file. Of txt and JSONL the line; of CSV without the header and blank lines
+    number: int  # 1-based within its file: in txt and JSONL the line; in CSV not counting the header and blank lines
     text: str = ""
     context: tuple[str, ...] = ()  # earlier posts or turns, oldest first
     error: str = ""
-    kept: Mapping[str, Any] = field(default_factory=dict)  # column -> what the output repeats, see `kept_value`
+    kept: Mapping[str, Any] = field(default_factory=dict)  # column -> value copied to the output, see `kept_value`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class Columns:
 
     text: str = "text"
     context: tuple[str, ...] = ()  # oldest first; empty cells are left out
-    keep: tuple[str, ...] = ()  # carried into the output
+    keep: tuple[str, ...] = ()  # copied to the output
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,27 +69,33 @@ class Columns:
 
 
 def read(path: Path | None, columns: Columns, format: Format | None = None) -> Iterator[Row]:
-    """The rows of a file, of all files of known endings below a folder in order of their names, or of standard input.
+    """Read the rows of a file, of a folder's files with known endings (sorted by name), or of standard input (None).
 
-    `path`: None is standard input. Raises DataError for a missing column, UsageError for what cannot be an input.
+    Raises DataError for a missing column, UsageError for an unusable input.
     """
     if path is None:
         if format == "parquet":
-            raise UsageError("standard input must be txt, csv, tsv or jsonl, but is to be parquet; name a file")
+            raise UsageError("standard input must be txt, csv, tsv or jsonl, but --format is parquet; name a file")
         yield from _read_stream(sys.stdin.buffer, "standard input", "", columns, format or "txt")
     elif path.is_dir():
         listed = [file for file in sorted(path.rglob("*")) if file.is_file() and _format(file, format) is not None]
         if not listed:
-            raise UsageError(f"{path} must hold files that end in {', '.join(SUFFIXES)}, but holds none; name the file")
+            raise UsageError(
+                f"{path} must hold files that end in {', '.join(SUFFIXES)}, but holds none; add --format, or name "
+                "another folder"
+            )
         for file in listed:
             yield from _read_file(file, file.relative_to(path).as_posix(), columns, _format(file, format) or "txt")
     else:
         if not path.exists():
-            raise UsageError(f"the input must be a file, a folder or `-` for standard input, but {path} does not exist")
+            raise UsageError(
+                f"the input must be a file, a folder or `-` for standard input, but {path} does not exist; correct the "
+                "path"
+            )
         known = _format(path, format)
         if known is None:
             raise UsageError(
-                f"{path.name} must end in {', '.join(SUFFIXES)} for its format to be known, but does not; give --format"
+                f"{path.name} must end in {', '.join(SUFFIXES)} for its format to be known, but does not; add --format"
             )
         yield from _read_file(path, "", columns, known)
 
@@ -100,7 +109,7 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{name} must be readable, but is not: {error.strerror or error}") from error
+        raise DataError(f"{name} must be readable, but is not: {error.strerror or error}; get read access") from error
 
 
 def _read_file(path: Path, name: str, columns: Columns, format: Format) -> Iterator[Row]:
@@ -112,7 +121,7 @@ def _read_file(path: Path, name: str, columns: Columns, format: Format) -> Itera
 
 
 def _read_stream(stream: BinaryIO, shown: str, name: str, columns: Columns, format: Format) -> Iterator[Row]:
-    """shown: for errors of the whole file. name: for the rows."""
+    """Read rows from an open file. shown: for errors of the whole file. name: for the rows."""
     if format == "txt":
         yield from _plain(_lines(stream), shown, name, columns)
     elif format == "jsonl":
@@ -122,7 +131,7 @@ def _read_stream(stream: BinaryIO, shown: str, name: str, columns: Columns, form
 
 
 def _plain(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Iterator[Row]:
-    """Every line is the text, the only column there is."""
+    """Every line is a text, the only column."""
     if columns.keep:
         places(shown, [columns.text], columns.keep)
     for number, line in enumerate(lines, 1):
@@ -131,28 +140,28 @@ def _plain(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Ite
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:
-    """Decoded lines of bounded length; what is not UTF-8 stays visible as lone surrogates, a longer line is cut."""
+    """Decoded lines of bounded length: longer ones are cut, and bytes that are not UTF-8 become lone surrogates."""
     return (line for line, _ in _cut_lines(stream))
 
 
 def _table_lines(stream: BinaryIO, shown: str) -> Iterator[str]:
-    """As `_lines`, ended by \\r too. Raises DataError where a cut would change what other lines mean."""
+    """Like `_lines`, but \\r ends a line too. Raises DataError where a cut would change the meaning of other lines."""
     for number, (line, cut) in enumerate(_cut_lines(stream), 1):
         if cut and ('"' in line or "\r" in line):
             raise DataError(
-                f"{shown} must have lines shorter than {_limit():,} bytes, but line {number:,} is longer; cut the text "
-                "that is too long, or close the quote"
+                f"{shown} must have lines shorter than {_limit():,} bytes, but line {number:,} is longer; shorten its "
+                "text, or close its quote"
             )
         yield from lines_of(line) if "\r" in line else (line,)
 
 
 def _limit() -> int:
-    """Bytes of a line that are read."""
+    """The most bytes of a line that are read."""
     return 4 * MAX_CHARS + 4
 
 
 def _cut_lines(stream: BinaryIO) -> Iterator[tuple[str, bool]]:
-    """Lines, and whether the rest of each was passed over."""
+    """Lines, each with whether its rest was cut off."""
     limit = _limit()
     start = True
     while data := stream.readline(limit):
@@ -168,7 +177,7 @@ def _cut_lines(stream: BinaryIO) -> Iterator[tuple[str, bool]]:
 def row_of(
     name: str, number: int, text: object, context: Iterable[object] = (), kept: Mapping[str, object] | None = None
 ) -> Row:
-    """A row, its text and context checked."""
+    """Make a row; what is wrong with its text or context becomes its error."""
     text = present(text)
     turns = tuple(
         turn for turn in map(present, context) if turn is not None and not (isinstance(turn, str) and not turn)
@@ -183,9 +192,9 @@ def row_of(
 
 
 def kept_value(value: Any) -> str | bool | int | float | None:
-    """What the output repeats of a cell: text, numbers and truth values as they are, None for what is missing.
+    """A kept value as the output has it: text, numbers and booleans unchanged, None where it is missing.
 
-    Dates and the like are text, lists and objects JSON. What is not UTF-8 has a replacement character.
+    Dates and the like become text, lists and objects JSON. Characters that are not UTF-8 are replaced.
     """
     value = present(_unboxed(value))
     if value is None or isinstance(value, bool):
@@ -203,7 +212,7 @@ def kept_value(value: Any) -> str | bool | int | float | None:
 
 
 def _unboxed(value: Any) -> Any:
-    """A value of numpy's as Python has it: dates as text, single-precision numbers as short as they are written."""
+    """Convert a NumPy value to Python: dates to text, float16 and float32 to the shortest decimal that prints alike."""
     kind = type(value)
     if kind.__module__ != "numpy":
         return value
@@ -238,7 +247,7 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
             problem = f"the row must have {len(header)} columns, but has {len(cells)}"
             yield Row(file=name, number=number, error=problem, kept=dict.fromkeys(columns.keep))
             continue
-        by_name = {column: cells[at] for column, at in index_of.items()}
+        by_name = {column: cells[index] for column, index in index_of.items()}
         read = {column: _read_cell(by_name[column]) for column in (columns.text, *columns.context)}
         kept = {column: by_name[column] for column in columns.keep}
         yield row_of(name, number, read[columns.text], [read[column] for column in columns.context], kept)
@@ -265,7 +274,7 @@ def _jsonl(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Ite
 
 
 def _turns(values: Iterable[object]) -> list[object]:
-    """Context cells, lists among them laid flat."""
+    """Context cells, with lists flattened."""
     return [turn for value in values for turn in (value if isinstance(value, list | tuple) else [value])]
 
 
@@ -284,7 +293,10 @@ def _parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
                     cells = {column: _cell(column_values, index) for column, column_values in values.items()}
                     yield _row(name, number, columns, cells)
     except pa.ArrowException as error:
-        raise DataError(f"{path.name} must be a Parquet file, but is not: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"{path.name} must be a Parquet file, but is not: {str(error).splitlines()[0]}; write it again, or set "
+            "--format"
+        ) from error
 
 
 def _cell(column: Any, index: int) -> object:
@@ -298,7 +310,7 @@ def _cell(column: Any, index: int) -> object:
 
 
 def windows(rows: Iterable[Row], max_rows: int, max_chars: int) -> Iterator[Sequence[Row]]:
-    """Consecutive rows, cut where either bound is reached: what is held in memory at a time."""
+    """Split rows into windows, which end where either limit is reached; one is in memory at a time."""
     window: list[Row] = []
     n_chars = 0
     for row in rows:

@@ -1,4 +1,7 @@
-"""The model card of an exported measure: what it is, how good, from what, and what it is not for. No training text."""
+"""The model card of an exported measure: what it measures, how well, from which data, and what it is not for.
+
+It contains no training text.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import empslurm
 from empslurm import metrics, reference
-from empslurm.backbones import is_local
+from empslurm.backbones import Published, published
 from empslurm.scoring.selection import SOURCE, Group
 from empslurm.store.adapter_metadata import Evidence, Measure
 
@@ -19,15 +22,15 @@ PAPER = (
 LIMITS = (
     "**English only, and mostly American web and crowd-work English.** How empathy is expressed and read differs "
     "between languages, and among speakers of one language: by setting, culture and relationship. A text from "
-    "elsewhere gets a number all the same.",
+    "elsewhere still gets a number.",
     "**A label, not a state of mind.** The measure repeats how this dataset's annotators applied this dataset's "
     "definition to these texts. Datasets that all say *empathy* define and observe different things, often loosely; "
-    "two measures of that name need not agree, and neither tells what a writer felt.",
+    "two measures of that name need not agree, and neither shows what a writer felt.",
     "**Tied to its source.** It was tested on held-out texts of the same origin. On other platforms, lengths or times "
     "its error is unknown; `score` flags texts that are unlike the training texts, which says little about those that "
     "it does not flag.",
     "**Groups of constructs are a judgement.** Grouping tasks by construct, as the study does, rests on discussion "
-    "among few people and is a starting point, not a validated taxonomy.",
+    "among a few people. It is a starting point, not a validated taxonomy.",
 )
 NOT_FOR = (
     "diagnosis, screening or triage, of a person or of a relationship",
@@ -40,13 +43,14 @@ NOT_FOR = (
 def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repository: str | None) -> str:
     """README.md of one measure. names: seed -> its adapter's folder, "" at the top; repository: ORG/NAME on the hub."""
     measure = group.measure
+    backbone = published(measure.backbone, measure.backbone_digest)
     parts = [
-        _front(measure),
-        f"# {measure.title}: a bottleneck adapter on {measure.backbone.name}\n",
+        _front(measure, backbone),
+        f"# {measure.title}: a bottleneck adapter on {backbone.name}\n",
         _task(measure),
         _scores(group, evidence),
-        _use(measure, names, repository),
-        _settings(group),
+        _use(measure, backbone, names, repository),
+        _settings(group, backbone),
         "## What it is not for\n\nNot for\n\n" + _bullets(NOT_FOR),
         "## Limitations\n\n" + _bullets(LIMITS if measure.task in reference.task_ids() else LIMITS[1:]),
         _origin(measure),
@@ -58,8 +62,8 @@ def _bullets(lines: Sequence[str]) -> str:
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _front(measure: Measure) -> str:
-    """The YAML that the hub reads; values are quoted, whatever a dataset is called."""
+def _front(measure: Measure, backbone: Published) -> str:
+    """The YAML that the hub reads; written by a YAML library, since a dataset may have any name."""
     import yaml
 
     value: dict[str, Any] = {"language": ["en"]} if measure.task in reference.task_ids() else {}
@@ -68,14 +72,9 @@ def _front(measure: Measure) -> str:
         "tags": ["adapter-transformers", "empathy", "empslurm", measure.task],
         "pipeline_tag": "text-classification",
     }
-    if not _is_folder(measure):
-        value["base_model"] = measure.backbone.name
+    if backbone.hub_id is not None:
+        value["base_model"] = backbone.hub_id
     return f"---\n{yaml.safe_dump(value, sort_keys=False, allow_unicode=True)}---\n"
-
-
-def _is_folder(measure: Measure) -> bool:
-    """Whether the backbone has no name on the hub."""
-    return measure.backbone.name in ("minilm", "tiny") or is_local(measure.backbone.name)
 
 
 def _task(measure: Measure) -> str:
@@ -87,7 +86,7 @@ def _task(measure: Measure) -> str:
         )
         what = (
             f"a value on the task's own scale ({scale}); the head gives a standardised value z, and the value is "
-            f"{measure.centre:.6g} + {measure.scale:.6g} z (each seed has its own, in its `task.json`)"
+            f"{measure.centre:.6g} + {measure.scale:.6g} z (other seeds have other numbers, in their `task.json`)"
         )
     context = {
         "none": "the text alone",
@@ -100,7 +99,7 @@ def _task(measure: Measure) -> str:
         f"Data source: {measure.data_source}. Language setting: {measure.language_setting}.",
         _amount(measure),
         f"Licence of the data: {measure.licence}. The data is not part of this repository; check that its terms allow "
-        "your use of what was trained on it.",
+        "your use of a model trained on it.",
     ]
     if measure.source is not None:
         lines.append(
@@ -135,14 +134,14 @@ def _scores(group: Group, evidence: Evidence | None) -> str:
 
 
 def _flagged(evidence: Evidence) -> str:
-    """What the runs that did not learn did, and which they are."""
+    """Which seeds did not learn, and how that shows."""
     seeds = dict(zip(evidence.flags, evidence.flagged_seeds, strict=False))
-    told = []
+    clauses = []
     for flag in evidence.flags:
         own = seeds.get(flag, ())
         named = f"seed{'' if len(own) == 1 else 's'} {', '.join(map(str, own))}" if own else "at least one seed"
-        told.append(f"{named} {metrics.FLAGS.get(flag, flag)}")
-    return "; ".join(told)
+        clauses.append(f"{named} {metrics.FLAGS.get(flag, flag)}")
+    return "; ".join(clauses)
 
 
 def _result_row(seed: int, result: Mapping[str, Any]) -> str:
@@ -152,9 +151,11 @@ def _result_row(seed: int, result: Mapping[str, Any]) -> str:
     return f"| {seed} | {result['best_epoch']} | {shown[0]} | {shown[1]} |\n"
 
 
-def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> str:
-    backbone = '"FOLDER OF THE BACKBONE"' if _is_folder(measure) else f'"{measure.backbone.name}"'
-    revision = f', revision="{measure.backbone.revision}"' if measure.backbone.revision else ""
+def _use(measure: Measure, backbone: Published, names: Mapping[int, str], repository: str | None) -> str:
+    # Other weights than those of training would give wrong values without an error.
+    exact = backbone.hub_id is not None and backbone.exact
+    model = f'"{backbone.hub_id}"' if exact else '"FOLDER OF THE BACKBONE"'
+    revision = f', revision="{backbone.revision}"' if backbone.revision else ""
     folder = repository or "FOLDER OF THIS CARD"
     texts, cut = ('["a text"]', "True")
     if measure.input_rule[1] != "none":
@@ -172,8 +173,8 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
         "from transformers import AutoTokenizer",
         *(["from huggingface_hub import snapshot_download"] if repository and measure.source is not None else []),
         "",
-        f"model = adapters.AutoAdapterModel.from_pretrained({backbone}{revision})",
-        f"tokenizer = AutoTokenizer.from_pretrained({backbone}{revision})",
+        f"model = adapters.AutoAdapterModel.from_pretrained({model}{revision})",
+        f"tokenizer = AutoTokenizer.from_pretrained({model}{revision})",
         *load,
         "model.eval()",
         f'batch = tokenizer({texts}, truncation={cut}, max_length={measure.max_length}, return_tensors="pt")',
@@ -187,7 +188,7 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
     ]
     top = next(seed for seed, name in names.items() if not name)
     note = (
-        f"This folder holds seed {top}, the best on validation; the other seeds are in folders of their own. "
+        f"This folder holds seed {top}, the best on validation; the other seeds are in its subfolders. "
         if len(names) > 1
         else ""
     )
@@ -195,7 +196,22 @@ def _use(measure: Measure, names: Mapping[int, str], repository: str | None) -> 
     return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{note}"
 
 
-def _settings(group: Group) -> str:
+def _backbone(measure: Measure, backbone: Published) -> str:
+    """The line that identifies the backbone."""
+    revision = f", revision {backbone.revision}" if backbone.revision else ""
+    if backbone.hub_id is None:
+        name = backbone.name if backbone.folder is None else f"a local folder named `{backbone.folder}`"
+    elif backbone.exact:
+        name = backbone.hub_id
+    else:
+        name = (
+            f"a local folder named `{backbone.folder}`, whose config.json names {backbone.hub_id}; its weights were "
+            "not compared with the published ones"
+        )
+    return f"Backbone: {name}{revision}. Its digest: `{measure.backbone_digest}`."
+
+
+def _settings(group: Group, backbone: Published) -> str:
     measure = group.measure
     rows = [
         f"| {section} | {key} | {value} |\n"
@@ -208,8 +224,7 @@ def _settings(group: Group) -> str:
     return (
         "## Settings\n\n| section | field | value |\n|---|---|---|\n"
         + "".join(rows)
-        + f"\nSeeds: {seeds}. Cells: {cells}. Backbone: {measure.backbone.name}, revision "
-        + f"{measure.backbone.revision or '-'}, digest `{measure.backbone_digest}`. Only the adapter and the head were "
+        + f"\nSeeds: {seeds}. Cells: {cells}. {_backbone(measure, backbone)} Only the adapter and the head were "
         + f"trained. Made with empslurm {empslurm.__version__}; `provenance.json` of each seed names commit, packages "
         + "and device.\n"
     )

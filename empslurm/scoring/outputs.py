@@ -1,8 +1,8 @@
-"""Write records as they come, so that a run that was stopped goes on where it was; then give them their final form.
+"""Write records window by window, so that a stopped run can resume; then convert them to the output's format.
 
 OUT.part        JSONL, one window appended at a time
-OUT.part.json   the note of what is in it: bytes and their digest, rows read and their digest, which run it belongs to
-OUT             appears when all is done: JSONL, CSV or Parquet
+OUT.part.json   the note of what is in it: bytes and their digest, rows read and their digest, the run it belongs to
+OUT             written when all rows are done: JSONL, CSV or Parquet
 """
 
 from __future__ import annotations
@@ -31,24 +31,26 @@ Format = Literal["jsonl", "csv", "parquet"]
 FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 PARQUET_ROWS = 4_096  # rows of a row group
 CHUNK = 2**20
-EXACT = 2**53  # the largest whole number up to which a float holds every one
+EXACT = 2**53  # a float holds every integer up to this one
 LONG = 2**63
-HOLDS = {"bool": {"bool"}, "int": {"exact", "int"}, "float": {"exact", "float"}}  # type of a column -> of its values
+HOLDS = {"bool": {"bool"}, "int": {"exact", "int"}, "float": {"exact", "float"}}  # column type -> value types
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's ending asks for. Raises UsageError."""
+    """The format of a file, from its ending. Raises UsageError."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError as error:
-        raise UsageError(f"the output must end in {', '.join(FORMATS)}, but is {path.name}; name it so") from error
+        raise UsageError(
+            f"the output must end in {', '.join(FORMATS)}, but is {path.name}; write for example {path.stem}.csv"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What the unfinished output holds, so far as it is vouched for."""
+    """What the unfinished output is known to hold."""
 
-    run: str  # digest of everything that decides a record but the rows themselves
+    run: str  # digest of everything that affects a record, except the rows themselves
     n_bytes: Annotated[int, Range(low=0)]
     bytes: str  # their digest
     n_rows: Annotated[int, Range(low=0)]
@@ -72,7 +74,7 @@ class RowDigest:
 
 
 class Work:
-    """The unfinished output. `run`: digest of everything that decides a record but the rows themselves."""
+    """The unfinished output. `run`: digest of everything that affects a record, except the rows themselves."""
 
     def __init__(self, out: Path, run: str) -> None:
         self.out, self.run = out, run
@@ -82,9 +84,9 @@ class Work:
         self._stream: BinaryIO | None = None
 
     def open(self, rows: Iterator[Row]) -> RowDigest:
-        """Prepare the part file; pass over the rows that it holds already. Raises UsageError, StoreError.
+        """Open the part file and skip the rows that it already holds. Raises UsageError, StoreError.
 
-        What was appended after the last note is cut off; what the note vouches for is checked against its digest.
+        What was appended after the last note is cut off; what was there before is checked against the note's digest.
         """
         if self.out.exists():
             raise UsageError(f"{self.out} must not exist yet, but does; move it away, or name another output")
@@ -96,7 +98,7 @@ class Work:
             digest.add(row)
         if digest.n_rows != note.n_rows or note.rows not in ("", digest.hex()):
             raise UsageError(
-                f"{self.part} must come from the same input to be gone on with, but the rows before it differ; move "
+                f"{self.part} must come from the same input to be continued, but its rows differ from this input; move "
                 "it away, or name another output"
             )
         return digest
@@ -109,7 +111,7 @@ class Work:
             return Note(run=self.run, n_rows=0, n_bytes=0, rows="", bytes=self._sums.hexdigest())
         if note.run != self.run:
             raise UsageError(
-                f"{self.part} must come from the same adapters and columns to be gone on with, but comes from others; "
+                f"{self.part} must come from the same adapters and columns to be continued, but comes from others; "
                 "move it away, or name another output"
             )
         return note
@@ -142,7 +144,7 @@ class Work:
         self._stream.truncate(self._n_bytes)
 
     def append(self, records: Sequence[Mapping[str, Any]], digest: RowDigest) -> None:
-        """Append a window durably, then vouch for it. Raises StoreError."""
+        """Append a window durably, then update the note. Raises StoreError."""
         assert self._stream is not None
         data = "".join(files.to_line(record) + "\n" for record in records).encode()
         with files.storage_errors(self.part, "written"):
@@ -161,20 +163,20 @@ class Work:
         files.write_json(self.note, asdict(note))
 
     def close(self) -> None:
-        """Let go of the part file."""
+        """Close the part file, which unlocks it."""
         if self._stream is not None:
             self._stream.close()
 
     def finish(self, groups: Sequence[Group], keep: Sequence[str] = ()) -> None:
-        """Give the records their final form under the output's own name. keep: columns of the input."""
+        """Convert the records to the output's format, under its name. keep: columns of the input."""
         self.close()
         format = format_of(self.out)
         if format == "jsonl":
             os.replace(self.part, self.out)
         else:
-            beside = self.out.with_name(self.out.name + ".writing")
-            (_write_csv if format == "csv" else _write_parquet)(self.part, beside, groups, keep)
-            os.replace(beside, self.out)
+            temporary = self.out.with_name(self.out.name + ".writing")
+            (_write_csv if format == "csv" else _write_parquet)(self.part, temporary, groups, keep)
+            os.replace(temporary, self.out)
             self.part.unlink()
         self.note.unlink(missing_ok=True)
 
@@ -189,12 +191,12 @@ def _flat(part: Path, groups: Sequence[Group], kept: Mapping[str, str]) -> Itera
 
 
 def _as_kind(value: Any, kind: str) -> Any:
-    """A kept value as its column's type has it."""
+    """Convert a kept value to its column's type."""
     return text_of(value) if kind == "string" and not isinstance(value, str | None) else value
 
 
 def _kinds(part: Path, keep: Sequence[str]) -> dict[str, str]:
-    """The type of every kept column: what all of its values are, else string."""
+    """The type of every kept column: one that holds all its values, else string."""
     seen: dict[str, set[str]] = {name: set() for name in keep}
     if keep:
         with open(part, encoding="utf-8") as lines:
@@ -205,7 +207,7 @@ def _kinds(part: Path, keep: Sequence[str]) -> dict[str, str]:
 
 
 def _kind(value: str | bool | int | float | None) -> str:
-    """As a column's type, integers apart by what holds them."""
+    """A value's type; `exact` is an integer that a float holds too."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -216,7 +218,7 @@ def _kind(value: str | bool | int | float | None) -> str:
 
 
 def _common(kinds: Iterable[str]) -> str:
-    """The type of a column whose values have these."""
+    """The type of a column that holds values of these types."""
     kinds = {*kinds}
     for kind, holds in HOLDS.items():
         if kinds and kinds <= holds:

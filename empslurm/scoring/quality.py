@@ -1,4 +1,4 @@
-"""How good a measure was on its test part, with an interval: what every score and model card carries along."""
+"""How good a measure was on its test part, with an interval; scores and model cards include it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS = (2.5, 97.5)  # percentiles of a 95 % interval
 
 
 def evidence(group: Group) -> Evidence | None:
-    """Mean test score over seeds and its 95 % interval; an exported adapter brings its own. None: unknown."""
+    """Mean test score over seeds and its 95 % interval; stored in exported adapters. None: unknown."""
     paths = [member.predictions for member in group.members if member.predictions is not None]
     if not paths:
         return group.measure.evidence
@@ -50,7 +50,7 @@ def evidence(group: Group) -> Evidence | None:
 
 
 def with_evidence(chosen: Chosen) -> dict[str, Evidence | None]:
-    """Of every measure, by its name."""
+    """The evidence of every measure, by its name."""
     return {group.name: evidence(group) for group in chosen.groups}
 
 
@@ -82,7 +82,7 @@ def _clustered(part: Predictions) -> bool:
 def _interval(
     measure: adapter_metadata.Measure, part: Predictions, outputs: list[NDArray[np.float64]]
 ) -> tuple[float | None, float | None]:
-    """Percentile bootstrap of the mean over seeds. None where it is undefined in one resample of twenty."""
+    """Percentile bootstrap of the mean over seeds. None if it is undefined in more than 5 % of the resamples."""
     labels = measure.kind == "classification"
     groups = np.unique(np.asarray(part.groups), return_inverse=True)[1].astype(np.int64) if _clustered(part) else None
     examples = Examples(

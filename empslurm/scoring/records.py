@@ -13,13 +13,13 @@ READ = {"n_tokens": "int", "error": "string"}
 
 
 def check_kept(names: Iterable[str], groups: Sequence[Group]) -> None:
-    """Raise UsageError where a kept column would have the name of one that the output has anyway."""
+    """Raise UsageError if a kept column has the name of another column of the output."""
     own = {*columns(groups), "measures"}
     for name in names:
         if name in own:
             raise UsageError(
-                f"a column that is kept must have a name of its own in the output, but {name} is there already; rename "
-                "it in the input"
+                f"a kept column must have a name that the output does not use, but {name} is there already; rename it "
+                "in the input"
             )
 
 

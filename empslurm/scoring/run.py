@@ -20,7 +20,7 @@ from empslurm.store.adapter_metadata import Evidence
 
 @dataclass(kw_only=True)
 class Tally:
-    """How many rows a run has behind it; `n_taken_up` of them were there before."""
+    """How many rows a run has done; `n_taken_up`: those of an earlier run that it resumed."""
 
     n_rows: int = 0
     n_errors: int = 0
@@ -28,11 +28,11 @@ class Tally:
     n_taken_up: int = 0
 
 
-Progress = Callable[[int], None]  # rows done in all
+Progress = Callable[[int], None]  # gets the number of rows done
 
 
 def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, progress: Progress) -> Tally:
-    """Score into OUT, going on from OUT.part where there is one; what the measures are goes to OUT.measures.json."""
+    """Score into OUT, resuming from OUT.part if there is one; describe the measures in OUT.measures.json."""
     work = Work(out=out, run=run_id(scorer.chosen, scorer.precision, columns))
     with closing(work):
         digest = work.open(rows)
@@ -47,9 +47,9 @@ def to_file(scorer: Scorer, rows: Iterator[Row], out: Path, columns: Columns, pr
 
 
 def run_id(chosen: Chosen, precision: Precision, columns: Columns) -> str:
-    """Digest of everything that decides a record but the rows themselves."""
+    """Digest of everything that affects a record, except the rows themselves."""
     read = {"text": columns.text, "context": columns.context}
-    keep = {"keep": columns.keep} if columns.keep else {}  # runs stopped before there was --keep still go on
+    keep = {"keep": columns.keep} if columns.keep else {}  # so that runs of versions without --keep still resume
     return ids.digest([chosen.fingerprint(), precision, {**read, **keep}], 24)
 
 
@@ -80,7 +80,7 @@ def _records(scorer: Scorer, window: Any, tally: Tally) -> Iterator[dict[str, An
 
 
 def about_path(out: Path) -> Path:
-    """Where the description of an output's measures lies."""
+    """The path of the description of an output's measures."""
     return out.with_name(out.name + ".measures.json")
 
 

@@ -1,9 +1,9 @@
 """Score texts with many adapters in one pass.
 
-    scorer = Scorer.load("exported/")                        # or a list of folders, or what `selection` chose
+    scorer = Scorer.load("exported/")                        # or a list of folders, or a `selection.Chosen`
     scorer.score(["I am so sorry.", "Go on."])               # plain records, in the order of the texts
     scorer.frame(texts, contexts=[["How was it?"], []])      # a pandas DataFrame, one row per text
-    scorer.measures["news_empathy"]                          # what a measure is, its scale, how good it was
+    scorer.measures["news_empathy"]                          # a measure's task and scale; its quality: `evidence`
 
 A record: {"n_tokens": 7, "measures": {NAME: {...}}} or {"error": "a sentence"}.
 Classification: label (the one of the highest mean probability), probabilities {label: mean over seeds},
@@ -53,7 +53,7 @@ FLAGS: Mapping[str, str] = {
 
 
 class Scorer:
-    """A bank of adapters and what is known of them. `problems`: why adapters were left out."""
+    """Adapters on one backbone, with their measures and evidence. `problems`: why adapters were left out."""
 
     def __init__(self, chosen: Chosen, *, device: str | None = None, precision: Precision = "fp32") -> None:
         self.chosen, self.problems, self.precision = chosen, chosen.problems, precision
@@ -70,7 +70,7 @@ class Scorer:
         device: str | None = None,
         precision: Precision = "fp32",
     ) -> Scorer:
-        """From folders of exported adapters, or from what `selection` chose of a manifest or of cell ids."""
+        """Load folders of exported adapters, or what `selection` chose by a manifest or by cell ids."""
         if not isinstance(cells, Chosen):
             paths = [cells] if isinstance(cells, str | Path) else list(cells)
             cells = selection.of_folders(map(Path, paths), tasks)
@@ -78,7 +78,7 @@ class Scorer:
 
     @cached_property
     def measures(self) -> Mapping[str, Measure]:
-        """By name; of the first seed."""
+        """The measures by name, each of its first seed."""
         return {group.name: group.measure for group in self.chosen.groups}
 
     @cached_property
@@ -107,7 +107,8 @@ class Scorer:
         for what, values in {"context": turns, **kept}.items():
             if len(values) != len(texts):
                 raise UsageError(
-                    f"there must be one {what} per text, but {len(texts)} texts meet {len(values)}; give as many"
+                    f"there must be one {what} per text, but there are {len(values)} for {len(texts)} texts; "
+                    f"give {len(texts)}"
                 )
         rows = [
             row_of("", index + 1, text, turns[index], {name: values[index] for name, values in kept.items()})
@@ -132,7 +133,7 @@ class Scorer:
         return pd.DataFrame([flatten(record, self.chosen.groups, keep) for record in self.score(texts, contexts, keep)])
 
     def score_rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """One window's records, in its order; a row with an error keeps it and harms no other."""
+        """One window's records, in its order; a row with an error keeps it and does not affect others."""
         good = [index for index, row in enumerate(rows) if not row.error]
         records: list[dict[str, Any]] = [{"error": row.error} for row in rows]
         for index in good:
@@ -162,14 +163,14 @@ class Scorer:
 
     @cached_property
     def _by_rule(self) -> Mapping[tuple[int, str], list[Group]]:
-        """Measures that read the same tokens of a row."""
+        """Measures by what they read of a row: those of one entry read the same tokens."""
         groups: dict[tuple[int, str], list[Group]] = {}
         for group in self.chosen.groups:
             groups.setdefault(group.measure.input_rule, []).append(group)
         return groups
 
     def tokens(self, rule: tuple[int, str], rows: Sequence[Row]) -> tuple[Tokens, list[bool]]:
-        """Tokens of a window as training makes them, and which rows were cut."""
+        """Tokens of a window, made as in training, and which rows were cut."""
         max_length, context = rule
         keep = {"history": slice(None), "previous": slice(-1, None), "none": slice(0)}[context]
         tokenised = list(
@@ -230,7 +231,7 @@ def _value(measure: Measure, value: float, spread: float | None) -> dict[str, An
 
 
 def _round(value: float) -> float | None:
-    """Six digits: what single precision gives. None for what is not finite."""
+    """Round to six digits, the precision of float32; None if not finite."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
@@ -240,25 +241,25 @@ def _named(measure: Measure, values: NDArray[np.float64]) -> dict[str, float | N
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Over the last axis of (n_rows, n_labels)."""
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(raised / raised.sum(-1, keepdims=True))
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
 
 
 def _flags(
     group: Group, lengths: NDArray[np.int64], cut: Sequence[bool], points: NDArray[np.float64], rows: Sequence[Row]
 ) -> list[list[str]]:
-    """Per row, in what it is unlike the training examples; see FLAGS."""
+    """Each row's flags: how it differs from the training examples, see FLAGS."""
     typical = group.measure.typical
     near = similarity(points, np.asarray(typical.centroid))
     reads_context = typical.context_share >= 0.5
     by_row = []
     for row in range(len(rows)):
-        said = {
+        holds = {
             "short": lengths[row] < typical.low_length,
             "long": lengths[row] > typical.high_length,
             "dissimilar": near[row] < typical.low_similarity,
             "cut": cut[row],
             "no_context": reads_context and not rows[row].context,
         }
-        by_row.append([flag for flag, holds in said.items() if holds])
+        by_row.append([flag for flag in holds if holds[flag]])
     return by_row

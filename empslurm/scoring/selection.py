@@ -1,4 +1,4 @@
-"""Which adapters are meant by a manifest, cell ids or folders of exported adapters; the light half of `score`."""
+"""Choose adapters by a manifest, cell ids or folders of exported adapters. Without torch, so that errors come fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
 
 WEIGHTS = ("adapter.safetensors", "model_head.safetensors")  # the names of AdapterHub
-SOURCE = "source"  # subfolder of an exported transfer: the adapter that lies below
+SOURCE = "source"  # subfolder of an exported transfer: the source's adapter
 CHECKSUMS = "checksums.json"
 
 
@@ -29,7 +29,7 @@ class Member:
     """One adapter of one seed."""
 
     adapter: Path  # AdapterHub layout with head and task.json
-    source: Path | None  # transfer: the adapter that lies below
+    source: Path | None  # transfer: the source's adapter
     measure: Measure
     predictions: Path | None = None  # the cell's predictions; None: an exported adapter
     result: Mapping[str, Any] | None = None  # the cell's result
@@ -37,20 +37,20 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One measure: the same cell with one seed or several."""
+    """One measure: cells that differ only in their seed."""
 
     name: str
     members: tuple[Member, ...]  # by seed
 
     @property
     def measure(self) -> Measure:
-        """Of the first seed; all seeds share all but the seed, the scale's centre and what is typical."""
+        """The first seed's measure; those of other seeds differ in the seed, the scale's centre and what is typical."""
         return self.members[0].measure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What is scored or exported, and a sentence for each adapter that had to be left out."""
+    """The adapters to score or export, and a sentence for each adapter that was left out."""
 
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
@@ -93,20 +93,20 @@ def of_folders(paths: Iterable[Path], tasks: Sequence[str] = ()) -> Chosen:
 
 
 def _adapters(path: Path) -> list[Path]:
-    """A measure's folder holds one seed itself and the others below; a folder of measures holds those."""
+    """The adapters below a folder: a measure's (one seed at its top, others in subfolders), or one of measures."""
     patterns = (adapter_metadata.NAME, f"*/{adapter_metadata.NAME}", f"*/*/{adapter_metadata.NAME}")
     return sorted(file.parent for pattern in patterns for file in path.glob(pattern))
 
 
 def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
-    """The member of a cell, every file checked. Raises StoreError."""
+    """The member of a cell, with every file verified. Raises StoreError, UsageError."""
     result = folder.result()
     if result is None:
         raise StoreError(f"{folder.id} must be done to be used, but has no result; submit its manifest")
     output = folder.verify(result)
     cell = cells.from_identity(folder.identity())
     if not isinstance(cell, cells.Trained):
-        raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another")
+        raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another cell")
     return Member(
         adapter=output / ADAPTER,
         source=_source(cell, output, root),
@@ -124,12 +124,14 @@ def _source(cell: cells.Cell, output: Path, root: RunsRoot) -> Path | None:
     parent = root.cell(cell.parent)
     result = parent.result()
     if result is None:
-        raise StoreError(f"{cell.id} must have its source {cell.parent} to be used, but that has no result; run it")
+        raise StoreError(
+            f"{cell.id} must have its source {cell.parent} to be used, but that cell has no result; submit its manifest"
+        )
     return parent.verify(result) / (ADAPTER if cell.source_use.epoch == "best" else LAST_ADAPTER)
 
 
 def _of_folder(folder: Path) -> Member:
-    """The member of an exported adapter, every file checked. Raises StoreError."""
+    """The member of an exported adapter, with every file verified. Raises StoreError."""
     try:
         sums: Mapping[str, str] = decode.load(folder / CHECKSUMS, Mapping[str, str], "export the cell again")
     except FileNotFoundError as error:
@@ -160,26 +162,30 @@ def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str]) ->
     if not kept:
         known = ", ".join(sorted({member.measure.task for member in members}))
         reason = (
-            f"--tasks must name some of {known}, but names none" if known else "there must be a usable adapter, but"
+            f"--tasks must name some of {known}, but names none; write for example --tasks {known.split(', ')[0]}"
+            if known
+            else "there must be a finished adapter to use, but there is none; submit the manifest first"
         )
-        raise UsageError("; ".join([reason if known else f"{reason} there is none", *problems[:5]]))
+        raise UsageError("; ".join([reason, *problems[:5]]))
     _check_backbones(kept)
     return Chosen(groups=_groups(kept), problems=tuple(problems))
 
 
 def _check_backbones(members: Sequence[Member]) -> None:
-    """Raise UsageError where adapters sit in different backbones."""
+    """Raise UsageError if adapters have different backbones."""
     by_digest = {member.measure.backbone_digest: member for member in members}
     if len(by_digest) > 1:
         shown = "; ".join(
-            f"{member.measure.cell} in {member.measure.backbone.name} ({digest})"
+            f"{member.measure.cell} has {member.measure.backbone.name} ({digest})"
             for digest, member in by_digest.items()
         )
-        raise UsageError(f"all adapters must sit in one backbone, but these do not: {shown}; score them apart")
+        raise UsageError(
+            f"all adapters must have the same backbone, but {shown}; run the command once for each backbone"
+        )
 
 
 def _groups(members: Sequence[Member]) -> tuple[Group, ...]:
-    """Members that differ in the seed only are one measure; equal names get a few hex digits of what differs."""
+    """Group members that differ only in the seed; measures of equal names get a few hex digits of their settings."""
     by_settings: dict[str, dict[int, Member]] = {}
     for member in members:
         by_settings.setdefault(_settings(member.measure), {})[member.measure.seed] = member
@@ -194,7 +200,7 @@ def _groups(members: Sequence[Member]) -> tuple[Group, ...]:
 
 
 def _settings(measure: Measure) -> str:
-    """Digest of all that two seeds of one measure share."""
+    """Digest of everything that the seeds of one measure share."""
     shared = [measure.task, measure.kind, measure.labels, measure.source, measure.fraction, measure.settings]
     return ids.digest([*shared, measure.backbone_digest])
 

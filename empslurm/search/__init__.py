@@ -1,1 +1,1 @@
-"""Hyper-parameter searches: what their sampler draws, and what their results say. Training is `train/trials.py`."""
+"""Hyper-parameter searches: what their sampler draws, and what their results say. `train/trials.py` trains trials."""

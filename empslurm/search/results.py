@@ -1,4 +1,4 @@
-"""From the results of a search's trials to its second stage and its winners: on validation scores only."""
+"""Choose a search's second stage and its winners from its trials' results, by validation scores only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
 
 Outcome = Literal["complete", "pruned"]
-# Of one adapter kind by seed of the second stage: the cell, its validation score (None: undefined) and its best epoch.
+# The second stage of one adapter kind, by seed: the cell, its validation score (None: undefined) and its best epoch.
 Seeds = Mapping[int, tuple[Baseline, float | None, int]]
 SecondScores = Mapping[str, Mapping[AdapterKind, Seeds]]  # by task and adapter kind
 
@@ -32,7 +32,7 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A trial's parameters, and what the sampler knew."""
+    """A trial's parameters, and how much the sampler knew when it drew them."""
 
     parameters: Parameters
     started: float  # Unix time
@@ -41,7 +41,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialOutcome(Drawn):
-    """A trial's own part of its result."""
+    """The trial's fields of its result."""
 
     outcome: Outcome
     wall_s: float
@@ -49,7 +49,7 @@ class TrialOutcome(Drawn):
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What a search needs of a result."""
+    """The fields of a result that a search reads."""
 
     metric: str  # the task's own
     validation: Mapping[str, float | None]  # by metric, at the best epoch; None: undefined (a constant prediction)
@@ -57,7 +57,7 @@ class Scored:
 
     def __post_init__(self) -> None:
         if self.metric not in self.validation:
-            raise ValueError(f"validation must have {self.metric}, but has not")
+            raise ValueError(f"validation must have {self.metric}, but does not")
 
     @property
     def score(self) -> float | None:
@@ -67,7 +67,7 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult(Scored):
-    """What a search needs of a trial's result. `history`: one entry per epoch, with every metric."""
+    """The fields of a trial's result that a search reads. `history`: one entry per epoch, with every metric."""
 
     history: tuple[Mapping[str, Any], ...]
     trial: TrialOutcome
@@ -75,7 +75,7 @@ class TrialResult(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A trial that came to its end."""
+    """A finished trial."""
 
     cell: DrawnTrial
     outcome: Outcome
@@ -98,7 +98,7 @@ _read_score = decode.reader(float | None)
 
 
 def finished_trial(cell: TrialCell, result: Mapping[str, Any]) -> Finished:
-    """A trial from its result. Raises DamagedError."""
+    """Read a finished trial from its result. Raises DamagedError."""
     try:
         read: TrialResult = decode.reader(TrialResult)(result)
         return Finished(
@@ -111,11 +111,14 @@ def finished_trial(cell: TrialCell, result: Mapping[str, Any]) -> Finished:
             wall_s=read.trial.wall_s,
         )
     except (decode.Unfit, KeyError, TypeError) as error:
-        raise DamagedError(f"the result of {cell.id} must be a trial's, but is not: {error}; move it away") from error
+        raise DamagedError(
+            f"the result of {cell.id} must be a trial's, but is not: {error}; move the cell's folder away and submit "
+            "again"
+        ) from error
 
 
 def with_parameters(cell: TrialCell, parameters: Parameters) -> DrawnTrial:
-    """The trial as it is trained; its id stays. Raises KeyError where its search has no such adapter."""
+    """The trial with its parameters, under the same id. Raises KeyError if its search has no such adapter."""
     search = cell.trial.search
     by_kind = {adapter.kind: adapter for adapter in search.adapters}
     training = replace(search.training, lr=parameters.lr, batch_size=parameters.batch_size)
@@ -123,7 +126,7 @@ def with_parameters(cell: TrialCell, parameters: Parameters) -> DrawnTrial:
 
 
 def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Finished]]:
-    """Trials with a sound result, by task and in the order of their numbers."""
+    """Trials with an intact result, by task and in the order of their numbers."""
     trials: dict[str, list[Finished]] = {}
     for cell in cells:
         if not isinstance(cell, TrialCell):
@@ -131,7 +134,7 @@ def finished_trials(root: RunsRoot, cells: Iterable[Cell]) -> dict[str, list[Fin
         try:
             result = root.cell(cell.id).result()
         except StoreError:
-            continue  # its state says so
+            continue  # the cell's state reports it
         if result is not None:
             trials.setdefault(cell.target, []).append(finished_trial(cell, result))
     return trials
@@ -153,17 +156,17 @@ def scores_by_type(trials: Iterable[Finished]) -> dict[AdapterKind, float]:
 
 
 def with_second_stage(plan: Plan, finished: Mapping[str, list[Finished]]) -> Plan:
-    """The plan with its second stage once every trial is through; before that its `waiting` says so."""
+    """Add the second stage to the plan once every trial is finished; until then, `waiting` says what is missing."""
     use = plan.manifest.search
     if use is None or use.second_stage is None:
         return plan
     n_missing = len(plan.cells) - sum(map(len, finished.values()))
     if n_missing:
-        return replace(plan, waiting=f"the second stage is planned when all trials are through; {n_missing} are not")
+        return replace(plan, waiting=f"the second stage is planned when all trials are finished; {n_missing} are not")
     best = {task: best_trial(finished[task]) for task in plan.manifest.tasks}
     undefined = [task for task, trial in best.items() if trial is None]
     if undefined:
-        why = f"the second stage needs a complete trial with a score of each task; none of {', '.join(undefined)}"
+        why = f"the second stage needs a complete trial with a score for each task; {', '.join(undefined)} has none"
         return replace(plan, waiting=why)
     second = partial(_second, plan, use.search, use.second_stage.n_types, finished)
     cells = {cell.id: cell for task, trial in best.items() if trial for cell in second(task, trial)}
@@ -185,7 +188,7 @@ def _second(
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """What a task is to be trained with. `validation`: of the trial, or of the second stage's mean over seeds."""
+    """The settings that won for a task. `validation`: the trial's score, or the second stage's mean over seeds."""
 
     adapter: Adapter
     training: Training
@@ -195,7 +198,7 @@ class Winner:
 
 
 def second_stage_scores(root: RunsRoot, plan: Plan) -> SecondScores:
-    """What the second stage has come to so far."""
+    """The scores of the second stage so far."""
     scores: dict[str, dict[AdapterKind, dict[int, tuple[Baseline, float | None, int]]]] = {}
     for cell in plan.cells:
         if not isinstance(cell, Baseline):
@@ -216,7 +219,8 @@ def _scored(cell: Cell, result: Mapping[str, Any]) -> Scored:
         scored: Scored = decode.reader(Scored)(result)
     except decode.Unfit as error:
         raise DamagedError(
-            f"the result of {cell.id} must have its validation score, but of its fields {error}; move it away"
+            f"the result of {cell.id} must have its validation score, but of its fields {error}; move the cell's "
+            "folder away and submit again"
         ) from error
     return scored
 
@@ -224,13 +228,13 @@ def _scored(cell: Cell, result: Mapping[str, Any]) -> Scored:
 def winners(
     plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores, *, overall: bool
 ) -> dict[str, Winner]:
-    """By task: the type that won its second stage (or, `overall`, the best mean rank), else its best trial.
+    """By task: the type that won its second stage (with `overall`, the best mean rank); without one, its best trial.
 
-    Raises UsageError while something that decides is missing.
+    Raises UsageError while a needed result is missing.
     """
     missing = _undecided(plan, finished, second)
     if missing:
-        raise UsageError(f"a search must be through before its winners are frozen, but {missing}; run `submit` again")
+        raise UsageError(f"a search must be finished before its winners are frozen, but {missing}; submit it again")
     if not second:
         return {task: _trial_winner(task, best_trial(trials)) for task, trials in finished.items()}
     means = second_means(second)
@@ -246,20 +250,20 @@ def winners(
     if lacking:
         raise UsageError(
             "an adapter type must have a score in every seed of the second stage to win, but none has one for "
-            f"{', '.join(lacking)}; give the search more trials, or train longer"
+            f"{', '.join(lacking)}; increase `n_trials`, or train longer"
         )
     return winner_of
 
 
 def _undecided(plan: Plan, finished: Mapping[str, list[Finished]], second: SecondScores) -> str:
-    """What the winners still wait for; empty when all is there."""
+    """What is missing to choose the winners; empty if nothing is."""
     n_trials = sum(isinstance(cell, TrialCell) for cell in plan.cells) - sum(map(len, finished.values()))
     n_second = sum(isinstance(cell, Baseline) for cell in plan.cells)
     n_second -= sum(len(seeds) for row in second.values() for seeds in row.values())
     if plan.waiting:
         return plan.waiting
     if n_trials:
-        return f"{n_trials} trials are not"
+        return f"{n_trials} trials have no result"
     return f"{n_second} cells of the second stage have no result" if n_second else ""
 
 
@@ -285,7 +289,9 @@ def best_type(means: Mapping[AdapterKind, float]) -> AdapterKind | None:
 
 def _trial_winner(task: str, best: Finished | None) -> Winner:
     if best is None or best.validation is None:
-        raise UsageError(f"{task} must have a complete trial with a score to be frozen, but has none; add trials")
+        raise UsageError(
+            f"{task} must have a complete trial with a score to be frozen, but has none; increase `n_trials`"
+        )
     return Winner(
         adapter=best.adapter,
         training=best.training,
@@ -331,7 +337,7 @@ def preset_text(search: str, chosen: Mapping[str, Winner]) -> str:
 
 
 def decimal(value: float) -> str:
-    """The shortest text that a strict YAML reader takes for this very number."""
+    """The shortest text that a strict YAML reader reads as exactly this number."""
     text = repr(value)
     mantissa, exponent, power = text.partition("e")
     return text if "." in mantissa else f"{mantissa}.0{exponent}{power}"

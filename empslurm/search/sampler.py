@@ -1,11 +1,11 @@
-"""What a sampler knows of a search: an Optuna journal in a file that many processes may share; the cells are the truth.
+"""A search's sampler: an Optuna study in a journal file that many processes share, derived from the trials' cells.
 
 runs/searches/<search>/journal.log   append only, one short lock per write; no database server, for shared file systems
-runs/cells/<trial>/parameters.json  what the trial drew: written exclusively, before it trains
+runs/cells/<trial>/parameters.json  what the trial drew: created exclusively, before it trains
 
-Optuna's trial number k is the cell of number k: a process owns a trial by the cell's claim and by nothing else. So a
-dead one's trial is found and resumed like any cell, and none is counted twice. The journal is derived: what a process
-died before telling is told by the next one, and a lost journal is made again from the trials' folders.
+Optuna's trial number k is the cell with number k, and only the cell's claim says which process runs it. So the trial of
+a dead process is resumed like any cell, and none is counted twice. What a dead process did not report, the next one
+reports; a lost journal is rebuilt from the trials' folders.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from empslurm.search.results import Drawn, Finished, Parameters, finished_trial,
 from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
 
-N_STARTUP_TRIALS = 10  # drawn at random before the sampler looks at results; Optuna's default
-N_UNPRUNED_TRIALS = 5  # that must have finished before any is pruned; Optuna's default
-N_UNPRUNED_EPOCHS = 1  # of each trial: the first says little
+N_STARTUP_TRIALS = 10  # drawn at random before the sampler uses results; Optuna's default
+N_UNPRUNED_TRIALS = 5  # must have finished before any trial is pruned; Optuna's default
+N_UNPRUNED_EPOCHS = 1  # of each trial: its first score says little
 
 
 def space(search: Search) -> dict[str, BaseDistribution]:
@@ -45,12 +45,12 @@ def space(search: Search) -> dict[str, BaseDistribution]:
 
 
 def worst(metric: str) -> float:
-    """What the sampler is told for an undefined score: the metric's lowest value."""
+    """The value that the sampler gets for an undefined score: the metric's lowest."""
     return float(METRICS[metric].low)
 
 
 class Sampler:
-    """One process's view of the search that `like`, any trial of it, belongs to: an Optuna study."""
+    """One process's access to a search's Optuna study. `like`: any trial of the search."""
 
     def __init__(self, root: RunsRoot, like: TrialCell) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -67,14 +67,15 @@ class Sampler:
                 self.study_id = self.storage.get_study_id_from_name(self.name)
         except (ValueError, KeyError) as error:
             raise DamagedError(
-                f"{journal} must be a search's journal, but is damaged; move it away, the trials' folders make it again"
+                f"{journal} must be a search's journal, but is damaged; move it away, and submit again: it is rebuilt "
+                "from the trials' folders"
             ) from error
 
-    # ---- telling ----------------------------------------------------------------------------------------------------
+    # ---- reporting --------------------------------------------------------------------------------------------------
 
     def catch_up(self, n_trials: int) -> int:
-        """Make sure of `n_trials` in the journal, tell it every result that it lacks; the number of finished ones."""
-        for _ in range(len(self._trials()), n_trials):  # two processes may add one too many: a number nobody claims
+        """Extend the journal to `n_trials` trials and add missing results; returns the number of finished trials."""
+        for _ in range(len(self._trials()), n_trials):  # two processes may add one too many: no cell has its number
             self._study(0).add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         for known in self._trials():
             if not known.state.is_finished():
@@ -82,17 +83,17 @@ class Sampler:
         return sum(trial.state.is_finished() for trial in self._trials())
 
     def tell_result(self, cell: TrialCell) -> None:
-        """Let the sampler know of a trial's sealed result, if there is one."""
+        """Report a trial's sealed result to the sampler, if there is one."""
         try:
             result = self.root.cell(cell.id).result()
             finished = None if result is None else finished_trial(cell, result)
         except StoreError:
-            return  # the search goes on without it; its report names the file
+            return  # the search continues without it; its report names the file
         if result is not None and finished is not None:
             self.tell(finished, result["metric"])
 
     def tell(self, finished: Finished, metric: str) -> None:
-        """Let the sampler know of a finished trial; telling it again changes nothing."""
+        """Report a finished trial to the sampler; a second report changes nothing."""
         trial_id = self._trial_id(finished.cell.trial.number)
         values = {
             "adapter": finished.adapter.kind,
@@ -118,7 +119,7 @@ class Sampler:
     # ---- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self, cell: TrialCell) -> DrawnTrial:
-        """The trial with its adapter and training. Its holder draws once; whoever takes it over trains the same."""
+        """The trial with its adapter and training, which are drawn once: a process that takes it over has the same."""
         path = self._parameters_file(cell)
         if not path.exists():
             files.create_exclusive(path, files.to_json(ids.plain(self._ask(cell))))
@@ -126,12 +127,13 @@ class Sampler:
             return with_parameters(cell, self.drawn(cell).parameters)
         except KeyError as error:
             raise DamagedError(
-                f"{path} must hold an adapter of the search, but holds {error}; move the folder away"
+                f"{path} must hold an adapter of the search, but holds {error}; move the cell's folder away and submit "
+                "again"
             ) from error
 
     def drawn(self, cell: TrialCell) -> Drawn:
-        """What was written when the trial drew its parameters. Raises DamagedError."""
-        drawn: Drawn = decode.load(self._parameters_file(cell), Drawn, "move the folder away")
+        """The parameters that the trial has drawn. Raises DamagedError."""
+        drawn: Drawn = decode.load(self._parameters_file(cell), Drawn, "move the cell's folder away and submit again")
         return drawn
 
     def _parameters_file(self, cell: TrialCell) -> Path:
@@ -153,7 +155,7 @@ class Sampler:
     # ---- pruning ----------------------------------------------------------------------------------------------------
 
     def prune(self, cell: TrialCell, epochs: list[float | None], metric: str) -> bool:
-        """Report a trial's scores so far, one per epoch; whether it is to end here."""
+        """Report a trial's scores so far, one per epoch; returns whether to stop it."""
         trial_id = self._trial_id(cell.trial.number)
         known = self.storage.get_trial(trial_id).intermediate_values
         for epoch, score in enumerate(epochs):
@@ -166,7 +168,7 @@ class Sampler:
     # ---- Optuna's own -----------------------------------------------------------------------------------------------
 
     def _study(self, number: int) -> optuna.Study:
-        """Optuna's study with a sampler whose draws are a function of the study, the number and what is known."""
+        """Optuna's study, with a sampler whose draws depend only on the study, the number and the known results."""
         seed = stream("search", self.name, number) % 2**32
         sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=seed)
         if self.search.sampler == "tpe":

@@ -1,7 +1,7 @@
-"""What a trained adapter measures, and all that is needed to use it away from its cell: `task.json` beside its weights.
+"""What a trained adapter measures, and all that is needed to use it without its cell: `task.json` beside its weights.
 
-The node writes it when a cell is done, `export` adds the evidence and carries it along, `score` reads it. It holds no
-text of anybody.
+The node writes it when a cell is done, `export` copies it and adds the evidence, `score` reads it. It contains no text
+of the corpus.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Typical:
-    """What the training texts look like to the frozen backbone; a text outside of it is flagged as unlike them."""
+    """Statistics of the training texts in the frozen backbone; a text outside these limits is flagged."""
 
     low_length: float  # tokens, specials included: the 1st and 99th percentile of the training examples
     high_length: float
@@ -47,8 +47,8 @@ class Evidence:
     seed_spread: float | None  # standard deviation of the score over seeds; None: one seed
     n_test: int
     resampled: str  # "examples" or "groups"
-    flags: tuple[str, ...]  # of `metrics.FLAGS`, of any seed's predictions
-    flagged_seeds: Annotated[tuple[tuple[int, ...], ...], Later()] = ()  # of each flag
+    flags: tuple[str, ...]  # those of `metrics.FLAGS` that any seed's predictions have
+    flagged_seeds: Annotated[tuple[tuple[int, ...], ...], Later()] = ()  # for each flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Measure:
     dataset: str
     citation: str
     licence: str
-    source: str | None  # transfer: the task whose adapter lies below
+    source: str | None  # transfer: the task whose adapter is below this one
     seed: int
     fraction: float
     n_train: int
@@ -77,7 +77,7 @@ class Measure:
     backbone_digest: str
     max_length: Annotated[int, Range(low=3, high=100_000)]  # tokens of context and text together
     context: Context
-    settings: Mapping[str, Any]  # adapter and training sections, as they were
+    settings: Mapping[str, Any]  # the cell's adapter, training and data sections
     cell: str  # id of the cell that made it
     typical: Typical
     evidence: Evidence | None = None
@@ -106,7 +106,7 @@ class Measure:
 def describe(
     cell: Trainable, task: Task, dataset: Dataset, *, centre: float, scale: float, n_train: int, typical: Typical
 ) -> Measure:
-    """The measure that a finished cell makes."""
+    """The measure of a cell's adapter."""
     return Measure(
         task=task.id,
         title=task.title,
@@ -141,7 +141,7 @@ def describe(
 
 
 def write(folder: Path, measure: Measure) -> None:
-    """Put `task.json` into an adapter's folder."""
+    """Write `task.json` to an adapter's folder."""
     files.write_json(folder / NAME, {"format": FORMAT, **ids.plain(measure)})
 
 
@@ -161,7 +161,7 @@ def read(folder: Path) -> Measure:
     except FileNotFoundError as error:
         raise DamagedError(
             f"{folder} must hold {NAME}, which says what the adapter measures, but does not; run its cell again with "
-            "this version"
+            "this version, or export it again"
         ) from error
     try:
         measure: Measure = _read_measure(value)

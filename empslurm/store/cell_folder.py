@@ -1,11 +1,11 @@
-"""One cell's folder: its identity, who holds it, how far it is, and what came of it; its state is computed from these.
+"""One cell's folder: its identity, claims, progress and outcome, from which its state is computed.
 
 cell.json               identity, written once
 claims/                 who runs it, see `claims`
 parameters.json         what a trial of a search drew, written before it trains
 checkpoint/             sealed files, the last good one kept until the next is verified
-metrics.jsonl           one line per evaluation, for people who watch
-progress.json           where training stands, replaced every few seconds
+metrics.jsonl           one line per evaluation, for people to watch
+progress.json           how far training is, replaced every few seconds
 output-0001/            adapter/, predictions.parquet, provenance.json of claim 1
 result.json             written last, by exclusive link; names its output and every checksum
 error.json              the last failure: class, sentence, traceback tail
@@ -31,13 +31,13 @@ from empslurm.store.folders import names
 from empslurm.store.results import OUTPUT
 from empslurm.validation import decode
 
-State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: only Slurm's queue tells
-# What lies in an output: folders of adapters, and the note of what made them. Predictions have a module of their own.
+State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: known only from Slurm
+# Names in an output folder: adapters and their provenance. Predictions have their own module.
 ADAPTER, LAST, SOURCE_ADAPTER = "adapter", "last", "source_adapter"
-LAST_ADAPTER = f"{LAST}/{ADAPTER}"  # a baseline's as its last epoch left it
+LAST_ADAPTER = f"{LAST}/{ADAPTER}"  # a baseline's adapter after the last epoch
 PROVENANCE = "provenance.json"
 RESULT = "result.json"
-HEARTBEAT_STALE_S = 900.0  # a claim whose process cannot be seen: after this silence it is lost
+HEARTBEAT_STALE_S = 900.0  # a claim whose process cannot be checked is lost after this time without a heartbeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class CellState:
     state: State
     why: str = ""
     claim: Claim | None = None
-    flags: tuple[str, ...] = ()  # of a done one: as its result has them, see `metrics.FLAGS`
+    flags: tuple[str, ...] = ()  # of a done cell: those of its result, see `metrics.FLAGS`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where the training of a cell stands."""
+    """How far the training of a cell is."""
 
     time: float  # Unix time of this note
     step: int | None = None
@@ -158,7 +158,7 @@ class CellDir:
         last = self.claim()
         if last is not None and not self._claims.is_released(last):
             of_this_job = job_id is not None and (last.job_id, last.job_name) == (job_id, job_name)
-            # Slurm started this very job again, so that its earlier start is over.
+            # Slurm restarted this same job, so its earlier start is over.
             over = of_this_job and last.restart_count < restart_count
             newer_self = of_this_job and last.restart_count > restart_count
             if newer_self or (not over and self.holder_lives(last, alive)):
@@ -169,22 +169,22 @@ class CellDir:
         )
         if not self._claims.add(claim):
             return None
-        if self.tidy():  # the holder before saved its result while this process looked at its claim
+        if self.tidy():  # the previous holder saved its result while this process looked at its claim
             self.release(claim)
             return None
         files.sweep(self.checkpoints)
         return claim
 
     def release(self, claim: Claim) -> None:
-        """Say that the claim's process is through with the cell, whatever came of it."""
+        """Note that the claim's process has finished with the cell, whether it is done or not."""
         self._claims.release(claim)
 
     def beat(self, claim: Claim) -> None:
-        """Say that the claim's process lives, for those who cannot see it."""
+        """Note that the claim's process lives, for those that cannot check it."""
         self._claims.beat(claim)
 
     def holder_lives(self, claim: Claim, alive: Liveness) -> bool:
-        """Whether the claim's process lives; where nobody can tell, a stale heartbeat decides."""
+        """Whether the claim's process lives; if it cannot be checked, the age of its heartbeat decides."""
         known = self._known(claim, alive)
         return self._silence_s(claim) < HEARTBEAT_STALE_S if known is None else known
 
@@ -194,11 +194,11 @@ class CellDir:
         return local_liveness(claim) if known is None else known
 
     def _silence_s(self, claim: Claim) -> float:
-        """Seconds since the claim's last sign of life."""
+        """Seconds since the claim's last heartbeat or progress."""
         now = time.time()
         progress = self.progress()
         beats = (claim.started, self._claims.last_beat(claim), progress.time if progress else 0.0)
-        # A beat from the future is a clock that is wrong or a file that lies: it counts for nothing.
+        # A heartbeat from the future comes from a wrong clock or a damaged file, so it is ignored.
         return min((max(0.0, now - beat) for beat in beats if beat < now + HEARTBEAT_STALE_S), default=math.inf)
 
     def check(self, claim: Claim) -> None:
@@ -207,7 +207,7 @@ class CellDir:
         if held is None or held.nonce != claim.nonce:
             who = held.who if held else "nobody"
             raise ClaimLostError(
-                f"{self.id} must be held by {claim.who} to be written, but is held by {who}; it stops here"
+                f"{self.id} must be held by {claim.who} to be written, but is held by {who}; {claim.who} leaves it"
             )
 
     # ---- progress -----------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class CellDir:
     # ---- outcome ------------------------------------------------------------------------------------------------
 
     def save(self, claim: Claim, result: Mapping[str, Any]) -> bool:
-        """Seal the claim's output and link the result exclusively. False: another incarnation was first.
+        """Seal the claim's output and link the result exclusively. False: another process saved a result first.
 
         Every file of the output enters the result with its sha256.
         """
@@ -239,9 +239,9 @@ class CellDir:
         return won
 
     def tidy(self) -> bool:
-        """Whether the cell is done; then what led there is removed: checkpoints, failures, outputs that lost.
+        """Whether the cell is done; if so, remove what is no longer needed: checkpoints, errors, other outputs.
 
-        A process that was killed before it leaves this to whoever comes next. Raises DamagedError.
+        If a process is killed before this, the next one does it. Raises DamagedError.
         """
         result = self.result()
         if result is None:
@@ -263,7 +263,7 @@ class CellDir:
         return results.verify(self.path, result)
 
     def fail(self, claim: Claim, *, kind: str, message: str, traceback: str = "") -> None:
-        """Record the last failure, unless the cell belongs to somebody else by now."""
+        """Record the last failure. Raises ClaimLostError if another process holds the cell by now."""
         self.check(claim)
         error = {"class": kind, "message": message, "traceback": traceback, "claim": claim.number, "time": time.time()}
         files.write_json(self.error_file, error)
@@ -291,7 +291,7 @@ class CellDir:
             known = self._known(claim, alive)
             silence_s = self._silence_s(claim)
             if known or (known is None and silence_s < HEARTBEAT_STALE_S):
-                unseen = "" if known else f", which cannot be seen; its last sign of life is {silence_s:.0f} s old"
+                unseen = "" if known else f", which cannot be checked; its last sign of life is {silence_s:.0f} s old"
                 return CellState(state="running", why=f"{claim.who}{unseen}", claim=claim)
         failure = self.error()
         if failure is not None and failure.get("claim") == claim.number:

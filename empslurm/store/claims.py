@@ -1,8 +1,8 @@
 """Who runs a cell: its claims, and whether the process behind one lives.
 
 claims/0001.json        who runs it; the highest number holds the cell, older ones are history
-claims/0001.beat        when its process last said that it lives
-claims/0001.released    its process is through with the cell
+claims/0001.beat        the last heartbeat of its process
+claims/0001.released    its process has finished with the cell
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ CLAIM_FILE = re.compile(r"[0-9]{4,9}\.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Who runs a cell: job id, restart count and nonce together name one incarnation of one job."""
+    """Who runs a cell: job id, restart count and nonce together identify one start of one job."""
 
     number: int
     nonce: str
     host: str
     pid: int
-    process_start: float  # seconds since boot, in clock ticks: a pid that was reused has another
+    process_start: float  # in clock ticks since boot: differs if the pid is reused
     started: float  # Unix time
     job_id: str | None = None  # as squeue prints it, e.g. "1234_7"
     restart_count: int = 0
-    log: str | None = None  # the file that the process writes what it says to
-    kernel: Annotated[str, Later()] = ""  # boot and process name space: hosts, and containers, may share a name
-    job_name: str | None = None  # with a nonce; ids of jobs may occur again
-    cluster: str | None = None  # that has the job
+    log: str | None = None  # the process's log file
+    kernel: Annotated[str, Later()] = ""  # boot and PID namespace: hosts and containers may share a name
+    job_name: str | None = None  # with a nonce, since Slurm may reuse job ids
+    cluster: str | None = None  # the Slurm cluster of the job
 
     @property
     def who(self) -> str:
-        """For people."""
+        """The holder's name in messages."""
         return f"job {self.job_id}" if self.job_id else f"process {self.pid} on {self.host}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """A claim's last sign of life."""
+    """A claim's last heartbeat."""
 
     time: float  # Unix time
 
 
-Liveness = Callable[[Claim], bool | None]  # True, False, or None: cannot tell
+Liveness = Callable[[Claim], bool | None]  # None: unknown
 
 
 def process_start(pid: int) -> float | None:
@@ -72,7 +72,7 @@ def process_start(pid: int) -> float | None:
 
 @cache
 def kernel() -> str:
-    """What process ids are unique within: this boot of this machine, and this process's name space."""
+    """The scope in which process ids are unique: this boot of this machine, and this process's PID namespace."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -80,7 +80,7 @@ def kernel() -> str:
 
 
 def local_liveness(claim: Claim) -> bool | None:
-    """Whether the claiming process lives, as far as this host can tell."""
+    """Whether the claiming process lives; None if this host cannot know."""
     if claim.host != socket.gethostname() or claim.kernel != kernel() or claim.job_id is not None:
         return None
     return process_start(claim.pid) == claim.process_start
@@ -89,7 +89,7 @@ def local_liveness(claim: Claim) -> bool | None:
 def of_this_process(
     number: int, *, job_id: str | None, restart_count: int, log: str | None, job_name: str | None, cluster: str | None
 ) -> Claim:
-    """A new claim of the process that asks."""
+    """A new claim of this process."""
     return Claim(
         number=number,
         nonce=secrets.token_hex(8),
@@ -113,7 +113,7 @@ class ClaimFolder:
         self.path = path
 
     def _files(self) -> list[Path]:
-        """Oldest first. Raises StoreError where the folder cannot be listed: that must not look like no claim."""
+        """Claim files, oldest first. Raises StoreError if the folder cannot be listed: that must not mean no claim."""
         return [self.path / name for name in sorted(names(self.path, CLAIM_FILE), key=lambda name: int(name[:-5]))]
 
     def all(self) -> list[Claim]:
@@ -130,9 +130,9 @@ class ClaimFolder:
         return files.create_exclusive(self._file(claim, "json"), files.to_json(asdict(claim)))
 
     def release(self, claim: Claim) -> None:
-        """Note that the claim's process is through with the cell.
+        """Note that the claim's process has finished with the cell.
 
-        Where no note can be written any more (a full disk), the end of the process says the same a little later.
+        If the note cannot be written (a full disk), the end of the process has the same effect a little later.
         """
         with contextlib.suppress(StoreError):
             files.create_exclusive(self._file(claim, "released"), b"")
@@ -140,16 +140,16 @@ class ClaimFolder:
             self._file(claim, "beat").unlink(missing_ok=True)
 
     def is_released(self, claim: Claim) -> bool:
-        """Whether the claim's process said that it is through."""
+        """Whether the claim's process has noted that it has finished."""
         return self._file(claim, "released").exists()
 
     def beat(self, claim: Claim) -> None:
-        """Note that the claim's process lives; a beat that fails is not missed."""
+        """Write a heartbeat of the claim's process; a failure is ignored."""
         with contextlib.suppress(StoreError):
             files.write_json(self._file(claim, "beat"), asdict(Beat(time=time.time())))
 
     def last_beat(self, claim: Claim) -> float:
-        """When the claim's process last beat, in Unix time; 0 where it never did, or its note cannot be read."""
+        """Unix time of the claim's last heartbeat; 0 if there is none, or it cannot be read."""
         try:
             beat: Beat = decode.load(self._file(claim, "beat"), Beat)
         except (FileNotFoundError, StoreError):
@@ -161,15 +161,15 @@ class ClaimFolder:
 
 
 def _read(path: Path) -> Claim:
-    """A claim; a damaged one has no owner but counts as held since it was written, so that nobody living loses it.
+    """Read a claim. A damaged one has no owner, but counts as held since it was written: its process may still live.
 
-    Raises StoreError where it cannot be read.
+    Raises StoreError if it cannot be read.
     """
-    number = int(path.stem)  # whatever stands in the file
+    number = int(path.stem)  # whatever the file says
     try:
         claim: Claim = decode.reader(Claim)({**files.read_object(path), "number": number})
         return claim
-    except (decode.Unfit, DamagedError, FileNotFoundError):  # absent: a link to nowhere
+    except (decode.Unfit, DamagedError, FileNotFoundError):  # not found: a dangling link
         pass
     written = 0.0
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Look into folders that others may have spoiled: no link is followed, and what cannot be listed is not empty."""
+"""List folders that others may have changed: no link is followed, and a folder that cannot be listed is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from empslurm.errors import DamagedError, StoreError
 
 
 def names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Names in a folder that wholly match; none where it is absent. Raises StoreError where it cannot be listed."""
+    """Names in a folder that fully match; none if it is absent. Raises StoreError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
@@ -20,8 +20,8 @@ def names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
         return []
     except OSError as error:
         raise StoreError(
-            f"{folder} must be a folder that can be listed, but is not: {error.strerror or error}; give yourself read "
-            "access to it, or move what is there away"
+            f"{folder} must be a folder that can be listed, but is not: {error.strerror or error}; get read access to "
+            "it, or move it away if it is no folder"
         ) from error
 
 

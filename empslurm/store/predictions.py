@@ -1,4 +1,4 @@
-"""Predictions per example id, as Parquet: what every statistic is computed from."""
+"""Predictions per example id, as Parquet. Every statistic is computed from them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read(path: Path) -> dict[str, Predictions]:
         gold = table["gold"].to_numpy()
         part = table["part"].combine_chunks()
         names, codes = part.dictionary.to_pylist(), part.indices.to_numpy(zero_copy_only=False)
-        # NumPy makes the strings at once, pyarrow's to_pylist one Python object at a time.
+        # NumPy converts all strings at once, pyarrow's to_pylist one by one.
         example, group = table["id"].to_numpy(), table["group"].cast(pa.string()).to_numpy()
         parts = {}
         for code in dict.fromkeys(codes.tolist()):
@@ -79,5 +79,8 @@ def read(path: Path) -> dict[str, Predictions]:
                 outputs=outputs[rows] if width > 1 else outputs[rows, 0],
             )
     except Exception as error:
-        raise DamagedError(f"{path} must hold predictions as written by a cell, but does not: {error}") from error
+        raise DamagedError(
+            f"{path} must hold predictions as written by a cell, but does not: {error}; move the cell's folder away "
+            "and run it again"
+        ) from error
     return parts

@@ -1,7 +1,7 @@
-"""result.json: sealed over all that it says and every file of its output, read and checked as such.
+"""result.json: sealed over all its fields and every file of its output, and checked when it is read.
 
-What a result says beyond its `Envelope` is the business of the kind of cell, so the file stays open: a new kind or a
-newer version may say more, and its results are still whole.
+The fields beyond `Envelope` depend on the kind of cell, so unknown ones are allowed: a new kind or a newer version may
+add some.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OUTPUT = re.compile(r"output-[0-9]{4,9}")
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What the store itself needs of a result; the rest is the business of the kind of cell."""
+    """The fields of a result that the store itself needs; the kind of cell defines the others."""
 
     output: Annotated[str, Pattern(regex=OUTPUT.pattern, words="the name of an output folder")]
     files: Mapping[str, str]  # path below the output -> sha256
@@ -40,8 +40,8 @@ def seal(result: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """The result with its output's name, the sha256 of every file of it, and a seal over all. Raises StoreError."""
     sums = {path.relative_to(output).as_posix(): checksum(path) for path in walk(output)}
     if not sums:
-        raise StoreError(f"{output} must hold what {result['id']} gave, but is empty; run the cell again")
-    for name in sums:  # libraries wrote some of them, and do not flush
+        raise StoreError(f"{output} must hold the files of {result['id']}, but is empty; run the cell again")
+    for name in sums:  # libraries wrote some of them without flushing
         files.sync_file(output / name)
     value = {**result, "output": output.name, "files": sums}
     return {**value, "seal": ids.digest(value)}
@@ -54,13 +54,16 @@ def read(path: Path, cell_id: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     if value.get("id") != cell_id or not _sealed(value):
-        raise DamagedError(f"{path} must be the sealed result of {cell_id}, but does not match; move the folder away")
+        raise DamagedError(
+            f"{path} must be the sealed result of {cell_id}, but its id or seal differs; move the cell's folder away "
+            "and run it again"
+        )
     try:
         envelope(value)
     except decode.Unfit as error:
         raise DamagedError(
             f"{path} must name its output and the checksums of its files, but of its fields {error}; move the "
-            "folder away and run the cell again"
+            "cell's folder away and run it again"
         ) from error
     return value
 
@@ -77,7 +80,8 @@ def verify(cell: Path, result: Mapping[str, Any]) -> Path:
             )
         if checksum(folder / name) != expected:
             raise DamagedError(
-                f"{folder / name} must match its checksum in result.json, but does not; move the folder away"
+                f"{folder / name} must match its checksum in result.json, but does not; move the cell's folder away "
+                "and run it again"
             )
     foreign = sorted(there - set(result["files"]))
     if foreign:
@@ -92,5 +96,5 @@ def _sealed(value: Mapping[str, Any]) -> bool:
     unsealed = {key: item for key, item in value.items() if key != "seal"}
     try:
         return bool(value.get("seal") == ids.digest_json(unsealed))
-    except ValueError:  # NaN, which is no JSON
+    except ValueError:  # NaN, which JSON does not have
         return False

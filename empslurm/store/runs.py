@@ -1,10 +1,10 @@
-"""The runs root is the database: where everything below it lies, and which cells there are.
+"""The runs root is the database: the paths of everything in it, and its cells.
 
 runs/cells/<id>/                        a cell, see `cell_folder`
 runs/prepared/                          parsed and tokenised data under content digests
 runs/submissions/                       what was sent to Slurm
 runs/code/                              copies of the code that jobs run
-runs/searches/<search>/journal.log      what a search's sampler knows; made again from the trials' cells when lost
+runs/searches/<search>/journal.log      what a search's sampler knows; rebuilt from the trials' cells if lost
 runs/trackers/                          loss curves of trackers that write files; delete at will
 runs/gathered/                          derived; delete at will
 """
@@ -36,7 +36,7 @@ class RunsRoot:
 
     @property
     def submit_lock(self) -> Path:
-        """Held by whoever submits."""
+        """Locked during a submission."""
         return self.submissions / "lock"
 
     @property
@@ -64,22 +64,25 @@ class RunsRoot:
         return self.path / "cells"
 
     def cell(self, cell_id: str) -> CellDir:
-        """The folder of a cell, there or not. Raises UnknownCellError for what cannot be an id."""
+        """The folder of a cell, whether it exists or not. Raises UnknownCellError for an impossible id."""
         if not CELL_ID.fullmatch(cell_id):
-            raise UnknownCellError(f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}")
+            raise UnknownCellError(
+                f"a cell id must look like epitome_er-s1-0123456789ab, but is {cell_id!r}; `empslurm plan MANIFEST "
+                "--all` lists them"
+            )
         return CellDir(self.cells_folder / cell_id)
 
     def cell_paths(self) -> Callable[[str], str]:
-        """From the id of a cell to its folder as text, for many cells: paths cost more than the looks at them."""
+        """A function from a cell's id to its folder as text: for many cells, `Path` objects would be slow."""
         folder = str(self.cells_folder)
         return lambda cell_id: f"{folder}/{cell_id}"
 
     def ids(self) -> list[str]:
-        """The ids of all cells there are, sorted; foreign names are left alone. Raises StoreError."""
+        """The ids of all cells that exist, sorted; other names are ignored. Raises StoreError."""
         return names(self.cells_folder, CELL_ID)
 
     def cells(self) -> list[CellDir]:
-        """All cells there are, sorted by id. Raises StoreError."""
+        """All cells that exist, sorted by id. Raises StoreError."""
         return [CellDir(self.cells_folder / name) for name in self.ids()]
 
     def find(self, name: str) -> CellDir:
@@ -90,7 +93,10 @@ class RunsRoot:
             return (exact or starting)[0]
         if not starting:
             raise UnknownCellError(
-                f"{name!r} must be the id of a cell in {self.path}, but none starts so; see `status`"
+                f"{name!r} must be the start of a cell id in {self.path}, but no cell has it; `empslurm plan MANIFEST "
+                "--all` lists them"
             )
-        such = ", ".join(cell.id for cell in starting[:5])
-        raise UnknownCellError(f"{name!r} must name one cell, but {len(starting)} start so: {such}, ...")
+        some = ", ".join(cell.id for cell in starting[:5])
+        raise UnknownCellError(
+            f"{name!r} must be the start of one cell id, but is that of {len(starting)}: {some}, ...; write more of it"
+        )

@@ -1,4 +1,4 @@
-"""What cells start from: the backbone with their new adapters, on the verified adapters of their sources."""
+"""Build the model that cells start from: the backbone, the verified adapters of their sources, new adapters on top."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from empslurm.train.model.encoder import Encoder
 def starting_model(
     members: Sequence[Member], node: Node, data: datas.TaskData, leave: Lost
 ) -> tuple[list[Member], PackModel | None]:
-    """The members that can start and their model, None where none can. `leave` is told of each other one."""
+    """The members that can start, and their model (None if none can). Calls `leave` for each of the others."""
     first = members[0].cell
     tuned = isinstance(first, Transfer) and first.source_use.mode == "tuned"
     if len(members) == 1 and needs_library(first, node.root):
@@ -51,7 +51,7 @@ def starting_model(
 
 
 def needs_library(cell: Trainable, root: RunsRoot) -> bool:
-    """Whether a bank cannot hold the cell: its adapter is no bottleneck, or its source's is another than its own."""
+    """Whether a bank cannot hold the cell: its kind of adapter has no bank, or its source's adapter differs."""
     if cell.adapter.kind not in BANKED:
         return True
     if cell.starts_from is None:
@@ -59,7 +59,7 @@ def needs_library(cell: Trainable, root: RunsRoot) -> bool:
     try:
         return bool(root.cell(cell.starts_from).identity()["adapter"] != cell.adapter.settings)
     except (FileNotFoundError, StoreError):
-        return False  # looked at again when the source is read
+        return False  # reported when the source is read
 
 
 def _library_model(cell: Trainable, node: Node, data: datas.TaskData, *, tune_source: bool) -> PackModel:
@@ -73,7 +73,7 @@ def _library_model(cell: Trainable, node: Node, data: datas.TaskData, *, tune_so
 
 
 def _start(cell: Trainable, node: Node, encoder: Encoder, n_outputs: int) -> CellTensors:
-    """What a cell of a bank starts from. Raises DamagedError or StoreError where its source is not there."""
+    """A bank cell's first tensors. Raises DamagedError or StoreError if its source is damaged or missing."""
     start = initial(encoder, cell.adapter, n_outputs, cell.seed)
     folder = parent_adapter(cell, node.root)
     return start if folder is None else replace(start, source=_source(folder, cell))
@@ -82,19 +82,22 @@ def _start(cell: Trainable, node: Node, encoder: Encoder, n_outputs: int) -> Cel
 def _source(folder: Path, cell: Trainable) -> adapter_files.Tensors:
     saved = adapter_files.read_adapter(folder)
     if saved.adapter != cell.adapter:
-        raise DamagedError(f"{folder} must hold an adapter as {cell.adapter}, but holds {saved.adapter}; run it again")
+        raise DamagedError(
+            f"{folder} must hold an adapter with the settings {cell.adapter}, but has {saved.adapter}; move its cell's "
+            "folder away and submit again"
+        )
     return saved.tensors
 
 
 def parent_adapter(cell: Cell, root: RunsRoot) -> Path | None:
-    """The folder of the source's adapter, verified. Raises DamagedError or StoreError where it is not there."""
+    """The verified folder of the source's adapter. Raises DamagedError or StoreError if it is damaged or missing."""
     if cell.starts_from is None:
         return None
     parent = root.cell(cell.starts_from)
     result = parent.result()
     if result is None:
         raise StoreError(
-            f"{cell.id} must start from the finished cell {parent.id}, but that has no result; run it first"
+            f"{cell.id} must start from the finished cell {parent.id}, but that cell has no result; run it first"
         )
     last = isinstance(cell, Transfer) and cell.source_use.epoch == "last"
     name = LAST_ADAPTER if last else ADAPTER

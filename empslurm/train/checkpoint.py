@@ -1,6 +1,6 @@
-"""Sealed checkpoint files: one line of JSON with the checksum, then the tensors; written beside and renamed.
+"""Sealed checkpoint files: one line of JSON with the checksum, then the tensors; written elsewhere, then renamed.
 
-Only what training changes is inside (adapters, head, optimiser, best weights so far), never the frozen backbone.
+They hold only what training changes (adapters, head, optimiser, best weights so far), never the frozen backbone.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ START = (0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Where a cell's training stands, beside its tensors."""
+    """How far a cell's training is; its tensors are kept separately."""
 
     id: str  # of the cell
     step: int  # optimiser steps done
     history: tuple[Mapping[str, Any], ...]  # one entry per epoch evaluated
     best_epoch: int | None
-    stopped: Annotated[bool, Later()] = False  # a trial, by its search
+    stopped: Annotated[bool, Later()] = False  # a trial that its search has pruned
     n_tokens: int
     wall_s: float  # over all attempts
-    group_size: int | None = None  # cells of one pass; earlier versions did not keep the sizes
+    group_size: int | None = None  # cells per forward pass; None in checkpoints of earlier versions
     micro_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """`tensors`: named, on the CPU."""
+    """One cell's training state; `tensors` by name, on the CPU."""
 
     state: State
     tensors: Mapping[str, torch.Tensor]
@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Header line and tensors. Equal checkpoints give equal bytes."""
+    """Serialise as header line and tensors. Equal checkpoints give equal bytes."""
     body: bytes = save_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     )
@@ -67,7 +67,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def _checksum(state: Mapping[str, Any], body: bytes) -> str:
-    """Over both: a flipped digit of the history is damage too."""
+    """The sha256 of state and tensors: a flipped digit in the history is damage too."""
     whole = hashlib.sha256(json.dumps(state, sort_keys=True, allow_nan=False).encode() + b"\n")
     whole.update(body)
     return whole.hexdigest()
@@ -82,11 +82,11 @@ def decode(data: bytes, name: str) -> Checkpoint:
             raise ValueError("checksum")
         return Checkpoint(state=typed.reader(State)(header["state"]), tensors=load_tensors(body))
     except Exception as error:
-        raise DamagedError(f"{name} must be a sound checkpoint, but is damaged; the one before it is used") from error
+        raise DamagedError(f"{name} must be an intact checkpoint, but is damaged; the one before it is used") from error
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write, read back, and only then drop all but the one before. Raises StoreError; older files stay intact."""
+    """Write a checkpoint, read it back, then remove all older ones but the last. Raises StoreError: none is removed."""
     path = folder / f"step-{checkpoint.state.step:09d}.ckpt"
     data = encode(checkpoint)
     files.write_bytes(path, data)
@@ -103,32 +103,32 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def read_sound(folder: Path, cell_id: str) -> tuple[list[Checkpoint], list[str]]:
-    """The sound checkpoints of this cell, newest first, and a sentence for each file that had to be passed over.
+    """The intact checkpoints of this cell, newest first, and a sentence for each file that was skipped.
 
-    What is damaged or foreign is removed: it would count as one of the two that are kept.
+    Damaged and foreign files are removed: each would count as one of the two that are kept.
     """
     sound: list[Checkpoint] = []
-    passed: list[str] = []
+    skipped: list[str] = []
     for path in _newest_first(folder):
         try:
             checkpoint = decode(files.read_bytes(path, MAX_BYTES), str(path))
         except DamagedError as error:
-            passed.append(str(error))
+            skipped.append(str(error))
             _remove(path)
             continue
         except (StoreError, FileNotFoundError) as error:
-            passed.append(str(error))
+            skipped.append(str(error))
             continue
         if checkpoint.state.id == cell_id:
             sound.append(checkpoint)
         else:
-            passed.append(f"{path} must belong to {cell_id}, but is another cell's; it is passed over")
+            skipped.append(f"{path} must belong to {cell_id}, but is another cell's; it is removed")
             _remove(path)
-    return sound, passed
+    return sound, skipped
 
 
 def forget(folder: Path) -> None:
-    """Remove all checkpoints: the cell begins anew."""
+    """Remove all checkpoints, so that the cell starts from the beginning."""
     for path in _newest_first(folder):
         _remove(path)
 
@@ -139,11 +139,11 @@ def _remove(path: Path) -> None:
 
 
 def common_positions(positions: Sequence[Collection[Position]]) -> list[tuple[Position, list[int]]]:
-    """Who goes on from where: (position, places in `positions`) per part, each place once.
+    """Group cells by where they resume: (position, indices into `positions`) per part, each index once.
 
-    Cells of a pack go on from the newest position that all of them have: a kill between two cells' checkpoints leaves
-    them one apart, and the one before a first checkpoint is the start. Where there is none (damage), those that share
-    one form parts of their own: with others in a pass a cell's numbers differ in rounding.
+    The cells of a pack resume at the newest position that all of them have. A kill between two cells' checkpoints
+    leaves them one position apart; before a first checkpoint comes the start. If no position is shared by all (damage),
+    the cells that share one form a part: a cell's numbers round differently next to other cells in a pass.
     """
     parts: list[tuple[Position, list[int]]] = []
     left = {index: {*each, *([START] if len(each) < 2 else [])} for index, each in enumerate(positions)}

@@ -29,7 +29,7 @@ class Node:
 
     def __init__(self, root: RunsRoot, data_root: Path, registry: Registry, accelerator: Accelerator) -> None:
         self.root, self.data_root, self.registry, self.accelerator = root, data_root, registry, accelerator
-        self.problem: DeviceError | None = None  # why nothing can be trained here
+        self.problem: DeviceError | None = None  # why this process cannot train
         quiet()
         # Bound per instance: a process trains many cells on few tasks.
         self.prepared: Callable[[str], Prepared] = lru_cache(self._prepared)
@@ -58,13 +58,13 @@ class Node:
         return loaded
 
     def examples(self, cell: Cell) -> Prepared:
-        """The parsed dataset of a cell. Raises DataError where the files are others than the plan's."""
+        """The parsed dataset of a cell. Raises DataError if its files are not those of the plan."""
         dataset = self.registry.datasets[cell.data.dataset]
         located = locate(dataset, self.data_root, self.root.prepared)
         if located.raw_digest != cell.data.raw or located.state == "missing":
             raise DataError(
-                f"{dataset.id} must be the data that {cell.id} was planned with, but is {located.state} now; "
-                f"{located.problem or 'plan and submit again'}"
+                f"{dataset.id} must have the files that {cell.id} was planned with, but its files are now other ones "
+                f"({located.state}); {located.problem or 'submit again'}"
             )
         return self.prepared(dataset.id)
 
@@ -78,7 +78,7 @@ class Node:
         return data
 
     def measure(self, cell: Trainable) -> adapter_metadata.Measure:
-        """What the cell's adapter measures; what its training texts look like is worked out once per data."""
+        """Describe what the cell's adapter measures; statistics of its training texts are computed once per data."""
         data = self.data(cell)
         if self._typical[0] is not data:
             encoder = self.encoder(cell.backbone, cell.training)
@@ -95,5 +95,5 @@ class Node:
 
 
 def set_precision(training: Training) -> None:
-    """Of products in single precision."""
+    """Set the precision of float32 matrix products."""
     torch.set_float32_matmul_precision("medium" if training.precision == "fp32_medium" else "highest")

@@ -18,14 +18,14 @@ TRACEBACK_LINES = 30
 
 
 def record(error: Exception, held: Held, accelerator: Accelerator, say: Callable[[str], None]) -> None:
-    """Write error.json; a storage that cannot take it must not hide the failure."""
+    """Write error.json; if that fails, log both failures."""
     message = str(error) if isinstance(error, EmpslurmError) else f"{type(error).__name__}: {error}"
     say(f"{held.cell.id} failed: {message}")
     if accelerator.is_main_process:
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
         try:
             held.folder.fail(held.claim, kind=failure_of(error).name, message=message, traceback="\n".join(lines))
-        except StoreError as second:
-            say(str(second))
+        except StoreError as not_written:
+            say(str(not_written))
     if accelerator.num_processes > 1:
-        raise error  # the other processes wait for this one: the launcher ends them all
+        raise error  # so that the launcher ends the other processes, which wait for this one

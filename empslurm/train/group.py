@@ -1,4 +1,4 @@
-"""Train cells that are alike together, from their checkpoints on, with as many at once as the memory holds."""
+"""Train cells that are alike together, from their checkpoints, as many per forward pass as the memory allows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from empslurm.train.tally import Say, Tally
 
 
 class Group:
-    """Cells that are trained together, and what must be known of them from one try to the next."""
+    """Cells that are trained together, and what the next try must know about them."""
 
     def __init__(self, members: Sequence[Member], tally: Tally) -> None:
         self.open, self.tally = list(members), tally
         self.at_once = 1  # cells of one pass, in the last try
-        self.fatal: Exception | None = None  # what noting a failure itself raised: it ends the process
+        self.fatal: Exception | None = None  # raised while a failure was recorded: it ends the process
 
     def leave(self, member: Member, error: Exception) -> None:
-        """A cell that goes no further."""
+        """Drop a cell that failed or lost its claim."""
         self.open.remove(member)
         try:
             self.tally.lost(member, error)
@@ -42,16 +42,16 @@ class Group:
 def train_claimed(
     claimed: Sequence[Claimed[Trained]], node: Node, settings: Settings, tally: Tally
 ) -> Iterator[Member]:
-    """Train baselines or transfers that are alike; yields each one that is done, tells `tally` of each other."""
+    """Train baselines or transfers that are alike; yields each finished one, reports the others to `tally`."""
     members = [Member(cell=held.cell, folder=held.folder, claim=held.claim) for held in claimed]
     yield from train_members(members, node, settings, tally)
 
 
 def train_members(members: Sequence[Member], node: Node, settings: Settings, tally: Tally) -> Iterator[Member]:
-    """Train cells that are alike together; yields each one that is done, tells `tally` of each that is not.
+    """Train cells that are alike together; yields each finished one, reports the others to `tally`.
 
-    When the device's memory does not hold a pass, it goes on from the checkpoints with fewer cells at once, and then
-    with smaller pieces of a batch: the batch that the optimiser sees stays the same.
+    If a pass does not fit in the device's memory, training resumes from the checkpoints with fewer cells per pass, and
+    then with smaller micro-batches. The optimiser's batch stays the same.
     """
     group, sizes = Group(members, tally), settings
     while group.open:
@@ -74,10 +74,10 @@ def train_members(members: Sequence[Member], node: Node, settings: Settings, tal
                 return
             sizes = smaller
             tally.say(
-                f"{group.open[0].cell.id} and its pack do not fit the device's memory; they go on with "
-                f"{sizes.group_size} cells and pieces of {sizes.micro_batch or 'all'} examples at once"
+                f"{group.open[0].cell.id} and its pack do not fit in the device's memory; they continue with "
+                f"{sizes.group_size} cells and {sizes.micro_batch or 'all'} examples of a batch per pass"
             )
-        gc.collect()  # what failed holds its tensors until then
+        gc.collect()  # the failed pass holds its tensors until then
         torch.cuda.empty_cache()
 
 
@@ -90,7 +90,7 @@ def _smaller(sizes: Settings, cells: int, batch_size: int) -> Settings | None:
 
 
 def _parts(members: Sequence[Member], say: Say) -> list[tuple[list[Member], list[checkpoints.Checkpoint]]]:
-    """Members that go on together, with their checkpoints of the same step (none: from the beginning)."""
+    """Members that resume together, with their checkpoints of the same step (none: from the beginning)."""
     kept: list[dict[checkpoints.Position, checkpoints.Checkpoint]] = []
     for member in members:
         sound, notes = checkpoints.read_sound(member.folder.checkpoints, member.cell.id)
@@ -110,7 +110,7 @@ def _train_part(
     settings: Settings,
     group: Group,
 ) -> Iterator[Member]:
-    """Train cells from one step on; yields each one when it is saved."""
+    """Train cells that resume at the same step; yields each one when it is saved."""
     if settings.stop():
         raise Interrupted
     first = members[0].cell
@@ -132,7 +132,7 @@ def _train_part(
     if kept and trainer.fits(kept):
         trainer.restore(kept)
     elif kept:
-        group.tally.say(f"{members[0].cell.id} and its pack cannot go on from these checkpoints, so they begin anew")
+        group.tally.say(f"{members[0].cell.id} and its pack cannot resume from these checkpoints, so they start again")
         for member in members:
             checkpoints.forget(member.folder.checkpoints)
     for member in trainer.train():
@@ -146,9 +146,9 @@ def _train_part(
 
 
 def _as_before(settings: Settings, saved: Sequence[checkpoints.Checkpoint], node: Node) -> Settings:
-    """Passes of the size that the checkpoints were trained with: on a GPU another size rounds differently.
+    """Keep the pass size that the checkpoints were trained with: on a GPU another size rounds differently.
 
-    What is free there depends on who else computes on it. On a CPU cells pass one by one, whoever trained before.
+    A new measurement may give another size, since free memory depends on other users. On a CPU the size is always 1.
     """
     sizes = [kept.state.group_size for kept in saved if kept.state.group_size is not None]
     if settings.group_size is not None or not sizes or node.accelerator.device.type != "cuda":

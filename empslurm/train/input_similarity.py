@@ -1,4 +1,4 @@
-"""Where texts lie in the frozen backbone's space: unit-length, mean-pooled last hidden states."""
+"""How similar a text is to the training texts: unit-length, mean-pooled last hidden states of the frozen backbone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from empslurm.train.evaluate import token_batches
 from empslurm.train.model.encoder import Below, Encoder
 
 MAX_EXAMPLES = 512  # enough for a mean and a 1st percentile; a pass over them costs a few training steps
-TAIL = 0.01  # of the training examples is left outside on each side
+TAIL = 0.01  # share of the training examples outside the limits, on each side
 
 
 def embed(encoder: Encoder, below: Below) -> torch.Tensor:
     """(n_rows, hidden_size): unit-length means over the tokens of the backbone's last hidden state, without adapters.
 
-    below: shared with the adapters that are scored beside it.
+    `below`: as it is computed for the adapters that are scored on the same batch.
     """
     layout, output, residual = below.layout, below.output, below.residual
     values = encoder.adapted(0, output, residual, (), layout, None)  # (n_tokens, hidden_size) each
@@ -32,7 +32,7 @@ def embed(encoder: Encoder, below: Below) -> torch.Tensor:
 
 
 def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:
-    """What the training rows of a task look like."""
+    """Statistics of a task's training examples."""
     train = data.rows["train"]
     chosen = train[np.unique(np.linspace(0, len(train) - 1, MAX_EXAMPLES).round().astype(np.int64))]
     lengths = data.tokens.lengths

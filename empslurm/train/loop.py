@@ -1,7 +1,7 @@
 """The training loop of a pack of cells on one backbone: read it top to bottom. A solo cell is a pack of one.
 
-Batch order and dropout are pure functions of (seed, epoch, step, example), and so is everything else that is random:
-there is no random generator's state to save, and a resumed run is the same run, bit for bit, on the CPU.
+Everything random (batch order, dropout) is a pure function of (seed, epoch, step, example). So no state of a random
+generator is saved, and on a CPU a resumed run gives the same bits as one without interruption.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from empslurm.train.schedule import epoch_batches, lr_at, n_batches
 from empslurm.train.trackers import NO_CURVES, Curves
 
 PROGRESS_EVERY_S = 5.0
-CHECKPOINT_SHARE = 20  # an epoch shorter than so many times a checkpoint's time ends without one
+CHECKPOINT_SHARE = 20  # an epoch shorter than this many times a checkpoint's time ends without one
 
 
 class Interrupted(Exception):
@@ -44,19 +44,19 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a node runs cells; nothing here changes a number beyond rounding, so nothing here is identity."""
+    """How a node runs cells. Nothing here changes a number beyond rounding, so nothing here enters a cell's id."""
 
     checkpoint_every_s: float = 300.0
     checkpoint_every_steps: int | None = None
     micro_batch: int | None = None  # examples per forward pass; None: the whole batch
-    group_size: int | None = None  # cells per forward pass; None: what the device is best at
-    memory_share: float = 1.0  # of the device's memory, that this process may use; others use the rest
+    group_size: int | None = None  # cells per forward pass; None: see `memory.group_size`
+    memory_share: float = 1.0  # share of the device's memory that this process may use
     stop: Callable[[], bool] = lambda: False
-    curves: Curves = NO_CURVES  # which trackers follow the training
+    curves: Curves = NO_CURVES  # the trackers that get the loss curves
 
 
 class Trainer:
-    """Trains the cells of `members`, in which they have the order of the model's cell axis."""
+    """Trains the cells of `members`, which are in the order of the model's cell axis."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Trainer:
         settings: Settings,
         lost: Lost,
     ) -> None:
-        """`lost(member, error)` is told of each cell that leaves because its own files or claim failed it."""
+        """`lost(member, error)` is called for each cell that leaves because of an error in its own files or claim."""
         self.members, self.data, self.model, self.accelerator = list(members), data, model, accelerator
         self.settings, self.lost, self.n_started = settings, lost, len(members)
         self.training, self.seed = members[0].cell.training, members[0].cell.seed
@@ -77,7 +77,7 @@ class Trainer:
         self.n_steps = self.steps_per_epoch * self.training.epochs
         self.step = 0  # optimiser steps done
         self.n_tokens = 0  # real tokens trained on, padding not counted
-        # Per cell, of this epoch; on the device, so that no step waits for it.
+        # Per cell, summed over this epoch; on the device, so that no step waits for a copy.
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=accelerator.device)
         self.cuda = accelerator.device.type == "cuda"
         self._at_once = len(members) if self.cuda else 1  # cells that are evaluated together
@@ -87,7 +87,7 @@ class Trainer:
         self._marks = {"start": time.monotonic(), "checkpoint": time.monotonic(), "progress": 0.0, "cost": 0.0}
 
     def _prepare(self) -> None:
-        """Optimiser, groups and passes for the cells there are."""
+        """Set up the optimiser, groups and passes for the remaining cells."""
         self.optimiser = Optimiser(self.model.free, self.training, self.settings.group_size or len(self.members))
         self.model.free = self.optimiser.free
         self._step_losses = torch.zeros_like(self.losses)
@@ -97,9 +97,9 @@ class Trainer:
     # ---- the loop -----------------------------------------------------------------------------------------------
 
     def train(self) -> Iterator[Member]:
-        """All epochs that are left. Yields each cell when it has ended; after that it leaves the pack."""
+        """Train the remaining epochs. Yields each cell when it has ended; it then leaves the pack."""
         self._marks |= {"tokens": float(self.n_tokens), "steps": float(self.step)}
-        with self._writer:  # it ends when the last checkpoint is written, whatever ends the training
+        with self._writer:  # waits for the last checkpoint, however training ends
             try:
                 yield from self._epochs()
             finally:
@@ -120,7 +120,7 @@ class Trainer:
             yield from self._ended()
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
-        """One optimiser step of every cell on the examples `rows`: the mean loss, however the batch is cut."""
+        """Take one optimiser step of every cell on the mean loss of `rows`, however the batch is split."""
         self._step_losses.zero_()
         with one_fate(self.accelerator):
             for part in self._pieces(rows):
@@ -133,24 +133,24 @@ class Trainer:
         self.n_tokens += int(self.data.tokens.lengths[rows].sum())
 
     def _pieces(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """This process's examples of a step, as many at once as one pass takes."""
+        """This process's examples of a step, split into micro-batches."""
         mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
         size = self.settings.micro_batch or max(1, len(mine))
         return [mine[start : start + size] for start in range(0, len(mine), size)]
 
     def _cut(self, examples: NDArray[np.int64]) -> Cut:
-        """The batch of a pass; passes that are recorded want few shapes."""
+        """The batch of a pass; recorded passes need few different shapes."""
         along = {"examples": examples, "key": np.array([step_key(self.seed, self.step)], np.int64)}
         return cut_here(self.data.tokens, examples, even=self._passes.even, along=along)
 
     def _longest(self) -> tuple[Cut, int]:
-        """A batch as large as any, and how many examples a step has."""
+        """The largest micro-batch, and the number of examples of a step."""
         lengths = self.data.tokens.lengths[self.train_rows]
         rows = self.train_rows[np.argsort(-lengths, kind="stable")[: self.training.batch_size]]
         return self._cut(self._pieces(rows)[0]), len(rows)
 
     def _pass(self, parts: Mapping[str, torch.Tensor], n: int) -> None:
-        """Add the gradients of every cell, and its loss to the step's, of some of the n examples of a step."""
+        """Add every cell's gradients and loss on some of the n examples of a step."""
         examples = parts["examples"]
         masks, targets = self.model.masks(parts["key"], examples), self.targets[examples]
         with self.accelerator.autocast():
@@ -192,7 +192,7 @@ class Trainer:
             best = max(
                 (entry for entry in member.history if entry[task.metric] is not None),
                 key=lambda entry: entry[task.metric],
-                default=member.history[-1],  # nothing defined yet: the latest
+                default=member.history[-1],  # no score is defined yet: take the latest epoch
             )
             if best is member.history[-1] or member.best_epoch is None:
                 member.best_epoch = epoch + 1
@@ -204,7 +204,7 @@ class Trainer:
             self.checkpoint(note_epoch=True)
 
     def _validated(self) -> list[NDArray[np.float64]]:
-        """Outputs on the validation part: of several cells at once on a GPU, where the graphs leave room for that."""
+        """Outputs on the validation part; on a GPU several cells share a pass, if the graphs leave enough memory."""
         everyone, rows = range(len(self.members)), self.data.rows["validation"]
         try:
             return predict(self.model, everyone, self.data, rows, self.accelerator, self._at_once)
@@ -220,7 +220,7 @@ class Trainer:
         return {name: value.detach()[index] for name, value in self.model.free.items()}
 
     def load_best(self, index: int) -> None:
-        """Put a cell's best epoch into the model."""
+        """Put the weights of a cell's best epoch into the model."""
         for name, value in self.of(index).items():
             value.copy_(self.members[index].best[name])
 
@@ -230,7 +230,7 @@ class Trainer:
         return metrics.score(self.data.task.kind, len(self.data.task.labels), gold, outputs)
 
     def _ended(self) -> Iterator[Member]:
-        """The cells that have ended, one by one, their checkpoints written; the others go on without them."""
+        """Yield the cells that have ended, after their checkpoints are written; the others continue without them."""
         if any(member.ended for member in self.members):
             self.settle()
         ended = [member for member in self.members if member.ended]
@@ -238,7 +238,7 @@ class Trainer:
         self.leave(ended)
 
     def leave(self, gone: Sequence[Member]) -> None:
-        """Go on without these cells; what belongs to the others is carried over as it is."""
+        """Continue without these cells; the state of the others stays unchanged."""
         if not gone:
             return
         kept = [index for index, member in enumerate(self.members) if member not in gone]
@@ -251,10 +251,10 @@ class Trainer:
             self._prepare()
             self.optimiser.load(self.step, moments)
 
-    # ---- what may interrupt it ----------------------------------------------------------------------------------
+    # ---- interruptions ------------------------------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Progress, checkpoints when due, and stop when asked to."""
+        """Write progress, write checkpoints when due, and stop when asked to."""
         now = time.monotonic()
         if self.accelerator.is_main_process and now - self._marks["progress"] > PROGRESS_EVERY_S:
             self._write_progress(now)
@@ -300,9 +300,9 @@ class Trainer:
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def checkpoint(self, *, note_epoch: bool = False) -> None:
-        """Have every cell's own state written to its own folder, by a thread, while training goes on.
+        """Write every cell's state to its own folder, in a thread, while training continues.
 
-        The state is copied first. Only one round of checkpoints is on its way at a time: the one before ends first.
+        The state is copied first. Waits for the checkpoints before these: only one round is written at a time.
         """
         began = time.monotonic()
         self.settle()
@@ -320,16 +320,16 @@ class Trainer:
 
     @property
     def _pays(self) -> bool:
-        """Whether a checkpoint at an epoch's end is worth its time: a GPU may do an epoch in less than that.
+        """Whether a checkpoint at the end of an epoch is worth its time: on a GPU an epoch may take less.
 
-        Several processes do not ask the clock, for they must agree.
+        Several processes always write one: they must agree, and their clocks may not.
         """
         if not (self.cuda and self._alone):
             return True
         return time.monotonic() - self._marks["checkpoint"] >= CHECKPOINT_SHARE * self._marks["cost"]
 
     def settle(self) -> None:
-        """Wait for the checkpoints on their way; a cell whose folder or claim failed leaves the pack."""
+        """Wait for the checkpoints being written; a cell whose folder or claim failed leaves the pack."""
         if self._writing is None:
             return
         failed, self._writing = self._writing.result(), None
@@ -338,7 +338,7 @@ class Trainer:
         self.leave([member for member, _ in failed])
 
     def _states(self) -> list[checkpoints.Checkpoint]:
-        """Of every cell; nothing in it changes when training goes on."""
+        """Copy every cell's state, so that later steps do not change it."""
         losses = self.losses.to("cpu", copy=True)
         states = []
         for index, (member, tensors) in enumerate(zip(self.members, self.optimiser.snapshot(), strict=True)):
@@ -375,7 +375,7 @@ class Trainer:
         return True
 
     def restore(self, saved: Sequence[checkpoints.Checkpoint]) -> None:
-        """Take up checkpoints of one step, one per cell."""
+        """Resume from checkpoints of one step, one per cell."""
         self.step, self.n_tokens = saved[0].state.step, saved[0].state.n_tokens
         for index, (member, kept) in enumerate(zip(self.members, saved, strict=True)):
             member.history, member.best_epoch = [dict(entry) for entry in kept.state.history], kept.state.best_epoch
@@ -397,7 +397,7 @@ def _write(
     for member, checkpoint in zip(members, states, strict=True):
         try:
             member.folder.check(member.claim)
-            if note_epoch:  # all of it again: an epoch that is repeated after a kill must not stand there twice
+            if note_epoch:  # the whole file again: an epoch that is repeated after a kill must not appear twice
                 lines = "".join(f"{files.to_line(entry)}\n" for entry in checkpoint.state.history)
                 files.write_text(member.folder.history_file, lines)
             checkpoints.write(member.folder.checkpoints, checkpoint)

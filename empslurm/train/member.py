@@ -1,4 +1,4 @@
-"""A cell that this process holds, and what its training has come to so far."""
+"""A cell that this process holds, and the state of its training."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Claimed(Generic[SomeCell]):
 
 
 class Course(Protocol):
-    """What goes along with a cell's training: how a trial of a search is judged, and what it leaves."""
+    """What a search adds to a trial's training: it judges the epochs and learns from the result."""
 
     def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the cell is to end after these epochs, each with the task's metrics."""
+        """Whether to stop the cell after these epochs, each with the task's metrics."""
 
     def outcome(self, member: Member) -> dict[str, Any]:
-        """Its own part of result.json."""
+        """The trial's fields of result.json."""
 
     def tell(self, say: Callable[[str], None]) -> None:
-        """Let others know of the sealed result."""
+        """Report the sealed result to the search."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Member:
-    """One cell of a pack: who holds it, and what its training has come to. A checkpoint holds all of it."""
+    """One cell of a pack: its claim, and the state of its training, which a checkpoint holds."""
 
     cell: Trainable
     folder: CellDir
     claim: Claim
-    course: Course | None = None  # None: it goes its own way to the last epoch
+    course: Course | None = None  # None: the cell is no trial and trains to the last epoch
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     best_epoch: int | None = None
     best: dict[str, torch.Tensor] = field(default_factory=dict)  # its free tensors at the best epoch, on the CPU
@@ -53,7 +53,7 @@ class Member:
 
     @property
     def diverged(self) -> bool:
-        """Whether its loss stopped being a number: nothing more can come of it."""
+        """Whether its loss is no longer a number: more training cannot help."""
         return bool(self.history) and self.history[-1]["train_loss"] is None
 
     @property
@@ -62,4 +62,4 @@ class Member:
 
 
 Held = Claimed[Cell] | Member
-Lost = Callable[[Member, Exception], None]  # is told of a cell that leaves its pack, and why
+Lost = Callable[[Member, Exception], None]  # called for a cell that leaves its pack, with the reason

@@ -13,7 +13,7 @@ from empslurm.train.model.adapter_bank import PackModel
 from empslurm.train.model.dropout import step_key
 from empslurm.train.processes import least, one_fate
 
-OPTIMISER_COPIES = 3  # of what is trained, made after the trial: gradients and AdamW's two moments
+OPTIMISER_COPIES = 3  # of the trained tensors, allocated after the trial: gradients and AdamW's two moments
 SHARE = 0.9  # of the free memory; the rest is for fragmentation
 
 
@@ -26,10 +26,9 @@ def cells_that_fit(peak_of_one: float, peak_of_two: float, free: float) -> int:
 def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float = 1.0) -> int:
     """Cells of one forward pass, the same in every process of the pack.
 
-    A CPU's cores are full with one cell's rows already: one by one the activations stay in its caches, and a cell's
-    numbers are the same bits in every pack. A GPU idles on so few rows, so there it is what a trial of the longest
-    batch says. `share`: of the device's memory, that this process may use. Raises torch.OutOfMemoryError where not even
-    one cell fits.
+    On a CPU it is 1: one cell keeps all cores busy, its activations stay in the caches, and its numbers are the same
+    bits in every pack. On a GPU one cell's rows are too few, so a trial with the longest batch decides. `share`: of the
+    device's memory that this process may use. Raises torch.OutOfMemoryError if not even one cell fits.
     """
     if accelerator.device.type != "cuda":
         return 1
@@ -39,7 +38,7 @@ def group_size(model: PackModel, data: TaskData, batch_size: int, accelerator: A
 
 
 def _cells_that_fit(model: PackModel, data: TaskData, batch_size: int, accelerator: Any, share: float) -> int:
-    """What a trial says. Raises torch.OutOfMemoryError."""
+    """Measure with one cell and with two. Raises torch.OutOfMemoryError."""
     peak_of_one = _peak(model, data, batch_size, 1, accelerator)
     if model.n_cells == 1:
         return 1
@@ -50,8 +49,8 @@ def _cells_that_fit(model: PackModel, data: TaskData, batch_size: int, accelerat
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(accelerator.device)
     allowed = share * total - torch.cuda.memory_reserved(accelerator.device)
-    coming = OPTIMISER_COPIES * sum(value.nbytes for value in model.free.values())
-    return min(model.n_cells, cells_that_fit(peak_of_one, peak_of_two, min(free, allowed) - coming))
+    optimiser = OPTIMISER_COPIES * sum(value.nbytes for value in model.free.values())
+    return min(model.n_cells, cells_that_fit(peak_of_one, peak_of_two, min(free, allowed) - optimiser))
 
 
 def _peak(model: PackModel, data: TaskData, batch_size: int, n_cells: int, accelerator: Any) -> float:

@@ -17,10 +17,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Cells of one forward pass, their part of the free tensors with gradients that land in the whole's, their AdamW.
+    """The cells of one forward pass: their slices of the stacked free tensors and gradients, and their AdamW.
 
-    A vectorised kernel rounds the last few numbers of a tensor otherwise than the rest, and which these are depends on
-    how many cells are stacked. So the update goes group by group: in a group of one a cell's bits are its own.
+    A vectorised kernel rounds the tail of a tensor differently, and where the tail begins depends on how many cells are
+    stacked. So each group is updated separately: in a group of one, a cell's bits do not depend on its pack.
     """
 
     cells: slice
@@ -29,7 +29,7 @@ class Group:
     adamw: torch.optim.AdamW
 
     def add_gradients(self, loss: torch.Tensor) -> None:
-        """Add those of a loss; a tensor that it does not depend on has none."""
+        """Add the gradients of a loss; a tensor that it does not depend on gets none."""
         parts = torch.autograd.grad(loss, list(self.free.values()), allow_unused=True)
         for gradient, part in zip(self.gradients.values(), parts, strict=True):
             if part is not None:
@@ -49,7 +49,7 @@ class Optimiser:
         ]
 
     def _group(self, cells: slice) -> Group:
-        """Leaves that share memory with the whole, gradients included: no copies between the two."""
+        """Leaf tensors and gradients that share memory with the stacked ones, so that nothing is copied."""
         free = {name: value.detach()[cells].requires_grad_() for name, value in self.free.items()}
         gradients = {name: value[cells] for name, value in self._gradients.items()}
         for name, value in free.items():
@@ -60,7 +60,7 @@ class Optimiser:
 
     @property
     def gradients(self) -> list[torch.Tensor]:
-        """Of the whole."""
+        """The stacked gradients of all cells."""
         return list(self._gradients.values())
 
     def step(self, lr: float) -> None:
@@ -97,7 +97,7 @@ class Optimiser:
         return cells
 
     def load(self, step: int, moments: Sequence[Mapping[str, torch.Tensor]]) -> None:
-        """Take up the state after `step` steps; one mapping per cell, as `moments` gave it."""
+        """Load the state after `step` steps: one mapping per cell, as `moments` returned it."""
         if step == 0:
             return
         for group in self.groups:
@@ -109,9 +109,9 @@ class Optimiser:
                 group.adamw.state[value] = state
 
 
-def clip(whole: Sequence[torch.Tensor], max_norm: float) -> None:
-    """Scale each cell's gradient, in place, to a norm of at most `max_norm`."""
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in whole]).norm(dim=0)
+def clip(gradients: Sequence[torch.Tensor], max_norm: float) -> None:
+    """Scale each cell's gradient, in place, to a norm of at most `max_norm`. Tensors have a leading cell axis."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    for gradient in whole:
+    for gradient in gradients:
         gradient.mul_(factors.view(-1, *(1 for _ in gradient.shape[1:])))

@@ -1,4 +1,4 @@
-"""What the training Python of a node can do: its packages, its GPUs, and one step of an invented model."""
+"""Check the Python that trains on a node: its packages, its GPUs, and one training step of the tiny backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from empslurm import hardware, provenance
 
 
 def report(gpus: int) -> dict[str, Any]:
-    """Facts as JSON takes them; nothing here raises for what is wrong with the node.
+    """Collect facts as JSON values; what is wrong with the node is reported, not raised.
 
     `gpus`: how many the profile asks for; 0: training uses the CPU. Times are Unix times of this machine, in seconds.
     """
@@ -33,20 +33,20 @@ def _problem_of_import(name: str) -> str:
     """Why a package cannot be imported; empty when it can."""
     try:
         importlib.import_module(name)
-    except Exception as error:  # a broken installation has many
+    except Exception as error:  # a broken installation can raise anything
         return _line(error)
     return ""
 
 
 def _trackers() -> list[str]:
-    """The trackers of accelerate whose packages are installed."""
+    """Accelerate's trackers whose packages are installed."""
     from accelerate.tracking import get_available_trackers
 
     return sorted(str(name) for name in get_available_trackers())
 
 
 def _gpus() -> dict[str, Any]:
-    """What torch sees, and why it cannot use one of them."""
+    """The GPUs that torch sees, and why one of them cannot be used."""
     import torch
 
     from empslurm.train.run import no_gpu
@@ -79,7 +79,7 @@ def _problem_of_another(n_gpus: int) -> str:
 
 
 def _problem_of_step(*, on_gpu: bool) -> str:
-    """Why a training step of the invented backbone fails; empty when it goes through."""
+    """Why a training step of the tiny backbone fails; empty when it works."""
     import torch
 
     from empslurm.config import Backbone
@@ -101,4 +101,4 @@ def _problem_of_step(*, on_gpu: bool) -> str:
 
 def _line(error: Exception) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {(str(error) or 'without a word').splitlines()[0]}"
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

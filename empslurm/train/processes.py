@@ -13,10 +13,10 @@ from empslurm.launch.policy import failure_of
 
 @contextmanager
 def one_fate(accelerator: Any) -> Iterator[None]:
-    """Make all processes raise when one of them runs out of device memory in here; they would wait for it for ever.
+    """Raise in all processes when one of them runs out of device memory in this block; the others would wait for ever.
 
-    What is done in here must exchange nothing. The wait for the others is one number, and only where there are several
-    processes. Any other error ends its process, and the launcher ends the rest.
+    The block itself must exchange nothing. At its end the processes exchange one number (a single process none). Any
+    other error ends its process, and the launcher ends the others.
     """
     failed: Exception | None = None
     try:
@@ -24,7 +24,7 @@ def one_fate(accelerator: Any) -> Iterator[None]:
     except Exception as error:
         if accelerator.num_processes == 1 or not failure_of(error).smaller_passes:
             raise
-        failed = error.with_traceback(None)  # which holds what must be freed
+        failed = error.with_traceback(None)  # the traceback holds tensors that must be freed
     if accelerator.num_processes == 1:
         return
     n_failed = accelerator.reduce(torch.tensor(float(failed is not None), device=accelerator.device), "sum")

@@ -1,8 +1,8 @@
-"""Passes over batches: on a GPU each shape of batch has its kernels recorded once, and then replayed in one go.
+"""Run passes over batches: on a GPU the kernels of each batch shape are recorded once, as a CUDA graph, then replayed.
 
-A pass is some 1,000 kernels, and to launch them one by one takes a processor longer than a GPU needs to run them. A
-CUDA graph launches them all at once. What changes from batch to batch goes into an array that the graph reads; a graph
-computes what its pass computes. Recording runs nothing.
+A pass has about 1,000 kernels. Launching them one by one takes the CPU longer than the GPU needs to run them; a graph
+launches all at once. It reads what differs between batches from one array, and computes exactly what its pass
+computes. Recording runs nothing.
 """
 
 from __future__ import annotations
@@ -22,74 +22,74 @@ Shape = tuple[tuple[tuple[str, tuple[int, ...]], ...], int]
 
 
 class Passes:
-    """Runs passes; `run(parts, n)` is one, whose kernels depend on nothing but the shapes of its parts and on n.
+    """Runs passes. `run(parts, n)` is one pass; its kernels may depend only on the shapes of its parts and on n.
 
-    It must leave its results in tensors that were there before. even: whether batches should have few shapes.
+    It must write its results to tensors that already exist. `even`: whether batches should have few shapes.
     """
 
     def __init__(self, run: Run, device: torch.device, *, even: bool, largest: Callable[[], tuple[Cut, int]]) -> None:
-        """`even`: replay. `largest`: the pass that needs most memory; what it holds is room for all others."""
+        """`even`: record and replay. `largest`: the pass that needs most memory; all others reuse its memory."""
         self.run, self.device, self.even, self.largest = run, device, even, largest
         self.replays = even
         self._graphs: dict[Shape, tuple[Any, torch.Tensor]] = {}
         self._pool: Any = None
-        self._stream: Any = None  # one for all graphs: what is freed on one stream is of no use to another
+        self._stream: Any = None  # one for all graphs: memory freed on one stream cannot be used on another
 
     @property
     def n_graphs(self) -> int:
-        """Shapes that are recorded."""
+        """Number of recorded shapes."""
         return len(self._graphs)
 
     def __call__(self, cut: Cut, n: int) -> None:
-        """One pass over a batch."""
+        """Run one pass over a batch."""
         if self.replays and self._pool is not None and self._record(cut, n):
             graph, values = self._graphs[cut.shapes, n]
             values.copy_(torch.from_numpy(cut.values).pin_memory(), non_blocking=True)
             graph.replay()
             return
         self.run(cut.parts(to_device(cut.values, self.device)), n)
-        if self.replays and self._pool is None:  # libraries have set themselves up now
+        if self.replays and self._pool is None:  # the first pass is over, so libraries have their workspaces
             torch.cuda.empty_cache()
             self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch gives it no types
             self._record(*self.largest())
 
     def forget(self) -> None:
-        """Give back what the graphs hold. Shapes are recorded anew when they come."""
+        """Free the graphs' memory. Shapes are recorded again when they occur."""
         self._graphs.clear()
         self._pool = self._stream = None
         torch.cuda.empty_cache()
 
     def close(self) -> None:
-        """Give everything back at once: graphs hold memory that nothing else can have, and `run` holds its trainer."""
+        """Free everything now: graphs hold memory that nothing else can use, and `run` holds its trainer."""
         if self._pool is not None:
             self.forget()
         self.replays = False
         self.run = self.largest = _closed
 
     def _record(self, cut: Cut, n: int) -> bool:
-        """Whether there is a graph of this shape."""
+        """Record a graph of this shape unless there is one; whether there is one now."""
         if (cut.shapes, n) in self._graphs:
             return True
-        values, lacking = to_device(cut.values, self.device), ""
-        for _ in range(2):  # what others left in torch's cache cannot be had while recording: so it is emptied before
+        values, reason = to_device(cut.values, self.device), ""
+        for _ in range(2):  # torch cannot use its cache while it records, so the cache is emptied before
             torch.cuda.empty_cache()
-            graph, lacking, memory = self._captured(cut, values, n)
+            graph, reason, out_of_memory = self._captured(cut, values, n)
             if graph is not None:
                 self._graphs[cut.shapes, n] = graph, values
                 return True
             gc.collect()  # the failed pass held memory, too
-            if not memory:
+            if not out_of_memory:
                 break
-        self._give_up(lacking)
+        self._give_up(reason)
         return False
 
     def _captured(self, cut: Cut, values: torch.Tensor, n: int) -> tuple[Any, str, bool]:
-        """A graph; or None, why not, and whether memory was lacking."""
+        """The graph; or None, with the reason, and whether memory ran out."""
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.cuda.stream(self._stream):
-                graph.capture_begin(pool=self._pool, capture_error_mode="relaxed")  # kernels may be loaded meanwhile
+                graph.capture_begin(pool=self._pool, capture_error_mode="relaxed")  # lets kernels be loaded meanwhile
                 try:
                     self.run(cut.parts(values), n)
                 except BaseException:
@@ -105,13 +105,13 @@ class Passes:
     def _give_up(self, reason: str) -> None:
         self.replays = False
         self._graphs.clear()
-        with contextlib.suppress(RuntimeError):  # torch may refuse after a capture that was broken off
+        with contextlib.suppress(RuntimeError):  # torch may refuse after a failed capture
             torch.cuda.empty_cache()
         warnings.warn(
-            f"training goes on with kernels launched one by one, and slower: they could not be recorded ({reason})",
+            f"training continues, but slower: a pass could not be recorded as a CUDA graph ({reason})",
             stacklevel=1,
         )
 
 
 def _closed(*_: object) -> Any:
-    raise RuntimeError("passes are closed, so none can be run any more")
+    raise RuntimeError("these passes are closed: no more can be run")

@@ -1,4 +1,4 @@
-"""Run packs on this node: claim each cell, train them together, save each; a failure is one cell's alone."""
+"""Run packs on this node: claim each cell, train them together, save each. A failure affects only its own cell."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from empslurm.train.tally import Say, Tally
 from empslurm.train.trackers import Curves
 from empslurm.train.trials import train_trials
 
-# Processes wait for the first one while it derives embeddings or saves; by default they would give up after 10 minutes.
-# Where one dies, the launcher ends the others at once.
+# Processes wait for the first one while it computes embeddings or saves; by default they give up after 10 minutes.
+# If one dies, the launcher ends the others at once.
 LONGEST_WAIT = timedelta(days=1)
 BEAT_EVERY_S = 60.0
 
 
 Runner = Callable[[Sequence[Claimed[Any]], Node, Settings, Tally], Iterator[Held]]
 
-# By kind of cell, what runs claimed cells that are alike: it yields those that are done and tells the tally of others.
+# By kind of cell: runs claimed cells that are alike, yields those that are done, reports the others to the tally.
 RUNNERS: Mapping[str, Runner] = {
     "baseline": train_claimed,
     "transfer": train_claimed,
@@ -81,16 +81,19 @@ def run_packs(
     gpu: bool = False,
     trackers: Sequence[str] = (),
 ) -> Tally:
-    """Train what is missing of `packs`, in order. Never raises for a cell's failure; that is in its error.json.
+    """Train the cells of `packs` that are not done, in order. A cell's failure is not raised but in its error.json.
 
-    `others`: trials that belong to other processes; those of this one's searches that nobody runs are taken over last.
-    `identity`: job id, restart count and log file of this process, as claims hold them. `gpu`: fail every cell where
-    there is no GPU that works, for its profile asked for one. `trackers`: accelerate's, that get the loss curves.
+    `others`: trials of other processes; those of this process's searches that nobody runs are taken over at the end.
+    `identity`: job id, restart count and log file of this process, as claims hold them. `gpu`: the profile asks for a
+    GPU, so every cell fails where none works. `trackers`: those of Accelerate that get the loss curves. Raises
+    DataError.
     """
     mixed = {cell.mixed_precision for pack in packs for cell in pack.cells}
     if len(mixed) > 1:
-        raise DataError("one process must run packs of one mixed precision, but got several; launch them apart")
-    # Unless it is told that there is no GPU, several processes on a CPU would each believe to be the only one.
+        raise DataError(
+            "one process must run packs of one mixed precision, but got several; run each precision in its own process"
+        )
+    # Without `cpu=True`, each of several processes on a CPU would behave as the only one.
     problem = no_gpu() if gpu else None
     on_gpu = problem is None and torch.cuda.is_available()
     accelerator = Accelerator(
@@ -98,7 +101,7 @@ def run_packs(
         cpu=not on_gpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
-    if on_gpu:  # by number: the accelerator calls its only GPU `cuda`, which this function refuses
+    if on_gpu:  # by number: the accelerator names its only GPU `cuda`, which this function refuses
         torch.cuda.set_per_process_memory_fraction(settings.memory_share, torch.cuda.current_device())
     stop = Stop()
     curves = Curves(trackers if accelerator.is_main_process else (), root.trackers, say)
@@ -121,7 +124,7 @@ def run_packs(
 
 
 def alike(cells: Sequence[Cell], root: RunsRoot) -> list[list[Cell]]:
-    """Cells that can share a data pass and a bank. One that only the library can train is alone."""
+    """Group cells that can share a data pass and a bank. A cell that only the library can train forms its own group."""
     groups: dict[object, list[Cell]] = {}
     for cell in cells:
         alone = isinstance(cell, Trained) and needs_library(cell, root)
@@ -137,7 +140,7 @@ class Claims:
     identity: Mapping[str, Any]  # of its job
 
     def take(self, cell: Cell, node: Node, tally: Tally) -> Claimed[Cell] | None:
-        """The main process claims for all of them; None when there is nothing to do here, or its folder is damaged."""
+        """Claim a cell, in the main process for all; None if it is done, held by another process, or damaged."""
         box: list[Any] = [None]
         folder = node.root.cell(cell.id)
         if node.accelerator.is_main_process:
@@ -147,17 +150,17 @@ class Claims:
                 if box[0] is None:
                     tally.skipped.append(cell.id)
                     if folder.result() is None:
-                        tally.say(f"{cell.id} is left alone: another process runs it")
-            except StoreError as error:  # this cell's alone: without a claim there is no place to note it
+                        tally.say(f"{cell.id} is skipped: another process runs it")
+            except StoreError as error:  # logged only: without a claim nothing may be written to the cell's folder
                 tally.failed.append(cell.id)
-                tally.say(f"{cell.id} is left out: {error}")
+                tally.say(f"{cell.id} is skipped: {error}")
         if node.accelerator.num_processes > 1:
             broadcast_object_list(box)
         return None if box[0] is None else Claimed(cell=cell, folder=folder, claim=box[0])
 
 
 def _run_together(cells: Sequence[Cell], node: Node, settings: Settings, claims: Claims, tally: Tally) -> None:
-    """Claim the cells, train those that this process got, and let go of the claims, whatever came of it."""
+    """Claim the cells, train those that this process got, and release the claims in any case."""
     claimed = [held for cell in cells if (held := claims.take(cell, node, tally)) is not None]
     if not claimed:
         return
@@ -180,7 +183,7 @@ def _run_together(cells: Sequence[Cell], node: Node, settings: Settings, claims:
 
 @contextmanager
 def beating(claimed: Sequence[Claimed[Cell]]) -> Iterator[None]:
-    """A thread that says now and then that this process lives, whatever it is busy with meanwhile."""
+    """Write the claims' heartbeats from a thread, so that they continue during long operations."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -201,7 +204,7 @@ def no_gpu() -> DeviceError | None:
     """Why this process cannot use its GPU; None when it can."""
     try:
         torch.zeros(1, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    except Exception as error:  # a broken driver has many
+    except Exception as error:  # a broken driver can raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return DeviceError(

@@ -1,4 +1,4 @@
-"""What a trained cell leaves: its adapter, predictions and provenance, written and sealed, and a line in the log."""
+"""Save a trained cell: write and seal its adapter, predictions and provenance, and log one line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def save(trainer: Trainer, member: Member, node: Node, say: Say) -> None:
     if member.course is not None:
         result |= member.course.outcome(member)
     if not folder.save(member.claim, result):
-        say(f"{cell.id} was finished by another process first; its result stands")
+        say(f"{cell.id} was finished by another process first; that result is kept")
     if member.course is not None:
         member.course.tell(say)
     say(_sentence(member))
@@ -78,7 +78,7 @@ def _provenance(trainer: Trainer, member: Member) -> dict[str, Any]:
 
 
 def process(device: torch.device) -> dict[str, Any]:
-    """What is known of this process, whatever the cell."""
+    """The provenance of this process, the same for every cell."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     gpu = None
     if device.type == "cuda":
@@ -86,7 +86,7 @@ def process(device: torch.device) -> dict[str, Any]:
         gpu = {
             "name": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
-            "memory_bytes": properties.total_memory,  # of a MIG instance its own
+            "memory_bytes": properties.total_memory,  # on a MIG instance: the instance's
             "cuda": torch.version.cuda,
             "peak_memory_bytes": torch.cuda.max_memory_allocated(device),
         }
@@ -100,7 +100,7 @@ def process(device: torch.device) -> dict[str, Any]:
 
 
 def _sentence(member: Member) -> str:
-    """One line for the log of a finished cell."""
+    """The log line of a finished cell."""
     result = member.folder.result() or {}
     part = KINDS[member.cell.kind].predicts[-1]
     value = result.get(part, {}).get(result.get("metric"))
@@ -110,7 +110,7 @@ def _sentence(member: Member) -> str:
 
 
 def _outcome(trainer: Trainer, member: Member, outputs: Mapping[Part, NDArray[np.float64]]) -> dict[str, Any]:
-    """What result.json says: scores of the best epoch, flags, sizes, the history of epochs."""
+    """The fields of result.json: scores of the best epoch, flags, sizes, the history of epochs."""
     cell, data = member.cell, trainer.data
     flags = metrics.run_flags(
         data.task.metric, {part: (data.table.targets[data.rows[part]], outputs[part]) for part in outputs}

@@ -1,4 +1,4 @@
-"""Pure functions of (seed, epoch, step): batch order and learning rate. Resuming is an index."""
+"""Batch order and learning rate as pure functions of (seed, epoch, step), so that resuming needs no state."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from empslurm.config import Training
 from empslurm.ids import stream
 
-# Batches that are sorted by length together: little padding, still a new mix every epoch. An epoch of
-# four batches or more has at least four such groups, since sorting all of a small one would put the same examples
-# together again and again; below eight batches a group is one batch, and the order is random.
+# Batches that are sorted by length together: little padding, and still a new mix every epoch. An epoch of
+# four batches or more has at least four such groups: sorting a small epoch as a whole would put the same examples
+# together every time. Below eight batches a group is one batch, and the order is random.
 MEGABATCH, MIN_MEGABATCHES = 50, 4
 
 
 def epoch_batches(lengths: NDArray[np.int64], *, seed: int, epoch: int, training: Training) -> list[NDArray[np.int64]]:
     """The batches of one epoch: row indices into `lengths` (n_rows,), each row once, the last batch may be small.
 
-    `length_grouped`: shuffled, sorted by length within 50 batches' worth of rows, or a quarter of all where that is
-    less (one batch at least), the batches shuffled again.
+    `length_grouped`: shuffle the rows, sort them by length within groups of 50 batches (of a quarter of the batches if
+    that is less, of one at least), then shuffle the batches.
     """
     rng = np.random.Generator(np.random.Philox(stream("order", seed, epoch)))
     rows = rng.permutation(len(lengths)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What became of the cells of a run: told of each as it happens, it says so and notes failures in their folders."""
+"""Record what became of the cells of a run, log it, and write failures to the cells' folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Say = Callable[[str], None]  # a line for the log
 
 @dataclass(kw_only=True)
 class Tally:
-    """Cells by id."""
+    """The ids of a run's cells, by outcome."""
 
     accelerator: Accelerator
     say: Say = lambda _: None
@@ -26,7 +26,7 @@ class Tally:
     interrupted: bool = False
 
     def lost(self, held: Held, error: Exception) -> None:
-        """A cell left its pack: its claim is another's now, or it failed. Raises where other processes wait for it."""
+        """Record a cell that failed, or whose claim another process took. Raises if other processes wait for it."""
         if not isinstance(error, ClaimLostError):
             self.failed.append(held.cell.id)
             record(error, held, self.accelerator, self.say)
@@ -34,4 +34,4 @@ class Tally:
         self.say(str(error))
         self.skipped.append(held.cell.id)
         if self.accelerator.num_processes > 1:
-            raise error  # the other processes would go on with this cell: the launcher ends them all
+            raise error  # so that the launcher ends the other processes, which would continue with this cell

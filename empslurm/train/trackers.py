@@ -1,4 +1,4 @@
-"""Live loss curves by Accelerate's trackers, where a profile names some; no cell, result or number depends on them."""
+"""Send live loss curves to the Accelerate trackers that a profile names; no cell, result or number depends on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from empslurm.cells import Trainable
 from empslurm.train.member import Member
 
 PROJECT = "empslurm"
-GOES_ON = "training goes on without it"
+GOES_ON = "training continues without it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How the run of a cell is made by one of accelerate's classes: each takes other arguments."""
+    """How to start a cell's run with one of Accelerate's classes, whose arguments differ."""
 
     make: Callable[[Any, Run], Any]
-    several: bool = False  # runs at once in one process; else its runs are the process's, and would be mixed up
-    goes_on: bool = False  # a second start under the same name goes on in the same run, which has the settings already
-    takes_settings: bool = False  # when it is made, for storing them later is the process's
-    at_once: Mapping[str, Any] = field(default_factory=dict)  # makes `log` send an epoch before the next one comes
+    several: bool = False  # one process can have several runs at once; else their curves would be mixed
+    goes_on: bool = False  # a second start under the same name continues the run, which has the settings already
+    takes_settings: bool = False  # as arguments of `make`: storing them later would affect the whole process
+    at_once: Mapping[str, Any] = field(default_factory=dict)  # arguments of `log` that send each epoch immediately
 
 
 STYLES: Mapping[str, Style] = {
@@ -67,14 +67,14 @@ STYLES: Mapping[str, Style] = {
 class Curves:
     """The curves of the cells that train in this process; without names it does nothing.
 
-    Nothing that a tracker raises leaves this class: a sentence is said, and the tracker is left out from there on.
+    No error of a tracker leaves this class: it is logged, and the tracker is not used again.
     """
 
     def __init__(self, names: Sequence[str] = (), folder: Path = Path(), say: Callable[[str], None] = print) -> None:
-        """`names`: trackers as accelerate calls them. `folder`: where those that write files do."""
+        """`names`: Accelerate's names of trackers. `folder`: for trackers that write files."""
         self.names, self.folder, self.say = list(names), folder, say
         self._runs: dict[str, dict[str, Any]] = {name: {} for name in names}  # by tracker and cell
-        self._crowded: set[str] = set()  # trackers of which it was said that they follow one cell only
+        self._crowded: set[str] = set()  # trackers whose limit of one cell is already logged
 
     def log(self, member: Member) -> None:
         """Log the epoch that a cell has just finished, at its step; the first one that is logged starts the run."""
@@ -82,14 +82,14 @@ class Curves:
             self._careful(name, member.cell.id, partial(self._log, name, member))
 
     def close(self) -> None:
-        """End the runs of all cells; a pack's end together, so that none starts in the place of another."""
+        """End the runs of all cells, a pack's together: no other cell may start in the place of an ended one."""
         for name in list(self.names):
             for cell_id in list(self._runs[name]):
                 if name in self.names:
                     self._careful(name, cell_id, partial(self._end, name, cell_id))
 
     def _careful(self, name: str, cell_id: str, action: Callable[[], None]) -> None:
-        """Do it; a tracker that cannot is left out from here on."""
+        """Call `action`; if it fails, stop using the tracker."""
         try:
             with _signals_as_they_are():
                 action()
@@ -106,15 +106,15 @@ class Curves:
         runs[cell_id].log(_values(epoch), step=epoch["step"], **STYLES[name].at_once)
 
     def _may_start(self, name: str, cell_id: str) -> bool:
-        """Whether another run can be open beside those there are."""
+        """Whether the tracker can have one more open run."""
         if STYLES[name].several or not self._runs[name]:
             return True
         if name not in self._crowded:
             self._crowded.add(name)
             (other,) = self._runs[name]
             self.say(
-                f"the tracker {name} can follow one cell of a process at a time, but {cell_id} trains beside {other}, "
-                f"so of this pack it follows {other} alone; set `pack_size: 1` in the profile, or take tensorboard"
+                f"the tracker {name} can follow only one cell of a process at a time, but {cell_id} trains together "
+                f"with {other}, so it follows only {other}; set `pack_size: 1` in the profile, or use tensorboard"
             )
         return False
 
@@ -133,7 +133,7 @@ class Curves:
         self._runs[name].pop(cell_id).finish()
 
     def _leave_out(self, name: str, cell_id: str, error: BaseException) -> None:
-        """Go on without a tracker, and say why."""
+        """Stop using a tracker, and log why."""
         self.names.remove(name)
         for tracker in self._runs.pop(name).values():
             with suppress(Exception, SystemExit):
@@ -146,8 +146,8 @@ class Curves:
             )
         else:
             self.say(
-                f"the tracker {name} must take the curves of {cell_id}, but says: {reason}; correct that, or take "
-                f"{name} out of the profile's `trackers`; {GOES_ON}"
+                f"the tracker {name} must accept the curves of {cell_id}, but says: {reason}; solve that, or remove "
+                f"{name} from the profile's `trackers`; {GOES_ON}"
             )
 
 
@@ -155,7 +155,7 @@ NO_CURVES = Curves()
 
 
 def readable(cell: Trainable) -> dict[str, str | int | float | bool]:
-    """What a cell is and is trained with, one level deep, such as `training.lr`; what is left open is left out."""
+    """A cell's settings, one level deep, with keys such as `training.lr`; without those that are None."""
     return dict(_leaves({"kind": cell.kind, **ids.plain(cell), "adapter": cell.adapter.settings}))
 
 
@@ -168,7 +168,7 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def _values(epoch: Mapping[str, Any]) -> dict[str, float]:
-    """What is logged of an epoch: its training loss and its scores on the validation part, those that are defined."""
+    """What is logged of an epoch: the training loss and the validation scores, as far as they are defined."""
     names = {name: f"validation/{name}" for name in epoch if name not in ("epoch", "step", "train_loss")}
     logged = {"train_loss": "train_loss", **names}
     return {logged[name]: epoch[name] for name in logged if epoch[name] is not None}
@@ -176,7 +176,7 @@ def _values(epoch: Mapping[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def _signals_as_they_are() -> Iterator[None]:
-    """Give the signals that make training save and end back to it: some trackers take them for themselves."""
+    """Restore the handlers of the signals that make training save and end: some trackers replace them."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""How a node runs a trial: its search gives its parameters and judges its epochs; the result tells the search."""
+"""Run a search's trials: the search draws their parameters, judges their epochs, and learns their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _sampler(root: RunsRoot, cell: TrialCell) -> Sampler:
-    """Its module loads Optuna, which only trials need."""
+    """The trial's sampler. Imported here: its module loads Optuna, which only trials need."""
     from empslurm.search.sampler import Sampler
 
     return Sampler(root, cell)
@@ -38,12 +38,12 @@ class TrialCourse:
         self.cell: DrawnTrial = self._agreed(lambda sampler: sampler.draw(cell))
 
     def judge(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the trial is to end after these epochs, each with the task's metric."""
+        """Whether to stop the trial after these epochs, each with the task's metric."""
         scores = [entry[self.metric] for entry in history]
         return bool(self._agreed(lambda sampler: sampler.prune(self.cell, scores, self.metric)))
 
     def outcome(self, member: Member) -> dict[str, Any]:
-        """The trial's own part of result.json."""
+        """The trial's fields of result.json."""
         drawn = _sampler(self.root, self.cell).drawn(self.cell)
         trial = TrialOutcome(
             parameters=drawn.parameters,
@@ -55,11 +55,11 @@ class TrialCourse:
         return {"trial": asdict(trial)}
 
     def tell(self, say: Callable[[str], None]) -> None:
-        """Tell the search; where that fails the next trial of it does, since the result is there."""
+        """Report the result to the search; if that fails, the search's next trial reports it."""
         try:
             _sampler(self.root, self.cell).tell_result(self.cell)
         except (StoreError, OSError) as error:
-            say(f"{self.cell.id} is done, but its search could not be told: {error}")
+            say(f"{self.cell.id} is done; its result enters the search's journal with the next trial, for now: {error}")
 
     def _agreed(self, ask: Callable[[Sampler], Any]) -> Any:
         box = [ask(self.sampler) if self.sampler is not None else None]
@@ -71,7 +71,7 @@ class TrialCourse:
 def train_trials(
     claimed: Sequence[Claimed[TrialCell]], node: Node, settings: Settings, tally: Tally
 ) -> Iterator[Member]:
-    """Train trials, each by itself, as what they draw; yields each one that is done, tells `tally` of each other."""
+    """Train trials one by one, each as it is drawn; yields each finished one, reports the others to `tally`."""
     for held in claimed:
         try:
             metric = node.registry.tasks[held.cell.target].metric

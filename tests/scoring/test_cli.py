@@ -19,7 +19,7 @@ from tests.scoring.conftest import TEXTS
 
 
 def said_by(project: Project, *words: str, expect: int) -> str:
-    """Standard error of one call, which must end with the status expected."""
+    """Standard error of one call, which must end with the expected status."""
     return " ".join(project.run(*words, expect=expect).stderr.split())
 
 

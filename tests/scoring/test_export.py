@@ -1,4 +1,4 @@
-"""An exported adapter works without this project, says what it is, and carries no text of anybody."""
+"""An exported adapter works without this project, says what it is, and contains no text of the corpus."""
 
 import shutil
 import subprocess
@@ -38,7 +38,7 @@ ALONE = ("epitome_er", "news_empathy")
 
 @pytest.fixture(scope="module")
 def alone(exported: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """Measure -> its adapter in a folder of its own, and what the script says of it; one start of Python for all."""
+    """Measure -> its adapter in its own folder, and the script's output for it; one start of Python for all."""
     path = tmp_path_factory.mktemp("alone")
     for name in ALONE:
         shutil.copytree(exported / name, path / name, ignore=shutil.ignore_patterns("seed-*"))
@@ -119,7 +119,7 @@ def test_exporting_again_replaces_and_a_foreign_folder_is_left_alone(chosen: Cho
 
 
 class Hub:
-    """Stands for huggingface_hub.HfApi: keeps what it is sent."""
+    """A fake huggingface_hub.HfApi that records uploads."""
 
     endpoint = "https://hub.invalid"
 
@@ -144,7 +144,5 @@ def test_each_measure_is_uploaded_to_a_repository_of_its_own(chosen: Chosen, tmp
     assert "https://hub.invalid/org/empslurm-epitome_er-to-epitome_ip" in addresses
     assert hub.sent == {one.repository: list(one.paths) for one in made}
     assert 'load_adapter("org/empslurm-news_empathy"' in (tmp_path / "news_empathy" / "README.md").read_text()
-    with pytest.raises(
-        StoreError, match="empslurm-news_empathy must take the upload, but the hub says: 403 Forbidden; log"
-    ):
+    with pytest.raises(StoreError, match=r"empslurm-news_empathy must accept the upload, .*403 Forbidden; log in"):
         export.push(made, Hub(refuse="org/empslurm-news_empathy"))

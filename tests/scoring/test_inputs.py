@@ -1,4 +1,4 @@
-"""Every input form, its ugly rows, and bounded windows."""
+"""Every input format, its bad rows, and bounded windows."""
 
 import csv
 import datetime

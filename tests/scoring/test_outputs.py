@@ -1,4 +1,4 @@
-"""A stopped run goes on where it was, and refuses what it cannot vouch for."""
+"""A stopped run resumes where it was, and refuses data that its note does not cover."""
 
 import csv
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def append(work: Work, digest: RowDigest, rows: list[Row]) -> None:
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """Four rows of six are written, then half of a window more that nothing vouches for."""
+    """Four rows of six are written, then half a window more that the note does not cover."""
     work = Work(out=tmp_path / "out.jsonl", run="run")
     append(work, work.open(iter(ROWS)), ROWS[:2])
     work.close()

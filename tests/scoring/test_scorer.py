@@ -1,4 +1,4 @@
-"""Every adapter in the bank gives what it gives alone; seeds, contexts, errors and flags are told plainly."""
+"""Every adapter in the bank gives what it gives alone; seeds, contexts, errors and flags are in the records."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def scorer(chosen: Chosen) -> Scorer:
 
 
 def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """(n_outputs,): by the library itself, one adapter, one text, no padding, tokens made by hand."""
+    """(n_outputs,): by the library itself, for one adapter and one text, without padding, with hand-made tokens."""
     model = adapters.AutoAdapterModel.from_pretrained(backbone)
     tokenizer = load_tokenizer(member.measure.backbone)
     max_length, rule = member.measure.input_rule
@@ -152,7 +152,7 @@ def test_columns_are_kept_beside_the_texts(scorer: Scorer) -> None:
     assert frame["id"].tolist() == [7, 8, 9]
     assert frame["who"].isna().tolist() == [False, True, False]
     assert scorer.score(["", "x"], keep={"id": [1, 2]})[0] == {"id": 1, "error": "the text must not be empty, but is"}
-    with pytest.raises(UsageError, match="one id per text, but 2 texts meet 1"):
+    with pytest.raises(UsageError, match="one id per text, but there are 1 for 2 texts"):
         scorer.score(["one", "two"], keep={"id": [1]})
     with pytest.raises(UsageError, match="but news_empathy is there already"):
         scorer.score(["one"], keep={"news_empathy": [1]})
@@ -196,7 +196,7 @@ def test_tasks_are_picked_by_name_and_pattern(exported: Path) -> None:
 
 
 def _rewrite(folder: Path, **changes: Any) -> None:
-    """Change a field of an exported task.json, checksum included: what a careless hand does."""
+    """Change a field of an exported task.json and its checksum, as a careless edit would."""
     path = folder / "task.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     sums = json.loads((folder / selection.CHECKSUMS).read_text())
@@ -207,7 +207,7 @@ def test_adapters_of_another_backbone_are_refused_before_anything_is_scored(expo
     shutil.copytree(exported, tmp_path / "copy")
     for folder in (tmp_path / "copy" / "news_empathy", *(tmp_path / "copy" / "news_empathy").glob("seed-*")):
         _rewrite(folder, backbone_digest="sha256-0")
-    with pytest.raises(UsageError, match="one backbone"):
+    with pytest.raises(UsageError, match="must have the same backbone"):
         Scorer.load(tmp_path / "copy")
     with pytest.raises(BackboneError, match="digest sha256-0, but the one here has tiny-1"):
         Scorer.load(tmp_path / "copy" / "news_empathy")

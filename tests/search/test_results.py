@@ -120,7 +120,7 @@ def test_the_second_stage_waits_for_every_trial_and_then_trains_the_best_types_e
     found = finished(plan)
     early = with_second_stage(plan, {**found, "news_empathy": found["news_empathy"][:2]})
     assert early.cells == plan.cells
-    assert early.waiting == "the second stage is planned when all trials are through; 1 are not"
+    assert early.waiting == "the second stage is planned when all trials are finished; 1 are not"
     whole = with_second_stage(plan, found)
     second = [cell for cell in whole.cells if isinstance(cell, Baseline)]
     assert whole.waiting == ""
@@ -161,7 +161,7 @@ def test_frozen_winners_are_read_back_by_a_grid_to_the_bit_and_share_the_second_
 
 def test_nothing_is_frozen_before_all_that_decides_is_there(folder: Path) -> None:
     plan = plan_of(folder / "hunt.yaml")
-    with pytest.raises(UsageError, match="a search must be through"):
+    with pytest.raises(UsageError, match="a search must be finished"):
         winners(with_second_stage(plan, {}), {}, {}, overall=False)
     whole = with_second_stage(plan, finished(plan))
     with pytest.raises(UsageError, match="8 cells of the second stage have no result"):
@@ -169,7 +169,7 @@ def test_nothing_is_frozen_before_all_that_decides_is_there(folder: Path) -> Non
     (folder / "hunt.yaml").write_text(SEARCH.replace("{n_types: 2}", "null"))
     alone = plan_of(folder / "hunt.yaml")
     early = {**finished(alone), "news_empathy": finished(alone)["news_empathy"][:1]}
-    with pytest.raises(UsageError, match="but 2 trials are not; run `submit` again"):
+    with pytest.raises(UsageError, match="but 2 trials have no result; submit it again"):
         winners(with_second_stage(alone, early), early, {}, overall=False)
 
 
@@ -183,7 +183,7 @@ def test_a_type_whose_score_is_undefined_in_a_seed_cannot_win_and_does_not_stop_
     overall = winners(plan, finished(plan), second, overall=True)
     assert {one.adapter.kind for one in overall.values()} == {"seq_bn"}
     second["news_empathy"]["seq_bn"][1] = (cell, None, epoch)
-    with pytest.raises(UsageError, match="none has one for news_empathy; give the search more trials"):
+    with pytest.raises(UsageError, match="none has one for news_empathy; increase `n_trials`"):
         winners(plan, finished(plan), second, overall=False)
 
 

@@ -1,4 +1,4 @@
-"""A search's journal is shared by processes, none of which can lose a trial or count it twice."""
+"""Processes share a search's journal, and none of them can lose a trial or count it twice."""
 
 import json
 import multiprocessing
@@ -36,7 +36,7 @@ def trial(number: int, search: Search = SEARCH) -> TrialCell:
 
 
 def finish(root: RunsRoot, cell: TrialCell, scores: list[float | None], outcome: str = "complete") -> bool:
-    """Draw and commit a trial as a node does, training left out; False where another process holds or finished it."""
+    """Draw and commit a trial as a node does, without training; False if another process holds or finished it."""
     folder = root.cell(cell.id)
     folder.create(cell)
     claim = None if folder.result() is not None else folder.take(local_liveness)
@@ -73,7 +73,7 @@ def score(cell: TrialCell) -> float:
 
 
 def work(runs: str, die_after: int | None) -> None:
-    """A worker: takes what it can get in order; one that is to die does so in the midst of a trial, by SIGKILL."""
+    """A worker: takes the trials that it can get, in order; a dying one kills itself during a trial, by SIGKILL."""
     root = RunsRoot(Path(runs))
     for number in range(N_TRIALS):
         cell = trial(number)
@@ -194,8 +194,8 @@ def test_damage_is_named(tmp_path: Path) -> None:
     root, cell = RunsRoot(tmp_path), trial(0)
     finish(root, cell, [0.5])
     root.cell(cell.id).parameters_file.write_text(json.dumps({"parameters": {"lr": 1e-4}}))
-    with pytest.raises(DamagedError, match="parameters must have adapter, but has not; move the folder away"):
+    with pytest.raises(DamagedError, match=r"parameters must have adapter, .*; move the cell's folder away"):
         Sampler(root, cell).draw(cell)
     files.write_bytes(root.searches / cell.search_name / "journal.log", b"{torn\n{}\n")
-    with pytest.raises(DamagedError, match="the trials' folders make it again"):
+    with pytest.raises(DamagedError, match="rebuilt from the trials' folders"):
         Sampler(root, cell)

@@ -44,7 +44,7 @@ class Trap:
 
     def __init__(self, fault: Fault) -> None:
         self.fault, self.left = fault, fault.count
-        self.evaluating = False  # the frozen encoder's modules cannot tell
+        self.evaluating = False  # the frozen encoder's modules do not know
 
     def passed(self, phase: str, point: str) -> None:
         if self.due(phase, point):
@@ -58,7 +58,7 @@ class Trap:
 
 
 def install(fault: Fault) -> None:
-    """Set the trap in this process, for good."""
+    """Set the trap in this process; it is never removed."""
     trap = Trap(fault)
     _training(trap)
     _writes(trap)
@@ -106,7 +106,7 @@ def _training(trap: Trap) -> None:
 
 
 def _everywhere(function: Callable[..., Any], wrapped: Callable[..., Any]) -> None:
-    """Put the wrapped function wherever a module of empslurm holds the function by its name."""
+    """Replace the function in every module of empslurm that has it under its name."""
     for name, module in list(sys.modules.items()):
         if name.startswith("empslurm") and getattr(module, function.__name__, None) is function:
             setattr(module, function.__name__, wrapped)

@@ -1,9 +1,9 @@
-"""Train on a file system that is full, or read-only; make room; compare with an undisturbed run.
+"""Train on a full or read-only file system, then make room, and compare with an undisturbed run.
 
 python -m tests.soak.full_disk
 
-Each trial has a tmpfs of its own with so many bytes left, from none at all to enough for some of the cells. Needs the
-right to mount; ends with status 77 without it.
+Each trial has its own tmpfs with some space left, from none to enough for some of the cells. Needs the right to mount;
+ends with status 77 without it.
 """
 
 import json
@@ -40,7 +40,7 @@ def tmpfs(folder: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, free_kib: int) -> Path:
-    """Write until nothing goes any more, then give `free_kib` back."""
+    """Fill the file system, then free `free_kib` of it."""
     filler = folder / "filler"
     n_bytes = 0
     try:
@@ -54,7 +54,7 @@ def fill(folder: Path, free_kib: int) -> Path:
 
 
 def trial(soak: Soak, root: RunsRoot, *, hinder: Any, help: Any) -> dict[str, Any]:
-    """One start that cannot end well, one that can, and what is wrong with either."""
+    """One start that must fail and one that must succeed; returns what is wrong with either."""
     hinder()
     status, said = soak.start(root, 0.0, None)
     wrong = []
@@ -108,7 +108,7 @@ def main() -> int:
             with tmpfs(folder / "probe"):
                 pass
         except OSError as error:
-            sys.stderr.write(f"a tmpfs must be mounted for this, but cannot be: {error}\n")
+            sys.stderr.write(f"a tmpfs must be mounted for this, but cannot be: {error}; run it as root\n")
             return NO_MOUNT
         soak = Soak(folder, seed=1)
         soak.undisturbed()

@@ -1,10 +1,10 @@
-"""Kill training again and again, at chosen points, and compare what it gives in the end with an undisturbed run.
+"""Kill training many times, at chosen points, and compare its final results with those of an undisturbed run.
 
 python -m tests.soak.kills --seed 1 --kills 120
 
 A warm process that has imported the libraries forks one child per start; the child runs jobs/train.py on a submission
-of solo cells and of a pack until it kills itself. Then the next one goes on. Every start draws its own interval of
-checkpoints; sometimes the newest checkpoint is damaged between two starts, as by a power cut.
+of solo cells and of a pack until it kills itself. Then the next child resumes. Every start draws its own checkpoint
+interval; sometimes the newest checkpoint is damaged between two starts, as by a power cut.
 """
 
 import argparse
@@ -52,7 +52,7 @@ TARGET = "epitome_er"  # of the pack of transfers; all three baselines run befor
 INTERVALS_MIN = (0.0, 0.0005, 0.002, 5.0)  # a checkpoint after every step, now and then, and with the epoch only
 MAX_STARTS = 60  # of one round; without progress a round would never end
 DAMAGE_SHARE = 0.15  # of kills after which the newest checkpoint is damaged
-OWN = {"claim", "output", "files", "seal"}  # fields of a result that tell of the run, not of the number
+OWN = {"claim", "output", "files", "seal"}  # fields of a result that describe the run, not the numbers
 
 
 @dataclass(kw_only=True)
@@ -94,7 +94,7 @@ class Soak:
     # ---- starts -------------------------------------------------------------------------------------------------
 
     def start(self, root: RunsRoot, minutes: float, fault: Fault | None) -> tuple[int, str]:
-        """Run the job in a fork: its wait status and what it said."""
+        """Run the job in a fork; returns its wait status and its log."""
         log = self.folder / "log"
         path = self.submission.folder(self.calm).file
         arguments = ["--runs", str(root.path), "--submission", str(path), "--checkpoint-minutes", str(minutes)]
@@ -121,7 +121,7 @@ class Soak:
         return Fault(phase=phase, point=point, count=self.rng.randint(1, 200 if point in MANY else 4))
 
     def round(self, kills: int) -> None:
-        """From an empty runs root to the end of every cell, with kills on the way."""
+        """Train from an empty runs root until every cell is done, with kills in between."""
         self.tally.rounds += 1
         root = RunsRoot(self.folder / f"round-{self.tally.rounds}")
         self.lend_prepared(root)
@@ -151,7 +151,7 @@ class Soak:
                 self.tally.unreadable.append(f"{folder.id} is {state.state} after a kill: {state.why}")
 
     def _damage(self, root: RunsRoot) -> None:
-        """Cut or alter the newest checkpoint of some cell; the one before it must serve."""
+        """Cut or alter the newest checkpoint of some cell; the one before it must be used."""
         newest = [sorted(folder.path.glob("checkpoint/*.ckpt"))[-1:] for folder in root.cells()]
         found = [path for paths in newest for path in paths]
         if not found:
@@ -215,7 +215,7 @@ def _in_child(job: ModuleType, arguments: list[str], log: Path, fault: Fault | N
             faults.install(fault)
         status: int = job.main(arguments)
         return status
-    except BaseException as error:  # a fork must never run on as its parent
+    except BaseException as error:  # a fork must never continue as its parent
         traceback.print_exception(error)
         return 70
     finally:

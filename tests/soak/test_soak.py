@@ -1,4 +1,4 @@
-"""The short versions: every phase is killed once, and a full and a read-only file system are met. `make soak`: more."""
+"""The short versions: one kill in every phase, a full and a read-only file system. `make soak` runs the long ones."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str) -> Any:
-    """The JSON document of a module of this folder, which must end with 0."""
+    """Run a module of this folder, which must end with 0; returns its JSON document."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = warm.run(["-m", *words], cwd=ROOT, env=environment)
     if done.returncode == 77:

@@ -1,4 +1,4 @@
-"""A cell, its folder, and claims of processes that never were."""
+"""A cell, its folder, and claims of invented processes."""
 
 import socket
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A cell's computed state; results that are sealed, and refused when anything of them is not as it was."""
+"""A cell's computed state, and results: they are sealed, and refused after any change."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_the_old_holder_of_a_split_cluster_cannot_commit(folder):
 
 
 def test_two_results_never_mix(folder, monkeypatch):
-    """The old incarnation passes its check just before the new one takes over: the first link wins, whole."""
+    """The old holder passes its check just before the new one takes over: the first link wins, as a whole."""
     first = folder.take(local_liveness)
     second = folder.take(lambda claim: False)
     monkeypatch.setattr(type(folder), "check", lambda self, claim: None)
@@ -113,7 +113,7 @@ def test_a_kill_right_after_the_commit_leaves_a_done_cell_that_the_next_one_tidi
 
 
 def test_an_empty_output_is_not_committed(folder):
-    with pytest.raises(StoreError, match="gave, but is empty"):
+    with pytest.raises(StoreError, match=r"must hold the files of .*, but is empty"):
         folder.save(folder.take(local_liveness), {})
     assert folder.result() is None
 

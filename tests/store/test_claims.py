@@ -41,7 +41,7 @@ def test_a_claim_of_another_host_lives_as_long_as_it_says_so(folder):
 
 
 def test_a_process_that_nobody_sees_lives_as_long_as_it_says_so(folder):
-    """Such as a job that Slurm hides from other users, busy for half an hour with what has no steps."""
+    """Such as a job that Slurm hides from other users, busy for half an hour with work that has no steps."""
     unseen = lambda claim: None  # noqa: E731
     claim = dead_claim(host="elsewhere", job_id="7_1", job_name="theirs.0123abcd")
     plant(folder, claim)
@@ -49,14 +49,14 @@ def test_a_process_that_nobody_sees_lives_as_long_as_it_says_so(folder):
     folder.beat(claim)
     state = folder.state(unseen)
     assert (state.state, folder.take(unseen)) == ("running", None)
-    assert state.why == "job 7_1, which cannot be seen; its last sign of life is 0 s old"
+    assert state.why == "job 7_1, which cannot be checked; its last sign of life is 0 s old"
     folder.release(claim)
     assert folder.state(unseen).state == "lost"
     assert not list((folder.path / "claims").glob("*.beat"))
 
 
 def test_a_job_of_the_same_number_is_not_the_same_job(folder):
-    """A controller that lost its state gives numbers again."""
+    """A controller that lost its state reuses job ids."""
     assert folder.take(lambda claim: True, job_id="7_1", job_name="one.0123abcd") is not None
     again = {"job_id": "7_1", "job_name": "two.4567cdef", "restart_count": 1}
     assert folder.take(lambda claim: True, **again) is None
@@ -69,7 +69,7 @@ def test_a_done_cell_is_not_taken_even_by_one_who_looked_before_it_was_done(fold
     looks = []
 
     def late(self):
-        """The first look is answered as it was before the holder's commit."""
+        """The first call returns the state before the holder's commit."""
         looks.append(True)
         return tidy(self) if len(looks) > 1 else False
 
@@ -152,7 +152,7 @@ def test_a_release_that_cannot_be_written_hides_nothing(folder, monkeypatch):
 
 
 def _work(path, cells, seed, wins):
-    """Go through all cells in an order of one's own until each is done; a little work between claim and commit."""
+    """Go through all cells in this process's own order until each is done, with some work between claim and commit."""
     rng = random.Random(seed)
     root = RunsRoot(path)
     left = rng.sample(cells, len(cells))
@@ -175,7 +175,7 @@ def _work(path, cells, seed, wins):
 @pytest.mark.heavy
 @pytest.mark.parametrize("n_kills", [0, 40])
 def test_twenty_processes_commit_each_of_fifty_cells_once(tmp_path, n_kills):
-    """Some of them are killed at random moments: their cells are taken over, and again committed once."""
+    """Some processes are killed at random moments: their cells are taken over, and still committed once."""
     cells = [make_cell(seed=seed) for seed in range(50)]
     context, rng = multiprocessing.get_context("fork"), random.Random(1)
     wins = os.open(tmp_path / "wins", os.O_CREAT | os.O_APPEND | os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is passed over."""
+"""A checkpoint is whole, or it is skipped."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def test_goes_to_bytes_and_back_and_equal_states_are_equal_bytes():
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:10], lambda d: b"", lambda d: d[:-9] + b"\x00" * 9])
 def test_damage_is_noticed(damage):
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(damage(encode(made(3))), "x")
 
 
@@ -38,10 +38,10 @@ def test_two_are_kept_and_the_newest_sound_one_is_read(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002.ckpt", "step-000000003.ckpt"]
     newest = tmp_path / "step-000000003.ckpt"
     newest.write_bytes(newest.read_bytes()[:-5])
-    found, passed = read_sound(tmp_path, "cell-1")
+    found, skipped = read_sound(tmp_path, "cell-1")
     assert [checkpoint.state.step for checkpoint in found] == [2]
-    assert len(passed) == 1
-    assert "step-000000003.ckpt" in passed[0]
+    assert len(skipped) == 1
+    assert "step-000000003.ckpt" in skipped[0]
     write(tmp_path, made(2))  # the damaged one is gone, so it is not one of the two that are kept
     write(tmp_path, made(1))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001.ckpt", "step-000000002.ckpt"]
@@ -66,18 +66,18 @@ def test_one_of_a_newer_version_that_says_more_is_sound() -> None:
 def test_a_well_formed_one_of_another_making_is_refused(change):
     state: Any = asdict(made(3).state)
     strange: Any = {**state, **change}
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(encode(Checkpoint(state=strange, tensors=made(3).tensors)), "x")
     lacking: Any = {key: value for key, value in state.items() if key not in change}
-    with pytest.raises(DamagedError, match="must be a sound checkpoint"):
+    with pytest.raises(DamagedError, match="must be an intact checkpoint"):
         decode(encode(Checkpoint(state=lacking, tensors={})), "x")
 
 
 def test_a_foreign_checkpoint_is_passed_over(tmp_path):
     write(tmp_path, made(1, cell="cell-2"))
-    found, passed = read_sound(tmp_path, "cell-1")
+    found, skipped = read_sound(tmp_path, "cell-1")
     assert found == []
-    assert "must belong to cell-1" in passed[0]
+    assert "must belong to cell-1" in skipped[0]
 
 
 def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
@@ -89,8 +89,8 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         write(tmp_path, made(2))
-    found, passed = read_sound(tmp_path, "cell-1")
-    assert ([checkpoint.state.step for checkpoint in found], passed) == ([1], [])
+    found, skipped = read_sound(tmp_path, "cell-1")
+    assert ([checkpoint.state.step for checkpoint in found], skipped) == ([1], [])
 
 
 @pytest.mark.parametrize(

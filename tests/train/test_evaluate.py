@@ -1,4 +1,4 @@
-"""Outputs are in the order of the rows, and the same however cells and rows are cut."""
+"""Outputs are in the order of the rows, and do not depend on how cells and rows are batched."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_rows_come_back_in_their_order(world):
 
 @pytest.mark.parametrize("room", [None, 600])
 def test_cells_that_go_through_together_say_what_each_says_alone(world, room, monkeypatch):
-    """With little room, fewer go at once than are allowed."""
+    """With little memory, fewer cells share a pass than are allowed."""
     bank, data, accelerator = world
     passes = []
     logits = bank.logits

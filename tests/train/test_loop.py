@@ -1,4 +1,4 @@
-"""Packs: one loop for many cells, of which each is what it would be alone; stopped anywhere, it goes on as if never."""
+"""Packs: one loop trains many cells, each as if it were alone. Stopped anywhere, it resumes with the same bits."""
 
 import contextlib
 import shutil
@@ -57,7 +57,7 @@ def root(parents, tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(parents, tmp_path_factory):
-    """What each of the three transfers says when the pack is never stopped."""
+    """The outputs of the three transfers when the pack is never stopped."""
     path = tmp_path_factory.mktemp("undisturbed") / "runs"
     shutil.copytree(parents.path, path)
     train(RunsRoot(path), CELLS)
@@ -73,7 +73,7 @@ def logits(root, cell):
 
 
 def test_every_step_is_the_one_that_plain_adapters_and_plain_adamw_take(tmp_path):
-    """Without dropout, from the same first weights and on the same batches."""
+    """Without dropout, from the same initial weights, on the same batches."""
     training = replace(TRAINING, dropout=0.0, attention_dropout=0.0, batch_size=4)
     cell = baseline(training=training)
     node, data = InventedNode(RunsRoot(tmp_path / "runs")), invented_data()
@@ -150,7 +150,7 @@ def test_tuned_sources_are_trained_and_saved_beside_the_adapter(root):
         assert outputs_of(root, cell)[names[0]] != before.read_bytes()
 
 
-# ---- one cell's trouble is its own ---------------------------------------------------------------------------------
+# ---- a failure affects one cell only -------------------------------------------------------------------------------
 
 
 def test_a_cell_whose_loss_is_no_number_leaves_and_the_others_are_untouched(root, undisturbed, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_cell_whose_folder_fails_leaves_and_the_others_are_untouched(root, und
     assert done == [CELLS[1].id, CELLS[2].id]
     assert [outputs_of(root, cell) for cell in CELLS[1:]] == undisturbed[1:]
     monkeypatch.undo()
-    train(root, CELLS[:1])  # once there is room, it goes on from its last checkpoint
+    train(root, CELLS[:1])  # once there is space, it resumes from its last checkpoint
     assert outputs_of(root, CELLS[0]) == undisturbed[0]
 
 
@@ -211,7 +211,7 @@ def test_a_cell_without_its_source_fails_alone(root, undisturbed):
 
 
 def stopped_at(n_asked):
-    """A stop flag that is up at the n-th time of asking."""
+    """A stop flag that is true from the n-th call on."""
     asked = iter(range(10**9))
     return lambda: next(asked) >= n_asked
 
@@ -229,7 +229,7 @@ def test_stopped_after_every_few_steps_it_ends_with_the_same_bits(root, undistur
 
 
 class Killed(BaseException):
-    """Ends training where it stands, as a kill would: nothing may catch it."""
+    """Ends training at once, as a kill would: nothing may catch it."""
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 5, 8], ids=str)
@@ -357,11 +357,11 @@ def test_regression_targets_are_standardised_and_come_back_in_the_tasks_unit(roo
     assert 90 < found.mean() < 130
 
 
-# ---- checkpoints on their way ---------------------------------------------------------------------------------------
+# ---- checkpoints being written --------------------------------------------------------------------------------------
 
 
 def test_training_goes_on_while_a_checkpoint_is_written_and_the_file_holds_the_step_it_was_asked_at(root, monkeypatch):
-    """The first file is held back until training is two steps further: it must have the bytes of its own step."""
+    """Writing the first file waits until training is two steps further: it must have the bytes of its own step."""
     one, two = root, RunsRoot(root.path.with_name("other"))
     shutil.copytree(one.path, two.path)
     kept: dict[tuple[str, str], Any] = {}

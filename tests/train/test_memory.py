@@ -1,4 +1,4 @@
-"""How many cells the measured memory holds."""
+"""How many cells fit in the measured memory."""
 
 from empslurm.train.memory import cells_that_fit
 

@@ -1,4 +1,4 @@
-"""No cell's bits depend on the cells that are optimised beside it, and a stop changes nothing."""
+"""No cell's bits depend on the cells that are optimised with it, and a stop changes nothing."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TRAINING = Training(lr=0.01, weight_decay=0.1, max_grad_norm=0.5)
 
 
 def start(cells: list[int]) -> dict[str, torch.Tensor]:
-    """Free tensors of these cells; a cell's values are a function of its number."""
+    """Free tensors of these cells; a cell's values depend only on its number."""
     return {
         name: torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(cell)) for cell in cells])
         for name, shape in SHAPES.items()
@@ -19,7 +19,7 @@ def start(cells: list[int]) -> dict[str, torch.Tensor]:
 
 
 def steps(optimiser: Optimiser, cells: list[int], first: int, last: int) -> None:
-    """Steps with gradients that are a function of (cell, step)."""
+    """Take steps with gradients that depend only on (cell, step)."""
     for step in range(first, last):
         for gradient in optimiser.gradients:
             for index, cell in enumerate(cells):
@@ -31,7 +31,7 @@ def steps(optimiser: Optimiser, cells: list[int], first: int, last: int) -> None
 @pytest.mark.parametrize("before", [0, 1, 2])
 @pytest.mark.parametrize("after", [0, 1, 16])
 def test_a_cells_bits_depend_neither_on_the_others_nor_on_its_place(before: int, after: int) -> None:
-    """A vectorised kernel rounds the last few numbers of a tensor otherwise: where these lie must not matter."""
+    """A vectorised kernel rounds the tail of a tensor differently: where the tail begins must not matter."""
     for cell in range(100, 120):
         alone = Optimiser(start([cell]), TRAINING, group_size=1)
         steps(alone, [cell], 0, 6)

@@ -1,4 +1,4 @@
-"""Training in each precision, the reduced ones beside fp32; and how many operations a step takes."""
+"""Training in each precision, compared with fp32; and how many operations a step takes."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from tests.train.world import (
 )
 
 MOST_OPERATIONS = 1_600  # of one step at RoBERTa-base's depth, for any number of cells
-LEARNING = replace(TRAINING, epochs=6, lr=2e-2)  # large steps: the curves have room to part
+LEARNING = replace(TRAINING, epochs=6, lr=2e-2)  # large steps, so that the curves could diverge
 FREE_OF_WORK = {"detach", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 
 
@@ -64,7 +64,7 @@ def test_a_reduced_precision_trains_along_the_same_losses(tmp_path, precision, t
 
 
 class Count(TorchDispatchMode):
-    """Counts what would be kernels of a device: no views, no allocations."""
+    """Counts the operations that would be GPU kernels: no views, no allocations."""
 
     def __init__(self):
         super().__init__()
@@ -77,7 +77,7 @@ class Count(TorchDispatchMode):
 
 
 def pack(n_cells, *, n_layers=12, bf16=True):
-    """A trainer of stacked transfers that go through one pass, on a narrow encoder."""
+    """A trainer of stacked transfers that share one pass, on a narrow encoder."""
     sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 1100}
     torch.manual_seed(0)
     model = BertModel(BertConfig(num_hidden_layers=n_layers, **sizes), add_pooling_layer=False)

@@ -1,4 +1,4 @@
-"""Several processes of one pack: what one of them runs out of, all hear of, and all go on with the same sizes."""
+"""Several processes of one pack: if one runs out of memory, all continue with the same smaller sizes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ STAGED = ("nothing", "step", "evaluation", "least")
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What each of two processes says, by what was staged and rank. They train one pack after the other, each anew."""
+    """What each of two processes reports, by staged failure and rank. They train one new pack after the other."""
     folder = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
     done = subprocess.run(
@@ -59,7 +59,7 @@ def test_the_smallest_group_size_of_all_ranks_counts(said):
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 15), (0.5, 6), (0.25, 1), (0.1, 1)])
 def test_a_process_sizes_its_group_by_its_share_of_the_memory(monkeypatch, share, expected):
-    """A cell takes 2 GB, on top of 3 that all share; of the card's 45, 40 are free and 2 are this process's."""
+    """A cell takes 2 GB, plus 3 GB that all cells share; of the GPU's 45 GB, 40 are free and this process holds 2."""
     free = {"new": torch.empty(10**9, dtype=torch.int8, device="meta")}  # 3 GB for the optimiser
     model: Any = SimpleNamespace(free=free, n_cells=100)
     data: Any = None
@@ -82,5 +82,5 @@ def test_a_pack_keeps_the_sizes_that_its_checkpoints_name(tmp_path):
     kept = _as_before(settings, [kept_sizes, kept_sizes], node)
     assert (kept.group_size, kept.micro_batch) == (6, 4)
     assert _as_before(settings, [old], node) == settings
-    smaller = Settings(group_size=2)  # what a lack of memory has led to stands
+    smaller = Settings(group_size=2)  # a size chosen after a lack of memory is kept
     assert _as_before(smaller, [kept_sizes], node) == smaller

@@ -131,4 +131,4 @@ def test_a_process_says_that_it_lives_while_it_is_busy(tmp_path, monkeypatch):
     first = json.loads(beat.read_text())["time"]
     assert abs(first - time.time()) < 10
     time.sleep(0.05)
-    assert json.loads(beat.read_text())["time"] == first  # over, and so silent
+    assert json.loads(beat.read_text())["time"] == first  # it has ended, so there are no more heartbeats

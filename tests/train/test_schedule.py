@@ -1,4 +1,4 @@
-"""Batch order and learning rate are functions of their arguments alone."""
+"""Batch order and learning rate depend only on their arguments."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_grouping_by_length_saves_padding():
 
 
 def test_few_batches_are_not_sorted_as_a_whole_so_that_epochs_mix():
-    """Of 8 batches, sorted as one, each epoch would have the same examples together."""
+    """If all 8 batches were sorted together, every epoch would have the same examples in a batch."""
     lengths = np.arange(256)
 
     def together(epoch):

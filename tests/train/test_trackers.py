@@ -1,4 +1,4 @@
-"""Loss curves: what trackers get at which step, and that no cell, number or result depends on them."""
+"""Loss curves: what trackers get at each step. No cell, number or result depends on them."""
 
 import signal
 import sys
@@ -64,7 +64,7 @@ class Fake(GeneralTracker):  # type: ignore[misc]
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> list[Any]:
-    """Put a fake in the place of one of accelerate's trackers; its runs."""
+    """Replace one of Accelerate's trackers by a fake; returns the fake's runs."""
     runs: list[Any] = []
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, name, type("Staged", (Fake,), {"name": name, "runs": runs, **changes}))
     return runs
@@ -72,7 +72,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> list[Any
 
 @pytest.fixture(scope="module")
 def unfollowed(tmp_path_factory):
-    """A runs root with two sources, and what two transfers say that no tracker follows."""
+    """A runs root with two sources, and the outputs of two transfers without trackers."""
     root = RunsRoot(tmp_path_factory.mktemp("unfollowed"))
     for parent in PARENTS:
         train(root, [parent])
@@ -91,7 +91,7 @@ def root(unfollowed, tmp_path) -> RunsRoot:
 
 
 def follow(root: RunsRoot, *names: str, cells: Any = CELLS, **settings: Any) -> list[str]:
-    """Train with trackers; what is said of them."""
+    """Train with trackers; returns the messages about them."""
     said: list[str] = []
     curves = Curves(names, root.trackers, said.append)
     try:
@@ -163,7 +163,7 @@ def test_a_resumed_cell_goes_on_under_its_name(root, unfollowed, monkeypatch):
 def test_a_tracker_that_follows_one_cell_of_a_process_mixes_up_none(root, monkeypatch):
     runs = fake(monkeypatch, "mlflow")
     (sentence,) = follow(root, "mlflow")
-    assert f"so of this pack it follows {CELLS[0].id} alone; set `pack_size: 1`" in sentence
+    assert f"it follows only {CELLS[0].id}; set `pack_size: 1`" in sentence
     assert [(run.arguments, run.options, len(run.logged)) for run in runs] == [
         (("empslurm",), {"run_name": CELLS[0].id}, 3)
     ]
@@ -181,7 +181,7 @@ def test_a_tracker_that_is_not_installed_is_said_once_and_changes_nothing(root, 
     without_tensorboard(monkeypatch)
     (sentence,) = follow(root, "tensorboard")
     assert sentence.startswith(MISSING)
-    assert sentence.endswith("run `pip install tensorboard` in the job's environment; training goes on without it")
+    assert sentence.endswith("run `pip install tensorboard` in the job's environment; training continues without it")
     assert [outputs_of(root, cell) for cell in CELLS] == unfollowed[1]
     for cell in CELLS:
         first, second = (each.cell(cell.id).result() for each in (root, unfollowed[0]))
@@ -207,7 +207,8 @@ def test_a_tracker_that_is_not_installed_is_said_once_and_changes_nothing(root, 
 def test_a_tracker_that_fails_is_left_out_and_others_go_on(root, unfollowed, monkeypatch, method, error):
     broken, runs = fake(monkeypatch, "aim", fails=method, error=error), fake(monkeypatch, "tensorboard")
     (sentence,) = follow(root, "aim", "tensorboard")
-    assert f"the tracker aim must take the curves of {CELLS[0].id}, but says: no; correct that" in sentence
+    assert f"the tracker aim must accept the curves of {CELLS[0].id}, but says: no; " in sentence
+    assert "remove aim from the profile's `trackers`" in sentence
     assert [len(run.logged) for run in runs] == [3, 3]
     assert max(len(run.logged) for run in broken) == (3 if method == "finish" else 0)
     assert [outputs_of(root, cell) for cell in CELLS] == unfollowed[1]

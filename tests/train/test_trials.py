@@ -1,4 +1,4 @@
-"""Trials on a node: drawn at their claim, resumed to the bit, pruned, never tested, taken over from the dead."""
+"""Trials on a node: drawn when claimed, resumed bit for bit, pruned, never tested, taken over from dead processes."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     root: RunsRoot, cells: Sequence[Cell], others: tuple[TrialCell, ...] = (), stop_after: int | None = None
 ) -> Tally:
-    """One process's run; `stop_after`: it is asked to stop when it has looked so many times."""
+    """One process's run; `stop_after`: the stop flag is true after so many checks."""
     looks = iter(range(10**6))
     stop = (lambda: next(looks) >= stop_after) if stop_after is not None else (lambda: False)
 
@@ -147,4 +147,4 @@ def test_a_trial_whose_study_is_damaged_fails_with_the_reason(tmp_path: Path) ->
     (root.searches / cell.search_name).mkdir(parents=True)
     (root.searches / cell.search_name / "journal.log").write_text("torn\n{}\n")
     assert run(root, [cell]).failed == [cell.id]
-    assert "the trials' folders make it again" in root.cell(cell.id).error()["message"]  # type: ignore[index]
+    assert "rebuilt from the trials' folders" in root.cell(cell.id).error()["message"]  # type: ignore[index]

@@ -26,7 +26,7 @@ from tests.train.world import InventedNode, Strict, baseline, claimed
 
 
 def main(folder: Path, staged: str) -> InventedNode:
-    """One of them. What it puts into the classes it takes out again."""
+    """One process. It restores every class that it patches."""
     folder.mkdir(exist_ok=True)
     node = InventedNode(RunsRoot(folder / "runs"))
     rank = node.accelerator.process_index

@@ -55,7 +55,7 @@ def invented_data(n_labels: int = 3, seed: int = 0, n_train: int = N_TRAIN) -> T
 
 
 class InventedNode(Node):
-    """A node whose data is invented; all else is the real one."""
+    """A real node with invented data."""
 
     def __init__(self, root: RunsRoot, data: TaskData | None = None) -> None:
         super().__init__(root, Path(), registry(), Accelerator(cpu=True))
@@ -104,7 +104,7 @@ def unclaimed(cell: Trainable) -> Member:
 
 @dataclass(kw_only=True)
 class Strict(Tally):
-    """Raises what fails a cell unless `take` takes it."""
+    """Raises the error of a failed cell unless `take` accepts it."""
 
     take: Callable[[Held, Exception], object] | None = None
 
@@ -121,7 +121,7 @@ def train(
     settings: Settings | None = None,
     lost: Callable[[Held, Exception], object] | None = None,
 ) -> list[str]:
-    """Train cells together; raises what fails them unless `lost` takes it. Returns the ids of those done."""
+    """Train cells together; raises their errors unless `lost` accepts them. Returns the ids of finished cells."""
     members, node = claimed(root, cells), node or InventedNode(root)
     tally = Strict(accelerator=node.accelerator, take=lost)
     done = []
@@ -135,7 +135,7 @@ def train(
 
 
 def outputs_of(root: RunsRoot, cell: Cell) -> dict[str, Any]:
-    """Bytes of everything that a finished cell says, by name: adapter, predictions, metrics, history."""
+    """The bytes of a finished cell's outputs, by name: adapter, predictions, metrics, history."""
     folder = root.cell(cell.id)
     result = folder.result()
     assert result is not None

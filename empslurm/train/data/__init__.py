@@ -1,1 +1,1 @@
-"""From a task's examples to batches: tokens, targets, rows. No model in here; raw files and splits are `tasks`."""
+"""From a task's examples to batches: tokens, targets, rows. Models are in `model`, raw files and splits in `tasks`."""

@@ -1,4 +1,4 @@
-"""Cut batches from tokens: padded for an encoder of the library, and where the real tokens stand."""
+"""Cut batches from tokens: padded as the library's encoders need them, with the places of the real tokens."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from empslurm.train.data.tokens import Tokens
 
 PLACES = ("rows", "positions", "firsts")
-EVEN_LENGTH = 8  # matrix units want rows of 16 bytes
-EVEN_PARTS = 16  # an even batch keeps so many parts of its padded size: few shapes, and little padding
-EVEN_TOKENS = 32  # of which each has a multiple of this
+EVEN_LENGTH = 8  # matrix units work best on rows of 16 bytes
+EVEN_PARTS = 16  # the number of tokens of an even batch is a multiple of a 16th of its padded size
+EVEN_TOKENS = 32  # that 16th is rounded up to a multiple of this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some examples, padded to the longest of them, and where their tokens stand.
+    """Some examples, padded to the longest of them, and the places of their tokens.
 
-    inputs: what an encoder of the library takes, each (n_rows, longest); no attention mask where nothing is padded.
-    rows, positions: (n_tokens,) int64, of each kept token, row by row. firsts: (n_rows,) int64, which of them each row
-    begins with. An even batch keeps some padding too, which attention never sees.
+    inputs: the arguments of the library's encoders, each (n_rows, longest); no attention mask where nothing is padded.
+    rows, positions: (n_tokens,) int64, of each kept token, row by row. firsts: (n_rows,) int64, the index of each row's
+    first token among them. An even batch keeps some padding too, which attention never sees.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -45,15 +45,15 @@ class Batch:
 
     @classmethod
     def of(cls, inputs: Mapping[str, NDArray[np.int64]], kept: NDArray[np.bool_], device: torch.device) -> Batch:
-        """`kept`: (n_rows, longest), what is no padding."""
+        """A batch on a device. `kept`: (n_rows, longest), False for padding."""
         return Cut.of(inputs, kept).on(device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A batch on its way to the device: all its numbers in one array, so that they travel in one piece.
+    """A batch before it is on the device: all its numbers in one array, so that one copy is enough.
 
-    values: (n,) int64. shapes: name and shape of each part, in order: `Batch`'s own, its inputs, and what goes along.
+    values: (n,) int64. shapes: name and shape of each part, in order: `along`, `Batch`'s own, its inputs.
     """
 
     values: NDArray[np.int64]
@@ -66,7 +66,7 @@ class Cut:
         kept: NDArray[np.bool_],
         along: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> Cut:
-        """`kept`: (n_rows, longest), the tokens of the batch. `along`: other numbers that a pass needs."""
+        """`kept`: (n_rows, longest), the tokens of the batch. `along`: more arrays that a pass needs."""
         rows, positions = kept.nonzero()
         firsts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))[:-1]])
         parts = {**(along or {}), **dict(zip(PLACES, (rows, positions, firsts), strict=True)), **inputs}
@@ -81,7 +81,7 @@ class Cut:
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
 
     def on(self, device: torch.device) -> Batch:
-        """The batch there."""
+        """The batch on a device."""
         return batch_of(self.parts(to_device(self.values, device)))
 
 
@@ -93,13 +93,13 @@ def batch_of(parts: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def to_device(array: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """The same numbers there; a GPU goes on with its work meanwhile, which needs memory that cannot be paged out."""
+    """Copy to the device; a GPU computes meanwhile, which needs pinned memory."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def to_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies on the CPU, which nothing changes any more; all of a GPU's are waited for once."""
+    """Independent copies on the CPU; waits once for all copies from a GPU."""
     if not any(value.is_cuda for value in tensors.values()):
         return {name: value.detach().clone() for name, value in tensors.items()}
     copies = {}
@@ -111,7 +111,7 @@ def to_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def cut(tokens: Tokens, rows: Sequence[int] | NDArray[np.int64], device: torch.device) -> Batch:
-    """These examples, in this order."""
+    """The batch of these examples, in this order."""
     return cut_here(tokens, rows).on(device)
 
 
@@ -122,16 +122,16 @@ def cut_here(
     even: bool = False,
     along: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Cut:
-    """The same, not yet on a device.
+    """Like `cut`, but not yet on a device.
 
-    `even`: with a few shapes for all batches of a size. Lengths are multiples of EVEN_LENGTH, and as much padding is
-    kept as makes the number of tokens a multiple of a part of the padded size: some 4 % more to compute.
+    `even`: batches of a size get few different shapes. Lengths are multiples of EVEN_LENGTH, and some padding is kept
+    as EVEN_PARTS says: about 4 % more to compute.
     """
     rows = np.asarray(rows)
     lengths = tokens.lengths[rows]
     longest = int(lengths.max())
     if even:
-        # The longest text of all fits the encoder; what is longer may not.
+        # The longest text of all fits the encoder; a longer batch may not.
         longest = min(-(-longest // EVEN_LENGTH) * EVEN_LENGTH, int(tokens.lengths.max()))
     real = np.arange(longest) < lengths[:, None]
     input_ids = np.full(real.shape, tokens.pad_id, np.int64)
@@ -146,7 +146,7 @@ def cut_here(
 
 
 def _evened(real: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`real` (n_rows, longest) with the first of its padding, up to the next even number of tokens."""
+    """`real` (n_rows, longest) with as much of its padding as makes an even batch, see EVEN_PARTS."""
     unit = math.ceil(real.size / EVEN_PARTS / EVEN_TOKENS) * EVEN_TOKENS
     n_tokens = int(real.sum())
     n_more = min(real.size, -(-n_tokens // unit) * unit) - n_tokens

@@ -1,4 +1,4 @@
-"""One task's examples as a cell sees them: tokens, training rows, targets in the model's unit."""
+"""One task's examples as a cell uses them: tokens, training rows, targets in the model's unit."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load(
     tokenizer: Callable[[], PreTrainedTokenizerBase],
     cache_root: Path,
 ) -> TaskData:
-    """The data of a cell. Raises DataError where a part is empty."""
+    """Load the data of a cell. Raises DataError if a part is empty."""
     table = load_task(prepared, task, cell.data.use, cell.data.labels)
     training = cell.training
     tokens = tokenise(table, tokenizer, str(cell.backbone_digest), training.max_length, cache_root)
@@ -68,7 +68,7 @@ def load(
     rows["train"] = np.sort(np.asarray([row_of[example] for example in chosen], np.int64))
     for part, members in rows.items():
         if len(members) == 0:
-            raise DataError(f"{task.id} must have examples in its {part} part, but has none; look at `data stats`")
+            raise DataError(f"{task.id} must have examples in its {part} part, but has none; see `empslurm data stats`")
     centre, scale = 0.0, 1.0
     if task.kind == "regression":
         values = table.targets[rows["train"]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Tokenise a task's texts once and keep them memory-mapped. Without torch: `prepare` has mostly nothing to do."""
+"""Tokenise a task's texts once and keep them memory-mapped. Without torch, so that `prepare` starts fast."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from empslurm.validation import decode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TOKEN_VERSION = 1  # raised when the rule below changes; cells' recipe moves with it
+TOKEN_VERSION = 1  # increase when the rule below changes, together with `cells.RECIPE`
 CHUNK = 2_000  # examples tokenised at a time
 
 
@@ -32,11 +32,11 @@ DONE = "done.json"  # beside the arrays
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the arrays do not say."""
+    """The fields of `Tokens` that are not arrays."""
 
-    n_truncated: int  # examples of which something was cut
+    n_truncated: int  # examples that were cut
     pad_id: int
-    segments: bool  # the backbone tells two segments apart (BERT yes, RoBERTa no)
+    segments: bool  # the backbone distinguishes two segments (BERT yes, RoBERTa no)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class Tokens:
     flat: NDArray[np.int32]
     starts: NDArray[np.int64]
     text_starts: NDArray[np.int32]
-    n_truncated: int  # examples of which something was cut
+    n_truncated: int  # examples that were cut
     pad_id: int
-    segments: bool  # the backbone tells two segments apart (BERT yes, RoBERTa no)
+    segments: bool  # the backbone distinguishes two segments (BERT yes, RoBERTa no)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -65,7 +65,7 @@ def encode(
 ) -> Iterator[tuple[list[int], int, bool]]:
     """Per example: token ids, where the text's segment starts, whether something was cut.
 
-    The text keeps its head, the context its tail: the oldest turn is cut first. The separator token joins turns.
+    A long text keeps its head, a long context its tail: the oldest turn is cut first. The separator token joins turns.
     """
     joined = [f" {tokenizer.sep_token} ".join(turns) for turns in contexts]
     ids_of: Any = lambda batch: tokenizer(  # noqa: E731
@@ -93,9 +93,9 @@ def tokenise(
     max_length: int,
     cache_root: Path,
 ) -> Tokens:
-    """Tokens of a table, made once per (examples, context rule, backbone, length) and memory-mapped after that.
+    """Tokens of a table, computed once per (examples, context rule, backbone, length), then memory-mapped.
 
-    `tokenizer()` is asked for one only where they are still to be made: to load it takes seconds.
+    `tokenizer()` is called only to compute them: loading one takes seconds.
     """
     key = ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
     folder = cache_root / "tokens" / key
@@ -110,7 +110,7 @@ _ARRAYS = ("flat", "starts", "text_starts")
 
 
 def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    """Build beside and rename: of two processes at once, one folder stays and both are equal."""
+    """Write a temporary folder and rename it: if two processes do so at once, one of their equal folders stays."""
     flat: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     text_starts: list[int] = []
@@ -132,21 +132,23 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
 
 
 def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Facts) -> None:
-    """Rename a complete folder into place; an incomplete one that is in the way is thrown away. Raises StoreError."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
+    """Rename a complete folder into place; an incomplete one there is deleted. Raises StoreError."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
-        beside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for name, values in arrays.items():
-            np.save(beside / f"{name}.npy", values)
-        files.write_json(beside / DONE, asdict(facts))
+            np.save(temporary / f"{name}.npy", values)
+        files.write_json(temporary / DONE, asdict(facts))
         if folder.exists() and not (folder / DONE).exists():
-            os.rename(folder, beside / "incomplete")
+            os.rename(folder, temporary / "incomplete")
         with contextlib.suppress(OSError):  # another process was first
-            os.rename(beside, folder)
+            os.rename(temporary, folder)
         shutil.rmtree(folder / "incomplete", ignore_errors=True)
     except OSError as error:
-        raise StoreError(f"{folder} must be written, but cannot be: {error.strerror or error}; make room") from error
+        raise StoreError(
+            f"{folder} must be written, but cannot be: {error.strerror or error}; free space, or allow writing there"
+        ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     if not (folder / DONE).exists():
-        raise StoreError(f"{folder} must hold the tokens that were made, but does not; move it away and try again")
+        raise StoreError(f"{folder} must hold the tokens just written, but does not; move it away and submit again")

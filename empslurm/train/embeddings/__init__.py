@@ -1,4 +1,4 @@
 """Cells that train nothing: task embeddings from trained adapters, dataset embeddings from texts.
 
-Here they are computed; how alike two of them are is `analysis.similarity`.
+Their similarity is computed in `analysis.similarity`.
 """

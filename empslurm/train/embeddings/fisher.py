@@ -1,10 +1,10 @@
 """Task embeddings: the diagonal of the Fisher information of a trained adapter model, component by component.
 
-Vu et al. (2020), "Exploring and predicting transferability across NLP tasks", section 3.2; per example, since the
-square of a batch's mean gradient is another thing. Two kinds: `empirical` takes the labels of the data, `sampled` draws
-them from the model. Components, per layer: the weights of a bottleneck's down and up projections, or of whatever else
-the adapter's kind trains (see WEIGHTS), and the outputs of attention and feed-forward, which all kinds have. An
-output's Fisher information is that of a bias added to it: its gradient, summed over the example's tokens.
+Vu et al. (2020), "Exploring and predicting transferability across NLP tasks", section 3.2. Gradients are squared per
+example: squaring a batch's mean gradient gives something else. Two kinds: `empirical` takes the labels of the data,
+`sampled` draws them from the model. Components, per layer: the weights of a bottleneck's down and up projections, or
+whatever else the adapter's kind trains (see WEIGHTS), and the outputs of attention and feed-forward, which all kinds
+have. An output's Fisher information is that of a bias added to it: its gradient, summed over the example's tokens.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from empslurm.train.evaluate import token_batches
 
 Kind = Literal["empirical", "sampled"]
 KINDS: tuple[Kind, ...] = ("empirical", "sampled")
-TOKENS_PER_BATCH = 2_048  # gradients of every token are held at once
+TOKENS_PER_BATCH = 2_048  # limits memory: the gradients of every token are held at once
 
-# A module's name in the library's model -> its component, {0} the layer.
+# A module's name in the library's model, and its component; {0} is the layer.
 OUTPUTS = (
     (r"\.layer\.(\d+)\.attention\.output$", "layer_{0}.attention_output"),
     (r"\.layer\.(\d+)\.output$", "layer_{0}.feed_forward_output"),
 )
-# The same for projections: per-example gradients of a whole batch follow from what goes in and comes out.
+# The same for projections: their inputs and output gradients give the per-example gradients of a whole batch.
 PROJECTIONS = (
     (r"\.layer\.(\d+)\.output\.adapters\.\w+\.adapter_down\.0$", "layer_{0}.adapter_down"),
     (r"\.layer\.(\d+)\.output\.adapters\.\w+\.adapter_up$", "layer_{0}.adapter_up"),
     (r"\.layer\.(\d+)\.attention\.output\.adapters\.\w+\.adapter_down\.0$", "layer_{0}.attention_adapter_down"),
     (r"\.layer\.(\d+)\.attention\.output\.adapters\.\w+\.adapter_up$", "layer_{0}.attention_adapter_up"),
 )
-# A parameter's name -> its component, for kinds whose weights are no projections: taken one example at a time.
+# A parameter's name, and its component, for kinds whose weights are no projections: one example per backward pass.
 WEIGHTS = (
     (r"\.layer\.(\d+)\..*\.loras\.", "layer_{0}.lora"),
     (r"\.layer\.(\d+)\..*\.adapters\.", "layer_{0}.compacter"),
@@ -58,19 +58,20 @@ def load(model: Any, task: str, folder: Path) -> None:
         model.load_adapter(str(folder), load_as=task, with_head=True, use_safetensors=True, set_active=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedError(
-            f"{folder} must hold a baseline's adapter with its head, but does not load: {error}"
+            f"{folder} must hold a baseline's adapter with its head, but does not load: {error}; move its cell's "
+            "folder away and submit again"
         ) from error
     model.requires_grad_(False)
 
 
 def _component(name: str, patterns: Sequence[tuple[str, str]]) -> str | None:
-    """The component of a module or parameter; None: it is of none."""
+    """The component of a module or parameter, or None."""
     matches = ((re.search(pattern, name), component) for pattern, component in patterns)
     return next((component.format(*match.groups()) for match, component in matches if match), None)
 
 
 def components(model: Any) -> dict[str, nn.Module]:
-    """The modules whose information is taken, by component, in the model's order."""
+    """The modules whose information is computed, by component, in the model's order."""
     modules = {}
     for name, module in model.named_modules():
         component = _component(name, (*OUTPUTS, *PROJECTIONS) if isinstance(module, nn.Linear) else OUTPUTS)
@@ -80,7 +81,7 @@ def components(model: Any) -> dict[str, nn.Module]:
 
 
 def other_weights(model: Any) -> dict[str, list[nn.Parameter]]:
-    """The adapter's parameters that are no projection's, by component, in the model's order."""
+    """The adapter's parameters outside projections, by component, in the model's order."""
     projected = {id(weight) for module in components(model).values() for weight in _projection(module)}
     weights: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -97,7 +98,7 @@ def _projection(module: nn.Module) -> list[nn.Parameter]:
 class Recorder:
     """Sums over examples of squared per-example gradients, from hooks on the components.
 
-    `weights`: parameters whose gradients are taken as they are, so that each backward pass must be of one example.
+    `weights`: parameters whose own gradients are read, so that each backward pass must have one example.
     """
 
     def __init__(self, modules: dict[str, nn.Module], weights: dict[str, list[nn.Parameter]]) -> None:
@@ -106,7 +107,7 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Add to `sums` during each backward pass of forward passes made in here."""
+        """Add to `sums` in the backward passes of all forward passes inside this block."""
         handles = [module.register_forward_hook(self._hook(name)) for name, module in self.modules.items()]
         self._free(True)
         try:
@@ -173,7 +174,7 @@ def information(
 ) -> dict[str, NDArray[np.float32]]:
     """Component -> mean over examples (and draws) of the squared gradient of log p(y|x), (n_parameters,).
 
-    A projection's entries stand row by row (n_out, n_in), its bias after them; other weights as the model has them.
+    A projection's entries are in row order (n_out, n_in), followed by its bias; other weights in the model's order.
     """
     model.eval()
     classification = data.task.kind == "classification"
@@ -200,7 +201,7 @@ def information(
 
 @contextmanager
 def _gradients_from_the_bottom(model: Any) -> Iterator[None]:
-    """Let gradients reach the first layers though no parameter is free."""
+    """Let gradients reach the first layers although every parameter is frozen."""
     handle = model.get_input_embeddings().register_forward_hook(
         lambda _module, _given, embedded: embedded.requires_grad_()
     )

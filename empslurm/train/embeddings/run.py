@@ -1,4 +1,4 @@
-"""Cells that train nothing: what is derived from a finished baseline (fisher) or from texts alone (embed)."""
+"""Run cells that train nothing: embeddings from a finished baseline (fisher) or from texts alone (embed)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Derive = Callable[[Any, Node, Path | None], Derived]  # a cell of its kind, and 
 def derive_members(
     derive: Derive, claimed: Sequence[Claimed[Cell]], node: Node, settings: Settings, tally: Tally
 ) -> Iterator[Claimed[Cell]]:
-    """Make the embeddings of cells that train nothing; yields each one that is done, tells `tally` of each other."""
+    """Compute the embeddings of cells; yields each finished one, reports the others to `tally`."""
     for held in claimed if node.accelerator.is_main_process else ():
         if settings.stop():
             raise Interrupted
@@ -58,9 +58,9 @@ def derive_members(
 
 
 def task_embedding(cell: TaskEmbedding, node: Node, parent: Path | None) -> Derived:
-    """Fisher information of a baseline, both kinds, by names such as `empirical/layer_0.adapter_down`.
+    """Fisher information of a baseline, both kinds, with names such as `empirical/layer_0.adapter_down`.
 
-    `parent`: the folder of the baseline's adapter, verified.
+    `parent`: the verified folder of the baseline's adapter.
     """
     if parent is None:
         raise TypeError("a task embedding must have a parent")
@@ -80,7 +80,7 @@ def task_embedding(cell: TaskEmbedding, node: Node, parent: Path | None) -> Deri
 
 
 def dataset_embedding(cell: DatasetEmbedding, node: Node, _: Path | None) -> Derived:
-    """The mean sentence embedding of the task's texts, by the name `mean`."""
+    """The mean sentence embedding of the task's texts, named `mean`."""
     task, section = node.registry.tasks[cell.target], cell.embed
     table = load_task(node.examples(cell), task, cell.data.use, cell.data.labels)
     encoder = load_encoder(fetch(section.encoder), node.accelerator.device)

@@ -23,12 +23,13 @@ def load_encoder(folder: Path, device: Any) -> Any:
         return SentenceTransformer(str(folder), device=str(device), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BackboneError(
-            f"{folder} must hold a sentence-transformers model, but does not load: {str(error).splitlines()[0]}"
+            f"{folder} must hold a sentence-transformers model, but does not load: {str(error).splitlines()[0]}; name "
+            "another encoder in the manifest"
         ) from error
 
 
 def chosen(table: TaskTable, max_examples: int | None) -> list[int]:
-    """Rows of the examples that are embedded, each example once: all, or the first by a hash of their ids."""
+    """Rows of the examples to embed, each example once: all, or the first `max_examples` by a hash of their ids."""
     rows = list({example: row for row, example in enumerate(table.ids)}.values())
     if max_examples is None or max_examples >= len(rows):
         return rows

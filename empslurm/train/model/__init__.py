@@ -1,1 +1,1 @@
-"""The frozen backbone, the adapters in it and the heads on it, with their files and kernels. No loop in here."""
+"""The frozen backbone, the adapters in it and the heads on it, with their files and kernels; no training loop."""

@@ -24,14 +24,14 @@ from empslurm.train.model.dropout import Masks
 from empslurm.train.model.encoder import Below, Encoder
 from empslurm.train.model.operations import Values
 
-INIT_STD = 0.02  # as the library's own initialisation
+INIT_STD = 0.02  # as in the library
 
 
 class PackModel(Protocol):
-    """What the loop needs of a model that makes logits for K cells at once.
+    """What the loop needs of a model that computes logits for K cells at once.
 
-    `free`: what training changes, each tensor with a leading cell axis. A model of a library is a pack of one whose
-    tensors have a leading axis of 1 (torch.func.functional_call puts them into the module).
+    `free`: the trained tensors, each with a leading cell axis. A library's model is a pack of one: the axis has size 1
+    (torch.func.functional_call puts the tensors into the module).
     """
 
     free: Tensors
@@ -39,21 +39,21 @@ class PackModel(Protocol):
     @property
     def n_cells(self) -> int: ...
 
-    recordable: bool  # whether its kernels depend on nothing but the shapes of a batch
+    recordable: bool  # whether its kernels depend only on the shapes of a batch
 
     def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
-        """The masks of a step, `key` and `examples` as `Masks` has them."""
+        """The masks of a step; `key` and `examples` as in `Masks`."""
 
     def below(self, batch: Batch, masks: Masks | None) -> Any:
-        """What all cells share of a batch, computed once. masks None: no dropout."""
+        """Compute what all cells share of a batch. masks None: no dropout."""
 
     def logits(
         self, below: Any, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> Sequence[torch.Tensor]:
-        """Logits of these cells, each (n_rows, n_outputs); `free` holds their part of the free tensors."""
+        """Logits of these cells, each (n_rows, n_outputs); `free`: their slices of the free tensors."""
 
     def keep(self, cells: Sequence[int]) -> None:
-        """Go on with these cells only."""
+        """Drop all cells but these."""
 
     def save(self, cell: int, name: str, labels: Sequence[str], folder: Path) -> None:
         """Write a cell's adapter with its head, loadable by plain `adapters`, to adapter/ in `folder`."""
@@ -61,9 +61,9 @@ class PackModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CellTensors:
-    """One cell of a bank: the new adapter with its head, and the source's adapter below it where it is a transfer.
+    """One cell of a bank: the new adapter with its head and, for a transfer, the source's adapter below it.
 
-    Names as in `adapter_files`: `BOTTLENECK` of the adapters, `HEAD` of the head.
+    Tensors are named as in `adapter_files`: `BOTTLENECK` for adapters, `HEAD` for the head.
     """
 
     new: Tensors
@@ -79,7 +79,7 @@ class Bank:
     def __init__(
         self, encoder: Encoder, cells: Sequence[CellTensors], adapter: Adapter, *, free: Sequence[str] = ()
     ) -> None:
-        """`free`: the levels that training changes. Heads may differ in size: the smaller are padded, logits cut."""
+        """`free`: the levels that are trained. Heads may differ in size: smaller ones are padded, their logits cut."""
         if len({cell.source is None for cell in cells}) > 1:
             raise ValueError("cells of one bank must all have a source or all have none")
         self.encoder, self.adapter = encoder, adapter
@@ -101,7 +101,7 @@ class Bank:
         for folder, source in folders:
             saved = adapter_files.read_adapter(folder)
             if not saved.head:
-                raise DamagedError(f"{folder} must hold an adapter with its head, but has no head; train it again")
+                raise DamagedError(f"{folder} must hold an adapter with its head, but has no head; run its cell again")
             below = adapter_files.read_adapter(source) if source is not None else None
             kinds += [saved.adapter] + ([below.adapter] if below else [])
             cells.append(CellTensors(new=saved.tensors, head=saved.head, source=below.tensors if below else None))
@@ -114,7 +114,7 @@ class Bank:
         return len(self.n_outputs)
 
     def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
-        """As in `PackModel`: the encoder's and the heads'."""
+        """As in `PackModel`, of the encoder and the heads."""
         return Masks(key, examples, self.encoder.sites, self.encoder.operations.factors)
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:
@@ -129,7 +129,7 @@ class Bank:
     def logits(
         self, below: Below, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> list[torch.Tensor]:
-        """Logits of the cells, each (n_rows, n_outputs). Values go as (n_cells * n_tokens, hidden)."""
+        """Logits of the cells, each (n_rows, n_outputs). Hidden values are (n_cells * n_tokens, hidden)."""
         weights = {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
         layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
         n_outputs = self.n_outputs[cells]
@@ -146,14 +146,14 @@ class Bank:
         return self._heads(layout.first(values.wide), n_outputs, weights, masks)
 
     def _bottleneck(self, level: str, index: int, layers: Mapping[str, Sequence[torch.Tensor]]) -> Bottleneck:
-        """Of one level and layer."""
+        """The bottleneck of one level and layer."""
         parts = {part.replace(".", "_"): layers[f"{level}.{part}"][index] for part in adapter_files.BOTTLENECK.values()}
         return Bottleneck(**parts, non_linearity=str(self.adapter.non_linearity))
 
     def _heads(
         self, first: torch.Tensor, n_outputs: Sequence[int], weights: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> list[torch.Tensor]:
-        """Of the first token's values (n_cells * n_rows, hidden)."""
+        """Each cell's logits from the first token's values (n_cells * n_rows, hidden)."""
         rate = self.encoder.dropout
         values = self.encoder.drop(first, "head.0", rate, masks)
         values = torch.tanh(linear(values, weights[f"head.{DENSE_WEIGHT}"], weights[f"head.{DENSE_BIAS}"]))
@@ -163,7 +163,7 @@ class Bank:
         return [logits[:, :size] for logits, size in zip(values, n_outputs, strict=True)]
 
     def keep(self, cells: Sequence[int]) -> None:
-        """Go on with these cells only."""
+        """Drop all cells but these."""
         index = torch.tensor(cells, dtype=torch.int64)
         for group in (self.free, self.fixed):
             for name, value in group.items():
@@ -171,7 +171,7 @@ class Bank:
         self.n_outputs = [self.n_outputs[cell] for cell in cells]
 
     def save(self, cell: int, name: str, labels: Sequence[str], folder: Path) -> None:
-        """Adapter with head to adapter/, and a tuned source's to source_adapter/."""
+        """Write the adapter with its head to adapter/, and a tuned source's adapter to source_adapter/."""
         config = self.encoder.config
         everything = {**self.fixed, **self.free}
         level: dict[str, Tensors] = {"new": {}, "source": {}, "head": {}}
@@ -187,7 +187,7 @@ class Bank:
 
 
 def _flat(cells: Sequence[CellTensors]) -> list[Tensors]:
-    """Each cell's tensors by level.part, heads padded with zeros to the largest."""
+    """Each cell's tensors by level.part; heads are padded with zeros to the size of the largest."""
     most = max(len(cell.head[OUTPUT_BIAS]) for cell in cells)
     flattened = []
     for cell in cells:
@@ -206,15 +206,15 @@ def repeated(values: torch.Tensor, n_cells: int) -> torch.Tensor:
 
 
 def repeated_values(values: Values, n_cells: int) -> Values:
-    """The same of both kinds of values."""
+    """`repeated` for both precisions."""
     wide = repeated(values.wide, n_cells)
     return Values(wide=wide, narrow=wide if values.narrow is values.wide else repeated(values.narrow, n_cells))
 
 
 def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> CellTensors:
-    """A new adapter and head: normal(0, 0.02) matrices, zero biases, each matrix a function of (seed, place) only.
+    """A new adapter and head: normal(0, 0.02) matrices and zero biases.
 
-    So cells that differ in their source start equal.
+    Each matrix depends on the seed and its place in the model only, so cells that differ in their source start equal.
     """
     hidden, n_layers = encoder.config.hidden_size, len(encoder.layers)
     inner = max(1, hidden // adapter.reduction_factor)
@@ -228,7 +228,7 @@ def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> Ce
 
 
 def initial_head(hidden: int, n_outputs: int, seed: int) -> Tensors:
-    """A new head, a function of the seed alone: the same on every kind of adapter."""
+    """A new head. It depends on the seed only, so it is the same for every kind of adapter."""
     return {
         DENSE_WEIGHT: _normal((hidden, hidden), seed, "head.1"),
         DENSE_BIAS: torch.zeros(hidden),

@@ -1,6 +1,6 @@
 """Adapters and heads on disk, in AdapterHub layout and safetensors, as plain `adapters` reads and writes them.
 
-Written without that library: importing it and building its model takes longer than many a cell's first epoch.
+This module does without that library: importing it and building its model can take longer than a cell's first epoch.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from empslurm.errors import DamagedError, StoreError
 
 Tensors = dict[str, torch.Tensor]
 
-LAYOUT = "adapters.1.3.0"  # whose layout this is
+LAYOUT = "adapters.1.3.0"  # the release of the library that has this layout
 MAX_BYTES = 2 * 2**30
-# Place in the library's module, and our name; each of ours stacks the layers: (n_layers, ...).
+# The library's name of a tensor, and ours; ours stacks the layers: (n_layers, ...).
 BOTTLENECK = {
     "adapter_down.0.weight": "down.weight",  # (n_layers, bottleneck, hidden)
     "adapter_down.0.bias": "down.bias",  # (n_layers, bottleneck)
     "adapter_up.weight": "up.weight",  # (n_layers, hidden, bottleneck)
     "adapter_up.bias": "up.bias",  # (n_layers, hidden)
 }
-# A head's tensors by their places in the library's module: dropout 0, linear 1, tanh 2, dropout 3, linear 4.
+# A head's tensors by their index in the library's module: dropout 0, linear 1, tanh 2, dropout 3, linear 4.
 DENSE_WEIGHT, DENSE_BIAS = "1.weight", "1.bias"  # (hidden, hidden), (hidden,)
 OUTPUT_WEIGHT, OUTPUT_BIAS = "4.weight", "4.bias"  # (n_outputs, hidden), (n_outputs,)
 OUTPUT = (OUTPUT_WEIGHT, OUTPUT_BIAS)
 HEAD = (DENSE_WEIGHT, DENSE_BIAS, *OUTPUT)
-# The library's configuration of the adapter of Pfeiffer et al. (2020); our section fills in the last two.
+# The library's configuration of the adapter of Pfeiffer et al. (2020), without the two fields that a manifest sets.
 SEQ_BN = {
     "adapter_residual_before_ln": False,
     "cross_adapter": False,
@@ -74,7 +74,7 @@ SEQ_BN = {
 
 @dataclass(frozen=True, kw_only=True)
 class SavedAdapter:
-    """A bottleneck adapter read from disk: tensors by our names, and its head's where it has one."""
+    """A bottleneck adapter read from disk: tensors by our names; `head` is empty where there is none."""
 
     adapter: Adapter
     tensors: Tensors
@@ -146,7 +146,10 @@ def read_adapter(folder: Path) -> SavedAdapter:
         adapter = Adapter(reduction_factor=config["reduction_factor"], non_linearity=config["non_linearity"])
         unknown = {key for key, value in SEQ_BN.items() if config.get(key, value) != value}
         if unknown:
-            raise ValueError(f"its {', '.join(sorted(unknown))} is another adapter's")
+            raise ValueError(f"its {', '.join(sorted(unknown))} differs from that of a seq_bn adapter")
         return SavedAdapter(adapter=adapter, tensors=tensors, head=head)
     except (StoreError, OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise DamagedError(f"{folder} must hold a bottleneck adapter, but does not load: {error}") from error
+        raise DamagedError(
+            f"{folder} must hold a bottleneck adapter, but does not load: {error}; move its cell's folder away and run "
+            "the cell again"
+        ) from error

@@ -19,7 +19,7 @@ FAMILIES = ("bert", "roberta")
 
 
 def quiet() -> None:
-    """Silence the libraries' chatter: what a user must know is in our own sentences and in provenance."""
+    """Silence the libraries' messages: our own messages and the provenance have what a user must know."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|adapters|huggingface_hub).*")
@@ -54,35 +54,34 @@ def load_encoder(backbone: Backbone) -> Any:
     except (OSError, ValueError) as error:
         raise BackboneError(
             f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does "
-            f"not: {str(error).splitlines()[0]}"
+            f"not: {str(error).splitlines()[0]}; save it again by `save_pretrained`"
         ) from error
     raise BackboneError(
-        f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {config.model_type}"
+        f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {config.model_type}; name "
+        "another backbone in the manifest"
     )
 
 
 def load_model(backbone: Backbone, training: Training) -> Any:
-    """The same encoder as the `adapters` library wants it, without adapters or heads, every parameter frozen.
+    """The same encoder as a model of the `adapters` library, without adapters or heads, every parameter frozen.
 
-    For what goes through that library; importing it takes seconds, which trained cells need not spend.
+    Only for cells that need that library: importing it takes seconds.
     """
     import adapters
 
     logging.getLogger("adapters").setLevel(logging.ERROR)
     encoder = load_encoder(backbone)
-    attention = "eager" if training.attention_dropout > 0 else "sdpa"  # fused attention draws a mask of its own
+    attention = "eager" if training.attention_dropout > 0 else "sdpa"  # fused attention would draw its own mask
     encoder.config.hidden_dropout_prob = training.dropout
     encoder.config.attention_probs_dropout_prob = training.attention_dropout
     model = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation=attention)
-    model.base_model.load_state_dict(
-        encoder.state_dict(), strict=False
-    )  # what is missing is the pooler: nobody uses it
+    model.base_model.load_state_dict(encoder.state_dict(), strict=False)  # only the pooler is missing, and it is unused
     model.requires_grad_(False)
     return model
 
 
 def _tiny() -> Any:
-    """A two-layer BERT with random weights that are always the same: for tests, learns little, runs at once."""
+    """A two-layer BERT with fixed random weights, for tests: it learns little but runs at once."""
     config = BertConfig(
         hidden_size=32,
         num_hidden_layers=2,

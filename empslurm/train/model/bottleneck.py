@@ -1,4 +1,4 @@
-"""The bottleneck of an adapter, of one cell or of several at once: down, an activation, up."""
+"""The bottleneck of an adapter (down, activation, up), of one cell or of several at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-# `non_linearity` -> what the library computes under that name.
+# What the library computes for each `non_linearity`.
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -32,7 +32,7 @@ class Bottleneck:
         return ACTIVATIONS[self.non_linearity](linear(values, self.down_weight, self.down_bias))
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """What the adapters add: (n_cells * n, hidden) of the same."""
+        """What the adapters add to values (n_cells * n, hidden), of the same shape."""
         return linear(self.inside(values), self.up_weight, self.up_bias)
 
 

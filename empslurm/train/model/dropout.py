@@ -1,7 +1,7 @@
-"""Keyed dropout: a mask is a pure function of (seed, step, example, site, position, feature) and of nothing else.
+"""Keyed dropout: a mask is a pure function of (seed, step, example, site, position, feature).
 
-So it is the same whatever the padding, the pack, the micro-batch and the number of processes; all cells of a pack see
-the same masks (common random numbers), and a resumed run needs no state of any random generator.
+So it does not depend on the padding, the pack, the micro-batch or the number of processes. All cells of a pack see the
+same masks (common random numbers), and a resumed run needs no random generator's state.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LANES = 4  # one 64-bit word decides for four features, 16 bits each
 LEVELS = 65_536  # so a rate is a multiple of 1/65536
 HEAD_STRIDE = 65_536  # position of (head, query) is head * 65536 + query
 GOLDEN = -7046029254386353131  # 2**64 / golden ratio, odd: steps through all 64-bit words
-# Most values of the masks that one pass makes. A GPU wants few kernels; a CPU wants them to stay in its caches.
+# The most mask values that are made at once. A GPU needs few kernels; on a CPU the values should stay in its caches.
 VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 MIX_1, MIX_2 = -4658895280553007687, -7723592293110705685  # the multipliers of splitmix64
 
 
 def mix(words: torch.Tensor) -> torch.Tensor:
-    """Scramble int64 words in place: the finaliser of splitmix64, in which each input bit moves every output bit.
+    """Scramble int64 words in place by the finaliser of splitmix64, where each input bit affects every output bit.
 
-    Shifts are made logical by masks: the arithmetic shift of signed words would bias the upper bits.
+    Masks make the shifts logical: arithmetic shifts of signed words would bias the upper bits.
     """
     for shift, factor in ((30, MIX_1), (27, MIX_2)):
         words.bitwise_xor_((words >> shift).bitwise_and_((1 << (64 - shift)) - 1)).mul_(factor)
@@ -38,15 +38,15 @@ def mix(words: torch.Tensor) -> torch.Tensor:
 
 
 def site_number(name: str) -> int:
-    """A place in the network as a number, such as of `layer.3.output.dropout`."""
+    """The number of a place in the network, such as `layer.3.output.dropout`."""
     return stream("site", name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sites:
-    """Places in the network whose masks have one shape and dtype, so that one pass of the generator makes them all.
+    """Places in the network whose masks have one shape and dtype, so that they can be made together.
 
-    numbers: (n_sites,) int64 on the device; made once, since a copy to a GPU at every step would be waited for.
+    numbers: (n_sites,) int64 on the device; made once, since every step would wait for a copy to the GPU.
     """
 
     names: tuple[str, ...]
@@ -59,30 +59,30 @@ class Sites:
 
 
 def step_key(seed: int, step: int) -> int:
-    """What the masks of a step are made from."""
+    """The key from which a step's masks are made."""
     return stream("dropout", seed, step)
 
 
 def factors(words: torch.Tensor, n_features: int, dropped: int, dtype: torch.dtype) -> torch.Tensor:
-    """Of words (...) the factors (..., n_features): 0 with probability dropped / LEVELS, else what makes the mean 1."""
+    """Factors (..., n_features) from words (...): 0 with probability dropped / LEVELS, else scaled to a mean of 1."""
     kept = _lanes(words, n_features) >= dropped - LEVELS // 2
     return kept.to(dtype).mul_(raised(dropped))
 
 
 def raised(dropped: int) -> float:
-    """What a value that is kept is multiplied by."""
+    """The factor of a value that is kept."""
     return LEVELS / (LEVELS - dropped)
 
 
-Factors = Callable[[torch.Tensor, int, int, torch.dtype], torch.Tensor]  # `factors`, or what gives the same bits
+Factors = Callable[[torch.Tensor, int, int, torch.dtype], torch.Tensor]  # `factors`, or a function with the same bits
 
 
 class Masks:
-    """The masks of one step for one batch of examples, made when asked for and kept for the other cells of the step.
+    """The masks of one step for one batch of examples, made on first use and kept for the step's other cells.
 
-    key: `step_key`'s, or the same as a tensor (1,) on the device. examples: (n_rows,) int64, what identifies each
-    example within its task. `alike`: sites that are made together when one of them is asked for, which changes no bit
-    and makes kernels fewer. `make`: what makes factors of words.
+    key: from `step_key`, or the same as a tensor (1,) on the device. examples: (n_rows,) int64, which identify the
+    examples within their task. `alike`: sites whose masks are made together, with the same bits but fewer kernels.
+    `make`: the function that makes factors from words.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Masks:
         """Factors 0 or 1 / (1 - rate) of `shape`.
 
         shape: (n_rows, n_features), (n_rows, length, n_features) or (n_rows, n_heads, n_queries, n_keys). With a
-        `batch` it is (n_tokens, n_features): what the padded (n_rows, length, n_features) has at its tokens.
+        `batch`, shape is (n_tokens, n_features): the values of the padded (n_rows, length, n_features) at its tokens.
         """
         key = (site, shape, dtype)
         if key not in self._made:
@@ -111,7 +111,7 @@ class Masks:
         return self._made[key]
 
     def _rows_of(self, site: str, size: int) -> tuple[tuple[str, ...], torch.Tensor]:
-        """Sites to make now, and their words of each row, site and row mixed: (n_sites, n_rows). `size`: of a mask."""
+        """The sites to make now, and their words per row (n_sites, n_rows), site and row mixed. `size`: of one mask."""
         if site not in self._alike:
             return (site,), mix(self._rows ^ site_number(site))[None]
         sites, index = self._alike[site]
@@ -122,12 +122,12 @@ class Masks:
 
 
 def _of_tokens(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Of rows (n_sites, n_rows) the words at tokens, (n_sites, n_tokens): the position is mixed in."""
+    """The words of tokens (n_sites, n_tokens) from those of rows (n_sites, n_rows), with the position mixed in."""
     return mix(rows[:, batch.rows] + batch.positions * GOLDEN)
 
 
 def _of_places(rows: torch.Tensor, outer: tuple[int, ...]) -> torch.Tensor:
-    """The same at all places of padded rows: (n_sites, n_rows, *outer)."""
+    """The same for all places of padded rows: (n_sites, n_rows, *outer)."""
     places = torch.zeros((), dtype=torch.int64, device=rows.device)
     if len(outer) == 2:
         heads, queries = (torch.arange(n, device=rows.device) for n in outer)
@@ -138,13 +138,13 @@ def _of_places(rows: torch.Tensor, outer: tuple[int, ...]) -> torch.Tensor:
 
 
 def _lanes(words: torch.Tensor, n_features: int) -> torch.Tensor:
-    """Uniform int16 (..., n_features) of words (...): the feature is mixed in last, and avalanched."""
+    """Uniform int16 (..., n_features) from words (...): the feature is mixed in last."""
     features = torch.arange(-(-n_features // LANES), device=words.device) * GOLDEN
     return mix(words.unsqueeze(-1) + features).view(torch.int16)[..., :n_features]
 
 
 class KeyedDropout(nn.Module):
-    """Stands in for nn.Dropout in a model of a library; `box.masks` is set before each forward pass."""
+    """Replaces nn.Dropout in a library's model; `box.masks` must be set before each forward pass."""
 
     def __init__(self, site: str, rate: float, box: MaskBox) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class KeyedDropout(nn.Module):
 
 
 class MaskBox:
-    """Where the loop leaves the masks of the step for the KeyedDropout modules of one model; None: no dropout."""
+    """Passes the masks of a step from the loop to a model's KeyedDropout modules; None: no dropout."""
 
     masks: Masks | None = None
 
@@ -166,7 +166,7 @@ _SITE = re.compile(r"(embeddings|layer\.\d+|heads)\..*")
 
 
 def install(model: Any) -> MaskBox:
-    """Replace every nn.Dropout of a model; its site is its place in encoder or head, whatever the model's name."""
+    """Replace every nn.Dropout of a model. Its site is its place in the encoder or head, without the model's name."""
     box = MaskBox()
     for name, module in list(model.named_modules()):
         for child, dropout in list(module.named_children()):

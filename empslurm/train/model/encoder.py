@@ -1,4 +1,4 @@
-"""A frozen BERT or RoBERTa encoder, called layer by layer, so that cells can share what lies below their adapters."""
+"""A frozen BERT or RoBERTa encoder, called layer by layer, so that cells share the layers below their adapters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from empslurm.train.model.padding import Layout
 
 @dataclass(frozen=True, kw_only=True)
 class Below:
-    """What is the same for every cell of a pack: the first layer up to where its adapter begins.
+    """What all cells of a pack share: the first layer up to its adapter.
 
     residual: (n_tokens, hidden), after attention. output: the same shape, after the feed-forward block.
     """
@@ -30,9 +30,9 @@ class Below:
 
 
 class Encoder:
-    """The frozen part. Its dropout is keyed; the library's own dropout stays off, the model is always in eval mode.
+    """The frozen part. Its dropout is keyed; the library's own dropout stays off (the model is always in eval mode).
 
-    Values are those of real tokens, (n_cells * n_tokens, hidden), cell by cell; only attention sees padding.
+    Values are of real tokens only, (n_cells * n_tokens, hidden), cell by cell; only attention sees padding.
     """
 
     def __init__(self, model: Any, *, dropout: float, attention_dropout: float, bf16: bool = False) -> None:
@@ -40,7 +40,7 @@ class Encoder:
         self.config, self.layers = model.config, list(model.encoder.layer)
         self.dropout, self.attention_dropout = dropout, attention_dropout
         self.bf16 = bf16
-        if bf16:  # autocast would convert these weights again at every step: they need no gradient, so it keeps no copy
+        if bf16:  # autocast caches only weights with gradients, so it would convert these again at every step
             for module in model.modules():
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)
@@ -49,7 +49,7 @@ class Encoder:
         self.sites = self._sites()
 
     def _sites(self) -> tuple[Sites, ...]:
-        """Where masks of one shape are needed at every step: of hidden values, of attention weights, in the heads."""
+        """Sites grouped by the shape of their masks: of hidden values, of attention weights, in the heads."""
         layers = [f"layer.{index}" for index in range(len(self.layers))]
         hidden = [f"{layer}.{part}.dropout" for layer in layers for part in ("attention.output", "output")]
         weights = [f"{layer}.attention.self.dropout" for layer in layers]
@@ -57,11 +57,11 @@ class Encoder:
         return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
 
     def cast(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights in the precision of the products: each once, where autocast would convert layer by layer."""
+        """Convert weights to the precision of the products once; autocast would do it layer by layer."""
         return {name: value.to(torch.bfloat16) if self.bf16 else value for name, value in weights.items()}
 
     def below(self, batch: Batch, masks: Masks | None) -> Below:
-        """Embeddings, and the first layer without its adapter; nothing here is trained, so no graph is kept."""
+        """Compute the embeddings and the first layer without its adapter. Nothing here is trained, so no gradients."""
         layout = Layout(batch=batch, n_heads=self.config.num_attention_heads)
         with torch.no_grad():
             padded = self.model.embeddings(batch.inputs["input_ids"], token_type_ids=batch.inputs.get("token_type_ids"))
@@ -97,7 +97,7 @@ class Encoder:
         layout: Layout,
         masks: Masks | None,
     ) -> Values:
-        """What comes after `feed` in layer `index`: dropout, adapters one upon the other, residual and norm."""
+        """What follows `feed` in layer `index`: dropout, the stacked adapters, residual and norm."""
         site = f"layer.{index}.output.dropout"
         mask = self._mask(site, self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
         return self.operations.adapted(output, residual.wide, self.layers[index].output.LayerNorm, adapters, mask)
@@ -114,9 +114,9 @@ class Encoder:
     def drop(
         self, values: torch.Tensor, site: str, rate: float, masks: Masks | None, layout: Layout | None = None
     ) -> torch.Tensor:
-        """Keyed dropout of values (n_cells * n_rows, ...), or by a layout of (n_cells * n_tokens, ...).
+        """Keyed dropout of values (n_cells * n_rows, ...), or with a layout (n_cells * n_tokens, ...).
 
-        One mask serves every cell.
+        All cells share one mask.
         """
         if masks is None:
             return values
@@ -126,7 +126,7 @@ class Encoder:
 
 
 def _joined(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight (3 * hidden, hidden) and bias of query, key and value as one product; the model's own become views."""
+    """Joined weight (3 * hidden, hidden) and bias of query, key and value; the model's own become views of them."""
     parts = (attention.query, attention.key, attention.value)
     weight = torch.cat([part.weight for part in parts])
     bias = torch.cat([part.bias for part in parts])

@@ -1,7 +1,7 @@
-"""Kernels for a GPU, in Triton: norms of sums, attention with dropped weights, each with its gradient; and masks.
+"""GPU kernels in Triton: norms of sums and attention with dropped weights, each with its gradient; dropout masks.
 
-Each reads its operands once and writes its results once. Rounding is that of `operations.Plain`: sums, norms and
-softmax in float32, products and what goes between them in the products' precision. Cells share one mask.
+Each reads its operands once and writes its results once. They round as `operations.Plain` does: sums, norms and
+softmax in float32, products and the values between them in the products' precision. Cells share one mask.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found, import-untyped"
@@ -22,14 +22,14 @@ from empslurm.train.model.bottleneck import Bottleneck, product
 from empslurm.train.model.operations import Mask, Plain, Values
 from empslurm.train.model.padding import Layout
 
-# Warps of a program, and values that it works on at once: what was fastest on an H200.
+# Warps per program, and values per program: the fastest on an H200.
 N_WARPS = 4
 NORM_WARPS = 2
 WEIGHTS_VALUES, FORWARD_WARPS, BACKWARD_WARPS = 512, 1, 2
 FACTORS_VALUES = 2048
 LOWEST: tl.constexpr = tl.constexpr(-3.4e38)
 STEP, MULTIPLIER_1, MULTIPLIER_2 = (tl.constexpr(each) for each in (dropout.GOLDEN, dropout.MIX_1, dropout.MIX_2))
-# Numbers that differ from batch to batch: a kernel is not built anew for what they happen to be divisible by.
+# Numbers that differ between batches: Triton must not build a kernel again when their divisibility changes.
 VARYING = ["n", "n_tokens", "n_slots", "length", "n_per_row", "n_rows", "n_mask"]
 
 
@@ -41,7 +41,7 @@ def _summed(
     output, mask, bias, residual, row, columns, there, n_tokens, bias_step, width,
     DROPPED: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A row of output, dropped, plus its cell's bias, plus residual, in float32: (BLOCK,)."""
+    """A row of output after dropout, plus its cell's bias, plus residual, in float32: (BLOCK,)."""
     at = row * width + columns
     values = tl.load(output + at, mask=there, other=0.0)
     if DROPPED:
@@ -84,7 +84,7 @@ def _norm_backward(
     KEPT: tl.constexpr, DROPPED: tl.constexpr, BIASED: tl.constexpr, TOTAL: tl.constexpr, WIDE: tl.constexpr,
     NARROW: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """KEPT: `residual` is the sum itself, and `output` and `bias` are not read."""
+    """KEPT: `residual` is the sum itself; `output` and `bias` are not read."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     there = columns < width
@@ -116,11 +116,11 @@ def _norm_backward(
 
 
 class _Norm(torch.autograd.Function):
-    """(total, wide, narrow) of the sum of output (n, width), dropped, bias (n_cells, width) and residual (n, width).
+    """(total, wide, narrow): the sum of output (n, width) after dropout, bias and residual (n, width), and its norm.
 
-    mask: (n_tokens, width) or None. bias: or None; a slice may do, whose rows stand apart. total: the sum itself,
-    float32, where it is wanted. Of the norm `narrow` is there where its type is not float32, and `wide` where it is
-    wanted or `narrow` is not there.
+    mask: (n_tokens, width) or None. bias: (n_cells, width) or None; it may be a slice with a row stride. total: the sum
+    in float32, if wanted. narrow: the norm in its type, None for float32. wide: the norm in float32, if wanted or if
+    `narrow` is None.
     """
 
     @staticmethod
@@ -168,7 +168,7 @@ class _Norm(torch.autograd.Function):
 
 
 def _sums(values: torch.Tensor, n_cells: int) -> torch.Tensor:
-    """Each cell's sum over its rows, (n_cells * n, width) -> (n_cells, width), as a product: torch's sum is slower."""
+    """Sum each cell's rows, (n_cells * n, width) -> (n_cells, width), by a product: torch's sum is slower."""
     rows = values.view(n_cells, -1, values.shape[1])
     return torch.bmm(rows.new_ones(n_cells, 1, rows.shape[1]), rows)[:, 0]
 
@@ -186,7 +186,7 @@ def _mixed(words):
 
 @triton.jit(do_not_specialize=["n", "n_features", "dropped"])
 def _factors(words, factors, n, n_features, dropped, kept, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Rows (n, n_features) of factors, 0 or `kept`, of one word each."""
+    """Rows of factors (n, n_features), 0 or `kept`, each from one word."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     columns = tl.arange(0, BLOCK)[None, :].to(tl.int64)
     there = (row < n) & (columns < n_features)
@@ -224,7 +224,7 @@ def _from_heads(
     first, second, third, places, values, n_tokens, n_slots, n_heads, length, width,
     N_PARTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The way back: (n, N_PARTS * hidden), without the padding."""
+    """The inverse of `_to_heads`: (n, N_PARTS * hidden), without padding."""
     token = tl.program_id(0).to(tl.int64)
     slot = (token // n_tokens) * n_slots + tl.load(places + token % n_tokens)
     columns = tl.arange(0, BLOCK)
@@ -243,8 +243,8 @@ def _weights_forward(
     scores, hidden, mask, weights, kept, n, length, n_per_row, n_rows, n_mask,
     HIDDEN: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Rows of the softmax of the scores (n, length), padding hidden, and the same dropped."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]  # 32 bits: those of 64 divide slowly
+    """Rows of the softmax of the scores (n, length), padding hidden, before and after dropout."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]  # 32 bits: 64-bit division is slow
     columns = tl.arange(0, BLOCK)[None, :]
     there = (row < n) & (columns < length)
     at = row.to(tl.int64) * length + columns
@@ -262,7 +262,7 @@ def _weights_forward(
 def _weights_backward(
     weights, mask, of_kept, of_scores, kept, n, length, n_mask, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The gradient of the scores, and the dropped weights once more."""
+    """The gradient of the scores; recomputes the weights after dropout."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     columns = tl.arange(0, BLOCK)[None, :]
     there = (row < n) & (columns < length)
@@ -276,9 +276,9 @@ def _weights_backward(
 
 
 class _Attention(torch.autograd.Function):
-    """What attention mixes, (n_cells * n_tokens, hidden), of query, key and value as `Operations` has them.
+    """`Operations.attention` with a mask.
 
-    Products (n, length, ...) are torch's; their gradients are written out, so that none is transposed in memory.
+    Products (n, length, ...) are torch's; their gradients are explicit, so that none is transposed in memory.
     """
 
     @staticmethod
@@ -319,7 +319,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _product(first: torch.Tensor, second: torch.Tensor, scale: float) -> torch.Tensor:
-    """scale * first @ second, in one pass."""
+    """scale * first @ second, in one kernel."""
     return torch.baddbmm(first.new_empty(1), first, second, beta=0, alpha=scale)
 
 
@@ -338,7 +338,7 @@ def _heads_of(values: torch.Tensor, layout: Layout, n_parts: int) -> list[torch.
 
 
 def _tokens_of(parts: list[torch.Tensor], layout: Layout) -> torch.Tensor:
-    """The way back."""
+    """The inverse of `_heads_of`."""
     n_rows, length = layout.batch.shape
     width = parts[0].shape[-1]
     hidden = layout.n_heads * width
@@ -351,11 +351,11 @@ def _tokens_of(parts: list[torch.Tensor], layout: Layout) -> torch.Tensor:
     return tokens
 
 
-# ---- as the encoder asks for them -----------------------------------------------------------------------------------
+# ---- as the encoder uses them ---------------------------------------------------------------------------------------
 
 
 class Fused(Plain):
-    """`Operations` by these kernels; attention without dropped weights is torch's."""
+    """`Operations` by these kernels; attention without dropout is torch's."""
 
     def __init__(self, narrow: torch.dtype) -> None:
         self.narrow = narrow
@@ -382,7 +382,7 @@ class Fused(Plain):
         adapters: Sequence[Bottleneck],
         mask: Mask | None = None,
     ) -> Values:
-        """As in `Operations`: each sum is written once, as the next one's residual."""
+        """As in `Operations`; each sum is written once, as the residual of the next."""
         factors, bias = None if mask is None else mask(output.dtype), None
         after = (norm.weight, norm.bias, norm.eps, self.narrow)
         for adapter in adapters:
@@ -406,7 +406,7 @@ class Fused(Plain):
         return made
 
     def try_out(self, device: torch.device) -> None:
-        """Build every kernel, run it forward and backward on two short texts, and wait. Raises what Triton raises."""
+        """Build every kernel and run it forward and backward on two short texts. Raises what Triton raises."""
         real = np.array([[True, True, True], [True, False, False]])
         cut = Cut.of({"input_ids": np.ones((2, 3), np.int64), "attention_mask": real.astype(np.int64)}, real)
         layout, norm = Layout(batch=cut.on(device), n_heads=2), nn.LayerNorm(16, device=device).requires_grad_(False)
@@ -424,12 +424,12 @@ class Fused(Plain):
 
 
 def _or(value: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:
-    """A kernel must be given some pointer, also where it reads none."""
+    """`value`, or `other` in place of None: a kernel needs a valid pointer even where it reads nothing."""
     return other if value is None else value
 
 
 def _step(bias: torch.Tensor | None) -> int:
-    """How many values lie between one cell's bias and the next one's."""
+    """The distance in values between the biases of two cells."""
     return 0 if bias is None else bias.stride(0)
 
 

@@ -1,7 +1,7 @@
 """What a frozen layer does besides its products: attention with dropped weights, and norms of sums.
 
-A GPU is short of memory traffic and of launches here, not of arithmetic: so it gets kernels that do each in one go
-(`kernels`), where Triton works. Elsewhere it is done by torch's own operations.
+On a GPU, memory traffic and kernel launches limit these, not arithmetic. So fused kernels do each in one launch
+(`kernels`) where Triton works; elsewhere torch's own operations do.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from empslurm.train.model import dropout
 from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.padding import Layout
 
-Mask = Callable[[torch.dtype], torch.Tensor]  # factors 0 or 1 / (1 - rate) of one cell, the same for every other one
+Mask = Callable[[torch.dtype], torch.Tensor]  # factors 0 or 1 / (1 - rate), the same for every cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """A layer's values (n_cells * n_tokens, hidden), as what is added needs them and as products need them.
+    """A layer's values (n_cells * n_tokens, hidden) in two precisions.
 
-    wide: float32. narrow: the same in the products' precision; it may be the same tensor.
+    wide: float32, for sums. narrow: in the precision of the products; it may be the same tensor.
     """
 
     wide: torch.Tensor
@@ -35,18 +35,18 @@ class Values:
 
 
 class Operations(Protocol):
-    """What a layer asks for."""
+    """The operations that a layer needs."""
 
     def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
-        """Query, key and value (n_cells * n_tokens, 3 * hidden) -> what attention mixes, (n_cells * n_tokens, hidden).
+        """Attention over query, key and value (n_cells * n_tokens, 3 * hidden) -> (n_cells * n_tokens, hidden).
 
-        mask: of the weights (n_rows, n_heads, length, length); one serves every cell. None: nothing is dropped.
+        mask: of the weights (n_rows, n_heads, length, length), shared by all cells. None: no dropout.
         """
 
     def normed(
         self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
     ) -> Values:
-        """The norm of `output`, dropped, plus `residual`; mask: of (n_tokens, hidden)."""
+        """The norm of (`output` after dropout + `residual`). mask: (n_tokens, hidden)."""
 
     def adapted(
         self,
@@ -56,9 +56,9 @@ class Operations(Protocol):
         adapters: Sequence[Bottleneck],
         mask: Mask | None = None,
     ) -> Values:
-        """The norm of `output`, dropped, plus what the adapters add to it, plus `residual`.
+        """The norm of (`output` after dropout + what the adapters add + `residual`).
 
-        Each adapter is given the norm of the sum so far. Where a mask is given, output is (n_cells * n_tokens, hidden).
+        Each adapter gets the norm of the sum so far. With a mask, output is (n_cells * n_tokens, hidden).
         """
 
     def factors(self, words: torch.Tensor, n_features: int, dropped: int, dtype: torch.dtype) -> torch.Tensor:
@@ -66,13 +66,13 @@ class Operations(Protocol):
 
 
 class Plain:
-    """By torch's own operations, on any device."""
+    """`Operations` by torch's own functions, on any device."""
 
     def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
         """As in `Operations`.
 
-        Fused attention draws its own mask, which cells could not share; so where attention weights are dropped the
-        scores are written out, and everywhere else (rate 0, evaluation) the fused kernel is used.
+        With dropout of attention weights, the scores are computed explicitly, since torch's fused attention would draw
+        its own mask. Without it (rate 0, evaluation) the fused attention is used.
         """
         query, key, value = layout.spread(projected)
         bias = layout.bias
@@ -111,12 +111,12 @@ class Plain:
 
 
 def dropped(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Values (n_cells * n, ...) times a mask (n, ...): one mask serves every cell."""
+    """Values (n_cells * n, ...) times a mask (n, ...) that all cells share."""
     return (values.view(-1, *mask.shape) * mask).view(values.shape)
 
 
 def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Scaled products (n, n_heads, length, length), bias added, in one pass: no scaled query to keep for backward.
+    """Scaled products (n, n_heads, length, length) plus bias, in one call: no scaled query is kept for backward.
 
     query, key: (n, n_heads, length, width). bias: (n, 1, 1, length).
     """
@@ -127,13 +127,13 @@ def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -
 
 
 def operations(device: torch.device, *, bf16: bool) -> Operations:
-    """The best that work there."""
+    """The fastest operations that work on a device."""
     return _fused(bf16=bf16) if device.type == "cuda" else Plain()
 
 
 @cache
 def _fused(*, bf16: bool) -> Operations:
-    """Kernels of our own, tried once: Triton builds them with a C compiler, which some nodes lack."""
+    """Our fused kernels, tried once: Triton builds them with a C compiler, which some nodes lack."""
     try:
         from empslurm.train.model.kernels import Fused
 
@@ -143,8 +143,8 @@ def _fused(*, bf16: bool) -> Operations:
     except Exception as error:
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         warnings.warn(
-            f"training goes on without the fused kernels, and slower: Triton must build them, but {reason[0]}; "
-            "see that triton is installed and the node has a C compiler (gcc)",
+            f"Triton must build the fused kernels, but cannot: {reason[0]}; training continues, but slower; install "
+            "triton, and a C compiler (gcc) on the node, to use them",
             stacklevel=1,
         )
         return Plain()

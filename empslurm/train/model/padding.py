@@ -1,4 +1,4 @@
-"""Where the real tokens of a padded batch stand: values go without padding, except inside attention."""
+"""The places of the real tokens in a padded batch: values have no padding, except inside attention."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ class Layout:
 
     @property
     def n_tokens(self) -> int:
-        """Of one cell."""
+        """Number of tokens of one cell."""
         return len(self.batch.rows)
 
     @cached_property
     def places(self) -> torch.Tensor:
-        """(n_tokens,): places in one cell's (n_rows, length)."""
+        """(n_tokens,): flat indices into one cell's (n_rows, length)."""
         return self.batch.rows * self.batch.shape[1] + self.batch.positions
 
     @cached_property
     def bias(self) -> torch.Tensor | None:
-        """(n_cells * n_rows, 1, 1, length), to be added to attention scores; None where nothing is padded."""
+        """(n_cells * n_rows, 1, 1, length), added to attention scores; None where nothing is padded."""
         if not self.batch.padded:
             return None
         return self.hidden.repeat(self.n_cells, 1)[:, None, None, :]
 
     @cached_property
     def hidden(self) -> torch.Tensor:
-        """(n_rows, length) float32, of one cell: what its attention scores get added, the lowest number at padding."""
+        """(n_rows, length) float32, added to one cell's attention scores: the lowest number at padding, else 0."""
         seen = self.batch.inputs["attention_mask"] > 0
         return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.float32).min)
 
     @cached_property
     def tokens(self) -> torch.Tensor:
-        """(n_rows * length,) int64: which of one cell's tokens stands there; -1: none."""
+        """(n_rows * length,) int64: the index of one cell's token at each place; -1: padding."""
         n_rows, length = self.batch.shape
         tokens = self.places.new_full((n_rows * length,), -1)
         return tokens.index_copy_(0, self.places, torch.arange(self.n_tokens, device=tokens.device))
 
     @cached_property
     def _spots(self) -> torch.Tensor:
-        """(n_cells * n_tokens, n_heads): places in (n_cells * n_rows, n_heads, length)."""
+        """(n_cells * n_tokens, n_heads): flat indices into (n_cells * n_rows, n_heads, length)."""
         (n_rows, length), device = self.batch.shape, self.batch.rows.device
         rows = (torch.arange(self.n_cells, device=device)[:, None] * n_rows + self.batch.rows).view(-1, 1)
         heads = torch.arange(self.n_heads, device=device)
@@ -68,18 +68,18 @@ class Layout:
 
     @cached_property
     def _thrice(self) -> torch.Tensor:
-        """The same for three tensors that stand behind one another, in the order of each token's values, flat."""
+        """The same for three stacked tensors, flat, in the order of each token's values."""
         parts = torch.arange(3, device=self._spots.device)[:, None] * self._size
         return (self._spots[:, None, :] + parts).view(-1)
 
     @property
     def _size(self) -> int:
-        """Of (n_cells * n_rows, n_heads, length)."""
+        """Number of places of (n_cells * n_rows, n_heads, length)."""
         n_rows, length = self.batch.shape
         return self.n_cells * n_rows * self.n_heads * length
 
     def spread(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Query, key and value, padded with zeros: each (n_cells * n_rows, n_heads, length, hidden / n_heads).
+        """Split into query, key and value, padded with zeros: (n_cells * n_rows, n_heads, length, hidden / n_heads).
 
         values: (n_cells * n_tokens, 3 * hidden).
         """
@@ -91,7 +91,7 @@ class Layout:
         return query, key, value
 
     def collect(self, values: torch.Tensor) -> torch.Tensor:
-        """What attention makes of them, without the padding: (n_cells * n_tokens, hidden).
+        """Remove the padding from attention's output: (n_cells * n_tokens, hidden).
 
         values: (n_cells * n_rows, n_heads, length, hidden / n_heads).
         """
@@ -99,13 +99,13 @@ class Layout:
         return take(values.reshape(-1, width), self._spots.view(-1)).view(len(self._spots), -1)
 
     def first(self, values: torch.Tensor) -> torch.Tensor:
-        """Of (n_cells * n_tokens, hidden) the first token of each row: (n_cells * n_rows, hidden)."""
+        """Take the first token of each row: (n_cells * n_tokens, hidden) -> (n_cells * n_rows, hidden)."""
         firsts = self.batch.firsts
         cells = torch.arange(self.n_cells, device=firsts.device)[:, None] * self.n_tokens
         return take(values, (cells + firsts).view(-1))
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Of one cell's (n_tokens, hidden) the mean over each row's tokens, in float32: (n_rows, hidden)."""
+        """Average each row's tokens in float32: one cell's (n_tokens, hidden) -> (n_rows, hidden)."""
         (n_rows, length), rows = self.batch.shape, self.batch.rows
         room = values.new_zeros(n_rows * length, values.shape[-1], dtype=torch.float32)
         room.index_copy_(0, self.places, values.float())
@@ -114,7 +114,7 @@ class Layout:
 
 
 class _Take(torch.autograd.Function):
-    """Rows of a matrix, each at most once: so the gradient is a copy, where index_select would add row by row."""
+    """Select rows of a matrix, each at most once: so the gradient is a copy; index_select would add row by row."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -130,6 +130,6 @@ class _Take(torch.autograd.Function):
 
 
 def take(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """values: (n, width), places: (m,) int64, all different -> (m, width)."""
+    """Select rows: values (n, width), places (m,) int64, all different -> (m, width)."""
     taken: torch.Tensor = _Take.apply(values, places)  # type: ignore[no-untyped-call]  # torch gives it no types
     return taken

@@ -1,6 +1,6 @@
-"""A pack of one through the `adapters` library itself: every kind of adapter, and stacks of different kinds.
+"""A pack of one cell, run by the `adapters` library itself: every kind of adapter, and stacks of different kinds.
 
-Slower to start than a bank and never more than one cell, but the library's own modules; dropout is keyed as the bank's.
+It starts slower than a bank and holds one cell only, but uses the library's own modules; dropout is keyed as in a bank.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from empslurm.train.model.adapter_bank import initial_head
 from empslurm.train.model.adapter_files import Tensors
 from empslurm.train.model.dropout import Masks
 
-NEW, SOURCE = "new", "source"  # the names that the adapters have inside the model
-LIBRARY_NAMES = {"rank": "r"}  # our name of a field -> the library's, where it is another
+NEW, SOURCE = "new", "source"  # the adapters' names inside the model
+LIBRARY_NAMES = {"rank": "r"}  # our name of a field -> the library's, where they differ
 # The modules of the library that hold an adapter's tensors under its name.
 HOLDERS = {"adapters", "loras", "prefix_tunings", "prompt_tunings", "shared_parameters", "heads"}
 
@@ -44,7 +44,7 @@ def library_config(adapter: Adapter) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class OneBelow:
-    """A batch as it came: nothing is shared, since there is one cell."""
+    """An unchanged batch: with one cell there is nothing to share."""
 
     batch: Batch
     masks: Masks | None
@@ -53,12 +53,12 @@ class OneBelow:
 class LibraryModel:
     """One cell. `free` holds its tensors by the library's names, each with a leading axis of 1."""
 
-    recordable = False  # the library's modules look at values, which a GPU would be waited for
+    recordable = False  # the library's modules read values on the host, which a CUDA graph does not allow
 
     def __init__(
         self, model: Any, adapter: Adapter, labels: Sequence[str], seed: int, source: Path | None, *, tune_source: bool
     ) -> None:
-        """`model`: an AutoAdapterModel without adapters and heads, for this cell alone; eager attention."""
+        """`model`: an AutoAdapterModel without adapters and heads, used by this cell only; eager attention."""
         if model.adapters_config.adapters:
             raise ValueError("the model must be fresh, but has adapters")
         device = model.device
@@ -75,7 +75,7 @@ class LibraryModel:
         self.tuned = tune_source
 
     def _add(self, seed: int, source: Path | None) -> None:
-        """New adapter and head, their first values a function of the seed alone, on top of the source's adapter."""
+        """Add a new adapter and head, initialised from the seed alone, on top of the source's adapter."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("init", seed, self.adapter.kind))
             self.model.add_adapter(NEW, config=library_config(self.adapter))
@@ -98,11 +98,11 @@ class LibraryModel:
         return 1
 
     def masks(self, key: int | torch.Tensor, examples: torch.Tensor) -> Masks:
-        """As in `PackModel`: the library's modules ask for theirs one by one."""
+        """As in `PackModel`; the library's modules request theirs one by one."""
         return Masks(key, examples)
 
     def below(self, batch: Batch, masks: Masks | None) -> OneBelow:
-        """Nothing yet: the library runs the whole model at once."""
+        """Compute nothing yet: the library runs the whole model at once."""
         return OneBelow(batch=batch, masks=masks)
 
     def logits(
@@ -115,10 +115,10 @@ class LibraryModel:
         return [functional_call(self.model, tensors, kwargs=below.batch.inputs).logits]
 
     def keep(self, cells: Sequence[int]) -> None:
-        """There is one cell, and it stays."""
+        """Do nothing: there is one cell, and it stays."""
 
     def save(self, cell: int, name: str, labels: Sequence[str], folder: Path) -> None:
-        """Adapter with head to adapter/, and a tuned source's to source_adapter/, as plain `adapters` reads them."""
+        """Write the adapter with its head to adapter/, and a tuned source's adapter to source_adapter/."""
         with torch.no_grad():
             parameters = dict(self.model.named_parameters())
             for key, value in self.free.items():
@@ -131,10 +131,10 @@ class LibraryModel:
 
 
 def save_adapter(model: Any, adapter: str, name: str, folder: Path) -> None:
-    """An adapter of the model under another name, as plain `adapters` reads it.
+    """Write an adapter of the model under another name, as plain `adapters` reads it.
 
-    The library cannot write prefix_tuning as safetensors, since the prefix's tensors occur once per layer: each tensor
-    is written once, which is enough to fill all of its places.
+    The library cannot write prefix_tuning as safetensors, since the prefix's tensors occur once per layer. Here each
+    tensor is written once, which is enough to fill all of its places.
     """
     tensors, config = AdapterLoader(model, use_safetensors=True).save_to_state_dict(adapter)
     once = {value.data_ptr(): (key, value) for key, value in reversed(tensors.items())}
@@ -145,9 +145,9 @@ def save_adapter(model: Any, adapter: str, name: str, folder: Path) -> None:
 
 
 def load_adapter(model: Any, folder: Path, adapter: str) -> None:
-    """Add a saved adapter under this name, every tensor of it filled. Raises DamagedError.
+    """Add a saved adapter under this name, with every tensor filled. Raises DamagedError.
 
-    The library's own `load_as` leaves a renamed prompt_tuning as it was initialised.
+    The library's own `load_as` does not load the weights of a renamed prompt_tuning.
     """
     try:
         saved = files.read_object(folder / "adapter_config.json")
@@ -163,11 +163,14 @@ def load_adapter(model: Any, folder: Path, adapter: str) -> None:
         if lacking:
             raise ValueError(f"it lacks {lacking[0]}")
     except (StoreError, OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise DamagedError(f"{folder} must hold an adapter of the library, but does not load: {error}") from error
+        raise DamagedError(
+            f"{folder} must hold an adapter of the library, but does not load: {error}; move its cell's folder away "
+            "and run the cell again"
+        ) from error
 
 
 def _renamed(key: str, old: str, new: str) -> str:
-    """A tensor's name with the adapter's name after its holder replaced."""
+    """Replace the adapter's name in a tensor's name."""
     parts = key.split(".")
     return ".".join(
         new if part == old and index and parts[index - 1] in HOLDERS else part for index, part in enumerate(parts)

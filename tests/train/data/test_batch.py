@@ -1,4 +1,4 @@
-"""Even batches have few shapes, and the padding that they keep changes nothing."""
+"""Even batches have few shapes, and the padding that they keep does not change results."""
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def test_even_batches_have_few_shapes_and_little_to_spare():
 
 
 def test_no_batch_is_longer_than_the_longest_text_of_all():
-    """A BERT has places for so many tokens and no more."""
+    """A BERT has position embeddings for a limited number of tokens."""
     lengths = DATA.tokens.lengths
     longest = int(lengths.argmax())
     assert lengths.max() % EVEN_LENGTH

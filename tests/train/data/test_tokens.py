@@ -1,4 +1,4 @@
-"""Tokens are made once, cut by the rule, and an incomplete folder in their place does no harm."""
+"""Tokens are made once and cut by the rule; an incomplete folder in their place is replaced."""
 
 import os
 from types import SimpleNamespace

@@ -119,7 +119,7 @@ def test_every_kind_has_all_of_its_weights_and_the_outputs(kind: AdapterKind, ta
     assert outputs < set(found)
     assert {name for name in set(found) - outputs if not name.startswith("layer_1")} == OWN[kind]
     weights = np.concatenate([found[name] for name in found if name not in outputs])
-    # Which value stands where is for the test above; here none is lost, added or taken twice.
+    # The test above checks the order of values; here none is lost, added or counted twice.
     whole = np.concatenate([value.ravel() for value in expected.values()])
     np.testing.assert_allclose(np.sort(weights), np.sort(whole), rtol=1e-3, atol=1e-9)
     assert whole.max() > 0

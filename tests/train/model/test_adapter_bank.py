@@ -1,4 +1,4 @@
-"""A bank's cells are what plain `adapters` computes from the same files, solo and stacked, with and without dropout."""
+"""A bank's cells equal plain `adapters` on the same files, solo and stacked, with and without dropout."""
 
 from dataclasses import replace
 from typing import get_args
@@ -33,7 +33,7 @@ def encoder(request):
 
 
 def shaken(encoder, seed, n_outputs, *, source):
-    """A cell whose weights are far from their small beginnings, so that differences show."""
+    """A cell whose weights are far from their small initial values, so that differences show."""
     made, below = initial(encoder, ADAPTER, n_outputs, seed), initial(encoder, ADAPTER, 1, seed + 100)
     generator = torch.Generator().manual_seed(seed)
 

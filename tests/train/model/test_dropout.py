@@ -1,4 +1,4 @@
-"""Masks of dropout depend on what they are keyed by, and on nothing else; and they are as good as random ones."""
+"""Dropout masks depend only on their key, and are statistically as good as random ones."""
 
 import pytest
 import torch

@@ -35,7 +35,7 @@ def mask(shape, batch=None):
 
 
 def gradients(made, inputs, seed=0):
-    """Of a random combination of all that was made."""
+    """The gradients of a random combination of all outputs."""
     generator = torch.Generator().manual_seed(seed)
     total = sum((one.float() * torch.randn(one.shape, generator=generator)).sum() for one in made)
     return torch.autograd.grad(total, inputs)
@@ -147,7 +147,7 @@ def test_trying_out_builds_every_kernel_in_both_directions(dtype, monkeypatch):
 
 
 class Told:
-    """A kernel that notes that it was launched."""
+    """A kernel that records its launches."""
 
     def __init__(self, kernel, name, used):
         self.kernel, self.name, self.used = kernel, name, used

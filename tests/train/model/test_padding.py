@@ -1,4 +1,4 @@
-"""Values without padding are those that stand at the tokens of the padded batch, and so are gradients and masks."""
+"""Values without padding equal those at the tokens of the padded batch, and so do gradients and masks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every kind of adapter trains, saves, reloads and predicts the same, on BERT and RoBERTa; bad stacks are known."""
+"""Every kind of adapter trains, saves, reloads and predicts the same, on BERT and RoBERTa; bad stacks are refused."""
 
 from collections.abc import Callable
 from itertools import product
@@ -96,7 +96,7 @@ def test_it_trains_saves_and_predicts_the_same_when_read_by_the_library(family: 
 @every
 def test_two_cells_of_a_seed_start_equal_and_train_equal(family: str, kind: str) -> None:
     one, two = cell(family, kind), cell(family, kind)
-    torch.manual_seed(77)  # whatever else happens in the process
+    torch.manual_seed(77)  # other random draws in the process must not matter
     assert train(one) == train(two)
     assert all(torch.equal(value, two.free[name]) for name, value in one.free.items())
 
