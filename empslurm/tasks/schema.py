@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from empslurm.validation.constraints import Kind, Range
+from empslurm.validation.constraints import Doc, Kind, Range
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -116,8 +116,8 @@ class Form:
 class Shares:
     """The shares of a drawn split; train has the rest."""
 
-    validation: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
-    test: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
+    validation: Annotated[float, Range(low=0.01, high=0.5), Doc("Share of the validation part.")] = 0.1
+    test: Annotated[float, Range(low=0.01, high=0.5), Doc("Share of the test part.")] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import struct
 from pathlib import Path
 
@@ -9,13 +10,19 @@ from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
 from empslurm.tasks.card_rows import READING
-from empslurm.tasks.card_schema import Card, Columns, Hub
+from empslurm.tasks.card_schema import Card, Columns, Hub, card_json_schema
 from empslurm.tasks.prepare import load_task, prepare, rejects
 from empslurm.tasks.raw import forms_digest, locate
 from empslurm.tasks.schema import Shares
 from empslurm.tasks.splits import split_name
 
 BUILT_IN = tuple(registry().tasks)
+SCHEMA = Path(__file__).parents[2] / "manifests" / "card.schema.json"
+WRITE_SCHEMA = (
+    "manifests/card.schema.json must be what card_json_schema() gives; write it again: python -c 'import json, "
+    'pathlib, empslurm.tasks.card_schema as c; pathlib.Path("manifests/card.schema.json").write_text('
+    'json.dumps(c.card_json_schema(), indent=1) + "\\n")\''
+)
 
 CARD = """\
 id: kite_mood
@@ -43,6 +50,10 @@ def problems(path: Path, text: str) -> tuple[str, ...]:
     with pytest.raises(ManifestError) as caught:
         registry((write(path, text),))
     return caught.value.problems
+
+
+def test_schema_file_is_up_to_date() -> None:
+    assert json.loads(SCHEMA.read_text()) == card_json_schema(), WRITE_SCHEMA
 
 
 def test_a_card_is_a_full_citizen(tmp_path: Path) -> None:
