@@ -28,7 +28,7 @@ PACKAGES = (
     "numpy",
     "submitit",
 )
-CODE_FILE = "code.json"  # beside the package where a job runs a copy of it
+CODE_FILE = "code.json"  # in a snapshot, beside the package
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -65,14 +65,14 @@ class Code:
 
     commit: str | None = None
     diff: str | None = None
-    dirty: bool | None = None  # counts files that git does not know, which `diff` cannot show
+    dirty: bool | None = None  # also by untracked files, which `diff` does not show
 
 
 def code() -> Code:
-    """What is known of the running code; a job's copy of it says what it was. Raises DamagedError."""
+    """Commit and difference of the running code; a snapshot holds a note of them. Raises DamagedError."""
     copied = Path(empslurm.__file__).resolve().parents[1] / CODE_FILE
     if copied.is_file():
-        noted: Code = decode.load(copied, Code, "submit again: it is written anew")
+        noted: Code = decode.load(copied, Code, "submit again, which writes it anew")
         return noted
     commit = _git("rev-parse", "HEAD")
     if commit is None:
@@ -86,7 +86,7 @@ def code() -> Code:
 
 
 def gpus() -> list[hardware.Reading] | None:
-    """Name, driver, memory (MiB) and power (W) of the GPUs this process sees, `mig_uuid` and `mig_profile` of a part.
+    """Name, driver, memory (MiB) and power (W) of the GPUs this process sees; a MIG instance's UUID and profile.
 
     None where it sees no GPU. A value that nvidia-smi does not know is None. Results of earlier versions hold text.
     """
@@ -94,7 +94,7 @@ def gpus() -> list[hardware.Reading] | None:
 
 
 def collect() -> dict[str, Any]:
-    """Everything about this process and host that a reviewer may ask for."""
+    """Everything about this process and host that a reviewer may ask about."""
     return {
         "code": asdict(code()),
         "packages": {name: _version(name) for name in PACKAGES},

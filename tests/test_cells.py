@@ -135,7 +135,7 @@ DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"backbone": []}, "backbone must be an object"),
     ({"target": "../x"}, "target must be lower-case letters"),
     ({"parent": "x"}, "parent must be a cell's id, but is x"),
-    ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* rank does not matter to seq_bn"),
+    ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* seq_bn does not use rank"),
     ({"adapter": {"kind": "seq_bn"}}, "adapter must have"),
     ({"adapter": Adapter().settings | {"non_linearity": None}}, "adapter must have non_linearity"),
     ({"kind": "baseline"}, "of kind baseline must have exactly the fields of its kind.* parent, source, source_use"),
@@ -222,7 +222,7 @@ def test_an_adapter_has_the_fields_of_its_kind_with_the_librarys_defaults_and_no
         "non_linearity": "gelu",
         "phm_dim": 4,
     }
-    with pytest.raises(ValueError, match="rank does not matter to seq_bn"):
+    with pytest.raises(ValueError, match="seq_bn does not use rank"):
         Adapter(rank=4)
     stored: Any = CELL.identity()["adapter"]
     assert set(stored) == {"kind", "reduction_factor", "non_linearity"}

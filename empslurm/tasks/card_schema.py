@@ -1,4 +1,4 @@
-"""What may stand in a card: the fields, their limits, and how a part of a split may be called."""
+"""The fields of a card with their limits, and the names of official parts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,23 @@ PART_NAMES: Mapping[str, Part] = {
     "test": "test",
     "testing": "test",
 }
-Line = Annotated[str, Pattern(regex=r"\S.{0,999}", words="a line of text")]
+Line = Annotated[str, Pattern(regex=r"\S.{0,999}", words="a line of text", fix="write a text in one line")]
 FileName = Annotated[
     str,
-    Pattern(regex=r"(?!.*(^|/)\.\.?(/|$))[^/\\].{0,199}", words="a file name, or a relative path below the data root"),
+    Pattern(
+        regex=r"(?!.*(^|/)\.\.?(/|$))[^/\\].{0,199}",
+        words="a file name, or a relative path below the data root",
+        fix="write it without a leading / and without ..",
+    ),
 ]
 Files = FileName | Annotated[tuple[FileName, ...], Listed()]
 Mark = Annotated[
     str,
-    Pattern(regex=r"[^\w\s\"'.+-]|\t", words='one character such as ; or |, or a tab, which is "\\t" in double quotes'),
+    Pattern(
+        regex=r"[^\w\s\"'.+-]|\t",
+        words='one character such as ; or |, or a tab, which is "\\t" in double quotes',
+        fix='write it in double quotes, such as ";"',
+    ),
 ]
 
 
@@ -143,7 +151,7 @@ def card_json_schema() -> dict[str, Any]:
 
 
 def part_named(text: str) -> Part | None:
-    """The part that a name means, in any case."""
+    """The part that a name means, in upper or lower case; None for an unknown name."""
     return PART_NAMES.get(text.strip().lower())
 
 
@@ -155,7 +163,7 @@ def names_of(files: str | tuple[str, ...]) -> tuple[str, ...]:
 def files_of(card: Card) -> dict[str, Part | None]:
     """File name -> its official part, None where the files are pooled.
 
-    One name for several splits of a hub's dataset stands for one file each: kites.parquet for kites-train.parquet, ...
+    With several splits of a hub's dataset, one name gives one file each: kites.parquet gives kites-train.parquet, ...
     """
     if isinstance(card.file, Mapping):
         return {name: part_named(key) for key, files in card.file.items() for name in names_of(files)}
@@ -167,5 +175,5 @@ def files_of(card: Card) -> dict[str, Part | None]:
 
 
 def label_names(card: Card) -> dict[str, str]:
-    """What stands in the table -> the label's name, in index order."""
+    """Value in the table -> the label's name, in index order."""
     return dict(card.labels) if isinstance(card.labels, Mapping) else {label: label for label in card.labels}

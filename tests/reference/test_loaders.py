@@ -21,7 +21,7 @@ def test_every_packaged_file_names_its_table() -> None:
     for name in FILES:
         assert "Table" in reference.provenance(name).source
     assert any("collapsed" in note for note in reference.provenance("table7.csv").notes)
-    with pytest.raises(DataError, match="is none"):
+    with pytest.raises(DataError, match="name one of"):
         reference.provenance("table13.csv")
 
 

@@ -194,7 +194,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     root, cell = RunsRoot(tmp_path), trial(0)
     finish(root, cell, [0.5])
     root.cell(cell.id).parameters_file.write_text(json.dumps({"parameters": {"lr": 1e-4}}))
-    with pytest.raises(DamagedError, match="parameters must have adapter, but has not; move the folder away"):
+    with pytest.raises(DamagedError, match="parameters must have adapter, but does not; move the folder away"):
         Sampler(root, cell).draw(cell)
     files.write_bytes(root.searches / cell.search_name / "journal.log", b"{torn\n{}\n")
     with pytest.raises(DamagedError, match="the trials' folders make it again"):

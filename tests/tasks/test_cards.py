@@ -107,7 +107,9 @@ def test_jsonl_with_lists_numbers_and_broken_lines(tmp_path: Path) -> None:
     assert (table.contexts[:2], table.groups[:2], table.targets[:2].tolist()) == ((("x", "y"), ()), ("7", "8"), [0, 1])
     assert [reject.row for reject in rejects(made)] == [81, 82, 83]
     write(tmp_path / "data", '{"text": "a"}\n', "kites.jsonl")
-    with pytest.raises(DataError, match="must have the columns said, mood, thread, before; but has text"):
+    with pytest.raises(
+        DataError, match=r"must have the columns said, mood, thread, before, but lacks .* \(it has text"
+    ):
         prepare(dataset, tmp_path / "data", tmp_path / "cache")
 
 
@@ -233,14 +235,14 @@ def test_every_problem_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("file: kites.csv", "file: ../kites.csv", "a relative path below the data root", 3),
         ("file: kites.csv", "file: /etc/passwd", "a relative path below the data root", 3),
         ("file: kites.csv", "file: a/../../b", "a relative path below the data root", 3),
-        ("labels: [up, down]", "", "come with labels", 6),
+        ("labels: [up, down]", "", "come with `labels`", 6),
         ("labels: [up, down]", "labels: [up]", "at least 2", 7),
-        ("labels: [up, down]", "labels: [up, down]\nlow: 1.0", "belong to a regression", 8),
+        ("labels: [up, down]", "labels: [up, down]\nlow: 1.0", "be for a regression only", 8),
         ("labels: [up, down]", "labels: [up, down]\nmetric: pearson", "must be one of f1_macro", 8),
         ("labels: [up, down]", "labels: [up, down]\nratings: {link: 6}", "at most 5", 8),
         ("labels: [up, down]", "labels: [up, down]\nratings: {warmth: 1}", "warmth", 8),
         ("labels: [up, down]", "labels: [up, down]\nfamily: dialog", "did you mean dialogue?", 8),
-        ("kind: classification", "kind: regression", "belong to a classification", 7),
+        ("kind: classification", "kind: regression", "be for a classification only", 7),
     ],
 )
 def test_what_a_card_may_not_say(tmp_path: Path, old: str, new: str, word: str, line: int) -> None:

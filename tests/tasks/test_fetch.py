@@ -69,7 +69,9 @@ def test_a_server_without_ranges_starts_over(site: Site, tmp_path: Path) -> None
 
 def test_wrong_bytes_are_refused_and_nothing_stays(site: Site, tmp_path: Path) -> None:
     site.files["/kites.csv"] = BODY[:-1] + b"!"
-    with pytest.raises(DataError, match=r"as pinned, but came with 512,000 wrong bytes.*try another mirror"):
+    with pytest.raises(
+        DataError, match=r"as pinned, but came with 512,000 wrong bytes.*try another server with --mirror"
+    ):
         get(site, tmp_path)
     assert len(site.requests) == 1
     assert left(tmp_path) == []
@@ -128,7 +130,7 @@ def test_nobody_answers(site: Site, tmp_path: Path) -> None:
 def test_two_fetches_of_one_file_do_not_mix(site: Site, tmp_path: Path) -> None:
     with open(tmp_path / ".kites.csv.lock", "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another is at work"):
+        with pytest.raises(DataError, match="another is running"):
             get(site, tmp_path)
 
 

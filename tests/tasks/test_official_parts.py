@@ -122,7 +122,7 @@ def test_card_own_splits_as_a_column(tmp_path: Path, names: Sequence[str]) -> No
 def test_rows_of_an_unknown_part_are_an_error_that_lists_them(tmp_path: Path) -> None:
     parts = ["train", "test", "holdout", "", "train", "fold 2", "the kite was lost in the rain, so they said"]
     write(tmp_path, "kites.csv", [["said", "mood", "split"], *([f"k{n}", "up", f'"{p}"'] for n, p in enumerate(parts))])
-    with pytest.raises(DataError, match="4 rows hold others: holdout, an empty cell, fold 2; correct") as caught:
+    with pytest.raises(DataError, match="4 rows hold others: holdout, an empty cell, fold 2; write") as caught:
         table(tmp_path, card(tmp_path, COLUMN))
     assert "split must hold a part in every row (train, training, dev" in str(caught.value)
     assert "lost" not in str(caught.value)
@@ -205,13 +205,13 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (FILES.replace("validation:", "held_out:"), "held_out is none; known: train, training, dev, "),
-        (FILES.replace("train:", "dev:").replace("validation:", "test2:"), "has dev, test2, test: test2 is none"),
+        (FILES.replace("validation:", "held_out:"), "held_out is not one; rename it; known: train, training, dev, "),
+        (FILES.replace("train:", "dev:").replace("validation:", "test2:"), "has dev, test2, test: test2 is not one"),
         (FILES.replace("test: test.csv", "val: test.csv"), "name each part once, but validation and val are one"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, dev: b.csv}"), "train and test, but has train, dev"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, test: a.csv}"), "a.csv is in several"),
         (FILES.replace("label: mood", "label: mood, part: split"), "but file gives them too"),
-        (FILES + "shares: {test: 0.2}\n", "shares must belong to a drawn split, but file gives the parts"),
+        (FILES + "shares: {test: 0.2}\n", "shares must be for a drawn split only, but file gives the parts"),
         (COLUMN + "shares: {test: 0.2}\n", "columns.part gives the parts"),
         (CARD + "shares: {test: 0.5, validation: 0.4}\n", "leave a fifth for train, but validation and test are 0.9"),
         (CARD + "shares: {test: 0}\n", "at least 0.01"),
@@ -227,7 +227,7 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
             + "hub: {name: ./a, splits: {train: x, dev: y, test: z}}\n",
             "name one file for each part of hub.splits",
         ),
-        (CARD + "leave_out: [up]\n", "be none of the labels, but up is one"),
+        (CARD + "leave_out: [up]\n", "not be one of the labels, but up is; remove it from leave_out or from labels"),
         (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is one"),
         (CARD + "leave_out: [sideways, UP]\nlabels: {true: up, false: down}\n", "labels must be given once"),
         (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is one"),

@@ -158,7 +158,7 @@ def test_each_reason_of_bad_rows_is_told_once(tmp_path: Path, data: Path) -> Non
 
     with pytest.raises(DataError, match=r"row 1: is bad 1; kites\.csv row 2: is bad 2") as caught:
         prepare(with_form(read=read), data, tmp_path / "cache")
-    assert "row 5: is bad 5; is it the right file?" in str(caught.value)
+    assert "row 5: is bad 5; give the right file" in str(caught.value)
 
 
 def test_rows_left_out_are_no_bad_rows(tmp_path: Path, data: Path) -> None:

@@ -188,7 +188,9 @@ def test_another_encoding_is_named(reader: Reader, tmp_path: Path, encoding: str
 def test_a_column_that_is_not_there_is_named(reader: Reader, tmp_path: Path, name: str) -> None:
     gone = getattr(reader, name)
     columns = tuple("other" if column == gone else column for column in reader.columns)
-    with pytest.raises(DataError, match=f"must have the columns .*not {gone}; is it the right file") as caught:
+    with pytest.raises(
+        DataError, match=f"must have the columns .* but lacks {gone} .*; rename a column, or give the right file"
+    ) as caught:
         reader.read(tmp_path, reader.table(reader.row, columns=columns))
     assert Path(reader.file).name in str(caught.value)
 

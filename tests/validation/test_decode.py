@@ -59,8 +59,8 @@ def test_what_was_written_is_read_back() -> None:
         ({"wheels": {}}, "wheels must be a list of at least 1, but is {}"),
         ({"wheels": [VALUE["wheels"][0], 3]}, "wheels[1] must be an object, but is 3"),
         ({"wheels": [{"size": float("inf"), "spokes": 8}]}, "wheels[0].size must be a number above 0, but is inf"),
-        ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but has not"),
-        ({"spare": {"spokes": 3}}, "spare must have size, but has not"),
+        ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but does not"),
+        ({"spare": {"spokes": 3}}, "spare must have size, but does not"),
         ({"spare": {"size": 1.0, "spokes": 100}}, "spare must be whole, but is not: too many spokes"),
         ({"loads": []}, "loads must be an object, but is []"),
         ({"loads": {"oats": 1.0}}, "loads.oats must be one of hay, milk, but is oats"),
@@ -98,5 +98,5 @@ def test_a_file_is_read_or_refused_by_its_name_and_place(tmp_path: Path) -> None
     files.write_json(path, VALUE)
     assert load(path, Cart) == CART
     files.write_json(path, {**VALUE, "name": 1})
-    with pytest.raises(DamagedError, match=r"cart\.json .* of its fields name must be letters, but is 1; move it away"):
+    with pytest.raises(DamagedError, match=r"cart\.json .* name must be letters, but is 1; move it away"):
         load(path, Cart)
