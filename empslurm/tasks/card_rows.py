@@ -120,8 +120,8 @@ class _Maker:
             return LeftOut(file=name, row=row.number, label=left_out)
         text, label = _cell(cells, columns.text), self._label(value)
         if not text or text in self._gaps:
-            told = f"but is {text}, which means a missing value" if text else "but is empty"
-            raise _UnfitError(f"{columns.text} must hold a text, {told}")
+            found = f"but is {text}, which means a missing value" if text else "but is empty"
+            raise _UnfitError(f"{columns.text} must hold a text, {found}")
         if label is None:
             raise _UnfitError(self._no_label(self._filled(value)), by_label=True)
         id = self._filled(_cell(cells, columns.id)) if columns.id else f"{name}-{row.number}"

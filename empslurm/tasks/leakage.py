@@ -102,9 +102,9 @@ def audit(
     """
     length = length or {}
     path = audit_path(cache_root, prepared, length)
-    tell = progress or (lambda _what, _done, _total: None)
+    report = progress or (lambda _what, _done, _total: None)
     if not path.exists():
-        files.write_json(path, asdict(_audit(prepared, count_tokens, length, tell)))
+        files.write_json(path, asdict(_audit(prepared, count_tokens, length, report)))
     stored: Audit = decode.load(path, Audit, "remove it and run the same command again")
     return stored, path
 

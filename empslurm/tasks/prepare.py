@@ -297,8 +297,8 @@ def such_as(rejected: Sequence[Reject]) -> str:
     for reject in rejected:
         first.setdefault(reject.reason, reject)
     shown = [*first.values()][:MAX_REASONS]
-    told = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
-    return f", such as {told}" if told else ""
+    rows = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
+    return f", such as {rows}" if rows else ""
 
 
 def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("all", *PARTS)
 LEAVES_OUT_FIX = "write it as in the table, or remove it from leave_out"
-FEW_TEST = 100  # below it only large effects can be told from chance
+FEW_TEST = 100  # below it only large effects differ from chance
 # The paper does not say how it counts. Of whitespace, \w+, words and marks, Penn-like and WordPiece, each cased or not,
 # this rule comes closest to Table 1's vocabularies of the files at hand (0.3 to 9 %).
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")

@@ -172,8 +172,11 @@ def test_a_hub_dataset_says_what_saves_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hub", "word"),
     [
-        ("{name: nobody/kites}", "must have a revision, since nobody/kites is a hub id; add the commit"),
-        ("{name: ./kites, revision: abc}", "must have no revision, since ./kites is a folder; remove it"),
+        ("{name: nobody/kites}", "must have the revision of a hub id, but nobody/kites has none; add `revision:"),
+        (
+            "{name: ./kites, revision: abc}",
+            "must have no revision for a folder, but ./kites has one; remove hub.revision",
+        ),
     ],
 )
 def test_a_hub_id_is_pinned_and_a_folder_is_not(tmp_path: Path, hub: str, word: str) -> None:

@@ -103,7 +103,7 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
 )
 def test_a_refusal_is_final_and_says_what_to_do(site: Site, tmp_path: Path, status: int, word: str) -> None:
     site.statuses = [status]
-    with pytest.raises(DataError, match=f"{word}; see `data status`"):
+    with pytest.raises(DataError, match=f"{word}; .*`empslurm data status`, .* --mirror"):
         get(site, tmp_path)
     assert len(site.requests) == 1
 

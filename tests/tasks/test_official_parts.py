@@ -207,7 +207,7 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
     [
         (FILES.replace("validation:", "held_out:"), "held_out is not one; rename it; known: train, training, dev, "),
         (FILES.replace("train:", "dev:").replace("validation:", "test2:"), "has dev, test2, test: test2 is not one"),
-        (FILES.replace("test: test.csv", "val: test.csv"), "name each part once, but validation and val are one"),
+        (FILES.replace("test: test.csv", "val: test.csv"), "name each part once, but validation and val are the same"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, dev: b.csv}"), "train and test, but has train, dev"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, test: a.csv}"), "a.csv is in several"),
         (FILES.replace("label: mood", "label: mood, part: split"), "but file gives them too"),
@@ -215,12 +215,12 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
         (COLUMN + "shares: {test: 0.2}\n", "columns.part gives the parts"),
         (CARD + "shares: {test: 0.5, validation: 0.4}\n", "leave a fifth for train, but validation and test are 0.9"),
         (CARD + "shares: {test: 0}\n", "at least 0.01"),
-        (CARD + "shares: {test: 0.2}\nfamily: dialogue\n", "since the family dialogue has one split"),
+        (CARD + "shares: {test: 0.2}\nfamily: dialogue\n", "be given without family, but family is dialogue"),
         (HUB + "hub: {name: ./a, splits: {train: x, tset: y}}\n", "hub.splits must name parts, but has train, tset"),
         (HUB + "hub: {name: ./a, split: b, splits: {train: x, test: y}}\n", "have split or splits, but has both"),
         (
             HUB.replace("kites.parquet", "{train: a, test: b}") + "hub: {name: ./a}\n",
-            "say which split is which part; add `splits",
+            "say which split is which part, but has no splits; add `splits",
         ),
         (
             HUB.replace("kites.parquet", "{train: a, test: b}")
@@ -228,19 +228,19 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
             "name one file for each part of hub.splits",
         ),
         (CARD + "leave_out: [up]\n", "not be one of the labels, but up is; remove it from leave_out or from labels"),
-        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is one"),
+        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is; remove"),
         (CARD + "leave_out: [sideways, UP]\nlabels: {true: up, false: down}\n", "labels must be given once"),
-        (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is one"),
+        (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is; remove"),
         (CARD.replace("[up, down]", "{1: up, 0: up}"), "labels must give at least 2 names"),
         (CARD + "delimiter: ab\n", "must be one character such as ; or |, or a tab"),
         (CARD + "delimiter: '\"'\n", "must be one character such as ; or |, or a tab"),
-        (CARD.replace("[up, down]", "['1', '1.0', '2']"), "but 1 and 1.0 are one label written twice"),
-        (CARD.replace("[up, down]", "{1: up, 1.0: down}"), "but 1 and 1.0 are one label written twice"),
-        (CARD.replace("[up, down]", "['True', 'true', 'no']"), "but True and true are one label written twice"),
-        (CARD.replace("[up, down]", "['1,5', '1,50']") + "decimal: ','\n", "but 1,5 and 1,50 are one label"),
+        (CARD.replace("[up, down]", "['1', '1.0', '2']"), "but 1 and 1.0 mean one value"),
+        (CARD.replace("[up, down]", "{1: up, 1.0: down}"), "but 1 and 1.0 mean one value"),
+        (CARD.replace("[up, down]", "['True', 'true', 'no']"), "but True and true mean one value"),
+        (CARD.replace("[up, down]", "['1,5', '1,50']") + "decimal: ','\n", "but 1,5 and 1,50 mean one value"),
         (CARD + "delimiter: ';'\ndecimal: ';'\n", "decimal must be one of ., ,"),
-        (HUB + "delimiter: ';'\n", "delimiter must belong to csv or tsv, but format is parquet; remove it"),
-        (HUB + "decimal: ','\n", "decimal must belong to csv or tsv, but format is parquet; remove it"),
+        (HUB + "delimiter: ';'\n", "delimiter must be for csv or tsv only, but format is parquet; remove it"),
+        (HUB + "decimal: ','\n", "decimal must be for csv or tsv only, but format is parquet; remove it"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -256,7 +256,7 @@ def test_a_list_of_files_that_look_like_parts_is_pooled_and_says_so(tmp_path: Pa
     assert list(found.parts) == [part_of(id, 0) for id in found.ids]
     note = listed.forms[0].note
     assert "look like official parts, but are pooled" in note
-    assert "`file: {train: train.csv, validation: dev.csv, test: test.csv}` keeps them" in note
+    assert "`file: {train: train.csv, validation: dev.csv, test: test.csv}` to keep them" in note
     assert locate(listed, tmp_path / "data", tmp_path / "cache").problem == note
     assert note in dataset_stats(listed, tmp_path / "data", tmp_path / "cache")["notes"]
     assert card(tmp_path, CARD.replace("kites.csv", "[kites_train.csv, protest.csv]")).forms[0].note == ""

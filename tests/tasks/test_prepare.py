@@ -174,7 +174,7 @@ def test_no_examples_and_repeated_ids(tmp_path: Path, data: Path) -> None:
     only_bad = with_form(read=lambda paths: iter([Reject(file="kites.csv", row=1, reason="is bad")]))
     with pytest.raises(DataError, match=r"gives none and 1 bad rows, such as kites\.csv row 1: is bad"):
         prepare(only_bad, data, tmp_path / "cache")
-    with pytest.raises(DataError, match="e0 stands twice"):
+    with pytest.raises(DataError, match="a different id, but two have e0"):
         prepare(with_form(read=lambda paths: iter([*rows(paths), *rows(paths)])), data, tmp_path / "cache")
     with pytest.raises(DataError, match="fly one"):
         prepare(KITES, tmp_path / "nothing", tmp_path / "cache")

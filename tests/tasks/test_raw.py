@@ -216,7 +216,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "is_file", lambda path: bool(refuse(path)))
     monkeypatch.setattr(os, "lstat", refuse)
     problem = locate(KITES, tmp_path, tmp_path / "cache").problem
-    assert "one.csv cannot be looked at: Permission denied; get access to its folder" in problem
+    assert "one.csv cannot be accessed: Permission denied; get access to its folder" in problem
 
 
 @pytest.mark.parametrize(
