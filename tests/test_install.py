@@ -1,4 +1,4 @@
-"""make install: what becomes of pip's settings, who installs, what a failure leaves. Stand-ins do the installing."""
+"""make install: pip's settings, the installer that it picks, and what a failure leaves. Fakes do the installing."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ global.timeout='180'
 install.find-links='/wheels /more'
 :env:.index-url='https://four/simple'
 """
-# Python as install.py calls it: notes its words, lists SETTINGS, and puts a uv there that notes what it is told.
+# Python as install.py calls it: notes its words, lists SETTINGS, and puts a uv there that notes its arguments.
 STAND_IN = """#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> $here/calls

@@ -1,4 +1,4 @@
-"""Manifests resolve to what they say, and what they cannot mean is told with its line and its fix."""
+"""Manifests resolve to what they say; every problem of one is reported with its line and its fix."""
 
 import json
 from dataclasses import fields, replace
@@ -196,7 +196,7 @@ def test_training_layers_preset_section_pattern_task(write):
         FOUR + "training:\n  preset: paper\n  epochs: 3\n  per_task:\n    epitome_er: {lr: 0.5}\n"
         "    epitome_*: {lr: 0.25, batch_size: 7}\n"
     )
-    assert manifest.training["epitome_er"].lr == 0.5  # its own id stands above patterns, wherever it is written
+    assert manifest.training["epitome_er"].lr == 0.5  # its own id beats patterns, wherever it is written
     assert manifest.training["epitome_ex"].lr == 0.25
     assert manifest.training["epitome_er"].batch_size == 7
     assert manifest.training["news_empathy"].lr == 0.00045

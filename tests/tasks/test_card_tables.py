@@ -1,4 +1,4 @@
-"""Tables of a user's own task: every format and role by one set of rules."""
+"""Tables of a user's own task: all formats and columns follow one set of rules."""
 
 import csv
 import datetime

@@ -1,4 +1,4 @@
-"""Parts that the publisher gives: as files, as a column, as splits of a saved dataset; and shares of a drawn split."""
+"""Official parts as files, as a column and as splits of a saved dataset; and shares of a drawn split."""
 
 import re
 from collections import Counter

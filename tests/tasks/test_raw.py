@@ -167,7 +167,7 @@ def test_card_symlink_message(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
     assert locate(KITES, tmp_path / "linked", tmp_path / "cache").state == "missing"  # part/ lacks: no link is at fault
     (tmp_path / "elsewhere").rename(tmp_path / "part")
-    assert locate(KITES, tmp_path, tmp_path / "cache").state == "found"  # a link is in nobody's way where files are
+    assert locate(KITES, tmp_path, tmp_path / "cache").state == "found"  # a link does no harm where files are
 
 
 @pytest.mark.parametrize(

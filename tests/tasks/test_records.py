@@ -40,7 +40,7 @@ def test_wrong_columns_are_named_and_sentences_are_not_repeated(tmp_path: Path) 
         rows(tmp_path / "x.csv", b"a,level\n1,2\n")
     with pytest.raises(DataError, match=r"but lacks a \(it has none\)"):
         rows(tmp_path / "x.csv", b"")
-    with pytest.raises(DataError, match="1 that are no names") as caught:
+    with pytest.raises(DataError, match="1 that are not names") as caught:
         rows(tmp_path / "x.csv", b"17,my kite was lost in the rain again\n")
     assert "kite" not in str(caught.value)
 

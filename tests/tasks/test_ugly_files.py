@@ -1,4 +1,4 @@
-"""Every reader on files as they arrive: marks, encodings, columns, labels and texts that no reader can like.
+"""Every reader on files with odd byte order marks, encodings, columns, labels and texts.
 
 The outcome is a good example, a reject with its row, or one sentence that names file and cause; never a traceback.
 """

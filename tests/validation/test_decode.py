@@ -1,4 +1,4 @@
-"""What a program wrote is read back exactly, or refused with the place that does not fit."""
+"""Stored values are read back exactly, or refused by the field that does not fit."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_note_may_say_more_than_this_version_knows_and_hold_an_integer_for_a_n
 
 
 def test_only_what_is_marked_as_later_may_be_left_out_with_a_default() -> None:
-    """A wheel's spokes are refused above: today's default may not be what it was made with."""
+    """Missing spokes of a wheel are refused above: today's default may differ from the one it was made with."""
     older = {key: value for key, value in VALUE.items() if key != "loads"}
     assert reader(Cart)(older) == CART
     assert reader(Cart)({**older, "loads": {"hay": 2.0}}).loads == {"hay": 2.0}

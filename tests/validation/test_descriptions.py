@@ -1,4 +1,4 @@
-"""An editor that knows the JSON Schemas says of every key of a manifest, a profile or a card what it is."""
+"""The JSON Schemas describe every key of a manifest, a profile or a card, for editors and references."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from empslurm.manifest.schema import ManifestFile, SearchFile
 from empslurm.tasks.card_schema import Card, card_json_schema
 from empslurm.validation.reader import json_schema
 
-CONDITION = "if"  # of a manifest's schema: it repeats the key `kind` to tell the two kinds apart
+CONDITION = "if"  # of a manifest's schema: it repeats the key `kind` to distinguish the two kinds
 
 
 def properties(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Sections are read strictly by their annotations, and every problem of a file is told at once."""
+"""Sections are read strictly by their annotations, and all problems of a file are reported at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The one reader of tables: what is written is read back, or refused with its place."""
+"""The one reader of tables: rows are read back as written, or refused with their place."""
 
 import csv
 import datetime
@@ -199,7 +199,7 @@ def test_both_forms_of_arrow(tmp_path: Path, form: str) -> None:
         ('"Dear Ann,\nthanks",4\n', False),  # a text's own commas
         ('"so, as I said\nbye",4\n', False),
         ('"two\nlines",4\n', False),
-        ('"a ""b"",2\nc",4\n', False),  # who doubles quotes knows what quotes do
+        ('"a ""b"",2\nc",4\n', False),  # doubled quotes show that the writer quotes on purpose
         ('"a","b\nc,d"\n', False),
     ],
 )

@@ -103,7 +103,7 @@ def test_damaged_pickles_and_other_tables(tmp_path: Path) -> None:
     for damaged in (
         b"",
         b"\x80",
-        b"P",  # Python tells of it in two lines
+        b"P",  # Python reports it in two lines
         whole[:-20],
         b"r\xff\xff\xff\xff.",
         pickle.dumps([1, 2]),
