@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,10 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def _is_search(node: yaml_tree.Node) -> bool:
-    """Whether the file says `kind: search`."""
+    """Whether the file says `kind: search`, or what looks like it: the reader then asks whether that is meant."""
     entries = node.entries if isinstance(node, yaml_tree.Table) else ()
-    return any(
-        key == "kind" and isinstance(child, yaml_tree.Scalar) and child.value == "search" for key, _, child in entries
-    )
+    kinds = [child.text for key, _, child in entries if key == "kind" and isinstance(child, yaml_tree.Scalar)]
+    return any(difflib.get_close_matches(kind[:100], ("grid", "search"), n=1) == ["search"] for kind in kinds)
 
 
 def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:

@@ -451,7 +451,9 @@ def text_of(value: Any) -> str:
             raise TypeError("bytes that are not UTF-8") from error
     if isinstance(value, numbers.Real):  # half precision
         return str(float(value))
-    raise TypeError({list: "a list", dict: "an object"}.get(type(value), f"a value of type {type(value).__name__}"))
+    if isinstance(value, list | dict):
+        raise TypeError("a list" if isinstance(value, list) else "an object")
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def lines_of(text: str) -> Iterator[str]:

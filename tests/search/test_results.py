@@ -222,6 +222,14 @@ def test_a_search_manifest_is_strict(folder: Path, line: str, sentence: str) -> 
     assert sentence in str(caught.value)
 
 
+def test_a_misspelt_kind_gives_no_error_but_its_own(folder: Path) -> None:
+    (folder / "hunt.yaml").write_text(SEARCH.replace("kind: search", "kind: serach"))
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(folder / "hunt.yaml")
+    (problem,) = caught.value.problems
+    assert "is the string 'serach'; did you mean search?" in problem
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

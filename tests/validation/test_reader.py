@@ -107,6 +107,7 @@ def test_the_sentence_of_the_house_style(tmp_path):
         ("mode: loud", "one of fast, slow, but is the string 'loud'; write one of these"),
         ("seeds: []", "seeds must hold at least 1, but holds 0; write a list of 1 or more"),
         ("seeds: 1", "seeds must be a list, but is 1; write [1]"),
+        ("seeds: x", "seeds must be a list, but is the string 'x'; write a list, such as"),
         ("seeds: {a: 1}", "seeds must be a list, but is a mapping; write a list"),
         ("seeds: [1, 2, 1]", "seeds[2] must occur once, but is a repetition"),
         ("seeds: [1, x]", "seeds[1] must be an integer, but is the string 'x'"),
