@@ -32,7 +32,7 @@ def first_cells(table: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])]
 
 
-def test_the_readme_tells_every_module_and_package_once() -> None:
+def test_the_readme_names_every_module_and_package_once() -> None:
     modules = [path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")]
     packages = [f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")]
     assert sorted(first_cells("module of `empslurm/`")) == sorted(modules)

@@ -42,7 +42,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_uv_is_told_the_settings_of_pip(python: Path) -> None:
+def test_uv_gets_the_settings_of_pip(python: Path) -> None:
     assert install.with_uv(python, str(python.parent))
     told = dict(line.split("=", 1) for line in (python.parent / "told").read_text().splitlines() if "=" in line)
     assert told["UV_DEFAULT_INDEX"] == "https://four/simple"

@@ -179,7 +179,7 @@ licence: CC BY 4.0
 """
 
 
-def test_a_wrong_card_is_told_by_its_own_problems_alone(write, tmp_path):
+def test_a_wrong_card_is_reported_by_its_own_problems_alone(write, tmp_path):
     cards = tmp_path / "cards"
     cards.mkdir()
     (cards / "wind.yaml").write_text(CARD.replace("kite_mood", "kite_wind"))

@@ -190,7 +190,7 @@ def test_card_duplicate_column(tmp_path: Path, format: str, column: str) -> None
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_doubled_column_that_nobody_names_is_nobodys_trouble(tmp_path: Path, format: str) -> None:
+def test_a_doubled_column_that_the_card_does_not_name_is_allowed(tmp_path: Path, format: str) -> None:
     names = [*ROLES.values(), "other", "other"]
     if format == "jsonl":
         line = '{"said": "a", "mood": "up", "row": "1", "thread": "t", "other": 1, "other": {"x": 1, "x": 2}}'
@@ -258,7 +258,7 @@ def test_labels_that_fit_no_row_are_named(tmp_path: Path, format: str, values: l
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_texts_in_the_place_of_labels_are_never_told(tmp_path: Path, format: str) -> None:
+def test_texts_in_the_label_column_are_never_shown(tmp_path: Path, format: str) -> None:
     rows = [{**row, "mood": f"the {n}th kite was lost in the rain again"} for n, row in enumerate(kites())]
     with pytest.raises(DataError, match="labels, but is not") as caught:
         read(tmp_path, format, rows)
@@ -459,7 +459,7 @@ def test_card_leave_out_label(tmp_path: Path, format: str) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_rating_that_stands_for_no_answer_is_left_out(tmp_path: Path, format: str) -> None:
+def test_a_code_for_no_answer_is_left_out(tmp_path: Path, format: str) -> None:
     rows = [{**row, "mood": (1.5, 99.0)[n % 2]} for n, row in enumerate(kites())]
     made = read(tmp_path, format, rows, kind=SCALE, more="leave_out: ['99']\n")
     assert (len(rows_of(made)), made.meta.left_out) == (20, {"99": 20})
@@ -562,14 +562,14 @@ def test_advice_about_labels_follows_errors_of_labels_only(tmp_path: Path) -> No
         read(tmp_path, "csv", [{**row, "said": ""} if n < 9 else row for n, row in enumerate(kites())])
 
 
-def test_what_stands_in_the_table_is_left_out_not_its_name(tmp_path: Path) -> None:
+def test_leave_out_names_the_value_in_the_table_not_its_label(tmp_path: Path) -> None:
     rows = [{**row, "mood": n % 3} for n, row in enumerate(kites())]
     kind, more = "kind: classification\nlabels: {0: '1', 1: '2'}", "leave_out: ['2']\n"
     made = read(tmp_path, "csv", rows, kind=kind, more=more)
     assert (len(rows_of(made)), made.meta.left_out) == (27, {"2": 13})
 
 
-def test_a_label_to_leave_out_that_no_row_has_is_told(tmp_path: Path) -> None:
+def test_a_label_to_leave_out_that_no_row_has_is_reported(tmp_path: Path) -> None:
     note = "kite_mood: its card leaves out typo, but no row has that label; write it as in the table, or remove it"
     made = read(tmp_path, "csv", kites(mood="Other"), more="leave_out: [Other, typo]\n")
     assert any(each.startswith(note) for each in remarks(made))
@@ -578,7 +578,7 @@ def test_a_label_to_leave_out_that_no_row_has_is_told(tmp_path: Path) -> None:
     assert not any("no row has" in note for note in remarks(made))
 
 
-def test_bad_rows_are_told(tmp_path: Path) -> None:
+def test_bad_rows_are_reported(tmp_path: Path) -> None:
     made = read(tmp_path, "csv", kites(mood="Other"))
     reason = "kites.csv row 1: mood must be one of the card's labels, but is Other"
     told = f"kite_mood: 1 of 40 rows are bad and give no example, such as {reason}"

@@ -346,7 +346,7 @@ def test_what_an_older_reader_prepared_is_not_used_again(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("section", [Card, Columns, Hub, Shares])
-def test_every_field_stands_in_the_reference(section: type) -> None:
+def test_every_field_is_in_the_reference(section: type) -> None:
     text = (Path(__file__).parents[2] / "docs" / "cards.md").read_text()
     prefix = {Columns: "columns.", Hub: "hub."}.get(section, "")
     names = [f"{prefix}{field.name}" for field in dataclasses.fields(section)]

@@ -122,7 +122,7 @@ def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
         fetch_file(FILE, url, tmp_path / "kites.csv")
 
 
-def test_nobody_answers(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the connection failed \(ConnectError\), 4 times; 0 bytes are kept"):
         fetch_file(FILE, "http://127.0.0.1:9/kites.csv", tmp_path / "kites.csv")
 

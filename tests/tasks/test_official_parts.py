@@ -185,7 +185,7 @@ def test_without_a_validation_part_a_ninth_of_train_is_drawn(tmp_path: Path, gro
     assert {part_of(group, 0, (8 / 9, 1.0)) for group in drawn} == {"validation"}
 
 
-def test_ids_that_start_again_in_every_part_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_start_again_in_every_part_become_distinct(tmp_path: Path) -> None:
     write_parts(tmp_path)
     text = FILES.replace("label: mood", "label: mood, id: row, group: thread")
     found = table(tmp_path, card(tmp_path, text))
@@ -340,7 +340,7 @@ def test_a_validation_part_drawn_from_few_groups_is_no_part(tmp_path: Path, grou
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])
-def test_a_label_that_train_has_and_another_part_has_not_is_told(tmp_path: Path, part: str) -> None:
+def test_a_label_that_train_has_and_another_part_lacks_is_reported(tmp_path: Path, part: str) -> None:
     write_parts(tmp_path)
     write(tmp_path, f"{part}.csv", [["said", "mood"], *([f"kite {n}", "up"] for n in range(30))])
     told = f"kite_mood: its {'validation' if part == 'dev' else part} part has no example labelled down, but train has"
@@ -361,14 +361,14 @@ def test_shares_are_no_advice_where_they_have_no_say(tmp_path: Path, text: str) 
         assert ("shares" in note) == expected
 
 
-def test_few_test_examples_of_a_regression_are_told_by_a_correlation(tmp_path: Path) -> None:
+def test_few_test_examples_of_a_regression_are_reported_with_a_correlation(tmp_path: Path) -> None:
     write(tmp_path, "kites.csv", [["said", "mood"], *([f"kite {n}", n] for n in range(200))])
     text = CARD.replace("kind: classification\nlabels: [up, down]", "kind: regression")
     (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
     assert re.search(r"only large effects: a correlation is known to within about 0\.[34]\d either way", note)
 
 
-def test_a_drawn_split_with_an_empty_part_is_told(tmp_path: Path) -> None:
+def test_a_drawn_split_with_an_empty_part_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "kites.csv", [["said", "mood", "thread"], *([f"k{n}", "up", f"t{n % 2}"] for n in range(60))])
     text = CARD.replace("label: mood", "label: mood, group: thread")
     (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
@@ -376,7 +376,7 @@ def test_a_drawn_split_with_an_empty_part_is_told(tmp_path: Path) -> None:
     assert "finer groups in columns.group" in note
 
 
-def test_few_test_examples_are_told(tmp_path: Path) -> None:
+def test_few_test_examples_are_reported(tmp_path: Path) -> None:
     write_parts(tmp_path)
     notes = dataset_stats(card(tmp_path, FILES), tmp_path / "data", tmp_path / "cache")["notes"]
     (note,) = notes

@@ -152,7 +152,7 @@ def test_too_many_bad_rows(tmp_path: Path, data: Path, n_bad: int, partial: bool
         assert prepare(dataset, data, tmp_path / "cache").meta.n_rejects == n_bad
 
 
-def test_each_reason_of_bad_rows_is_told_once(tmp_path: Path, data: Path) -> None:
+def test_each_reason_of_bad_rows_is_reported_once(tmp_path: Path, data: Path) -> None:
     def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         yield from (Reject(file="kites.csv", row=row, reason=f"is bad {row % 7}") for row in range(1, 50))
 

@@ -134,7 +134,7 @@ def test_a_damaged_sample_note_makes_no_sample(tmp_path: Path, note: str) -> Non
     assert locate(KITES, tmp_path, tmp_path / "cache").state == "sample"
 
 
-def test_datasets_with_equal_file_names_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+def test_datasets_with_equal_file_names_are_distinguished_by_their_folder(tmp_path: Path) -> None:
     known = registry().datasets
     for name in ("empdial", "empdial_ei"):
         form = known[name].forms[0]
@@ -184,7 +184,7 @@ def test_card_symlink_message(tmp_path: Path) -> None:
         (lambda at: link(at / "part", "/"), "is missing: fly one"),
     ],
 )
-def test_what_stands_in_a_files_place_is_named(tmp_path: Path, make, words: str) -> None:
+def test_what_is_there_instead_of_a_file_is_named(tmp_path: Path, make, words: str) -> None:
     (tmp_path / "data").mkdir()
     make(tmp_path / "data")
     found = locate(KITES, tmp_path / "data", tmp_path / "cache")

@@ -125,7 +125,7 @@ def test_a_value_as_text(value: Any, text: str) -> None:
     ("value", "told"),
     [([1], "a list"), ({"a": 1}, "an object"), (b"\xff", "bytes that are not UTF-8"), (1j, "a value of type complex")],
 )
-def test_what_is_no_single_value(value: Any, told: str) -> None:
+def test_a_value_that_is_not_single_is_refused(value: Any, told: str) -> None:
     with pytest.raises(TypeError, match=told):
         text_of(value)
 
