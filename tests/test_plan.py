@@ -180,7 +180,7 @@ def test_a_grid_without_pairs_is_said_by_plan_and_submit(tmp_path: Path, capsys:
     for verb in (["plan", manifest], ["submit", manifest, "--profile", "local"]):
         assert main([*roots, *verb, "--json"]) == 0
         told = json.loads(capsys.readouterr().out)["warnings"]
-        assert any("but there is one task only, epitome_er, so only baselines are planned" in text for text in told)
+        assert any("but there is only one task, epitome_er, so only baselines are planned" in text for text in told)
     (tmp_path / "alone.yaml").write_text(ALONE + QUICK + "pairs: none\n")
     assert main([*roots, "plan", manifest]) == 0
     assert "pairs" not in capsys.readouterr().out

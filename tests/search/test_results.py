@@ -113,7 +113,7 @@ def test_a_space_that_does_not_fit_the_backbone_is_refused_by_the_plan_with_the_
     decisions = decide(plan, {cell: CellState(state="pending") for cell in plan.by_id})
     assert {decision.action for decision in decisions} == {"skip"}
     assert "compacter's phm_dim 4 must divide the hidden size and the bottleneck size" in decisions[0].why
-    assert "the bottleneck size is 0" in decisions[0].why
+    assert "the bottleneck size is 2" in decisions[0].why
     assert "write `reduction_factor: 5`" in decisions[0].why
 
 
