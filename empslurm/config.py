@@ -47,7 +47,7 @@ def _fits(adapter: Adapter, hidden_size: int) -> str:
 
 
 def _compacter_size(adapter: Adapter, hidden_size: int) -> str:
-    """Both matrices of a compacter are sums of `phm_dim` Kronecker products, so it must divide both sizes."""
+    """Why `phm_dim` does not fit: its sums of Kronecker products need two sizes that it divides. Empty where it does."""
     factor, terms = adapter.reduction_factor or 1, adapter.phm_dim or 1
     inner = hidden_size // factor
     if inner and inner % terms == 0 and hidden_size % terms == 0:

@@ -72,7 +72,7 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def _is_search(node: yaml_tree.Node) -> bool:
-    """Whether the file says `kind: search`, or what looks like it: the reader then asks whether that is meant."""
+    """Whether the file says `kind: search`, or nearly so: the reader then suggests the right spelling."""
     entries = node.entries if isinstance(node, yaml_tree.Table) else ()
     kinds = [child.text for key, _, child in entries if key == "kind" and isinstance(child, yaml_tree.Scalar)]
     return any(difflib.get_close_matches(kind[:100], ("grid", "search"), n=1) == ["search"] for kind in kinds)

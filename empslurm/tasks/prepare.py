@@ -224,7 +224,7 @@ def _write(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: 
 
 
 def _sound(dataset: Dataset, form: Form, located: Located, rows: _Rows) -> None:
-    """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
+    """Raise DataError where the examples differ from the record, too many rows are bad or a part is empty."""
     if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(

@@ -128,7 +128,7 @@ def _find(form: Form, file: RawFile, folder: Path, own: Path, root: Path) -> Pat
 
 
 def _candidates(form: Form, file: RawFile, folder: Path, own: Path) -> list[Path]:
-    """Where a file may be in a folder. Its own folder stays where another file of the form has the same last name."""
+    """Where a file may be in a folder. The folder in its name stays where another file has the same last name."""
     last = Path(file.name).name
     if folder != own or sum(Path(other.name).name == last for other in form.files) > 1:
         return [folder / file.name]
@@ -178,7 +178,7 @@ def _twins(form: Form, folders: Iterable[Path]) -> str:
 
 
 def _refused(path: Path, data_root: Path, root: Path, kind: str) -> str:
-    """What is wrong with a path that must be a file (or folder) inside the data root; empty where nothing is there."""
+    """Why a path cannot be used as a file (or folder) of the data root; empty where nothing is there."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

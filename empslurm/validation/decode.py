@@ -42,7 +42,7 @@ class Unfit(ValueError):
 
 
 def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
-    """What a JSON file holds, as the annotation wants it. Raises FileNotFoundError when absent, DamagedError."""
+    """The content of a JSON file, as the annotation wants it. Raises FileNotFoundError when absent, DamagedError."""
     try:
         return reader(hint)(files.read_object(path))
     except Unfit as error:
@@ -50,7 +50,7 @@ def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
 
 
 def exactly(hint: Any, value: Any) -> Any:
-    """The value as the annotation wants it, every field known and every number of its very type. Raises Unfit."""
+    """The value as the annotation wants it, with no unknown field and each number of exactly its type. Raises Unfit."""
     return _reader(hint, True)(value)
 
 

@@ -201,7 +201,7 @@ def shown(value: Any) -> str:
 
 
 def in_words(node: Node) -> str:
-    """What a node is, in words."""
+    """The value or kind of a node, in words."""
     if isinstance(node, Scalar):
         if node.value is None:
             return "empty"
@@ -213,7 +213,7 @@ def in_words(node: Node) -> str:
 
 
 def wanted(hint: Any) -> str:
-    """What an annotation wants, in words."""
+    """The values that an annotation accepts, in words."""
     kind, marks = unwrap(hint)
     words = "".join(f" {mark}" for mark in marks if isinstance(mark, Range))
     if any(isinstance(mark, Duration) for mark in marks):
@@ -287,7 +287,7 @@ def _similar(text: str, pattern: Pattern) -> str:
 
 
 def _number_fix(value: Any, limit: Range, duration: Duration | None, *, whole: bool) -> str:
-    """What to write instead of a value that is no number within the limit; empty where it is hardly meant as one."""
+    """What to write instead of a value that is not a number within the limit; empty where the number fits."""
     if isinstance(value, str):
         minutes = duration.minutes(value.strip()) if duration else None
         if duration and minutes is None:

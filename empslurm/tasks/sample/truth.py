@@ -146,7 +146,7 @@ def agrees(effect: Effect, verdict: str) -> bool:
 
 
 def compare(relations: Sequence[Relation], verdicts: Mapping[tuple[str, str], str]) -> tuple[Found, ...]:
-    """Planted relations beside verdicts by (source, target), by effect. Pairs without a verdict are left out."""
+    """Count planted relations and agreeing verdicts, by effect. Pairs without a verdict are left out."""
     judged = [
         (item.effect, verdicts[item.source, item.target])
         for item in relations
