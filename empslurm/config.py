@@ -47,7 +47,7 @@ def _fits(adapter: Adapter, hidden_size: int) -> str:
 
 
 def _compacter_size(adapter: Adapter, hidden_size: int) -> str:
-    """Why `phm_dim` does not fit: its sums of Kronecker products need two sizes that it divides. Empty where it does."""
+    """Why `phm_dim` does not fit: it must divide both sizes of a matrix. Empty where it fits."""
     factor, terms = adapter.reduction_factor or 1, adapter.phm_dim or 1
     inner = hidden_size // factor
     if inner and inner % terms == 0 and hidden_size % terms == 0:

@@ -320,9 +320,9 @@ def _obtain(card: Card, folder: Path) -> str:
     many = "the splits" if len(splits) > 1 else "the split"
     paths = ", ".join(f"DATA/{card.id}/{name}" for name in names)
     saved = f"{many} {', '.join(splits)} of {named} as {paths}, as the hub section of the card says"
-    absent = is_folder(hub.name) and not Path(_hub_name(hub, folder)).is_dir()
-    place = _hub_name(hub, folder)
-    problem = f"; but the folder {place} is not there: save the dataset there, or name the right folder in hub.name"
+    source = _hub_name(hub, folder)
+    absent = is_folder(hub.name) and not Path(source).is_dir()
+    problem = f"; but the folder {source} is not there: save the dataset there, or name the right folder in hub.name"
     how = "run `empslurm prepare` on a manifest with its card, or `empslurm data fetch`: it saves"
     return f"{how} {saved}{problem if absent else ''}"
 
