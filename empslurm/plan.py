@@ -176,7 +176,7 @@ def _embeddings(grid: Grid) -> Iterator[Cell]:
             yield _embed(grid.inputs, manifest.embed, baselines[0])
 
 
-# Each planner adds cells of some kind, parents before children; a cell that two of them plan is one cell.
+# Every planner adds cells of some kind, parents before children; a cell that two of them plan is one cell.
 PLANNERS: tuple[Callable[[Grid], Iterator[Cell]], ...] = (_baselines, _sources, _transfers, _embeddings)
 
 
