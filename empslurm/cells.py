@@ -1,6 +1,6 @@
 """A cell: one number-producing unit, identified by everything that can change its number and nothing else.
 
-Each kind of cell is a small frozen class with the fields that its number depends on; `KINDS` says the rest of it.
+Each kind of cell is a small frozen class with the fields that its number depends on; `KINDS` holds the rest.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ CellId = Annotated[str, Pattern(regex=CELL_ID.pattern, words="a cell's id")]
 # Raised by hand when a change of the code changes results; every id moves with it.
 RECIPE = 3
 
-# What the first kinds wrote of one another, as null. A kind that came later has its own fields in its own cells alone,
-# so that it moves no id.
+# Every cell's identity has these fields, null where its kind does not use them. A later kind adds its fields to its own
+# cells only, so that it moves no id.
 FIRST_FIELDS = ("source", "adapter", "training", "source_use", "fisher", "embed", "parent")
 
 
@@ -71,7 +71,7 @@ class Cell:
 
     @classmethod
     def like(cls, other: Cell, **own: Any) -> Self:
-        """A cell of this kind with everything that `other` has, but for `own`."""
+        """A cell of this kind with the fields of `other`, except those given in `own`."""
         names = [attribute.name for attribute in fields(cls)]
         return cls(**{**{name: getattr(other, name) for name in names if hasattr(other, name)}, **own})
 
@@ -90,41 +90,41 @@ class Cell:
 
     @property
     def _mark(self) -> str:
-        """What the readable part of an id says of the kind; nothing for the two that grids are made of."""
+        """The kind as part of an id's prefix; empty for baselines and transfers."""
         return f"-{self.kind}"
 
     def identity(self) -> dict[str, Any]:
-        """The JSON object whose digest is in the id; fields of an adapter that do not matter to it are left out."""
+        """The JSON object whose digest is in the id; adapter fields that its kind does not use are left out."""
         return {**dict.fromkeys(FIRST_FIELDS), "kind": self.kind, **ids.plain(self)}
 
     @property
     def starts_from(self) -> str | None:
-        """The id of the cell whose adapter this one starts from; None where it starts from none."""
+        """The id of the cell whose adapter this one starts from; None where there is none."""
         return None
 
     @property
     def source_task(self) -> str | None:
-        """The task whose adapter lies below this one's; None where none does."""
+        """The task whose adapter is below this cell's; None for all kinds but transfers."""
         return None
 
     @property
     def adapters(self) -> tuple[Adapter, ...]:
-        """All that it may train or look into."""
+        """The adapters that it may train or read."""
         return ()
 
     @property
     def settled_training(self) -> Training | None:
-        """The training section as far as the plan settles it; None where no text is read by a trained model."""
+        """The training section as far as the plan fixes it; None where no trained model reads a text."""
         return None
 
     @property
     def precision(self) -> Precision | None:
-        """What it computes in; None where it is not trained."""
+        """The precision that it computes in; None without a training section."""
         return None if self.settled_training is None else self.settled_training.precision
 
     @property
     def mixed_precision(self) -> MixedPrecision:
-        """What accelerate calls the autocast of the process that runs the cell."""
+        """Accelerate's `mixed_precision` setting for the process that runs the cell."""
         return "bf16" if self.precision == "bf16" else "no"
 
     @property
@@ -188,7 +188,7 @@ class Baseline(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(Trained):
-    """The same, stacked on the adapter of `parent`, which was trained on `source`."""
+    """An adapter trained on `target`, stacked on the adapter of `parent`, which was trained on `source`."""
 
     kind = "transfer"
     source: Name
@@ -210,7 +210,7 @@ class Transfer(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEmbedding(WithAdapter):
-    """The task embedding of the baseline `parent`, from whose adapter and training it is computed."""
+    """The task embedding of the baseline `parent`, computed with its adapter and training section."""
 
     kind = "fisher"
     fisher: Fisher
@@ -231,7 +231,7 @@ class DatasetEmbedding(Cell):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialCell(Cell):
-    """One draw of a hyper-parameter search; what it draws is no part of its identity."""
+    """One trial of a hyper-parameter search; the values that it draws are not part of its identity."""
 
     kind = "trial"
     trial: Trial
@@ -241,7 +241,7 @@ class TrialCell(Cell):
         return f"-trial-{self.trial.number:03d}"
 
     def identity(self) -> dict[str, Any]:
-        value = {**super().identity(), "adapter": None, "training": None}  # which one that has drawn them holds
+        value = {**super().identity(), "adapter": None, "training": None}  # only a DrawnTrial has them
         value["trial"]["search"]["adapters"] = [adapter.settings for adapter in self.trial.search.adapters]
         return value
 
@@ -259,7 +259,7 @@ class TrialCell(Cell):
 
     @property
     def pass_key(self) -> tuple[object, ...]:
-        return (*super().pass_key, self.id)  # its parameters are its own
+        return (*super().pass_key, self.id)  # each trial trains with its own parameters
 
     @cached_property
     def search_name(self) -> str:
@@ -269,7 +269,7 @@ class TrialCell(Cell):
         return f"{self.target}-s{self.seed}-{ids.digest(value, 12)}"
 
     def numbered(self, number: int) -> TrialCell:
-        """The trial of this number of the same search."""
+        """Trial `number` of the same search."""
         return TrialCell.like(self, trial=replace(self.trial, number=number))
 
 
@@ -286,15 +286,15 @@ Trainable = Trained | DrawnTrial  # what the training loop trains
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What holds for all cells of a kind. Its fields are its class's, its runner is an entry of `train/run.py`."""
+    """What is true of all cells of a kind. Their fields are in `cell`, their runner is an entry of `train/run.py`."""
 
     cell: type[Cell]
     wave: int = 0  # packs of wave 0 wait for nothing, those of wave 1 start from adapters of wave 0
-    trains: bool = False  # an adapter
-    predicts: tuple[Part, ...] = ()  # parts whose predictions it leaves; a gather computes their scores again
-    keeps_last_epoch: bool = False  # for transfers that start from it
-    reads: Literal["backbone", "encoder"] = "backbone"  # what must be there for it
-    dealt: bool = False  # in turn to the processes of its packs: numbers that are to run in order
+    trains: bool = False  # whether they train an adapter
+    predicts: tuple[Part, ...] = ()  # parts whose predictions they save; `gather` computes scores from these
+    keeps_last_epoch: bool = False  # whether the last epoch is saved too, for transfers that start from it
+    reads: Literal["backbone", "encoder"] = "backbone"  # the model that they need
+    dealt: bool = False  # whether they are dealt to packs in turn, so that low numbers run first
 
 
 KINDS: Mapping[str, Kind] = {
@@ -304,7 +304,7 @@ KINDS: Mapping[str, Kind] = {
         Kind(cell=Transfer, wave=1, trains=True, predicts=("validation", "test")),
         Kind(cell=TaskEmbedding, wave=1),
         Kind(cell=DatasetEmbedding, reads="encoder"),
-        Kind(cell=TrialCell, trains=True, predicts=("validation",), dealt=True),  # no look at test
+        Kind(cell=TrialCell, trains=True, predicts=("validation",), dealt=True),  # a search must not see test
     )
 }
 SCORED = tuple(name for name, kind in KINDS.items() if "test" in kind.predicts)  # the kinds whose scores are reported
@@ -318,7 +318,7 @@ ALL_OWN = frozenset(FIRST_FIELDS).union(*OWN.values())
 def differences(
     first: dict[str, object], second: dict[str, object], prefix: str = ""
 ) -> list[tuple[str, object, object]]:
-    """Dotted field, value in the first and in the second, wherever two identities differ."""
+    """Where two identities differ: (dotted field, value in the first, value in the second)."""
     differing: list[tuple[str, object, object]] = []
     for key in sorted({*first, *second}):
         left, right = first.get(key), second.get(key)
@@ -330,12 +330,12 @@ def differences(
 
 
 def from_identity(value: object) -> Cell:
-    """The cell whose `identity()` is `value`, where fields that are None may be left out.
+    """The cell whose `identity()` is `value`; fields that are None may be absent from it.
 
-    Raises DamagedError where there is none: what was read may be damaged or forged, or a newer version's.
+    Raises DamagedError where no cell fits: the stored value may be damaged, forged or from a newer version.
     """
     if not isinstance(value, dict):
-        raise DamagedError(f"a stored cell must be an object, but is {type(value).__name__}; move it away")
+        raise DamagedError(f"a stored cell must be an object, but is {type(value).__name__}; move its file away")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise DamagedError(
@@ -346,12 +346,15 @@ def from_identity(value: object) -> Cell:
     if stated != OWN[kind]:
         wrong = ", ".join(sorted(stated ^ OWN[kind]))
         raise DamagedError(
-            f"a stored cell of kind {kind} must have exactly the fields of its kind, but has or lacks {wrong}"
+            f"a stored cell of kind {kind} must have exactly the fields of its kind, but has or lacks {wrong}; "
+            "move its file away and submit again"
         )
     its_own = {name: item for name, item in value.items() if name != "kind" and (name in stated or name not in ALL_OWN)}
     try:
         hint: Any = KINDS[kind].cell
         cell: Cell = decode.exactly(hint, its_own)
     except decode.Unfit as error:
-        raise DamagedError(f"a stored cell must be as this version writes it, but of its fields {error}") from error
+        raise DamagedError(
+            f"a stored cell must be as this version writes it, but is not: {error}; move its file away and submit again"
+        ) from error
     return cell

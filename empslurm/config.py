@@ -38,35 +38,42 @@ class Backbone:
 ENCODER = Backbone(name="sentence-transformers/all-mpnet-base-v2", revision="e8c3b32edf5434bc2275fc9bab85f82640a19130")
 
 
-ANY = "any"  # in `not_on` and `not_under`: whatever kind the other is
+ANY = "any"  # in `not_on` and `not_under`: every kind of adapter
 
 
 def _fits(adapter: Adapter, hidden_size: int) -> str:
-    """Of a kind that fits every width."""
+    """For kinds that fit every hidden size."""
     return ""
 
 
 def _compacter_size(adapter: Adapter, hidden_size: int) -> str:
-    inner, terms = hidden_size // (adapter.reduction_factor or 1), adapter.phm_dim or 1
+    """Why `phm_dim` does not fit: it must divide both sizes of a matrix. Empty where it fits."""
+    factor, terms = adapter.reduction_factor or 1, adapter.phm_dim or 1
+    inner = hidden_size // factor
     if inner and inner % terms == 0 and hidden_size % terms == 0:
         return ""
-    return (
-        f"compacter needs a bottleneck that phm_dim {terms} divides, but {hidden_size} hidden units by "
-        f"reduction_factor {adapter.reduction_factor} make {inner}; give it another reduction_factor or phm_dim"
-    )
+    if hidden_size % terms:
+        found = f"the hidden size is {hidden_size}"
+        fitting = [n for n in range(1, terms) if hidden_size % n == 0]
+        fix = f"write `phm_dim: {fitting[-1]}`"
+    else:
+        found = f"the bottleneck size is {inner}, hidden size {hidden_size} by reduction_factor {factor}"
+        fitting = [n for n in range(1, hidden_size + 1) if hidden_size // n % terms == 0]
+        fix = f"write `reduction_factor: {min(fitting, key=lambda n: abs(n - factor))}`"
+    return f"compacter's phm_dim {terms} must divide the hidden size and the bottleneck size, but {found}; {fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KindFacts:
-    """All that is to know of a kind of adapter, apart from the library's own code."""
+    """What empslurm must know about a kind of adapter."""
 
     source: str  # who proposed it
     library: str  # the class of the library `adapters` (1.3) that configures it
-    defaults: Mapping[str, Any]  # of the fields of `Adapter` that matter to it, and no other; the library's own values
-    banked: bool = False  # whether a bank trains many at once; other kinds go one by one through the library
+    defaults: Mapping[str, Any]  # exactly the fields of `Adapter` that it uses, with the library's own values
+    banked: bool = False  # whether a bank trains many at once; other kinds train one by one, by the library
     size_problem: Callable[[Adapter, int], str] = _fits  # why it does not fit a hidden size; empty where it does
-    # Kinds of the adapter below that it must not sit on, and of the adapter above that must not sit on it, each with
-    # the reason: what would train without an error and give wrong results.
+    # Kinds that it must not be stacked on, and kinds that must not be stacked on it, each with the reason: such a stack
+    # would train without an error but give wrong results.
     not_on: Mapping[str, str] = field(default_factory=dict)
     not_under: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,30 +119,34 @@ if TYPE_CHECKING:
     AdapterKind = str
 else:  # so that a manifest or a stored file with another name is refused, and the schema lists the names
     AdapterKind = Literal[tuple(ADAPTER_KINDS)]
-# What a search draws from unless told: the kinds of the paper's search. They are in the id of every search that names
-# none, so a new kind does not join them.
+# What a search draws from by default: the kinds of the paper's search. They are in the id of every search that names
+# none, so a new kind must not be added here.
 SEARCHED: tuple[AdapterKind, ...] = ("seq_bn", "double_seq_bn", "prefix_tuning", "prompt_tuning", "compacter", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """The adapter in each layer. A field that matters to its kind is the library's default unless given.
+    """The adapter in each layer. A field that its kind uses has the library's default unless given; others are None.
 
-    Any other field is None. Raises ValueError where one that does not matter is given.
+    Raises ValueError where a field is given that its kind does not use.
     """
 
     kind: Annotated[
         AdapterKind,
-        Doc("The adapter's kind; by default the sequential bottleneck of Pfeiffer et al. (2020), as in the paper."),
+        Doc("The kind of adapter; by default the sequential bottleneck of Pfeiffer et al. (2020), as in the paper."),
     ] = "seq_bn"
     reduction_factor: Annotated[Count | None, Doc("Bottlenecks, compacter: hidden size / bottleneck size.")] = None
     non_linearity: Annotated[
         NonLinearity | None,
         Doc("Bottlenecks, compacter, prefix_tuning: the activation function."),
     ] = None
-    prefix_length: Annotated[Count | None, Doc("prefix_tuning: keys and values before those of every layer.")] = None
-    bottleneck_size: Annotated[Count | None, Doc("prefix_tuning: width of the perceptron that makes them.")] = None
-    prompt_length: Annotated[Count | None, Doc("prompt_tuning: vectors put before the input's.")] = None
+    prefix_length: Annotated[Count | None, Doc("prefix_tuning: keys and values added before those of each layer.")] = (
+        None
+    )
+    bottleneck_size: Annotated[
+        Count | None, Doc("prefix_tuning: hidden width of the network that makes the prefix.")
+    ] = None
+    prompt_length: Annotated[Count | None, Doc("prompt_tuning: vectors added before those of the input.")] = None
     phm_dim: Annotated[
         Count | None, Doc("compacter: terms of a sum of Kronecker products; divides the bottleneck size.")
     ] = None
@@ -147,7 +158,7 @@ class Adapter:
         for name in [each.name for each in fields(self) if each.name != "kind"]:
             value = getattr(self, name)
             if value is not None and name not in defaults:
-                raise ValueError(f"{name} does not matter to {self.kind}")
+                raise ValueError(f"{self.kind} does not use {name}")
             if value is None and name in defaults:
                 object.__setattr__(self, name, defaults[name])
 
@@ -157,7 +168,7 @@ class Adapter:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The kind and the fields that matter to it."""
+        """The kind and the fields that it uses."""
         return {"kind": self.kind, **{name: getattr(self, name) for name in ADAPTER_KINDS[self.kind].defaults}}
 
 
@@ -184,29 +195,33 @@ class Training:
     ] = 0.0
     batch_order: Annotated[
         Literal["length_grouped", "random"],
-        Doc("length_grouped: texts of similar length share a batch, which saves padding. random: they do not."),
+        Doc("length_grouped: texts of similar length share a batch, which saves padding. random: they need not."),
     ] = "length_grouped"
     schedule: Annotated[
         Literal["linear", "constant"],
         Doc("linear: the learning rate falls to 0 at the last step, the default of AdapterTrainer."),
     ] = "linear"
     max_grad_norm: Annotated[
-        NonNegative, Doc("Gradients' global norm is clipped to it; the default of AdapterTrainer. 0: no clipping.")
+        NonNegative, Doc("Largest global norm of the gradients; the default of AdapterTrainer. 0: no clipping.")
     ] = 1.0
-    max_length: Annotated[Count, Doc("Tokens of context and text together; the oldest context is cut first.")] = 128
+    max_length: Annotated[Count, Doc("Most tokens of context and text together; the oldest context is cut first.")] = (
+        128
+    )
     dropout: Annotated[Rate, Doc("Dropout of hidden states and head; the pretrained models' own default.")] = 0.1
     attention_dropout: Annotated[Rate, Doc("Dropout of attention weights; the pretrained models' own default.")] = 0.1
     precision: Annotated[
         Precision,
         Doc(
-            "fp32: full products. fp32_medium: torch's matmul precision `medium`, which is TF32 on a GPU and lets "
-            "oneDNN choose the kernel on a CPU. bf16: autocast, where the device has it."
+            "fp32: full precision. fp32_medium: torch's matmul precision `medium`: TF32 on a GPU; on a CPU, oneDNN "
+            "chooses the kernel. bf16: autocast, where the device supports it."
         ),
     ] = "fp32"
     max_train_examples: Annotated[
-        Count | None, Doc("A cap for quick looks: only the first training examples of the seed's order. null: all.")
+        Count | None, Doc("For quick runs: most training examples, the first in the seed's order. null: all.")
     ] = None
-    max_eval_examples: Annotated[Count | None, Doc("The same cap for validation and for test. null: all.")] = None
+    max_eval_examples: Annotated[
+        Count | None, Doc("For quick runs: most examples of validation and of test. null: all.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,11 +233,12 @@ class SourceUse:
         Doc("frozen: as in Pfeiffer et al. (2020). tuned: the source's adapter is trained further."),
     ] = "frozen"
     epoch: Annotated[
-        Literal["best", "last"], Doc("Which epoch of the source. best: the one that its own baseline reports.")
+        Literal["best", "last"],
+        Doc("Epoch of the source's adapter. best: the one whose scores the source reports. last: the final one."),
     ] = "best"
     labels: Annotated[
         LabelUse,
-        Doc("What a source is trained on where a dataset has manual and automatic labels. manual: the first alone."),
+        Doc("Labels that sources train on, in datasets with manual and automatic ones. manual: only these."),
     ] = "all"
 
 
@@ -231,10 +247,10 @@ class Fisher:
     """A task embedding: the Fisher information of a baseline's components (Vu et al. 2020), averaged over examples."""
 
     max_examples: Annotated[
-        Count | None, Doc("Training examples, the first of the seed's order: a mean needs no more. null: all.")
+        Count | None, Doc("Most training examples, the first in the seed's order: a mean needs no more. null: all.")
     ] = 5_000
     n_draws: Annotated[
-        Count, Doc("Labels drawn per example for the sampled-label kind; the mean over examples smooths them.")
+        Count, Doc("Labels drawn per example for the sampled-label embedding; the mean over examples smooths them.")
     ] = 1
 
 
@@ -246,7 +262,7 @@ class Embed:
     """
 
     encoder: Backbone = ENCODER
-    max_examples: Count | None = None  # the first by a hash of their ids. None: all, as in the paper
+    max_examples: Count | None = None  # of each task, the first by a hash of their ids. None: all, as in the paper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +281,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One draw of a search; its parameters are no part of its identity, they are written when it starts."""
+    """One trial of a search. Its parameters are drawn when it starts, so they are not part of its identity."""
 
     number: Annotated[int, Range(low=0)]
     search: Search
@@ -276,7 +292,8 @@ class DataUse:
     """Which examples a task's cells see, and how they are cut."""
 
     splits: Annotated[
-        SplitRule, Doc("family: drawn by group, once per family. paper: per task, ungrouped, leaking.")
+        SplitRule,
+        Doc("family: drawn by group, once per family of datasets. paper: drawn per task without groups, so it leaks."),
     ] = "family"
     context: Annotated[
         Context, Doc("history: all earlier turns; Table 1's token counts fit it. previous: the last one.")

@@ -1,15 +1,15 @@
 """The exception tree; every error a user can cause or meet is one sentence, never a traceback.
 
 EmpslurmError
-├── UsageError            exit 2: what was asked for cannot be meant
+├── UsageError            exit 2: a wrong option, file or name
 │   ├── ManifestError     every problem of a YAML file at once, each with file, line and fix
-│   └── UnknownCellError  no cell, or several, answer to a name
+│   └── UnknownCellError  a name that fits no cell, or several
 ├── DataError             exit 1: a raw file is missing, altered or has the wrong columns
 ├── StoreError            exit 1: the runs root cannot be read or written
 │   ├── DamagedError      a file does not match its checksum or its identity
 │   └── ClaimLostError    another process took the cell over; this one must stop
-├── BackboneError         exit 1: the pretrained model cannot be had or does not fit
-├── DeviceError           exit 1: the accelerator that was asked for is not there
+├── BackboneError         exit 1: the pretrained model is missing or does not fit
+├── DeviceError           exit 1: the requested accelerator is not there
 └── SchedulerError        exit 1: Slurm refused, or does not answer
 """
 

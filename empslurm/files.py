@@ -17,8 +17,8 @@ from typing import Any
 from empslurm.errors import DamagedError, StoreError
 
 MAX_JSON_BYTES = 256 * 2**20  # a runs root may be hostile: nothing larger is parsed
-MAX_DEPTH = 50  # and nothing that nests deeper than anything written here
-MAX_DIGITS = 30  # of an integer: what follows may make a float of it
+MAX_DEPTH = 50  # nothing that is written here nests deeper
+MAX_DIGITS = 30  # of an integer: a longer one may overflow when it becomes a float
 READ_TRIES = 3  # of a file that another host replaces while it is read (NFS: stale file handle)
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -37,7 +37,7 @@ def storage_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder with its parents; what is new is flushed, so that no power cut takes it with the files in it."""
+    """Create a folder and its parents. New folders are flushed, so that a power cut cannot lose them."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -57,7 +57,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk; file systems that cannot are left alone."""
+    """Flush a folder's entries to disk, where the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -81,13 +81,13 @@ def _write_beside(path: Path, data: bytes) -> tuple[Path, os.stat_result]:
 
 
 def _drop(beside: Path) -> None:
-    """Remove what was written beside; where that fails it stays, and `sweep` removes it another time."""
+    """Remove a temporary file; where that fails, `sweep` removes it later."""
     with contextlib.suppress(OSError):
         beside.unlink()
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left beside. Only for the one process that may write here."""
+    """Remove the temporary files of killed processes. Only for the one process that may write here."""
     with contextlib.suppress(OSError):
         for beside in folder.glob(".*.tmp"):
             _drop(beside)
@@ -150,8 +150,10 @@ def create_exclusive(path: Path, data: bytes) -> bool:
                 if os.path.lexists(path):
                     return False
                 if error.errno in NO_LINKS:
-                    reason = "has no hard links, which claims and results rest on; choose another runs root"
-                    raise OSError(error.errno, f"{error.strerror}; perhaps it {reason}") from error
+                    raise StoreError(
+                        f"{path.parent} must be on a file system with hard links, which claims and results need, but "
+                        f"a hard link was refused ({error.strerror}); choose a runs root on another file system"
+                    ) from error
                 raise
         finally:
             _drop(beside)
@@ -175,8 +177,8 @@ def append_line(path: Path, line: str) -> None:
 def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a regular file of bounded size.
 
-    Raises FileNotFoundError when absent, DamagedError where it is too large or no file, StoreError where it cannot be
-    read.
+    Raises FileNotFoundError when absent, DamagedError where it is too large or not a regular file, StoreError where it
+    cannot be read.
     """
     for last in range(READ_TRIES):
         try:
@@ -192,7 +194,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
 
 
 def _read_once(path: Path, max_bytes: int) -> bytes:
-    # Not blocking: a pipe in the place of a file must not hold anybody up.
+    # Non-blocking: opening a FIFO must not hang.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
@@ -216,7 +218,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON in UTF-8, strictly: no NaN or infinity, no half of a surrogate pair, no bottomless nesting, bounded numbers.
+    """JSON in UTF-8, strictly: no NaN or infinity, no half of a surrogate pair, bounded nesting and numbers.
 
     Raises ValueError or RecursionError.
     """
@@ -239,7 +241,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _finite(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What this machine can compute with, told without torch: bf16 units of the processor, and the GPUs a process sees."""
+"""What this machine can compute with, read without torch: bf16 units of the processor, and the GPUs a process sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # the last is what ARM calls it
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # bf16: the name on ARM
 TIMEOUT_S = 30.0
 NATIVE_BF16 = TF32 = (8, 0)  # the first compute capability (Ampere) with units for them
 
@@ -21,7 +21,7 @@ NATIVE_BF16 = TF32 = (8, 0)  # the first compute capability (Ampere) with units 
 GPU_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.+?) \(UUID: (?P<uuid>[^)\s]+)\)")
 MIG_LINE = re.compile(r"\s+MIG (?P<profile>\S+)\s+Device\s+\d+: \(UUID: (?P<uuid>[^)\s]+)\)")
 
-# What `nvidia-smi --query-gpu` is asked for, and the ones of them that are numbers: MiB and watts.
+# Fields for `nvidia-smi --query-gpu`, and those that are numbers: MiB and watts.
 FIELDS = ("uuid", "name", "driver_version", "memory.total", "power.draw")
 NUMBERS = frozenset({"memory.total", "power.draw"})
 
@@ -77,7 +77,7 @@ def visible_gpus(visible: str | None = None) -> tuple[Gpu, ...]:
     for name in wanted:
         gpu = _chosen(listed, name)
         if gpu is None:
-            break  # as CUDA does: what follows a name that is none is hidden too, and an empty text hides all
+            break  # as in CUDA: an unknown name hides itself and all that follow, an empty text hides every GPU
         gpus.append(gpu)
     return tuple(gpus)
 
@@ -102,7 +102,7 @@ def _chosen(listed: Sequence[Gpu], name: str) -> Gpu | None:
     by_uuid = name.startswith("GPU-")
     for gpu in listed:
         if gpu.uuid.startswith(name) if by_uuid else name == str(gpu.index):
-            # Of a GPU in MIG mode that is named as a whole, CUDA takes the first instance.
+            # CUDA takes the first instance of a GPU in MIG mode that is named as a whole.
             return replace(gpu, instance=gpu.instances[0]) if gpu.instances else gpu
     return None
 
@@ -119,10 +119,10 @@ def _old_form(listed: Sequence[Gpu], name: str) -> Gpu | None:
 
 
 def read_gpus(gpus: Iterable[Gpu]) -> list[Reading]:
-    """What nvidia-smi says of GPUs, by the names of its fields; None for what it does not say.
+    """What nvidia-smi reports about GPUs, by the names of its fields; None for a value that it does not report.
 
-    memory.total is in MiB, power.draw in W. Of a MIG instance both stay None: nvidia-smi knows them of the whole GPU,
-    which other instances share.
+    memory.total is in MiB, power.draw in W. Both are None for a MIG instance: nvidia-smi reports them for the whole
+    GPU, which other instances share.
     """
     seen = tuple(gpus)
     rows = _query(sorted({gpu.uuid for gpu in seen})) if seen else {}

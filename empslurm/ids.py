@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-SCALARS = frozenset({str, int, bool, type(None)})  # these very types, not what derives from them
+SCALARS = frozenset({str, int, bool, type(None)})  # exactly these types, not subclasses
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as JSON values. Raises TypeError or ValueError for what has no one spelling."""
+    """Dataclasses, tuples and mappings as JSON values. Raises TypeError or ValueError where JSON has no single form."""
     kind = type(value)
     if kind in SCALARS:
         return value
@@ -56,7 +56,7 @@ def digest(value: Any, n_hex: int = 64) -> str:
 
 
 def digest_json(value: Any, n_hex: int = 64) -> str:
-    """The same for what was read from JSON, and so holds nothing else. Raises ValueError for NaN and infinities."""
+    """As `digest`, of a value that was read from JSON. Raises ValueError for NaN and infinities."""
     return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:n_hex]
 
 

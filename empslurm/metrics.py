@@ -1,4 +1,4 @@
-"""The metrics, one entry each, and what the scores of a run's predictions say of it."""
+"""The metrics, one entry each, and the signs in a run's predictions that it did not learn."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from empslurm.analysis.scores import Answers
 from empslurm.validation.constraints import Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-ROUNDING = 1e-6  # how far a score that somebody computed may lie beyond the ends of its range
+ROUNDING = 1e-6  # how far rounding may take a score beyond its range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What needs no learning: the best single answer to all examples."""
+    """Chance level of a metric: the best single answer to all examples, which needs no learning."""
 
     words: str
-    answer: Callable[[NDArray[Any]], float] | None  # to gold labels or values; None: it has no score, and chance is 0
+    answer: Callable[[NDArray[Any]], float] | None  # from gold labels or values; None: it has no score, and chance is 0
 
 
 def commonest(gold: NDArray[Any]) -> int:
@@ -37,24 +37,24 @@ NO_CORRELATION = Chance(words="r = 0", answer=None)
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a score is: results, cards, tables, verdicts, marks and colours ask here."""
+    """One metric: its name, range, direction, formula and chance level."""
 
     name: str
     title: str  # as printed
     kind: Kind  # of the tasks that have it
-    low: float  # the ends of what it can be
-    high: float
-    higher_is_better: bool = True  # such a metric may choose a run's best epoch
+    low: float  # its smallest possible value
+    high: float  # its largest
+    higher_is_better: bool = True  # only such a metric may choose a run's best epoch
     formula: resampling.Formula
     chance: Chance
 
     @property
     def sign(self) -> int:
-        """What makes a gain of a difference: 1, or -1 where the metric is an error."""
+        """The factor that makes an improvement positive: 1, or -1 where lower is better."""
         return 1 if self.higher_is_better else -1
 
     def allows(self, value: float) -> bool:
-        """Whether a score can be this metric's, up to rounding; NaN is undefined, and allowed."""
+        """Whether a score is in the metric's range, up to rounding; NaN (undefined) is allowed."""
         return value != value or (self.low - ROUNDING <= value <= self.high + ROUNDING and abs(value) != float("inf"))
 
 
@@ -131,12 +131,12 @@ PAPERS: Mapping[Kind, str] = {"classification": "f1_macro", "regression": "pears
 
 
 def of_kind(kind: str) -> tuple[str, ...]:
-    """The metrics that tasks of a kind have; none of a word that is no kind."""
+    """The metrics of a kind of task; () for an unknown kind."""
     return tuple(name for name, metric in METRICS.items() if metric.kind == kind)
 
 
 def that_choose_epochs(kind: str) -> tuple[str, ...]:
-    """The metrics that may be a task's own: the best epoch has the highest value, so an error will not do."""
+    """The metrics that a task may choose its best epoch by: those where higher is better."""
     return tuple(name for name in of_kind(kind) if METRICS[name].higher_is_better)
 
 
@@ -155,9 +155,9 @@ def score(kind: Kind, n_labels: int, gold: NDArray[Any], outputs: NDArray[np.flo
     return {name: float(METRICS[name].formula.value(answers)) for name in of_kind(kind)}
 
 
-# What a run's flags say. Those of its validation part, on which its best epoch was chosen, are marked as such.
+# Flags of a run and their meaning. Those of its validation part, which chose its best epoch, have a prefix.
 DIVERGED, CONSTANT, WORSE = "diverged", "constant", "worse_than_constant"
-COLLAPSED = "collapsed"  # told by the other runs of its target, see `analysis.collapse`
+COLLAPSED = "collapsed"  # found by the other runs of its target, see `analysis.collapse`
 OF_VALIDATION = "validation_"
 FLAGS: Mapping[str, str] = {
     DIVERGED: "diverged (a loss or an output stopped being a number)",
@@ -170,9 +170,9 @@ FLAGS: Mapping[str, str] = {
 
 
 def run_flags(metric: str, parts: Mapping[str, tuple[NDArray[Any], NDArray[np.float64]]]) -> tuple[str, ...]:
-    """Signs that a run did not learn, of FLAGS. `parts`: gold and outputs of `test`, and of `validation` where known.
+    """The FLAGS of a run that did not learn. `parts`: gold and outputs of `test`, and of `validation` where known.
 
-    Each part is judged by itself: on one that differs in a single text, another would hide that nothing was learnt.
+    Each part is judged separately: one differing answer in one part must not hide a constant answer to the other.
     """
     kind, names = METRICS[metric].kind, []
     for part in ("test", "validation"):
@@ -186,8 +186,9 @@ def run_flags(metric: str, parts: Mapping[str, tuple[NDArray[Any], NDArray[np.fl
 def worse_than_constant(metric: str, gold: NDArray[Any], outputs: NDArray[np.float64]) -> bool:
     """Whether the best single answer to all examples would do better.
 
-    Classification: in `metric`, the commonest label of `gold`. Regression, whatever its metric: in squared error, which
-    training minimises, the mean of `gold`; correlations of a constant are undefined. outputs as in `score`.
+    Classification: that answer is the commonest label of `gold`, compared in `metric`. Regression: it is the mean of
+    `gold`, compared in squared error, which training minimises, since correlations of a constant are undefined.
+    outputs: as in `score`.
     """
     if len(gold) == 0 or not np.isfinite(outputs).all():
         return False
@@ -204,7 +205,7 @@ def worse_than_constant(metric: str, gold: NDArray[Any], outputs: NDArray[np.flo
 
 
 def flags(kind: Kind, outputs: NDArray[np.float64]) -> tuple[str, ...]:
-    """Of one part: `diverged` where an output is not finite, `constant` where every example gets one answer."""
+    """Flags of one part: `diverged` where an output is not finite, `constant` where every example gets one answer."""
     if not np.isfinite(outputs).all():
         return ("diverged",)
     if kind == "classification":
@@ -214,7 +215,7 @@ def flags(kind: Kind, outputs: NDArray[np.float64]) -> tuple[str, ...]:
 
 
 def from_json(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Metrics as stored: JSON has no NaN, so null stands for it."""
+    """Metrics as stored: JSON has no NaN, so null means NaN."""
     return {name: float("nan") if value is None else float(value) for name, value in values.items()}
 
 

@@ -28,12 +28,12 @@ from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]
 LEAST_TOKENS = 5  # of an example: RoBERTa has four special tokens around context and text
-COMING = ("running", "queued")  # states in which something makes the cell
+COMING = ("running", "queued")  # states of a cell whose result may still come
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a plan needs to know of the world: digests, and whether the files are here."""
+    """What a plan needs besides the manifest: digests, and whether the files are on this machine."""
 
     raw: Mapping[str, str | None]  # dataset id -> digest of its raw files (pinned, or of those found)
     missing: Mapping[str, str]  # dataset id -> how to obtain it, for the ones that are not here
@@ -43,12 +43,12 @@ class Inputs:
     encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
     encoder_problem: str = ""
     hidden_size: int | None = None  # of the backbone, where it is here
-    max_tokens: int | None = None  # that the backbone reads, where it is here
+    max_tokens: int | None = None  # of the longest input that the backbone reads, where it is here
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """The cells that one process runs: of transfers and baselines one target, seed and data fraction.
+    """The cells that one process runs. Baselines and transfers of a pack share target, seed and data fraction.
 
     `wave` 0 waits for nothing; wave 1 starts from adapters of wave 0.
     """
@@ -58,7 +58,7 @@ class Pack:
 
     @cached_property
     def id(self) -> str:
-        """A readable prefix and 12 hex digits over the cells' ids: the same cells are the same pack."""
+        """A readable prefix and 12 hex digits over the cells' ids: equal cells give an equal id."""
         first = self.cells[0]
         part = "" if first.data.fraction == 1.0 else f"-f{first.data.fraction * 100:g}"
         kind = "pack" if len(self.cells) > 1 and first.kind in SCORED else first.kind
@@ -82,7 +82,7 @@ class Plan:
     manifest: Manifest
     inputs: Inputs
     cells: tuple[Cell, ...]
-    waiting: str = ""  # why more cells are to come that cannot be planned yet
+    waiting: str = ""  # why more cells will follow that cannot be planned yet
 
     @cached_property
     def by_id(self) -> Mapping[str, Cell]:
@@ -93,7 +93,7 @@ class Plan:
     def search(self) -> SearchUse:
         """The search that the manifest describes. Raises UsageError where it describes a grid."""
         if self.manifest.search is None:
-            raise UsageError(f"{self.manifest.path} must be of kind search, but is of kind grid; name another manifest")
+            raise UsageError(f"{self.manifest.path} must be of kind search, but is a grid; name a search manifest")
         return self.manifest.search
 
     def is_provisional(self, cell: Cell) -> bool:
@@ -102,9 +102,9 @@ class Plan:
 
 
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
-    """All cells of a manifest: baselines of every task, sources that are no baselines, transfers of every pair.
+    """All cells of a manifest: baselines of every task, sources that are not among them, transfers of every pair.
 
-    Of a search: its trials. What its second stage trains is added by `search.results` once they are through.
+    For a search: its trials. `search.results` adds the cells of the second stage once the trials are finished.
     """
     if manifest.search is not None:
         return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, manifest.search, inputs))
@@ -118,14 +118,14 @@ def expand(manifest: Manifest, inputs: Inputs) -> Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What the planners of a grid share: the manifest, the world's facts, and one baseline per place."""
+    """What the planners of a grid share: the manifest, the inputs, and the baselines made so far."""
 
     manifest: Manifest
     inputs: Inputs
     _baselines: dict[tuple[object, ...], Baseline] = field(default_factory=dict)
 
     def baseline(self, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all") -> Baseline:
-        """The baseline of a place, made once: its id is asked for again and again."""
+        """The baseline of a task, seed and fraction, made once, since computing its id takes time."""
         key = (task, seed, fraction, labels)
         if key not in self._baselines:
             self._baselines[key] = baseline_of(self.manifest, self.inputs, *key)
@@ -176,7 +176,7 @@ def _embeddings(grid: Grid) -> Iterator[Cell]:
             yield _embed(grid.inputs, manifest.embed, baselines[0])
 
 
-# Every planner adds the cells of some kind, parents before children; what an earlier one has planned stays one cell.
+# Every planner adds cells of some kind, parents before children; a cell that two of them plan is one cell.
 PLANNERS: tuple[Callable[[Grid], Iterator[Cell]], ...] = (_baselines, _sources, _transfers, _embeddings)
 
 
@@ -190,7 +190,7 @@ def _embed(inputs: Inputs, embed: Embed, baseline: Baseline) -> DatasetEmbedding
 def baseline_of(
     manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all"
 ) -> Baseline:
-    """The cell that trains an adapter on a task, as the manifest wants it."""
+    """The cell that trains an adapter on a task, with the manifest's settings."""
     dataset = manifest.registry.dataset_of(task)
     use = manifest.data[dataset.id]
     return Baseline(
@@ -212,7 +212,7 @@ def baseline_of(
 
 
 def _trials(manifest: Manifest, use: SearchUse, inputs: Inputs) -> tuple[Cell, ...]:
-    """Every search's trials, of the first seed."""
+    """The trials of every task, with the first seed."""
     return tuple(
         TrialCell.like(alone, trial=Trial(number=number, search=use.search))
         for task in manifest.tasks
@@ -222,7 +222,7 @@ def _trials(manifest: Manifest, use: SearchUse, inputs: Inputs) -> tuple[Cell, .
 
 
 def packs(cells: Iterable[Cell], pack_size: int | None = None) -> tuple[Pack, ...]:
-    """Group cells by what a process of theirs shares, at most `pack_size` each; what waits for nothing comes first."""
+    """Group cells that may share a process into packs of at most `pack_size`, wave 0 first."""
     groups: dict[object, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.pack_key, []).append(cell)
@@ -243,11 +243,11 @@ class Decision:
     cell: Cell
     action: Action
     why: str
-    coming: bool = False  # skipped because it runs or is queued already: it may come to be
+    coming: bool = False  # whether it runs or is queued, so that its result may still come
 
 
 def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
-    """One decision per cell, in the plan's order; a cell whose parent cannot come to be is skipped."""
+    """One decision per cell, in the plan's order; a cell whose parent will have no result is skipped."""
     decided: dict[str, Decision] = {}
     for cell in plan.cells:
         decided[cell.id] = _decide_one(plan, cell, states[cell.id], decided, rerun_failed)
@@ -298,12 +298,12 @@ def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
     if not wanted:
         return
     task, length = next(iter(wanted.items()))
-    more = f" (and {len(wanted) - 1} more tasks)" if len(wanted) > 1 else ""
-    must = f"at most {limit}, the tokens that the backbone {plan.manifest.backbone.name} can read"
+    more = f" (and {len(wanted) - 1} more task{'s' * (len(wanted) > 2)})" if len(wanted) > 1 else ""
+    must = f"at most {limit}, the most tokens that the backbone {plan.manifest.backbone.name} reads"
     fix = f"write `max_length: {limit}` or less"
     if length < LEAST_TOKENS:
         must = f"at least {LEAST_TOKENS}, since up to {LEAST_TOKENS - 1} tokens only frame context and text"
-        fix = "raise it"
+        fix = f"write `max_length: {LEAST_TOKENS}` or more"
     raise UsageError(
         f"training.max_length must be {must}, but is {length} for {task}{more}; {fix} in {plan.manifest.path}"
     )

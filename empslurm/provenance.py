@@ -26,7 +26,7 @@ PACKAGES = (
     "numpy",
     "submitit",
 )
-CODE_FILE = "code.json"  # beside the package where a job runs a copy of it; in a wheel among what is packaged
+CODE_FILE = "code.json"  # in a snapshot, beside the package; in a wheel, in its folder `packaged`
 SLURM_FIELDS = (
     "SLURM_JOB_ID",
     "SLURM_ARRAY_JOB_ID",
@@ -63,15 +63,15 @@ class Code:
 
     commit: str | None = None
     diff: str | None = None
-    dirty: bool | None = None  # counts files that git does not know, which `diff` cannot show
+    dirty: bool | None = None  # also by untracked files, which `diff` does not show
 
 
 def code() -> Code:
-    """What is known of the running code; a job's copy of it says what it was. Raises DamagedError."""
+    """Commit and difference of the running code; a snapshot and a wheel hold a note of them. Raises DamagedError."""
     inside = resources.package() / resources.PACKAGED
     copied = (inside if inside.is_dir() else resources.package().parent) / CODE_FILE
     if copied.is_file():
-        noted: Code = decode.load(copied, Code, "submit again or, where this is an installed wheel, install it again")
+        noted: Code = decode.load(copied, Code, "submit again, or, where this is an installed wheel, install it again")
         return noted
     # An environment may lie inside the checkout of something else, whose commit says nothing of this code.
     ours = _git("ls-files", "--error-unmatch", "__init__.py")
@@ -87,7 +87,7 @@ def code() -> Code:
 
 
 def gpus() -> list[hardware.Reading] | None:
-    """Name, driver, memory (MiB) and power (W) of the GPUs this process sees, `mig_uuid` and `mig_profile` of a part.
+    """Name, driver, memory (MiB) and power (W) of the GPUs this process sees; a MIG instance's UUID and profile.
 
     None where it sees no GPU. A value that nvidia-smi does not know is None. Results of earlier versions hold text.
     """
@@ -95,7 +95,7 @@ def gpus() -> list[hardware.Reading] | None:
 
 
 def collect() -> dict[str, Any]:
-    """Everything about this process and host that a reviewer may ask for."""
+    """Everything about this process and host that a reviewer may ask about."""
     return {
         "code": asdict(code()),
         "packages": {name: _version(name) for name in PACKAGES},

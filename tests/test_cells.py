@@ -102,7 +102,7 @@ def test_every_field_moves_the_id_and_explain_names_it(name: str, cell: Cell, al
     assert [difference[0] for difference in differences(cell.identity(), altered.identity())] == [name]
 
 
-def test_a_kind_is_known_by_its_class_and_stands_in_the_table_once() -> None:
+def test_a_kind_is_known_by_its_class_and_is_in_the_table_once() -> None:
     assert {type(cell) for cell in CELLS.values()} == {kind.cell for kind in KINDS.values()}
     assert len({kind.cell for kind in KINDS.values()}) == len(KINDS)
     for name, kind in KINDS.items():
@@ -135,7 +135,7 @@ DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"backbone": []}, "backbone must be an object"),
     ({"target": "../x"}, "target must be lower-case letters"),
     ({"parent": "x"}, "parent must be a cell's id, but is x"),
-    ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* rank does not matter to seq_bn"),
+    ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* seq_bn does not use rank"),
     ({"adapter": {"kind": "seq_bn"}}, "adapter must have"),
     ({"adapter": Adapter().settings | {"non_linearity": None}}, "adapter must have non_linearity"),
     ({"kind": "baseline"}, "of kind baseline must have exactly the fields of its kind.* parent, source, source_use"),
@@ -222,12 +222,12 @@ def test_an_adapter_has_the_fields_of_its_kind_with_the_librarys_defaults_and_no
         "non_linearity": "gelu",
         "phm_dim": 4,
     }
-    with pytest.raises(ValueError, match="rank does not matter to seq_bn"):
+    with pytest.raises(ValueError, match="seq_bn does not use rank"):
         Adapter(rank=4)
     stored: Any = CELL.identity()["adapter"]
     assert set(stored) == {"kind", "reduction_factor", "non_linearity"}
 
 
-def test_differences_tell_both_values() -> None:
+def test_differences_give_both_values() -> None:
     other = dataclasses.replace(CELL, seed=4, training=Training(lr=1e-3))
     assert differences(CELL.identity(), other.identity()) == [("seed", 3, 4), ("training.lr", 5e-4, 1e-3)]

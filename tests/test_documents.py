@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING, docs and Makefile name is there, and the metrics that they list are the metrics."""
+"""README, CONTRIBUTING, docs and Makefile name only what exists, and list exactly the metrics that there are."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/cards.md", "docs/
 # Examples: a reader's own files, and what the demo writes.
 OWN = {"manifests/mine.yaml", "slurm/mine.yaml", "cards/kites.yaml", "demo/data/truth.md"}
 FILE = re.compile(r"(?<![\w./-])(?:\w+/)+\w+\.(?:py|md|yaml|json)\b")
-NAME = "NAME"  # stands for a name of the reader's choice
+NAME = "NAME"  # any name that the reader chooses
 
 
 def named_files(document: str) -> set[str]:
@@ -32,7 +32,7 @@ def first_cells(table: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])]
 
 
-def test_the_readme_tells_every_module_and_package_once() -> None:
+def test_the_readme_names_every_module_and_package_once() -> None:
     modules = [path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")]
     packages = [f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")]
     assert sorted(first_cells("module of `empslurm/`")) == sorted(modules)

@@ -1,4 +1,4 @@
-"""Equal values have equal digests; what has no one spelling is refused."""
+"""Equal values have equal digests; values without a single JSON form are refused."""
 
 from dataclasses import dataclass
 

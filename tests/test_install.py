@@ -1,4 +1,4 @@
-"""make install: what becomes of pip's settings, who installs, what a failure leaves. Stand-ins do the installing."""
+"""make install: pip's settings, the installer that it picks, and what a failure leaves. Fakes do the installing."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ global.timeout='180'
 install.find-links='/wheels /more'
 :env:.index-url='https://four/simple'
 """
-# Python as install.py calls it: notes its words, lists SETTINGS, and puts a uv there that notes what it is told.
+# Python as install.py calls it: notes its words, lists SETTINGS, and puts a uv there that notes its arguments.
 STAND_IN = """#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> $here/calls
@@ -42,7 +42,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_uv_is_told_the_settings_of_pip(python: Path) -> None:
+def test_uv_gets_the_settings_of_pip(python: Path) -> None:
     assert install.with_uv(python, str(python.parent))
     told = dict(line.split("=", 1) for line in (python.parent / "told").read_text().splitlines() if "=" in line)
     assert told["UV_DEFAULT_INDEX"] == "https://four/simple"

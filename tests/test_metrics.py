@@ -94,6 +94,6 @@ def test_a_regression_that_went_astray_is_flagged_though_its_outputs_are_numbers
     )
 
 
-def test_every_flag_is_told_in_words():
+def test_every_flag_has_words():
     assert {"diverged", "constant", "worse_than_constant"} <= metrics.FLAGS.keys()
     assert all(text.startswith(("gave", "did", "fell", "diverged")) for text in metrics.FLAGS.values())

@@ -133,7 +133,9 @@ def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_the
 def test_a_length_without_room_for_text_is_refused(grid: Plan) -> None:
     training = {task: replace(one, max_length=4) for task, one in grid.manifest.training.items()}
     plan = plan_of(replace(grid.manifest, training=training))
-    with pytest.raises(UsageError, match=r"at least 5, .* but is 4 for .* \(and 3 more tasks\); raise it in"):
+    with pytest.raises(
+        UsageError, match=r"at least 5, .* but is 4 for .* \(and 3 more tasks\); write `max_length: 5` or more in"
+    ):
         refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 
 
@@ -178,7 +180,7 @@ def test_a_grid_without_pairs_is_said_by_plan_and_submit(tmp_path: Path, capsys:
     for verb in (["plan", manifest], ["submit", manifest, "--profile", "local"]):
         assert main([*roots, *verb, "--json"]) == 0
         told = json.loads(capsys.readouterr().out)["warnings"]
-        assert any("but there is one task only, epitome_er, so only baselines are planned" in text for text in told)
+        assert any("but there is only one task, epitome_er, so only baselines are planned" in text for text in told)
     (tmp_path / "alone.yaml").write_text(ALONE + QUICK + "pairs: none\n")
     assert main([*roots, "plan", manifest]) == 0
     assert "pairs" not in capsys.readouterr().out
@@ -188,6 +190,6 @@ def test_a_length_that_the_backbone_cannot_read_is_refused(tmp_path: Path, capsy
     roots, manifest = project(tmp_path, ALONE + "pairs: none\ntraining: {max_length: 513}\n")
     for verb in (["plan", manifest], ["submit", manifest, "--profile", "local"]):
         assert main([*roots, *verb]) == 2
-        assert "training.max_length must be at most 512, the tokens that the backbone tiny can read" in (
+        assert "training.max_length must be at most 512, the most tokens that the backbone tiny reads" in (
             " ".join(capsys.readouterr().err.split())
         )

@@ -1,4 +1,4 @@
-"""What is recorded of the GPUs a process sees, and what is not known stays unknown."""
+"""The record of the GPUs that a process sees; unknown values stay unknown."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ def test_a_gpu_is_recorded_with_driver_memory_and_power(tmp_path: Path, monkeypa
         ("1,0", [nvidia.SECOND, nvidia.A100]),
         (f" {nvidia.SECOND} ", [nvidia.SECOND]),
         ("GPU-7777", [nvidia.SECOND]),  # CUDA takes the beginning of a UUID
-        ("1,7,0", [nvidia.SECOND]),  # and nothing after a name that is none
+        ("1,7,0", [nvidia.SECOND]),  # and nothing after an unknown name
     ],
 )
 def test_the_gpus_are_those_that_cuda_visible_devices_leaves_in_its_order(
@@ -66,7 +66,7 @@ def test_a_process_from_which_all_gpus_are_hidden_records_none(
         (None, nvidia.PARTS[0], "1g.5gb"),
         ("0", nvidia.PARTS[0], "1g.5gb"),
         (nvidia.A100, nvidia.PARTS[0], "1g.5gb"),
-        (f"MIG-{nvidia.A100}/1/0", f"MIG-{nvidia.A100}/1/0", None),  # which of the two it is, nobody can tell
+        (f"MIG-{nvidia.A100}/1/0", f"MIG-{nvidia.A100}/1/0", None),  # it may be either of the two
     ],
 )
 def test_a_mig_instance_is_recorded_with_its_profile_and_never_with_the_power_of_the_whole_gpu(

@@ -1,4 +1,4 @@
-"""`make quick` runs tests that need no torch, and says so of those that do."""
+"""`make quick` runs the tests that need no torch, and says which do."""
 
 import sys
 from types import ModuleType

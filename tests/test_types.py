@@ -1,4 +1,4 @@
-"""mypy reads what tests share as strictly as the package; the list of it in setup.cfg is complete."""
+"""mypy checks modules that tests share as strictly as the package; setup.cfg lists all of them."""
 
 import configparser
 from fnmatch import fnmatchcase

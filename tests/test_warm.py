@@ -1,4 +1,4 @@
-"""A process that forks from a warm Python is one as any other, to who calls it."""
+"""To its caller, a process that forks from a warm Python is like any other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What to run: the keys of a manifest, the patterns and presets in it, and the one frozen value that it means.
+"""What to run: the keys of a manifest, its patterns and presets, and the frozen value that it resolves to.
 
-Where to run is a profile's matter (`launch/profile.py`); cells are made from a manifest in `plan.py`.
+Where to run is in profiles (`launch/profile.py`); cells are made from a manifest in `plan.py`.
 """

@@ -1,7 +1,8 @@
-"""What to run: a strict YAML manifest, resolved to one frozen value; every problem at once, with file, line and fix."""
+"""Load a manifest: strict YAML, resolved to one frozen value; all problems at once, with file, line and fix."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from empslurm.validation.reader import Reader, json_schema
 
 @dataclass(frozen=True, kw_only=True)
 class SearchUse:
-    """A search manifest's own part. `n_trials` per task: more can be added later."""
+    """What only a search manifest has. `n_trials`: per task; more can be added later."""
 
     search: Search
     n_trials: int
@@ -45,7 +46,7 @@ class Manifest:
     tasks: tuple[str, ...]  # ids, in the registry's order
     pairs: tuple[tuple[str, str], ...]  # (source, target), without repetition
     seeds: tuple[int, ...]
-    baseline_seeds: tuple[int, ...]  # holds `seeds`; may hold more, since one baseline serves every comparison
+    baseline_seeds: tuple[int, ...]  # all of `seeds`, and maybe more: one baseline serves many comparisons
     fractions: tuple[float, ...]  # of a target's training part, in (0, 1]
     backbone: Backbone
     adapter: Mapping[str, Adapter]  # by task id
@@ -57,7 +58,7 @@ class Manifest:
     cards: tuple[Path, ...]  # YAML cards of datasets beyond the built-in ones, or folders of them, absolute
     registry: Registry
     search: SearchUse | None = None  # of kind search; it has no pairs
-    margin: float | None = None  # the largest difference that is as good as none, for `gather`; enters no id
+    margin: float | None = None  # the largest difference that counts as no effect, for `gather`; in no id
     pairless: str = ""  # why there are no pairs, where some were asked for
 
 
@@ -71,11 +72,10 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def _is_search(node: yaml_tree.Node) -> bool:
-    """Whether the file says `kind: search`."""
+    """Whether the file says `kind: search`, or nearly so: the reader then suggests the right spelling."""
     entries = node.entries if isinstance(node, yaml_tree.Table) else ()
-    return any(
-        key == "kind" and isinstance(child, yaml_tree.Scalar) and child.value == "search" for key, _, child in entries
-    )
+    kinds = [child.text for key, _, child in entries if key == "kind" and isinstance(child, yaml_tree.Scalar)]
+    return any(difflib.get_close_matches(kind[:100], ("grid", "search"), n=1) == ["search"] for kind in kinds)
 
 
 def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
@@ -87,7 +87,7 @@ def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
     datasets = tuple(dict.fromkeys(known.dataset_of(task).id for task in tasks))
     if written.baseline_seeds is not None and not set(written.seeds) <= set(written.baseline_seeds):
         lacking = ", ".join(str(seed) for _, seed in readable(written.seeds) if seed not in written.baseline_seeds)
-        reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", "add it")
+        reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", f"add {lacking}")
     preset = find_preset(reader, written.training.get("preset"), path)
     adapters = resolve_adapters(reader, preset, written.adapter, tasks)
     pairs = choose_pairs(reader, written, tasks, known)
@@ -116,7 +116,7 @@ def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
 
 def _pairless(tasks: Sequence[str]) -> str:
     """Why no pair is left."""
-    return f"there is one task only, {tasks[0]}" if len(tasks) == 1 else "`exclude` takes every pair away"
+    return f"there is only one task, {tasks[0]}" if len(tasks) == 1 else "`exclude` leaves no pair"
 
 
 def _search(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""What the ids and patterns of a manifest stand for: tasks, pairs, and the fields laid over each name."""
+"""Resolve the ids and patterns of a manifest: tasks, pairs, and the fields for each name."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def readable(items: Iterable[Any]) -> Iterable[tuple[int, Any]]:
 
 
 def _matches(text: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The names that an id, a pattern or `all` stands for."""
+    """The names that an id, a pattern or `all` matches."""
     return tuple(name for name in names if text == "all" or fnmatchcase(name, text))
 
 
 def is_pattern(text: str) -> bool:
+    """Whether a text may match several names."""
     return text == "all" or "*" in text or "?" in text
 
 
 def select_names(reader: Reader, where: str, text: str, among: Collection[str], what: str) -> tuple[str, ...]:
-    """As `_matches`; notes a name that stands for none."""
+    """The names that a text matches; a text that matches none is noted."""
     matching = _matches(text, among)
     if not matching and is_pattern(text):
         reader.problem(where, f"match a {what}, but {shown(text)} matches none", f"known: {', '.join(among) or 'none'}")
@@ -51,7 +52,7 @@ def choose_tasks(reader: Reader, patterns: str | Sequence[str], known: Registry)
 def choose_pairs(
     reader: Reader, written: ManifestFile, tasks: tuple[str, ...], known: Registry
 ) -> tuple[tuple[str, str], ...]:
-    """(source, target) in the order of the tasks, exclusions taken away."""
+    """(source, target) in the order of the tasks, without the excluded pairs."""
     every = tuple(permutations(tasks, 2))
     if not tasks or written.pairs in ("none", ()):
         return ()
@@ -63,7 +64,7 @@ def choose_pairs(
     for index, item in readable(written.exclude):
         taken = set(select(f"exclude[{index}]", item))
         if taken and not taken & chosen:
-            reader.problem(f"exclude[{index}]", "take a pair away, but none of its pairs is in pairs", "remove it")
+            reader.problem(f"exclude[{index}]", "exclude a pair of pairs, but none of its pairs is there", "remove it")
         without |= taken
     return tuple(pair for pair in every if pair in chosen and pair not in without)
 
@@ -71,11 +72,11 @@ def choose_pairs(
 def _pair_selector(
     reader: Reader, tasks: tuple[str, ...], known: Registry
 ) -> Callable[[str, str | Product], list[tuple[str, str]]]:
-    """A function from an item of `pairs` or `exclude`, with its place, to the pairs it stands for."""
+    """A function from an item of `pairs` or `exclude`, and where it is, to the pairs that it names."""
 
     def side(where: str, text: str) -> tuple[str, ...]:
         if text in known.tasks and text not in tasks:
-            reader.problem(where, f"name tasks of this manifest, but {text} is not among them", "add it to tasks")
+            reader.problem(where, f"name tasks of this manifest, but {text} is not among them", f"add {text} to tasks")
             return ()
         return select_names(reader, where, text, tasks, "task")
 
@@ -92,7 +93,9 @@ def _pair_selector(
             sources, targets = sides(f"{where}.source", item.source), sides(f"{where}.target", item.target)
         pairs = [(source, target) for source, target in product(sources, targets) if source != target]
         if sources and targets and not pairs:
-            reader.problem(where, "pair two different tasks, but pairs one with itself", "name another")
+            reader.problem(
+                where, "pair two different tasks, but pairs one with itself", "name another source or target"
+            )
         return pairs
 
     return select
@@ -101,7 +104,7 @@ def _pair_selector(
 def lay_over(
     reader: Reader, where: str, by_pattern: Mapping[str, Mapping[str, Any]], names: tuple[str, ...], what: str
 ) -> dict[str, dict[str, Any]]:
-    """Name -> fields of the patterns that match it in the file's order, those of its own id last."""
+    """Name -> fields of the patterns that match it, in the file's order; those of its own id come last and win."""
     layers: dict[str, dict[str, Any]] = {name: {} for name in names}
     for text in sorted(by_pattern, key=lambda text: not is_pattern(text)):
         for name in select_names(reader, f"{where}.{shown(text)}", text, names, what) if names else ():

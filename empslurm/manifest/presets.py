@@ -1,7 +1,7 @@
 """Named hyper-parameters per task: `paper`, or what `empslurm search freeze` wrote to presets/NAME.yaml.
 
-`paper` is Table 4 of the paper to the letter, as a literal to be checked by eye. The table gives EmpDial EI, EmpDial
-Role and News Empathy eleven epochs, though Appendix C says that models ran for ten.
+`paper` is exactly Table 4 of the paper, written out so that it can be checked by eye. The table gives EmpDial EI,
+EmpDial Role and News Empathy eleven epochs, though Appendix C says that models ran for ten.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, int | float]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenRow:
-    """One task's winner. `adapter` has every field that matters to its kind."""
+    """The settings that won for one task. `adapter` has every field that its kind uses."""
 
     adapter: Annotated[Mapping[str, Any], Partial(section=Adapter)]
     epochs: Count  # the length of the schedule, as the search trained
@@ -79,7 +79,7 @@ class Preset:
 
 
 def frozen_path(manifest: Path, name: str) -> Path:
-    """Where the frozen preset of a manifest in this folder is."""
+    """Path of a frozen preset of this name, beside the manifest."""
     return manifest.parent / FOLDER / f"{name}.yaml"
 
 
@@ -95,7 +95,7 @@ def load_preset(manifest: Path, name: str) -> Preset:
         try:
             Adapter(**row.adapter)
         except ValueError as error:
-            reader.problem(f"tasks.{task}.adapter", f"hold what matters to its kind, but {error}", "remove it")
+            reader.problem(f"tasks.{task}.adapter", f"hold only what its kind uses, but {error}", "remove that field")
     reader.finish()
     return Preset(
         training={task: _row(row.epochs, row.batch_size, row.lr) for task, row in rows.items()},

@@ -1,4 +1,4 @@
-"""The sections of a manifest, each resolved to frozen values; what is wrong with one is noted."""
+"""Resolve the sections of a manifest to frozen values; problems are noted in the reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGED = ("minilm", "tiny")
 
 
 def find_cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Path, ...]:
-    """The card files and folders of cards. Notes what leaves the project or is not there."""
+    """The card files and folders of cards. Notes paths that leave the project or do not exist."""
     cards = []
     for index, text in readable(texts):
         where = f"cards[{index}]"
@@ -32,18 +32,20 @@ def find_cards(reader: Reader, texts: Sequence[str], manifest: Path) -> tuple[Pa
         if _is_there(path):
             cards.append(path)
         else:
-            must = f"be a file or a folder of cards, but {shown(text)} is none"
-            reader.problem(where, must, "check it; it is relative to the manifest")
+            must = f"be a file or a folder of cards, but {shown(text)} is not there"
+            reader.problem(where, must, f"write its path relative to {manifest.parent}, or put it there")
     return tuple(cards)
 
 
 def _inside(reader: Reader, where: str, text: str, manifest: Path) -> Path | None:
-    """A relative path seen from the manifest's folder; it must stay in that folder's parent, the project."""
+    """The path of `text`, relative to the manifest's folder; it must stay in that folder's parent, the project."""
     try:
         folder = manifest.absolute().parent.resolve()
         path = (folder / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        reader.problem(where, f"be a path, but cannot be one ({type(error).__name__})", "correct it")
+        reader.problem(
+            where, f"be a path, but cannot be one ({type(error).__name__})", "write one relative to the manifest"
+        )
         return None
     if Path(text).is_absolute() or not path.is_relative_to(folder.parent):
         must = f"stay in the project {folder.parent} (the parent of the manifest's folder), but {shown(text)} leaves it"
@@ -60,9 +62,9 @@ def _is_there(path: Path) -> bool:
 
 
 def find_registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
-    """The built-in tasks and those of the cards. A card that is wrong ends the reading with all that is wrong so far.
+    """The built-in tasks and those of the cards. A wrong card raises ManifestError with all problems so far.
 
-    What follows would speak of its tasks as unknown.
+    Later checks would call its tasks unknown.
     """
     try:
         return registry(cards)
@@ -73,16 +75,16 @@ def find_registry(reader: Reader, cards: tuple[Path, ...]) -> Registry:
 
 
 def resolve_backbone(reader: Reader, written: str | Backbone, manifest: Path, key: str) -> Backbone:
-    """The backbone or encoder; a hub id is pinned by its commit, a folder named absolutely or within the project.
+    """The backbone or encoder; a hub id must have its commit, a relative path must stay in the project.
 
-    A folder outside is admitted by its absolute path only: its config and weights are read, and nothing in it is run.
+    A folder outside the project needs its absolute path: its config and weights are read, and nothing in it is run.
     """
     backbone = Backbone(name=written) if isinstance(written, str) else written
     where = key if isinstance(written, str) else f"{key}.name"
     if backbone.name not in PACKAGED and not is_local(backbone.name):
         return _hub_backbone(reader, where, backbone, key)
     if backbone.revision is not None:
-        must = f"be given for hub ids only, but {shown(backbone.name)} is none"
+        must = f"be given for hub ids only, but {shown(backbone.name)} is not one"
         reader.problem(f"{key}.revision", must, "remove the revision")
     if backbone.name in PACKAGED:
         return Backbone(name=backbone.name)
@@ -99,7 +101,7 @@ def _hub_backbone(reader: Reader, where: str, backbone: Backbone, key: str) -> B
     name = backbone.name
     if not HUB_ID.fullmatch(name):
         must = f"be a hub id, minilm, tiny or a path that starts with ./ ../ or /, but is {shown(name)}"
-        reader.problem(where, must, "correct it")
+        reader.problem(where, must, f"write {shown(f'./{name}')} for a folder, or an id such as roberta-base")
     elif backbone.revision is None:
         must = f"pin a hub id by its revision, but {shown(name)} has none"
         reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
@@ -119,7 +121,7 @@ def resolve_embed(reader: Reader, values: Mapping[str, Any] | None, manifest: Pa
 
 
 def find_preset(reader: Reader, name: str | None, path: Path) -> Preset:
-    """The preset that `training` names; nothing where it names none or its file is wrong, which is noted."""
+    """The preset that `training` names; an empty one where it names none, or a wrong one, which is noted."""
     nothing = Preset(training={}, adapter={})
     if name is None:
         return nothing
@@ -137,7 +139,7 @@ def find_preset(reader: Reader, name: str | None, path: Path) -> Preset:
 def resolve_adapters(
     reader: Reader, preset: Preset, values: Mapping[str, Any], tasks: tuple[str, ...]
 ) -> dict[str, Adapter]:
-    """The adapter of each task; what is wrong with the section is noted once for each adapter of the preset."""
+    """The adapter of each task. Problems of the section are noted once for each adapter of the preset."""
     adapters: dict[str, Adapter] = {}
     by_task = {task: preset.adapter.get(task, {}) for task in tasks}
     for task, base in by_task.items():
@@ -147,26 +149,33 @@ def resolve_adapters(
 
 
 def _adapter(reader: Reader, where: str, preset: Mapping[str, Any], values: Mapping[str, Any]) -> Adapter:
-    """An adapter section over a preset's; another kind drops the preset's fields. Notes what does not matter to it."""
+    """An adapter section over a preset's; another kind drops the preset's fields. Notes fields it does not use."""
     base = preset if values.get("kind") in (None, preset.get("kind")) else {}
     fields = {**base, **values}
     kind = fields.get("kind", Adapter().kind)
     known = ADAPTER_KINDS[kind].defaults
     for name in values:
         if name != "kind" and name not in known:
-            reader.problem(f"{where}.{name}", f"matter to {kind}, but does not", f"known: {', '.join(known)}")
+            must = f"be a field that {kind} uses, but is not"
+            reader.problem(f"{where}.{name}", must, f"remove it; known: {', '.join(known)}")
     return Adapter(**{name: value for name, value in fields.items() if name == "kind" or name in known})
 
 
 def refuse_stacks(reader: Reader, pairs: Sequence[tuple[str, str]], adapters: Mapping[str, Adapter]) -> None:
-    """Note each reason why stacks of this manifest would not be what they seem, with one pair as its example."""
+    """Note each reason why adapters of this manifest cannot be stacked, with one pair as its example."""
     examples: dict[str, str] = {}
     for source, target in pairs:
         reason = stack_problem(adapters[source], adapters[target])
         if reason:
             examples.setdefault(reason, f"{source} -> {target}")
     for reason, pair in examples.items():
-        reader.problem("adapter", f"stack, but {reason} (such as {pair})", "choose another kind, or `pairs: none`")
+        fix = f"choose another kind ({', '.join(_stackable())}), or write `pairs: none`"
+        reader.problem("adapter", f"stack, but {reason} (such as {pair})", fix)
+
+
+def _stackable() -> list[str]:
+    """Kinds whose adapters can be stacked on one of their own kind."""
+    return [kind for kind in ADAPTER_KINDS if not stack_problem(Adapter(kind=kind), Adapter(kind=kind))]
 
 
 def resolve_training(
@@ -181,7 +190,7 @@ def resolve_training(
         lacking = [key for key in ("epochs", "batch_size", "lr") if key not in {**fields, **layers[task]}]
         if preset and task not in preset and lacking:
             must = f"cover every task, but has no row for {task}"
-            reader.problem("training.preset", must, f"give training.per_task.{task} {', '.join(lacking)}")
+            reader.problem("training.preset", must, f"write {', '.join(lacking)} below training.per_task.{task}")
         by_task[task] = Training(**{**preset.get(task, {}), **fields, **layers[task]})
     return by_task
 
@@ -198,7 +207,9 @@ def resolve_space(reader: Reader, written: SearchFile) -> Search:
     """What the trials of a search manifest draw from."""
     for name in ("lr", "batch_size"):
         if name in written.training:
-            reader.problem(f"training.{name}", "be left to the trials, but is given", f"give space.{name}")
+            reader.problem(
+                f"training.{name}", "be left to the trials, but is given", f"remove it; its range is space.{name}"
+            )
         low, high = getattr(written.space, name).low, getattr(written.space, name).high
         if low > high:
             reader.problem(f"space.{name}", f"go from low to high, but {low} is above {high}", "swap them")

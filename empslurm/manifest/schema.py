@@ -26,34 +26,43 @@ from empslurm.validation.constraints import Doc, Listed, Partial, Pattern, Range
 
 NAME = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?-]{0,99}"
 
-TaskName = Annotated[str, Pattern(regex=NAME, words="a task id, a pattern such as epitome_*, or all")]
+TaskName = Annotated[
+    str, Pattern(regex=NAME, words="a task id, a pattern such as epitome_*, or all", fix="write one of these")
+]
 StudyName = Annotated[
     str, Pattern(regex=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", words="letters, digits, _ . - (at most 64)")
 ]
 Tasks = TaskName | Annotated[tuple[TaskName, ...], Listed()]
-DatasetName = Annotated[str, Pattern(regex=NAME, words="a dataset id or a pattern of ids")]
-FilePath = Annotated[str, Pattern(regex=r"(?s:.{1,1000})", words="a path of at most 1000 characters")]
+DatasetName = Annotated[str, Pattern(regex=NAME, words="a dataset id or a pattern of ids", fix="write one of these")]
+FilePath = Annotated[
+    str, Pattern(regex=r"(?s:.{1,1000})", words="a path of at most 1000 characters", fix="write a path")
+]
 Cards = Annotated[tuple[FilePath, ...], Listed(at_least=0)]
 Seeds = Annotated[tuple[Seed, ...], Listed()]
 ArrowPair = Annotated[
-    str, Pattern(regex=rf" *{NAME} +-> +{NAME} *", words="a pair such as `epitome_er -> news_empathy`")
+    str,
+    Pattern(
+        regex=rf" *{NAME} +-> +{NAME} *",
+        words="a pair such as `epitome_er -> news_empathy`",
+        fix="write `SOURCE -> TARGET`",
+    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecondStage:
-    """After the trials: the best adapter types on every task, with each task's best batch size and learning rate."""
+    """After the trials: train the best adapter types on every task, with its best batch size and learning rate."""
 
     n_types: Annotated[
         int,
         Range(low=1, high=len(ADAPTER_KINDS)),
-        Doc("How many adapter types, the best of the trials, are trained on every task. Appendix C of the paper."),
+        Doc("Number of adapter types, the best of the trials, to train on every task; Appendix C of the paper."),
     ] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """Every source with every target, a task with itself left out."""
+    """Every source with every target, except a task with itself."""
 
     source: Annotated[Tasks, Doc("Source tasks: an id, a pattern of ids, or a list of them.")]
     target: Annotated[Tasks, Doc("Target tasks: an id, a pattern of ids, or a list of them.")]
@@ -65,7 +74,7 @@ class TrainingSection(Training):
 
     preset: Annotated[
         PRESET_NAME | None,
-        Doc("paper: Table 4, per task. Or a search's name, frozen in presets/, with its adapters. null: none."),
+        Doc("Settings per task. paper: Table 4. NAME: presets/NAME.yaml, which a search was frozen to. null: none."),
     ] = None
     per_task: Annotated[
         Mapping[TaskName, Annotated[Mapping[str, Any], Partial(section=Training)]],
@@ -102,7 +111,7 @@ class ManifestFile:
 
     name: Annotated[StudyName, Doc("Name in reports, of jobs, and of the folder that `gather` writes.")]
     kind: Annotated[
-        Literal["grid"], Doc("grid: baselines and transfers. search: hyper-parameters, with keys of its own.")
+        Literal["grid"], Doc("grid: baselines and transfers. search: a hyper-parameter search, with other keys.")
     ] = "grid"
     tasks: Annotated[
         Tasks, Doc("Task ids and patterns of ids, such as epitome_*; all: every built-in task, and those of cards.")
@@ -111,17 +120,21 @@ class ManifestFile:
         Literal["all_ordered", "none"] | Annotated[tuple[ArrowPair | Product, ...], Listed(at_least=0)],
         Doc("Transfers, source -> target. all_ordered: every task to every other. none: baselines only."),
     ] = "all_ordered"
-    exclude: Annotated[tuple[ArrowPair | Product, ...], Doc("Transfers taken away from `pairs`.")] = ()
+    exclude: Annotated[tuple[ArrowPair | Product, ...], Doc("Transfers to leave out of `pairs`.")] = ()
     seeds: Annotated[Seeds, Doc("Seeds of transfers, and of the baselines they start from.")] = (1,)
     baseline_seeds: Annotated[
         Seeds | None, Doc("Seeds of baselines: all of `seeds`, and perhaps more. null: `seeds`.")
     ] = None
-    fractions: Annotated[tuple[PositiveShare, ...], Listed(), Doc("Shares of a target's training part.")] = (1.0,)
+    fractions: Annotated[
+        tuple[PositiveShare, ...], Listed(), Doc("Shares of each target's training part to train on.")
+    ] = (1.0,)
     backbone: Annotated[
-        FilePath | Backbone, Doc("The frozen encoder that all adapters sit in; a hub id needs {name, revision}.")
+        FilePath | Backbone, Doc("The frozen encoder of all adapters; a hub id needs {name, revision}.")
     ] = "minilm"
     adapter: Annotated[
-        Mapping[str, Any], Partial(section=Adapter), Doc("The adapter of every task, over what a preset says.")
+        Mapping[str, Any],
+        Partial(section=Adapter),
+        Doc("The adapter of every task; its fields replace those of a preset."),
     ] = field(default_factory=dict)
     training: Annotated[
         Mapping[str, Any],
@@ -140,14 +153,14 @@ class ManifestFile:
     data: Annotated[
         Mapping[str, Any],
         Partial(section=DataSection),
-        Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
+        Doc("Splits and context of the examples: fields for all datasets, and fields per dataset."),
     ] = field(default_factory=dict)
     cards: Annotated[
         Cards, Doc("YAML cards of your own datasets, or folders of them; paths relative to the manifest.")
     ] = ()
     margin: Annotated[
         Annotated[float, Range(above=0)] | None,
-        Doc("A difference of a metric that is as good as none, for `gather`. null: equivalence is not tested."),
+        Doc("Largest difference of a score that counts as no effect, for `gather`. null: equivalence is not tested."),
     ] = None
 
 
@@ -161,10 +174,10 @@ class RateRange:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRange:
-    """Batch sizes, every whole number alike."""
+    """Batch sizes; every whole number is equally likely."""
 
-    low: Annotated[Count, Doc("The fewest examples; Appendix C of the paper.")] = 8
-    high: Annotated[Count, Doc("The most examples; Appendix C of the paper.")] = 64
+    low: Annotated[Count, Doc("The smallest batch size; Appendix C of the paper.")] = 8
+    high: Annotated[Count, Doc("The largest batch size; Appendix C of the paper.")] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,24 +202,25 @@ class SearchFile:
     name: Annotated[
         StudyName, Doc("Name in reports, of jobs, of the folder of reports, and of the preset that it is frozen to.")
     ]
-    kind: Annotated[Literal["search"], Doc("search: hyper-parameters are searched for, task by task.")]
-    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; each is searched by itself.")]
-    n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each task; raise it to add more.")]
-    seeds: Annotated[Seeds, Doc("Seeds: the first is the trials'; all are the second stage's.")] = (1,)
+    kind: Annotated[Literal["search"], Doc("search: a hyper-parameter search for each task.")]
+    tasks: Annotated[Tasks, Doc("Task ids and patterns of ids, such as epitome_*; each is searched separately.")]
+    n_trials: Annotated[int, Range(low=1, high=1000), Doc("Trials of each task; a larger number adds trials later.")]
+    seeds: Annotated[Seeds, Doc("Seeds: the trials use the first, the second stage uses all.")] = (1,)
     space: Annotated[SpaceSection, Doc("What trials draw from.")] = field(default_factory=SpaceSection)
     sampler: Annotated[
-        Literal["tpe", "random"], Doc("Sampler of Optuna. tpe: learns from earlier trials. random: the yardstick.")
+        Literal["tpe", "random"],
+        Doc("Optuna's sampler. tpe: learns from earlier trials. random: does not, for comparison."),
     ] = "tpe"
     pruner: Annotated[
         Literal["median", "none"],
-        Doc("median: end a trial that is below the median of others at its epoch. none: finish every trial."),
+        Doc("median: end a trial that is below the median of the others at the same epoch. none: finish every trial."),
     ] = "median"
     second_stage: Annotated[
         SecondStage | None,
         Doc("What follows the trials: the best adapter types, trained on every task. null: nothing."),
     ] = field(default_factory=SecondStage)
     backbone: Annotated[
-        FilePath | Backbone, Doc("The frozen encoder that all adapters sit in; a hub id needs {name, revision}.")
+        FilePath | Backbone, Doc("The frozen encoder of all adapters; a hub id needs {name, revision}.")
     ] = "minilm"
     training: Annotated[
         Mapping[str, Any],
@@ -216,7 +230,7 @@ class SearchFile:
     data: Annotated[
         Mapping[str, Any],
         Partial(section=DataSection),
-        Doc("Which examples are seen, and how they are cut: fields for all datasets, and fields per dataset."),
+        Doc("Splits and context of the examples: fields for all datasets, and fields per dataset."),
     ] = field(default_factory=dict)
     cards: Annotated[
         Cards, Doc("YAML cards of your own datasets, or folders of them; paths relative to the manifest.")

@@ -1,4 +1,4 @@
-"""Readers of the packaged tables: each returns a tuple of frozen rows, in the order of the paper."""
+"""Read the packaged tables: each reader returns a tuple of frozen rows, in the order of the paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from empslurm.validation.table_file import delimited, delimiter_for, lines_of, r
 
 Row = TypeVar("Row")
 FOLDER = Path(__file__).parent
-RATED = ("task", "aspect")  # what a row of ratings is about; its other columns are annotators
+RATED = ("task", "aspect")  # columns that say what is rated; the others are annotators
 LOWEST, HIGHEST = 1, 5  # of a rating
 FILES = (
     "ratings.csv",
@@ -72,7 +72,7 @@ class ThemeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRow:
-    """What the importance features need to know of a task."""
+    """What the importance analysis needs to know about a task."""
 
     task: str
     title: str
@@ -168,7 +168,7 @@ def _comments(path: Path) -> list[str]:
 def _table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Column names, and the records below them with their line numbers. Comments and blank lines are left out.
 
-    wanted: columns that tell by which mark the file separates its columns. Raises DataError.
+    wanted: columns by which the delimiter is recognised. Raises DataError.
     """
     lines = ["\n" if line.startswith("#") else line for line in lines_of(read_text(path))]
     first = next((line for line in lines if line.strip()), "")
@@ -176,7 +176,7 @@ def _table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[str], list[tupl
     records = [(line, [cell.strip() for cell in cells]) for line, cells in delimited_lines]
     records = [(line, cells) for line, cells in records if any(cells)]
     if not records:
-        raise DataError(f"{path} must have a header line, but is empty; write one")
+        raise DataError(f"{path} must have a header line, but is empty; write its column names")
     header = records[0][1]
     for line, cells in records[1:]:
         if len(cells) != len(header):
@@ -208,7 +208,7 @@ def _read(name: str, row_type: type[Row]) -> tuple[Row, ...]:
 def provenance(name: str) -> Provenance:
     """The source and notes of a packaged file, e.g. "table7.csv"."""
     if name not in FILES:
-        raise DataError(f"{name} must be a packaged table, but is none; it is one of {', '.join(FILES)}")
+        raise DataError(f"{name} must be a packaged table, but is not; name one of {', '.join(FILES)}")
     said = [tuple(comment.partition(": ")[::2]) for comment in _comments(FOLDER / name)]
     return Provenance(
         file=name,
@@ -226,13 +226,15 @@ def ratings(path: Path | None = None) -> tuple[Rating, ...]:
     header, records = _table(path, RATED)
     _check_header(path, header)
     if not records:
-        raise DataError(f"{path} must have a row per task and aspect, but has none; write them below its header")
+        raise DataError(f"{path} must have a row per task and aspect, but has none; write rows below its header")
     rated: dict[tuple[str, str], Rating] = {}
     for line, cells in records:
         rating = _rating(f"{path}:{line}", dict(zip(header, cells, strict=True)))
         if (rating.task, rating.aspect) in rated:
             what = f"the {rating.aspect} of {rating.task}"
-            raise DataError(f"{path}:{line} must rate what no row above does, but {what} is rated twice; remove one")
+            raise DataError(
+                f"{path}:{line} must not rate what a row above rates, but {what} is rated twice; remove one of the rows"
+            )
         rated[rating.task, rating.aspect] = rating
     return tuple(rated.values())
 
@@ -242,7 +244,7 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
     if not set(RATED) <= set(header) or len(header) < len(RATED) + 2:
         raise DataError(
             f"{path} must have the columns task, aspect and two annotators or more, but has {', '.join(header)}; "
-            "see ratings.csv of this package"
+            "write a header like that of empslurm/reference/ratings.csv"
         )
     if "" in header:
         column = header.index("") + 1
@@ -256,10 +258,10 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 
 def _rating(where: str, row: Mapping[str, str]) -> Rating:
-    """place: of the row, for errors."""
+    """where: file and line of the row, for errors. Raises DataError."""
     for name in RATED:
         if not row[name]:
-            raise DataError(f"{where} must name its {name}, but has nothing in that column; write it")
+            raise DataError(f"{where} must name its {name}, but its column {name} is empty; write the {name} there")
     annotators = tuple(name for name in row if name not in RATED)
     return Rating(
         task=row["task"],
@@ -279,8 +281,8 @@ def _number(where: str, column: str, text: str) -> float:
         value = math.nan
     if not LOWEST <= value <= HIGHEST:
         raise DataError(
-            f"{where} must have a number from {LOWEST} to {HIGHEST} in column {column}, but has '{text}'; write one, "
-            "with a decimal point if need be, or leave it empty"
+            f"{where} must have a number from {LOWEST} to {HIGHEST} in column {column}, but has '{text}'; write such a "
+            "number, with a decimal point, or leave the cell empty"
         )
     return value
 

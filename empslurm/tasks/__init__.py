@@ -1,7 +1,8 @@
 """The datasets and their tasks: the built-in ones of `datasets`, and those of YAML cards.
 
-Here belongs what all datasets share: finding raw files, reading rows, splits, prepared tables, duplicates and leaks.
-What is true of one dataset is in `datasets`; tokens and batches are `train.data`; the paper's numbers are `reference`.
+This package holds what all datasets share: finding raw files, reading rows, splits, prepared tables, duplicates and
+leaks. What concerns one dataset is in `datasets`, tokens and batches in `train.data`, the paper's numbers in
+`reference`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Registry:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A registry with the cards that are sound, and the problems of the others by file."""
+    """A registry with the valid cards, and the problems of the others by file."""
 
     known: Registry
     refused: Mapping[str, tuple[str, ...]]
@@ -45,7 +46,7 @@ def registry(cards: Sequence[Path] = ()) -> Registry:
 
 
 def survey(cards: Sequence[Path] = ()) -> Survey:
-    """As `registry`, but a card that is wrong stands in nobody's way."""
+    """As `registry`, but a wrong card is left out and its problems are returned."""
     datasets = {dataset.id: dataset for dataset in DATASETS}
     tasks = _built_in_tasks()
     refused: dict[str, tuple[str, ...]] = {}
@@ -62,20 +63,20 @@ def survey(cards: Sequence[Path] = ()) -> Survey:
 
 
 def _built_in_tasks() -> dict[str, Task]:
-    """By id: those of the paper in the order of its tables, then the others as they are declared."""
+    """By id: the tasks of the paper in the order of its tables, then the others as declared."""
     declared = {task.id: task for dataset in DATASETS for task in dataset.tasks}
     of_paper = [id for id in reference.task_ids() if id in declared]
     return {id: declared[id] for id in dict.fromkeys((*of_paper, *declared))}
 
 
 def _card_files(path: Path) -> list[Path]:
-    """A card, or those of a folder; the folder itself where it holds none, which is a problem to tell."""
+    """A card, or those of a folder; the folder itself where it holds none, which `_read` refuses."""
     return (sorted(path.glob("*.yaml")) or [path]) if path.is_dir() else [path]
 
 
 def _read(file: Path, taken: Collection[str]) -> list[Dataset]:
     """The datasets of one card. Raises ManifestError."""
-    from empslurm.tasks.cards import read_cards  # reading YAML is for those who have cards
+    from empslurm.tasks.cards import read_cards  # so that YAML is read only where there are cards
 
     if file.is_dir():
         raise ManifestError([f"a folder of cards must hold *.yaml files, but {file} holds none; name the card's file"])

@@ -15,18 +15,18 @@ from empslurm.tasks.schema import Example, LeftOut, Part, Reject
 from empslurm.validation import table_file
 from empslurm.validation.table_file import MISSING_WORDS, Row, text_of
 
-READING = 3  # raise it when the same table gives other examples; no id moves
+READING = 3  # raise it when the same table gives other examples; ids stay the same
 BOOLEANS = ("true", "false")
 WITH_POINT = re.compile(r"([-+]?\d+)\.(\d*)", re.ASCII)
 WITH_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
 LIKE_A_LABEL = re.compile(r"[\w.,:+/-]{1,24}( [\w.,:+/-]{1,12})?")
 HALF = re.compile("[\ud800-\udfff]")
-MAX_SHOWN = 5  # values that are no label, or no part
+MAX_SHOWN = 5  # wrong labels or parts
 WANTED = {"classification": "one of the card's labels", "regression": "a number within the card's scale"}
 
 
 class _UnfitError(Exception):
-    """Why a row gives no example. by_label: its label is what is wrong."""
+    """Why a row gives no example. by_label: because of its label."""
 
     def __init__(self, reason: str, *, by_label: bool = False) -> None:
         super().__init__(reason)
@@ -35,12 +35,12 @@ class _UnfitError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """Distinct values of a column that should not be there, a few of them; what looks like a text is never told."""
+    """A few distinct wrong values of a column, for an error; a value that may be a text is never shown."""
 
     shown: dict[str, None] = field(default_factory=dict)
 
-    def tell(self, text: str) -> str:
-        """The value for a sentence, an empty string where it is not told."""
+    def note(self, text: str) -> str:
+        """The value for a sentence; an empty string where it is not shown."""
         if not text:
             return "empty"
         if len(self.shown) < MAX_SHOWN and LIKE_A_LABEL.fullmatch(text):
@@ -49,7 +49,7 @@ class _Values:
 
 
 def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | LeftOut]:
-    """The rows of a card's files. Raises DataError, also where rows have parts that are none."""
+    """The rows of a card's files. Raises DataError, also where rows have unknown parts."""
     make, seen = _Maker(card), set[str]()
     for name, part_of_file in files_of(card).items():
         for row in _rows(card, paths[name]):
@@ -60,7 +60,7 @@ def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | L
                 part = part or make.part(row)
                 item = make(name, row, part)
                 if isinstance(item, Example) and item.id in seen:
-                    raise _UnfitError("must have an id of its own, but it was given above")
+                    raise _UnfitError("must have a new id, but a row above has the same one")
             except _UnfitError as error:
                 yield Reject(file=name, row=row.number, reason=str(error), part=part, by_label=error.by_label)
                 continue
@@ -98,7 +98,7 @@ def _contexts(columns: Columns) -> tuple[str, ...]:
 
 
 class _Maker:
-    """Makes examples of a card's rows, and remembers which labels and parts did not fit."""
+    """Makes examples from a card's rows, and remembers which labels and parts did not fit."""
 
     def __init__(self, card: Card) -> None:
         self.card = card
@@ -120,8 +120,8 @@ class _Maker:
             return LeftOut(file=name, row=row.number, label=left_out)
         text, label = _cell(cells, columns.text), self._label(value)
         if not text or text in self._gaps:
-            told = f"but is {text}, which stands for a missing value" if text else "but is empty"
-            raise _UnfitError(f"{columns.text} must hold a text, {told}")
+            found = f"but is {text}, which means a missing value" if text else "but is empty"
+            raise _UnfitError(f"{columns.text} must hold a text, {found}")
         if label is None:
             raise _UnfitError(self._no_label(self._filled(value)), by_label=True)
         id = self._filled(_cell(cells, columns.id)) if columns.id else f"{name}-{row.number}"
@@ -136,7 +136,7 @@ class _Maker:
         return Example(id=id, group=group, context=context, text=text, labels=labels, part=part, file=name)
 
     def _filled(self, text: str) -> str:
-        """A cell's text, empty where it is a word for a missing value."""
+        """A cell's text; empty where it is a word for a missing value."""
         return "" if text in self._gaps else text
 
     def _reason_to_leave(self, value: str) -> str | None:
@@ -148,12 +148,12 @@ class _Maker:
         return reason
 
     def check_parts(self) -> None:
-        """Raise DataError where rows had a part that is none."""
+        """Raise DataError where rows had an unknown part."""
         if self._n_without_part:
-            others = ", ".join(self._parts.shown) or "nothing, or what is no name"
+            others = ", ".join(self._parts.shown) or "nothing, or texts"
             raise DataError(
                 f"{self.card.columns.part} must hold a part in every row ({', '.join(PART_NAMES)}; in any case), but "
-                f"{self._n_without_part:,} rows hold others: {others}; correct these rows, or remove columns.part"
+                f"{self._n_without_part:,} rows hold others: {others}; write parts there, or remove columns.part"
             )
 
     def part(self, row: Row) -> Part | None:
@@ -165,7 +165,7 @@ class _Maker:
         if part is None:
             self._n_without_part += 1
             self._parts.shown.update({"an empty cell": None} if not text else {})
-            self._parts.tell(text)
+            self._parts.note(text)
             raise _UnfitError(f"{self.card.columns.part} must hold a part, but does not")
         return part
 
@@ -174,17 +174,17 @@ class _Maker:
         return _number(text, self.card.decimal or ".", self.card.low, self.card.high)
 
     def _no_label(self, value: str) -> str:
-        """Why a value is no label."""
-        told = self._labels.tell(value)
-        must = f"{self.card.columns.label} must be {WANTED[self.card.kind]}, but is {told or 'not'}"
+        """Why a value is not a label."""
+        seen = self._labels.note(value)
+        must = f"{self.card.columns.label} must be {WANTED[self.card.kind]}, but is {seen or 'not'}"
         comma = self.card.kind == "regression" and self.card.format in DELIMITERS and WITH_COMMA.fullmatch(value)
         return f"{must}; add `decimal: ','`" if comma and self.card.decimal is None else must
 
 
 def _finder(names: Mapping[str, str], decimal: str) -> Callable[[str], str | None]:
-    """Finds a value's label: as it is written, else as a boolean in any case, or a number with zeros at its end.
+    """A function from a value to its label: as written, as a boolean in any case, or as a number with zeros at its end.
 
-    Tables that went through a frame with gaps hold 1.0 where 1 was meant.
+    pandas writes 1.0 for 1 in a column with gaps.
     """
     loose: dict[str, str] = {}
     for value, name in names.items():
@@ -197,7 +197,7 @@ def _finder(names: Mapping[str, str], decimal: str) -> Callable[[str], str | Non
 
 
 def _number(text: str, decimal: str, low: float | None = None, high: float | None = None) -> float | None:
-    """A number within bounds; beside a decimal comma a point may mean thousands, so it is no number."""
+    """A number within bounds; with a decimal comma, a point may mean thousands, so such a text is refused."""
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     return number(text, low, high)
@@ -213,7 +213,7 @@ def _loosened(text: str, decimal: str) -> str:
 
 
 def same_label(label: str, other: str, decimal: str) -> bool:
-    """Whether two labels of a card would be found for the same value. decimal: the card's decimal mark."""
+    """Whether two labels of a card match the same value. decimal: the card's decimal mark."""
     return _loosened(label, decimal) == _loosened(other, decimal)
 
 
@@ -226,7 +226,7 @@ def _cell(cells: Mapping[str, Any], column: str) -> str:
 
 
 def _whole(text: str, column: str) -> str:
-    """A text whose characters are whole. JSON may cut an emoji in half. Raises _UnfitError."""
+    """The text. Raises _UnfitError where it holds half a character: JSON may cut an emoji in half."""
     if HALF.search(text):
         raise _UnfitError(f"{column} must hold whole characters, but holds half of one (such as \\ud83d)")
     return text

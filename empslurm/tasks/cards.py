@@ -1,4 +1,4 @@
-"""A task of the user's own without code: a YAML card that says where its table is and how to read it.
+"""Your own task without code: a YAML card says where its table is and how to read it.
 
 id: politeness
 title: Politeness
@@ -6,7 +6,7 @@ file: politeness.csv            # in DATA/politeness/, or in any folder below DA
 format: csv                     # csv, tsv, jsonl, parquet, arrow (what `datasets` saves to disk)
 columns: {text: reply, context: post, label: polite, id: row, group: thread}
 kind: classification
-labels: [polite, rude]          # or {1: polite, 0: rude}; regression: low: 1.0 and high: 5.0
+labels: [polite, rude]          # or {1: polite, 0: rude}; for a regression low: 1.0 and high: 5.0
 data_source: Twitter
 language_setting: social media
 citation: ...
@@ -53,7 +53,7 @@ from empslurm.tasks.splits import SALTS
 from empslurm.validation import yaml_tree
 from empslurm.validation.reader import FAILED, Reader, required, unknown
 
-LEAVE_OUT = " Or do these rows belong to no label on purpose? Then name what they have in the card: `leave_out: [...]`"
+LEAVE_OUT = "; to leave rows out by their label, write the label in the card: `leave_out: [...]`"
 MAX_DRAWN = 0.8  # validation and test together; the rest is train
 
 
@@ -80,7 +80,7 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
     values = reader.section(Card, node)
     written = {key for key, _, _ in node.entries} if isinstance(node, yaml_tree.Table) else set()
     if values.get("id") in taken:
-        reader.problem("id", f"be an id of its own, but {values['id']} exists already", "choose another")
+        reader.problem("id", f"be a new id, but {values['id']} exists already", "choose another id")
     for check in (_check_kind, _check_labels, _check_table, _check_parts, _check_shares, _check_hub):
         check(reader, values, written)
     if values.get("family") not in (None, *SALTS):
@@ -91,56 +91,59 @@ def _read_card(path: Path, taken: Collection[str]) -> Dataset:
 
 
 def _check_kind(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
-    """What must be there or must not for a kind of task; `written`: all keys, those with a noted problem too."""
+    """Fields that a kind of task needs or must not have. `written`: all keys, those with a noted problem too."""
     from empslurm.metrics import that_choose_epochs
 
     kind, low, high = str(values.get("kind")), values.get("low"), values.get("high")
     if kind == "classification":
         if "labels" not in written:
-            reader.problem("kind", "come with labels, but there are none", "add `labels: [one, another]`")
+            reader.problem("kind", "come with `labels`, but they are missing", "add `labels: [one, another]`")
         for name in ("low", "high"):
             if values.get(name) is not None:
-                reader.problem(name, "belong to a regression, but kind is classification", "remove it")
+                reader.problem(name, "be for a regression only, but kind is classification", "remove it")
     if kind == "regression":
         if values.get("labels"):
-            reader.problem("labels", "belong to a classification, but kind is regression", "remove them")
+            reader.problem("labels", "be for a classification only, but kind is regression", "remove them")
         if low is not None and high is not None and low >= high:
-            reader.problem("low", f"be below high, but is {low:g} and high is {high:g}", "exchange them")
+            fix = "swap them" if low > high else "write the two ends of the scale"
+            reader.problem("low", f"be below high, but is {low:g} and high is {high:g}", fix)
     metric, options = values.get("metric"), that_choose_epochs(kind)
     if options and metric is not None and metric not in options:
-        reader.problem("metric", f"be one of {', '.join(options)} for a {kind}, but is {metric}", "choose one")
+        must = f"be one of {', '.join(options)} for a {kind}, but is {metric}"
+        reader.problem("metric", must, f"write one of these, or remove it for {options[0]}")
 
 
 def _check_labels(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
-    """Labels as they stand in the table, and what is left out beside them."""
+    """Labels that the table can tell apart, and values to leave out that are not labels."""
     labels, left_out = values.get("labels", ()), values.get("leave_out", ())
     decimal = values.get("decimal") or "."
     known = [label for label in labels if label is not FAILED]
     for first, second in combinations(known, 2):
         named = isinstance(labels, Mapping) and labels[first] == labels[second]
         if same_label(first, second, decimal) and not named:
-            must = f"be told apart in a table, but {first} and {second} are one label written twice"
+            must = f"be different in a table, but {first} and {second} mean one value"
             reader.problem("labels", must, "remove one of them")
     if isinstance(labels, Mapping) and len(set(labels.values())) < 2:
-        reader.problem("labels", "give at least 2 names", "write `labels: {0: one, 1: another}`")
+        must = f"give at least 2 names, but gives {len(set(labels.values()))}"
+        reader.problem("labels", must, "write `labels: {0: one, 1: another}`")
     for index, label in enumerate(left_out):
         if label is not FAILED and any(same_label(label, value, decimal) for value in known):
-            must = f"be none of the labels, but {label} is one"
-            reader.problem(f"leave_out[{index}]", must, "remove it from one of the two")
+            must = f"not be one of the labels, but {label} is"
+            reader.problem(f"leave_out[{index}]", must, "remove it from leave_out or from labels")
 
 
 def _check_table(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
-    """How delimited text is cut and its numbers are read."""
+    """`delimiter` and `decimal` are for delimited text only."""
     format = values.get("format")
     if format is None:
         return
     for name in ("delimiter", "decimal"):
         if values.get(name) is not None and format not in DELIMITERS:
-            reader.problem(name, f"belong to {' or '.join(DELIMITERS)}, but format is {format}", "remove it")
+            reader.problem(name, f"be for {' or '.join(DELIMITERS)} only, but format is {format}", "remove it")
 
 
 def _official(values: Mapping[str, Any]) -> list[str]:
-    """The places where a card gives official parts."""
+    """The keys of a card that give official parts."""
     columns, hub = values.get("columns"), values.get("hub")
     return [
         *(["file"] if isinstance(values.get("file"), Mapping) else []),
@@ -158,30 +161,32 @@ def _check_parts(reader: Reader, values: Mapping[str, Any], written: Collection[
             _check_names(reader, key, [*named])
     if "columns.part" in keys and len(keys) > 1:
         other = next(key for key in keys if key != "columns.part")
-        must = f"be the one place with official parts, but {other} gives them too"
-        reader.problem("columns.part", must, "remove one of the two")
+        must = f"be the only key with official parts, but {other} gives them too"
+        reader.problem("columns.part", must, f"remove columns.part, or the parts of {other}")
     file = values.get("file")
     names = [name for files in file.values() for name in names_of(files)] if isinstance(file, Mapping) else []
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1 and name is not FAILED]:
-        reader.problem("file", f"give each file one part, but {name} is in several", "remove it from all but one")
+        reader.problem("file", f"name each file in one part, but {name} is in several", "remove it from all but one")
 
 
 def _check_names(reader: Reader, key: str, names: Sequence[str]) -> None:
-    """Note part names that are unknown, stand twice or are lacking."""
+    """Note part names that are unknown, given twice or missing."""
     name_of: dict[Part, str] = {}
     for name in names:
         part = part_named(name)
         if part is None:
-            must = f"name parts, but has {', '.join(names)}: {name} is none"
-            reader.problem(key, must, f"known: {', '.join(PART_NAMES)}")
+            must = f"name parts, but has {', '.join(names)}: {name} is not one"
+            reader.problem(key, must, f"rename it; known: {', '.join(PART_NAMES)}")
         elif part in name_of:
-            reader.problem(key, f"name each part once, but {name_of[part]} and {name} are one", "remove one")
+            reader.problem(
+                key, f"name each part once, but {name_of[part]} and {name} are the same", "remove one of them"
+            )
         else:
             name_of[part] = name
     lacking = [part for part in ("train", "test") if part not in name_of]
     if lacking and all(part_named(name) for name in names):
         must = f"give train and test, but has {', '.join(names) or 'none'}: not {lacking[0]}"
-        reader.problem(key, must, "add it, or write a list to have the parts drawn")
+        reader.problem(key, must, f"add {lacking[0]}, or write a list to have the parts drawn")
 
 
 def _check_shares(reader: Reader, values: Mapping[str, Any], written: Collection[str]) -> None:
@@ -191,11 +196,13 @@ def _check_shares(reader: Reader, values: Mapping[str, Any], written: Collection
         return
     if shares.validation + shares.test > MAX_DRAWN:
         must = f"leave a fifth for train, but validation and test are {shares.validation + shares.test:g}"
-        reader.problem("shares", must, "lower them")
+        reader.problem("shares", must, f"lower their sum to at most {MAX_DRAWN:g}")
     if _official(values):
-        reader.problem("shares", f"belong to a drawn split, but {_official(values)[0]} gives the parts", "remove them")
+        reader.problem(
+            "shares", f"be for a drawn split only, but {_official(values)[0]} gives the parts", "remove shares"
+        )
     if values.get("family") is not None:
-        must = f"belong to a family of its own, since the family {values['family']} has one split for all its datasets"
+        must = f"be given without family, but family is {values['family']}, whose datasets have one split"
         reader.problem("shares", must, "remove shares or family")
 
 
@@ -207,19 +214,23 @@ def _check_hub(reader: Reader, values: Mapping[str, Any], written: Collection[st
         reader.problem("hub", f"be saved as parquet, but format is {values['format']}", "write `format: parquet`")
     hub: Hub = values["hub"]
     if is_folder(hub.name) == (hub.revision is not None):
-        must, fix = ("have no revision", "remove it") if hub.revision else ("have a revision", "add the commit")
-        reader.problem("hub", f"{must}, since {hub.name} is a {'folder' if hub.revision else 'hub id'}", fix)
+        must, fix = f"have no revision for a folder, but {hub.name} has one", "remove hub.revision"
+        if hub.revision is None:
+            must, fix = f"have the revision of a hub id, but {hub.name} has none", "add `revision: COMMIT`"
+        reader.problem("hub", must, fix)
     file = values.get("file", "")
     if isinstance(file, tuple):
-        reader.problem("hub", "be saved as one file, but there are several", "name one file and one split")
+        reader.problem("hub", "be saved as one file, but file names several", "name one file and one split")
     if isinstance(file, Mapping) and hub.splits is None:
-        reader.problem("hub", "say which split is which part", "add `splits: {train: train, test: test}` to hub")
+        must = "say which split is which part, but has no splits"
+        reader.problem("hub", must, "add `splits: {train: train, test: test}` to hub")
     if isinstance(file, Mapping) and hub.splits is not None:
         parts = [{part_named(key) for key in mapping} for mapping in (file, hub.splits)]
         if parts[0] != parts[1] or not all(isinstance(name, str) for name in file.values()):
-            reader.problem("file", "name one file for each part of hub.splits", "name the same parts in both")
+            must = "name one file for each part of hub.splits, but does not"
+            reader.problem("file", must, "name the same parts in both")
     if hub.splits is not None and hub.split != "train":
-        reader.problem("hub", "have split or splits, but has both", "remove split")
+        reader.problem("hub", "have split or splits, but has both", "remove hub.split")
 
 
 def dataset_of(card: Card, folder: Path) -> Dataset:
@@ -267,7 +278,7 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
 def _reading(card: Card) -> str:
     """A digest of how a card's files are read: it changes the examples, so it must change the identity of the cells.
 
-    What came later enters only where it is given, so that no id of an older card moves.
+    Fields that are newer count only where they are given, so that no id of an older card moves.
     """
     columns = {name: value for name, value in vars(card.columns).items() if name != "part" or value is not None}
     names = label_names(card)
@@ -284,17 +295,17 @@ def _reading(card: Card) -> str:
 
 
 def _note(card: Card) -> str:
-    """What a person must know who uses a card's files."""
-    told = []
+    """Notes for users of a card's files."""
+    notes = []
     names = names_of(card.file) if not isinstance(card.file, Mapping) else ()
     looks = {part: name for name in names for word in re.split(r"[^a-z]+", name.lower()) if (part := part_named(word))}
     if len(looks) > 1:
         mapping = ", ".join(f"{part}: {looks[part]}" for part in PARTS if part in looks)
-        must = f"its files look like official parts, but are pooled and split anew; `file: {{{mapping}}}` keeps them"
-        told.append(f"{card.id}: {must}")
+        what = "its files look like official parts, but are pooled and split anew"
+        notes.append(f"{card.id}: {what}; write `file: {{{mapping}}}` to keep them")
     if card.leave_out:
-        told.append(f"{card.id}: its card leaves out rows labelled {', '.join(card.leave_out)}")
-    return "; ".join(told)
+        notes.append(f"{card.id}: its card leaves out rows labelled {', '.join(card.leave_out)}")
+    return "; ".join(notes)
 
 
 def _obtain(card: Card, folder: Path) -> str:
@@ -309,8 +320,9 @@ def _obtain(card: Card, folder: Path) -> str:
     many = "the splits" if len(splits) > 1 else "the split"
     paths = ", ".join(f"DATA/{card.id}/{name}" for name in names)
     saved = f"{many} {', '.join(splits)} of {named} as {paths}, as the hub section of the card says"
-    absent = is_folder(hub.name) and not Path(_hub_name(hub, folder)).is_dir()
-    problem = f"; but the folder {_hub_name(hub, folder)} is not there: save the dataset to it, or correct hub.name"
+    source = _hub_name(hub, folder)
+    absent = is_folder(hub.name) and not Path(source).is_dir()
+    problem = f"; but the folder {source} is not there: save the dataset there, or name the right folder in hub.name"
     how = "run `empslurm prepare` on a manifest with its card, or `empslurm data fetch`: it saves"
     return f"{how} {saved}{problem if absent else ''}"
 
@@ -322,7 +334,7 @@ def _splits(card: Card, hub: Hub) -> list[tuple[str, str]]:
 
 
 def _hub_name(hub: Hub, folder: Path) -> str:
-    """A hub id, or a folder's absolute path; a relative one is the card's."""
+    """A hub id, or a folder's absolute path; relative paths start at the card's folder."""
     if not is_folder(hub.name):
         return hub.name
     return str((folder / Path(hub.name).expanduser()).resolve())

@@ -1,4 +1,4 @@
-"""Download raw files: resumable after a cut connection, checked against the pinned checksum, never half there."""
+"""Download raw files: resumable after a cut connection, checked against the pinned checksum, never left incomplete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from empslurm.validation.table_file import MAX_FILE_BYTES
 if TYPE_CHECKING:
     import httpx
 
-Progress = Callable[[int, int | None], None]  # bytes there, of how many (None: the server does not say)
+Progress = Callable[[int, int | None], None]  # bytes so far, of how many (None: the server does not say)
 ATTEMPTS = 4
 WAITS_S = (0.5, 2.0, 5.0)  # before the second, third and fourth attempt
 TIMEOUT_S = 30.0  # without a byte
@@ -30,7 +30,7 @@ CHUNK_BYTES = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """A file that is there and holds what it must."""
+    """A file that is there and has the right content."""
 
     file: str
     path: Path
@@ -41,7 +41,7 @@ class Fetched:
 
 
 def source_url(dataset: Dataset, file: RawFile, mirror: str | None) -> str | None:
-    """Where a file may be had. A mirror is a served data root: MIRROR/<dataset>/<file>, whatever the dataset."""
+    """A file's address; None where there is none. A mirror serves a data root: MIRROR/<dataset>/<file>."""
     if mirror is None:
         return file.url
     return f"{mirror.rstrip('/')}/{quote(dataset.id)}/{quote(file.name)}"
@@ -64,9 +64,9 @@ def _git_blob(path: Path) -> str:
 
 
 def fetch_file(file: RawFile, url: str, path: Path, progress: Progress | None = None) -> Fetched:
-    """The file at `path`, downloaded unless it is there and right; what is there and wrong is not replaced.
+    """The file at `path`, downloaded unless it is there; a wrong file that is there is not replaced.
 
-    The bytes so far stand in a hidden file beside it, and a later call goes on from them. Raises DataError.
+    A hidden file beside it keeps the bytes so far, and a later call continues from them. Raises DataError.
     """
     checked = file.sha256 is not None or file.git_blob is not None
     downloaded = not path.exists()
@@ -90,13 +90,15 @@ def fetch_file(file: RawFile, url: str, path: Path, progress: Progress | None = 
 
 @contextlib.contextmanager
 def _own(part: Path) -> Iterator[Path]:
-    """A lock on the file that holds the bytes so far: two downloads into one file would mix. Raises DataError."""
+    """Lock the file with the bytes so far: two downloads into one file would mix. Raises DataError."""
     lock = part.with_suffix(".lock")
     with open(lock, "w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DataError(f"{part} must be written by one fetch, but another is at work; wait for it") from error
+            raise DataError(
+                f"{part} must be written by one fetch at a time, but another is running; wait for it to end"
+            ) from error
         try:
             yield part
         finally:
@@ -117,17 +119,20 @@ def _download(file: RawFile, url: str, part: Path, progress: Progress) -> None:
             return
         n_bytes = part.stat().st_size
         part.unlink()
-        # Bytes of an earlier call may be of another file: only a whole download shows that the server's are wrong.
+        # Bytes of an earlier call may be of another file: only a whole download shows that the server's file is wrong.
         problem = f"came with {n_bytes:,} wrong bytes (its checksum is not the recorded one)"
         if not resumed:
-            raise DataError(f"{url} must be {file.name} as pinned, but {problem}; try another mirror")
+            raise DataError(f"{url} must be {file.name} as pinned, but {problem}; try another server with --mirror")
     kept = part.stat().st_size if part.exists() else 0
     must = f"{url} must be downloaded, but {problem}, {ATTEMPTS} times"
     raise DataError(f"{must}; {kept:,} bytes are kept: run the same command again")
 
 
 def _attempt(file: RawFile, url: str, part: Path, progress: Progress) -> str:
-    """One request that appends to `part`: empty when all came, else what went wrong. Raises DataError for good."""
+    """One request that appends to `part`: empty when all came, else what went wrong.
+
+    Raises DataError where another try cannot help.
+    """
     import httpx
 
     there = part.stat().st_size if part.exists() else 0
@@ -144,7 +149,9 @@ def _attempt(file: RawFile, url: str, part: Path, progress: Progress) -> str:
             return _receive(response, part, there if appending else 0, progress)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            raise DataError(f"{url} must be an http or https address, but is not; correct the mirror") from error
+            raise DataError(
+                f"{url} must be an http or https address, but is not; write --mirror http://... or https://..."
+            ) from error
         return f"the connection failed ({type(error).__name__})"
 
 
@@ -160,7 +167,8 @@ def _refused(url: str, status: int) -> None:
     if status in (408, 425, 429) or status >= 500:
         return
     what = {401: "asks for a login", 403: "refuses it", 404: "has no such file"}.get(status, f"answered {status}")
-    raise DataError(f"{url} must be downloaded, but the server {what}; see `data status` for the steps, or --mirror")
+    fix = "follow the steps of `empslurm data status`, or try another server with --mirror"
+    raise DataError(f"{url} must be downloaded, but the server {what}; {fix}")
 
 
 def _starts_at(response: httpx.Response, there: int) -> bool:
@@ -178,7 +186,10 @@ def _receive(response: httpx.Response, part: Path, start: int, progress: Progres
         for chunk in response.iter_raw():
             done += len(chunk)
             if done > MAX_FILE_BYTES:
-                raise DataError(f"{response.url} must be smaller than {MAX_FILE_BYTES:,} bytes, but is larger")
+                raise DataError(
+                    f"{response.url} must be smaller than {MAX_FILE_BYTES:,} bytes, but is larger; try another server "
+                    "with --mirror"
+                )
             stream.write(chunk)
             progress(done, total)
         _flush(stream)

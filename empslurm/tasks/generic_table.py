@@ -1,4 +1,4 @@
-"""A dataset whose distributed layout is not public is read from a documented table of the user's own.
+"""Read a dataset whose distributed layout is not public from the user's own table, whose columns are documented.
 
 One TSV or CSV per dataset with named columns; `group` names the conversation, post or author that must not cross a
 split.
@@ -25,7 +25,7 @@ def read_table(path: Path, label_columns: tuple[str, ...], labels: Labels) -> It
             continue
         row, value = item
         usable = value["text"] and value["id"] and value["id"] not in seen
-        row_labels = labels(value) if usable else "must have a text and an id of its own, but has not"
+        row_labels = labels(value) if usable else "must have a text and a new id, but does not"
         if isinstance(row_labels, str):
             yield Reject(file=path.name, row=row, reason=row_labels)
             continue
@@ -36,7 +36,7 @@ def read_table(path: Path, label_columns: tuple[str, ...], labels: Labels) -> It
 
 
 def describe(file: str, dataset: str, labels: str) -> str:
-    """The steps a person takes."""
+    """The steps to make the table, for `data status`."""
     return (
         f"make a UTF-8 table DATA/{dataset}/{file} with the columns {', '.join(COLUMNS)} (group: what must not cross "
         "a split; "

@@ -16,12 +16,12 @@ ON_DISK = ("state.json", "dataset_dict.json")  # one of them is in what `save_to
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name is a folder's, not a hub's."""
+    """Whether a name is that of a folder, not a hub id."""
     return name.startswith(("./", "../", "/", "~"))
 
 
 def save(name: str, config: str | None, split: str, revision: str | None, path: Path) -> Path:
-    """Write the split to `path`, atomically; what is there is kept. Nothing of the dataset is run. Raises DataError.
+    """Write the split to `path`, atomically; an existing file is kept. No code of the dataset is run. Raises DataError.
 
     `name`: a hub id with its revision, or a folder that `save_to_disk` wrote or that holds Parquet files.
     """
@@ -38,7 +38,8 @@ def save(name: str, config: str | None, split: str, revision: str | None, path: 
     except Exception as error:  # the library and the network raise whatever they like
         what = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
         must = f"the dataset {name} must be read (split {split}), but cannot be ({what})"
-        raise DataError(f"{must}; correct the card's hub section, or put {path.name} into {path.parent}") from error
+        fix = f"check name, config and splits in the card's hub section, or put {path.name} into {path.parent}"
+        raise DataError(f"{must}; {fix}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return path
@@ -53,20 +54,24 @@ def _read(name: str, config: str | None, split: str, revision: str | None, cache
         if not is_folder(name):
             return datasets.load_dataset(name, config, split=split, revision=revision, cache_dir=str(cache))
         if not folder.is_dir():
-            raise DataError(f"{folder} must be a folder with a dataset, but is none; correct the card's hub.name")
+            raise DataError(
+                f"{folder} must be a folder with a dataset, but is not; write another one as hub.name in the card"
+            )
         if not any((folder / mark).is_file() for mark in ON_DISK):
             return datasets.load_dataset(str(folder), config, split=split, cache_dir=str(cache))
         saved = datasets.load_from_disk(str(folder))
         if not isinstance(saved, datasets.DatasetDict):
             return saved
         if split not in saved:
-            raise DataError(f"{folder} must have the split {split}, but has {', '.join(saved)}; correct hub.split")
+            raise DataError(
+                f"{folder} must have the split {split}, but has {', '.join(saved)}; name one of these in the card"
+            )
         return saved[split]
 
 
 @contextlib.contextmanager
 def _quiet(datasets: Any) -> Any:
-    """Without the library's own progress bars."""
+    """Switch off the library's own progress bars."""
     shown: bool = datasets.is_progress_bar_enabled()
     switch: Callable[[], None] = datasets.enable_progress_bars if shown else datasets.disable_progress_bars
     datasets.disable_progress_bars()

@@ -1,8 +1,8 @@
 """Read the text table in a pickled pandas frame without building any object that the pickle names.
 
-A pickle can run what it likes when it is loaded. Here only the names that a frame of strings needs are admitted, and
-each becomes an inert record of its arguments and its state; the table is then read out of those records (the layout is
-that of pandas 1.x block managers). No pandas and no numpy code runs.
+A pickle can run any code when it is loaded. Here only the names that a frame of strings needs are admitted, and each
+becomes an inert record of its arguments and its state; the table is then read from those records (their layout is that
+of pandas 1.x block managers). No pandas and no numpy code runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ADMITTED = {
 
 
 class Record:
-    """Stands for any object of the pickle."""
+    """Replaces any object of the pickle."""
 
     def __new__(cls, *arguments: Any) -> Record:
         record = super().__new__(cls)
@@ -73,38 +73,38 @@ def read_text_frame(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]
         cells = _columns(layout["blocks"], [names.index(name) for name in columns])
     except DataError:
         raise
-    except Exception as error:  # damaged pickles raise whatever the byte at hand leads to
+    except Exception as error:  # damaged pickles may raise anything
         reason = " ".join(str(error).split()) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
         raise DataError(f"{must}, but cannot be read ({reason[:80]}); get the file again") from error
     return list(zip(*cells, strict=True))
 
 
 def _columns(blocks: Sequence[dict[str, Any]], wanted: Sequence[int]) -> list[list[Cell]]:
-    """The cells of the wanted columns. Columns of one type stand in one block, which says which ones it holds.
+    """The cells of the wanted columns. Columns of one type are in one block, which says which ones it holds.
 
-    Raises ValueError, TypeError, ... where the layout is another.
+    Raises ValueError, TypeError, ... for any other layout.
     """
     columns: dict[int, list[Cell]] = {}
     for block in blocks:
-        places = _places(block["mgr_locs"])
-        if not set(places) & set(wanted):
+        indices = _column_indices(block["mgr_locs"])
+        if not set(indices) & set(wanted):
             continue  # numbers, stored as bytes
         (n_columns, n_rows), flat = _shape(block["values"]), _cells(block["values"], 2)
-        if n_columns != len(places) or len(flat) != n_columns * n_rows:
+        if n_columns != len(indices) or len(flat) != n_columns * n_rows:
             raise ValueError("not a block of its columns")
-        for row, index in enumerate(places):
+        for row, index in enumerate(indices):
             columns[index] = flat[row * n_rows : (row + 1) * n_rows]
     return [columns[index] for index in wanted]
 
 
-def _places(located: Record) -> list[int]:
+def _column_indices(located: Record) -> list[int]:
     """Which columns a block holds: a slice, or an array of 64-bit numbers."""
     if located.state is None:
         first, last, step = located.arguments
         return list(range(first, last, step))[:MAX_COLUMNS]
-    _, (n_places,), _, _, data = located.state
+    _, (n_columns,), _, _, data = located.state
     raw = data.encode("latin-1") if isinstance(data, str) else data
-    return list(struct.unpack(f"<{n_places}q", raw))
+    return list(struct.unpack(f"<{n_columns}q", raw))
 
 
 def _shape(array: Record) -> tuple[int, int]:

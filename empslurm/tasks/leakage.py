@@ -1,6 +1,6 @@
-"""Leaks and traps in the data: duplicates between train and test within and across tasks, labels that contradict.
+"""The leakage audit: duplicates between train and test within and across tasks, and labels that contradict.
 
-Everything is counted on numbers that stand for distinct normalised texts and groups; texts never leave this module.
+Each distinct normalised text or group gets a number, and only these numbers are counted; texts never leave this module.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ TokenCounter = Callable[[Sequence[str]], list[int]]  # tokens of each text, with
 
 @dataclass(frozen=True, kw_only=True)
 class TaskAudit:
-    """What a task's own table holds. Texts are compared without case, marks and spacing."""
+    """The audit of one task's table. Texts are compared without case, punctuation and spacing."""
 
     task: str
     kind: str
     n_examples: int
-    equal_texts: int  # distinct texts that stand more than once
+    equal_texts: int  # distinct texts that occur more than once
     conflicting_texts: int  # of these, with different labels or ratings
     conflicting_with_context: int  # distinct pairs of text and previous turn with different labels or ratings
     unseen_labels: Mapping[str, tuple[str, ...]]  # split rule -> labels of validation or test that train lacks
-    empty_labels: tuple[str, ...]  # labels of no example
+    empty_labels: tuple[str, ...]  # labels without an example
     largest_share: float  # of the most frequent label; of a regression, of the most frequent rating
     smallest_count: int  # examples of the rarest label or rating
     balance: float  # entropy of the labels over that of equal shares; 1: balanced
@@ -51,7 +51,7 @@ class TaskAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Audited):
-    """All of it, as it is stored."""
+    """The whole audit, as it is stored."""
 
     between: Annotated[tuple[Between, ...], Later()] = ()  # of tasks whose parts are official
     tasks: tuple[TaskAudit, ...]
@@ -62,12 +62,12 @@ class Audit(Audited):
 
 
 class _Numbers:
-    """Numbers for the distinct forms of values."""
+    """Assigns a number to each distinct form of a value."""
 
     def __init__(self, form: Callable[[str], str] = str) -> None:
         self.known: dict[str, int] = {}  # form -> number
         self._form = form
-        self._raw: dict[str, int] = {}  # the tasks of a dataset give the same values again
+        self._raw: dict[str, int] = {}  # tasks of a dataset share values, so each form is computed once
 
     def of(self, values: Sequence[str]) -> NDArray[np.int32]:
         import numpy as np
@@ -82,7 +82,7 @@ class _Numbers:
 
 
 def audit_path(cache_root: Path, prepared: Sequence[Prepared], length: Mapping[str, Any]) -> Path:
-    """Where the audit of these datasets is kept."""
+    """The file of the audit of these datasets."""
     folders = sorted(item.folder.name for item in prepared)
     key = ids.digest([AUDIT_VERSION, NEAR_VERSION, THRESHOLD, folders, dict(length)], 12)
     return cache_root / f"audit-{key}.json"
@@ -96,15 +96,15 @@ def audit(
     length: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Audit, Path]:
-    """The audit of prepared datasets, made now or before. `length`: backbone, max_length, specials_pair, specials.
+    """The audit of prepared datasets and its file. `length`: backbone, max_length, specials_pair, specials.
 
     Raises DataError where no task has an example.
     """
     length = length or {}
     path = audit_path(cache_root, prepared, length)
-    tell = progress or (lambda _what, _done, _total: None)
+    report = progress or (lambda _what, _done, _total: None)
     if not path.exists():
-        files.write_json(path, asdict(_audit(prepared, count_tokens, length, tell)))
+        files.write_json(path, asdict(_audit(prepared, count_tokens, length, report)))
     stored: Audit = decode.load(path, Audit, "remove it and run the same command again")
     return stored, path
 
@@ -130,7 +130,7 @@ def _audit(
                     over = [n_tokens[id] for id in table.ids]
                     truncated[task.id] = sum(over) / len(over)
     if not rows["family"]:
-        raise DataError("an audit must have a task with examples, but there is none; look at `data status`")
+        raise DataError("an audit must have a task with examples, but there is none; run `empslurm data status`")
     n_texts = len(texts.known)
     near = neighbours([*texts.known], lambda done: progress("comparing", done, n_texts))
     overlaps, duplicates = overlaps_of(rows, near, progress)
@@ -220,7 +220,7 @@ def _task_audit(rows: Rows, paper: Rows, truncated: Mapping[str, float]) -> Task
 
 
 def _conflicts(first: NDArray[np.int32], second: NDArray[Any], targets: NDArray[Any]) -> int:
-    """Distinct (first, second) that stand with more than one target. All arrays (n_rows,)."""
+    """Number of distinct (first, second) with more than one target. All arrays (n_rows,)."""
     import numpy as np
 
     _, numbered = np.unique(targets, return_inverse=True)

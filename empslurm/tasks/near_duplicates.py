@@ -1,4 +1,4 @@
-"""Near duplicates among many short texts: MinHash signatures of character shingles, banded, then measured exactly."""
+"""Near duplicates among many short texts: MinHash signatures of shingles, banded, then measured exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = re.compile(r"[^\w\s]|_", re.UNICODE)
 
 
 def normalise(text: str) -> str:
-    """A text without case, marks and spacing; one of marks alone stays as it is."""
+    """A text without case, punctuation and spacing; one of punctuation only stays as it is."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(WORDS.sub("", plain).split()) or plain.strip()
 
@@ -72,7 +72,7 @@ def neighbours(texts: Sequence[str], progress: Callable[[int], None] | None = No
 
 
 def shingle(text: str) -> NDArray[np.uint32]:
-    """Hashes of the distinct character runs; a text shorter than a run is one of its own."""
+    """Hashes of the distinct runs of SHINGLE characters; a shorter text is one run."""
     import numpy as np
 
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
@@ -114,7 +114,7 @@ def _sign(
 def _candidates(signatures: NDArray[np.uint32]) -> NDArray[np.int32]:
     """(n_pairs, 2), smaller index first: the pairs that agree in all rows of a band.
 
-    datasketch's own index keeps a Python set per band and text, 0.7 GB for 100,000 texts; sorting takes none of that.
+    datasketch's own index keeps a Python set per band and text, 0.7 GB for 100,000 texts; sorting does not need it.
     """
     import numpy as np
 

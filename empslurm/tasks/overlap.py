@@ -1,6 +1,6 @@
-"""What an audit found between a source's training texts and a target's test texts, and which pairs it flags; light.
+"""Overlap of a source's training texts with a target's test texts, as audits found it, and the pairs that they flag.
 
-`data audit` writes one file per set of datasets; a plan or a report reads them here and matches by the data's digests.
+`data audit` writes one file per set of datasets; plans and reports read them here, matched by the data's digests.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FLAG_SHARE = 0.05  # of the target's test examples; chance duplicates of short t
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """Counts of the target's test examples that meet the source's training examples; source = target: one task's own.
+    """Counts of the target's test examples that are like training examples of the source, which may be the target.
 
-    Texts are compared without case, marks and spacing; `context` is the turn or post before. `near` includes equal
-    texts. What shares its group leaks by the way the split was drawn; the other duplicates are there by chance.
+    Texts are compared without case, punctuation and spacing; `context` is the turn or post before. `near` includes
+    equal texts. Duplicates in one group leak because of the split; the others are there by chance.
     """
 
     splits: SplitRule
@@ -38,9 +38,9 @@ class Overlap:
     n_test: int
     shared_groups: int  # groups of the target's test part that the source trains on
     in_shared_groups: int  # test examples in such groups
-    exact: int  # the text stands in the source's training part
+    exact: int  # the text is in the source's training part
     exact_context: int  # ... with its context
-    exact_same_group: int  # ... in the same group: no chance
+    exact_same_group: int  # ... in the same group, so not by chance
     near: int
     near_context: int
     near_same_group: int
@@ -48,30 +48,30 @@ class Overlap:
 
     @property
     def exact_by_chance(self) -> int:
-        """Equal texts that do not stand in the same group."""
+        """Equal texts that are not in the same group."""
         return self.exact - self.exact_same_group
 
     @property
     def share(self) -> float:
-        """Of the test examples, those in shared groups or with a near duplicate of text and context, the larger one."""
+        """Share of test examples in shared groups, or with a near duplicate of text and context: the larger one."""
         return max(self.in_shared_groups, self.near_context) / self.n_test if self.n_test else 0.0
 
 
 def flag(row: Overlap, threshold: float = FLAG_SHARE) -> str:
-    """What a reader of a number of this pair must know, or an empty string."""
+    """The warning for results of this pair; empty where the threshold is not exceeded."""
     if row.share <= threshold:
         return ""
     rule = "official parts" if row.official else f"{row.splits} splits"
     return (
         f"{row.source} -> {row.target} ({rule}) leaks: of {row.n_test:,} test examples "
-        f"{row.in_shared_groups:,} are in groups that {row.source} trains on, and {row.near_context:,} stand in its "
+        f"{row.in_shared_groups:,} are in groups that {row.source} trains on, and {row.near_context:,} are in its "
         f"training part with their context, equal or nearly ({row.exact:,} equal texts in all)"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedDataset:
-    """A dataset as an audit has seen it."""
+    """A dataset at the time of an audit."""
 
     raw_digest: str
     prepared: str  # name of the folder
@@ -90,13 +90,13 @@ class Audited:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What audits say of the pairs of a plan. `unknown`: datasets that no audit has seen as they are now."""
+    """Results of audits for the pairs of a plan. `unknown`: datasets that no audit covers as they are now."""
 
     overlaps: Mapping[tuple[str, str], Overlap]
     unknown: tuple[str, ...]
 
     def flags(self, threshold: float = FLAG_SHARE) -> dict[tuple[str, str], str]:
-        """(source, target) -> sentence, of the pairs above the threshold, the largest share first."""
+        """(source, target) -> warning, for the pairs above the threshold, the largest share first."""
         ranked = sorted(self.overlaps.items(), key=lambda item: -item[1].share)
         return {pair: text for pair, row in ranked if (text := flag(row, threshold))}
 
@@ -104,7 +104,7 @@ class Verdicts:
 def verdicts(
     cache_root: Path, datasets: Mapping[str, Dataset], raw: Mapping[str, str | None], uses: Mapping[str, DataUse]
 ) -> Verdicts:
-    """What the audits below `cache_root` (RUNS/prepared) say of these datasets.
+    """Results for these datasets of the audits below `cache_root` (RUNS/prepared).
 
     raw: by dataset id, the digest of its raw files, as in a plan's inputs; an audit of other files, or by another
     version of the split or of a card's reader, does not count. A pair of tasks whose datasets are split by different

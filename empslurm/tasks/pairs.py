@@ -1,6 +1,6 @@
-"""What one task's part holds of another's: texts that are equal or nearly so, counted, and the worst of them by id.
+"""Count equal and nearly equal texts between parts of tasks, and list the worst of them by id.
 
-All of it on numbers that stand for distinct normalised texts and groups; `leakage` makes these.
+Texts and groups are numbers, one for each distinct normalised form, which `leakage` assigns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 N_DUPLICATES = 20  # named per pair of tasks
 MAX_GROUP_NAMES = 2**31
 
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+Progress = Callable[[str, int, int], None]  # step, how much of it is done, of how much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,20 @@ class Duplicate:
     target: str
     train_id: str
     test_id: str
-    kind: str  # exact or near, `+context` where the previous turn is alike too
+    kind: str  # exact or near; with `+context` where the previous turn is alike too
     same_group: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Between:
-    """What one official part of a task holds of another; the counts are of the later part's distinct examples."""
+    """Overlap of two official parts of a task; the counts are of the later part's distinct examples."""
 
     task: str
     earlier: Part
     later: Part
     n_later: int
     in_shared_groups: int  # examples of the later part in groups that the earlier one has
-    exact: int  # ... whose text stands in the earlier part
+    exact: int  # ... whose text is in the earlier part
     exact_context: int  # ... with its context
     near: int
     near_context: int
@@ -82,7 +82,7 @@ def joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trained:
-    """What a source trains on, ready for look-ups; texts, groups, near: sorted distinct numbers."""
+    """A source's training part, ready for look-ups; texts, groups, near: sorted distinct numbers."""
 
     rows: Rows
     n_rows: int
@@ -136,7 +136,7 @@ def overlaps_of(
 
 
 def between_of(rows: Rows, near: Neighbours) -> list[Between]:
-    """What each part holds of the parts before it."""
+    """The overlap of each part with the parts before it."""
     overlaps = []
     for earlier, later in combinations(PARTS, 2):
         trained = _trained(rows, near, earlier)
@@ -157,14 +157,14 @@ def between_of(rows: Rows, near: Neighbours) -> list[Between]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Alike:
-    """Which rows of a part of the target are like what a source trains on; all but `rows` are masks (n_rows,)."""
+    """Rows of a part of the target that are like training rows of a source; all but `rows` are masks (n_rows,)."""
 
     rows: NDArray[np.int64]  # of the target's table
     in_shared: NDArray[np.bool_]  # its group is trained on
     exact: NDArray[np.bool_]
     exact_context: NDArray[np.bool_]  # the turn before it too
     exact_group: NDArray[np.bool_]  # in the same group
-    near: NDArray[np.bool_]  # equal or nearly so, and the same of the next two
+    near: NDArray[np.bool_]  # equal or nearly equal; so are the next two
     near_context: NDArray[np.bool_]
     near_group: NDArray[np.bool_]
 

@@ -1,4 +1,4 @@
-"""Parse a dataset once into Parquet under its digest, and cut a task's table from that."""
+"""Parse a dataset once into a Parquet file under its digest, and select a task's table from it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ CONTENT = ("examples.parquet", "rejects.jsonl", "split.json")
 PROGRESS_EVERY = 1_000
 DRIFT = 0.0011  # means and deviations are recorded to three digits
 PART_COLUMN = ":part"  # of examples.parquet where the parts are official; no task has such a name
-MAX_REASONS = 5  # of bad rows that an error tells
-MAX_REJECT_SHARE = 0.05  # of all rows, a file's or an official part's; more means that it is not the file it should be
+MAX_REASONS = 5  # of bad rows, in an error
+MAX_REJECT_SHARE = 0.05  # of all rows, of a file, and of an official part; more is a sign of a wrong file
 
 Progress = Callable[[str, int], None]  # dataset id, rows read so far
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitNote:
-    """By which rule the groups were split, and into what."""
+    """The rule by which the groups were split, and a digest of the result."""
 
     version: int
     salt: int
@@ -52,7 +52,7 @@ class SplitNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """Counts, digests and where the raw files were."""
+    """Counts and digests of a prepared dataset, and the state of its raw files."""
 
     dataset: str
     form: str
@@ -74,7 +74,7 @@ class Prepared:
 
     @cached_property
     def meta(self) -> Meta:
-        """Counts, digests and where the raw files were. Raises DamagedError."""
+        """Counts and digests, and the state of the raw files. Raises DamagedError."""
         return _meta(self.folder)
 
     @cached_property
@@ -82,13 +82,13 @@ class Prepared:
         """All examples: id, group, context (list of turns), text; per task its target and whether a person gave it."""
         import pyarrow.parquet as pq
 
-        # Not read_table: it loads pyarrow.dataset, and with it pandas, which takes longer than the reading.
+        # Not read_table: it imports pyarrow.dataset and pandas, which takes longer than reading.
         return pq.ParquetFile(self.folder / "examples.parquet", memory_map=True).read()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTable:
-    """One task's examples, in the dataset's order. With the paper's News slices an example stands once per part.
+    """One task's examples, in the dataset's order. With the paper's News slices an example is there once per part.
 
     contexts: earlier turns, oldest first, already cut to the data use. targets: (n_examples,) label indices (int64) or
     values (float64). parts: (n_examples,) of "train", "validation", "test".
@@ -100,13 +100,13 @@ class TaskTable:
     texts: tuple[str, ...]
     targets: NDArray[Any]
     parts: NDArray[np.str_]
-    digest: str  # of what tokenising depends on: the texts and contexts, by their origin
+    digest: str  # of everything that tokenising depends on: which texts and contexts these are
 
 
 def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progress | None = None) -> Prepared:
-    """The dataset, parsed now or before; a second call touches no raw file's content. Raises DataError, StoreError.
+    """The dataset, parsed now or before; a second call does not read the raw files. Raises DataError, StoreError.
 
-    What was parsed before is checked against its recorded checksums, and parsed again where it does not fit.
+    An earlier result is checked against its recorded checksums, and the files are parsed again where it differs.
     """
     located = locate(dataset, data_root, cache_root)
     form = located.form
@@ -121,7 +121,7 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
 
 
 def _key(dataset: Dataset, form: Form, raw_digest: str) -> str:
-    """What the prepared folder depends on; a card's reader has a version of its own, and its split may be its own."""
+    """Digest of what the prepared folder depends on; for cards also the reader's version and the split."""
     own = [form.reading, split_name(dataset, "family")] if form.reading else []
     return ids.digest([PREPARE_VERSION, raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
 
@@ -142,7 +142,7 @@ def _meta(folder: Path) -> Meta:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """What the rows of a form became. left_out: label -> rows that are left out on purpose."""
+    """The rows of a form, read. left_out: label -> number of rows that are left out on purpose."""
 
     examples: Sequence[Example]
     rejected: Sequence[Reject]
@@ -150,7 +150,7 @@ class _Rows:
 
 
 def _read(dataset: Dataset, form: Form, paths: Mapping[str, Path], progress: Progress) -> _Rows:
-    """All rows of the form that was found. Raises DataError where an id stands twice."""
+    """All rows of the form that was found. Raises DataError where two rows have one id."""
     examples: dict[str, Example] = {}
     rejected: list[Reject] = []
     left_out: Counter[str] = Counter()
@@ -161,7 +161,9 @@ def _read(dataset: Dataset, form: Form, paths: Mapping[str, Path], progress: Pro
         elif isinstance(item, LeftOut):
             left_out[item.label] += 1
         elif item.id in examples:
-            raise DataError(f"{dataset.id} must give every example an id of its own, but {item.id} stands twice")
+            raise DataError(
+                f"{dataset.id} must give each example a different id, but two have {item.id}; remove one of the rows"
+            )
         else:
             examples[item.id] = item
         if n_rows % PROGRESS_EVERY == 0:
@@ -171,7 +173,7 @@ def _read(dataset: Dataset, form: Form, paths: Mapping[str, Path], progress: Pro
 
 
 def _store(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: Path) -> None:
-    """Write beside and rename: of two processes at once one folder stays, and both are equal."""
+    """Write a temporary folder and rename it; of two processes at once one wins, and their folders are equal."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}")
     try:
         beside.mkdir(parents=True)
@@ -222,12 +224,12 @@ def _write(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: 
 
 
 def _sound(dataset: Dataset, form: Form, located: Located, rows: _Rows) -> None:
-    """Raise DataError where the examples are not what was recorded, too many rows are bad or a part is empty."""
+    """Raise DataError where the examples differ from the record, too many rows are bad or a part is empty."""
     if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
             f"{dataset.id} must give examples, but gives none and {len(rows.rejected):,} bad rows{others}"
-            f"{such_as(rows.rejected)}; is it the right file?"
+            f"{such_as(rows.rejected)}; give the right file"
         )
     if located.state == "found" and located.pinned:
         _undrifted(dataset, form, rows.examples)
@@ -240,8 +242,8 @@ def _sound(dataset: Dataset, form: Form, located: Located, rows: _Rows) -> None:
 def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
     """Raise DataError where too many rows are bad: of all, of a file, or of an official part.
 
-    Readers of the built-in datasets do not say where an example stands: there all files count together. One bad row of
-    a small file or part is no sign of a wrong one.
+    Readers of built-in datasets do not say which file an example is from: there all files count together. One bad row
+    in a small file or part is allowed.
     """
     by_file = all(example.file for example in rows.examples)
     n_good = Counter(origin for item in rows.examples for origin in _places(item.file if by_file else "", item.part))
@@ -256,17 +258,17 @@ def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
             advice = form.advice if 2 * sum(reject.by_label for reject in rejected) > n_bad else ""
             raise DataError(
                 f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows{where}, but has {n_bad:,} beside "
-                f"{n_good[origin]:,} good ones{such_as(rejected)}; is it the right file?{advice}"
+                f"{n_good[origin]:,} good ones{such_as(rejected)}; give the right file, or fix these rows{advice}"
             )
 
 
 def _places(file: str, part: Part | None) -> list[str]:
-    """Where a row counts: among all, in its file, and in its official part."""
+    """The groups of rows that a row counts in: all rows, its file, its official part."""
     return ["", *([file] if file else []), *([f"the {part} part"] if part else [])]
 
 
 def _parts_filled(dataset: Dataset, examples: Sequence[Example]) -> None:
-    """Raise DataError where an official part has no examples, or the validation part drawn from train is no part."""
+    """Raise DataError where an official part has no examples, or drawing validation leaves it or train empty."""
     filled = {example.part for example in examples}
     empty = [part for part in dataset.official if part not in filled]
     if empty:
@@ -295,8 +297,8 @@ def such_as(rejected: Sequence[Reject]) -> str:
     for reject in rejected:
         first.setdefault(reject.reason, reject)
     shown = [*first.values()][:MAX_REASONS]
-    told = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
-    return f", such as {told}" if told else ""
+    rows = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
+    return f", such as {rows}" if rows else ""
 
 
 def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> None:
@@ -304,19 +306,19 @@ def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> Non
     if form.n_examples is not None and len(examples) != form.n_examples:
         raise DataError(
             f"{dataset.id} must give {form.n_examples:,} examples from the pinned files, but gives {len(examples):,}; "
-            "the reader or the record has drifted"
+            "fix the dataset's reader, or record the new number in its module"
         )
     for task in dataset.tasks:
         now, then = summary(task, examples), form.recorded.get(task.id)
         if then is not None and any(abs(new - old) > DRIFT for new, old in zip(now, then, strict=True)):
             raise DataError(
                 f"{task.id} must give {then} from the pinned files, but gives {now} (examples per label, or mean and "
-                "deviation); the reader or the record has drifted"
+                "deviation); fix the dataset's reader, or record the new numbers in its module"
             )
 
 
 def summary(task: Task, examples: Sequence[Example]) -> tuple[float, ...]:
-    """What is recorded of a task: the count of every label in the labels' order, or mean and standard deviation."""
+    """The recorded statistics of a task: counts in the labels' order, or mean and standard deviation."""
     labels = [example.labels[task.id] for example in examples if task.id in example.labels]
     if task.kind == "classification":
         counts = Counter(labels)
@@ -374,7 +376,9 @@ def load_task(prepared: Prepared, task: Task, use: DataUse, labels: LabelUse) ->
         kept = [index for index, row in enumerate(rows) if manual[row]]
         rows, parts = [rows[index] for index in kept], [parts[index] for index in kept]
     if not rows:
-        raise DataError(f"{task.id} must have labelled examples, but has none ({labels} labels); look at `data status`")
+        raise DataError(
+            f"{task.id} must have labelled examples, but has none ({labels} labels); run `empslurm data status`"
+        )
     keep = slice(None) if use.context == "history" else slice(-1, None)
     contexts = [tuple(turns[keep]) for turns in table["context"].to_pylist()]
     texts, targets = table["text"].to_pylist(), table[task.id].to_numpy()
@@ -393,7 +397,7 @@ def load_task(prepared: Prepared, task: Task, use: DataUse, labels: LabelUse) ->
 def _parts(
     dataset: Dataset, task: Task, use: DataUse, example_ids: Sequence[str], groups: Sequence[str]
 ) -> tuple[list[int], list[str]]:
-    """Row and part of every use of an example: once per example, but for the paper's nested News slices."""
+    """Row and part of every use of an example: one per example, except in the paper's nested News slices."""
     if use.splits == "paper":
         pairs = [(row, part) for row, parts in enumerate(paper_parts(dataset, task.id, example_ids)) for part in parts]
         return [row for row, _ in pairs], [part for _, part in pairs]

@@ -17,7 +17,7 @@ from empslurm.validation import decode
 
 FileState = Literal["found", "altered", "sample", "missing"]
 SAMPLE_NOTE = "sample.json"
-MAX_FOLDERS = 10_000  # a data root is no whole disk
+MAX_FOLDERS = 10_000  # that are searched: a data root should not be a whole disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class SampleNote:
 class Located:
     """Where a dataset is. `raw_digest`: of the files found, else the pinned one, else None (provisional ids).
 
-    `pinned`: the digest is that of a release whose checksums are recorded. `found` without it means that the files are
-    there and that nothing is recorded to compare them with.
+    `pinned`: the digest is that of a release whose checksums are recorded. `found` without it: the files are there, but
+    no checksums are recorded to compare them with.
     """
 
     state: FileState
@@ -95,9 +95,9 @@ def _folders(own: Path, data_root: Path) -> list[Path]:
 
 
 def _find_form(form: Form, own: Path, folders: Iterable[Path], root: Path) -> dict[str, Path]:
-    """The files of a form in the folder that holds most of them: a dataset's files stand together.
+    """The files of a form in the folder that holds most of them: a dataset's files are together.
 
-    One file never serves two names, whether by a link or by a folder that is left out.
+    One file never counts for two names, neither by a link nor by an omitted folder.
     """
     best: dict[str, Path] = {}
     for folder in folders:
@@ -128,7 +128,7 @@ def _find(form: Form, file: RawFile, folder: Path, own: Path, root: Path) -> Pat
 
 
 def _candidates(form: Form, file: RawFile, folder: Path, own: Path) -> list[Path]:
-    """Where a file may be in a folder. Its own folder stays where another file of the form has the same last name."""
+    """Where a file may be in a folder. The folder in its name stays where another file has the same last name."""
     last = Path(file.name).name
     if folder != own or sum(Path(other.name).name == last for other in form.files) > 1:
         return [folder / file.name]
@@ -143,7 +143,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _absence(dataset: Dataset, data_root: Path, folders: Sequence[Path], root: Path, lacking: str) -> str:
-    """What is wrong with the files that a person may see below the data root, else how to obtain them."""
+    """Why files that exist below the data root are not used, else how to obtain them."""
     own = data_root / dataset.id
     for folder in (data_root, own):
         reason = "" if _is_folder(folder) else _refused(folder, data_root, root, "folder")
@@ -157,7 +157,7 @@ def _absence(dataset: Dataset, data_root: Path, folders: Sequence[Path], root: P
 
 
 def _hindrance(dataset: Dataset, folders: Iterable[Path], data_root: Path, root: Path) -> str:
-    """Why a file of the dataset that is in one of the folders is not taken; empty where none is there."""
+    """Why a file of the dataset that is in one of the folders is not used; empty where none is there."""
     own = data_root / dataset.id
     wanted = [(form, file) for form in dataset.forms for file in form.files]
     places = (path for folder in folders for form, file in wanted for path in _candidates(form, file, folder, own))
@@ -172,28 +172,28 @@ def _twins(form: Form, folders: Iterable[Path]) -> str:
         for path in filter(os.path.isfile, (folder / file.name for file in form.files)):
             leads_to = os.path.realpath(path)
             if leads_to in path_of:
-                return f"{path_of[leads_to]} and {path} are one file; put a file of its own in each place"
+                return f"{path_of[leads_to]} and {path} are one file; put a separate file in each place"
             path_of[leads_to] = str(path)
     return ""
 
 
 def _refused(path: Path, data_root: Path, root: Path, kind: str) -> str:
-    """What is wrong with a path that must be a file (or folder) inside the data root; empty where nothing is there."""
+    """Why a path cannot be used as a file (or folder) of the data root; empty where nothing is there."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        return f"{path} cannot be looked at: {error.strerror}; get access to its folder"
+        return f"{path} cannot be accessed: {error.strerror}; get access to its folder"
     link = next((part for part in (path, *path.parents) if part != data_root and _leaves(part, data_root)), None)
     leads_to = os.path.realpath(path)
     if not os.path.exists(leads_to):
-        return f"{link or path} is a link to {leads_to}, where nothing is; correct the link, or put the {kind} there"
+        return f"{link or path} is a link to {leads_to}, which is not there; put the {kind} there, or change the link"
     if not Path(leads_to).is_relative_to(root):
-        where = f"{link or path} is a link that leads out of it, to {os.path.realpath(link or path)}"
-        return f"{where}; copy that to where the link is, or name a folder that holds all data with --data"
+        where = f"{link or path} is a link to a place outside it, {os.path.realpath(link or path)}"
+        return f"{where}; replace the link by a copy, or name a folder that holds all data with --data"
     is_kind = os.path.isfile if kind == "file" else os.path.isdir
-    return "" if is_kind(leads_to) else f"{path} must be a {kind}, but is none; move it away and put the {kind} there"
+    return "" if is_kind(leads_to) else f"{path} must be a {kind}, but is not; move it away and put the {kind} there"
 
 
 def _leaves(path: Path, data_root: Path) -> bool:
@@ -205,7 +205,7 @@ def _judge(dataset: Dataset, form: Form, paths: Mapping[str, Path], data_root: P
     sums = _sums(paths, cache_root)
     digest = forms_digest(form, sums)
     if _is_sample(sums, data_root):
-        problem = f"{dataset.id} is the invented sample, no data of anyone's"
+        problem = f"{dataset.id} is the invented sample, not real data"
         return Located(state="sample", form=form, paths=paths, raw_digest=digest, problem=problem)
     differing = [file.name for file in form.files if file.sha256 is not None and sums[file.name] != file.sha256]
     if not differing:
@@ -213,7 +213,7 @@ def _judge(dataset: Dataset, form: Form, paths: Mapping[str, Path], data_root: P
         return Located(state="found", form=form, paths=paths, raw_digest=digest, pinned=pinned, problem=form.note)
     problem = (
         f"{dataset.id}: {len(differing)} of {len(form.files)} files differ from the pinned release, such as "
-        f"{differing[0]}; its cells get ids of their own"
+        f"{differing[0]}; its cells get other ids"
     )
     return Located(state="altered", form=form, paths=paths, raw_digest=digest, problem=problem)
 
@@ -232,7 +232,7 @@ def sample_sums(data_root: Path) -> dict[str, str]:
 
 
 def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
-    """sha256 by file name; remembered by path, size and time, so that a plan hashes nothing twice."""
+    """sha256 by file name; cached by path, size and time, so that a plan hashes no file twice."""
     cache = cache_root / "checksums.json"
     known: dict[str, str] = {}
     with contextlib.suppress(EmpslurmError, FileNotFoundError):

@@ -25,8 +25,8 @@ def read_rows(
     """Record number (1-based, header not counted) and the named columns, stripped; a row of another width is a Reject.
 
     Without a `header` the columns are named by position; `ragged`: rows may have more columns than the header. Raises
-    DataError naming the columns found and expected, a column that stands twice, and the line of a quote that is never
-    closed (it would swallow the rest).
+    DataError for a missing column, a column that is there twice, and a quote that is never closed (it would swallow
+    the rest).
     """
     lines = table_file.lines_of(table_file.read_text(path))
     records = table_file.delimited(lines, path.name, delimiter=delimiter, quotes="strict" if quoted else "none")
@@ -42,7 +42,7 @@ def read_rows(
 
 
 def number(text: str, low: float | None = None, high: float | None = None) -> float | None:
-    """A finite number within bounds, or None. Digits are 0 to 9: no underscores, no `inf`, no other script's."""
+    """A finite number within bounds, or None. Digits are 0 to 9: no underscores, `inf` or digits of other scripts."""
     if not NUMBER.fullmatch(text.strip()):
         return None
     value = float(text)

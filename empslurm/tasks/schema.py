@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from empslurm.validation.constraints import Kind, Range
+from empslurm.validation.constraints import Doc, Kind, Range
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -26,11 +26,11 @@ class Task:
     high: float | None = None
     data_source: str  # e.g. "Reddit", "MTurk"
     language_setting: str  # e.g. "social media", "conversation", "essay"
-    own_metric: str | None = None  # where it is another than the kind's
+    own_metric: str | None = None  # where it is not the default of its kind
     ratings: Mapping[str, float] = field(default_factory=dict, hash=False)  # a card's: aspect -> 1 to 5
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a metric of its own that cannot choose the best epoch."""
+        """Raise ValueError where `own_metric` cannot choose the best epoch."""
         if self.own_metric is None:
             return
         from empslurm.metrics import that_choose_epochs
@@ -38,8 +38,8 @@ class Task:
         known = that_choose_epochs(self.kind)
         if self.own_metric not in known:
             raise ValueError(
-                f"{self.id}'s metric must rise as the model gets better, since the best epoch is the one where it is "
-                f"highest, but is {self.own_metric}; for a {self.kind} take one of {', '.join(known)}"
+                f"{self.id}'s metric must rise as the model gets better, since its highest value marks the best epoch, "
+                f"but is {self.own_metric}; for a {self.kind} take one of {', '.join(known)}"
             )
 
     @property
@@ -72,7 +72,7 @@ class Example:
     labels: Mapping[str, str | float]  # task id -> label name or value; a task may lack one
     automatic: frozenset[str] = frozenset()  # the tasks whose label here is a classifier's, not a person's
     part: Part | None = None  # the publisher's, in a dataset with official parts
-    file: str = ""  # where it stands; readers of cards say it
+    file: str = ""  # the file that it is from; only readers of cards give it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class Reject:
     row: int  # 1-based record number in the file, the header not counted
     reason: str
     part: Part | None = None  # the publisher's, where it is known
-    by_label: bool = False  # the label is what is wrong
+    by_label: bool = False  # whether the label is the reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,12 @@ class Form:
     name: str
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
-    reading: int = 0  # version of the reader; raising it parses again what was prepared, and moves no id
-    advice: str = ""  # what else to do where many labels are bad, for the end of a sentence
+    reading: int = 0  # version of the reader; raising it makes prepared data be parsed again, and moves no id
+    advice: str = ""  # another fix where many labels are bad, for the end of an error
     leaves_out: tuple[str, ...] = ()  # labels whose rows are left out on purpose
-    note: str = ""  # what a person must know who has this form
-    partial: bool = False  # the user may hold only some of the texts: missing ones are no sign of a wrong file
-    # Recorded on the pinned files, as a drift alarm: examples, and task id -> count per label, or (mean, deviation)
+    note: str = ""  # for users who have this form
+    partial: bool = False  # the user may have only some of the texts: missing ones are not a sign of a wrong file
+    # Recorded on the pinned files, to notice changes: examples, and task id -> count per label, or (mean, deviation)
     n_examples: int | None = None
     recorded: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -116,26 +116,26 @@ class Form:
 class Shares:
     """The shares of a drawn split; train has the rest."""
 
-    validation: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
-    test: Annotated[float, Range(low=0.01, high=0.5)] = 0.1
+    validation: Annotated[float, Range(low=0.01, high=0.5), Doc("Share of the validation part.")] = 0.1
+    test: Annotated[float, Range(low=0.01, high=0.5), Doc("Share of the test part.")] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset with everything a person must know to use it honestly."""
+    """A dataset: its tasks and files, and what a user must know."""
 
     id: str
     title: str
     family: str  # datasets of one family share groups, and so one split
     tasks: tuple[Task, ...]
-    forms: tuple[Form, ...]  # the first whose files are there is used; the first of all is the pinned default
+    forms: tuple[Form, ...]  # the first whose files are there is used; forms[0] is the pinned default
     citation: str
     licence: str
     obtain: str  # the steps a person takes
     grouped: bool = True  # False: every example is a group of its own
     automatic_labels: bool = False  # there are manual and automatic labels to choose from (`Example.automatic`)
-    notes: str = ""  # what the paper's prose gets wrong, what the counts rest on
+    notes: str = ""  # where the paper's text is wrong, and what the counts are based on
     published: Mapping[str, int] = field(default_factory=dict)  # Table 1 of the paper: n_samples, ...
     obtain_by: Callable[[Path], Path] | None = None  # a card's hub section: data root -> what was saved below it
     official: tuple[Part, ...] = ()  # parts that the publisher gives, each with examples; (): the split is drawn
-    shares: Shares | None = None  # of the drawn split, where a card wants other ones than 80/10/10
+    shares: Shares | None = None  # of the drawn split, where a card asks for other shares than 80/10/10

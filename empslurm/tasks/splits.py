@@ -1,9 +1,9 @@
-"""Who is in train, validation and test: drawn once per family, by group, as a pure function of the group's name.
+"""Assign examples to train, validation and test: once per family, by group, as a pure function of the group's name.
 
-The place of a group is a hash of (salt, group), so every dataset of a family inherits the same split whether or not its
-siblings are here. Proportions then hold only on average; so each family's salt was chosen once, by `best_salt`, as the
-one of many whose part sizes and label shares on the real data come closest to 80/10/10 in all tasks. That is
-rerandomisation (Morgan and Rubin, Annals of Statistics 2012): it looks at labels' shares, never at a result.
+The part of a group depends on a hash of (salt, group), so all datasets of a family have the same split, even where some
+of them are absent. The shares then hold only on average, so each family's salt was chosen once, by `best_salt`: of many
+salts, the one whose part sizes and label shares on the real data are closest to 80/10/10 in all tasks. This is
+rerandomisation (Morgan and Rubin, Annals of Statistics 2012): it uses the shares of labels, never a result.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 SPLIT_VERSION = 1
 ENDS = (0.8, 0.9)  # of train and of validation
-OFFICIAL_ENDS = (8 / 9, 1.0)  # of an official train part without a validation part: 8 to 1, as 80/10/10 has it
+OFFICIAL_ENDS = (8 / 9, 1.0)  # of an official train part without a validation part: 8 to 1, as in 80/10/10
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 # family -> salt: the best of the first 800 (dialogue: empdial, empdial_ei), 20,000 (wassa: only 100 articles) and 4,000
-# (epitome) on `balance_columns`; 0 where no real data was at hand to search on
+# (epitome) on `balance_columns`; 0 where no real data was available to search on
 SALTS: Mapping[str, int] = {"dialogue": 508, "wassa": 16373, "epitome": 2187, "mi": 0, "hope": 0, "condolence": 0}
 
 
@@ -54,7 +54,7 @@ def ends_of(dataset: Dataset) -> tuple[float, float]:
 def official_parts(examples: Sequence[Example], salt: int) -> list[Part]:
     """The part of each example where the publisher gives them. Raises DataError for an example without one.
 
-    Where there is no validation part, a ninth of train's groups is it, drawn by the family's rule.
+    Where there is no validation part, a ninth of train's groups becomes it, drawn by the family's rule.
     """
     drawn = not any(example.part == "validation" for example in examples)
     parts: list[Part] = []
@@ -71,10 +71,10 @@ def official_parts(examples: Sequence[Example], salt: int) -> list[Part]:
 def split_name(dataset: Dataset, rule: SplitRule) -> str:
     """The rule with its version and salt, as it enters a cell's identity.
 
-    It stands there for the digest of the split file: who is in which part follows from the groups' names (so from the
-    raw files, whose digest is in the identity too), this version and this salt, and a plan needs no data to know them.
-    The file's own digest is recorded with the prepared data and checked whenever that is used. Official parts hold
-    under every rule; the salt draws their validation part where there is none.
+    It is there instead of the digest of the split file: the parts follow from the groups' names (so from the raw files,
+    whose digest is in the identity too), this version and this salt, and a plan knows these without the data. The
+    file's own digest is recorded with the prepared data and checked whenever that is used. Official parts hold under
+    every rule; the salt draws their validation part where there is none.
     """
     salt, shares = SALTS.get(dataset.family, 0), dataset.shares
     if dataset.official:
@@ -84,14 +84,14 @@ def split_name(dataset: Dataset, rule: SplitRule) -> str:
 
 
 def leaks(dataset: Dataset, rule: SplitRule) -> str:
-    """What is wrong with a rule for a dataset, or an empty string."""
+    """How a rule leaks for a dataset; empty where it does not."""
     if rule == "family" or not dataset.grouped or dataset.official:
         return ""
     if dataset.id == "news":
         return (
             "news with the paper's splits leaks: train, validation and test are nested slices of the same 1,000 essays"
         )
-    return f"{dataset.id} with the paper's splits leaks: rows of one {dataset.family} group stand in train and in test"
+    return f"{dataset.id} with the paper's splits leaks: rows of one {dataset.family} group are in train and in test"
 
 
 def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tuple[Part, ...]]:
@@ -111,13 +111,13 @@ def paper_parts(dataset: Dataset, task_id: str, ids: Sequence[str]) -> list[tupl
 
 
 def train_subset(ids: Sequence[str], fraction: float, seed: int) -> tuple[str, ...]:
-    """The first share of the training examples in the seed's order: the half of a seed is contained in its whole."""
+    """The first `fraction` of the training examples in the seed's order; smaller fractions are part of larger ones."""
     order = sorted(ids, key=lambda example: hashlib.sha256(f"subset:{seed}:{example}".encode()).digest())
     return tuple(order[: max(1, round(fraction * len(order)))] if order else ())
 
 
 def balance_columns(targets: Sequence[NDArray[np.int64] | NDArray[np.float64]], n_rows: int) -> NDArray[np.float64]:
-    """What a split should share out evenly: the rows, the rows of each label, and the lower and upper third of ratings.
+    """What a split should divide evenly: the rows, the rows of each label, and the lower and upper third of ratings.
 
     targets: per task (n_rows,), label indices or values. Returns (n_rows, n_columns) of ones and zeros.
     """

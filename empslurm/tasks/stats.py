@@ -1,4 +1,4 @@
-"""Sizes, tokens and label distributions of a dataset, overall and per part: what Tables 1 and 9 to 12 hold."""
+"""Sizes, tokens and label distributions of a dataset, overall and per part, as in Tables 1 and 9 to 12."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("all", *PARTS)
-FEW_TEST = 100  # below it only large effects can be told from chance
+LEAVES_OUT_FIX = "write it as in the table, or remove it from leave_out"
+FEW_TEST = 100  # below it only large effects differ from chance
 # The paper does not say how it counts. Of whitespace, \w+, words and marks, Penn-like and WordPiece, each cased or not,
 # this rule comes closest to Table 1's vocabularies of the files at hand (0.3 to 9 %).
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -106,7 +107,7 @@ def _shares(targets: NDArray[np.int64], n_labels: int) -> list[float | None]:
 
 
 def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
-    """targets: (n_examples,)."""
+    """Statistics of ratings, None where a part has too few. targets: (n_examples,)."""
     import numpy as np
 
     measures: Mapping[str, Callable[..., Any]] = {"min": np.min, "median": np.median, "max": np.max, "mean": np.mean}
@@ -116,7 +117,7 @@ def _tendency(targets: NDArray[np.float64]) -> Mapping[str, float | None]:
 
 
 def few_examples(dataset: Dataset, task: Task, sizes: Mapping[str, int]) -> list[str]:
-    """What is wrong with the sizes of a task's parts: one is empty, or the test part shows little. sizes: by part."""
+    """Warnings about the sizes of a task's parts: one is empty, or the test part is small. sizes: by part."""
     own_shares = dataset.forms[0].reading > 0 and not dataset.official and dataset.family == dataset.id
     n_test, empty = sizes.get("test", 0), empty_part(sizes)
     if empty:
@@ -134,7 +135,7 @@ def few_examples(dataset: Dataset, task: Task, sizes: Mapping[str, int]) -> list
 
 
 def remarks(prepared: Prepared) -> list[str]:
-    """What a person must know of prepared data: the note of its form, and what its rows turned out to be."""
+    """Notes on prepared data for its user: the note of its form, and those on its rows."""
     form = _form(prepared)
     return [*([form.note] if form and form.note else []), *_found(prepared)]
 
@@ -144,22 +145,22 @@ def _form(prepared: Prepared) -> Form | None:
 
 
 def _found(prepared: Prepared) -> list[str]:
-    """Bad rows, rows that are left out on purpose, labels that were to be left out or tested and have no row."""
+    """Notes on bad rows, on rows left out on purpose, and on labels that no row or no test row has."""
     id, meta, form = prepared.dataset.id, prepared.meta, _form(prepared)
     n_bad, left_out = meta.n_rejects, meta.left_out
     n_rows = meta.n_examples + n_bad
     counts = ", ".join(f"{label} ({n:,})" for label, n in left_out.items())
     absent = [label for label in (form.leaves_out if form else ()) if label not in left_out]
-    told = {
+    notes = {
         f"{id}: {n_bad:,} of {n_rows:,} rows are bad and give no example{such_as(rejects(prepared))}": n_bad,
         f"{id}: {sum(left_out.values()):,} rows are left out on purpose by their label: {counts}": left_out,
-        f"{id}: its card leaves out {', '.join(absent)}, but no row has that label; correct or remove it": absent,
+        f"{id}: its card leaves out {', '.join(absent)}, but no row has that label; {LEAVES_OUT_FIX}": absent,
     }
-    return [*(text for text, holds in told.items() if holds), *_untested_labels(prepared)]
+    return [*(text for text, holds in notes.items() if holds), *_untested_labels(prepared)]
 
 
 def _untested_labels(prepared: Prepared) -> list[str]:
-    """Labels that the train part of an official split has, and its validation or test part has not."""
+    """Labels that the train part of an official split has, but its validation or test part does not have."""
     sentences = []
     for task in prepared.dataset.tasks if prepared.dataset.official else ():
         if task.kind == "classification":
@@ -169,12 +170,12 @@ def _untested_labels(prepared: Prepared) -> list[str]:
                 labels = enumerate(task.labels)
                 absent = [label for at, label in labels if counts["train", at] and not counts[part, at]]
                 must = f"{task.id}: its {part} part has no example labelled {', '.join(absent)}, but train has"
-                sentences += [f"{must}; is it the right file?"] if absent else []
+                sentences += [f"{must}; check that it is the right file"] if absent else []
     return sentences
 
 
 def cautions(prepared: Prepared, use: DataUse) -> list[str]:
-    """For a plan, which has no counts: what its rows turned out to be, and what is too small to show much."""
+    """Notes for a plan, which shows no counts: those on the rows, and on parts that are too small."""
     sentences = _found(prepared)
     for task in prepared.dataset.tasks:
         with contextlib.suppress(DataError):  # a form may hold labels for one of its tasks only
@@ -184,7 +185,7 @@ def cautions(prepared: Prepared, use: DataUse) -> list[str]:
 
 
 def dataset_stats(dataset: Dataset, data_root: Path, cache_root: Path, use: DataUse | None = None) -> dict[str, Any]:
-    """Everything `data stats` says of a dataset, as JSON values. Raises DataError, StoreError."""
+    """Everything that `data stats` shows for a dataset, as JSON values. Raises DataError, StoreError."""
     use = use or DataUse()
     prepared = prepare(dataset, data_root, cache_root)
     tasks: dict[str, dict[str, Any]] = {}

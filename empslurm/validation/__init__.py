@@ -1,4 +1,4 @@
-"""What people and files bring, as typed values with every problem told at once: YAML trees, stored JSON, tables.
+"""Read input as typed values, with all problems at once: YAML written by people, stored JSON, tables.
 
 Nothing here knows what a manifest, a cell or a dataset is.
 """

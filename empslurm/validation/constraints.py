@@ -1,4 +1,4 @@
-"""What a field of a typed section must satisfy beyond its type, and what it means, beside it as `Annotated`."""
+"""What a field must satisfy beyond its type, and what it means, as marks in `Annotated`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """A string that the whole of `regex` must match; `words` says so to a person."""
+    """A string that `regex` must match as a whole; in errors, `words` describes it and `fix` says what to write."""
 
     regex: str
     words: str
+    fix: str = ""  # empty: a similar string that matches, where there is one
 
     def holds(self, value: str) -> bool:
         """Whether the whole string matches."""
@@ -53,7 +54,7 @@ class Pattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A list's least length, and whether an item may occur twice."""
+    """A list's least length, and whether its items must differ."""
 
     at_least: int = 1
     unique: bool = True
@@ -68,7 +69,7 @@ class Partial:
 
 @dataclass(frozen=True, kw_only=True)
 class Later:
-    """A stored field that earlier versions did not write: where it is left out, its default stands."""
+    """A stored field that earlier versions did not write; where it is absent, it has its default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,6 @@ class Duration:
         return (days * 24 + hours) * 60 + minutes + (seconds > 0)
 
 
-# How a task or a dataset is named, and so what may stand in a cell's id.
+# Ids of tasks and datasets, which are parts of cells' ids.
 Name = Annotated[str, Pattern(regex=r"[a-z][a-z0-9_]{0,47}", words="lower-case letters, digits, _ (at most 48)")]
 Kind = Literal["classification", "regression"]  # of a task

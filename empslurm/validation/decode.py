@@ -1,11 +1,11 @@
 """From JSON values back to the frozen dataclasses they were written from, by the annotations, limits included.
 
-`reader` of validation/reader.py reads what people write: it converts, fills in and notes every problem. What a program
-wrote is read in one of two ways. An identity is read `exactly`: every field counts, and 1 is not 1.0, since a digest
-stands on it. A note is read as it stands (`load`, `reader`): a newer version may say more, which is passed over, and an
-integer will do for a number. Either way two kinds of fields may be left out: one that is None, and one that carries the
-mark `Later`, whose default stands for what earlier versions did not write. Ten thousand cells must take a second, so
-each class's reader is put together once, and ends at the first value that does not fit.
+validation/reader.py reads what people write: it converts, fills in defaults and notes every problem. This module reads
+what empslurm wrote, in one of two ways. Identities are read `exactly`: every field counts, and 1 is not 1.0, since a
+digest depends on it. Notes are read by `load` or `reader`: unknown fields of a newer version are ignored, and an
+integer is accepted for a number. In both, two kinds of fields may be absent: those that are None, and those marked
+`Later`, which earlier versions did not write and which then have their default. Reading ten thousand cells must take a
+second, so each class's reader is built once, and stops at the first value that does not fit.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ Read = Callable[[Any], Any]
 
 
 class Unfit(ValueError):
-    """A value that cannot have been written here; says where it stands, what it must be and what it is."""
+    """A stored value that empslurm cannot have written: where it is, what it must be and what it is."""
 
     def __init__(self, must: str, where: str = "") -> None:
         self.must, self.where = must, where
         super().__init__(f"{where or 'the whole'} must {must}")
 
     def within(self, key: str) -> Unfit:
-        """The same, seen from around."""
+        """The same problem, with the key of the surrounding value in front."""
         inner = self.where if not self.where or self.where.startswith("[") else f".{self.where}"
         return Unfit(self.must, key + inner)
 
 
 def load(path: Path, hint: Any, fix: str = "move it away") -> Any:
-    """What a JSON file holds, as the annotation wants it. Raises FileNotFoundError when absent, DamagedError."""
+    """The content of a JSON file, as the annotation wants it. Raises FileNotFoundError when absent, DamagedError."""
     try:
         return reader(hint)(files.read_object(path))
     except Unfit as error:
-        raise DamagedError(f"{path} must be as it was written, but of its fields {error}; {fix}") from error
+        raise DamagedError(f"{path} must be as it was written, but is not: {error}; {fix}") from error
 
 
 def exactly(hint: Any, value: Any) -> Any:
-    """The value as the annotation wants it, every field known and every number of its very type. Raises Unfit."""
+    """The value as the annotation wants it, with no unknown field and each number of exactly its type. Raises Unfit."""
     return _reader(hint, True)(value)
 
 
@@ -61,7 +61,7 @@ def reader(hint: Any) -> Read:
 
 @functools.cache
 def _reader(hint: Any, exact: bool) -> Read:
-    """`object` takes everything."""
+    """The reader of one annotation, built once; `object` accepts every value."""
     kind, marks = unwrap(hint)
     if kind in (object, Any):
         return lambda value: value
@@ -104,10 +104,10 @@ def _section(kind: Any, exact: bool) -> Read:
             whole = kind(**values)
         except (TypeError, ValueError) as error:  # a field is missing, or they do not go together
             missing = next((name for name in required(kind) if name not in values), None)
-            raise Unfit(f"have {missing}, but has not" if missing else f"be whole, but is not: {error}") from None
-        for name in fields:  # a default must not have stood in, but for None and what earlier versions did not write
+            raise Unfit(f"have {missing}, but does not" if missing else f"be whole, but is not: {error}") from None
+        for name in fields:  # only None, and what earlier versions did not write, may be filled in
             if values.get(name) is None and getattr(whole, name) is not None and name not in later:
-                raise Unfit(f"have {name}, but has not")
+                raise Unfit(f"have {name}, but does not")
         return whole
 
     return read
@@ -146,7 +146,7 @@ def _entries(read_key: Read, read_value: Read) -> Read:
 
 
 def _scalar(hint: Any, kind: Any, marks: Sequence[Any], exact: bool) -> Read:
-    """Exactly, of this very type: 1, 1.0 and true are three values with three digests."""
+    """exact: of exactly this type, since 1, 1.0 and true are three values with three digests."""
     options = frozenset(get_args(kind))  # of a Literal
     kinds = frozenset(type(option) for option in options) or frozenset([kind])
     limits = [_limit(mark) for mark in marks if isinstance(mark, Range | Pattern)]
@@ -163,7 +163,7 @@ def _scalar(hint: Any, kind: Any, marks: Sequence[Any], exact: bool) -> Read:
 
 
 def _as_float(value: int) -> float:
-    """Infinite where a float cannot hold it, which no limit allows."""
+    """The integer as a float; infinite, which no limit allows, where it is too large for one."""
     try:
         return float(value)
     except OverflowError:
@@ -171,7 +171,7 @@ def _as_float(value: int) -> float:
 
 
 def _limit(mark: Range | Pattern) -> Callable[[Any], bool]:
-    """Whether a value of the right type holds to a mark; never for NaN and infinities."""
+    """The check of a mark on values of the right type; NaN and infinities always fail."""
     if isinstance(mark, Pattern):
         match = re.compile(mark.regex).fullmatch
         return lambda value: match(value) is not None

@@ -1,4 +1,4 @@
-"""From YAML nodes to frozen dataclasses by their annotations; every problem is collected, as one sentence each."""
+"""Read YAML nodes into frozen dataclasses by their annotations; all problems are collected, one sentence each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from empslurm.errors import ManifestError, UsageError
 from empslurm.validation.constraints import Doc, Duration, Listed, Partial, Pattern, Range
 from empslurm.validation.yaml_tree import Items, Node, Scalar, Table
 
-MAX_PROBLEMS = 100  # more is not a manifest; guessing at every key would take minutes
-FAILED: Final = object()  # in the place of a value whose problem is noted
+MAX_PROBLEMS = 100  # a file with more is no manifest; suggesting a key for each would take minutes
+FAILED: Final = object()  # instead of a value whose problem is noted
 SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 NO_RANGE = Range()
 
 
 class Reader:
-    """Reads sections of one file and remembers where each value stands; `finish` raises what was found wrong."""
+    """Reads sections of one file, remembers the line of each value, and raises all problems in `finish`."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -30,14 +30,14 @@ class Reader:
         self._problems: list[tuple[int, str]] = []
 
     def problem(self, where: str, must: str, fix: str, *, line: int | None = None) -> None:
-        """Note that the value at `where` (such as `training.lr`) must hold `must`, found included, and what to do."""
+        """Note a problem at `where` (such as `training.lr`). must: what must hold and what was found."""
         at = self._line(where) if line is None else line
         self._problems.append((at, f"{where or 'the file'} must {must}; {fix} ({self.file}:{at})"))
         if len(self._problems) >= MAX_PROBLEMS:
             self.finish()
 
     def adopt(self, where: str, problems: Iterable[str]) -> None:
-        """Note whole sentences that were found elsewhere."""
+        """Note problems of another file, each a whole sentence."""
         self._problems += [(self._line(where), sentence) for sentence in problems]
 
     def finish(self) -> None:
@@ -52,7 +52,7 @@ class Reader:
         return self._lines.get(where, 1)
 
     def section(self, cls: type, node: Node, where: str = "", *, partial: bool = False) -> dict[str, Any]:
-        """The valid values that a mapping gives for the fields of `cls`; required ones are missed unless `partial`."""
+        """The valid values of a mapping for the fields of `cls`. partial: required fields may be absent."""
         if not isinstance(node, Table):
             self.problem(where, f"be a mapping, but is {in_words(node)}", "write `key: value` lines", line=node.line)
             return {}
@@ -68,22 +68,24 @@ class Reader:
         if not partial:
             present = {key for key, _, _ in node.entries}
             for name in [name for name in required(cls) if name not in present]:
-                self.problem(where, f"have the key {name}, but has not", f"add `{name}:`", line=node.line)
+                self.problem(where, f"have the key `{name}`, but does not", f"add `{name}:`", line=node.line)
         return values
 
     def _entries(self, node: Table, where: str) -> Iterable[tuple[str, str, Node]]:
-        """Key, path and value of a mapping's entries, the first of each key."""
+        """Key, path and value of a mapping's entries; of a repeated key, the first."""
         first: dict[str, int] = {}
         for key, line, child in node.entries:
             path = f"{where}.{shown(key)}" if where else shown(key)
             if key in first:
-                self.problem(path, f"be given once, but was given in line {first[key]} too", "remove one", line=line)
+                self.problem(
+                    path, f"be given once, but was given in line {first[key]} too", "remove one of the two", line=line
+                )
                 continue
             first[key] = self._lines[path] = line
             yield key, path, child
 
     def value(self, hint: Any, node: Node, where: str) -> Any:
-        """The value of a node as the annotation wants it, FAILED where it cannot be."""
+        """The value of a node as the annotation wants it; FAILED where it does not fit, which is noted."""
         plain = unwrap(hint)[0]
         arms = get_args(plain) if is_union(plain) else (hint,)
         for arm in arms:
@@ -101,7 +103,7 @@ class Reader:
         return FAILED
 
     def _list(self, hint: Any, marks: Sequence[Any], node: Items, where: str) -> Any:
-        """A tuple; an item whose problem is noted stays as FAILED, so that the others can still be looked at."""
+        """A tuple; an item whose problem is noted is FAILED, so that the others can still be checked."""
         values = []
         for index, child in enumerate(node.items):
             path = f"{where}[{index}]"
@@ -109,7 +111,9 @@ class Reader:
             values.append(self.value(get_args(hint)[0], child, path))
         listed = next((mark for mark in marks if isinstance(mark, Listed)), None)
         if listed and len(values) < listed.at_least:
-            self.problem(where, f"hold at least {listed.at_least}, but holds {len(values)}", "add one")
+            n_lacking = listed.at_least - len(values)
+            fix = f"add {n_lacking} more" if values else f"write a list of {listed.at_least} or more"
+            self.problem(where, f"hold at least {listed.at_least}, but holds {len(values)}", fix)
             return FAILED
         if listed and listed.unique:
             seen = set()
@@ -131,7 +135,7 @@ class Reader:
         entries = {}
         for key, path, child in self._entries(node, where):
             if fit(*unwrap(key_hint), key) is FAILED:
-                self.problem(path, f"be {wanted(key_hint)}", "rename the key")
+                self.problem(path, f"be {wanted(key_hint)}, but is not", "rename the key")
                 continue
             value = self.value(value_hint, child, path)
             if value is not FAILED:
@@ -148,7 +152,7 @@ def unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def is_union(hint: Any) -> bool:
-    """`X | Y` in either spelling."""
+    """Whether an annotation is `X | Y`, in either spelling."""
     return get_origin(hint) in (Union, types.UnionType)
 
 
@@ -197,7 +201,7 @@ def shown(value: Any) -> str:
 
 
 def in_words(node: Node) -> str:
-    """What a node is, in words."""
+    """The value or kind of a node, in words."""
     if isinstance(node, Scalar):
         if node.value is None:
             return "empty"
@@ -209,7 +213,7 @@ def in_words(node: Node) -> str:
 
 
 def wanted(hint: Any) -> str:
-    """What an annotation wants, in words."""
+    """The values that an annotation accepts, in words."""
     kind, marks = unwrap(hint)
     words = "".join(f" {mark}" for mark in marks if isinstance(mark, Range))
     if any(isinstance(mark, Duration) for mark in marks):
@@ -231,28 +235,85 @@ def wanted(hint: Any) -> str:
 def suggestion(arms: Sequence[Any], node: Node) -> str:
     """What to do about a value of the wrong form."""
     kinds = [unwrap(arm)[0] for arm in arms]
+    marks = [mark for arm in arms for mark in unwrap(arm)[1]]
     if not isinstance(node, Scalar):
-        compound = any(get_origin(kind) is tuple or is_mapping(kind) for kind in kinds)
-        return "rewrite it" if compound else "write one value"
+        return _compound_fix(kinds) or "write one value"
     if node.value is None:
         return "write a value or remove the key"
     text = str(node.value).strip()
     if bool in kinds and text.lower() in SWITCHES:
         return f"write {SWITCHES[text.lower()]}"
-    if any(isinstance(mark, Duration) for arm in arms for mark in unwrap(arm)[1]):
-        return "write all of hours, minutes and seconds, such as 01:30:00"
-    if isinstance(node.value, str) and (float in kinds or int in kinds):
-        return _number_fix(text, whole=float not in kinds)
-    if int in kinds and isinstance(node.value, float) and node.value.is_integer():
-        return f"write {node.value:.0f}"
+    if float in kinds or int in kinds:
+        limit = next((mark for mark in marks if isinstance(mark, Range)), NO_RANGE)
+        duration = next((mark for mark in marks if isinstance(mark, Duration)), None)
+        fix = _number_fix(node.value, limit, duration, whole=float not in kinds)
+        if fix or str not in kinds:
+            return fix or "write a number"
     if str in kinds and isinstance(node.value, int | float):
         return f"write '{node.text[:57]}', with the quotes"
     options = [str(arg) for kind in kinds if get_origin(kind) is Literal for arg in get_args(kind)]
     near = difflib.get_close_matches(text[:100], options, n=1)
-    return f"did you mean {near[0]}?" if near else "correct it"
+    if near:
+        return f"did you mean {near[0]}?"
+    if options:
+        return f"write {options[0]}" if len(options) == 1 else "write one of these"
+    if bool in kinds:
+        return "write true or false"
+    pattern = next((mark for mark in marks if isinstance(mark, Pattern)), None)
+    if pattern is not None:
+        return pattern.fix or _similar(text[:100], pattern)
+    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    if len(text) <= 57 and ("," in text or any(fit(*unwrap(item), node.value) is not FAILED for item in items)):
+        return f"write [{text}]"
+    return _compound_fix(kinds) or "write a text"
 
 
-def _number_fix(text: str, *, whole: bool) -> str:
+def _compound_fix(kinds: Sequence[Any]) -> str:
+    """How to write a list or a mapping; empty where neither is wanted."""
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return "write a list, such as `[first, second]`"
+    return "write `key: value` lines below the key" if any(is_mapping(kind) for kind in kinds) else ""
+
+
+def _similar(text: str, pattern: Pattern) -> str:
+    """The fix for a string that does not match: a similar string that does, else the pattern in words."""
+    plain = " ".join(text.split())
+    joined = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", plain).strip("_").lower()
+    for similar in (plain, plain.lower(), joined, joined.lower(), name):
+        if similar and len(similar) <= 57 and pattern.holds(similar):
+            return f"write {similar}"
+    return f"write {pattern}"
+
+
+def _number_fix(value: Any, limit: Range, duration: Duration | None, *, whole: bool) -> str:
+    """What to write instead of a value that is not a number within the limit; empty where the number fits."""
+    if isinstance(value, str):
+        minutes = duration.minutes(value.strip()) if duration else None
+        if duration and minutes is None:
+            return "write all of hours, minutes and seconds, such as 01:30:00"
+        return _range_fix(minutes, limit) if minutes is not None else _spelled(value.strip(), limit, whole=whole)
+    if isinstance(value, bool):
+        return f"write {'a whole number' if whole else 'a number'}"
+    if not math.isfinite(value):
+        return "write a finite number"
+    if whole and isinstance(value, float):
+        if not value.is_integer():
+            return "write a whole number"
+        return _range_fix(value, limit) or f"write {value:.0f}"
+    return _range_fix(value, limit)
+
+
+def _range_fix(number: float, limit: Range) -> str:
+    """How far to raise or lower a number; empty where it is within the limit."""
+    if limit.high is not None and number > limit.high:
+        return f"lower it to at most {limit.high:,.15g}"
+    if limit.low is not None and number < limit.low:
+        return f"raise it to at least {limit.low:,.15g}"
+    return f"raise it above {limit.above:,.15g}" if limit.above is not None and number <= limit.above else ""
+
+
+def _spelled(text: str, limit: Range, *, whole: bool) -> str:
     """How YAML wants a number that was read as a string."""
     try:
         number = float(text[:100].replace("_", ""))
@@ -260,6 +321,8 @@ def _number_fix(text: str, *, whole: bool) -> str:
         return "write a number"
     if not math.isfinite(number):
         return "write a finite number"
+    if not limit.holds(number):
+        return _range_fix(number, limit)
     if whole:
         return f"write {number:.0f}" if number.is_integer() and abs(number) < 1e15 else "write a whole number"
     exponent = re.fullmatch(r"([-+]?\d+)([eE][-+]?\d+)", text)
@@ -267,7 +330,7 @@ def _number_fix(text: str, *, whole: bool) -> str:
 
 
 def unknown(name: str, known: Iterable[str], what: str) -> tuple[str, str]:
-    """`must` and `fix` of an unknown name: did-you-mean, then the list."""
+    """`must` and `fix` for an unknown name: a similar name, then all names."""
     options = sorted(known)
     near = difflib.get_close_matches(name[:100], options, n=1)
     guess = f"did you mean {near[0]}? " if near else ""

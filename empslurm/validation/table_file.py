@@ -1,12 +1,12 @@
-"""Tables that people bring, row by row: delimited text, JSON lines, Parquet and Arrow, with one set of rules.
+"""Read tables row by row: delimited text, JSON lines, Parquet and Arrow, with one set of rules.
 
-- A row keeps its number and its line, so that every complaint can name the place.
-- Cells of text are stripped of the blanks around them and otherwise kept as they are written.
+- A row keeps its number and its line, so that every error can name the place.
+- Text cells lose the blanks around them and are otherwise unchanged.
 - A missing value is missing in every format: an empty cell, null, NaN, or a key that a JSON line leaves out.
-- Two columns of one name are refused, since nobody can know which one is meant.
+- Two columns of one name are refused, since either may be meant.
 - A quote that is never closed is refused with its line: it would swallow the rest of the file.
-- So is a pair of quotes around lines that are rows by themselves: they would become one text.
-- Single-precision numbers are the shortest decimals that give them: 0.1, as text has it.
+- So is a pair of quotes around lines that are rows on their own: they would become one text.
+- Single-precision numbers become the shortest decimals that give them: 0.1, as in text files.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ from empslurm.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What quotes mean. strict: they enclose a cell, and what is not well-formed is refused. loose: as strict, but one that
-# opens nothing well-formed is a character (between tabs most programs mean it so). none: they
-# are characters.
+# strict: quotes enclose a cell, and malformed quotes are refused. loose: as strict, but a malformed quote is a plain
+# character, as most programs read tab-separated files. none: quotes are plain characters.
 Quotes = Literal["strict", "loose", "none"]
 Format = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
 MAX_FIELD = 2**24  # characters of one cell
 MAX_FILE_BYTES = 2**31
 MAX_LOOK_AHEAD = 1_000  # lines of one quoted cell of a tab-separated file
-MISSING_WORDS = ("NaN", "nan", "NaT", "<NA>")  # what pandas writes into text for a missing value
-MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which need not be here; NaT says that it is a date
+MISSING_WORDS = ("NaN", "nan", "NaT", "<NA>")  # what pandas writes to a text file for a missing value
+MISSING_TYPES = (
+    "NAType",
+    "NaTType",
+)  # of pandas, by name since it may not be installed; NaT is an instance of datetime
 BATCH_ROWS = 2_048  # rows of a Parquet file held at a time
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}  # what separates columns, in words
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row. `flaw`: why it cannot be read, in words that go on from its place; then it has no cells."""
+    """One row. `flaw`: why it cannot be read, as a predicate such as `has 3 columns`; such a row has no cells."""
 
     number: int  # 1-based, the header not counted
     line: int  # of the file, where it begins; in Parquet and Arrow the number
@@ -61,7 +63,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     try:
         if path.stat().st_size > max_bytes:
             raise DataError(
-                f"{path.name} must be smaller than {max_bytes:,} bytes, but is larger; is it the right file?"
+                f"{path.name} must be smaller than {max_bytes:,} bytes, but is larger; split it or give the right file"
             )
         return path.read_bytes()
     except OSError as error:
@@ -76,7 +78,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         must = f"{path.name} must be UTF-8, but is not at byte {error.start:,}"
-        raise DataError(f"{must}; convert it and keep its name (the byte is in line {line:,})") from error
+        raise DataError(f"{must}; convert it to UTF-8 and keep its name (the byte is in line {line:,})") from error
 
 
 def delimited(
@@ -90,9 +92,9 @@ def delimited(
 ) -> Iterator[tuple[int, list[str]]]:
     """Records of delimited text as (line where it begins, cells); the header is the first. A blank line has no cells.
 
-    name: of the file, for errors. guarded: refuse a quoted cell over lines that look like rows by themselves.
-    first_line: where `lines` begin in the file. Raises DataError where a record cannot be read, which ends the file:
-    what follows a bad quote cannot be told apart.
+    name: of the file, for errors. guarded: refuse a quoted cell over lines that look like rows on their own.
+    first_line: number of the first of `lines` in the file. Raises DataError at the first record that cannot be read:
+    after a bad quote the records are not known.
     """
     csv.field_size_limit(MAX_FIELD)
     if quotes == "loose":
@@ -111,9 +113,9 @@ def delimited(
             if len(taken) > 1 and _are_rows(taken, delimiter, width):
                 closes = reader.line_num + first_line - 1
                 raise DataError(
-                    f"{name} must be read in one way only, but is not at line {begins:,}: a quote that opens there and "
-                    f"one that closes in line {closes:,} enclose {len(taken)} lines that are rows by themselves; "
-                    "remove these two quotes if they are rows, or write the text in one line"
+                    f"{name} must have no quotes around whole rows, but has them: one opens in line {begins:,}, one "
+                    f"closes in line {closes:,}, and the {len(taken)} lines in them are rows on their own; remove "
+                    "these two quotes if the lines are rows, or write the text in one line"
                 )
             yield begins, cells
             begins, width = reader.line_num + first_line, width or len(cells)
@@ -129,7 +131,7 @@ def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
 
 
 def _are_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
-    """Whether lines with one pair of quotes around them are rows by themselves: each has all columns without it.
+    """Whether lines with one pair of quotes around them are rows on their own: each has all columns without it.
 
     A delimiter before a blank or the line's end is a text's own: "Dear Ann,".
     """
@@ -139,12 +141,14 @@ def _are_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
 
 
 def _quote(error: csv.Error) -> str:
-    """What the library says, in words that lead to the mistake."""
+    """The library's error in plainer words, with the fix."""
     if "unexpected end of data" in str(error):
         return "a quote opens there that is never closed; close it, or double the quotes that belong to the text"
     if "expected after" in str(error):
         return "text follows a closing quote; double the quotes that belong to the text"
-    return f"{error}; correct the line or take the file as distributed"
+    if "field larger" in str(error):
+        return f"a cell has more than {MAX_FIELD:,} characters; shorten it, or close the quote that opens it"
+    return f"{error}; rewrite this line, or take the file as distributed"
 
 
 def _loose(lines: Iterable[str], delimiter: str, first_line: int) -> Iterator[tuple[int, list[str]]]:
@@ -173,8 +177,8 @@ def _in_quotes(
 ) -> tuple[list[str], int] | None:
     """A record with quoted cells, and over how many lines it reaches; None where the quotes are not well-formed.
 
-    Lines that stand for themselves, each with all columns, are no cell of an earlier line. What is read ahead stays in
-    `waiting`.
+    Lines that each have all columns are rows of their own, not the end of an earlier cell. Lines read ahead are kept
+    in `waiting`.
     """
     parts = [line]
     while len(parts) <= MAX_LOOK_AHEAD:
@@ -199,9 +203,9 @@ def _in_quotes(
 def places(
     name: str, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = (), hint: str = ""
 ) -> dict[str, int]:
-    """Column -> its place in the header, for the wanted and, where they are there, the optional ones.
+    """Column -> its index in the header, for all wanted columns and for the optional ones that are there.
 
-    hint: what else to say where a wanted one is absent. Raises DataError there, and where one of them stands twice.
+    hint: what to do where a wanted one is absent. Raises DataError there, and where one of them is there twice.
     """
     check_columns(name, header, wanted, hint)
     counts = Counter(header)
@@ -209,26 +213,25 @@ def places(
     twice = [column for column in columns if counts[column] > 1]
     if twice:
         raise DataError(
-            f"{name} must have one column {twice[0]}, but has {counts[twice[0]]}; remove or rename all but the one "
-            "that is meant"
+            f"{name} must have one column {twice[0]}, but has {counts[twice[0]]}; rename or remove the others"
         )
     return {column: list(header).index(column) for column in columns}
 
 
 def check_columns(file: str, header: Sequence[str], expected: Sequence[str], hint: str = "") -> None:
-    """Raise DataError where an expected column is not there. hint: a sentence for the end."""
+    """Raise DataError where an expected column is not there. hint: what to do, for the end of the sentence."""
     absent = [name for name in expected if name not in header]
     if absent:
         raise DataError(
-            f"{file} must have the columns {', '.join(expected)}; but has {_shown(header)}: not {absent[0]}; is it the "
-            f"right file?{' ' * bool(hint)}{hint}"
+            f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]} (it has {_shown(header)}); "
+            f"{hint or 'rename a column, or give the right file'}"
         )
 
 
 def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice: str) -> str:
-    """A hint where another delimiter gives the wanted columns, or where this one does not cut the header at all.
+    """A hint where another delimiter gives the wanted columns, or where this one does not split the header at all.
 
-    advice: how a person sets the delimiter, with `{}` for it.
+    advice: how to set the delimiter, with `{}` for it.
     """
     others = [mark for mark in MARKS if mark != delimiter]
     fitting = [mark for mark in others if set(wanted) <= set(_names(header, mark))]
@@ -237,8 +240,8 @@ def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice:
     if not fitting:
         return ""
     spelled = json.dumps(fitting[0]) if fitting[0] == "\t" else f"'{fitting[0]}'"
-    fix = advice.format(spelled) if advice else "are they what separates the columns?"
-    return f"Its first line has {MARKS[fitting[0]]}: {fix}"
+    fix = advice.format(spelled) if advice else "if they separate the columns, give the file with another delimiter"
+    return f"its first line has {MARKS[fitting[0]]}: {fix}"
 
 
 def delimiter_for(header: str, wanted: Iterable[str]) -> str:
@@ -255,11 +258,11 @@ def _names(header: str, delimiter: str) -> list[str]:
 
 
 def _shown(names: Iterable[str]) -> str:
-    """Column names for an error; a file without a header has sentences in their place, and those are not repeated."""
+    """Column names for an error. The first line of a file without a header may hold texts, which are not repeated."""
     names = [*names]
     like_names = [name for name in names if re.fullmatch(r"[\w.:#-]+( [\w.:#-]+){0,3}", name) and len(name) <= 40]
     others = len(names) - len(like_names)
-    shown = like_names[:30] + ([f"{others} that are no names"] if others else [])
+    shown = like_names[:30] + ([f"{others} that are not names"] if others else [])
     return ", ".join(shown) or "none"
 
 
@@ -278,8 +281,8 @@ def delimited_rows(
     """Rows of delimited text with a header. An empty cell is None; a row of another width has a flaw.
 
     Blank rows are counted and left out. `trailing`: empty cells beyond the header's width count for nothing.
-    `advice`: how a person sets the delimiter, for the error where another one fits; `{}` stands for it in quotes.
-    `first_line`: where `lines` begin in the file. Raises DataError.
+    `advice`: how to set the delimiter, for the error where another one fits, with `{}` for that one in quotes.
+    `first_line`: number of the first of `lines` in the file. Raises DataError.
     """
     lines = iter(lines)
     first = next(lines, "")
@@ -331,7 +334,7 @@ def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: 
 
 
 def _pairs(text: str) -> list[tuple[str, Any]] | None:
-    """The keys and values of a JSON object as they are written, None where there is none."""
+    """The keys and values of a JSON object, duplicates included; None where the text is not one."""
     pairs: list[tuple[str, Any]] = []
 
     def keep(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -346,7 +349,7 @@ def _pairs(text: str) -> list[tuple[str, Any]] | None:
 
 
 def present(value: Any) -> Any:
-    """A typed value, None where it is missing: NaN, and what pandas has for it."""
+    """A typed value; None where it is missing: NaN, and pandas' NaT and NA."""
     if type(value).__name__ in MISSING_TYPES:
         return None
     try:
@@ -373,11 +376,11 @@ def arrow_rows(
                 yield Row(number=start + at + 1, line=start + at + 1, cells=cells)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # such as a date beyond the year 9999
         must = f"{path.name} must be a table in the {format} format, but cannot be read as one"
-        raise DataError(f"{must} ({type(error).__name__}); correct the format or the file") from error
+        raise DataError(f"{must} ({type(error).__name__}); get the file again, or name its true format") from error
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """A column's values; numbers of single and half precision as the shortest decimals that give them."""
+    """A column's values; single and half precision numbers as the shortest decimals that give them."""
     import numpy as np
     import pyarrow as pa
 
@@ -402,7 +405,7 @@ def _batches(
                 yield start, batch
                 start += batch.num_rows
         return
-    # Not a memory map: lengths in a damaged file lead beyond its end, and there the process dies.
+    # Not a memory map: lengths in a damaged file may point beyond its end, which would crash the process.
     data = read_bytes(path)
     opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
     table = opened(pa.BufferReader(data)).read_all()
@@ -428,7 +431,7 @@ def text_of(value: Any) -> str:
     """A cell as text without the blanks around it; "" where it is missing.
 
     Booleans are `true` and `false`, numbers as Python writes them, dates and times in ISO 8601. Raises TypeError for
-    what is no single value: a list, an object, bytes that are no UTF-8.
+    anything but a single value: a list, an object, bytes that are not UTF-8.
     """
     value = present(value)
     if value is None:
@@ -445,10 +448,12 @@ def text_of(value: Any) -> str:
         try:
             return value.decode().replace("\x00", "").strip()
         except UnicodeDecodeError as error:
-            raise TypeError("bytes that are no UTF-8") from error
+            raise TypeError("bytes that are not UTF-8") from error
     if isinstance(value, numbers.Real):  # half precision
         return str(float(value))
-    raise TypeError("a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else "no text")
+    if isinstance(value, list | dict):
+        raise TypeError("a list" if isinstance(value, list) else "an object")
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def lines_of(text: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Read a YAML file as a tree that keeps its line numbers; bounded in every direction, and nothing in it can run.
+"""Read a YAML file as a tree with line numbers; its size and depth are bounded, and nothing in it can run.
 
 Plain scalars follow the core schema of YAML 1.2, decimal numbers only: `no`, `on`, `007`, `1_000`, `1e-4` and dates are
-strings, so that a value never silently becomes another; the typed reader says how to write what was meant.
+strings, so that no value silently becomes another; the typed reader says how to write what was meant.
 """
 
 from __future__ import annotations
@@ -26,12 +26,21 @@ BOOLS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "fals
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})", re.ASCII)
 DECIMAL = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", re.ASCII)
+SYNTAX_FIXES = (  # words of PyYAML's problems, and what to do
+    ("'\\t'", "indent with spaces, not tabs"),
+    ("cannot start any token", "put the value in quotes"),
+    ("mapping values are not allowed", "write one key per line, and put a value that holds `: ` in quotes"),
+    ("could not find expected ':'", "write `key: value`, with a blank after the colon"),
+    ("unexpected end of stream", "close the quote"),
+    ("expected ',' or", "close the bracket, and separate items by commas"),
+    ("expected <block end>", "indent keys of one mapping equally, and list items too"),
+)
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scalar:
-    """One value; `text` as it stands in the file. `line` is 1-based."""
+    """One value; `text` as in the file. `line` is 1-based."""
 
     value: bool | int | float | str | None
     text: str
@@ -50,7 +59,7 @@ class Items:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A mapping as it stands in the file: (key, line of the key, value), duplicates included."""
+    """A mapping as in the file: (key, line of the key, value), duplicates included."""
 
     entries: tuple[tuple[str, int, Node], ...]
     line: int
@@ -68,11 +77,15 @@ def load(path: Path) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = (error.problem or error.context or "is malformed").rstrip(".")
-        raise _refusal(
-            str(path), mark.line + 1 if mark else 1, f"be YAML, but is not: {_clean(what)}", "correct it"
-        ) from error
+        must = f"be YAML, but is not: {_clean(what)}"
+        raise _refusal(str(path), mark.line + 1 if mark else 1, must, _syntax_fix(what)) from error
     except (yaml.YAMLError, ValueError, OverflowError, IndexError) as error:  # what PyYAML's scanner lets through
-        raise _refusal(str(path), 1, f"be YAML, but is not: {_clean(str(error))}", "correct it") from error
+        raise _refusal(str(path), 1, f"be YAML, but is not: {_clean(str(error))}", _syntax_fix("")) from error
+
+
+def _syntax_fix(problem: str) -> str:
+    """What to do about what PyYAML calls a problem."""
+    return next((fix for words, fix in SYNTAX_FIXES if words in problem), "write `key: value`, with text in quotes")
 
 
 def _refusal(file: str, line: int, must: str, fix: str) -> ManifestError:
@@ -94,11 +107,15 @@ def _text(path: Path) -> str:
     try:
         data = files.read_bytes(path, max_bytes=MAX_BYTES)
     except FileNotFoundError as error:
-        raise ManifestError([f"{file} must be a YAML file, but is not there; check the path"]) from error
+        raise ManifestError(
+            [f"{file} must be a YAML file, but is not there; create it or give another path"]
+        ) from error
     except StoreError as error:
         raise ManifestError([str(error)]) from error
     except ValueError as error:  # a NUL in the path
-        raise ManifestError([f"{file!r} must be the path of a file, but cannot be one; check it"]) from error
+        raise ManifestError(
+            [f"{file!r} must be the path of a file, but cannot be one; remove the NUL character"]
+        ) from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refusal(file, 1, "be UTF-8, but is UTF-16", "save it as UTF-8")
     try:
@@ -114,7 +131,7 @@ def _text(path: Path) -> str:
 
 
 class _Composer:
-    """Builds the tree from PyYAML's events, with a stack of its own: no depth of nesting can exhaust Python's."""
+    """Builds the tree from PyYAML's events, without recursion: deep nesting cannot exhaust Python's stack."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -156,7 +173,7 @@ class _Composer:
             raise self.refuse(line, f"hold no tags, but has {_clean(str(tag))[:80]!r}", "remove the tag")
         if isinstance(event, yaml.CollectionStartEvent):
             if len(stack) >= MAX_DEPTH:
-                raise self.refuse(line, f"nest at most {MAX_DEPTH} levels deep, but nests deeper", "flatten it")
+                raise self.refuse(line, f"nest at most {MAX_DEPTH} levels deep, but nests deeper", "remove levels")
             self._count(1, line)
             stack.append((event, []))
             return None
@@ -170,7 +187,7 @@ class _Composer:
         self.n_nodes += n_nodes
         if self.n_nodes > MAX_NODES:
             must = f"hold at most {MAX_NODES:,} values, those of aliases counted each time, but holds more"
-            raise self.refuse(line, must, "shorten it")
+            raise self.refuse(line, must, "remove values or aliases")
 
     def _closed(self, start: yaml.CollectionStartEvent, children: list[Node]) -> Node:
         line = _line(start)
@@ -188,15 +205,17 @@ class _Composer:
 
     def _key(self, node: Node) -> str:
         if not isinstance(node, Scalar):
-            raise self.refuse(node.line, "have plain keys, but one is a list or a mapping", "write a word")
+            raise self.refuse(node.line, "have plain keys, but one is a list or a mapping", "write a word as the key")
         return node.text
 
     def _alias(self, anchor: str, line: int) -> Node:
         self.n_aliases += 1
         if self.n_aliases > MAX_ALIASES:
-            raise self.refuse(line, f"hold at most {MAX_ALIASES} aliases, but holds more", "write values out")
+            raise self.refuse(line, f"hold at most {MAX_ALIASES} aliases, but holds more", "write some values out")
         if anchor not in self.anchors:  # undefined, or inside the very value it names
-            raise self.refuse(line, f"name earlier values only, but *{_clean(anchor)} is none", "write the value out")
+            raise self.refuse(
+                line, f"use aliases of earlier values only, but *{_clean(anchor)} is not one", "write the value out"
+            )
         node = self.anchors[anchor]
         self._count(node.n_nodes, line)
         return node
@@ -216,7 +235,7 @@ class _Composer:
     def _must_end(self, events: Iterator[yaml.Event]) -> None:
         after = next(events, None)
         if after is not None:
-            raise self.refuse(_line(after), "hold one document, but holds more", "split the file")
+            raise self.refuse(_line(after), "hold one document, but holds more", "split the file at `---`")
 
 
 def _resolve(text: str) -> bool | int | float | str | None:

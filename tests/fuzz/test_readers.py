@@ -1,4 +1,4 @@
-"""Raw data as an enemy, a broken download or a spreadsheet program leaves it: examples and rejects, or one sentence."""
+"""Raw data that are hostile, cut off or changed by a spreadsheet give examples and rejects, or one sentence."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""A runs root as an enemy or a broken disk leaves it: every verb that reads it gives its output, or one sentence."""
+"""A hostile or damaged runs root: every verb that reads it gives its output, or one sentence."""
 
 import contextlib
 import io
@@ -52,7 +52,7 @@ GOOD = [
 
 
 class Root:
-    """A small sound runs root, one file of which can be spoiled and mended."""
+    """A small valid runs root, one file of which can be damaged and restored."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,7 +101,7 @@ class Root:
             status = main([*words, "--runs", str(self.runs), "--data", str(self.data)])
         return status, out.getvalue(), err.getvalue()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         for path, data in self.before.items():
             if not path.is_file() or path.read_bytes() != data:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Root:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     with pytest.MonkeyPatch.context() as patch:
         made = Root(tmp_path_factory.mktemp("hostile"))
-        patch.setenv("PATH", "")  # no squeue, whatever this machine has
+        patch.setenv("PATH", "")  # so that no squeue is found
         made.look()
         yield made
 
@@ -181,7 +181,7 @@ def test_any_bytes_in_any_file_of_a_runs_root(root: Root) -> None:
         try:
             assert_answers(root, words)
         finally:
-            root.mend()
+            root.restore()
 
     any_file()
 
@@ -206,7 +206,7 @@ def test_something_else_in_the_place_of_every_file(root: Root, kind: str) -> Non
                 assert_answers(root, words)
         finally:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            root.mend()
+            root.restore()
 
 
 def gives_value_or_sentence(load: Callable[[], object]) -> None:
@@ -228,13 +228,13 @@ def test_any_bytes_in_a_submission(root: Root) -> None:
         try:
             gives_value_or_sentence(lambda: files_of[path](path))
         finally:
-            root.mend()
+            root.restore()
 
     any_bytes()
 
 
 def test_any_claim_is_taken_over_or_respected(root: Root) -> None:
-    """And whatever stands in a claim, no claim is given twice."""
+    """Whatever a claim file holds, no cell is claimed twice."""
     folder = RunsRoot(root.runs).cell(root.cells[3].id)
     path = folder.path / "claims" / "0001.json"
     claim = folder.claim()
@@ -250,7 +250,7 @@ def test_any_claim_is_taken_over_or_respected(root: Root) -> None:
             if taken[0] is not None:
                 (path.parent / "0002.json").unlink()
         finally:
-            root.mend()
+            root.restore()
 
     any_claim()
 

@@ -1,4 +1,4 @@
-"""Sees to it that hostile input runs nothing and writes nowhere but where it may."""
+"""Check that hostile input runs nothing and writes only where it may."""
 
 import os
 import sys

@@ -73,7 +73,7 @@ def test_time_is_read_as_slurm_writes_it(tmp_path, text, minutes):
         ("environment: {HF_HUB_OFFLINE: 1}", "write '1', with the quotes"),
         ("mail: {user: a b}", "mail.user must be"),
         ("mail: {user: me, type: [FIAL]}", "did you mean FAIL?"),
-        ("mail: {type: [FAIL]}", "mail must have the key user"),
+        ("mail: {type: [FAIL]}", "mail must have the key `user`"),
         ("umask: 27", "three octal digits in quotes"),
         ("trackers: [tensorbord]", "did you mean tensorboard?"),
         ("trackers: [all]", "trackers[0] must be one of aim, clearml, comet_ml, dvclive, mlflow, swanlab, tensorboard"),

@@ -55,7 +55,7 @@ HEADERS: list[tuple[dict[str, object], str]] = [
     ({"manifest": None}, "manifest must be a string"),
     ({"settings": []}, "settings must be an object"),
     ({"settings": {"cpus": 0}}, "settings.cpus must be an integer at least 1, but is 0"),
-    ({"settings": {"cpus": 1}}, "settings must have gpus, but has not"),
+    ({"settings": {"cpus": 1}}, "settings must have gpus, but does not"),
     ({"settings": {"packs_per_gpu": 0}}, "settings.packs_per_gpu must be an integer at least 1, but is 0"),
     ({"settings": {"exclude": "node1 --x"}}, "settings.exclude must be a Slurm node list"),
 ]

@@ -1,4 +1,4 @@
-"""Manifests resolve to what they say, and what they cannot mean is told with its line and its fix."""
+"""Manifests resolve to what they say; every problem of one is reported with its line and its fix."""
 
 import json
 from dataclasses import fields, replace
@@ -151,9 +151,9 @@ def test_pairs(write, pairs, expected):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("name: x\ntasks: [epitome_er]\n", "one task only, epitome_er"),
+        ("name: x\ntasks: [epitome_er]\n", "only one task, epitome_er"),
         ("name: x\ntasks: [epitome_er]\npairs: none\n", ""),
-        (FOUR + "exclude: [{source: all, target: all}]\n", "`exclude` takes every pair away"),
+        (FOUR + "exclude: [{source: all, target: all}]\n", "`exclude` leaves no pair"),
         (FOUR + "pairs: none\n", ""),
         (FOUR, ""),
     ],
@@ -179,7 +179,7 @@ licence: CC BY 4.0
 """
 
 
-def test_a_wrong_card_is_told_by_its_own_problems_alone(write, tmp_path):
+def test_a_wrong_card_is_reported_by_its_own_problems_alone(write, tmp_path):
     cards = tmp_path / "cards"
     cards.mkdir()
     (cards / "wind.yaml").write_text(CARD.replace("kite_mood", "kite_wind"))
@@ -196,7 +196,7 @@ def test_training_layers_preset_section_pattern_task(write):
         FOUR + "training:\n  preset: paper\n  epochs: 3\n  per_task:\n    epitome_er: {lr: 0.5}\n"
         "    epitome_*: {lr: 0.25, batch_size: 7}\n"
     )
-    assert manifest.training["epitome_er"].lr == 0.5  # its own id stands above patterns, wherever it is written
+    assert manifest.training["epitome_er"].lr == 0.5  # its own id beats patterns, wherever it is written
     assert manifest.training["epitome_ex"].lr == 0.25
     assert manifest.training["epitome_er"].batch_size == 7
     assert manifest.training["news_empathy"].lr == 0.00045
@@ -223,15 +223,18 @@ def test_backbone_folders(write, tmp_path):
             "pairs[0] must be a known task, but is not; did you mean epitome_ex? known: ",
         ),
         ("pairs: [epitome_er -> epitome_er]", "pairs[0] must pair two different tasks"),
-        ("pairs: [epitome_er -> mi_behavior]", "mi_behavior is not among them; add it to tasks"),
+        ("pairs: [epitome_er -> mi_behavior]", "mi_behavior is not among them; add mi_behavior to tasks"),
         ("pairs: ['epitome_er -> mi_*']", "mi_* matches none"),
         ("pairs: [epitome_er]", "pairs[0] must be a pair such as"),
         ("pairs: all_orderd", "did you mean all_ordered?"),
-        ("pairs: [{source: all}]", "pairs[0] must have the key target, but has not"),
-        ("exclude: [epitome_er -> epitome_ex]\npairs: [epitome_ex -> epitome_er]", "exclude[0] must take a pair away"),
+        ("pairs: [{source: all}]", "pairs[0] must have the key `target`, but does not; add `target:`"),
+        (
+            "exclude: [epitome_er -> epitome_ex]\npairs: [epitome_ex -> epitome_er]",
+            "exclude[0] must exclude a pair of pairs",
+        ),
         ("kind: gird", "kind must be grid, but is the string 'gird'; did you mean grid?"),
         ("seeds: [1, -1]", "seeds[1] must be an integer at least 0"),
-        ("seeds: [1, 2]\nbaseline_seeds: [1, 3]", "baseline_seeds must hold every one of seeds, but lacks 2; add it"),
+        ("seeds: [1, 2]\nbaseline_seeds: [1, 3]", "baseline_seeds must hold every one of seeds, but lacks 2; add 2"),
         ("fractions: [0]", "fractions[0] must be a number above 0 and at most 1, but is 0"),
         (
             "backbone: roberta-base",
@@ -250,7 +253,7 @@ def test_backbone_folders(write, tmp_path):
         ),
         (
             "adapter: {rank: 4}",
-            "adapter.rank must matter to seq_bn, but does not; known: reduction_factor, non_linearity",
+            "adapter.rank must be a field that seq_bn uses, but is not; remove it; known: reduction_factor",
         ),
         ("training: {preset: papper}", "did you mean paper?"),
         (
@@ -265,7 +268,10 @@ def test_backbone_folders(write, tmp_path):
         ("data: {per_dataset: {epitom: {}}}", "did you mean epitome?"),
         ("cards: [../../etc/passwd]", "cards[0] must stay in the project"),
         ("cards: [/etc/passwd]", "cards[0] must stay in the project"),
-        ("cards: [absent.yaml]", "cards[0] must be a file or a folder of cards, but absent.yaml is none"),
+        (
+            "cards: [absent.yaml]",
+            "cards[0] must be a file or a folder of cards, but absent.yaml is not there; write its path relative to",
+        ),
         ("source: {mode: forzen}", "did you mean frozen?"),
         ("epochs: 3", "epochs must be a known key"),
     ],

@@ -21,7 +21,7 @@ def test_every_packaged_file_names_its_table() -> None:
     for name in FILES:
         assert "Table" in reference.provenance(name).source
     assert any("collapsed" in note for note in reference.provenance("table7.csv").notes)
-    with pytest.raises(DataError, match="is none"):
+    with pytest.raises(DataError, match="name one of"):
         reference.provenance("table13.csv")
 
 
@@ -109,7 +109,7 @@ def test_ratings_of_ones_own(tmp_path: Path) -> None:
         ("task,aspect,a,b\nx,link,1,high\n", "own.csv:2 must have a number from 1 to 5 in column b, but has 'high'"),
         ("task,aspect,a,b\n# note\n\nx,link,1,6\n", "own.csv:4 must have a number from 1 to 5 in column b"),
         ("task,aspect,a,b\nx,link,1,inf\n", "'inf'"),
-        ("task;aspect;a;b\nx;link;1;2,5\n", "'2,5'; write one, with a decimal point"),
+        ("task;aspect;a;b\nx;link;1;2,5\n", "'2,5'; write such a number, with a decimal point"),
         ("task,aspect,a,a\nx,link,1,2\n", "every column once, but has a twice"),
         (",task,aspect,a,b\n0,x,link,1,2\n", "column 1 has none"),
         ("task,aspect,a,b,\nx,link,1,2,\n", "column 5 has none"),
@@ -117,7 +117,7 @@ def test_ratings_of_ones_own(tmp_path: Path) -> None:
         ("task,aspect,a,b\nx,link,1,2\nx,link,2,3\n", "own.csv:3 .* the link of x is rated twice"),
         ("task,aspect,a,b\n,link,1,2\n", "own.csv:2 must name its task"),
         ("task,aspect,a,b\nx,,1,2\n", "own.csv:2 must name its aspect"),
-        ("task,aspect,a,b\n", "has none; write them below"),
+        ("task,aspect,a,b\n", "has none; write rows below"),
     ],
 )
 def test_a_wrong_ratings_file_is_a_sentence(tmp_path: Path, text: str, found: str) -> None:

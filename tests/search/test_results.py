@@ -112,7 +112,9 @@ def test_a_space_that_does_not_fit_the_backbone_is_refused_by_the_plan_with_the_
     plan = plan_of(folder / "hunt.yaml", hidden_size=20)
     decisions = decide(plan, {cell: CellState(state="pending") for cell in plan.by_id})
     assert {decision.action for decision in decisions} == {"skip"}
-    assert "compacter needs a bottleneck that phm_dim 4 divides" in decisions[0].why
+    assert "compacter's phm_dim 4 must divide the hidden size and the bottleneck size" in decisions[0].why
+    assert "the bottleneck size is 2" in decisions[0].why
+    assert "write `reduction_factor: 5`" in decisions[0].why
 
 
 def test_the_second_stage_waits_for_every_trial_and_then_trains_the_best_types_everywhere(folder: Path) -> None:
@@ -207,7 +209,7 @@ def test_one_type_for_all_is_the_best_mean_rank_and_without_a_second_stage_the_b
         ("training: {lr: 0.1}", "training.lr must be left to the trials"),
         ("space: {lr: {low: 0.1, high: 0.01}}", "space.lr must go from low to high"),
         ("space: {adapters: [lora, lora]}", "space.adapters[1] must be another kind, but lora is there already"),
-        ("space: {adapters: [{kind: lora, phm_dim: 2}]}", "space.adapters[0].phm_dim must matter to lora"),
+        ("space: {adapters: [{kind: lora, phm_dim: 2}]}", "space.adapters[0].phm_dim must be a field that lora uses"),
         ("space: {adapters: [lroa]}", "did you mean lora?"),
         ("pairs: none", "pairs must be a known key"),
         ("sampler: grid", "sampler must be one of tpe, random"),
@@ -220,10 +222,18 @@ def test_a_search_manifest_is_strict(folder: Path, line: str, sentence: str) -> 
     assert sentence in str(caught.value)
 
 
+def test_a_misspelt_kind_gives_no_error_but_its_own(folder: Path) -> None:
+    (folder / "hunt.yaml").write_text(SEARCH.replace("kind: search", "kind: serach"))
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(folder / "hunt.yaml")
+    (problem,) = caught.value.problems
+    assert "is the string 'serach'; did you mean search?" in problem
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("kind: lora", "kind: lora, phm_dim: 4"), "but phm_dim does not matter to lora"),
+        (("kind: lora", "kind: lora, phm_dim: 4"), "but lora does not use phm_dim"),
         (("lr: 0.0002", "lr: 2e-4"), "lr must be a number above 0 and at most 1, but is the string '2e-4'"),
         (("selected_on: validation", "selected_on: test"), "selected_on must be validation"),
     ],

@@ -1,4 +1,4 @@
-"""What the readers' tests share: write invented files, read them through a dataset's form."""
+"""Shared by the readers' tests: write invented files, and read them by a dataset's form."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import struct
 from pathlib import Path
 
@@ -9,13 +10,19 @@ from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
 from empslurm.tasks.card_rows import READING
-from empslurm.tasks.card_schema import Card, Columns, Hub
+from empslurm.tasks.card_schema import Card, Columns, Hub, card_json_schema
 from empslurm.tasks.prepare import load_task, prepare, rejects
 from empslurm.tasks.raw import forms_digest, locate
 from empslurm.tasks.schema import Shares
 from empslurm.tasks.splits import split_name
 
 BUILT_IN = tuple(registry().tasks)
+SCHEMA = Path(__file__).parents[2] / "manifests" / "card.schema.json"
+WRITE_SCHEMA = (
+    "manifests/card.schema.json must be what card_json_schema() gives; write it again: python -c 'import json, "
+    'pathlib, empslurm.tasks.card_schema as c; pathlib.Path("manifests/card.schema.json").write_text('
+    'json.dumps(c.card_json_schema(), indent=1) + "\\n")\''
+)
 
 CARD = """\
 id: kite_mood
@@ -43,6 +50,10 @@ def problems(path: Path, text: str) -> tuple[str, ...]:
     with pytest.raises(ManifestError) as caught:
         registry((write(path, text),))
     return caught.value.problems
+
+
+def test_schema_file_is_up_to_date() -> None:
+    assert json.loads(SCHEMA.read_text()) == card_json_schema(), WRITE_SCHEMA
 
 
 def test_a_card_is_a_full_citizen(tmp_path: Path) -> None:
@@ -96,7 +107,9 @@ def test_jsonl_with_lists_numbers_and_broken_lines(tmp_path: Path) -> None:
     assert (table.contexts[:2], table.groups[:2], table.targets[:2].tolist()) == ((("x", "y"), ()), ("7", "8"), [0, 1])
     assert [reject.row for reject in rejects(made)] == [81, 82, 83]
     write(tmp_path / "data", '{"text": "a"}\n', "kites.jsonl")
-    with pytest.raises(DataError, match="must have the columns said, mood, thread, before; but has text"):
+    with pytest.raises(
+        DataError, match=r"must have the columns said, mood, thread, before, but lacks .* \(it has text"
+    ):
         prepare(dataset, tmp_path / "data", tmp_path / "cache")
 
 
@@ -159,8 +172,11 @@ def test_a_hub_dataset_says_what_saves_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hub", "word"),
     [
-        ("{name: nobody/kites}", "must have a revision, since nobody/kites is a hub id; add the commit"),
-        ("{name: ./kites, revision: abc}", "must have no revision, since ./kites is a folder; remove it"),
+        ("{name: nobody/kites}", "must have the revision of a hub id, but nobody/kites has none; add `revision:"),
+        (
+            "{name: ./kites, revision: abc}",
+            "must have no revision for a folder, but ./kites has one; remove hub.revision",
+        ),
     ],
 )
 def test_a_hub_id_is_pinned_and_a_folder_is_not(tmp_path: Path, hub: str, word: str) -> None:
@@ -222,14 +238,14 @@ def test_every_problem_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("file: kites.csv", "file: ../kites.csv", "a relative path below the data root", 3),
         ("file: kites.csv", "file: /etc/passwd", "a relative path below the data root", 3),
         ("file: kites.csv", "file: a/../../b", "a relative path below the data root", 3),
-        ("labels: [up, down]", "", "come with labels", 6),
+        ("labels: [up, down]", "", "come with `labels`", 6),
         ("labels: [up, down]", "labels: [up]", "at least 2", 7),
-        ("labels: [up, down]", "labels: [up, down]\nlow: 1.0", "belong to a regression", 8),
+        ("labels: [up, down]", "labels: [up, down]\nlow: 1.0", "be for a regression only", 8),
         ("labels: [up, down]", "labels: [up, down]\nmetric: pearson", "must be one of f1_macro", 8),
         ("labels: [up, down]", "labels: [up, down]\nratings: {link: 6}", "at most 5", 8),
         ("labels: [up, down]", "labels: [up, down]\nratings: {warmth: 1}", "warmth", 8),
         ("labels: [up, down]", "labels: [up, down]\nfamily: dialog", "did you mean dialogue?", 8),
-        ("kind: classification", "kind: regression", "belong to a classification", 7),
+        ("kind: classification", "kind: regression", "be for a classification only", 7),
     ],
 )
 def test_what_a_card_may_not_say(tmp_path: Path, old: str, new: str, word: str, line: int) -> None:
@@ -330,7 +346,7 @@ def test_what_an_older_reader_prepared_is_not_used_again(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("section", [Card, Columns, Hub, Shares])
-def test_every_field_stands_in_the_reference(section: type) -> None:
+def test_every_field_is_in_the_reference(section: type) -> None:
     text = (Path(__file__).parents[2] / "docs" / "cards.md").read_text()
     prefix = {Columns: "columns.", Hub: "hub."}.get(section, "")
     names = [f"{prefix}{field.name}" for field in dataclasses.fields(section)]

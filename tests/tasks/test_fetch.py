@@ -69,7 +69,9 @@ def test_a_server_without_ranges_starts_over(site: Site, tmp_path: Path) -> None
 
 def test_wrong_bytes_are_refused_and_nothing_stays(site: Site, tmp_path: Path) -> None:
     site.files["/kites.csv"] = BODY[:-1] + b"!"
-    with pytest.raises(DataError, match=r"as pinned, but came with 512,000 wrong bytes.*try another mirror"):
+    with pytest.raises(
+        DataError, match=r"as pinned, but came with 512,000 wrong bytes.*try another server with --mirror"
+    ):
         get(site, tmp_path)
     assert len(site.requests) == 1
     assert left(tmp_path) == []
@@ -101,7 +103,7 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
 )
 def test_a_refusal_is_final_and_says_what_to_do(site: Site, tmp_path: Path, status: int, word: str) -> None:
     site.statuses = [status]
-    with pytest.raises(DataError, match=f"{word}; see `data status`"):
+    with pytest.raises(DataError, match=f"{word}; .*`empslurm data status`, .* --mirror"):
         get(site, tmp_path)
     assert len(site.requests) == 1
 
@@ -120,7 +122,7 @@ def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
         fetch_file(FILE, url, tmp_path / "kites.csv")
 
 
-def test_nobody_answers(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the connection failed \(ConnectError\), 4 times; 0 bytes are kept"):
         fetch_file(FILE, "http://127.0.0.1:9/kites.csv", tmp_path / "kites.csv")
 
@@ -128,7 +130,7 @@ def test_nobody_answers(site: Site, tmp_path: Path) -> None:
 def test_two_fetches_of_one_file_do_not_mix(site: Site, tmp_path: Path) -> None:
     with open(tmp_path / ".kites.csv.lock", "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another is at work"):
+        with pytest.raises(DataError, match="another is running"):
             get(site, tmp_path)
 
 

@@ -90,7 +90,7 @@ def test_chance_duplicates_are_counted_with_and_without_their_context(tmp_path: 
 
 
 def test_a_source_that_trains_on_another_tasks_test_groups_is_flagged(tmp_path: Path) -> None:
-    """Under one family no group is shared; of two families that name groups alike none counts as shared."""
+    """Under one family no group is shared; equal group names of two families do not count as shared."""
     first: list[Row] = [*FILLER, (TEST[0], "", LONG, "b")]
     second: list[Row] = [*FILLER, (TEST[0], "", LONG, "b")]
     datasets = [

@@ -1,4 +1,4 @@
-"""Parts that the publisher gives: as files, as a column, as splits of a saved dataset; and shares of a drawn split."""
+"""Official parts as files, as a column and as splits of a saved dataset; and shares of a drawn split."""
 
 import re
 from collections import Counter
@@ -122,7 +122,7 @@ def test_card_own_splits_as_a_column(tmp_path: Path, names: Sequence[str]) -> No
 def test_rows_of_an_unknown_part_are_an_error_that_lists_them(tmp_path: Path) -> None:
     parts = ["train", "test", "holdout", "", "train", "fold 2", "the kite was lost in the rain, so they said"]
     write(tmp_path, "kites.csv", [["said", "mood", "split"], *([f"k{n}", "up", f'"{p}"'] for n, p in enumerate(parts))])
-    with pytest.raises(DataError, match="4 rows hold others: holdout, an empty cell, fold 2; correct") as caught:
+    with pytest.raises(DataError, match="4 rows hold others: holdout, an empty cell, fold 2; write") as caught:
         table(tmp_path, card(tmp_path, COLUMN))
     assert "split must hold a part in every row (train, training, dev" in str(caught.value)
     assert "lost" not in str(caught.value)
@@ -185,7 +185,7 @@ def test_without_a_validation_part_a_ninth_of_train_is_drawn(tmp_path: Path, gro
     assert {part_of(group, 0, (8 / 9, 1.0)) for group in drawn} == {"validation"}
 
 
-def test_ids_that_start_again_in_every_part_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_start_again_in_every_part_become_distinct(tmp_path: Path) -> None:
     write_parts(tmp_path)
     text = FILES.replace("label: mood", "label: mood, id: row, group: thread")
     found = table(tmp_path, card(tmp_path, text))
@@ -205,42 +205,42 @@ def test_a_part_without_examples_is_an_error(tmp_path: Path, empty: str) -> None
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (FILES.replace("validation:", "held_out:"), "held_out is none; known: train, training, dev, "),
-        (FILES.replace("train:", "dev:").replace("validation:", "test2:"), "has dev, test2, test: test2 is none"),
-        (FILES.replace("test: test.csv", "val: test.csv"), "name each part once, but validation and val are one"),
+        (FILES.replace("validation:", "held_out:"), "held_out is not one; rename it; known: train, training, dev, "),
+        (FILES.replace("train:", "dev:").replace("validation:", "test2:"), "has dev, test2, test: test2 is not one"),
+        (FILES.replace("test: test.csv", "val: test.csv"), "name each part once, but validation and val are the same"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, dev: b.csv}"), "train and test, but has train, dev"),
         (CARD.replace("file: kites.csv", "file: {train: a.csv, test: a.csv}"), "a.csv is in several"),
         (FILES.replace("label: mood", "label: mood, part: split"), "but file gives them too"),
-        (FILES + "shares: {test: 0.2}\n", "shares must belong to a drawn split, but file gives the parts"),
+        (FILES + "shares: {test: 0.2}\n", "shares must be for a drawn split only, but file gives the parts"),
         (COLUMN + "shares: {test: 0.2}\n", "columns.part gives the parts"),
         (CARD + "shares: {test: 0.5, validation: 0.4}\n", "leave a fifth for train, but validation and test are 0.9"),
         (CARD + "shares: {test: 0}\n", "at least 0.01"),
-        (CARD + "shares: {test: 0.2}\nfamily: dialogue\n", "since the family dialogue has one split"),
+        (CARD + "shares: {test: 0.2}\nfamily: dialogue\n", "be given without family, but family is dialogue"),
         (HUB + "hub: {name: ./a, splits: {train: x, tset: y}}\n", "hub.splits must name parts, but has train, tset"),
         (HUB + "hub: {name: ./a, split: b, splits: {train: x, test: y}}\n", "have split or splits, but has both"),
         (
             HUB.replace("kites.parquet", "{train: a, test: b}") + "hub: {name: ./a}\n",
-            "say which split is which part; add `splits",
+            "say which split is which part, but has no splits; add `splits",
         ),
         (
             HUB.replace("kites.parquet", "{train: a, test: b}")
             + "hub: {name: ./a, splits: {train: x, dev: y, test: z}}\n",
             "name one file for each part of hub.splits",
         ),
-        (CARD + "leave_out: [up]\n", "be none of the labels, but up is one"),
-        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is one"),
+        (CARD + "leave_out: [up]\n", "not be one of the labels, but up is; remove it from leave_out or from labels"),
+        (CARD.replace("[up, down]", "{1: up, 0: down}") + "leave_out: ['0']\n", "but 0 is; remove"),
         (CARD + "leave_out: [sideways, UP]\nlabels: {true: up, false: down}\n", "labels must be given once"),
-        (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is one"),
+        (CARD.replace("[up, down]", "['True', 'False']") + "leave_out: ['true']\n", "but true is; remove"),
         (CARD.replace("[up, down]", "{1: up, 0: up}"), "labels must give at least 2 names"),
         (CARD + "delimiter: ab\n", "must be one character such as ; or |, or a tab"),
         (CARD + "delimiter: '\"'\n", "must be one character such as ; or |, or a tab"),
-        (CARD.replace("[up, down]", "['1', '1.0', '2']"), "but 1 and 1.0 are one label written twice"),
-        (CARD.replace("[up, down]", "{1: up, 1.0: down}"), "but 1 and 1.0 are one label written twice"),
-        (CARD.replace("[up, down]", "['True', 'true', 'no']"), "but True and true are one label written twice"),
-        (CARD.replace("[up, down]", "['1,5', '1,50']") + "decimal: ','\n", "but 1,5 and 1,50 are one label"),
+        (CARD.replace("[up, down]", "['1', '1.0', '2']"), "but 1 and 1.0 mean one value"),
+        (CARD.replace("[up, down]", "{1: up, 1.0: down}"), "but 1 and 1.0 mean one value"),
+        (CARD.replace("[up, down]", "['True', 'true', 'no']"), "but True and true mean one value"),
+        (CARD.replace("[up, down]", "['1,5', '1,50']") + "decimal: ','\n", "but 1,5 and 1,50 mean one value"),
         (CARD + "delimiter: ';'\ndecimal: ';'\n", "decimal must be one of ., ,"),
-        (HUB + "delimiter: ';'\n", "delimiter must belong to csv or tsv, but format is parquet; remove it"),
-        (HUB + "decimal: ','\n", "decimal must belong to csv or tsv, but format is parquet; remove it"),
+        (HUB + "delimiter: ';'\n", "delimiter must be for csv or tsv only, but format is parquet; remove it"),
+        (HUB + "decimal: ','\n", "decimal must be for csv or tsv only, but format is parquet; remove it"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -256,7 +256,7 @@ def test_a_list_of_files_that_look_like_parts_is_pooled_and_says_so(tmp_path: Pa
     assert list(found.parts) == [part_of(id, 0) for id in found.ids]
     note = listed.forms[0].note
     assert "look like official parts, but are pooled" in note
-    assert "`file: {train: train.csv, validation: dev.csv, test: test.csv}` keeps them" in note
+    assert "`file: {train: train.csv, validation: dev.csv, test: test.csv}` to keep them" in note
     assert locate(listed, tmp_path / "data", tmp_path / "cache").problem == note
     assert note in dataset_stats(listed, tmp_path / "data", tmp_path / "cache")["notes"]
     assert card(tmp_path, CARD.replace("kites.csv", "[kites_train.csv, protest.csv]")).forms[0].note == ""
@@ -340,7 +340,7 @@ def test_a_validation_part_drawn_from_few_groups_is_no_part(tmp_path: Path, grou
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])
-def test_a_label_that_train_has_and_another_part_has_not_is_told(tmp_path: Path, part: str) -> None:
+def test_a_label_that_train_has_and_another_part_lacks_is_reported(tmp_path: Path, part: str) -> None:
     write_parts(tmp_path)
     write(tmp_path, f"{part}.csv", [["said", "mood"], *([f"kite {n}", "up"] for n in range(30))])
     told = f"kite_mood: its {'validation' if part == 'dev' else part} part has no example labelled down, but train has"
@@ -361,14 +361,14 @@ def test_shares_are_no_advice_where_they_have_no_say(tmp_path: Path, text: str) 
         assert ("shares" in note) == expected
 
 
-def test_few_test_examples_of_a_regression_are_told_by_a_correlation(tmp_path: Path) -> None:
+def test_few_test_examples_of_a_regression_are_reported_with_a_correlation(tmp_path: Path) -> None:
     write(tmp_path, "kites.csv", [["said", "mood"], *([f"kite {n}", n] for n in range(200))])
     text = CARD.replace("kind: classification\nlabels: [up, down]", "kind: regression")
     (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
     assert re.search(r"only large effects: a correlation is known to within about 0\.[34]\d either way", note)
 
 
-def test_a_drawn_split_with_an_empty_part_is_told(tmp_path: Path) -> None:
+def test_a_drawn_split_with_an_empty_part_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "kites.csv", [["said", "mood", "thread"], *([f"k{n}", "up", f"t{n % 2}"] for n in range(60))])
     text = CARD.replace("label: mood", "label: mood, group: thread")
     (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
@@ -376,7 +376,7 @@ def test_a_drawn_split_with_an_empty_part_is_told(tmp_path: Path) -> None:
     assert "finer groups in columns.group" in note
 
 
-def test_few_test_examples_are_told(tmp_path: Path) -> None:
+def test_few_test_examples_are_reported(tmp_path: Path) -> None:
     write_parts(tmp_path)
     notes = dataset_stats(card(tmp_path, FILES), tmp_path / "data", tmp_path / "cache")["notes"]
     (note,) = notes

@@ -152,13 +152,13 @@ def test_too_many_bad_rows(tmp_path: Path, data: Path, n_bad: int, partial: bool
         assert prepare(dataset, data, tmp_path / "cache").meta.n_rejects == n_bad
 
 
-def test_each_reason_of_bad_rows_is_told_once(tmp_path: Path, data: Path) -> None:
+def test_each_reason_of_bad_rows_is_reported_once(tmp_path: Path, data: Path) -> None:
     def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         yield from (Reject(file="kites.csv", row=row, reason=f"is bad {row % 7}") for row in range(1, 50))
 
     with pytest.raises(DataError, match=r"row 1: is bad 1; kites\.csv row 2: is bad 2") as caught:
         prepare(with_form(read=read), data, tmp_path / "cache")
-    assert "row 5: is bad 5; is it the right file?" in str(caught.value)
+    assert "row 5: is bad 5; give the right file" in str(caught.value)
 
 
 def test_rows_left_out_are_no_bad_rows(tmp_path: Path, data: Path) -> None:
@@ -174,7 +174,7 @@ def test_no_examples_and_repeated_ids(tmp_path: Path, data: Path) -> None:
     only_bad = with_form(read=lambda paths: iter([Reject(file="kites.csv", row=1, reason="is bad")]))
     with pytest.raises(DataError, match=r"gives none and 1 bad rows, such as kites\.csv row 1: is bad"):
         prepare(only_bad, data, tmp_path / "cache")
-    with pytest.raises(DataError, match="e0 stands twice"):
+    with pytest.raises(DataError, match="a different id, but two have e0"):
         prepare(with_form(read=lambda paths: iter([*rows(paths), *rows(paths)])), data, tmp_path / "cache")
     with pytest.raises(DataError, match="fly one"):
         prepare(KITES, tmp_path / "nothing", tmp_path / "cache")

@@ -76,12 +76,12 @@ def test_links_out_of_the_root_are_not_followed(tmp_path: Path) -> None:
     assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "missing"
     data = tmp_path / "data"
     assert locate(KITES, data, tmp_path / "cache").problem == (
-        f"kites must be below {data}, but {data / 'kites'} is a link that leads out of it, to {tmp_path / 'outside'}; "
-        "copy that to where the link is, or name a folder that holds all data with --data"
+        f"kites must be below {data}, but {data / 'kites'} is a link to a place outside it, {tmp_path / 'outside'}; "
+        "replace the link by a copy, or name a folder that holds all data with --data"
     )
     (data / "kites").unlink()
     problem = locate(KITES, data, tmp_path / "cache").problem
-    assert f"is missing: fly one (note: {data / 'part'} is a link that leads out of it" in problem
+    assert f"is missing: fly one (note: {data / 'part'} is a link to a place outside it" in problem
     upward = replace(KITES, forms=(replace(FORM, files=(RawFile(name="../outside/part/one.csv"),)),))
     assert locate(upward, tmp_path / "data", tmp_path / "cache").state == "missing"
 
@@ -134,7 +134,7 @@ def test_a_damaged_sample_note_makes_no_sample(tmp_path: Path, note: str) -> Non
     assert locate(KITES, tmp_path, tmp_path / "cache").state == "sample"
 
 
-def test_datasets_with_equal_file_names_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+def test_datasets_with_equal_file_names_are_distinguished_by_their_folder(tmp_path: Path) -> None:
     known = registry().datasets
     for name in ("empdial", "empdial_ei"):
         form = known[name].forms[0]
@@ -162,26 +162,29 @@ def test_card_symlink_message(tmp_path: Path) -> None:
     link.symlink_to("../../elsewhere/two.csv")
     found = locate(KITES, tmp_path / "data", tmp_path / "cache")
     assert found.state == "missing"
-    assert f"{link} is a link that leads out of it, to {tmp_path / 'elsewhere' / 'two.csv'}; copy" in found.problem
+    assert f"{link} is a link to a place outside it, {tmp_path / 'elsewhere' / 'two.csv'}; replace" in found.problem
     assert "--data" in found.problem
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
     assert locate(KITES, tmp_path / "linked", tmp_path / "cache").state == "missing"  # part/ lacks: no link is at fault
     (tmp_path / "elsewhere").rename(tmp_path / "part")
-    assert locate(KITES, tmp_path, tmp_path / "cache").state == "found"  # a link is in nobody's way where files are
+    assert locate(KITES, tmp_path, tmp_path / "cache").state == "found"  # a link does no harm where files are
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda at: (at / "kites").symlink_to("nowhere"), "kites is a link to {root}/nowhere, where nothing is"),
-        (lambda at: (at / "kites").write_text("x"), "kites must be a folder, but is none"),
-        (lambda at: (at / "kites" / "one.csv").mkdir(parents=True), "one.csv must be a file, but is none"),
-        (lambda at: link(at / "kites" / "one.csv", "gone.csv"), "is a link to {root}/kites/gone.csv, where nothing is"),
+        (lambda at: (at / "kites").symlink_to("nowhere"), "kites is a link to {root}/nowhere, which is not there"),
+        (lambda at: (at / "kites").write_text("x"), "kites must be a folder, but is not"),
+        (lambda at: (at / "kites" / "one.csv").mkdir(parents=True), "one.csv must be a file, but is not"),
+        (
+            lambda at: link(at / "kites" / "one.csv", "gone.csv"),
+            "is a link to {root}/kites/gone.csv, which is not there",
+        ),
         (lambda at: link(at / "kites" / "one.csv", "one.csv"), "one.csv is a link to"),
         (lambda at: link(at / "part", "/"), "is missing: fly one"),
     ],
 )
-def test_what_stands_in_a_files_place_is_named(tmp_path: Path, make, words: str) -> None:
+def test_what_is_there_instead_of_a_file_is_named(tmp_path: Path, make, words: str) -> None:
     (tmp_path / "data").mkdir()
     make(tmp_path / "data")
     found = locate(KITES, tmp_path / "data", tmp_path / "cache")
@@ -198,7 +201,7 @@ def test_a_data_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to("scratch")
     assert "data is a link to" in locate(KITES, tmp_path / "data", tmp_path / "cache").problem
     (tmp_path / "file").write_text("x")
-    assert "file must be a folder, but is none" in locate(KITES, tmp_path / "file", tmp_path / "cache").problem
+    assert "file must be a folder, but is not" in locate(KITES, tmp_path / "file", tmp_path / "cache").problem
 
 
 def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +216,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "is_file", lambda path: bool(refuse(path)))
     monkeypatch.setattr(os, "lstat", refuse)
     problem = locate(KITES, tmp_path, tmp_path / "cache").problem
-    assert "one.csv cannot be looked at: Permission denied; get access to its folder" in problem
+    assert "one.csv cannot be accessed: Permission denied; get access to its folder" in problem
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_one_file_never_serves_two_names(tmp_path: Path, names: tuple[str, ...])
     link(own / names[-1], str(own / names[0]))
     found = locate(dataset, tmp_path / "data", tmp_path / "cache")
     assert found.state == "missing"
-    assert f"{own / names[0]} and {own / names[-1]} are one file; put a file of its own in each place" in found.problem
+    assert f"{own / names[0]} and {own / names[-1]} are one file; put a separate file in each place" in found.problem
     (own / names[-1]).unlink()
     (own / names[-1]).write_text("kite")
     found = locate(dataset, tmp_path / "data", tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Counts and label shares of the real files, where they are; no text of theirs is shown."""
+"""Counts and label shares of the real files, where these are there; their texts are never shown."""
 
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def test_parts_are_close_to_eighty_ten_ten_and_share_no_group(name: str, real_da
 
 
 def test_the_salt_of_the_articles_is_what_the_search_finds(real_data: Path, cache: Path) -> None:
-    """The smallest search of the three; a window of it, since all 20,000 salts take five seconds."""
+    """Part of the smallest of the three searches, since all 20,000 salts take five seconds."""
     groups, columns = [], []
     for name in ("conv", "news"):
         table = prepare(present(name, real_data, cache), real_data, cache).table

@@ -1,4 +1,4 @@
-"""Every reader on files as they arrive: marks, encodings, columns, labels and texts that no reader can like.
+"""Every reader on files with odd byte order marks, encodings, columns, labels and texts.
 
 The outcome is a good example, a reject with its row, or one sentence that names file and cause; never a traceback.
 """
@@ -180,7 +180,9 @@ def test_marks_of_other_systems_change_nothing(reader: Reader, tmp_path: Path) -
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
 def test_another_encoding_is_named(reader: Reader, tmp_path: Path, encoding: str) -> None:
     content = reader.table(reader.changed(**{reader.text: "café"})).encode(encoding)
-    with pytest.raises(DataError, match=r"must be UTF-8, but is not at byte [\d,]+; convert it and keep its name"):
+    with pytest.raises(
+        DataError, match=r"must be UTF-8, but is not at byte [\d,]+; convert it to UTF-8 and keep its name"
+    ):
         reader.read(tmp_path, content)
 
 
@@ -188,7 +190,9 @@ def test_another_encoding_is_named(reader: Reader, tmp_path: Path, encoding: str
 def test_a_column_that_is_not_there_is_named(reader: Reader, tmp_path: Path, name: str) -> None:
     gone = getattr(reader, name)
     columns = tuple("other" if column == gone else column for column in reader.columns)
-    with pytest.raises(DataError, match=f"must have the columns .*not {gone}; is it the right file") as caught:
+    with pytest.raises(
+        DataError, match=f"must have the columns .* but lacks {gone} .*; rename a column, or give the right file"
+    ) as caught:
         reader.read(tmp_path, reader.table(reader.row, columns=columns))
     assert Path(reader.file).name in str(caught.value)
 

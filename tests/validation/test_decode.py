@@ -1,4 +1,4 @@
-"""What a program wrote is read back exactly, or refused with the place that does not fit."""
+"""Stored values are read back exactly, or refused by the field that does not fit."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_what_was_written_is_read_back() -> None:
         ({"wheels": {}}, "wheels must be a list of at least 1, but is {}"),
         ({"wheels": [VALUE["wheels"][0], 3]}, "wheels[1] must be an object, but is 3"),
         ({"wheels": [{"size": float("inf"), "spokes": 8}]}, "wheels[0].size must be a number above 0, but is inf"),
-        ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but has not"),
-        ({"spare": {"spokes": 3}}, "spare must have size, but has not"),
+        ({"wheels": [{"size": 1.0}]}, "wheels[0] must have spokes, but does not"),
+        ({"spare": {"spokes": 3}}, "spare must have size, but does not"),
         ({"spare": {"size": 1.0, "spokes": 100}}, "spare must be whole, but is not: too many spokes"),
         ({"loads": []}, "loads must be an object, but is []"),
         ({"loads": {"oats": 1.0}}, "loads.oats must be one of hay, milk, but is oats"),
@@ -85,7 +85,7 @@ def test_a_note_may_say_more_than_this_version_knows_and_hold_an_integer_for_a_n
 
 
 def test_only_what_is_marked_as_later_may_be_left_out_with_a_default() -> None:
-    """A wheel's spokes are refused above: today's default may not be what it was made with."""
+    """Missing spokes of a wheel are refused above: today's default may differ from the one it was made with."""
     older = {key: value for key, value in VALUE.items() if key != "loads"}
     assert reader(Cart)(older) == CART
     assert reader(Cart)({**older, "loads": {"hay": 2.0}}).loads == {"hay": 2.0}
@@ -98,5 +98,5 @@ def test_a_file_is_read_or_refused_by_its_name_and_place(tmp_path: Path) -> None
     files.write_json(path, VALUE)
     assert load(path, Cart) == CART
     files.write_json(path, {**VALUE, "name": 1})
-    with pytest.raises(DamagedError, match=r"cart\.json .* of its fields name must be letters, but is 1; move it away"):
+    with pytest.raises(DamagedError, match=r"cart\.json .* name must be letters, but is 1; move it away"):
         load(path, Cart)

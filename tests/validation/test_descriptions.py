@@ -1,4 +1,4 @@
-"""An editor that knows the JSON Schemas says of every key of a manifest or a profile what it is."""
+"""The JSON Schemas describe every key of a manifest, a profile or a card, for editors and references."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,9 +8,10 @@ import pytest
 from empslurm.launch.profile import ProfileFile, profile_json_schema
 from empslurm.manifest.load import manifest_json_schema
 from empslurm.manifest.schema import ManifestFile, SearchFile
+from empslurm.tasks.card_schema import Card, card_json_schema
 from empslurm.validation.reader import json_schema
 
-CONDITION = "if"  # of a manifest's schema: it repeats the key `kind` to tell the two kinds apart
+CONDITION = "if"  # of a manifest's schema: it repeats the key `kind` to distinguish the two kinds
 
 
 def properties(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -27,7 +28,11 @@ def properties(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, An
                 yield from properties(inner, where)
 
 
-@pytest.mark.parametrize("schema", [manifest_json_schema(), profile_json_schema()], ids=["manifest", "profile"])
+@pytest.mark.parametrize(
+    "schema",
+    [manifest_json_schema(), profile_json_schema(), card_json_schema()],
+    ids=["manifest", "profile", "card"],
+)
 def test_every_property_has_a_description(schema: dict[str, Any]):
     described = {where: inner.get("description", "") for where, inner in properties(schema)}
     assert described
@@ -36,6 +41,7 @@ def test_every_property_has_a_description(schema: dict[str, Any]):
 
 
 def test_the_walk_finds_properties_at_every_depth():
-    names = {where for form in (ManifestFile, SearchFile, ProfileFile) for where, _ in properties(json_schema(form))}
+    forms = (ManifestFile, SearchFile, ProfileFile, Card)
+    names = {where for form in forms for where, _ in properties(json_schema(form))}
     nested = {".pairs.source", ".training.per_task.lr", ".embed.encoder.name", ".space.adapters.kind", ".mail.user"}
-    assert nested <= names
+    assert {*nested, ".columns.part", ".hub.revision", ".shares.test"} <= names

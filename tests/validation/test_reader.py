@@ -1,4 +1,4 @@
-"""Sections are read strictly by their annotations, and every problem of a file is told at once."""
+"""Sections are read strictly by their annotations, and all problems of a file are reported at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,31 +85,39 @@ def test_the_sentence_of_the_house_style(tmp_path):
     ("line", "sentence"),
     [
         ("inner: {lr: yes}", "is the string 'yes'; write a number"),
-        ("inner: {lr: .nan}", "is .nan"),
-        ("inner: {lr: .inf}", "is .inf"),
-        ("inner: {lr: 1.0e999}", "is 1.0e999"),
-        ("inner: {lr: true}", "is true"),
-        ("inner: {lr: 0}", "above 0 and at most 1, but is 0"),
+        ("inner: {lr: .nan}", "is .nan; write a finite number"),
+        ("inner: {lr: .inf}", "is .inf; write a finite number"),
+        ("inner: {lr: 1.0e999}", "is 1.0e999; write a finite number"),
+        ("inner: {lr: true}", "is true; write a number"),
+        ("inner: {lr: 0}", "above 0 and at most 1, but is 0; raise it above 0"),
+        ("inner: {lr: 5}", "but is 5; lower it to at most 1"),
+        ("inner: {lr: 5e0}", "but is the string '5e0'; lower it to at most 1"),
+        ("inner: {n: 0}", "but is 0; raise it to at least 1"),
+        ("inner: {n: 1.5}", "but is 1.5; write a whole number"),
         ("inner: {lr: }", "is empty; write a value or remove the key"),
         ("inner: {n: true}", "inner.n must be an integer at least 1 or empty, but is true"),
         ("inner: {n: 2.0}", "is 2.0; write 2"),
         ("inner: {n: 1_000}", "is the string '1_000'; write 1000"),
         ("inner: {n: 007}", "is the string '007'; write 7"),
-        ("inner: 3", "inner must be a mapping, but is 3"),
-        ("inner: [1]", "inner must be a mapping, but is a list"),
+        ("inner: 3", "inner must be a mapping, but is 3; write `key: value` lines"),
+        ("inner: [1]", "inner must be a mapping, but is a list; write `key: value` lines"),
         ("on: yes", "on must be true or false, but is the string 'yes'; write true"),
-        ("on: 1", "on must be true or false, but is 1"),
+        ("on: 1", "on must be true or false, but is 1; write true or false"),
         ("mode: fsat", "one of fast, slow, but is the string 'fsat'; did you mean fast?"),
-        ("seeds: []", "seeds must hold at least 1, but holds 0"),
-        ("seeds: 1", "seeds must be a list, but is 1"),
+        ("mode: loud", "one of fast, slow, but is the string 'loud'; write one of these"),
+        ("seeds: []", "seeds must hold at least 1, but holds 0; write a list of 1 or more"),
+        ("seeds: 1", "seeds must be a list, but is 1; write [1]"),
+        ("seeds: x", "seeds must be a list, but is the string 'x'; write a list, such as"),
+        ("seeds: {a: 1}", "seeds must be a list, but is a mapping; write a list"),
         ("seeds: [1, 2, 1]", "seeds[2] must occur once, but is a repetition"),
         ("seeds: [1, x]", "seeds[1] must be an integer, but is the string 'x'"),
         ("by_name: {a: {ln: 1}}", "by_name.a.ln must be a known key, but is not; did you mean n? known: lr, n"),
         ("some: {lr: 2}", "some.lr must be a number above 0"),
         ("either: al", "either must be all or a list or a mapping, but is the string 'al'; did you mean all?"),
+        ("time: 0", "but is 0; raise it to at least 1"),
         ("time: 20:00", "HH:MM:SS or D-HH:MM:SS, but is the string '20:00'; write all of hours, minutes and seconds"),
         ("mod: fast", "mod must be a known key, but is not; did you mean mode? known: by_name, "),
-        ("on: true\non: false", "on must be given once, but was given in line 2 too; remove one (x.yaml:3)"),
+        ("on: true\non: false", "on must be given once, but was given in line 2 too; remove one of the two (x.yaml:3)"),
     ],
 )
 def test_each_problem_has_its_fix(tmp_path, line, sentence):
@@ -119,8 +127,9 @@ def test_each_problem_has_its_fix(tmp_path, line, sentence):
 
 
 def test_required_keys_and_patterns(tmp_path):
-    assert "must have the key name, but has not; add `name:`" in problems(tmp_path, "on: true")[0]
-    assert "name must be lower-case letters, but is the string 'A;b'" in problems(tmp_path, "name: A;b")[0]
+    assert "must have the key `name`, but does not; add `name:`" in problems(tmp_path, "on: true")[0]
+    assert "name must be lower-case letters, but is the string 'AB'; write ab" in problems(tmp_path, "name: AB")[0]
+    assert "is the string 'A;b'; write lower-case letters" in problems(tmp_path, "name: A;b")[0]
     assert "is 3; write '3', with the quotes" in problems(tmp_path, "name: 3")[0]
     assert "the file must be a mapping, but is a list" in problems(tmp_path, "[1]")[0]
 

@@ -1,8 +1,8 @@
 """The built-in datasets: one module each, and one entry each in the literal registry below.
 
-Here belongs what is true of one dataset: its files with their checksums, how they are read, tasks, citation, licence,
+A module holds what concerns one dataset: its files with their checksums, how they are read, tasks, citation, licence,
 how to obtain it. What several datasets share (rows, splits, preparation) is in `tasks`; a dataset that needs no code is
-a YAML card; the paper's numbers of its tasks are in `reference`.
+a YAML card; the paper's numbers on its tasks are in `reference`.
 """
 
 from __future__ import annotations

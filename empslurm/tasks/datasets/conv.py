@@ -37,7 +37,7 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             reason = _flaw(value)
             if turn is None or turn in said:
                 reason = "turn_id must be a whole number, once per conversation, but is not"
-            else:  # a turn without usable labels still belongs to the context of later ones
+            else:  # a turn without usable labels is still context of later ones
                 said[turn] = (value["text"], value["article_id"].removesuffix(".0"), {} if reason else _labels(value))
             if reason:
                 yield Reject(file=name, row=row, reason=reason)

@@ -11,7 +11,7 @@ from empslurm.tasks.schema import Dataset, Example, Form, RawFile, Reject, Task
 
 FOLDER = "empatheticdialogues_unannotated"
 ROLES = ("speaker", "listener")
-# In a folder of the archive's name: train.csv alone could be anyone's. In DATA/empdial/ the folder may be left out.
+# With the archive's folder: train.csv alone could be any dataset's. In DATA/empdial/ the folder may be left out.
 AUTHORS = ("empatheticdialogues/train.csv", "empatheticdialogues/valid.csv", "empatheticdialogues/test.csv")
 COLUMNS = ("conv_id", "utterance_idx", "context", "utterance")
 
@@ -28,7 +28,7 @@ def read_rebuilt(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
 
 
 def read_authors(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """The authors' files: `_comma_` stands for a comma, quotes are text, speakers have the odd utterances."""
+    """The authors' files: `_comma_` means a comma, quotes are text, speakers have the odd utterances."""
     for name in AUTHORS:
         current, last = "", 0
         earlier: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def read_authors(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             text, index = value["utterance"].replace("_comma_", ","), whole(value["utterance_idx"]) or 0
             if not current or not text or value["context"] not in EMOTIONS or index <= last:
                 reason = "must have a conv_id, an utterance, a higher utterance_idx than the row above and one of 32 "
-                yield Reject(file=name, row=row, reason=f"{reason}emotions as context, but has not")
+                yield Reject(file=name, row=row, reason=f"{reason}emotions as context, but does not")
                 continue
             if index > 1:
                 yield _example(current, index - 1, earlier, text, value["context"], ROLES[(index - 1) % 2])
@@ -135,8 +135,7 @@ DATASET = Dataset(
     obtain=OBTAIN.format(folder=FOLDER, dataset="empdial")
     + "; or put train.csv, valid.csv and test.csv of the authors' empatheticdialogues.tar.gz "
     "(named by github.com/facebookresearch/EmpatheticDialogues) into DATA/empdial/",
-    notes="82,391 utterances from the rebuilt dialogues where the paper has 76,494. The paper prints the shares of "
-    "speaker and "
-    "listener with the names swapped.",
+    notes="82,391 utterances from the rebuilt dialogues, where the paper has 76,494. The paper swaps the names of the "
+    "shares of speaker and listener.",
     published={"n_examples": 76_494, "n_vocabulary": 26_054, "n_tokens": 2_642_492},
 )

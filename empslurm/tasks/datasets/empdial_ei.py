@@ -17,7 +17,7 @@ KNOWN = {*INTENTS, *EMOTIONS}
 
 
 def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """Every utterance whose label is one of the nine intents; the others carry an emotion and are of no task here."""
+    """Every utterance labelled with one of the nine intents; the others have an emotion and belong to no task."""
     for turn in read_turns(paths, labelled=True):
         if isinstance(turn, Reject):
             yield turn
@@ -101,8 +101,7 @@ DATASET = Dataset(
     + CITATION,
     licence="none stated; derived from EmpatheticDialogues, CC BY-NC 4.0",
     obtain=OBTAIN.format(folder=FOLDER, dataset="empdial_ei"),
-    notes="Labels are a classifier's, per turn, and 11,592 are speaker turns; the paper's prose says sentence level "
-    "and "
-    "manually labelled.",
+    notes="Labels are a classifier's, per turn, and 11,592 are speaker turns; the paper says that they are manual, per "
+    "sentence.",
     published={"n_examples": 53_414, "n_vocabulary": 26_447, "n_tokens": 5_043_441},
 )

@@ -22,7 +22,7 @@ COLUMNS = ("sp_id", "rp_id", "seeker_post", "response_post", "level")
 
 
 def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
-    """Join the three files on (seeker post, response post); of a pair that stands twice the first counts.
+    """Join the three files on (seeker post, response post); of a repeated pair the first counts.
 
     Keeping the first reaches the paper's 3,023 and its label shares; 25 of the repeated pairs conflict in a label.
     """
@@ -39,12 +39,14 @@ def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             if reason:
                 yield Reject(file=name, row=row, reason=reason)
             elif task in levels.setdefault(key, {}):
-                continue  # a repeated pair: the first one stands
+                continue  # a repeated pair: the first one counts
             else:
                 levels[key][task] = value["level"]
                 posts.setdefault(key, (value["seeker_post"], value["response_post"]))
     if not posts:
-        raise DataError("the Epitome files must hold posts, but hold none that can be used; are they the right files?")
+        raise DataError(
+            "the Epitome files must hold posts, but hold none that can be used; get the files as distributed"
+        )
     for (seeker, response), (context, text) in posts.items():
         yield Example(
             id=f"{seeker}-{response}",
@@ -109,7 +111,6 @@ DATASET = Dataset(
     "Text-Based Mental Health Support. EMNLP.",
     licence="the Reddit part is shared openly by its authors; model licence academic, code licence BSD-like",
     obtain="get the three *-reddit.csv files of github.com/behavioral-data/Empathy-Mental-Health, folder dataset/, at "
-    "commit "
-    "0e11f98 and put them into DATA/epitome/",
+    "commit 0e11f98 and put them into DATA/epitome/",
     published={"n_examples": 3_023, "n_vocabulary": 11_882, "n_tokens": 324_084},
 )

@@ -25,7 +25,7 @@ INTENTS = (
     "Amplify pride", "De-escalate", "Moralize speaker", "Pass judgement", "Motivate",
 )  # fmt: skip
 LISTS = ("utterance_split", "labeled_question_idx", "act_list", "intent_list", "act_source", "intent_source")
-BY_PERSONS = ("manual", "mturk")  # the others: SBERT (copied from the nearest question), QBERT (a classifier)
+BY_PERSONS = ("manual", "mturk")  # other sources: SBERT (copied from the nearest question), QBERT (a classifier)
 MAX_LIST = 100_000  # characters of a list in one cell
 
 
@@ -52,16 +52,16 @@ def _questions(value: Mapping[str, str], context: tuple[str, ...]) -> list[Examp
     split, places, acts, intents, act_sources, intent_sources = (_list(value[column]) for column in LISTS)
     n_questions = len(places)
     if not value["conv_id"] or whole(value["utterance_idx"]) is None or not split or not n_questions:
-        return "must have a conv_id, an utterance_idx, an utterance_split and a labeled_question_idx, but has not"
+        return "must have a conv_id, an utterance_idx, an utterance_split and a labeled_question_idx, but does not"
     if any(len(column) != n_questions for column in (acts, intents, act_sources, intent_sources)):
-        return "must have one act, intent and source for every labelled question, but has not"
+        return "must have one act, intent and source for every labelled question, but does not"
     examples: dict[str, Example] = {}
     for position, act, intent, act_source, intent_source in zip(
         places, acts, intents, act_sources, intent_sources, strict=True
     ):
         index = whole(position)
         if index is None or index >= len(split) or act not in ("", *ACTS) or intent not in ("", *INTENTS):
-            return "must have the place of a sentence, a known act and a known intent per question, but has not"
+            return "must have a sentence index, a known act and a known intent per question, but does not"
         labels = {task: label for task, label in (("empdial_qact", act), ("empdial_qint", intent)) if label}
         sources = {"empdial_qact": act_source, "empdial_qint": intent_source}
         id = f"{value['conv_id']}-{value['utterance_idx']}-{index}"
@@ -92,7 +92,7 @@ def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         id, turns, act, intent = (cell if isinstance(cell, str) else "" for cell in cells)
         question = _question(id, turns.split("\n"), act, intent) if id not in seen and act and intent else None
         if question is None:
-            yield Reject(file=TEST_SET, row=row, reason=f"{BAD_QUESTION}, a known act and a known intent, but has not")
+            yield Reject(file=TEST_SET, row=row, reason=f"{BAD_QUESTION}, a known act and a known intent, but does not")
         else:
             seen.add(id)
             yield question
@@ -101,7 +101,7 @@ def read_test_set(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
 def read_frame(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
     """The questions of the authors' training frame: one row per turn, those of a question in order, one id for all.
 
-    It does not say who gave a label (a person, or a copy of the nearest question's), so that all count as automatic.
+    It does not say whether a person gave a label or it was copied from the nearest question, so all count as automatic.
     Questions without a label yet are left out.
     """
     turns: dict[str, list[str]] = {}
@@ -118,16 +118,16 @@ def read_frame(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
             continue
         question = _question(id, turns[id], act, intent)
         if question is None:
-            yield Reject(file=FRAME, row=row, reason=f"{BAD_QUESTION}, and known labels, but has not")
+            yield Reject(file=FRAME, row=row, reason=f"{BAD_QUESTION}, and known labels, but does not")
         else:
             yield replace(question, automatic=frozenset(question.labels))
 
 
-BAD_QUESTION = "must have an id of its own like hit:1_conv:2-3-4, a text"
+BAD_QUESTION = "must have a new id like hit:1_conv:2-3-4, a text"
 
 
 def _question(id: str, turns: Sequence[str], act: str, intent: str) -> Example | None:
-    """A question with the turns before it; an empty label is none. None where something is not as it must be."""
+    """A question with the turns before it; an empty label is left out. None where something is invalid."""
     *context, text = (turn.strip().removeprefix("- ").replace("_comma_", ",") for turn in turns)
     dialogue = re.fullmatch(r"(.+)-[0-9]+-[0-9]+", id)
     if dialogue is None or not text or act not in ("", *ACTS) or intent not in ("", *INTENTS):
@@ -169,8 +169,8 @@ DATASET = Dataset(
             name="training frame",
             files=(RawFile(name=FRAME, url=f"{SOURCE}/data/{FRAME}"),),
             read=read_frame,
-            note="eqt is here in its authors' training frame, which lacks the classifier's labels: fewer than 20,201, "
-            "none of them known to be a person's; ed_annotated.csv has all",
+            note="eqt is here in its authors' training frame, without the classifier's labels: fewer than 20,201, none "
+            "of them known to be a person's; ed_annotated.csv has all",
         ),
         Form(
             name="test set",
@@ -193,13 +193,10 @@ DATASET = Dataset(
     citation="Svikhnushina, Voinea, Welivita and Pu (2022). A Taxonomy of Empathetic Questions in Social Dialogs. ACL.",
     licence="CC BY 4.0",
     obtain="get annotations/ed_annotated.csv (20,201 questions) of github.com/Sea94/EQT at commit 7dac9cb and put it "
-    "into "
-    "DATA/eqt/; data/test_set.pickle (1,500 of them) is used where it is alone",
+    "into DATA/eqt/; data/test_set.pickle (1,500 of them) is used where only that is there",
     automatic_labels=True,
     notes="The paper trains the sources of both tasks on the manually labelled questions only: `source.labels: "
-    "manual`. The "
-    "columns of ed_annotated.csv are those of its README; no copy was at hand to check counts against. The test set "
-    "does not "
-    "say which of its labels were copied from a nearest neighbour: all of them count as manual.",
+    "manual`. The columns of ed_annotated.csv are those of its README; its counts could not be checked. The test set "
+    "does not say which of its labels were copied from a nearest neighbour: all of them count as manual.",
     published={"n_examples": 20_201, "n_vocabulary": 16_703, "n_tokens": 1_602_514},
 )

@@ -72,9 +72,7 @@ DATASET = Dataset(
     "Social Media Dynamics. NLP for Positive Impact.",
     licence="MIT for the labels; tweets by their platform's terms",
     obtain=f"get {LABEL_FILE} of github.com/anton-sturluson/empathy-and-hope at commit e695e0c, collect the texts of "
-    "its tweets "
-    f"into a table {TEXT_FILE} with the columns tweet_id and text, and put both into DATA/hope/",
-    notes="Tweets that their platform no longer shows cannot be collected: `data status` and rejects.jsonl say how "
-    "many.",
+    f"its tweets into a table {TEXT_FILE} with the columns tweet_id and text, and put both into DATA/hope/",
+    notes="Tweets that were deleted cannot be collected: `data status` and rejects.jsonl say how many.",
     published={"n_examples": 1_282, "n_vocabulary": 6_461, "n_tokens": 31_415},
 )

@@ -23,7 +23,7 @@ ADHERENT = (
 NON_ADHERENT = ("Advise without Permission", "Self-Disclose", "Direct", "Warn", "Confront")
 BEHAVIORS = (*ADHERENT, *NON_ADHERENT)
 KINDS = ("adherent", "non-adherent")
-NO_BEHAVIOR = ("Other", "-", "")  # belongs to no task, but to the context of what follows
+NO_BEHAVIOR = ("Other", "-", "")  # belongs to no task, but is context of later sentences
 
 
 def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
@@ -82,10 +82,8 @@ DATASET = Dataset(
     "Forums. COLING.",
     licence="CC BY-NC-SA 3.0",
     obtain='get "MI Dataset.csv" of github.com/anuradha1992/Motivational-Interviewing-Dataset at commit ced27c3 and '
-    "put it "
-    "into DATA/mi/",
+    "put it into DATA/mi/",
     notes="One label per sentence: the paper says multi-label, but its Table 12 sums to 100 %. The columns are those "
-    "that "
-    "published readers of the file name; no copy was at hand to check counts against.",
+    "that published readers of the file name; its counts could not be checked.",
     published={"n_examples": 15_645, "n_vocabulary": 14_876, "n_tokens": 3_344_011},
 )

@@ -93,12 +93,10 @@ DATASET = Dataset(
         ),
     ),
     citation="Buechel, Buffone, Slaff, Ungar and Sedoc (2018). Modeling Empathy and Distress in Reaction to News "
-    "Stories. "
-    "EMNLP. Release: Barriere, Sedoc, Tafreshi and Giorgi (2023), WASSA shared task.",
+    "Stories. EMNLP. Release: Barriere, Sedoc, Tafreshi and Giorgi (2023), WASSA shared task.",
     licence=LICENCE,
     obtain=OBTAIN.format(files=f"{TRAIN}, {DEV} and {GOLD}", dataset="news"),
     notes="1,000 essays. The paper counts 2,700 = 800 + 1,000 + 900; its validation figures equal the whole pool's, "
-    "so its "
-    "train and test parts were almost certainly drawn from the same 1,000.",
+    "so its train and test parts were almost certainly drawn from the same 1,000.",
     published={"n_examples": 2_700, "n_vocabulary": 6_324, "n_tokens": 228_764},
 )

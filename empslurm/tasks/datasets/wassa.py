@@ -1,4 +1,4 @@
-"""What news and conv share: one release (WASSA 2023), gold labels of dev in a file of their own, line by line."""
+"""What news and conv share: one release (WASSA 2023), with the gold labels of dev in a separate file, line by line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from empslurm.tasks.schema import Reject
 OBTAIN = (
     "register for the WASSA 2023 shared task (CodaLab), or take the participants' mirror "
     "github.com/CAS-SIAT-XinHai/XinHai-at-WASSA2024 at commit add9898, evaluations/llmeval/wassa2023/wassa2023.zip, "
-    "and unpack "
-    "{files} into DATA/{dataset}/"
+    "and unpack {files} into DATA/{dataset}/"
 )
 LICENCE = "research use; no explicit data licence was found: do not republish"
 
@@ -27,8 +26,7 @@ def with_gold(
     if len(rows) != len(labels):
         raise DataError(
             f"{gold.name} must have one line for each of the {len(rows):,} rows of {dev.name}, but has "
-            f"{len(labels):,}; "
-            "take both files from one release"
+            f"{len(labels):,}; take both files from one release"
         )
     for row, label in zip(rows, labels, strict=True):
         if isinstance(row, Reject) or isinstance(label, Reject):

@@ -1,7 +1,7 @@
-"""A small invented corpus in the datasets' own raw formats: seeded, with a planted truth, no sentence of anyone's.
+"""A small invented corpus in the datasets' own raw formats: seeded, with a planted truth and no real sentence.
 
-Here belongs what `data sample` writes: the story (`story.py`), each dataset's telling of it (`corpora.py`), and which
-task helps or harms which by construction (`truth.py`). Nothing here reads data or trains.
+This package holds what `data sample` writes: the story (`story.py`), each dataset's version of it (`corpora.py`), and
+which task helps or harms which by construction (`truth.py`). Nothing here reads data or trains.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def write_sample(data_root: Path, seed: int = 1) -> list[Path]:
     for name, text in (texts | truth_files(seed)).items():
         files.write_text(data_root / name, text)
         sums[name] = files.sha256_bytes(text.encode())
-    note = SampleNote(seed=seed, what="an invented corpus of empslurm: no data of anyone's", files=sums)
+    note = SampleNote(seed=seed, what="an invented corpus of empslurm, no real data", files=sums)
     files.write_json(data_root / SAMPLE_NOTE, asdict(note))
     return [data_root / name for name in sums]
 
 
 def _only_ours(data_root: Path) -> None:
-    """Raise DataError where anything but an unchanged earlier sample is there: nothing of anyone's is replaced."""
+    """Raise DataError where anything but an unchanged earlier sample is there: no other file is replaced."""
     known = sample_sums(data_root)
     for path in sorted(data_root.rglob("*")) if data_root.exists() else ():
         name = path.relative_to(data_root).as_posix()

@@ -52,7 +52,7 @@ def _with_gold(
     *,
     n_train: int,
 ) -> dict[str, str]:
-    """Train with its labels, dev without, and dev's labels in a file without a head. A row: its text and its labels."""
+    """Train with labels, dev without, and dev's labels in a file without a header. A row: its text and its labels."""
     train = [(*heads[0], *heads[1]), *((*text, *labels) for text, labels in rows[:n_train])]
     dev = [heads[0], *(text for text, _ in rows[n_train:])]
     gold = [labels for _, labels in rows[n_train:]]
@@ -97,7 +97,7 @@ INTENT_CUES = {
 
 
 def _dialogues(writer: Writer) -> dict[str, str]:
-    """Annotated and unannotated form of the same dialogues."""
+    """The same dialogues in the annotated and the unannotated form."""
     texts: dict[str, str] = {}
     for index, emotion in enumerate(EMOTIONS):
         plain: list[Sequence[object]] = [("Dialog_ID", "Type", "Actor", "Text")]
@@ -185,7 +185,7 @@ def _hope(writer: Writer) -> dict[str, str]:
         supportive = writer.noisy(str(int(worth == 2)), ("0", "1"))
         texts.append((number, f"#lost my {thing} {writer.place()}"))
         labels.append((number, supportive, supportive, supportive, supportive))
-    labels.append((9999, 1, 1, 1, 1))  # a tweet whose text nobody has any more: a reject
+    labels.append((9999, 1, 1, 1, 1))  # a tweet whose text is lost: a reject
     return {hope.LABEL_FILE: _table(labels), hope.TEXT_FILE: _table(texts)}
 
 

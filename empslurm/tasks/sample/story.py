@@ -5,7 +5,7 @@
 - The clerks at the office speak *kindly or harshly*, in set phrases. A pretrained model understands them.
 - The *weather* is calm or wild, which has nothing to do with either.
 
-Each dataset tells of some of these, in words of its own; what a task's label depends on is in `truth.py`.
+Each dataset is about some of these, in its own words; what a task's label depends on is in `truth.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ THINGS = (
     "shell", "shoe", "shovel", "spoon", "stamp", "suitcase", "ticket", "towel", "trumpet", "umbrella", "vase",
     "violin", "wallet", "watch", "whistle",
 )  # fmt: skip
-N_THINGS = 40  # of them in one corpus: few enough that a rich task shows each several times, too many for a few labels
+N_THINGS = 40  # in one corpus: a task with many labels shows each several times, one with few labels cannot show all
 KIND = (
     "I am so sorry for you", "my heart goes out to you", "I feel for you", "sending you a big hug",
     "I am here for you", "you are not alone in this", "thank you for trusting me with it", "that must hurt so much",
@@ -47,8 +47,8 @@ PLACES = ("pier", "market", "station", "park", "library", "harbour", "school", "
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 Level = Literal[0, 1, 2]
-NOISE = 0.03  # share of class labels that say nothing
-SPREAD = 0.08  # of ratings around what they tell, as a share of the scale
+NOISE = 0.03  # share of class labels drawn at random
+SPREAD = 0.08  # standard deviation of ratings around their true value, as a share of the scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Story:
 
 
 class Writer:
-    """Draws sentences and labels; every dataset has a stream of its own, so that one can change without the others."""
+    """Draws sentences and labels; each dataset has its own random stream, so that one can change without the others."""
 
     def __init__(self, seed: int, dataset: str) -> None:
         self.story = Story.of(seed)
@@ -92,7 +92,7 @@ class Writer:
         return word, f"On a {word} {self.pick(DAYS)}"
 
     def level(self) -> int:
-        """0, 1 or 2, as uneven as real labels are."""
+        """0, 1 or 2, unevenly, as real labels are."""
         return self.rng.choices((0, 1, 2), (5, 3, 4))[0]
 
     def day(self) -> str:

@@ -1,6 +1,6 @@
 """What the story plants: which source helps or harms which target by construction, whatever the corpus's seed.
 
-A relation holds where the target has few labels: with many, a target learns all by itself.
+A relation holds where the target has few labels: with many, it learns everything from its own.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TABLE, WORDS = "truth.csv", "truth.md"
 COLUMNS = ("source", "target", "effect", "why")
 
 SAME = "both ask what a thing is worth to its owner, which no pretrained model can know"
-WORDS_ALONE = "it tells of the same things, but its labels ask how loud the turn is, which says nothing of worth"
-NOTHING = "it tells of the weather and of phrases; the target's texts hold neither"
+WORDS_ALONE = "its texts name the same things, but its labels ask how loud the turn is, which says nothing about worth"
+NOTHING = "its texts are about the weather and hold phrases; the target's texts hold neither"
 HIDES = (
-    "its texts are the target's, but its labels ask which of eight words names the weather: after it texts differ by "
-    "their weather above all, and few labels are too few to find the manner of the phrase"
+    "its texts are like the target's, but its labels ask which of eight words names the weather: its adapter separates "
+    "texts by weather, and a few labels cannot teach the manner of the phrase on top of that"
 )
 
 
@@ -55,7 +55,7 @@ RELATIONS = (
     Relation(source="news_emotion", target="mi_adherent", effect="harms", why=HIDES),
 )
 
-# Of the tasks that the story speaks of: what their labels depend on, and how they say it.
+# What the labels of each task in the story depend on, and their form.
 ASKS = {
     "epitome_er": "worth: levels 0, 1, 2",
     "conv_empathy": "worth: a rating from 0 to 5",
@@ -86,7 +86,7 @@ def _words(seed: int) -> str:
         "clerks speak kindly or harshly, which a pretrained model understands. The weather is calm or wild, which has",
         "nothing to do with either.",
         "",
-        "| task | what its labels ask for |",
+        "| task | what its labels depend on |",
         "|---|---|",
         *(f"| {task} | {asks} |" for task, asks in ASKS.items()),
         "",
@@ -96,10 +96,10 @@ def _words(seed: int) -> str:
         "|---|---|---|---|",
         *(f"| {item.source} | {item.target} | {item.effect} | {item.why} |" for item in RELATIONS),
         "",
-        "`none` says that the source teaches nothing of use. Its adapter still stands between the words and the",
-        "target, which may cost a little: over five corpora the mean changes were between -.06 and 0.",
+        "`none` means that the source teaches nothing useful. Its adapter is still below the target's, which may cost",
+        "a little: over five corpora the mean changes were between -.06 and 0.",
         "",
-        "Nothing is claimed of other pairs.",
+        "Nothing is claimed about other pairs.",
         "",
         "| worth | things |",
         "|---|---|",
@@ -110,7 +110,7 @@ def _words(seed: int) -> str:
 
 
 def read_truth(data_root: Path) -> tuple[Relation, ...]:
-    """The relations planted in a data root; none where it holds no invented corpus with a truth.
+    """The relations planted in a data root; () where it holds no invented corpus.
 
     Raises DataError where the table is not as it was written.
     """
@@ -133,7 +133,7 @@ def read_truth(data_root: Path) -> tuple[Relation, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """How many of the planted relations of one effect the verdicts agree with."""
+    """Number of planted relations of one effect, and of those that the verdicts agree with."""
 
     effect: Effect
     n_planted: int  # of the pairs that have a verdict
@@ -141,12 +141,12 @@ class Found:
 
 
 def agrees(effect: Effect, verdict: str) -> bool:
-    """Whether a verdict says what was planted: of no effect, that neither help nor harm was called."""
+    """Whether a verdict agrees with a planted effect; with `none`, where it calls neither help nor harm."""
     return verdict == effect if effect != "none" else verdict not in ("helps", "harms")
 
 
 def compare(relations: Sequence[Relation], verdicts: Mapping[tuple[str, str], str]) -> tuple[Found, ...]:
-    """Planted relations beside verdicts by (source, target), by effect. Pairs without a verdict are left out."""
+    """Count planted relations and agreeing verdicts, by effect. Pairs without a verdict are left out."""
     judged = [
         (item.effect, verdicts[item.source, item.target])
         for item in relations

@@ -19,5 +19,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_other_columns_are_an_error_that_names_them(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must have the columns id, group, context, text, empathy; but has id, text"):
+    with pytest.raises(
+        DataError, match=r"must have the columns id, group, context, text, empathy, but lacks group \(it has id, text"
+    ):
         read(DATASET, tmp_path, {FILE: "id\ttext\n"})

@@ -103,7 +103,7 @@ def test_damaged_pickles_and_other_tables(tmp_path: Path) -> None:
     for damaged in (
         b"",
         b"\x80",
-        b"P",  # Python tells of it in two lines
+        b"P",  # Python reports it in two lines
         whole[:-20],
         b"r\xff\xff\xff\xff.",
         pickle.dumps([1, 2]),
@@ -112,7 +112,7 @@ def test_damaged_pickles_and_other_tables(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"must be a pickled table of texts.*; get the file again$"):
             read(DATASET, tmp_path, {TEST_SET: damaged}, form=2)
     with pytest.raises(
-        DataError, match="must have the columns id, utterance_truncated, type, intent; but has id, turns"
+        DataError, match=r"must have the columns id, utterance_truncated, type, intent, but lacks .* \(it has id, turns"
     ):
         read(DATASET, tmp_path, {TEST_SET: frame([("a", "b", "c", "d")], ("id", "turns", "type", "intent"))}, form=2)
 

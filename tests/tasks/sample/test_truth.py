@@ -118,7 +118,7 @@ def means(keys: Sequence[int], labels: Sequence[float]) -> dict[int, float]:
 
 
 def worth_of(text: str) -> int:
-    """The worth of the one thing that a text tells of, in the corpus of seed 3."""
+    """The worth of the one thing that a text names, in the corpus of seed 3."""
     (worth,) = {level for thing, level in Story.of(3).worth.items() if thing in re.findall(r"[a-z]+", text.lower())}
     return worth
 
