@@ -211,6 +211,9 @@ def test_the_figures_of_the_verdicts_page_are_the_measured_ones() -> None:
         row = collapse[f"18 tasks, {n_seeds} seeds, equal, 0% collapse"]
         powers = (row["Welch"]["power"], row["verdict"]["power"], row["verdict"]["power_corrected"])
         assert f"| {n_seeds} | {' | '.join(short(power, 2) for power in powers)} |" in page
+    scores = {row["name"]: row["methods"]["verdict"]["power"] for row in measured["scores"]}
+    many, few = (short(scores[name], 2) for name in ("baseline with nine seeds", "cells of equal kind"))
+    assert f"found {many} instead of {few} of the effects" in " ".join(page.split())
     errors = [row["error_rate"] for row in measured["equivalence"]]
     assert f"in {short(min(errors), 3)} to {short(max(errors), 3)} of the cases" in page
     assert len(measured["short"]) == 4
