@@ -138,7 +138,7 @@ FILLS: Mapping[str, _Fill] = {
         what="features of the importances",
         runs="rate the tasks (`ratings` on a task's card, or --ratings FILE), and add `embed: {}` and `fisher: {}` to "
         "the manifest",
-        results="describe the tasks on cards (docs/cards.md)",
+        results="describe the tasks on cards (docs/own-task.md)",
         cost=_unknown,
     ),
     "limited data (Figure 3, bottom)": _Fill(

@@ -22,7 +22,7 @@ delimiter: ";"                  # csv and tsv
 decimal: ","
 shares: {validation: 0.1, test: 0.2}                                   # of the drawn split
 
-docs/cards.md explains every field.
+docs/own-task.md explains them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import struct
 from pathlib import Path
@@ -10,10 +9,9 @@ from empslurm.config import DataUse
 from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
 from empslurm.tasks.card_rows import READING
-from empslurm.tasks.card_schema import Card, Columns, Hub, card_json_schema
+from empslurm.tasks.card_schema import card_json_schema
 from empslurm.tasks.prepare import load_task, prepare, rejects
 from empslurm.tasks.raw import forms_digest, locate
-from empslurm.tasks.schema import Shares
 from empslurm.tasks.splits import split_name
 
 BUILT_IN = tuple(registry().tasks)
@@ -343,14 +341,3 @@ def test_what_an_older_reader_prepared_is_not_used_again(tmp_path: Path, monkeyp
     assert len(folders) == 2
     older = ids.digest([2, digest, 1, 0], 12)  # the key as it was before readers of cards had a version
     assert f"kite_mood-{older}" not in {folder.name for folder in folders}
-
-
-@pytest.mark.parametrize("section", [Card, Columns, Hub, Shares])
-def test_every_field_is_in_the_reference(section: type) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "cards.md").read_text()
-    prefix = {Columns: "columns.", Hub: "hub."}.get(section, "")
-    names = [f"{prefix}{field.name}" for field in dataclasses.fields(section)]
-    if section is Shares:
-        assert all(f"{name}: " in text for name in names)
-        return
-    assert [name for name in names if f"`{name}`" not in text and name != "columns"] == []
