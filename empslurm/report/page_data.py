@@ -1,7 +1,7 @@
-"""What a page's script shows: the rows of its tables, and for each pair its runs with their learning curves.
+"""The data of a page's script: the rows of its tables, and the runs of each pair with their learning curves.
 
-A page stays below some 3 MB: where the data are too many, first the learning curves are left to the files beside the
-page, then the runs; the page says so.
+A page stays below about 3 MB: where the data are larger, first the learning curves and then the runs are left out. The
+page says so and names the file that has them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ RUNS_LEFT_OUT = (
 )
 CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large: curves.csv beside it has them."
 NO_CURVES = "No learning curves were recorded."
-LARGEST_SEED = 2**53  # that a script can hold as a number
+LARGEST_SEED = 2**53  # the largest whole number that a script can hold exactly
 Data = dict[str, Any]
 
 
 def page_data(blocks: Iterable[Block], groups: Sequence[GroupContents]) -> Data:
-    """All that the script of a page reads; NaN is null."""
+    """Everything that the script of a page reads; NaN becomes null."""
     tables = {block.identifier: table_data(block) for block in blocks}
     views = [(group, view) for group in groups for view in group.views]
     room = MOST_BYTES - _size(tables)
@@ -37,7 +37,7 @@ def page_data(blocks: Iterable[Block], groups: Sequence[GroupContents]) -> Data:
             break
     notes = {"runs": RUNS_LEFT_OUT, "curves": NO_CURVES if curves else CURVES_LEFT_OUT}
     if groups and all(group.analyses.gathered.origin != "runs" for group in groups):
-        notes["curves"] = ""  # a table of results never has any
+        notes["curves"] = ""  # a table of results never has learning curves
     return {"tables": tables, "views": made, "notes": notes, "flags": dict(FLAGS)}
 
 
@@ -46,7 +46,7 @@ def _size(data: object) -> int:
 
 
 def table_data(block: Block) -> Data:
-    """A table's rows as printed; a cell with a mark is a pair of its text and b (bold), u (underlined) or both."""
+    """A table's rows as printed; an entry with marks is [text, marks], with the marks b (bold), u (underlined)."""
     table = block.kept.table
     heads = [" ".join(dict.fromkeys(filter(None, parts))) for parts in zip(*table.head, strict=True)]
     return {
@@ -66,12 +66,12 @@ def _cell(entry: Entry) -> str | list[str]:
 
 
 def _view(group: GroupContents, view: View, *, runs: bool, curves: bool) -> Data:
-    """The pairs of a verdict table by number, and what the panel says of them. Numbers are places among `tasks`."""
+    """The pairs of a verdict table and what the panel shows of them; tasks are their index in `analyses.tasks`."""
     analyses, significance, table = group.analyses, view.significance, view.block.kept.table
     tasks = analyses.tasks
     place = {task: at for at, task in enumerate(tasks)}
     whole = group.named(table.name)[0].origin
-    n_pairs = len(significance.pairs)  # the control stands below them
+    n_pairs = len(significance.pairs)  # the rows of the control follow them
     pairs = [[place[whole[row][0]] if row < n_pairs else -1, place[whole[row][1]]] for row in view.block.kept.rows]
     test = "the paper's test, of one model each"
     metrics = {result.target: METRICS[result.metric].title for result in significance.results}
@@ -98,7 +98,7 @@ def _view(group: GroupContents, view: View, *, runs: bool, curves: bool) -> Data
 def _runs(
     group: GroupContents, view: View, place: Mapping[str, int], *, curves: bool
 ) -> tuple[dict[str, list[list[object]]], list[str]]:
-    """`source,target` -> its runs: seed, score, flags, id, seconds, number of the device, curve. And the devices."""
+    """`source,target` -> its runs (seed, score, flags, id, seconds, index of the device, curve); and the devices."""
     analyses, significance = group.analyses, view.significance
     notes = _notes(group, curves=curves)
     devices: dict[str, int] = {}
@@ -137,7 +137,7 @@ def _is_control(fraction: float, alone: bool, view: View) -> bool:
 def _notes(
     group: GroupContents, *, curves: bool
 ) -> dict[str, tuple[float | None, str, list[list[float | None]] | None]]:
-    """Of each run its seconds, its device and its curve."""
+    """Run id -> its seconds, its device and its learning curve."""
     runs = group.analyses.group.runs
     names = ["id", "wall_s", "device", "driver", "gpu_memory_mib", "mig_profile", "curve"]
     columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
@@ -161,7 +161,7 @@ def _note(
 
 
 def _curve(text: str | None) -> list[list[float | None]] | None:
-    """Training losses and validation scores, an entry per epoch; None where they were not recorded."""
+    """Training losses and validation scores, one entry per epoch; None where they were not recorded."""
     entries = json.loads(text) if text else []
     return [[_rounded(entry[which]) for entry in entries] for which in (1, 2)] if entries else None
 
