@@ -191,9 +191,7 @@ def _warnings(contents: GroupContents) -> tuple[str, ...]:
     if any(score.sample for score in scores):
         said.append("PROVISIONAL: these numbers come from the invented sample corpus; they say nothing about any task.")
     if leaking:
-        said.append(
-            f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts are also in a training part."
-        )
+        said.append(f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts are also training texts.")
     if analyses.significance:  # else the answer's sentence gives this reason
         lacking = analyses.lacking
         said += [f"{capital(name)}: {lacking[name]}." for name in UNJUDGED if name in lacking]

@@ -219,7 +219,7 @@ def _answer(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def stream(*key: object) -> np.random.Generator:
-    """A random stream that depends only on its use (`key`), so that tables do not change from one gather to the next."""
+    """A random stream that depends only on its use (`key`): tables must not change from one gather to the next."""
     return np.random.default_rng(int(ids.digest([str(part) for part in key], 16), 16))
 
 

@@ -62,7 +62,7 @@ def task_similarity_tables(similarities: Sequence[FusedSimilarity], registry: Re
             f"figure10-{fused.kind}",
             "Figure 10",
             f"Task embedding similarity ranks ({fused.kind} Fisher information)",
-            f"Reciprocal rank fusion over {len(fused.similarity.components)} components, seed {fused.seed}. Rank 1: most "
+            f"Reciprocal rank fusion over {len(fused.similarity.components)} components, seed {fused.seed}. 1: most "
             "similar to the row's task. The paper prints the heat map without values.",
             fused.similarity.tasks,
             fused.similarity.ranks,

@@ -120,8 +120,8 @@ def limited_table(analyses: Analyses) -> Table | None:
     return flat(
         name="limited-data",
         title="Limited data: part of the target's data against the full-data baseline",
-        caption="Not harmed: share of the decided pairs without a significant loss by the default verdict; this does not "
-        "show that there is no loss. Control: the baseline with the same part of the data.",
+        caption="Not harmed: share of the decided pairs without a significant loss by the default verdict, which does "
+        "not show that there is no loss. Control: the baseline with the same part of the data.",
         details="Sources are trained on all of their data; validation and test parts are complete.",
         columns={
             "fraction": "data",

@@ -166,9 +166,9 @@ def verdict_details(significance: Significance) -> str:
     if any(pair.paper_outcome for pair in significance.pairs):
         n = sum(bool(pair.disagreement) for pair in significance.pairs)
         said.append(
-            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks whether "
-            "these two trained models differ, as two seeds of one model may, and not whether the source helps; it "
-            f"disagrees with the verdict in {n} pairs."
+            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks "
+            "whether these two trained models differ, as two seeds of one model may, and not whether the source helps; "
+            f"it disagrees with the verdict in {n} pairs."
         )
     said.append(same_cell_statement(significance))
     return " ".join(sentence for sentence in said if sentence)
@@ -192,7 +192,7 @@ def power_statement(significance: Significance) -> str:
         return f"Power: unknown, because {why}."
     seen = "; ".join(f"{METRICS[metric].title} {_detectable(np.array(values))}" for metric, values in by_metric.items())
     return (
-        f"Power: with probability .8 this design detects differences of this size before correction, larger ones "
+        "Power: with probability .8 this design detects differences of this size before correction, larger ones "
         f"after it: {seen}; by target in the table `seeds{part_name(significance.fraction)}`."
     )
 
