@@ -43,7 +43,7 @@ def load(folder: Path | str) -> Written:
     """Open a folder that `empslurm gather` wrote, without computing anything again.
 
     `folder`: the `--out` of that gather.
-    Raises UsageError where `gather` did not write it, StoreError where its `summary.json` is damaged.
+    Raises UsageError where `gather` did not write it, DamagedError where its `summary.json` is damaged.
     """
     from empslurm.report.notebook import written
 

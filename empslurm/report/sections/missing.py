@@ -12,5 +12,5 @@ def missing(contents: Contents) -> Mapping[str, Any] | None:
     """The section's values; None where nothing is missing."""
     caption = "What further runs would add, and what they would cost."
     if contents.gathered.missing:
-        caption += " A cell is one run of a source (or none), a target and a seed; missing.csv next to this page lists each."
+        caption += " A cell is one run; missing.csv next to this page lists every cell."
     return {"caption": caption, "gaps": contents.gaps} if contents.gaps else None

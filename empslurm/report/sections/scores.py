@@ -11,5 +11,5 @@ from empslurm.report.contents import GroupContents
 def scores(group: GroupContents) -> Mapping[str, Any]:
     """The section's values."""
     return {
-        "caption": "Means over seeds, percent changes, and similarities of tasks and datasets. Press a title to open it."
+        "caption": "Means over seeds, percent changes, and similarities of tasks and datasets. Press a title to open."
     }
