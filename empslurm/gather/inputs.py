@@ -65,11 +65,11 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gathered:
     """Read a table of results (CSV, JSON lines or Parquet), one group per setting.
 
-    `path`: one row per run, with the columns `source` (blank for a baseline), `target`, `seed`, `metric` and `value` (in
-    the unit of the metric), and optionally `fraction` (of the target's training data, above 0 and at most 1), `flags`,
-    `id` and `setting`; `gather.results` describes them. `registry`: from `empslurm.tasks.registry`; it gives titles to
-    the tasks that it knows. `folder`: predictions of the runs, one file per id (`gather.prediction_files` describes
-    them); where a run has some, its value must follow from them.
+    `path`: one row per run, with the columns `source` (blank for a baseline), `target`, `seed`, `metric` and `value`
+    (in the unit of the metric), and optionally `fraction` (of the target's training data, above 0 and at most 1),
+    `flags`, `id` and `setting`; `gather.results` describes them. `registry`: from `empslurm.tasks.registry`; it gives
+    titles to the tasks that it knows. `folder`: predictions of the runs, one file per id (`gather.prediction_files`
+    describes them); where a run has some, its value must follow from them.
     Raises DataError naming file, line and column of what is wrong, DamagedError for a damaged predictions file.
     """
     rows = results.read(path)

@@ -99,9 +99,9 @@ def _text(path: Path, row: table_file.Row, column: str) -> str:
     try:
         text = table_file.text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
     except TypeError as error:
-        raise DataError(f"{path}, line {row.line:,}: {column} must be one value, but is {error}; write one value") from error
+        raise DataError(f"{path}, line {row.line:,}: {column} must be one value, but is {error}; write one") from error
     if not text:
-        raise DataError(f"{path}, line {row.line:,}: {column} must have a value, but is blank; fill it in")
+        raise DataError(f"{path}, line {row.line:,}: {column} must have a value, but is blank; write one")
     return text
 
 
@@ -119,8 +119,8 @@ def _answers(
     labels = tuple(sorted({*golds, *guesses}))
     if len(labels) > MAX_LABELS:
         raise DataError(
-            f"{path} must hold at most {MAX_LABELS:,} labels, but has {len(labels):,} different ones; for a regression, "
-            "use a metric such as pearson"
+            f"{path} must hold at most {MAX_LABELS:,} labels, but has {len(labels):,} different ones; if the task is a "
+            "regression, give its runs a metric such as pearson"
         )
     index_of = {label: at for at, label in enumerate(labels)}
     outputs = np.zeros((len(rows), len(labels)))
@@ -144,7 +144,7 @@ def _logits(path: Path, rows: Sequence[table_file.Row], gold: NDArray[np.float64
     outputs: list[Any] = [row.cells.get("output") for row in rows]
     widths = {len(output) if isinstance(output, list) else 0 for output in outputs}
     if len(widths) != 1 or widths == {0}:
-        raise DataError(f"{path} must hold a list of equally many logits per example, but does not; write one per label")
+        raise DataError(f"{path} must hold a list of equally many logits per example, but does not; write one each")
     logits = np.array(outputs, dtype=np.float64)
     width = logits.shape[1]
     if width == 1:

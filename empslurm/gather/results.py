@@ -79,7 +79,7 @@ def read(path: Path) -> tuple[Result, ...]:
         raise DataError(f"{table.place(flawed)} {flawed.flaw}{fix}")
     rows = [row for row in table.rows if _is_main(table.place(row), row.cells)]
     if table.rows and not rows:
-        raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; add those rows, or rename part and main")
+        raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; add such rows")
     comma = _decimal_comma(table, rows)
     results = [_result(table.place(row), row, comma) for row in rows]
     if not results:
@@ -138,7 +138,7 @@ def _is_main(where: str, cells: Mapping[str, Any]) -> bool:
         return True
     part, main = _text(where, "part", cells["part"]).lower(), _text(where, "main", cells["main"]).lower()
     if main not in SWITCHES:
-        raise DataError(f"{where}: main must be true or false, but is {main}; write true or false, or rename the column")
+        raise DataError(f"{where}: main must be true or false, but is {main}; write one, or rename the column")
     return part == "test" and SWITCHES[main]
 
 

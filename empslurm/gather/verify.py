@@ -16,7 +16,7 @@ from empslurm.store.cell_folder import PROVENANCE, CellDir
 
 PARTS = ("validation", "test")
 TOLERANCE = 1e-9  # same code, same predictions: only the order of sums may differ between machines
-PLACE = ("kind", "source", "target", "seed", "parent")  # a cell's place in its grid; the rest of its identity is its setting
+PLACE = ("kind", "source", "target", "seed", "parent")  # in a grid; the rest of a cell's identity is its setting
 
 Row = dict[str, Any]
 

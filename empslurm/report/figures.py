@@ -136,13 +136,13 @@ def _importance_bars(table: Table) -> Any:
     rows = [row for row in table.rows if isinstance(row[1].raw, float)]
     figure = heat_maps.blank_figure(6.5, 0.6 + 0.42 * len(rows))
     axes = figure.subplots()
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     ours = [float(str(row[1].raw)) for row in rows]
     spread = [float(row[1].text.split("±")[1]) for row in rows]
-    axes.barh(places - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
+    axes.barh(positions - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
     printed = [row[2].raw if isinstance(row[2].raw, float) else np.nan for row in rows]
-    axes.barh(places + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
-    axes.set_yticks(places, [short(row[0].text) for row in rows], fontsize=8)
+    axes.barh(positions + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
+    axes.set_yticks(positions, [short(row[0].text) for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("drop in held-out R² when permuted", fontsize=8)
@@ -178,9 +178,9 @@ def _count_bars(table: Table) -> Any:
     axes = figure.subplots()
     width = 0.8 / counts.shape[1]
     for at in range(counts.shape[1]):
-        places = np.arange(len(counts)) + width * (at - (counts.shape[1] - 1) / 2)
+        left = np.arange(len(counts)) + width * (at - (counts.shape[1] - 1) / 2)
         bars = axes.bar(
-            places, counts[:, at], width, color=BARS[at % len(BARS)], label=short(f"differ by {table.head[0][at + 1]}")
+            left, counts[:, at], width, color=BARS[at % len(BARS)], label=short(f"differ by {table.head[0][at + 1]}")
         )
         axes.bar_label(bars, fmt="%d", fontsize=7)
     axes.set_xticks(range(len(counts)), [short(row[0].text) for row in table.rows], fontsize=8)

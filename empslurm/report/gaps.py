@@ -44,9 +44,9 @@ def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
         if all(gap in listed for _, listed in own)
     ]
     of_some = [replace(gap, what=f"{name}: {gap.what}") for name, listed in own for gap in listed if gap not in of_all]
-    made = [*of_all, *of_some]
+    of_analyses = [*of_all, *of_some]
     runs = [group.runs for group in gathered.groups if not group.runs.empty]
-    return (*made, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
+    return (*of_analyses, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
 
 
 def gaps(analyses: Analyses) -> tuple[Gap, ...]:

@@ -42,8 +42,8 @@ class Axis:
         if self.labels:
             return [(self.share(float(index)), label) for index, label in enumerate(self.labels)]
         low, high = self.bounds
-        places = [low + (high - low) * step / 4 for step in range(5)]
-        return [((value - low) / (high - low), f"{10**value if self.log else value:.2g}") for value in places]
+        values = [low + (high - low) * step / 4 for step in range(5)]
+        return [((value - low) / (high - low), f"{10**value if self.log else value:.2g}") for value in values]
 
 
 def _svg(width: int, height: int, parts: Sequence[str], title: str) -> str:

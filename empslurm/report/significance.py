@@ -103,13 +103,13 @@ def compare_with(
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
-    undefined, told = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
+    undefined, known_collapsed = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
     for row, score in enumerate(rows):
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
-            scores[at], undefined[at], told[at] = value, np.isnan(value), bool(TOLD & {*flags})
+            scores[at], undefined[at], known_collapsed[at] = value, np.isnan(value), bool(TOLD & {*flags})
     # `compare` finds the same runs from the same scores; they are needed here for the covariance.
-    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=told)
+    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=known_collapsed)
     lost = {(row, seeds[at]) for row, at in zip(*np.nonzero(collapsed), strict=True)}
     loaded = load(table, rows)
     known = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, lost, grouped)
@@ -119,7 +119,7 @@ def compare_with(
             sources=tuple(moved),
             scores=scores,
             undefined=undefined,
-            collapsed=told,
+            collapsed=known_collapsed,
             example_covariance=known,
             higher_is_better=table.higher_is_better,
         )

@@ -45,9 +45,7 @@ def _answer(analyses: Analyses, *, in_doubt: bool) -> str:
 def _worse(n: int) -> str:
     if not n:
         return ""
-    return (
-        f" {n:,} more did worse than one answer to all texts, and {'stays' if n == 1 else 'stay'} in the means."
-    )
+    return f" {n:,} more did worse than one answer to all texts, and {'stays' if n == 1 else 'stay'} in the means."
 
 
 def _counted(analyses: Analyses) -> tuple[int, int, int]:

@@ -22,17 +22,18 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
         return None
     groups = compared.named([group.analyses for group in contents.groups])
     pairs = {name: compared.pairs_of(analyses) for name, analyses in groups.items()}
-    found: dict[Pair, list[PairResult]] = {}
+    by_pair: dict[Pair, list[PairResult]] = {}
     for own in pairs.values():
         for key, pair in own.items():
-            found.setdefault(key, []).append(pair)
+            by_pair.setdefault(key, []).append(pair)
     order = list(dict.fromkeys(task for analyses in groups.values() for task in analyses.tasks))
     registry = contents.gathered.registry
-    changes = {key: _median(own) for key, own in found.items()}
+    changes = {key: _median(own) for key, own in by_pair.items()}
     sources, targets = (_kept(order, changes, which) for which in (0, 1))
     shown_changes = [change for (source, target), change in changes.items() if source in sources and target in targets]
     reach = max((abs(change) for change in shown_changes if np.isfinite(change)), default=0.0) or 1.0
-    n_left = len({source for source, _ in found}) - len(sources) + len({target for _, target in found}) - len(targets)
+    n_sources, n_targets = (len({pair[which] for pair in by_pair}) for which in (0, 1))
+    n_left = n_sources - len(sources) + n_targets - len(targets)
     return {
         "n_settings": len(pairs),
         "cut": f"{n_left:,} sources and targets with smaller changes are left out. " if n_left else "",
@@ -40,7 +41,7 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
         "rows": [
             {
                 "source": title_of(source, registry),
-                "cells": [_cell((source, target), found, changes, reach) for target in targets],
+                "cells": [_cell((source, target), by_pair, changes, reach) for target in targets],
             }
             for source in sources
         ],
@@ -66,12 +67,12 @@ def _median(pairs: Sequence[PairResult]) -> float:
 
 
 def _cell(
-    key: Pair, found: Mapping[Pair, Sequence[PairResult]], changes: Mapping[Pair, float], reach: float
+    key: Pair, by_pair: Mapping[Pair, Sequence[PairResult]], changes: Mapping[Pair, float], reach: float
 ) -> Mapping[str, str]:
     """A cell of the picture: in how many settings the pair helps or harms; its colour is the median change."""
-    if key not in found:
+    if key not in by_pair:
         return {"classes": "own" if key[0] == key[1] else "none", "text": "", "label": ""}
-    verdicts = [pair.verdict.verdict for pair in found[key]]
+    verdicts = [pair.verdict.verdict for pair in by_pair[key]]
     helps, harms = verdicts.count("helps"), verdicts.count("harms")
     text = " ".join(filter(None, (f"▲{helps}" if helps else "", f"▼{harms}" if harms else "")))
     step = int(np.clip(round(STEPS * changes[key] / reach), -STEPS, STEPS)) if np.isfinite(changes[key]) else 0
