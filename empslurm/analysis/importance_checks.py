@@ -183,7 +183,7 @@ def _null(
 def stability(
     features: Sequence[PairFeatures], outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
 ) -> tuple[StabilityRow, ...]:
-    """Importances for all parameter values of the estimator, scalings and encodings in `features`, on the same splits."""
+    """Importances for all parameter values, scalings and encodings (in `features`), on the same splits."""
     n_pairs = len(pairs_of(outcome)[0])
     splits = random_splits(n_pairs, STABILITY_SPLITS, TEST_SHARE, rng)
     parameters = settings.estimator.parameters

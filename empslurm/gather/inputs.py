@@ -114,7 +114,7 @@ def _predictions(folder: Path, row: Result) -> dict[str, Any]:
     if not np.isclose(score, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
         computed = "no such metric" if score == np.inf else f"{score:.6g}"
         raise DataError(
-            f"{path} must give the {row.metric} of its run, {row.value}, but gives {computed}; correct the value in the "
+            f"{path} must give the {row.metric} of its run, {row.value}, but gives {computed}; fix the value in the "
             "table, or replace the predictions"
         )
     own = metrics.run_flags(row.metric, {"test": (part.gold, part.outputs)})
