@@ -97,7 +97,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict on one pair. Scores and differences are in the target's metric; for an error, less than 0 is a gain."""
+    """The verdict on one pair. Scores and differences are in the target's metric; for an error, below 0 is a gain."""
 
     source: str
     target: str

@@ -47,7 +47,7 @@ def _table(table: ScoreTable, judged: Sequence[Baseline], registry: Registry) ->
             "low_high": "95 % interval",
             "chance": "chance",
             "above_chance": "above chance",
-            "seeds_above": "seeds above chance",
+            "seeds_above": "seeds above",
             "n_examples": "test examples",
         },
         rows=rows,
@@ -57,7 +57,7 @@ def _table(table: ScoreTable, judged: Sequence[Baseline], registry: Registry) ->
 def _row(title: str, baseline: Baseline, score: Score) -> tuple[Entry, ...]:
     defined = np.isfinite(baseline.low)
     above, n_seeds = "yes" if baseline.above else "no", len(score.seeds)
-    for seeds, what in ((score.not_learnt, "did not learn"), (score.worse, "worse than the same answer to all")):
+    for seeds, what in ((score.not_learnt, "did not learn"), (score.worse, "worse than one answer to all")):
         if seeds:
             above += f"; {len(seeds)} of {n_seeds} seeds ({', '.join(map(str, seeds))}) {what}"
     return (

@@ -142,7 +142,7 @@ def test_a_real_effect_is_interpretable() -> None:
     other = pair_features(facts(), encoding="ends")
     found = small_check(driven(FEATURES, "definition"), seed_outcomes=seeds, other_encodings=[other])
     assert found.interpretable
-    assert "can be read" in found.sentence
+    assert "can be interpreted" in found.sentence
     rows = {row.feature: row for row in found.features}
     assert rows["definition"].p_ratings == pytest.approx(0.05)
     assert rows["definition"].p_value == pytest.approx(0.05)

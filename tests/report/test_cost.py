@@ -136,7 +136,7 @@ def test_results_from_a_file_say_that_they_lack_their_cost(tmp_path: Path) -> No
     path = tmp_path / "results.csv"
     path.write_text("source,target,seed,metric,value\n,epitome_er,1,pearson,0.5\n")
     write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
-    assert "say nothing of what they cost" in _cost_section((tmp_path / "out" / "report.html").read_text())
+    assert "do not say what they cost" in _cost_section((tmp_path / "out" / "report.html").read_text())
 
 
 def _cost_section(text: str) -> str:

@@ -142,10 +142,9 @@ def test_letters_that_no_font_has_stay_text_in_the_svg_and_are_told(
     table = grid(1, 2, column="感")
     svg, *_ = figures.save(figures.draw(table), tmp_path, "drawn")
     assert "感 0" in svg.read_text()
-    assert figures.note(table) == (
-        "no font of this machine has some letters of figure7 (such as 感): its PNG and PDF show boxes for them, its "
-        "SVG keeps them as text"
-    )
+    note = figures.note(table)
+    assert note.startswith("no font of this machine has some letters of figure7 (such as 感)")
+    assert "SVG keeps them as text" in note
     assert figures.note(grid(1, 2)) == ""
 
 
