@@ -173,20 +173,24 @@ def test_every_target_says_in_a_sentence_what_it_needs() -> None:
         return Next(metric="f1_macro", seeds=seeds, hours=hours, title="Conv Empathy", **more).sentence
 
     assert said(asked((2, 2)), 0.42) == (
-        "Conv Empathy: 2 more seeds of its baseline and sources (12 runs, about 0.4 h) would detect a difference of .02."
+        "Conv Empathy: 2 more seeds of its baseline and sources (12 runs, about 0.4 h) "
+        "would detect a difference of .02."
     )
     assert said(asked((3, 1)), interesting=("x", "y")) == (
-        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would detect "
+        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would "
+        "detect "
         "a difference of .02; 2 pairs are still open."
     )
     assert said(asked((0, 0)), 0.0) == "Conv Empathy: enough seeds: a difference of .02 would be detected."
     one = replace(asked((0, 0), "unknown"), n_baseline=1, n_transfer=1)
     assert said(one, 1.2, why=ONE_SEED) == (
-        "Conv Empathy: one seed so far; 2 more seeds of its baseline and sources (12 runs, about 1.2 h) would give verdicts."
+        "Conv Empathy: one seed so far; 2 more seeds of its baseline and sources (12 runs, about 1.2 h) "
+        "would give verdicts."
     )
     assert said(asked((0, 0), "unknown"), why=ONE_SCORE) == f"Conv Empathy: cannot be judged yet: {ONE_SCORE}."
     assert said(asked((0, 0), "examples"), n_examples=100) == (
-        "Conv Empathy: its test part of 100 texts is too small: no number of seeds detects a difference of less than .03."
+        "Conv Empathy: its test part of 100 texts is too small: "
+        "no number of seeds detects a difference of less than .03."
     )
     assert "more than 64 seeds" in said(asked((0, 0), "seeds"))
 
