@@ -83,7 +83,7 @@ def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng
 
     `outputs`: (n_models, n_examples), label indices or values. A label of -1 or a value that is not finite marks a
     model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or
-    prediction; Spearman's correlation ranks anew in every resample.
+    prediction; Spearman's correlation computes ranks again in every resample.
     """
     outputs = np.atleast_2d(np.asarray(outputs))
     _check(examples, outputs)
@@ -109,7 +109,7 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
         low, high = int(min(examples.gold.min(), outputs.min())), int(max(examples.gold.max(), outputs.max()))
         if examples.gold.min() < 0 or low < -1 or high >= examples.n_labels:
             raise UsageError(
-                f"label indices must lie in 0 to {examples.n_labels - 1}, but reach from {low} to {high}; "
+                f"label indices must be in 0 to {examples.n_labels - 1}, but are in {low} to {high}; "
                 "give the task's number of labels"
             )
     elif not np.isfinite(examples.gold).all():

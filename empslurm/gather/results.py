@@ -248,7 +248,7 @@ def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
     point = next(((line, text) for line, text in texts if "." in text), None)
     if comma is not None and point is not None:
         raise DataError(
-            f"{table.file} must write all numbers alike, but has {comma[1]} in line {comma[0]:,} and {point[1]} in "
+            f"{table.file} must write all numbers in the same way, but has {comma[1]} in line {comma[0]:,} and {point[1]} in "
             f"line {point[0]:,}; use one decimal mark, and no mark for thousands"
         )
     return comma is not None
@@ -265,7 +265,7 @@ def _in_range(table: _Table, results: Sequence[Result]) -> None:
         right = next((row for row in own if metric.allows(row.value) and row.value), None)
         mixed = "" if right is None else f" (and {right.value:g} in {table.word} {right.where:,})"
         unbounded = metric.high == math.inf
-        ends = f"be at least {metric.low:g}" if unbounded else f"lie within {metric.low:g} and {metric.high:g}"
+        ends = f"be at least {metric.low:g}" if unbounded else f"be between {metric.low:g} and {metric.high:g}"
         fix = "write the error itself" if unbounded else f"write fractions, not percent: {wrong.value / 100:g}"
         raise DataError(
             f"{table.file}, {table.word} {wrong.where:,}: value must {ends} for {name}, but is "

@@ -93,16 +93,16 @@ def ends(reach: float, *, clipped: bool) -> dict[float, str]:
     }
 
 
-def size_of(shape: tuple[int, ...], *, beside: float, below: float) -> tuple[float, float]:
-    """Width and height in inches of a map of (n_rows, n_columns); `beside`, `below`: inches for the names."""
+def size_of(shape: tuple[int, ...], *, left: float, below: float) -> tuple[float, float]:
+    """Width and height in inches of a map with `shape` cells; `left`, `below`: inches for the names."""
     width, height = max(SMALLEST[0], CELL[0] * shape[1]), max(SMALLEST[1], CELL[1] * shape[0])
-    return max(1.9 + beside, 3.0) + width, 1.5 + 0.85 * below + height
+    return max(1.9 + left, 3.0) + width, 1.5 + 0.85 * below + height
 
 
 def draw(chart: HeatMap) -> Any:
     """Draw the figure of a heat map."""
-    beside, below = (max(map(inches, names), default=0.0) for names in (chart.rows, chart.columns))
-    figure = blank_figure(*size_of(chart.values.shape, beside=beside, below=below))
+    left, below = (max(map(inches, names), default=0.0) for names in (chart.rows, chart.columns))
+    figure = blank_figure(*size_of(chart.values.shape, left=left, below=below))
     handles = _legend(chart)
     axes = figure.subplots()
     _draw_cells(axes, chart)

@@ -18,9 +18,9 @@ from empslurm.report.wording import plain
 
 MOST_BYTES = 1_800_000  # of tables, runs and curves together; the markup of a page of many pairs takes 1 MB more
 RUNS_LEFT_OUT = (
-    "The runs of so many pairs would make this page too large: long.csv beside it has every seed's score and the ids."
+    "The runs of so many pairs would make this page too large; long.csv next to it has every seed's score and the ids."
 )
-CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large: curves.csv beside it has them."
+CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large; curves.csv next to it has them."
 NO_CURVES = "No learning curves were recorded."
 LARGEST_SEED = 2**53  # the largest whole number that a script can hold exactly
 Data = dict[str, Any]

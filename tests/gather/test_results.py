@@ -96,7 +96,7 @@ def test_names_that_programs_made_two_of_are_refused(tmp_path: Path) -> None:
         (grid().replace("0.600", "-1e999"), "value must be a finite number, but is -1e999"),
         (grid().replace("0.600", "0.6 (5)"), "value must be a finite number"),
         (grid().replace(",aa,1,f1_macro,0.600", ",aa,1,f1_macro,60.5"), "but is 60.5 (and 0.61 in line 3)"),
-        (grid(metric="pearson").replace("0.600", "-1.2"), "must lie within -1 and 1 for pearson, but is -1.2"),
+        (grid(metric="pearson").replace("0.600", "-1.2"), "must be between -1 and 1 for pearson, but is -1.2"),
         (grid(metric="mae").replace("0.600", "-0.2"), "must be at least 0 for mae"),
         (HEAD, "holds a header and no rows"),
         (grid().replace("bb,aa,1", "bb,aa,1,x"), "line 5, record 4 has 6 columns instead of 5"),

@@ -187,7 +187,7 @@ def test_the_papers_size_is_drawn_and_a_table_without_a_figure_needs_no_reason()
 
 @pytest.mark.parametrize("side", [2, 18, MOST])
 def test_no_picture_has_more_dots_than_programs_open(side: int) -> None:
-    width, height = heat_maps.size_of((side, side), beside=3.0, below=3.0)
+    width, height = heat_maps.size_of((side, side), left=3.0, below=3.0)
     figure = heat_maps.blank_figure(width, height)
     assert max(width, height) * figures._dpi(figure) <= figures.PIXELS
     assert figures._dpi(figure) >= 100

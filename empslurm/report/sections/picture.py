@@ -13,7 +13,7 @@ from empslurm.report.overview import STEPS, Overview, overview
 from empslurm.report.wording import MARKS
 
 CALLED = ("helps", "harms", "equivalent")  # verdicts whose sign is in the cell
-DARKEST_UNCALLED = 3  # darkest shade of the other verdicts, which must not stand out most
+DARKEST_UNCALLED = 3  # darkest shade for the other verdicts, so that they do not stand out
 # Verdict -> its class, the text of its sample in the legend, and its meaning.
 LEGEND = {
     "helps": ("helps s3", "+ ▲", "helps"),
