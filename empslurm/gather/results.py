@@ -248,8 +248,8 @@ def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
     point = next(((line, text) for line, text in texts if "." in text), None)
     if comma is not None and point is not None:
         raise DataError(
-            f"{table.file} must write all numbers in the same way, but has {comma[1]} in line {comma[0]:,} and {point[1]} in "
-            f"line {point[0]:,}; use one decimal mark, and no mark for thousands"
+            f"{table.file} must write all numbers in the same way, but has {comma[1]} in line {comma[0]:,} and "
+            f"{point[1]} in line {point[0]:,}; use one decimal mark, and no mark for thousands"
         )
     return comma is not None
 
