@@ -1,4 +1,4 @@
-"""Permutation importance finds what drives the outcome, and the checks refuse to read what does not predict."""
+"""Permutation importance finds what drives the outcome; the checks reject a model that does not predict."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_ceiling_by_hand() -> None:
 
 
 def test_leaving_targets_out_sees_through_what_only_targets_carry() -> None:
-    """An outcome that is a whim of the target is predicted at random splits and not at all for a new target."""
+    """An outcome that depends on the target alone is predicted at random splits, but not for a new target."""
     whim = np.tile(np.random.default_rng(4).normal(size=18) * 5, (18, 1))
     seen = importances(
         FEATURES, whim, rng=np.random.default_rng(5), settings=Settings(changed={"C": 100}), n_permutations=1

@@ -1,4 +1,4 @@
-"""Gathering: only what verifies enters, what is missing is named, a second time nothing is read again."""
+"""Gathering: only verified results enter, missing ones are named, and a second gather reads nothing again."""
 
 import json
 import shutil

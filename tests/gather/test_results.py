@@ -1,4 +1,4 @@
-"""Anyone's table of results: every name, number and blank is read as written, or refused with its place."""
+"""Tables of results: every name, number and blank is read as written, or refused with its position."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Analyses run on what was gathered, and say what is missing."""
+"""Analyses run on gathered results, and say what is missing."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
 
 
 def test_power_is_told_per_metric(done):
-    """No number is of macro F1 and of r at once."""
+    """No number mixes macro F1 and r."""
     one, _ = _pairs(done)
     said = verdict_tables.power_statement(one)
     assert said.count("(median ") == 2

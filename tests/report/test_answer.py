@@ -36,7 +36,7 @@ ALONE = [*(0.5 + STEADY)]
 
 
 def test_the_best_source_helps_where_any_does(tmp_path: Path) -> None:
-    """A larger gain that nobody can be sure of does not hide a source that helps."""
+    """A larger but inconclusive gain does not hide a source that helps."""
     wild = [0.5, 0.6, 0.49, 0.61]
     rows = [
         *runs("", "aa", ALONE),

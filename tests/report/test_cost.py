@@ -1,4 +1,4 @@
-"""What the report says of the hardware and the energy of its cells; what was not measured is never 0."""
+"""What the report says about the hardware and the energy of its cells; an unmeasured value is never 0."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def facts(folder: Path, notes: Sequence[Mapping[str, Any]], spent: Spent | None 
     ("note", "line"),
     [
         (ON_GPU, "cells on NVIDIA A100-SXM4-40GB, 40.0 GiB, driver 550.54.15"),
-        # Results of earlier versions: numbers are text, and what is absent may be too.
+        # Results of earlier versions: numbers are text, and missing values may be text too.
         (
             {**ON_GPU, "gpus": [{**READING, "memory.total": "40960"}]},
             "cells on NVIDIA A100-SXM4-40GB, 40.0 GiB, driver 550.54.15",

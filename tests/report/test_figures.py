@@ -1,4 +1,4 @@
-"""Figures look alike on every machine, whatever its user set for matplotlib, and no name or size breaks them."""
+"""Figures look the same on every machine, whatever matplotlib settings its user has; no name or size breaks them."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from empslurm.report.marks import Marks
 from empslurm.report.overview import MOST
 from tests.project import ROOT
 
-# Draws a figure from nothing, as `gather` does, and says where matplotlib's settings stand after it.
+# Draws a figure in a fresh process, as `gather` does, and prints matplotlib's settings after it.
 DRAW = """
 import pathlib, sys
 from tests.report.test_figures import grid
@@ -58,7 +58,7 @@ def drawn(folder: Path, **variables: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The figure of a user who set nothing."""
+    """The figure of a user without own settings."""
     return drawn(tmp_path_factory.mktemp("plain"))
 
 

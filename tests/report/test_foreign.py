@@ -1,4 +1,4 @@
-"""Somebody else's results: directions, settings, no baselines, and no word of a paper that the reader does not know."""
+"""Tables of other results: directions, settings, no baselines, and no mention of the paper."""
 
 import re
 from pathlib import Path
@@ -52,7 +52,7 @@ def only(gathered):
     ],
 )
 def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict: str) -> None:
-    """Verdict, percent, headline, bold mark and colour (its sign) of every metric go one way."""
+    """Verdict, percent, headline, bold mark and colour (its sign) of every metric agree on the direction."""
     gathered = made(tmp_path, grid(metric, gain))
     done = only(gathered)
     pairs = done.significance[0].pairs
@@ -224,7 +224,7 @@ def test_predictions_must_be_in_a_folder(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_run_that_fell_far_below_the_others_is_marked_wherever_it_counts(tmp_path: Path) -> None:
-    """No predictions: the scores alone tell it."""
+    """Without predictions, the scores alone show it."""
     rng = np.random.default_rng(1)
     lines = ["source,target,seed,metric,value"]
     for source, level in (("", 0.6), ("a", 0.66), ("b", 0.6), ("c", 0.6), ("d", 0.6)):

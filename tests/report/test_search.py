@@ -1,4 +1,4 @@
-"""What a search's report says, and what it must not pretend."""
+"""What a search's report says, and what it must not claim."""
 
 from dataclasses import replace
 from html.parser import HTMLParser

@@ -66,7 +66,7 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert raw["detectable"] > WANTED
         assert raw["more_runs"] == raw["more_baseline"] + 4 * raw["more_transfer"] > 0
         assert one.seeds.power >= 0.8
-        assert math.isnan(one.hours)  # nobody knows what these runs took
+        assert math.isnan(one.hours)  # the time of these runs is unknown
     (said,) = [sentence for sentence in headline(done) if sentence.startswith("To detect")]
     assert said.startswith("To detect differences of 0.02: of 2 targets, 2 need more (")
     assert "h of training" not in said
