@@ -1,4 +1,4 @@
-"""What benchmarks race: the same invented work for all, its cost in operations, a stopwatch, and the engine itself."""
+"""Shared parts of the training benchmarks: the invented work, its cost in operations, a stopwatch, and the engine."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ MEAN_TOKENS, SPREAD, LONGEST = 35, 0.5, 128
 PAD, FIRST_TOKEN = 1, 0
 SHAPES: dict[str, dict[str, int]] = {
     "roberta-base": {},
-    "roberta-base-3": {"num_hidden_layers": 3},  # the same matrices, a quarter of the time: for a busy machine
+    "roberta-base-3": {"num_hidden_layers": 3},  # same matrices, a quarter of the time: for a busy machine
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30_522},
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
 }
-# Products that show the peak of a device: too large for a processor's caches, and enough to fill a GPU.
+# Matrix products that reach a device's peak: too large for a processor's caches, large enough to fill a GPU.
 PEAK_SIZES = {"cpu": (4096, 1024, 4096), "cuda": (8192, 8192, 8192)}
 MATMUL = {"fp32": "highest", "fp32_medium": "medium", "bf16": "highest"}
 
@@ -66,9 +66,9 @@ WAYS = (
 
 
 def workload(n: int, *, length: int | None = None, seed: int = 0, n_eval: int = 1) -> TaskData:
-    """n examples of log-normal lengths around 35 tokens, or all of one length; three labels.
+    """`n` examples with three labels and log-normal lengths around 35 tokens, or all of `length`.
 
-    `n_eval`: examples of the training part that serve as validation and as test part too.
+    `n_eval`: number of training examples that are also the validation and the test part.
     """
     rng = np.random.default_rng(seed)
     drawn = np.exp(rng.normal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD, n))
@@ -112,7 +112,7 @@ def n_matrix_parameters(config: Any) -> int:
 
 
 def operations_per_token(config: Any) -> float:
-    """Of forward and backward pass; the first layer has none backward, since nothing below its adapter is trained."""
+    """Operations of forward and backward pass; the first layer has no backward pass, as nothing below it is trained."""
     n_layers = config.num_hidden_layers
     return float(2 * n_matrix_parameters(config) * (2 * n_layers - 1) / n_layers)
 
@@ -122,7 +122,7 @@ def operations_per_token(config: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Took:
-    """What some steps took: seconds by the clock and of all processor threads, for so many real tokens."""
+    """The cost of some steps: seconds of wall time and of all processor threads, and their real tokens."""
 
     wall_s: float
     cpu_s: float
@@ -130,7 +130,7 @@ class Took:
 
 
 class Stopwatch:
-    """Runs from when it is made; waits for the device at both ends, and never between."""
+    """A stopwatch that starts when it is made; it waits for the device only at both ends."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -142,14 +142,14 @@ class Stopwatch:
             torch.cuda.synchronize()
 
     def took(self, tokens: int) -> Took:
-        """What was done since."""
+        """The time since the start."""
         self._wait()
         return Took(wall_s=time.perf_counter() - self._wall, cpu_s=time.process_time() - self._cpu, tokens=tokens)
 
 
 @contextlib.contextmanager
 def matmul_precision(value: str) -> Any:
-    """torch's precision of float32 products in here; "highest" again at the end."""
+    """Set torch's precision of float32 products within the context; "highest" again at the end."""
     torch.set_float32_matmul_precision(value)
     try:
         yield
@@ -158,9 +158,9 @@ def matmul_precision(value: str) -> Any:
 
 
 def product_rate(device: torch.device, precision: str, sizes: Sequence[int], n_tries: int = 5) -> float:
-    """Operations per second of a product (n, k) x (k, m), the best of some tries after a warm one.
+    """Operations per second of a product (n, k) x (k, m): the best of some tries, after a warm-up.
 
-    `sizes`: n, k, m. By processor time on a CPU, which may be shared; by the clock on a GPU.
+    `sizes`: n, k, m. Measured by processor time on a CPU, which may be shared; by wall time on a GPU.
     """
     n, k, m = sizes
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -180,7 +180,7 @@ def product_rate(device: torch.device, precision: str, sizes: Sequence[int], n_t
 
 
 def matrix_peak(device: torch.device, precision: str, sizes: Sequence[int] = ()) -> float:
-    """The rate of a large product, in operations per second."""
+    """The rate of a large matrix product, in operations per second."""
     return product_rate(device, precision, sizes or PEAK_SIZES[device.type])
 
 
@@ -194,7 +194,7 @@ def autocast(device: torch.device, precision: str) -> Any:
 
 
 def local_accelerator(device: torch.device, precision: str) -> Any:
-    """What the loop asks of an accelerator, without its global state: racers of several precisions share a process."""
+    """The accelerator interface that the loop needs, without global state: several precisions share this process."""
     return SimpleNamespace(
         device=device,
         num_processes=1,
@@ -209,7 +209,7 @@ def local_accelerator(device: torch.device, precision: str) -> Any:
 def random_encoder(
     shape_name: str, device: torch.device, *, bf16: bool, dropout: float, attention_dropout: float
 ) -> Encoder:
-    """A frozen encoder of a shape, made on the device; racers that are alike share it."""
+    """A frozen random encoder of a shape, on the device; racers of the same shape share it."""
     from transformers import RobertaModel
 
     torch.manual_seed(0)
@@ -219,7 +219,7 @@ def random_encoder(
 
 
 def cell_of(training: Training, seed: int = 1) -> Baseline:
-    """A baseline cell of no dataset."""
+    """A baseline cell without a real dataset."""
     identity = DataIdentity(dataset="x", raw="", split="", use=DataUse(), labels="all", fraction=1.0)
     return Baseline(
         target="epitome_er",
@@ -233,7 +233,7 @@ def cell_of(training: Training, seed: int = 1) -> Baseline:
 
 
 def claimed(root: RunsRoot, training: Training, n_cells: int) -> list[Member]:
-    """Cells that differ in their seed, so that each has a folder."""
+    """Claimed cells that differ in their seed, so that each has its own folder."""
     members = []
     for seed in range(1, n_cells + 1):
         cell = cell_of(training, seed)
@@ -246,7 +246,7 @@ def claimed(root: RunsRoot, training: Training, n_cells: int) -> list[Member]:
 
 
 def random_bank(encoder: Encoder, n_cells: int, *, stacked: bool, first_seed: int = 0) -> Bank:
-    """New cells, each from its own seed; `stacked`: on a source of the same weights."""
+    """A bank of new cells, each from its own seed; `stacked`: on a source with the same weights."""
     adapter = Adapter()
     cells = [initial(encoder, adapter, 3, first_seed + index) for index in range(n_cells)]
     if stacked:
@@ -255,7 +255,7 @@ def random_bank(encoder: Encoder, n_cells: int, *, stacked: bool, first_seed: in
 
 
 class Engine:
-    """The engine's own steps on a random encoder of a shape."""
+    """The engine's training steps on a random encoder of a shape."""
 
     def __init__(
         self,
@@ -271,8 +271,8 @@ class Engine:
         fitting: bool = False,
         first_seed: int = 0,
     ) -> None:
-        """`group_size`: cells of one pass; by default all on a GPU, or what fits as the engine's own trial says
-        (`fitting`), and one on a CPU. `first_seed`: of the first cell."""
+        """`group_size`: cells per pass; by default one on a CPU, and on a GPU all, or as many as fit (`fitting`).
+        `first_seed`: the seed of the first cell."""
         self.way, self.device, self.data, self.n_cells = way, device, data, n_cells
         training = Training(
             epochs=1000, batch_size=batch_size, dropout=way.dropout, attention_dropout=way.attention_dropout
@@ -296,21 +296,21 @@ class Engine:
         self.batches = epoch_batches(data.tokens.lengths, seed=1, epoch=0, training=training)
 
     def step(self) -> int:
-        """One optimiser step of all cells on the next batch as the loop cuts it; returns its real tokens."""
+        """One optimiser step of all cells on the loop's next batch; returns its real tokens."""
         rows = self.batches[self.trainer.step % len(self.batches)]
         with matmul_precision(MATMUL[self.way.precision]):
             self.trainer.train_step(rows)
         return int(self.data.tokens.lengths[rows].sum())
 
     def steps(self, n: int, warm: int = 0) -> Took:
-        """n optimiser steps after `warm` ones that are not counted."""
+        """The cost of n optimiser steps, after `warm` steps that are not counted."""
         for _ in range(warm):
             self.step()
         watch = Stopwatch(self.device)
         return watch.took(sum(self.step() for _ in range(n)))
 
     def losses(self, n: int) -> list[list[float]]:
-        """Mean losses of n steps, each a list of n_cells; waits for the device at every step."""
+        """Mean losses of n steps, a list of n_cells each; waits for the device at every step."""
         steps = []
         for _ in range(n):
             self.trainer.losses.zero_()

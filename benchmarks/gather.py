@@ -1,10 +1,10 @@
-"""Time of a first and of a second gather over a synthetic runs root.
+"""Measure the time of a first and of a second gather over a synthetic runs root.
 
     python benchmarks/gather.py [--results N] [--examples N] [--keep DIR]
 
-Every result has invented predictions for N test examples and as many validation examples of one of the eighteen tasks,
-an adapter file, provenance, a seal and checksums; all of it is verified the first time. The tree is many copies of a
-few hundred distinct cells' contents under identities of their own. Writes benchmarks/results/gather.json.
+Every result has invented predictions for N test and N validation examples of one of the eighteen tasks, an adapter
+file, provenance, a seal and checksums; the first gather verifies everything. The tree has many copies of the contents
+of a few hundred distinct cells, each under its own identity. Writes benchmarks/results/gather.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ADAPTER_BYTES = 4096
 
 
 def cells(known: Registry, n_results: int) -> list[Cell]:
-    """Baselines and transfers of all tasks, seed after seed, until there are enough."""
+    """`n_results` baselines and transfers of all tasks, seed after seed."""
     planned: list[Cell] = []
     for seed in range(1, n_results):
         bases = {task: _baseline(known, task, seed) for task in known.tasks}
@@ -65,7 +65,7 @@ def _baseline(known: Registry, task: str, seed: int) -> Cell:
 
 
 def content(known: Registry, task: str, variant: int, n_examples: int, folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """Bytes of a predictions file, and the scores that it gives."""
+    """The bytes of a predictions file, and its scores."""
     own, rng = known.tasks[task], np.random.default_rng([variant, len(task), n_examples])
     parts = {}
     for part in ("validation", "test"):
@@ -90,7 +90,7 @@ def content(known: Registry, task: str, variant: int, n_examples: int, folder: P
 
 
 def plant(root: RunsRoot, known: Registry, n_results: int, n_examples: int) -> None:
-    """Write the tree as the store would have, without its flushes to disk (they are not what is measured)."""
+    """Write the tree as the store would, but without its flushes to disk, which are not measured."""
     with tempfile.TemporaryDirectory() as folder:
         contents = {
             (task, variant): content(known, task, variant, n_examples, Path(folder))
@@ -129,7 +129,7 @@ def _plant_one(root: RunsRoot, cell: Cell, contents: dict[str, bytes], scores: d
 
 
 def timed(root: RunsRoot, known: Registry) -> tuple[float, float, int]:
-    """Seconds of one gather with its long table, seconds of processors, and how many cells it found."""
+    """Wall seconds of one gather with its long table, processor seconds, and the number of cells that it found."""
     start, used = time.perf_counter(), _cpu_s()
     gathered = gather(root, None, known)
     assert not gathered.missing, gathered.missing[0].why
@@ -139,7 +139,7 @@ def timed(root: RunsRoot, known: Registry) -> tuple[float, float, int]:
 
 
 def _cpu_s() -> float:
-    """Of this process and of those it has ended: what a shared machine says of an idle one."""
+    """Processor seconds of this process and its ended children, which other work on the machine hardly changes."""
     usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=int, default=30_000)
     parser.add_argument("--examples", type=int, default=1000)
-    parser.add_argument("--keep", type=Path, help="where to leave the tree; default: a temporary folder")
+    parser.add_argument("--keep", type=Path, help="folder in which the tree is kept; default: a temporary folder")
     options = parser.parse_args()
     known = registry()
     folder = options.keep or Path(tempfile.mkdtemp())

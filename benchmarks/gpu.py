@@ -1,14 +1,14 @@
-"""What a GPU gives: ceilings, correctness, speed beside AdapterTrainer, memory, a real grid, and what a study takes.
+"""Benchmark a GPU: ceilings, correctness, speed against AdapterTrainer, memory, a real grid, and the hours of a study.
 
     make gpu
     python3 benchmarks/gpu.py --seconds 480 [--backbone FOLDER] [--out FILE] [--parts correctness speed ...]
 
-Every figure is printed and saved as soon as it is there, so an interrupted run keeps what it had; a run of some parts
-goes on with the file and keeps the other parts. A part that would not fit the seconds that are left is told as not run;
-one that fails does not stop the next. Exit code 1: a check of correctness found a difference, or something failed.
-Without a CUDA device the parts that a CPU can run are run at tiny size, and the results go to a temporary file: figures
-of a CPU never pose as a GPU's.
-Real data is taken from EMPSLURM_DATA where that has the Epitome and News files, else the sample is invented.
+Every figure is printed and saved as soon as it is known, so an interrupted run keeps its figures; a run of some parts
+continues the file and keeps the other parts. A part that does not fit into the remaining seconds is reported as not
+run; one that fails does not stop the next. Exit code 1: a correctness check found a difference, or something failed.
+Without a CUDA device, the parts that a CPU can run are run at tiny size, and the results go to a temporary file, so
+that a CPU's figures are never taken for a GPU's.
+Real data come from EMPSLURM_DATA if it has the Epitome and News files; else the sample is invented.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results" / "gpu.json"
 LOCAL_MINILM = Path("/tmp/minilm")
 QUERY = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu,memory.total,memory.used"
 NOT_RUN = "not run: out of time"
-SHOWN = 600  # characters of a figure on the screen; the file has all of it
+SHOWN = 600  # characters of a figure on the screen; the file has all of them
 
 Keep = Callable[[str, Any], None]
 Left = Callable[[], float]
@@ -40,7 +40,7 @@ Left = Callable[[], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A group of figures. `needs_s`: the least that it is worth to begin with, in seconds."""
+    """A group of figures. `needs_s`: with fewer seconds left, it is not worth starting."""
 
     name: str
     needs_s: float
@@ -49,13 +49,13 @@ class Part:
 
 @dataclass(kw_only=True)
 class Notebook:
-    """The results file, written again at every figure."""
+    """The results file, which is rewritten at every figure."""
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
 
     def reopen(self, again: Sequence[str]) -> None:
-        """Go on with a file that is there, without the parts that are measured again."""
+        """Continue an existing file, without the parts that are measured again."""
         if self.path.exists():
             before = json.loads(self.path.read_text())
             self.values = {name: value for name, value in before.items() if name not in (*again, "device", "end")}
@@ -71,7 +71,7 @@ class Notebook:
 
 
 def run_parts(parts: Sequence[Part], book: Notebook, left: Left) -> None:
-    """Every part in turn, each with the time that leaves the later ones what they need."""
+    """Run the parts in turn, each with the time that the later parts do not need."""
     for index, part in enumerate(parts):
         later = sum(each.needs_s for each in parts[index + 1 :])
         keep: Keep = lambda name, value, part=part: book.keep(part.name, name, value)  # type: ignore[misc]  # noqa: E731
@@ -79,7 +79,7 @@ def run_parts(parts: Sequence[Part], book: Notebook, left: Left) -> None:
             keep("not_run", f"{NOT_RUN}: it needs {part.needs_s:.0f} s, and {max(0.0, left()):.0f} s are left")
             continue
         began = time.monotonic()
-        keep("gpu", book.values.get("device", {}).get("gpu"))  # parts of several runs may meet in one file
+        keep("gpu", book.values.get("device", {}).get("gpu"))  # one file may have parts of several runs
         try:
             part.run(keep, lambda later=later: left() - later)  # type: ignore[misc]
         except Exception as error:
@@ -88,7 +88,7 @@ def run_parts(parts: Sequence[Part], book: Notebook, left: Left) -> None:
 
 
 def failures(value: Any, path: str = "") -> list[str]:
-    """Where a result holds an error, or a check that is not ok."""
+    """Paths at which a result has an error, or a check that is not ok."""
     if not isinstance(value, Mapping):
         return []
     mine = [path] if value.get("ok", True) is not True or "error" in value else []
@@ -96,7 +96,7 @@ def failures(value: Any, path: str = "") -> list[str]:
 
 
 def checked(name: str, check: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """What a check found; one that fails is not ok."""
+    """The result of a check; a check that raises is not ok."""
     try:
         return dict(check())
     except Exception as error:
@@ -107,7 +107,7 @@ def checked(name: str, check: Callable[[], Mapping[str, Any]]) -> dict[str, Any]
 
 
 def parts_of(options: argparse.Namespace) -> list[Part]:
-    """All of them, for this device."""
+    """All parts for this device."""
     import gpu_correct
     import gpu_real
     import gpu_speed
@@ -157,14 +157,14 @@ def default_backbone(*, cuda: bool) -> str:
 
 
 def real_data() -> Path | None:
-    """EMPSLURM_DATA where it has what the grid needs."""
+    """EMPSLURM_DATA, if it has the files that the grid needs."""
     root = Path(os.environ.get("EMPSLURM_DATA") or "/nonexistent")
     there = all((root / name).is_dir() and any((root / name).iterdir()) for name in ("epitome", "news"))
     return root.resolve() if there else None
 
 
 def device_facts() -> dict[str, Any]:
-    """What a reader needs to judge the figures; nvidia-smi is only read."""
+    """Facts about the device that a reader needs to judge the figures; nvidia-smi is only read."""
     import torch
     import transformers
 
@@ -191,9 +191,9 @@ def device_facts() -> dict[str, Any]:
 
 
 def nvidia_smi() -> dict[str, str] | str:
-    """Driver, clocks and power of the first GPU, or why not."""
+    """Driver, clocks and power of the first GPU, or why they are unknown."""
     if shutil.which("nvidia-smi") is None:
-        return "nvidia-smi is not there"
+        return "nvidia-smi was not found"
     command = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
@@ -205,14 +205,16 @@ def nvidia_smi() -> dict[str, str] | str:
 def main() -> int:
     began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, help="for all of it; 480 on a GPU, 170 without one")
+    parser.add_argument("--seconds", type=float, help="seconds for all parts; default: 480 on a GPU, 170 without one")
     parser.add_argument("--parts", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--backbone", help="of the grid: a local folder, or minilm (/tmp/minilm where it is)")
-    parser.add_argument("--threads", type=int, default=2, help="without a GPU")
-    parser.add_argument("--out", type=Path, help=f"default: {RESULTS.relative_to(RESULTS.parents[2])} on a GPU")
+    parser.add_argument("--backbone", help="backbone of the grid: a local folder, or minilm (/tmp/minilm if it exists)")
+    parser.add_argument("--threads", type=int, default=2, help="threads without a GPU; default: 2")
+    parser.add_argument(
+        "--out", type=Path, help=f"results file; default on a GPU: {RESULTS.relative_to(RESULTS.parents[2])}"
+    )
     options = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the rivals would spread over several
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # otherwise the rivals would use several GPUs
     import torch
 
     cuda = torch.cuda.is_available()
@@ -221,7 +223,7 @@ def main() -> int:
         torch.set_num_threads(options.threads)
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
         print(
-            "There is no CUDA device here: the parts that a CPU can run are run at tiny size, and the figures go to "
+            "There is no CUDA device: the parts that a CPU can run are run at tiny size, and the figures go to "
             f"{out}, not to {RESULTS.name}.",
             flush=True,
         )

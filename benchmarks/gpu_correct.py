@@ -1,6 +1,6 @@
-"""Is training on this device right? The checks of benchmarks/gpu.py; each says what it found, its tolerance and why.
+"""Check that training on this device is correct; each check returns its value and the tolerance, for benchmarks/gpu.py.
 
-python benchmarks/gpu_correct.py --resume bf16     one check in a process of its own, for it changes torch's modes
+python benchmarks/gpu_correct.py --resume bf16     one check in a separate process, because it changes torch's modes
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from empslurm.train.model.dropout import Masks, Sites, step_key
 from empslurm.train.model.operations import Plain, operations
 from empslurm.train.schedule import lr_at
 
-# Losses are 1 to 3. What another order of sums in float32 makes of them in five steps; on a CPU it is below 1e-6.
+# Losses are 1 to 3. The effect of another order of sums in float32 over five steps; on a CPU it is below 1e-6.
 STEP_TOLERANCE = 1e-4
-# A batched product sums in another order than single ones, and ten steps of AdamW enlarge it; in bf16 a rounding is up
-# to 0.4 %. Cells of other seeds differ by some 1e-1.
+# A batched product sums in another order than single products, and ten steps of AdamW enlarge the difference; in bf16 a
+# rounding error is up to 0.4 %. Cells with different seeds differ by about 1e-1.
 PACK_TOLERANCE = {"fp32": 5e-4, "bf16": 2e-2}
-# TF32 has 10 bits of mantissa, bf16 has 7: losses of 20 steps may stray by some roundings of 0.05 % and 0.4 %. On a CPU
-# with bf16 units they stray by 5e-3.
+# TF32 has 10 bits of mantissa, bf16 has 7: losses of 20 steps may differ by some roundings of 0.05 % and 0.4 %. On a
+# CPU with bf16 units they differ by 5e-3.
 CURVE_TOLERANCE = {"fp32_medium": 1e-2, "bf16": 3e-2}
-# Where a kernel has no deterministic form, sums of atomics differ between any two runs; else not one bit may.
+# Where a kernel has no deterministic form, sums of atomics differ between runs; else runs must be bit-identical.
 RESUME_TOLERANCE = 1e-3
 LABELS = ("a", "b", "c")
 RESUME_TIMEOUT_S = 120.0
@@ -55,7 +55,7 @@ def within(value: float, tolerance: float) -> Found:
 
 
 def plain_adapters(device: torch.device, shape_name: str, n_steps: int = 5) -> Found:
-    """Losses of steps without dropout beside those of plain `adapters` and AdamW, from the same first weights."""
+    """Compare losses without dropout with those of plain `adapters` and AdamW, from the same initial weights."""
     data = workload(32 * n_steps)
     engine = Engine(shape_name, Way(name="fp32", dropout=0.0, attention_dropout=0.0), data, device)
     plain = plain_model(engine)
@@ -80,13 +80,13 @@ def plain_adapters(device: torch.device, shape_name: str, n_steps: int = 5) -> F
 
 
 def plain_model(engine: Engine) -> Any:
-    """The first cell of an engine as plain `adapters` loads it, on the same device, ready to train."""
+    """The first cell of an engine, loaded by plain `adapters` on the same device, ready to train."""
     import adapters
 
     logging.getLogger("adapters").setLevel(logging.ERROR)
     encoder = engine.bank.encoder
     plain = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
-    plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)  # what is missing is the pooler
+    plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)  # only the pooler is missing
     with tempfile.TemporaryDirectory() as folder:
         engine.bank.save(0, "task", LABELS, Path(folder))
         plain.train_adapter(plain.load_adapter(f"{folder}/adapter", use_safetensors=True))
@@ -95,7 +95,7 @@ def plain_model(engine: Engine) -> Any:
 
 
 def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
-    """Keyed dropout masks made there, alike sites in one pass, against those that a CPU makes one by one."""
+    """Compare keyed dropout masks, made on the device in one pass, with those that a CPU makes one by one."""
     tokens, home = workload(16).tokens, torch.device("cpu")
     rows = torch.arange(16) * 13
     asked: list[tuple[str, tuple[int, ...], bool]] = []
@@ -117,7 +117,7 @@ def masks(device: torch.device, n_heads: int = 12, hidden: int = 768) -> Found:
 
 
 def pack_equals_solo(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
-    """Losses of a pack of 4 stacked cells, one pass for all, beside those of four runs alone."""
+    """Compare losses of a pack of 4 stacked cells (one pass for all) with those of four separate runs."""
     way, data = Way(name=precision, precision=precision), workload(32 * 8)
     pack = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4).losses(n_steps)
     solos = [Engine(shape_name, way, data, device, stacked=True, first_seed=seed).losses(n_steps) for seed in range(4)]
@@ -126,7 +126,7 @@ def pack_equals_solo(device: torch.device, shape_name: str, precision: str, n_st
 
 
 def kernels_equal_plain(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
-    """Losses of a pack with the GPU's own kernels beside those with torch's operations."""
+    """Compare losses of a pack with the custom GPU kernels with those of torch's operations."""
     way, data, losses = Way(name=precision, precision=precision), workload(32 * 8), []
     for plain in (False, True):
         engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
@@ -141,7 +141,7 @@ def kernels_equal_plain(device: torch.device, shape_name: str, precision: str, n
 
 
 def replayed_equals_launched(device: torch.device, shape_name: str, precision: str, n_steps: int = 10) -> Found:
-    """Losses of steps whose kernels are replayed as graphs beside those of the same kernels one by one."""
+    """Compare losses of kernels replayed as graphs with those of the same kernels launched one by one."""
     way, data, losses, n_graphs = Way(name=precision, precision=precision), workload(32 * 8), [], []
     for replayed in (True, False):
         engine = Engine(shape_name, way, data, device, n_cells=4, stacked=True, group_size=4)
@@ -155,7 +155,7 @@ def replayed_equals_launched(device: torch.device, shape_name: str, precision: s
 
 
 def curve(device: torch.device, shape_name: str, precision: str, n_steps: int = 20) -> Found:
-    """Losses of a solo run beside the same run in float32."""
+    """Compare losses of a solo run with the same run in float32."""
     data = workload(32 * 8)
     losses = {
         each: Engine(shape_name, Way(name=each, precision=each), data, device).losses(n_steps)
@@ -165,7 +165,7 @@ def curve(device: torch.device, shape_name: str, precision: str, n_steps: int = 
 
 
 def no_waiting(device: torch.device, shape_name: str, n_steps: int = 5) -> Found:
-    """No step of the loop makes the host wait for the device: torch raises where one does."""
+    """Check that no step of the loop makes the host wait for the device: torch raises where one does."""
     engine = Engine(shape_name, Way(name="bf16", precision="bf16"), workload(32 * 8), device, n_cells=4, stacked=True)
     engine.steps(2)
     torch.cuda.set_sync_debug_mode("error")
@@ -181,8 +181,8 @@ def no_waiting(device: torch.device, shape_name: str, n_steps: int = 5) -> Found
 
 
 def resume(precision: str) -> Found:
-    """A pack stopped after every few steps beside one that never is, in a process of its own."""
-    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it products are not deterministic
+    """Compare a pack that is stopped every few steps with one that never is, in a separate process."""
+    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it, products are not deterministic
     command = [sys.executable, str(Path(__file__)), "--resume", precision]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=RESUME_TIMEOUT_S, check=False
@@ -194,7 +194,7 @@ def resume(precision: str) -> Found:
 
 
 def resume_here(precision: Precision) -> Found:
-    """What `resume` finds. Deterministic kernels where there are some, then not one bit may differ."""
+    """The check behind `resume`, with deterministic kernels where they exist; then no bit may differ."""
     torch.use_deterministic_algorithms(True)
     try:
         difference, n_stops, same = stopped_and_straight(precision)
@@ -217,7 +217,7 @@ def resume_here(precision: Precision) -> Found:
 
 
 def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
-    """The largest difference in training loss, how often the one was stopped, and whether all it wrote is the same."""
+    """The largest difference in training loss, the number of stops, and whether all written files are equal."""
     sys.path.insert(0, str(ROOT))
     from accelerate import Accelerator
 
@@ -257,7 +257,7 @@ def stopped_and_straight(precision: Precision) -> tuple[float, int, bool]:
 
 
 def none_left(tickets: Iterator[int]) -> bool:
-    """Take one; whether there was none."""
+    """Take one ticket; return whether there was none."""
     return next(tickets, None) is None
 
 
@@ -265,7 +265,7 @@ def none_left(tickets: Iterator[int]) -> bool:
 
 
 def checks(device: torch.device, shape_name: str) -> dict[str, Callable[[], Found]]:
-    """All of them, by name."""
+    """All checks, by name."""
     by_name: dict[str, Callable[[], Found]] = {
         "masks_equal_the_cpus": lambda: masks(device),
         "steps_equal_plain_adapters": lambda: plain_adapters(device, shape_name),

@@ -1,4 +1,4 @@
-"""The real thing on this device: the parts `grid`, `row` and `projection` of benchmarks/gpu.py."""
+"""Measure real studies on this device: the parts `grid`, `row` and `projection` of benchmarks/gpu.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from empslurm.train.loop import Settings, Trainer
 from empslurm.train.member import Member
 
 SEED = 1
-REFERENCE_S = 30.0  # that one process of AdapterTrainer may need
+REFERENCE_S = 30.0  # seconds that one process of AdapterTrainer may need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +36,16 @@ class Grid:
     tasks: tuple[str, ...]
     backbone: str
     epochs: int
-    examples: int  # of the training part, at most; a third of it of validation and test
+    examples: int  # at most, of the training part; a third of that of validation and test
     precision: str
-    n_references: int  # processes of AdapterTrainer that are timed beside it
+    n_references: int  # processes of AdapterTrainer that are timed for comparison
 
 
 # ---- grid -----------------------------------------------------------------------------------------------------------
 
 
 def grid(size: Grid, data: Path | None, keep: Keep, left: Left) -> None:
-    """`submit` of the grid to its gathered table, start-up included; and some processes of AdapterTrainer beside it."""
+    """Time from `submit` to the gathered table, start-up included; and some processes of AdapterTrainer to compare."""
     with scratch(data) as project:
         project.write_manifest("grid", manifest(size))
         began = time.perf_counter()
@@ -83,7 +83,7 @@ def manifest(size: Grid) -> dict[str, Any]:
 
 
 def references(project: Scratch, size: Grid, n_cells: int, total_s: float, keep: Keep, left: Left) -> None:
-    """Some of the same transfers, each by a process of AdapterTrainer with the fair rival's settings."""
+    """Time some of the same transfers, each in a process of AdapterTrainer with the fair rival's settings."""
     if size.backbone == "tiny":
         keep("adapter_trainer", "not run: the tiny backbone is no folder that AdapterTrainer could load")
         return
@@ -98,7 +98,7 @@ def references(project: Scratch, size: Grid, n_cells: int, total_s: float, keep:
 
 
 def beside(took: Sequence[processes.Took], n_cells: int, total_s: float) -> dict[str, Any]:
-    """What a cell takes as one process, and how many times as many cells per hour the grid gave."""
+    """The time of a cell as one process, and the ratio of the grid's cells per hour to that."""
     each = sum(process.wall_s for process in took) / len(took)
     return {
         "n_processes_timed": len(took),
@@ -113,7 +113,7 @@ def beside(took: Sequence[processes.Took], n_cells: int, total_s: float) -> dict
 
 
 class Clocked(Trainer):
-    """The loop, with the time of what is no step: the ends of epochs, and waits for checkpoints after the last one."""
+    """The loop, with the time of what is not a step: ends of epochs, and waits for checkpoints after the last one."""
 
     epoch_ends_s = 0.0
     waits_s = 0.0
@@ -138,7 +138,7 @@ class Clocked(Trainer):
 
 
 def row(setup: Setup, keep: Keep, left: Left) -> None:
-    """One target with its transfers: all epochs, evaluation, checkpoints, the test part and the adapters' files."""
+    """Time one target with its transfers: all epochs, evaluation, checkpoints, test part and adapter files."""
     free_memory()
     n_cells, n_train, epochs = (17, 608, Training().epochs) if setup.cuda else (3, 64, 2)
     precision = setup.sizes.main
@@ -179,7 +179,7 @@ def row(setup: Setup, keep: Keep, left: Left) -> None:
 
 
 def finish(trainer: Trainer, member: Member) -> None:
-    """What a cell costs at its end: its best epoch on validation and test part, and its files."""
+    """Finish a cell: predict validation and test part with its best epoch, and write its files."""
     index, data = trainer.members.index(member), trainer.data
     trainer.load_best(index)
     for part in ("validation", "test"):
@@ -191,7 +191,7 @@ def finish(trainer: Trainer, member: Member) -> None:
 
 
 def projection(setup: Setup, keep: Keep, left: Left) -> None:
-    """Hours of the paper's grid and of the full study here, beside the physical floor and the fair rival."""
+    """Project the hours of the paper's grid and of the full study, next to the physical floor and the fair rival."""
     precision = setup.sizes.main
     rates, config = setup.rates, shape(setup.sizes.shape)
     share = rates.get("evaluation share", 0.0)

@@ -1,4 +1,4 @@
-"""How fast, and with how much memory? The parts `ceilings`, `speed` and `memory` of benchmarks/gpu.py."""
+"""Measure speed and memory: the parts `ceilings`, `speed` and `memory` of benchmarks/gpu.py."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ from empslurm.train import memory as memories
 from empslurm.train.data.task_data import TaskData
 
 Keep = Callable[[str, Any], None]
-Left = Callable[[], float]  # seconds that a part may still take
+Left = Callable[[], float]  # returns the seconds that a part may still take
 NO_TIME = "not run: out of time"
 NO_CUDA = "not run: needs a CUDA device"
-SLOWEST_S = 3.0  # that one racer may take in a round; a slow one does fewer steps
+SLOWEST_S = 3.0  # seconds that one racer may take in a round; a slow racer does fewer steps
 GB = 1e9
-N_TOP = 40  # kernels of a table
+N_TOP = 40  # kernels in a table
 BASELINE = "baseline"  # one cell without a source; all others are transfers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes of the measurements."""
 
     shape: str
     check_shape: str  # of the correctness checks
     peak: tuple[int, int, int]  # n, k, m of the large product
     cells: tuple[int, ...]
-    batches: tuple[int, ...]  # the first is that of the precisions other than bf16 too
+    batches: tuple[int, ...]  # batch sizes; precisions other than bf16 use the first only
     warm: int
     steps: int
     rounds: int
     processes: tuple[int, ...]
-    main: Precision = "bf16"  # the precision of most of it
+    main: Precision = "bf16"  # the precision of most measurements
     others: tuple[str, ...] = ("fp32_medium", "fp32")
 
 
@@ -92,7 +92,7 @@ TINY = Sizes(
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Where and how much; `peaks`: operations per second by precision, `rates`: real tokens per second of cells."""
+    """Device and sizes; `peaks`: operations per second by precision, `rates`: real tokens per second of cells."""
 
     device: torch.device
     sizes: Sizes
@@ -104,14 +104,14 @@ class Setup:
         return self.device.type == "cuda"
 
     def peak(self, precision: str) -> float:
-        """Of the matrix products of a precision; measured once."""
+        """The peak rate of matrix products in a precision, measured once."""
         if precision not in self.peaks:
             self.peaks[precision] = matrix_peak(self.device, precision, self.sizes.peak)
         return self.peaks[precision]
 
 
 def free_memory() -> None:
-    """Give back what nobody holds any more."""
+    """Release unused device memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -121,7 +121,7 @@ def free_memory() -> None:
 
 
 def ceilings(setup: Setup, keep: Keep, left: Left) -> None:
-    """What the device can do at all."""
+    """Measure the limits of the device."""
     n, k, m = setup.sizes.peak
     for precision in ("bf16", "fp32_medium", "fp32"):
         keep(f"product_{n}x{k}x{m}_{precision}_tflops", setup.peak(precision) / 1e12)
@@ -132,7 +132,7 @@ def ceilings(setup: Setup, keep: Keep, left: Left) -> None:
 
 
 def copy_rate(device: torch.device, n_tries: int = 5) -> float:
-    """Bytes per second that a copy within the device's memory reads and writes, both counted."""
+    """Bytes per second, read plus written, of a copy within the device's memory."""
     n_bytes = 2**30 if device.type == "cuda" else 2**26
     source = torch.zeros(n_bytes, dtype=torch.uint8, device=device)
     target, best = torch.empty_like(source), 0.0
@@ -144,7 +144,7 @@ def copy_rate(device: torch.device, n_tries: int = 5) -> float:
 
 
 def kernel_rate(device: torch.device, n: int = 5000) -> float:
-    """Kernels on one number per second, the host's part through torch included."""
+    """Kernels on a single number per second, including the host's work in torch."""
     value = torch.zeros(1, device=device)
     for _ in range(100):
         value.add_(1)
@@ -159,7 +159,7 @@ def kernel_rate(device: torch.device, n: int = 5000) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Racer:
-    """Ours or a rival's, with the steps of a round."""
+    """Our engine or a rival, with its number of steps per round."""
 
     name: str
     runner: Engine | Rival
@@ -173,8 +173,8 @@ class Racer:
 
 
 def paced(name: str, engine: Engine, setup: Setup) -> Racer:
-    """Ours, with as many steps as take no longer than SLOWEST_S."""
-    n, warm = 4, len(engine.batches) if setup.cuda else 6  # the first steps load kernels, a first epoch records them
+    """Our engine, with as many steps as fit into SLOWEST_S."""
+    n, warm = 4, len(engine.batches) if setup.cuda else 6  # the first steps load kernels, the first epoch records them
     took = engine.steps(n, warm)
     most = max(n, int(SLOWEST_S * n / took.wall_s))
     steps = min(setup.sizes.steps, most)
@@ -185,7 +185,7 @@ def paced(name: str, engine: Engine, setup: Setup) -> Racer:
 
 
 def field_of(setup: Setup, precision: str, batch_size: int, *, padded: bool) -> list[Racer]:
-    """Ours as packs of stacked transfers and as a baseline alone, and the rivals, all on the same examples."""
+    """All racers on the same examples: ours as packs of stacked transfers and as a solo baseline, and the rivals."""
     sizes, device = setup.sizes, setup.device
     data = workload(batch_size * sizes.steps)
     way = Way(name=precision, precision=precision)
@@ -202,7 +202,7 @@ def field_of(setup: Setup, precision: str, batch_size: int, *, padded: bool) -> 
 
 
 def race(setup: Setup, racers: Sequence[Racer], rounds: int, left: Left) -> dict[str, Any]:
-    """Rates of all in turn, round after round, and ours against each rival; fewer rounds where the time is short."""
+    """Rates of all racers in turn, round after round, and our ratio to each rival; fewer rounds if time is short."""
     took: dict[str, list[Took]] = {racer.name: [] for racer in racers}
     began = time.monotonic()
     for number in range(rounds):
@@ -214,7 +214,7 @@ def race(setup: Setup, racers: Sequence[Racer], rounds: int, left: Left) -> dict
 
 
 def figures(setup: Setup, racer: Racer, took: Mapping[str, Sequence[Took]], racers: Sequence[Racer]) -> dict[str, Any]:
-    """Of one racer: medians over the rounds, and its ratio to each rival where it is ours."""
+    """The figures of one racer: medians over the rounds, and for ours the ratio to each rival."""
     mine = took[racer.name]
     rate = racer.n_cells * statistics.median(each.tokens / each.wall_s for each in mine)
     operations = operations_per_token(shape(setup.sizes.shape))
@@ -237,7 +237,7 @@ def figures(setup: Setup, racer: Racer, took: Mapping[str, Sequence[Took]], race
 
 
 def ratio(mine: Sequence[Took], others: Sequence[Took], n_cells: int) -> dict[str, Any]:
-    """How many times the rival's rate of real tokens: median and range over the rounds."""
+    """Our rate of real tokens divided by the rival's: median and range over the rounds."""
     ratios = [
         n_cells * (own.tokens / own.wall_s) / (other.tokens / other.wall_s)
         for own, other in zip(mine, others, strict=True)
@@ -246,7 +246,7 @@ def ratio(mine: Sequence[Took], others: Sequence[Took], n_cells: int) -> dict[st
 
 
 def speed(setup: Setup, keep: Keep, left: Left) -> None:
-    """The field in the main precision at every batch size, rivals as several processes, then other precisions."""
+    """Race all in the main precision at every batch size, rivals as several processes, then other precisions."""
     sizes = setup.sizes
     first, *more = sizes.batches
     jobs: list[tuple[str, float, Callable[[str], None]]] = []
@@ -281,13 +281,13 @@ def speed(setup: Setup, keep: Keep, left: Left) -> None:
             run(name)
         except subprocess.TimeoutExpired:
             keep(name, NO_TIME)
-        except Exception as error:  # one lacking figure is no reason to lack the next
+        except Exception as error:  # continue with the next figure
             keep(name, {"error": f"{type(error).__name__}: {str(error)[-600:]}"})
         free_memory()
 
 
 def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left) -> dict[str, Any]:
-    """Several processes of the fair rival at once on the device: real tokens per second of all of them."""
+    """Real tokens per second of several processes of the fair rival that share the device."""
     sizes = setup.sizes
     free_memory()
     script = str(Path(__file__).with_name("rivals.py"))
@@ -325,7 +325,7 @@ def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left)
 def kernels(engine: Engine | Rival, n_steps: int = 3) -> dict[str, Any]:
     """Device kernels per step, and the share of the time in which the device waits for the host.
 
-    The time is that of the same batches without the profiler, which slows the host.
+    The time is measured on the same batches without the profiler, which slows the host.
     """
     from torch.profiler import ProfilerActivity, profile
 
@@ -347,7 +347,7 @@ def kernels(engine: Engine | Rival, n_steps: int = 3) -> dict[str, Any]:
     times: dict[str, list[float]] = collections.defaultdict(list)
     for event in profiler.events():
         noted = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))
-        if event.device_type.name == "CUDA" and not noted:  # a note spans kernels that are counted themselves
+        if event.device_type.name == "CUDA" and not noted:  # an annotation covers kernels that are counted separately
             times[event.name].append(event.time_range.elapsed_us())
     return summary(times, wall_us, n_steps, N_TOP)
 
@@ -378,7 +378,7 @@ def summary(times: Mapping[str, Sequence[float]], wall_us: float, n_steps: int, 
 
 
 def memory(setup: Setup, keep: Keep, left: Left) -> None:
-    """The group size that the engine predicts for shares of the device, and what a step with it really takes."""
+    """The group size that the engine predicts for shares of the device, and the memory that a step with it needs."""
     if not setup.cuda:
         keep("group_size", NO_CUDA)
         return
@@ -390,7 +390,7 @@ def memory(setup: Setup, keep: Keep, left: Left) -> None:
 
 
 def group_and_peak(setup: Setup, data: TaskData, share: float) -> dict[str, Any]:
-    """17 cells in groups as predicted for a share of the device's memory: the largest size in bytes, and its limit."""
+    """17 cells in groups as predicted for a share of the device's memory: peak memory in bytes, and the limit."""
     free_memory()
     device, way = setup.device, Way(name=setup.sizes.main, precision=setup.sizes.main)
     trial = Engine(setup.sizes.shape, way, data, device, n_cells=17, stacked=True, group_size=1)

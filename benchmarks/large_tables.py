@@ -1,10 +1,10 @@
-"""Time and peak memory of a first and of a second gather over large invented tables of results.
+"""Measure time and peak memory of a first and of a second gather over large invented tables of results.
 
     python benchmarks/large_tables.py [--only NAME] [--keep DIR]
 
 `seeds`: 50 sources x 50 targets x 20 seeds, the sources among the targets. `wide` and `apart`: 125 sources x 400
 targets, one seed, the sources among the targets or not. `settings`: nine settings of 34 x 34 tasks x 3 seeds. Every
-target has a baseline. Each gather is a process of its own. Writes benchmarks/results/large_tables.json.
+target has a baseline. Each gather is a separate process. Writes benchmarks/results/large_tables.json.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = ("setting", "source", "target", "seed", "metric", "value")
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a table holds."""
+    """The size and form of a table."""
 
     n_sources: int
     n_targets: int
@@ -48,7 +48,7 @@ SHAPES = {
 
 
 def rows(shape: Shape, rng: np.random.Generator) -> Iterator[tuple[object, ...]]:
-    """Scores around a mean per target, with an effect per pair and noise per seed."""
+    """Rows of a table: scores around a mean per target, with an effect per pair and noise per seed."""
     targets = [f"task{at:03d}" for at in range(shape.n_targets)]
     sources = [f"source{at:03d}" if shape.apart else targets[at] for at in range(shape.n_sources)]
     for setting in range(shape.n_settings):
@@ -63,7 +63,7 @@ def rows(shape: Shape, rng: np.random.Generator) -> Iterator[tuple[object, ...]]
 
 
 def write_table(path: Path, shape: Shape) -> int:
-    """Write the table, without the column `setting` where there is one setting; how many rows it has."""
+    """Write the table, without the column `setting` for a single setting; return its number of rows."""
     lines = list(rows(shape, np.random.default_rng(1)))
     first = 0 if shape.n_settings > 1 else 1
     with path.open("w", newline="") as stream:
@@ -72,7 +72,7 @@ def write_table(path: Path, shape: Shape) -> int:
 
 
 def gather(table: Path, folder: Path) -> dict[str, float]:
-    """One gather in a process: wall time and peak memory."""
+    """Wall time and peak memory of one gather in a separate process."""
     command = [sys.executable, "-m", "empslurm", "gather", "--results", str(table), "--out", str(folder)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -84,7 +84,7 @@ def gather(table: Path, folder: Path) -> dict[str, float]:
 
 
 def measured(name: str, shape: Shape, folder: Path) -> dict[str, Any]:
-    """First and second gather of one shape, and how large the page is."""
+    """Figures of a first and second gather of one shape, and the size of its page."""
     table, out = folder / f"{name}.csv", folder / name
     n_rows = write_table(table, shape)
     first, second = gather(table, out), gather(table, out)
@@ -94,8 +94,13 @@ def measured(name: str, shape: Shape, folder: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=SHAPES, help="one shape only; writes no file")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="where tables and reports stay")
+    parser.add_argument("--only", choices=SHAPES, help="measure one shape only, and write no results file")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="folder in which tables and reports are kept; default: a temporary folder",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)

@@ -1,7 +1,9 @@
-"""How long plan, the marking part of submit, and status take for ten thousand cells: python benchmarks/launch.py
+"""Measure the time of plan, the marking part of submit, and status for ten thousand cells.
 
-Writes benchmarks/results/launch.json. The runs root is made up: finished, running and failed cells as they would be
-left by jobs, under a stand-in for squeue.
+    python benchmarks/launch.py
+
+Writes benchmarks/results/launch.json. The runs root is invented: finished, running and failed cells as jobs would leave
+them, with a stand-in for squeue.
 """
 
 from __future__ import annotations
@@ -69,13 +71,13 @@ def folder() -> Iterator[Path]:
 
 
 def quiet(*words: str) -> None:
-    """A verb, its output thrown away."""
+    """Run a verb and discard its output."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main([*words, "--runs", "runs", "--data", "data"])
 
 
 def fill(root: RunsRoot, cells: tuple[Cell, ...]) -> None:
-    """Of ten cells, eight are done, one runs in an array of the queue, one has failed."""
+    """Fill a runs root: of ten cells, eight are done, one runs in a job array, one has failed."""
     for index, cell in enumerate(cells):
         path = root.path / "cells" / cell.id
         (path / "claims").mkdir(parents=True)
@@ -101,14 +103,14 @@ def fill(root: RunsRoot, cells: tuple[Cell, ...]) -> None:
 
 
 def timed(what: Callable[[], object]) -> dict[str, float]:
-    """Seconds by the clock and of this process's CPU: on a busy machine the second is what a free one would take."""
+    """Wall seconds and CPU seconds of this process; the latter hardly depend on other work on the machine."""
     wall, cpu = time.perf_counter(), time.process_time()
     what()
     return {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
 
 
 def mark_everything() -> None:
-    """What submit does before and between its calls of sbatch, for an empty runs root."""
+    """Do what submit does before and between its calls of sbatch, for an empty runs root."""
     options = Namespace(runs=Path("empty"), data=Path("data"), manifest="large")
     plan, root = common.load_plan(options)
     wanted = [item.cell for item in decide(plan, common.states(plan, root, queue_of(root))) if item.action == "run"]

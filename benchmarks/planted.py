@@ -1,13 +1,13 @@
-"""Is what the invented corpus plants really so, and is it found? The demo on several corpora, and its harms over seeds.
+"""Check that the effects planted in the invented corpus exist and that the demo finds them.
 
     python benchmarks/planted.py [--corpora N] [--seeds N] [--parts demo harms]
 
-- demo: `empslurm demo` on corpora 1 to N: how many planted helps and harms are found, how many pairs without an effect
-  are called, by corpus and in all.
-- harms: the harmful pairs of corpus 1 with N seeds of their own: the mean difference within seeds, with its 95 %
-  interval (Student's t over seeds), and in how many seeds the source did worse than the baseline.
+- demo: `empslurm demo` on corpora 1 to N: how many planted helps and harms are found, and how many pairs without an
+  effect get a verdict of helps or harms, by corpus and in total.
+- harms: the harmful pairs of corpus 1 with N new seeds: the mean difference within seeds, with its 95 % interval
+  (Student's t over seeds), and in how many seeds the source did worse than the baseline.
 
-Each part is written to benchmarks/results/planted.json as soon as it is there; the other is kept.
+Each part is written to benchmarks/results/planted.json as soon as it is finished; the other part is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MANIFEST = ROOT / "manifests" / "demo.yaml"
 
 
 def demo(options: argparse.Namespace) -> dict[str, Any]:
-    """The demo on corpora 1 to N."""
+    """Run the demo on corpora 1 to N."""
     corpora = {}
     for seed in range(1, options.corpora + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def demo(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def harms(options: argparse.Namespace) -> dict[str, Any]:
-    """The harmful pairs of corpus 1 over many seeds."""
+    """Run the harmful pairs of corpus 1 with many seeds."""
     pairs = [(item.source, item.target) for item in RELATIONS if item.effect == "harms"]
     sections = yaml.safe_load(MANIFEST.read_text())
     tasks = [*dict.fromkeys(task for pair in pairs for task in pair)]

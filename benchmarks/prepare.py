@@ -1,10 +1,10 @@
-"""Time and memory of `data prepare` over everything in the data root, and of the second call.
+"""Measure time and memory of `data prepare` over everything in the data root, and of a second call.
 
     python benchmarks/prepare.py [--data DIR] [--backbone NAME]
 
-A first call into an empty runs root parses every dataset that is there and tokenises every task at the default length;
-a second call finds all of it. Both are processes of their own. CPU seconds are given beside the wall time, since other
-work on the machine moves only the latter. Writes benchmarks/results/prepare.json.
+A first call into an empty runs root parses every dataset in the data root and tokenises every task at the default
+length; a second call finds everything done. Each is a separate process. CPU seconds are given next to wall time, which
+other work on the machine changes. Writes benchmarks/results/prepare.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIMITS = {"first_wall_s": 60.0, "second_wall_s": 2.0, "peak_gb": 1.5}
 
 
 def call(data: str, runs: Path, backbone: str) -> tuple[dict[str, float], dict[str, Any]]:
-    """Seconds and peak memory of one call, and what it said."""
+    """Seconds and peak memory of one call, and its output."""
     command = [sys.executable, "-m", "empslurm", "--data", data, "--runs", str(runs)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
@@ -38,7 +38,7 @@ def call(data: str, runs: Path, backbone: str) -> tuple[dict[str, float], dict[s
     wall_s = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # The peak of all children so far: the first call is the larger one.
+    # The peak of all children so far; the first call is the larger one.
     return {"wall_s": wall_s, "cpu_s": cpu_s, "peak_gb": after.ru_maxrss / 1e6}, json.loads(done.stdout)
 
 

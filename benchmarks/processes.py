@@ -1,14 +1,14 @@
-"""Transfers by whole processes, start-up and scoring included: `empslurm submit` against one AdapterTrainer each.
+"""Compare `empslurm submit` with one AdapterTrainer process per transfer, start-up and scoring included.
 
     python benchmarks/processes.py [--data DIR --target TASK --sources TASK ...] [--backbone NAME] [--rounds N]
 
-In each round `submit` trains the transfers from all sources to the target as one pack, and then a script that uses
-AdapterTrainer as the library's examples do trains each of them in a process of its own: it loads the backbone and
-the source's adapter, tokenises, pads to the maximum length, trains, scores every epoch, keeps the best and predicts the
-test part. Both get the same examples, adapters, settings and seed (the initial weights and the order are each one's
-own); a round is a seed. Baselines are trained before, not timed: so the data is parsed and tokenised already, once for
-all cells, as it is for every pack of a study after the first; a script has to tokenise for itself each time. Without
---data the corpus is the invented sample.
+In each round (one seed), `submit` trains the transfers from all sources to the target as one pack (cells that one job
+trains together). Then a script that uses AdapterTrainer like the library's examples trains each transfer in a separate
+process: it loads the backbone and the source's adapter, tokenises, pads to the maximum length, trains, scores every
+epoch, keeps the best and predicts the test part. Both get the same examples, adapters, settings and seed, but each
+draws its own initial weights and order. Baselines are trained before and are not timed, so for `submit` the data is
+already parsed and tokenised, as for every pack of a study after the first; the script tokenises each time. Without
+--data, the corpus is the invented sample.
 Writes benchmarks/results/processes.json.
 """
 
@@ -35,7 +35,7 @@ BATCH_SIZE, MAX_LENGTH = 32, 128
 
 @dataclass(frozen=True, kw_only=True)
 class Took:
-    """One process or pack: seconds to its first optimiser step and in all, by the clock; of all processors; scores."""
+    """One process or pack: wall seconds to its first optimiser step and in total; processor seconds; scores."""
 
     first_step_s: float
     wall_s: float
@@ -44,7 +44,7 @@ class Took:
 
 
 def timed(command: Sequence[str], folder: Path, begun: Callable[[], bool]) -> tuple[float, float, float]:
-    """Seconds until `begun()`, in all, and of all processors. Raises RuntimeError with the process's own words."""
+    """Wall seconds until `begun()` and in total, processor seconds. Raises RuntimeError with the process's output."""
     before, start, first = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0.0
     with open(folder / "log", "ab") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
@@ -75,7 +75,7 @@ def write_manifest(project: Scratch, options: argparse.Namespace, name: str, see
 
 
 def ours(project: Scratch, options: argparse.Namespace, seed: int) -> Took:
-    """The transfers of one seed, by `submit`."""
+    """Train the transfers of one seed with `submit`."""
     cells = project.path / "runs" / "cells"
     there = set(cells.glob("*/progress.json"))
 
@@ -100,7 +100,7 @@ def ours(project: Scratch, options: argparse.Namespace, seed: int) -> Took:
 
 
 def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """What the other side needs, as a file would hold it: the same examples as text, settings, sources' adapters."""
+    """The input of the AdapterTrainer processes, as JSON: the same examples as text, settings, source adapters."""
     from empslurm import backbones
     from empslurm.cells import Baseline
     from empslurm.tasks import registry
@@ -145,7 +145,7 @@ def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[
 
 
 def theirs(project: Scratch, options: argparse.Namespace, seed: int) -> list[Took]:
-    """Each transfer of one seed by AdapterTrainer, one after another."""
+    """Train each transfer of one seed with AdapterTrainer, one after another."""
     value, took = hand_over(project, options, seed), []
     for source in options.sources:
         folder = project.path / f"reference-{seed}-{source}"
@@ -159,7 +159,7 @@ def theirs(project: Scratch, options: argparse.Namespace, seed: int) -> list[Too
 
 
 def reference(folder: Path) -> None:
-    """One transfer as the examples of `adapters` train it, start to end, or with the fair rival's settings."""
+    """Train one transfer like the examples of `adapters`, or with the fair rival's settings."""
     import adapters
     import numpy as np
     import torch
@@ -183,7 +183,7 @@ def reference(folder: Path) -> None:
     model = adapters.AutoAdapterModel.from_pretrained(value["backbone"])
     model.load_adapter(value["source"], load_as="source", with_head=False, use_safetensors=True)
     model.add_adapter("target", config="seq_bn")
-    # one label: the head's loss is the squared error
+    # with one label, the head's loss is the squared error
     model.add_classification_head("target", num_labels=value["n_labels"])
     model.train_adapter("target")
     model.active_adapters = Stack("source", "target")
@@ -245,7 +245,7 @@ def measure(project: Scratch, options: argparse.Namespace) -> dict[str, Any]:
         singles.append(theirs(project, options, seed))
         print(f"round {seed}: {packs[-1]}\n{singles[-1]}", file=sys.stderr, flush=True)
     n, middle = len(options.sources), statistics.median
-    differences = [  # within a round cells share seed, order and test examples: one difference each
+    differences = [  # one per round, since the cells of a round share seed, order and test examples
         statistics.mean(pack.scores) - statistics.mean(took.scores[0] for took in each)
         for pack, each in zip(packs, singles, strict=True)
     ]
@@ -274,15 +274,17 @@ def measure(project: Scratch, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=lambda text: Path(text).resolve(), help="default: the invented sample")
+    parser.add_argument(
+        "--data", type=lambda text: Path(text).resolve(), help="data root; default: the invented sample"
+    )
     parser.add_argument("--target", default="epitome_er")
     parser.add_argument("--sources", nargs="+", default=["empdial_ei", "conv_emopol", "news_empathy"])
-    parser.add_argument("--backbone", default="minilm", help="or a local folder")
+    parser.add_argument("--backbone", default="minilm", help="minilm (the default) or a local folder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--examples", type=int, default=192, help="at most, of each part")
-    parser.add_argument("--fair", action="store_true", help="AdapterTrainer with the settings of the fair rival")
+    parser.add_argument("--examples", type=int, default=192, help="at most, of each part; default: 192")
+    parser.add_argument("--fair", action="store_true", help="give AdapterTrainer the settings of the fair rival")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

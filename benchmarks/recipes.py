@@ -1,11 +1,11 @@
-"""Does a faster recipe train worse? Baselines of some tasks with each recipe, compared seed by seed.
+"""Does a faster recipe train worse? Train baselines of some tasks with each recipe and compare them seed by seed.
 
     python benchmarks/recipes.py [--data DIR --tasks TASK ...] [--seeds N] [--recipes NAME ...]
 
-Recipes differ in what makes training faster: the precision of products, attention dropout, and batches of alike
-lengths. Every recipe is a manifest of its own on MiniLM with the same tasks, seeds and data, run by `submit`. Told are
-the mean test score, and the difference to the first recipe within each seed, with its 95 % interval (Student's t over
-seeds: the test examples are the same). Without --data the corpus is the invented sample.
+Recipes differ in what makes training faster: the precision of products, attention dropout, and batches of similar
+lengths. Every recipe is a separate manifest on MiniLM with the same tasks, seeds and data, run by `submit`. The results
+are the mean test score and the difference from the first recipe within each seed, with its 95 % interval (Student's t
+over seeds; the test examples are the same). Without --data, the corpus is the invented sample.
 Writes benchmarks/results/recipes_sample.json, or recipes_real.json.
 """
 
@@ -35,7 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def run(project: Scratch, options: argparse.Namespace, recipe: str) -> dict[str, Any]:
-    """Train the baselines of a recipe: their test scores (n_seeds,) by task, and their seconds of training."""
+    """Train the baselines of a recipe; return test scores (n_seeds,) by task, and seconds of training."""
     name, seeds = recipe.replace(" ", "_"), list(range(1, options.seeds + 1))
     training = {
         "epochs": options.epochs,
@@ -59,7 +59,7 @@ def run(project: Scratch, options: argparse.Namespace, recipe: str) -> dict[str,
 
 
 def difference(scores: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean of paired differences and its 95 % interval."""
+    """The mean of paired differences with its 95 % interval."""
     paired = scores - other
     mean, error = float(paired.mean()), float(stats.sem(paired))
     half = float(stats.t.ppf(0.975, len(paired) - 1)) * error
@@ -91,16 +91,20 @@ def compare(project: Scratch, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=lambda text: Path(text).resolve(), help="default: the invented sample")
+    parser.add_argument(
+        "--data", type=lambda text: Path(text).resolve(), help="data root; default: the invented sample"
+    )
     parser.add_argument("--tasks", nargs="+", default=["epitome_er", "conv_emopol", "news_empathy"])
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, help="default: all that is not emulated")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, help="recipes to run; default: all but emulated ones")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 100), metavar="N")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--max-length", type=int, default=64)
-    parser.add_argument("--examples", type=int, default=256, help="of training, at most")
-    parser.add_argument("--eval-examples", type=int, default=300, help="of validation and of test, at most")
+    parser.add_argument("--examples", type=int, default=256, help="training examples, at most; default: 256")
+    parser.add_argument(
+        "--eval-examples", type=int, default=300, help="validation and test examples, at most; default: 300"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if not options.recipes:

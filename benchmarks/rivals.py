@@ -1,11 +1,11 @@
-"""The rivals: AdapterTrainer as the library's examples use it, and as one who knows it would.
+"""The rivals: AdapterTrainer as the library's examples use it, and with its fastest settings (the fair rival).
 
     python benchmarks/rivals.py --together FOLDER --n 4     one of several processes on one device, for gpu.py
 
-Both train the same shape, adapter, head, dropout and batch size as ours. The fair one pads to the longest text of a
-batch, groups texts by length, and computes in the same precision as ours; the other pads every text to 128 tokens in
-float32. A run of train() is timed from the end of one step to the end of a later one: the device is waited for at these
-two only. Real tokens are counted, padding is not.
+Both train the same shape, adapter, head, dropout and batch size as our engine. The fair rival pads to the longest text
+of a batch, groups texts by length, and computes in the same precision as ours; the other pads every text to 128 tokens
+in float32. A run of train() is timed from the end of one step to the end of a later one; only there the host waits for
+the device. Real tokens are counted, padding is not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROCESSES_WAIT_S = 120.0
 def fair_settings(*, cuda: bool, precision: str, workers: int = 4) -> dict[str, Any]:
     """TrainingArguments that make AdapterTrainer as fast as it gets without changing it."""
     settings: dict[str, Any] = {"group_by_length": True, "bf16": precision == "bf16"}
-    settings["logging_nan_inf_filter"] = False  # it looks at every step's loss, and a GPU would be waited for
+    settings["logging_nan_inf_filter"] = False  # it reads every step's loss, which would wait for the GPU
     if cuda:
         settings |= {"optim": "adamw_torch_fused", "dataloader_num_workers": workers, "dataloader_pin_memory": True}
     return settings
@@ -67,7 +67,7 @@ class Collate:
 
 
 class Order(torch.utils.data.Sampler):  # type: ignore[type-arg]
-    """Rows in a given order."""
+    """A sampler that yields rows in a fixed order."""
 
     def __init__(self, rows: Sequence[int]) -> None:
         self.rows = rows
@@ -80,9 +80,9 @@ class Order(torch.utils.data.Sampler):  # type: ignore[type-arg]
 
 
 def in_turn(rows: Sequence[int], size: int, *, warm: int, n: int) -> list[int]:
-    """Whole batches of `rows` in shuffled order: `warm` of them, then n others, all of an epoch if it has n.
+    """Whole batches of `rows` in shuffled order: `warm` of them, then n others (a whole epoch where it has n).
 
-    group_by_length sorts within many batches, so that a short run would see its longest texts only.
+    group_by_length sorts within many batches, so a short run would see only the longest texts.
     """
     batches = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
     batches = [batches[index] for index in torch.randperm(len(batches)).tolist()]
@@ -90,7 +90,7 @@ def in_turn(rows: Sequence[int], size: int, *, warm: int, n: int) -> list[int]:
 
 
 class Rival:
-    """AdapterTrainer on a random model of a shape; `stacked`: the new adapter on a frozen source's."""
+    """AdapterTrainer on a random model of a shape; `stacked`: with the new adapter on a frozen source adapter."""
 
     def __init__(
         self,
@@ -127,17 +127,17 @@ class Rival:
         ]
 
     def steps(self, n: int, warm: int = 1, ready: Callable[[], None] = lambda: None) -> Took:
-        """n optimiser steps in a run of train() after `warm` ones; `ready` is called between the two."""
+        """The cost of n optimiser steps of train() after `warm` steps; `ready` is called in between."""
         self.n_runs += 1
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
-        # What the last run wrapped around forward().
+        # Remove what the last run wrapped around forward().
         self.model.__dict__.pop("forward", None)
-        # As the argument tf32 does it. On a GPU "high" and "medium" are both TF32.
+        # Like the argument tf32. On a GPU, "high" and "medium" both mean TF32.
         products = {"fp32": "highest", "fp32_medium": "medium", "bf16": "high"}[self.precision]
         with tempfile.TemporaryDirectory() as folder, matmul_precision(products):
             trainer, clock = self._trainer(folder, n, warm, ready)
             trainer.train()
-        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # a process that this one starts would take it up
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # a child process would use it
         assert clock.took is not None
         took: Took = clock.took
         return took
@@ -191,7 +191,7 @@ class Rival:
 
 
 class Apart:
-    """A rival in a process of its own, with the environment of this one less what our own train processes get."""
+    """A rival in a separate process, with this environment but without the settings of our own train processes."""
 
     def __init__(self, shape_name: str, n_examples: int, *, fair: bool, precision: str) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in KEPT_MEMORY}
@@ -206,7 +206,7 @@ class Apart:
         )
 
     def steps(self, n: int, warm: int = 1) -> Took:
-        """As Rival's."""
+        """Like `Rival.steps`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(n, warm, file=self.process.stdin, flush=True)
@@ -218,7 +218,7 @@ class Apart:
 
 
 def serve(rival: Rival) -> None:
-    """Train as many steps as each line of stdin says (steps, warm-up), and print what they took."""
+    """For each line of stdin (steps, warm-up), train so many steps and print their cost."""
     for line in sys.stdin:
         n, warm = (int(word) for word in line.split())
         took = rival.steps(n, warm)
@@ -229,7 +229,7 @@ def serve(rival: Rival) -> None:
 
 
 def wait_for_all(folder: Path, n_processes: int) -> None:
-    """Tell that this process is ready, and wait until all are. Raises TimeoutError."""
+    """Report that this process is ready, and wait until all are. Raises TimeoutError."""
     (folder / f"ready-{os.getpid()}").touch()
     end = time.monotonic() + PROCESSES_WAIT_S
     while len(list(folder.glob("ready-*"))) < n_processes:
@@ -240,10 +240,10 @@ def wait_for_all(folder: Path, n_processes: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--together", type=Path, help="a folder in which the processes meet")
-    parser.add_argument("--n", type=int, default=1, help="processes")
-    parser.add_argument("--serve", action="store_true", help="train as stdin says, on the CPU")
-    parser.add_argument("--padded", action="store_true", help="as the library's examples have it")
+    parser.add_argument("--together", type=Path, help="a folder through which the processes synchronise")
+    parser.add_argument("--n", type=int, default=1, help="number of processes; default: 1")
+    parser.add_argument("--serve", action="store_true", help="train on the CPU, as stdin says")
+    parser.add_argument("--padded", action="store_true", help="pad like the library's examples")
     parser.add_argument("--examples", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--shape", choices=tuple(SHAPES), default="roberta-base")

@@ -1,14 +1,14 @@
-"""Texts per second with 18 adapters in one pass, against one pass per adapter with plain `adapters`; memory in rows.
+"""Texts per second with 18 adapters in one pass, against one pass per adapter with plain `adapters`; memory by rows.
 
     python benchmarks/scoring.py [--shape minilm|roberta-base] [--texts N] [--rounds N] [--rows N N]
 
-Plain: as the library's examples write it, batches of 32 in input order, padded to the maximum length of 128, fp32.
-The ladder changes one thing at a time: order (alike lengths together, padded to the longest of a batch), shared
-layers (what lies below the first adapter, once), batching (all adapters in one pass), precision (fp32_medium: products
-in whatever the processor does faster; bf16 on request). All rungs give the same outputs within rounding, which is
-checked, and each round runs every rung once, in turn. Rates are by wall clock, and by processor time too: that holds
-on a busy machine. Adapters have random weights and the eighteen tasks' numbers of outputs; texts are invented, with
-log-normal lengths around 35 tokens. Memory: the whole verb in child processes on short texts. Writes
+Plain: like the library's examples, in batches of 32 in input order, padded to the maximum length of 128, fp32.
+The ladder changes one thing at a time: order (similar lengths together, padded to the longest of a batch), shared
+layers (layers below the first adapter run once), batching (all adapters in one pass), precision (fp32_medium: products
+in the precision that the processor computes faster; bf16 on request). All rungs give the same outputs within rounding,
+which is checked, and each round runs every rung once, in turn. Rates are by wall time, and by processor time, which is
+reliable on a busy machine. Adapters have random weights and the eighteen tasks' numbers of outputs; texts are invented,
+with log-normal lengths around 35 tokens. Memory: the whole verb in child processes on short texts. Writes
 benchmarks/results/scoring_SHAPE.json and scoring_memory.json.
 """
 
@@ -52,7 +52,7 @@ MAX_LENGTH, BATCH_SIZE, N_THREADS = 128, 32, 2
 
 
 def make_backbone(shape: str, folder: Path) -> Backbone:
-    """MiniLM as it is, or RoBERTa-base's shape with random weights and MiniLM's tokenizer."""
+    """MiniLM, or a random model of RoBERTa-base's shape with MiniLM's tokenizer."""
     if shape == "minilm":
         return Backbone(name="minilm")
     source = backbones.resolve(Backbone(name="minilm")).path
@@ -65,7 +65,7 @@ def make_backbone(shape: str, folder: Path) -> Backbone:
 
 
 def make_adapters(backbone: Backbone, folder: Path) -> Chosen:
-    """One adapter of random weights per task of the paper."""
+    """One adapter with random weights per task of the paper."""
     rng = torch.Generator().manual_seed(1)
     config = load_encoder(backbone).config
     hidden, n_layers = config.hidden_size, config.num_hidden_layers
@@ -136,7 +136,7 @@ def _measure(task: Any, known: Any, backbone: Backbone, hidden: int) -> Measure:
 
 
 def invent(n_texts: int, median_words: float, seed: int = 2) -> list[str]:
-    """Texts of common words, log-normal lengths."""
+    """Texts of common words with log-normal lengths."""
     rng = np.random.default_rng(seed)
     words = np.array(WORDS.split())
     lengths = np.clip(rng.lognormal(np.log(median_words), 0.6, n_texts).round(), 1, 400).astype(int)
@@ -144,7 +144,7 @@ def invent(n_texts: int, median_words: float, seed: int = 2) -> list[str]:
 
 
 class Rungs:
-    """The ladder; each rung gives {task: logits (n_texts, n_outputs)}."""
+    """The rungs of the ladder; each returns one array of logits, (n_texts, n_outputs), per task."""
 
     def __init__(self, chosen: Chosen, texts: Sequence[str]) -> None:
         self.chosen, self.texts = chosen, texts
@@ -162,7 +162,7 @@ class Rungs:
         self.alone = [banks.Bank.from_folders(self.encoder, [folder]) for folder in folders]
 
     def plain(self) -> list[np.ndarray[Any, Any]]:
-        """As the examples of `adapters` write it."""
+        """Like the examples of `adapters`."""
         order = np.arange(len(self.texts))
         return self._library(order, padding="max_length")
 
@@ -193,7 +193,7 @@ class Rungs:
         return outputs
 
     def shared(self) -> list[np.ndarray[Any, Any]]:
-        """Alike lengths, layers below the first adapter once, then one adapter at a time."""
+        """Similar lengths, layers below the first adapter once, then one adapter at a time."""
         return self._stacks(self.alone, CELL_TOKENS["cpu"])
 
     def batched(self) -> list[np.ndarray[Any, Any]]:
@@ -201,7 +201,7 @@ class Rungs:
         return self._stacks([self.together], CELL_TOKENS["cpu"] // len(self.chosen.groups))
 
     def medium(self) -> list[np.ndarray[Any, Any]]:
-        """The same with products in the precision that the processor does faster."""
+        """All adapters in one pass, with products in the precision that the processor computes faster."""
         torch.set_float32_matmul_precision("medium")
         try:
             return self.batched()
@@ -223,7 +223,7 @@ class Rungs:
         return outputs
 
     def verb(self) -> list[np.ndarray[Any, Any]]:
-        """What `score` does: records, and the backbone's own embedding for the flags, which the others leave out."""
+        """The whole verb `score`: also records, and the backbone's embedding for the flags."""
         records = self.scorer.score(self.texts)
         return [
             np.array([_numbers(record["measures"][group.name]) for record in records]) for group in self.chosen.groups
@@ -245,7 +245,7 @@ RUNGS: dict[str, Callable[[Rungs], list[np.ndarray[Any, Any]]]] = {
 
 
 def ladder(chosen: Chosen, texts: Sequence[str], n_rounds: int) -> list[dict[str, Any]]:
-    """Every rung once per round, in turn; medians."""
+    """Run every rung once per round, in turn; return medians."""
     rungs = Rungs(chosen, texts)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in RUNGS}
     expected: list[np.ndarray[Any, Any]] = []
@@ -282,13 +282,13 @@ def ladder(chosen: Chosen, texts: Sequence[str], n_rounds: int) -> list[dict[str
 
 
 def _softened(kind: str, logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What a record shows of logits."""
+    """Logits in the form that a record has."""
     raised = np.exp(logits)
     return logits if kind == "regression" else raised / raised.sum(1, keepdims=True)
 
 
 def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
-    """Peak memory of the whole verb in a child process, short texts, two tiny adapters."""
+    """Peak memory of the whole verb in a child process, with short texts and two tiny adapters."""
     folder = scratch / "tiny"
     make_adapters(Backbone(name="tiny"), folder)
     figures = []
@@ -311,9 +311,11 @@ def memory(rows: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=("minilm", "roberta-base"), default="minilm")
-    parser.add_argument("--texts", type=int, default=64, help="for the ladder; 0: left out")
+    parser.add_argument("--texts", type=int, default=64, help="texts for the ladder, 0 to skip it; default: 64")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000], help="memory; none: left out")
+    parser.add_argument(
+        "--rows", type=int, nargs="*", default=[10_000, 100_000], help="rows for the memory part; none to skip it"
+    )
     options = parser.parse_args()
     torch.set_num_threads(N_THREADS)
     with tempfile.TemporaryDirectory() as name:
@@ -338,7 +340,7 @@ def main() -> None:
 
 
 def save(name: str, result: dict[str, Any]) -> None:
-    """Print a result, and keep it beside this file."""
+    """Print a result, and save it below benchmarks/results."""
     OUT.mkdir(exist_ok=True)
     text = json.dumps(result, indent=1) + "\n"
     (OUT / name).write_text(text)

@@ -1,4 +1,4 @@
-"""What benchmarks share: a scratch project for those that call the verbs; whether bf16 is real here."""
+"""Shared by benchmarks: a scratch project for calling the verbs, and whether the device has bf16 units."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """A folder with manifests/ and slurm/, and the data that its calls read."""
+    """A project folder with manifests/ and slurm/, and its data root."""
 
     path: Path
     data: Path
 
     def command(self, runs: str, *words: str) -> list[str]:
-        """The command line of a verb, with a runs root in the folder."""
+        """The command line of a verb, with the runs root `runs` in the folder."""
         roots = ["--data", str(self.data), "--runs", runs]
         return [sys.executable, "-m", "empslurm", *roots, *words]
 
     def call(self, runs: str, *words: str, timeout_s: float | None = None) -> None:
-        """Run a verb to its end. Raises RuntimeError with its own words, TimeoutExpired when it takes too long."""
+        """Run a verb. Raises RuntimeError with its output if it fails, TimeoutExpired if it takes too long."""
         command = self.command(runs, *words)
         done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False, timeout=timeout_s)
         if done.returncode:
@@ -51,7 +51,7 @@ class Scratch:
 
 @contextlib.contextmanager
 def scratch(data: Path | None) -> Iterator[Scratch]:
-    """A new one, deleted at the end; without `data` it has the invented sample. Its calls run this tree's code."""
+    """A new scratch project, deleted at the end; without `data`, with the invented sample. It runs this tree's code."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with tempfile.TemporaryDirectory() as name:

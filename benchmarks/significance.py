@@ -1,4 +1,4 @@
-"""Time of the paper's test for a whole study: 306 pairs x 10,000 resamples at the paper's eighteen test sizes.
+"""Measure the paper's test for a whole study: 306 pairs x 10,000 resamples at the paper's eighteen test sizes.
 
     python benchmarks/significance.py [--resamples N]
 
@@ -56,7 +56,7 @@ def targets(rng: np.random.Generator) -> list[Target]:
 
 
 def _target(task: str, n_examples: int, share: NDArray[np.float64], rng: np.random.Generator) -> Target:
-    """Sources agree with the baseline on most examples and go their own way on the rest."""
+    """A target whose sources agree with the baseline on most examples and differ on the rest."""
     if len(share) == 0:
         gold = rng.normal(size=n_examples)
         outputs = gold + rng.normal(size=n_examples) + 0.4 * rng.normal(size=(1 + N_SOURCES, n_examples))
@@ -107,18 +107,20 @@ def scipys(target: Target, n_resamples: int, rng: np.random.Generator, f1: Calla
 
 
 def counted_f1(gold: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """Macro F1 from one bincount: as fast as a statistic in scipy's loop can be."""
+    """Macro F1 from one bincount, as fast as a statistic in scipy's loop can be."""
     return F1.value(Answers(gold=gold, predicted=predicted, n_labels=32))
 
 
 def library_f1(gold: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """Macro F1 as most would write it."""
+    """Macro F1 with scikit-learn."""
     return float(f1_score(gold, predicted, average="macro"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--resamples", type=int, default=10_000, help="per pair; a twentieth of it for scipy")
+    parser.add_argument(
+        "--resamples", type=int, default=10_000, help="per pair (scipy: a twentieth of it); default: 10000"
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(20240501)
     rows = []

@@ -1,13 +1,13 @@
-"""What training costs: the engine against AdapterTrainer, interleaved in one run.
+"""Measure the cost of training: the engine against AdapterTrainer, interleaved in one run.
 
-    make bench                     a look of some minutes; the whole machine
+    make bench                     a quick run of some minutes on the whole machine
     python benchmarks/training.py --rounds 6 --threads 2 --parts speed packs memory cost projection
 
-Parts: `speed` (real tokens/s, share of the matrix peak, ratios to both of rivals.py, the fair one first), `packs`
-(1 to 17 cells), `memory` (peak of a process), `cost` (against length and data size), `checkpoint` (what training waits
-for it), `projection` (hours of the paper's grid). On a GPU `make gpu` measures more.
+Parts: `speed` (real tokens/s, share of the matrix peak, ratios to both rivals of rivals.py, the fair one first),
+`packs` (1 to 17 cells), `memory` (peak of a process), `cost` (by length and data size), `checkpoint` (how long training
+waits for it), `projection` (hours of the paper's grid). On a GPU, `make gpu` measures more.
 
-Wall time says what a user waits; on a machine shared with others the processor time of one thread is the steadier.
+Wall time is what a user waits for; on a shared machine, the processor time of one thread varies less.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RESULTS = Path(__file__).parent / "results" / "training.json"
 PARTS = ("speed", "packs", "memory", "cost", "checkpoint", "projection")
 N_TASKS = 18
 TRAINED = 0.8  # share of a task's examples in its training part
-# Seeds, and the fractions of a target's training part, of manifests/full_grid.yaml and full_study.yaml.
+# Seeds and data fractions of manifests/full_grid.yaml and full_study.yaml.
 STUDIES: dict[str, tuple[int, tuple[float, ...]]] = {"full_grid": (1, (1.0,)), "full_study": (3, (1.0, 0.5))}
 CLOCKS = ("wall_s", "cpu_s")
 
@@ -69,7 +69,7 @@ def rates(took: Sequence[Took]) -> dict[str, float]:
 
 
 def against(took: Sequence[Took], others: Sequence[Took], n_cells: int = 1) -> dict[str, Any]:
-    """How many times the rival's rate, round by round: median and range. `n_cells`: that ours trains at once."""
+    """Our rate divided by the rival's, per round: median and range. `n_cells`: cells that ours trains at once."""
     figures: dict[str, Any] = {}
     for clock in CLOCKS:
         ratios = [
@@ -82,7 +82,7 @@ def against(took: Sequence[Took], others: Sequence[Took], n_cells: int = 1) -> d
 
 
 def share_of_peak(values: dict[str, float], config: Any, peak: float, device: torch.device) -> dict[str, float]:
-    """`values`: rates. On a CPU by processor time, as the peak is."""
+    """The share of the matrix peak. `values`: rates. On a CPU by processor time, like the peak."""
     rate = values["tokens_per_wall_s"]
     if device.type == "cpu":
         rate = values["tokens_per_cpu_s"] * torch.get_num_threads()
@@ -93,7 +93,7 @@ def share_of_peak(values: dict[str, float], config: Any, peak: float, device: to
 
 
 def rival_precision(precision: str, device: torch.device) -> str:
-    """The rival of a way computes as it does; on a CPU without bf16 units `fp32_medium` is float32."""
+    """The rival's precision, equal to ours; on a CPU without bf16 units, `fp32_medium` is float32."""
     return "fp32" if precision == "fp32_medium" and device.type == "cpu" and not bf16_units() else precision
 
 
@@ -102,10 +102,10 @@ def fair_name(precision: str) -> str:
 
 
 def speed(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Every way and both rivals in turn, round after round, so that a busy machine is busy for all.
+    """Run every way and both rivals in turn, round after round, so that other work on the machine affects all alike.
 
-    On a CPU ours has the environment of a train process that empslurm launches, and rivals that of whoever calls this,
-    as they are run; with --same-memory both have ours.
+    On a CPU, ours has the environment of a train process that empslurm launches, and the rivals have that of the
+    caller; with --same-memory all have ours.
     """
     cuda = device.type == "cuda"
     steps, warm = (100, 20) if cuda else (options.steps, 1)
@@ -126,7 +126,7 @@ def speed(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     racers[PADDED], precisions[PADDED] = rival("fp32", fair=False), "fp32"
     took: dict[str, list[Took]] = {name: [] for name in racers}
     for racer in racers.values():
-        racer.steps(1)  # processes apart have started then
+        racer.steps(1)  # after this, separate processes have started
     for number in range(options.rounds):
         for name, racer in racers.items():
             n = max(1, steps // 2) if name == PADDED and not cuda else steps
@@ -147,7 +147,7 @@ def speed(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def packs(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Stacked transfers of one pack: cell-tokens per second, what a cell costs beside one alone, and the fair rival."""
+    """Stacked transfers of one pack: cell-tokens per second, a cell's cost relative to solo, and the fair rival."""
     cuda = device.type == "cuda"
     steps, warm = (100, 20) if cuda else (2, 0)
     data = workload(32 * (steps if cuda else 50))
@@ -178,7 +178,7 @@ def packs(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def memory(options: argparse.Namespace, _: torch.device) -> dict[str, Any]:
-    """Peak of a process of its own that trains one cell, batch 32, at each length; and what further cells add."""
+    """Peak memory of a separate process that trains one cell, batch 32, at each length; and of further cells."""
     figures: dict[str, Any] = {}
     for length in options.lengths:
         figures[str(length)] = child_memory(options, length, 1)
@@ -199,7 +199,7 @@ def child_memory(options: argparse.Namespace, length: int, n_cells: int) -> dict
 
 
 def child(length: int, n_cells: int, shape_name: str) -> None:
-    """Two steps, and what they took at most; what a cell owns: adapters, gradients and moments."""
+    """Run two steps; print peak memory, and the size of a cell's adapters, gradients and moments."""
     data, device = workload(64, length=length), torch.device("cpu")
     engine = Engine(shape_name, Way(name="fp32"), data, device, n_cells=n_cells)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -211,7 +211,7 @@ def child(length: int, n_cells: int, shape_name: str) -> None:
 
 
 def cost(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Seconds per step against text length, and per epoch against data size (it is steps times that)."""
+    """Seconds per step by text length, and seconds per epoch by data size (steps times seconds per step)."""
     figures: dict[str, Any] = {"length": {}, "examples": {}}
     for length in (16, 35, 64, 128):
         engine = Engine(options.pack_shape, WAYS[0], workload(64, length=length), device)
@@ -227,16 +227,16 @@ def cost(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def study_tokens() -> tuple[float, float]:
-    """Real tokens of one epoch: of all baselines, and of all transfers, at one seed and with all of the data."""
+    """Real tokens of one epoch of all baselines, and of all transfers, with one seed and all data."""
     published = {task.id: dataset.published for dataset in registry().datasets.values() for task in dataset.tasks}
     tokens = sum(counts["n_examples"] * TRAINED * MEAN_TOKENS for counts in published.values())
     return tokens, tokens * (len(published) - 1)
 
 
 def study_hours(study: str, baseline_rate: float, transfer_rate: float, evaluation_share: float = 0.0) -> float:
-    """Hours of a study: baselines at the rate of a cell alone, transfers at that of a pack, in real tokens per second.
+    """Hours of a study: baselines at the rate of a solo cell, transfers at that of a pack, in real tokens per second.
 
-    `evaluation_share`: of the whole time, for what is no training step.
+    `evaluation_share`: share of the whole time that is not spent on training steps.
     """
     n_seeds, fractions = STUDIES[study]
     baselines, transfers = study_tokens()
@@ -245,13 +245,13 @@ def study_hours(study: str, baseline_rate: float, transfer_rate: float, evaluati
 
 
 def floor_hours(study: str, config: Any, peak: float) -> float:
-    """Hours if every real token cost its matrix operations alone, at the matrix peak (operations per second)."""
+    """Hours if every real token cost only its matrix operations, at the matrix peak (operations per second)."""
     rate = peak / operations_per_token(config)
     return study_hours(study, rate, rate)
 
 
 def arithmetic(study: str) -> str:
-    """The sum that `study_hours` works out."""
+    """The calculation of `study_hours` in words."""
     n_seeds, fractions = STUDIES[study]
     baselines, transfers = study_tokens()
     return (
@@ -263,7 +263,7 @@ def arithmetic(study: str) -> str:
 
 
 def checkpoint(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Milliseconds per cell of a pack of 17: what the loop waits for a checkpoint, and until its file is there."""
+    """Milliseconds per cell of a pack of 17: how long the loop waits for a checkpoint, and until its file exists."""
     n_cells = 17
     engine = Engine(options.shape, Way(name="fp32"), workload(32), device, n_cells=n_cells)
     trainer, waits, wholes = engine.trainer, [], []
@@ -284,7 +284,7 @@ def checkpoint(options: argparse.Namespace, device: torch.device) -> dict[str, A
 
 
 def projection(options: argparse.Namespace, measured: dict[str, Any]) -> dict[str, Any]:
-    """Hours of the paper's grid on the machine that was measured, with the arithmetic; evaluation is not counted."""
+    """Hours of the paper's grid on this machine, with the calculation; evaluation is not counted."""
     speeds, many = measured.get("speed", {}), measured.get("packs", {})
     name = measured.get("machine", {}).get("speed", {}).get("shape") or options.shape
     last = many.get("packs", {}).get(str(N_TASKS - 1), {})
@@ -310,7 +310,7 @@ def projection(options: argparse.Namespace, measured: dict[str, Any]) -> dict[st
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a reader needs to judge the figures."""
+    """Facts about the machine that a reader needs to judge the figures."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -339,19 +339,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="of ours in a round")
+    parser.add_argument("--steps", type=int, default=2, help="our steps in a round; default: 2")
     parser.add_argument(
-        "--ways", nargs="+", choices=[way.name for way in WAYS], help="default: all that is not emulated"
+        "--ways", nargs="+", choices=[way.name for way in WAYS], help="ways to train; default: all but emulated ones"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--shape", choices=tuple(SHAPES), default="roberta-base")
-    parser.add_argument("--pack-shape", choices=tuple(SHAPES), default="minilm", help="of packs and cost")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[35, 64, 128, 256], help="of memory, in tokens")
+    parser.add_argument(
+        "--pack-shape", choices=tuple(SHAPES), default="minilm", help="shape for packs and cost; default: minilm"
+    )
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[35, 64, 128, 256], help="text lengths for memory, in tokens"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--same-memory", action="store_true", help="give rivals on a CPU our allocator settings too")
+    parser.add_argument("--same-memory", action="store_true", help="give the rivals on a CPU our allocator settings")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not KEPT_MEMORY.items() <= os.environ.items():  # the allocator reads them when a process starts
+    if not KEPT_MEMORY.items() <= os.environ.items():  # the allocator reads them only when a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEPT_MEMORY})
     torch.set_num_threads(options.threads)
     if options.child:

@@ -1,6 +1,6 @@
-"""The verdict on drawn answers: every metric, single examples and groups of them, the real bootstrap.
+"""Simulate the verdict on drawn answers: every metric, single and grouped examples, with the real bootstrap.
 
-Nothing is known of the scores' covariance here: the bootstrap has to find it, as it does in a study.
+The covariance of the scores is not given: the bootstrap estimates it, as in a study.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ METHODS = ("paper's test, one seed", "Welch", "verdict")
 LABELS = 4
 N_CELLS, N_SEEDS, N_EXAMPLES = 18, 3, 300
 PER_GROUP = 5  # examples
-EFFECTS = {"labels": 0.7, "values": 0.35}  # on a run's ability, for the power
+EFFECTS = {"labels": 0.7, "values": 0.35}  # effect on a run's ability, for the power
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """One metric, on examples that are drawn singly or in groups that share what suits a source."""
+    """One metric, on single examples or on groups of examples that suit the same sources."""
 
     metric: str
     grouped: bool
@@ -43,7 +43,7 @@ CASES = tuple(Answers(metric=metric, grouped=grouped) for metric, grouped in ite
 def draw(case: Answers, effect: float, rng: np.random.Generator) -> tuple[Examples, NDArray[Any]]:
     """Examples, and the answers of every run: (n_cells, n_seeds, n_examples).
 
-    Examples differ in difficulty, runs in ability, sources in which examples, or groups, suit them.
+    Examples differ in difficulty, runs in ability, and sources in which examples or groups suit them.
     """
     shape = (N_CELLS, N_SEEDS, N_EXAMPLES)
     groups = np.repeat(np.arange(N_EXAMPLES // PER_GROUP), PER_GROUP) if case.grouped else np.arange(N_EXAMPLES)
@@ -66,13 +66,13 @@ def draw(case: Answers, effect: float, rng: np.random.Generator) -> tuple[Exampl
     gold = rng.normal(size=N_EXAMPLES) + 0.5 * rng.normal(size=groups.max() + 1)[groups]
     ability = 0.8 + 0.1 * rng.normal(size=(N_CELLS, N_SEEDS, 1)) + effect * moved
     noise = rng.normal(size=N_EXAMPLES) + suits(0.4) + 0.3 * rng.normal(size=shape)
-    if case.metric == "mae":  # an able run makes smaller errors
+    if case.metric == "mae":  # a better run makes smaller errors
         return Examples(gold=gold, **common), gold + noise / np.maximum(0.2, ability + 0.4)
     return Examples(gold=gold, **common), ability * gold + noise
 
 
 def p_values(case: Answers, effect: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """p of every method and source, shape (n_methods, n_sources)."""
+    """p-values of every method and source, shape (n_methods, n_sources)."""
     examples, answers = draw(case, effect, rng)
     drawn = resample(examples, answers.reshape(-1, N_EXAMPLES), n_resamples=400, rng=rng)
     cells, seeds = np.repeat(np.arange(N_CELLS), N_SEEDS), np.tile(np.arange(N_SEEDS), N_CELLS)

@@ -1,4 +1,4 @@
-"""What the verdict's simulations draw: scores of grids, whole or with runs that collapse."""
+"""The cases of the verdict's simulations, and random scores of grids, with and without collapsing runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Standard deviations in units of the seed noise; those of examples are of their effect on a mean score."""
+    """A kind of grid. Standard deviations are in units of the seed noise; those of examples concern a mean score."""
 
     name: str
     n_sources: int = 17
     n_seeds: int = 3
     n_baseline_seeds: int = 3
-    common: float = 0.0  # of what equal seeds share
+    common: float = 0.0  # of the common effect of equal seeds
     spread: float = float("inf")  # degrees of freedom of the true variances' scaled inverse chi-square; inf: all equal
     tail: float = float("inf")  # degrees of freedom of the noise's t distribution
     collapse: float = 0.0  # share of runs that fall by `FALL`
-    baseline_noise: float = 1.0  # of the baseline's seed noise, beside the transfers'
-    source_by_example: float = 0.0  # what makes another test set favour another source
+    baseline_noise: float = 1.0  # of the baseline's seed noise, relative to the transfers'
+    source_by_example: float = 0.0  # of the effect by which another test set favours another source
     run_by_example: float = 0.3
     n_examples: int = 150
 
@@ -46,13 +46,13 @@ SCENARIOS = (
     Scenario(name="three tasks", n_sources=2),
     Scenario(name="one pair", n_sources=1),
 )
-FALL = 8.0  # of a run that collapses, in units of the seed noise
-HELPING = 1 / 3  # of the sources, in grids with an effect
+FALL = 8.0  # of a collapsing run's score, in units of the seed noise
+HELPING = 1 / 3  # share of the sources that help, in grids with an effect
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collapse:
-    """Runs that collapse at one rate in every cell. Standard deviations in units of the seed noise."""
+    """Grids whose runs collapse at the same rate in every cell. Standard deviations in units of the seed noise."""
 
     n_seeds: int
     rate: float
@@ -76,7 +76,7 @@ COLLAPSES = (
 def draw(
     scenario: Scenario, effect: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores (n_cells, n_seeds) with NaN where no run is, and per-example values (n_cells, n_seeds, n_examples)."""
+    """Draw scores (n_cells, n_seeds), NaN without a run, and per-example values (n_cells, n_seeds, n_examples)."""
     n_cells, n_seeds = 1 + scenario.n_sources, max(scenario.n_seeds, scenario.n_baseline_seeds)
     scale = np.ones(n_cells)
     if np.isfinite(scenario.spread):
@@ -102,7 +102,7 @@ def draw(
 def draw_collapse(
     case: Collapse, effect: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores, and which runs collapsed: (n_cells, n_seeds). The first third of the sources help by `effect`."""
+    """Draw scores, and which runs collapsed: (n_cells, n_seeds). The first third of the sources help by `effect`."""
     n_cells = 1 + case.n_sources
     scale = np.ones(n_cells)
     if np.isfinite(case.spread):

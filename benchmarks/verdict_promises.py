@@ -1,5 +1,5 @@
-"""What the verdict promises: that `equivalent` is seldom said of a difference as large as the margin, and that the
-seeds that `more_seeds` asks for have the power it says.
+"""Simulate two promises: a difference as large as the margin is seldom called `equivalent`, and the seeds that
+`more_seeds` asks for have the power that it states.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EQUIVALENCES = tuple(
 def equivalence_row(
     case: Collapse, n_grids: int, rng: np.random.Generator, called: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 ) -> dict[str, object]:
-    """Half of the sources differ by the margin itself, up or down, and half by nothing."""
+    """A row of `equivalence`: half of the sources differ by exactly the margin, up or down, half by nothing."""
     there = np.where(np.arange(case.n_sources) % 2, 0.0, np.where(np.arange(case.n_sources) % 4, MARGIN, -MARGIN))
     p_values = np.empty((n_grids, case.n_sources))
     for grid in range(n_grids):
@@ -50,15 +50,15 @@ def equivalence_row(
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """A study of `n_seeds`, and the difference that is wanted. Standard deviations in units of the seed noise."""
+    """A study of `n_seeds`, and the wanted difference. Standard deviations in units of the seed noise."""
 
     n_seeds: int
     wanted: float
     spread: float = float("inf")  # as in Scenario
     n_sources: int = 17
-    common: float = 0.0  # of what equal seeds share
+    common: float = 0.0  # of the common effect of equal seeds
     examples: float = 0.0  # of the cells' example error
-    rate: float = 0.0  # of runs that collapse
+    rate: float = 0.0  # share of runs that collapse
     baseline_noise: float = 1.0
 
 
@@ -76,10 +76,10 @@ PROMISES = (
 
 
 def promise_row(case: Promise, n_grids: int, rng: np.random.Generator) -> dict[str, object]:
-    """Power promised beside power reached when the seeds that are asked for have been added to those that are there."""
+    """Promised power, and the power reached after the requested seeds are added to the present ones."""
     answers = [answer for answer in (_promise(case, rng) for _ in range(n_grids)) if answer is not None]
     if not answers:
-        raise RuntimeError(f"no grid of {case} has an answer; want a larger difference")
+        raise RuntimeError(f"no grid of {case} has an answer; set a larger wanted difference")
     promised, reached, n_baseline, n_transfer = np.array(answers).T
     return {
         "scenario": plain(case),
@@ -93,7 +93,7 @@ def promise_row(case: Promise, n_grids: int, rng: np.random.Generator) -> dict[s
 
 
 def _promise(case: Promise, rng: np.random.Generator) -> tuple[float, float, int, int] | None:
-    """Promised, reached, and seeds of both arms; None where no seeds show the difference, or none can be told."""
+    """Promised and reached power, and seeds of both arms; None where no number of seeds is enough, or it is unknown."""
     n_cells = 1 + case.n_sources
     scale = np.ones(n_cells)
     if np.isfinite(case.spread):
@@ -119,7 +119,7 @@ def comparison(
     collapsed: NDArray[np.bool_] | None = None,
     covariance: NDArray[np.float64] | None = None,
 ) -> Comparison:
-    """`compare` of a simulated target."""
+    """The `Comparison` of a simulated target."""
     sources = tuple(str(at) for at in range(len(scores) - 1))
     return compare(
         TargetScores(
@@ -129,5 +129,5 @@ def comparison(
 
 
 def plain(case: Scenario | Collapse | Promise) -> dict[str, object]:
-    """Settings for the results file, without infinities."""
+    """The settings of a case for the results file, without infinities."""
     return {name: None if value == float("inf") else value for name, value in asdict(case).items()}

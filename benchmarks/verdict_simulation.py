@@ -1,22 +1,22 @@
-"""False-positive rates and power of verdict rules on simulated grids.
+"""Simulate false-positive rates and power of verdict rules on random grids.
 
     python benchmarks/verdict_simulation.py [--grids N] [--collapse-grids N] [--tables NAME ...]
 
-One grid: a baseline and sources, a few seeds each, all scored on one test set that is drawn anew for every grid. The
-unit is the standard deviation of the seed noise. Five tables:
+A grid is a baseline and some sources with a few seeds each, all scored on one test set, which is drawn again for every
+grid. The unit is the standard deviation of the seed noise. Five tables:
 
-- scores: means over examples, so that the bootstrap's covariance is known without resampling. `cells of equal kind`
-  differ in nothing but the seed: what the paper's test calls a difference there is a false positive by construction.
+- scores: scores are means over examples, so the bootstrap's covariance is known without resampling. `cells of equal
+  kind` differ only in the seed: any difference that the paper's test finds there is a false positive by construction.
 - answers: every metric, single and grouped examples, with the real bootstrap.
-- collapse: two to eight seeds, equal and unequal variances, and runs that collapse at one rate in all cells, so that a
-  source changes nothing by it. Grids without any effect, and with sources of which a third help. The share of false
-  calls is that among the pairs called after Benjamini-Hochberg, 0 where none is, and its mean over grids: of one
-  target, and of families of eighteen targets, which is what a study corrects over.
-- equivalence: how often a difference as large as the margin is called equivalent, and no difference is.
-- promises: the power that `more_seeds` promises beside the power that its seeds then have.
+- collapse: two to eight seeds, equal and unequal variances, and runs that collapse at the same rate in all cells, so
+  that collapses are no effect of a source. Grids without any effect, and grids in which a third of the sources help.
+  The share of false calls is the share among the pairs called after Benjamini-Hochberg (0 where none is called),
+  averaged over grids: for one target, and for families of eighteen targets, over which a study corrects.
+- equivalence: how often a difference as large as the margin is called equivalent, and how often no difference is.
+- promises: the power that `more_seeds` promises, and the power that its seeds then have.
 
-`power_at_equal_rate`: with each method's own threshold, the one at which it rejects .05 of all pairs without an effect;
-an undecided pair is not rejected. Rows in which the verdict falls short are named at the end and in the results.
+`power_at_equal_rate`: power at each method's own threshold, at which it rejects .05 of all pairs without an effect; an
+undecided pair is not rejected. Rows in which the verdict falls short are named at the end and in the results.
 
 Writes benchmarks/results/verdict_simulation.json.
 """
@@ -46,18 +46,18 @@ from empslurm.analysis.verdicts import LEVEL, shared_example_covariance
 OUT = Path(__file__).parent / "results" / "verdict_simulation.json"
 SEED = 20240501
 TABLES = ("scores", "answers", "collapse", "equivalence", "promises")
-N_TARGETS = 18  # of a family
+N_TARGETS = 18  # per family
 EFFECT = 2.0  # true difference for the power, in units of the seed noise
-FOUND, KNOWN = "verdict", "verdict, collapses known"  # from scores alone, and told by predictions
+FOUND, KNOWN = "verdict", "verdict, collapses known"  # collapses found from scores alone, or known from predictions
 COLLAPSE_METHODS = ("paper's test, one seed", "Welch", FOUND, KNOWN)
 METHODS = ("paper's test, one seed", "Welch", "paired t", "pooled t", "moderated t", "verdict, seeds only", "verdict")
 WANTED = {"false_positive_rate": 0.05, "false_calls": 0.05, "false_calls_collapse": 0.10, "promise": 0.05}
-N_RESAMPLES = 200  # of grids, for the error of a power
-ERRORS = 2.0  # how many standard errors beyond what is wanted a row must be, to be named
+N_RESAMPLES = 200  # of grids, for the standard error of a power
+ERRORS = 2.0  # standard errors beyond the limit from which a row is named as falling short
 
 
 def p_values(scenario: Scenario, scores: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p of every method and source, shape (n_methods, n_sources)."""
+    """p-values of every method and source, shape (n_methods, n_sources)."""
     n_seeds, n_base = scenario.n_seeds, scenario.n_baseline_seeds
     baseline, moved = scores[0, :n_base], scores[1:, :n_seeds]
     gained = values[1:, 0] - values[0, 0]
@@ -84,7 +84,7 @@ def p_values(scenario: Scenario, scores: NDArray[np.float64], values: NDArray[np
 
 
 def shared(scores: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The covariance that a bootstrap of infinite length would give: of the mean over examples, between seeds."""
+    """The covariance between seeds of the mean over examples that infinitely many bootstrap resamples would give."""
     cells, seeds = np.nonzero(~np.isnan(scores))
     return shared_example_covariance(values[cells, seeds] / np.sqrt(values.shape[2]), cells, seeds, len(scores))
 
@@ -98,7 +98,7 @@ def verdict(
 
 
 def collapse_p_values(case: Collapse, scores: NDArray[np.float64], collapsed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """p of every method and source, NaN where undecided: (n_methods, n_sources). The paper's test knows its error."""
+    """p-values, NaN where undecided: (n_methods, n_sources). The paper's test is given its true error."""
     paper = (scores[1:, 0] - scores[0, 0]) / (case.run_by_example * np.sqrt(2))
     all_runs = verdict(scores, None)
     return np.vstack(
@@ -112,7 +112,7 @@ def collapse_p_values(case: Collapse, scores: NDArray[np.float64], collapsed: ND
 
 
 def power_at_equal_rate(null: NDArray[np.float64], helped: NDArray[np.float64]) -> float:
-    """Power with the threshold at which .05 of all pairs without an effect are rejected.
+    """Power at the threshold at which .05 of all pairs without an effect are rejected.
 
     `null`, `helped`: p-values (n_grids, n_sources), NaN where undecided, which is not rejected.
     """
@@ -122,12 +122,12 @@ def power_at_equal_rate(null: NDArray[np.float64], helped: NDArray[np.float64]) 
 
 
 def rates(null: NDArray[np.float64], helped: NDArray[np.float64]) -> dict[str, float]:
-    """What one method does: p-values (n_grids, n_sources) without and with an effect."""
+    """The rates of one method, from p-values (n_grids, n_sources) without and with an effect."""
     decided = ~np.isnan(null)
     per_grid = np.where(decided, null < LEVEL, 0).sum(1) / max(1e-9, decided.sum() / len(null))
     shares = {
         "false_positive_rate": (null < LEVEL).sum() / max(1, decided.sum()),
-        "standard_error": per_grid.std(ddof=1) / np.sqrt(len(null)),  # grids are independent, their pairs are not
+        "standard_error": per_grid.std(ddof=1) / np.sqrt(len(null)),  # grids are independent; pairs of a grid are not
         "below_one_in_a_thousand": (null < 0.001).sum() / max(1, decided.sum()),
         "undecided": 1 - decided.mean(),
     }
@@ -139,7 +139,7 @@ def rates(null: NDArray[np.float64], helped: NDArray[np.float64]) -> dict[str, f
 def behind(
     null: NDArray[np.float64], helped: NDArray[np.float64], methods: Sequence[str], name: str
 ) -> dict[str, float]:
-    """How far a method's power lies below Welch's at equal rates, with its error by the bootstrap over grids.
+    """How far a method's power is below Welch's at equal rates, with its standard error by a bootstrap over grids.
 
     Shapes (n_methods, n_grids, n_pairs).
     """
@@ -207,10 +207,10 @@ def false_share(p_values: NDArray[np.float64], helps: NDArray[np.bool_]) -> floa
 
 
 def collapse_row(case: Collapse, n_grids: int, rng: np.random.Generator) -> dict[str, Any]:
-    """What every method does in `n_grids` grids without an effect and as many with one."""
+    """A row of the third table: every method in `n_grids` grids without an effect and as many with one."""
     helps = np.arange(case.n_sources) < round(HELPING * case.n_sources)
     p_values = np.empty((2, len(COLLAPSE_METHODS), n_grids, case.n_sources))
-    seen = np.zeros(4)  # runs that collapsed, those of them that were found, runs that learnt, those taken as collapsed
+    seen = np.zeros(4)  # runs that collapsed, found ones among them; runs that learnt, wrongly marked ones among them
     for kind in range(2):
         for grid in range(n_grids):
             scores, collapsed = draw_collapse(case, EFFECT * kind, rng)
@@ -261,9 +261,9 @@ def of_families(p_values: NDArray[np.float64], helps: NDArray[np.bool_]) -> list
 
 
 def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Every row in which the verdict is beyond what is wanted by more than its Monte Carlo error, as a sentence.
+    """A sentence for every row in which the verdict exceeds its limit by more than its Monte Carlo error.
 
-    Of promises, by any amount.
+    For promises, by any amount.
     """
     sentences = []
 
@@ -303,7 +303,7 @@ def short(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def name_of(case: Collapse | Promise) -> str:
-    """What differs from the usual."""
+    """The settings of a case that differ from the defaults, as a name."""
     usual = {field.name: field.default for field in fields(case)}
     values = [(name, value) for name, value in asdict(case).items() if value != usual[name]]
     return ", ".join(f"{name} {value:g}" for name, value in values)
@@ -318,7 +318,7 @@ def named_promise(case: Promise, n_grids: int, rng: np.random.Generator) -> dict
 
 
 def run(position: tuple[int, int], make: Callable[..., dict[str, Any]], case: Any, n_grids: int) -> dict[str, Any]:
-    """A row, with a stream of its own: rows do not change with what else is run."""
+    """Compute a row with its own random stream, so that rows do not depend on which others are run."""
     return make(case, n_grids, np.random.default_rng([SEED, *position]))
 
 
@@ -330,12 +330,18 @@ def show(row: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grids", type=int, default=1500, help="simulated grids per scenario and effect")
-    parser.add_argument("--collapse-grids", type=int, default=1800, help="simulated targets per row of the third table")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="others stay as the file has them")
+    parser.add_argument(
+        "--grids", type=int, default=1500, help="simulated grids per scenario and effect; default: 1500"
+    )
+    parser.add_argument(
+        "--collapse-grids", type=int, default=1800, help="simulated targets per row of the third table; default: 1800"
+    )
+    parser.add_argument(
+        "--tables", nargs="+", choices=TABLES, default=TABLES, help="tables to compute; the file keeps the others"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="results file")
     options = parser.parse_args()
-    n_few = max(10, options.grids // 5)  # where a grid takes long
+    n_few = max(10, options.grids // 5)  # for tables whose grids take long
     plans: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[Any], int]] = {
         "scores": (score_row, SCENARIOS, options.grids),
         "answers": (answer_row, verdict_answers.CASES, n_few),

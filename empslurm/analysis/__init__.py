@@ -1,4 +1,4 @@
-"""The study's statistics: arrays and small frozen values in, frozen results out, randomness passed in.
+"""The study's statistics, as functions of arrays: frozen results, with any random generator as an argument.
 
-Nothing here reads a file or asks the registry of tasks or the runs root; `report` does, and runs these.
+Nothing here reads a file, the registry of tasks or the runs root; `report` reads them and calls these functions.
 """

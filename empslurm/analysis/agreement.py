@@ -24,14 +24,14 @@ class Agreement:
     level: Level  # of measurement, for alpha
     n_units: int  # rated by at least two annotators
     n_annotators: int
-    alpha: float  # NaN where every rating is the same value: there is nothing to agree about
+    alpha: float  # NaN where all ratings are equal: alpha is then undefined
     spearman: float  # of the two annotators; NaN for more than two, or where one is constant
     p_value: float  # two-sided, of Spearman's r
     difference_counts: Mapping[float, int]  # |difference| -> units (every pair of annotators counts)
 
 
 def agreement(aspect: str, ratings: NDArray[np.float64], level: Level = "interval") -> Agreement:
-    """Agreement on one aspect.
+    """Agreement of the annotators on one aspect.
 
     `ratings`: shape (n_units, n_annotators), NaN where an annotator gave none. The paper's values (Table 3) are
     those of the interval level. Krippendorff (2011), "Computing Krippendorff's alpha-reliability".
@@ -57,14 +57,14 @@ def agreement(aspect: str, ratings: NDArray[np.float64], level: Level = "interva
 
 
 def agreements(aspects: Mapping[str, NDArray[np.float64]], level: Level = "interval") -> tuple[Agreement, ...]:
-    """Every aspect, and `overall`, which pools their units; the arrays share their annotators' order."""
+    """Agreement on every aspect, and `overall`, which pools their units; annotators have the same order in all."""
     if not aspects:
         return ()
     widths = {np.shape(ratings)[1] for ratings in aspects.values()}
     if len(widths) > 1:
         raise UsageError(
             f"all aspects must be rated by the same annotators, but have {sorted(widths)} of them; "
-            "add empty columns for who gave no rating"
+            "add NaN columns for annotators without a rating"
         )
     pooled = np.concatenate(list(aspects.values()))
     each = tuple(agreement(aspect, ratings, level) for aspect, ratings in aspects.items())

@@ -1,13 +1,14 @@
-"""Runs that did not learn: which of a target's runs collapsed, and how often a source's do beside the baseline's.
+"""Runs that did not learn: which runs of a target collapsed, and how often, compared with the baseline.
 
-A run that collapses (an adapter that answers the same to everything, say) falls far below the others of its cell. It is
-another kind of event than seed noise: a baseline that by luck lacks its collapse would be better than all sources at
-once. So the verdict compares the runs that learnt, and how often runs collapse is a finding of its own.
+A run that collapses (for example, an adapter that gives every text the same answer) falls far below the others of its
+cell. This is not seed noise: a baseline that by luck had no collapse would seem better than all sources at once. So the
+verdict compares only the runs that learnt, and how often runs collapse is a separate finding.
 
-Where predictions are known, they tell which runs did not learn. Scores alone tell it where they fall into two groups:
-`collapsed_runs` looks for one depth that parts the runs of several cells. One low run alone is seldom enough, for noise
-with heavy tails makes such runs too. What it misses misleads little: where no other cell's collapses are seen, the
-baseline does not lack its own. `benchmarks/verdict_simulation.py` holds what it finds and what it marks wrongly.
+Where predictions are known, they show which runs did not learn. Scores alone show it where they form two groups:
+`collapsed_runs` looks for one depth that separates the runs of several cells. A single low run is seldom enough,
+because noise with heavy tails produces such runs too. A missed collapse misleads little: where no cell's collapses are
+found, the baseline's are compared like the others. `benchmarks/verdict_simulation.py` measures what is found and what
+is marked wrongly.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ LEVEL = 0.05
 MIXED = (1, 2, 3, 5)
 FLOOR = (8.5, 7.0, 6.0, 6.0)
 RARE = (1e-8, 1e-7, 1e-6, 1e-5)
-LEAST_FREEDOM = 3  # below this many degrees of freedom the groups have no spread to speak of
-# A baseline that lies low as a whole is wrong in every comparison at once: where many cells have both groups, this part
-# of the depth will do for it alone, if it lies lower than this part of the fall.
+LEAST_FREEDOM = 3  # with fewer degrees of freedom, the spread within groups is too uncertain
+# A baseline whose runs are all low makes every comparison wrong at once. So for the baseline alone, where many cells
+# have both groups, the share `EASED` of the depth is enough if all its runs are lower by the share `MOST` of the fall.
 EASED = 0.85
 MOST = 0.85
-FEW_MIXED = 2  # so few cells with both groups must stand out within themselves, too:
+FEW_MIXED = 2  # with at most this many cells with both groups, the groups must be clear within each cell too:
 OWN = 4.0  # how deep in standard deviations of the cell's own upper runs, where there are two
-BETWEEN = 0.2  # runs halfway down, per collapsed run: more of them, and the runs are not two groups
-HALFWAY = 0.15  # of the fall: how near to its half a run is halfway down
-CHANCE = 0.01  # that any cell has collapsed runs only: above this, a cell that lies low as a whole counts as such
-FEW_CELLS = 6  # below this many, what equal seeds have in common cannot be told from chance
-N_DEPTHS = 12  # of first guesses of the depth
-ROUNDS = 10  # of regrouping by a guess
+BETWEEN = 0.2  # runs halfway down, per collapsed run: with more of them, the runs are not two groups
+HALFWAY = 0.15  # of the fall: a run this near to its middle is halfway down
+CHANCE = 0.01  # probability that some cell has only collapsed runs; above it, a low cell counts as collapsed
+FEW_CELLS = 6  # with fewer cells, a common effect of equal seeds cannot be distinguished from chance
+N_DEPTHS = 12  # first guesses of the depth
+ROUNDS = 10  # at most, of regrouping from one guess
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseDifference:
-    """How often a source's runs collapse beside its target's baseline's."""
+    """How often a source's runs collapse, compared with those of its target's baseline."""
 
     source: str
     target: str
@@ -63,10 +64,10 @@ class CollapseDifference:
 
 
 def collapse_differences(comparisons: Sequence[Comparison]) -> tuple[CollapseDifference, ...]:
-    """Every source against its baseline in how many of their runs collapsed, of targets with any collapsed run.
+    """Compare the number of collapsed runs of every source and its baseline, for targets with any collapsed run.
 
-    Fisher's exact test is conservative with few runs: 0 of 8 against 5 of 8 is the least that has p < .05, and no
-    count of fewer than four runs an arm has.
+    Fisher's exact test is conservative with few runs: with 8 runs per arm, 0 against 5 is the least that has p < .05;
+    with fewer than four runs in each arm, nothing has.
     """
     from scipy.stats import fisher_exact
     from statsmodels.stats.multitest import multipletests
@@ -100,12 +101,12 @@ def collapse_differences(comparisons: Sequence[Comparison]) -> tuple[CollapseDif
 def collapsed_runs(
     scores: NDArray[np.float64], *, higher_is_better: bool = True, known: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """Runs that did not learn, the `known` ones and those that the scores tell: shape (n_cells, n_seeds).
+    """Runs that did not learn: the `known` ones and those that the scores show; shape (n_cells, n_seeds).
 
     `scores`: (n_cells, n_seeds) of one target, NaN where there is none; `known`: same shape, from predictions. A cell
-    that lies at the depth of the collapsed runs as a whole counts as collapsed if chance alone could do that at the
-    rate at which the target's runs collapse; if not, it is a cell that is worse. Row 0 is the baseline: if it lies low
-    as a whole, falls of many cells count that are a little too shallow to count otherwise.
+    whose runs all lie at the depth of the collapsed ones counts as collapsed if that is plausible by chance at the rate
+    at which the target's runs collapse; if not, the cell is simply worse. Row 0 is the baseline: where its runs all lie
+    low and many cells have falls, slightly shallower falls count too.
     """
     marked = np.zeros(scores.shape, dtype=bool) if known is None else known.copy()
     level = np.where(marked, np.nan, scores if higher_is_better else -scores)
@@ -132,7 +133,7 @@ def _as_a_whole(
     *,
     share: float = 0.5,
 ) -> NDArray[np.bool_]:
-    """Cells all of whose runs lie low, by `share` of the fall, as chance alone may have it; shape (n_cells,)."""
+    """Cells whose runs all lie low, by `share` of the fall, if chance alone may cause that; shape (n_cells,)."""
     n_runs = there.sum(1)
     rate = (low.sum() + 1) / ((there | low).sum() + 1)
     highest = np.where(there, level, -np.inf).max(1)
@@ -146,11 +147,11 @@ class _Groups(NamedTuple):
     low: NDArray[np.bool_]  # (n_cells, n_seeds)
     fall: float  # from a cell's upper runs to its lower ones
     middle: float  # the median cell's upper level
-    depth: float  # the fall beside the least that counts
+    depth: float  # the fall divided by the smallest fall that counts
 
 
 def _without_seeds(level: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scores less what equal seeds have in common, by medians; as they are where few cells share a seed."""
+    """Scores minus the common effect of equal seeds (medians); unchanged where few cells share a seed."""
     cells = there.any(1)
     if cells.sum() < FEW_CELLS:
         return level
@@ -163,9 +164,9 @@ def _without_seeds(level: NDArray[np.float64], there: NDArray[np.bool_]) -> NDAr
 
 
 def _groups(level: NDArray[np.float64], there: NDArray[np.bool_], *, least: float) -> _Groups | None:
-    """The deepest parting of the runs by one fall, None where none is at least `least` as deep as counts.
+    """The deepest separation of the runs by one fall; None where no depth reaches `least`.
 
-    Every guess starts from cells whose widest gap between neighbouring runs is at least so wide.
+    Each guess starts from the cells whose widest gap between neighbouring runs is at least as wide as the guess.
     """
     if level.shape[1] < 2 or not (there.sum(1) >= 2).any():
         return None
@@ -202,7 +203,7 @@ def _judged(level: NDArray[np.float64], there: NDArray[np.bool_], low: NDArray[n
             break
     upper, n_upper = _means(level, there & ~low)
     middle = float(np.median(upper[n_upper > 0]))
-    low = low & (level < middle - fall / 3)  # else its cell has a run that is far above the target's others
+    low = low & (level < middle - fall / 3)  # otherwise it is only low next to one very high run of its cell
     if low.any(1).sum() <= FEW_MIXED:
         low = low & ~_noisy(level, there & ~low, low)[:, None]
     if not low.any():
@@ -221,7 +222,7 @@ def _judged(level: NDArray[np.float64], there: NDArray[np.bool_], low: NDArray[n
 
 
 def _noisy(level: NDArray[np.float64], high: NDArray[np.bool_], low: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells whose upper runs scatter so much that a low run of theirs may be noise; shape (n_cells,)."""
+    """Cells whose upper runs vary so much that their low runs may be noise; shape (n_cells,)."""
     upper, n_upper = _means(level, high)
     squares = np.where(high, (level - upper[:, None]) ** 2, 0.0).sum(1)
     highest = np.where(low, level, -np.inf).max(1)
@@ -229,6 +230,6 @@ def _noisy(level: NDArray[np.float64], high: NDArray[np.bool_], low: NDArray[np.
 
 
 def _means(level: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Each cell's mean over its chosen runs, 0 where it has none, and their number; shapes (n_cells,)."""
+    """Each cell's mean over its chosen runs (0 without any) and their number; shapes (n_cells,)."""
     n = np.asarray(chosen.sum(1))
     return np.asarray(np.where(chosen, level, 0.0).sum(1) / np.maximum(n, 1)), n

@@ -17,18 +17,18 @@ CATEGORIES = ("task_type", "data_source", "language_setting")
 SIMILARITIES = ("dataset_similarity", "task_similarity")
 FEATURES = RATINGS + SIZES + CATEGORIES + SIMILARITIES
 
-# pair: one indicator per ordered pair of categories, a change of size as -1, 0, 1. ends: indicators of the source's and
-# of the target's category, and of rising, staying and falling. The paper does not say which it used.
+# pair: one indicator per ordered pair of categories; changes of size as -1, 0, 1. ends: indicators of the source's and
+# of the target's category, and of a rise, no change and a fall. The paper does not say which it used.
 Encoding = Literal["pair", "ends"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFacts:
-    """What the features need to know of a task; NaN or "" where unknown."""
+    """The facts about a task that the features need; NaN or "" where unknown."""
 
     task: str
     kind: str  # classification or regression
-    n_labels: float  # of a regression: 1, its single output (the paper does not say)
+    n_labels: float  # for a regression 1, its single output (the paper does not say)
     n_samples: float
     n_tokens: float
     n_vocabulary: float
@@ -41,10 +41,10 @@ class TaskFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PairFeatures:
-    """Feature columns of every (source, target); a feature may have several columns, which belong together."""
+    """Feature columns of every (source, target); a feature may have several columns."""
 
     tasks: tuple[str, ...]
-    names: tuple[str, ...]  # the features that are there, in the order of FEATURES
+    names: tuple[str, ...]  # the known features, in the order of FEATURES
     missing: tuple[str, ...]  # features left out, because a task's value is unknown
     columns: NDArray[np.float64]  # (n_tasks, n_tasks, n_columns), source by target; the diagonal is unused
     owner: NDArray[np.int64]  # (n_columns,): index into `names`
@@ -73,7 +73,9 @@ def pair_features(
     there = {name: block for name, block in blocks.items() if block is not None}
     names = tuple(name for name in FEATURES if name in there)
     if not names:
-        raise UsageError("at least one feature must be known for every task, but none is; fill in the tasks' facts")
+        raise UsageError(
+            "at least one feature must be known for every task, but none is; rate the tasks on their cards"
+        )
     return PairFeatures(
         tasks=tuple(task.task for task in tasks),
         names=names,

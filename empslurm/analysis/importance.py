@@ -2,7 +2,7 @@
 
 A regression (an entry of ESTIMATORS) predicts the percent improvement of every pair; a feature's importance is the drop
 in R^2 on held-out pairs when the feature is permuted (Breiman 2001), all its columns together.
-`analysis.importance_checks` says what an importance is worth.
+`analysis.importance_checks` tests whether the importances can be trusted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from empslurm.analysis.support_vectors import SUPPORT_VECTORS
 from empslurm.errors import UsageError
 
 ESTIMATORS: tuple[Estimator, ...] = (
-    SUPPORT_VECTORS,  # the paper's is the first: its importances are Figure 2, and order Table 6
+    SUPPORT_VECTORS,  # the paper's; it must be first: its importances are Figure 2 and order Table 6
 )
 FEWEST_PAIRS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the importances are computed; by default with the estimator's default parameters on standardised columns."""
+    """How importances are computed; by default with the estimator's default parameters on standardised columns."""
 
     estimator: Estimator = SUPPORT_VECTORS
     changed: Mapping[str, float] = field(default_factory=dict)  # parameters that differ from their defaults
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """One feature."""
+    """The importance of one feature."""
 
     feature: str
     importance: float  # mean drop in held-out R^2 over splits and permutations
@@ -55,7 +55,7 @@ class Importances:
     settings: Settings
     rows: tuple[Importance, ...]
     missing: tuple[str, ...]
-    held_out_r2: tuple[float, ...]  # per split, of the very models behind the importances
+    held_out_r2: tuple[float, ...]  # per split, of the models behind the importances
     n_pairs: int
     n_splits: int
     n_permutations: int
@@ -75,7 +75,7 @@ def importances(
     """Permutation importance over random train/test splits of the pairs.
 
     `outcome`: (n_tasks, n_tasks) percent improvement, source by target, NaN where a pair is missing; the diagonal is
-    not used. `test_share`: of the pairs, per split (the paper does not give it).
+    not used. `test_share`: share of the pairs that each split holds out (the paper does not give it).
     """
     settings = settings or Settings(encoding=features.encoding)
     columns, values = rows_of(features.columns, outcome)
@@ -132,7 +132,7 @@ def random_splits(
 
 
 class Regression:
-    """A fitted model, with the scaling of its columns."""
+    """A fitted model with the scaling of its columns."""
 
     def __init__(self, columns: NDArray[np.float64], values: NDArray[np.float64], settings: Settings) -> None:
         self.centre = columns.mean(0) if settings.scaled else np.zeros(columns.shape[1])
@@ -150,7 +150,7 @@ class Regression:
 
 
 def r2(values: NDArray[np.float64], predicted: NDArray[np.float64], centre: float | None = None) -> float:
-    """Coefficient of determination against the values' mean, or against `centre`; NaN where the values do not vary."""
+    """Coefficient of determination relative to the values' mean, or to `centre`; NaN where the values do not vary."""
     total = float(((values - (values.mean() if centre is None else centre)) ** 2).sum())
     return 1 - float(((values - predicted) ** 2).sum()) / total if total > 0 else float("nan")
 
@@ -168,7 +168,7 @@ def drop_in_r2(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Held-out R^2 (n_splits,) and its drops (n_splits, n_features, n_permutations).
 
-    `owner`: (n_columns,) the feature of each column; `only`: features to permute, where not all are wanted.
+    `owner`: (n_columns,) the feature of each column; `only`: the features to permute, by default all.
     """
     wanted = tuple(range(int(owner.max()) + 1)) if only is None else only
     scores, drops = np.empty(len(splits)), np.empty((len(splits), len(wanted), n_permutations))

@@ -1,4 +1,4 @@
-"""What the importances are worth: does the model predict, for new tasks too, beyond chance, at any setting?"""
+"""Can the importances be trusted? Does the model predict beyond chance, also for new tasks, and at which settings?"""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from empslurm.analysis.importance import (
     rows_of,
 )
 
-ABOUT_ZERO = 0.1  # a held-out R^2 below this predicts next to nothing
+ABOUT_ZERO = 0.1  # with a held-out R^2 below this, a model predicts almost nothing
 LEVEL = 0.05
 TEST_SHARE = 0.2
-# Fewer splits and permutations than the table has: they are run hundreds of times, and enter observed and null alike.
+# Fewer splits and permutations than for the table: they run hundreds of times, equally for observed and null values.
 NULL_SPLITS = 5
 STABILITY_SPLITS = 10
 FEW_PERMUTATIONS = 5
 N_EXTREMES = 3
 # The time of a support vector regression grows with more than the square of the pairs, and there are thousands of them.
 MOST_PAIRS = 1_000
-MOST_FOLDS = 32  # of tasks left out; as many tasks have a thousand pairs
+MOST_FOLDS = 32  # groups of tasks that are left out in turn; 32 tasks have about a thousand pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class FeatureChecks:
     feature: str
     importance: float  # at the default settings
     spread: float
-    p_value: float  # all features permuted over the tasks: is there more than chance?
-    p_ratings: float  # the ratings alone permuted, the other features in place; NaN for other features
-    best_rank: int  # 1 = most important; over the settings of the stability study
+    p_value: float  # from permuting all features over the tasks
+    p_ratings: float  # from permuting the ratings alone; NaN for other features
+    best_rank: int  # 1 = most important; over the settings of the stability check
     worst_rank: int
     lowest: float  # importance over the settings
     highest: float
@@ -52,7 +52,7 @@ class FeatureChecks:
 
 @dataclass(frozen=True, kw_only=True)
 class StabilityRow:
-    """One setting of the regression."""
+    """The results of one setting of the regression."""
 
     settings: Settings
     held_out_r2: float  # mean over splits
@@ -65,12 +65,12 @@ class ImportanceChecks:
     """Everything a caption of Table 6 must say."""
 
     importances: Importances
-    held_out_r2: float  # mean over the splits of the very models behind the importances
+    held_out_r2: float  # mean over splits, of the models behind the importances
     held_out_r2_spread: float
     noise_ceiling: (
         float  # share of the variance between pairs that is not seed noise: no R^2 can exceed it; NaN: one seed
     )
-    leave_target_out_r2: float  # whole targets left out; against the mean of the rest
+    leave_target_out_r2: float  # with whole targets left out, relative to the mean of the other pairs
     leave_source_out_r2: float
     p_r2: float  # of the held-out R^2 under the permutation null
     r2_without_extremes: float  # held-out R^2 without the `n_extremes` pairs of largest |outcome|
@@ -83,7 +83,7 @@ class ImportanceChecks:
 
 
 def noise_ceiling(outcomes: NDArray[np.float64]) -> float:
-    """Share of the variance between pairs' seed means that seeds do not explain; NaN with fewer than two seeds.
+    """Share of the variance between pairs' seed means that is not seed noise; NaN with fewer than two seeds.
 
     `outcomes`: (n_seeds, n_tasks, n_tasks) percent improvement per seed, NaN where missing. Pairs with fewer than two
     seeds are left out.
@@ -99,7 +99,7 @@ def noise_ceiling(outcomes: NDArray[np.float64]) -> float:
 
 
 def sampled(outcome: NDArray[np.float64], most: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """The outcome of at most `most` pairs, drawn at random where there are more; NaN for the others."""
+    """`outcome` with at most `most` pairs, drawn at random where there are more; the others become NaN."""
     sources, targets = pairs_of(outcome)
     if len(sources) <= most:
         return outcome
@@ -112,8 +112,8 @@ def sampled(outcome: NDArray[np.float64], most: int, rng: np.random.Generator) -
 def leave_out_r2(features: PairFeatures, outcome: NDArray[np.float64], settings: Settings, *, targets: bool) -> float:
     """R^2 over all pairs when each target's (or source's) pairs are predicted from the others alone.
 
-    More than `MOST_FOLDS` tasks are left out in as many groups, every `MOST_FOLDS`-th task together.
-    Its zero is the mean of the pairs that the model saw, which is all that one knows of a new task without features.
+    More than `MOST_FOLDS` tasks are left out in `MOST_FOLDS` groups, every `MOST_FOLDS`-th task together.
+    Zero means no better than the mean of the training pairs, the best guess for a new task without features.
     """
     columns, values = rows_of(features.columns, outcome)
     left_out = pairs_of(outcome)[1 if targets else 0]
@@ -142,10 +142,11 @@ def _null(
     n_null: int,
     rng: np.random.Generator,
 ) -> _Null:
-    """Quadratic-assignment permutation: the `permuted` features of task pi(i) and pi(j) stand in for those of i and j.
+    """Quadratic-assignment permutation: the `permuted` features of tasks pi(i) and pi(j) replace those of i and j.
 
-    Pairs share tasks, so that 306 shuffled labels would be no null; permuting the tasks keeps what rows and columns
-    have in common (Hubert and Schultz 1976; Krackhardt 1988). The observed value goes through the same splits.
+    Pairs share tasks, so shuffling the pairs would not give a valid null distribution; permuting the tasks keeps the
+    dependence within rows and columns (Hubert and Schultz 1976; Krackhardt 1988). The observed value uses the same
+    splits.
     """
     values = rows_of(features.columns, outcome)[1]
     sources, targets = pairs_of(outcome)
@@ -182,7 +183,7 @@ def _null(
 def stability(
     features: Sequence[PairFeatures], outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
 ) -> tuple[StabilityRow, ...]:
-    """Importances over the estimator's parameters, scaling and the encodings in `features`, all on the same splits."""
+    """Importances for all parameter values, scalings and encodings (in `features`), on the same splits."""
     n_pairs = len(pairs_of(outcome)[0])
     splits = random_splits(n_pairs, STABILITY_SPLITS, TEST_SHARE, rng)
     parameters = settings.estimator.parameters
@@ -222,10 +223,10 @@ def check(
     seed_outcomes: NDArray[np.float64] | None = None,
     n_null: int = 199,
 ) -> ImportanceChecks:
-    """The importances at `settings` with everything that says whether to believe them.
+    """The importances at `settings`, with every check of whether they can be trusted.
 
     `outcome`: (n_tasks, n_tasks) percent improvement, source by target; `other_encodings`: the same features encoded in
-    other ways, for the stability study; `seed_outcomes`: (n_seeds, n_tasks, n_tasks), for the ceiling. Of more than
+    other ways, for the stability check; `seed_outcomes`: (n_seeds, n_tasks, n_tasks), for the ceiling. Of more than
     `MOST_PAIRS` pairs, a random sample of that size is used.
     """
     settings = settings or Settings(encoding=features.encoding)
@@ -263,7 +264,7 @@ def check(
 def _without_extremes(
     features: PairFeatures, outcome: NDArray[np.float64], settings: Settings, rng: np.random.Generator
 ) -> float:
-    """Held-out R^2 when a few runs cannot carry it: collapsed runs are the largest outcomes by far."""
+    """Held-out R^2 without the most extreme pairs, which are mostly collapsed runs and could carry it alone."""
     columns, values = rows_of(features.columns, outcome)
     kept = np.argsort(np.abs(values))[:-N_EXTREMES]
     splits = random_splits(len(kept), STABILITY_SPLITS, TEST_SHARE, rng)
@@ -299,20 +300,16 @@ def _feature_rows(
 
 
 def _doubts(held_out_r2: float, leave_target_out_r2: float, leave_source_out_r2: float, p_r2: float) -> tuple[str, ...]:
-    """Each reason not to read the importances; written so that an undefined value is a reason too."""
+    """Each reason not to interpret the importances; an undefined value is a reason too."""
     doubts = []
     if not held_out_r2 >= ABOUT_ZERO:
         doubts.append(f"its held-out R² is {_printed(held_out_r2)}")
     if not p_r2 <= LEVEL:
-        doubts.append(f"tasks permuted at random do as well in {100 * p_r2:.0f} % of cases")
+        doubts.append(f"randomly permuted tasks do as well in {100 * p_r2:.0f} % of cases")
     if not leave_target_out_r2 > 0:
-        doubts.append(
-            f"it predicts a target that it has not seen worse than the mean does (R² {_printed(leave_target_out_r2)})"
-        )
+        doubts.append(f"it predicts unseen targets worse than the mean does (R² {_printed(leave_target_out_r2)})")
     if not leave_source_out_r2 > 0:
-        doubts.append(
-            f"it predicts a source that it has not seen worse than the mean does (R² {_printed(leave_source_out_r2)})"
-        )
+        doubts.append(f"it predicts unseen sources worse than the mean does (R² {_printed(leave_source_out_r2)})")
     return tuple(doubts)
 
 
@@ -321,9 +318,9 @@ def _sentence(held_out_r2: float, doubts: tuple[str, ...], rows: tuple[Stability
     reach = f"over {len(rows)} settings of the regression, R² for unseen targets reaches {_printed(best)} at most"
     if not doubts:
         return (
-            "The model predicts pairs, targets and sources that it has not seen "
+            "The model predicts unseen pairs, targets and sources "
             f"(held-out R² {_printed(held_out_r2)}), "
-            f"beyond chance: its importances can be read, within their spread ({reach})."
+            f"beyond chance: its importances can be interpreted, within their spread ({reach})."
         )
     return f"These importances are not interpretable, because the model does not predict: {'; '.join(doubts)}; {reach}."
 
@@ -333,5 +330,5 @@ def _sample_note(n_used: int, n_there: int) -> str:
 
 
 def _printed(value: float) -> str:
-    """Two decimals, with a minus as people write it."""
+    """Two decimals, with a typographic minus."""
     return f"{value:.2f}".replace("-", "−")

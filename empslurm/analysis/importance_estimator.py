@@ -1,4 +1,4 @@
-"""What an estimator of importance is: a regression, its parameters and their values in the stability check."""
+"""An estimator of importance: a regression, its parameters, and their values in the stability check."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 
 class Model(Protocol):
-    """A regression; those of scikit-learn are such models."""
+    """A regression with scikit-learn's interface."""
 
     def fit(self, columns: NDArray[np.float64], values: NDArray[np.float64], /) -> Any:
-        """Learn values (n_rows,) from columns (n_rows, n_columns), which are standardised where the settings say so."""
+        """Learn values (n_rows,) from columns (n_rows, n_columns), which are standardised if the settings say so."""
 
     def predict(self, columns: NDArray[np.float64], /) -> NDArray[np.float64]:
         """Predictions (n_rows,). This is called hundreds of thousands of times."""
@@ -22,18 +22,18 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One number that the model is made with."""
+    """One numeric parameter of the model."""
 
     default: float
     values: tuple[float, ...]  # in the stability check
-    digits: int = 2  # shown in its table
+    digits: int = 2  # decimals in the table of settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
     """One way to compute importances."""
 
-    name: str  # in names of tables and columns: a word
+    name: str  # one word, for names of tables and columns
     title: str
     parameters: Mapping[str, Parameter]
-    make: Callable[[Mapping[str, float]], Model]  # a new model from the parameters' values
+    make: Callable[[Mapping[str, float]], Model]  # makes a new model from the parameters' values

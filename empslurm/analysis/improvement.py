@@ -1,4 +1,4 @@
-"""How much a source improves a target: the paper's percent of the baseline, and the plain difference beside it."""
+"""How much a source improves a target: in percent of the baseline, as in the paper, and as a plain difference."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNDEFINED = "a score is undefined"
 
 @dataclass(frozen=True, kw_only=True)
 class Improvement:
-    """One pair. Scores and differences are in the metric's unit, `percent` and its ends in percent of the baseline."""
+    """One pair. Scores and differences are in the metric's unit; `percent` and its ends in percent of the baseline."""
 
     baseline: float  # mean over seeds
     transfer: float
     difference: float  # transfer - baseline
     gain: float  # the difference, or its negative where the metric is an error
-    percent: float  # 100 x gain / baseline, where less of an error is a gain; NaN with a flag where that means nothing
-    low: float  # 95 % interval of `percent`; NaN without a variance, infinite where the baseline may be zero
+    percent: float  # 100 x gain / baseline (of an error, a decrease is a gain); NaN with a flag where undefined
+    low: float  # 95 % interval of `percent`; NaN without a variance, infinite where the baseline may be 0
     high: float
     flag: str = ""
 
@@ -52,7 +52,7 @@ def improvement(
     """Percent improvement of two seed means with Fieller's interval of their ratio.
 
     The variances and the covariance are those of the two means (a standard error squared, not the spread over seeds),
-    so that the interval leaves out 0 exactly when the t interval of the difference does. Fieller (1954), "Some problems
+    so the interval excludes 0 exactly when the t interval of the difference does. Fieller (1954), "Some problems
     in interval estimation", J. R. Stat. Soc. B 16.
     """
     difference = transfer - baseline
@@ -79,7 +79,7 @@ def improvement(
 
 
 def improvements(comparison: Comparison) -> tuple[Improvement, ...]:
-    """Percent improvement of every source of a target, with the variances on which the default verdict rests."""
+    """Percent improvement of every source of a target, with the variances that the default verdict uses."""
     variance = comparison.mean_covariance
     return tuple(
         improvement(
@@ -104,7 +104,7 @@ def _fieller(
     degrees_of_freedom: float,
 ) -> tuple[float, float]:
     """Ends of the interval of 100 x (transfer / baseline - 1): the ratios q with |transfer - q baseline| <= t se."""
-    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without its checks: tables have many pairs
+    from scipy.special import stdtrit  # scipy.stats.t.ppf without its slow checks: tables have many pairs
 
     square = float(stdtrit(degrees_of_freedom, 0.975)) ** 2
     a = baseline**2 - square * baseline_variance
@@ -112,7 +112,7 @@ def _fieller(
     c = transfer**2 - square * transfer_variance
     if np.isnan([a, b, c]).any():
         return float("nan"), float("nan")
-    if a <= 0:  # the baseline itself may be zero
+    if a <= 0:  # the baseline itself may be 0
         return float("-inf"), float("inf")
     root = np.sqrt(max(0.0, b**2 - a * c))
     return 100 * ((b - root) / a - 1), 100 * ((b + root) / a - 1)
@@ -123,7 +123,7 @@ def improvement_matrix(
 ) -> ImprovementMatrix:
     """The matrix of Figures 6 and 7 from scores of one metric by (source, target); a baseline is (target, target).
 
-    `order`: task ids, of which the targets with any score become columns and all become rows.
+    `order`: task ids; all become rows, and the targets with any score become columns.
     """
     scored = {target for _, target in scores}
     targets = tuple(task for task in order if task in scored)

@@ -1,11 +1,11 @@
-"""How many seeds a target needs before a wanted difference would be seen, from the noise that its runs have shown.
+"""How many seeds a target needs to detect a wanted difference, from the noise of its present runs.
 
-The baseline is one cell and stands in every comparison, the transfers are many: a seed of the baseline costs one run, a
-seed of the transfers one run per source. Of all numbers of seeds that see the difference the cheapest are asked for.
-What equal seeds have in common cancels in the seeds that both arms have. Example error does not become smaller with
-seeds: where it alone hides the difference, no number of seeds shows it.
+The baseline is one cell that every comparison uses, while there are many transfers: a seed of the baseline costs one
+run, a seed of the transfers one run per source. Of all numbers of seeds that detect the difference, the cheapest are
+asked for. The common effect of equal seeds cancels in the seeds that both arms have. Example error does not shrink with
+more seeds: where it alone hides the difference, no number of seeds detects it.
 
-`benchmarks/verdict_simulation.py` compares the power that is promised with the power that the seeds then have.
+`benchmarks/verdict_simulation.py` compares the promised power with the power that the seeds then have.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from numpy.typing import NDArray
 from empslurm.analysis.seed_noise import FEW_SOURCES
 from empslurm.analysis.verdicts import LEVEL, POWER, Comparison, freedom_of
 
-MOST_SEEDS = 64  # of an arm: what needs more is better had by another design
-# The baseline's variance is that of its own runs and, with this weight, the transfers'; each degree of freedom of its
-# own runs counts so much. By simulation: with these the power that is promised is reached.
+MOST_SEEDS = 64  # per arm: a target that needs more is better served by another design
+# The baseline's variance combines that of its own runs and, with the weight `OTHERS`, the transfers'; each degree of
+# freedom of its own runs counts `FREEDOM` times. In simulations, these values reach the promised power.
 OTHERS, FREEDOM = 0.5, 2.5
-N_QUANTILES = 16  # that stand for a distribution
-APART = np.arange(N_QUANTILES) * 7 % N_QUANTILES  # an order that has nothing to do with the size
+N_QUANTILES = 16  # that represent a distribution
+APART = np.arange(N_QUANTILES) * 7 % N_QUANTILES  # an order that is unrelated to the size
 
 Limit = Literal["", "unknown", "examples", "seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsAsked:
-    """What one target needs so that `wanted` is seen. Runs count those that collapse."""
+    """What one target needs to detect `wanted`. Numbers of runs include those that collapse."""
 
     target: str
     wanted: float  # a difference in the target's metric
-    detectable: float  # seen with probability .8 at level .05 now: the median over sources; NaN where none is decided
+    detectable: float  # with probability .8 at level .05 now, the median over sources; NaN where none is decided
     n_sources: int
-    n_baseline: int  # runs that are there
-    n_transfer: int  # runs of a source that are there, the median
+    n_baseline: int  # present runs
+    n_transfer: int  # present runs of a source, the median
     more_baseline: int
     more_transfer: int  # of each source
-    power: float  # for `wanted` at level .05, before correction, the mean over sources: with the seeds asked for
-    limit: Limit  # "": can be seen; else the noise is `unknown`, the test `examples` are too few, or `MOST_SEEDS` are
+    power: float  # for `wanted` with these seeds, at level .05 before correction, the mean over sources
+    limit: Limit  # "": detectable; else the noise is `unknown`, or too few are `examples`, or `seeds` (`MOST_SEEDS`)
     least: float  # detectable with unlimited seeds on this test set, the median over sources
 
     @property
     def more_runs(self) -> int:
-        """Runs of this target that are asked for."""
+        """Extra runs of this target."""
         return self.more_baseline + self.n_sources * self.more_transfer
 
 
 def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float = 1.0) -> SeedsAsked:
-    """The cheapest seeds that show a difference of `wanted` with probability .8, for the mean source.
+    """The cheapest seeds that detect a difference of `wanted` with probability .8, as a mean over sources.
 
-    `wanted`: above 0, in the target's metric. `cost_of_baseline`: of one run of it, beside one run of a transfer. The
-    baseline gets every new seed of the transfers, and those of their present seeds that it lacks.
+    `wanted`: above 0, in the target's metric. `cost_of_baseline`: of one baseline run, in units of one transfer run.
+    The baseline gets every new seed of the transfers, and those of their present seeds that it lacks.
     """
     design = _Design(comparison)
     if not design.known:
@@ -74,7 +74,7 @@ def more_seeds(comparison: Comparison, wanted: float, *, cost_of_baseline: float
 
 
 class _Design:
-    """Power with more seeds, at the noise of one target's comparison."""
+    """Power with more seeds, given the noise of one target's comparison."""
 
     def __init__(self, comparison: Comparison) -> None:
         from scipy.special import ndtri
@@ -85,21 +85,21 @@ class _Design:
         self.known = bool(self.decided.any())
         self.n_baseline = int(n_runs[0])
         self.n_transfer = int(np.median(n_runs[1:])) if n_cells > 1 else 0
-        # Seeds of the runs in both arms: where both learnt, and at best where one of them collapsed.
+        # Seeds that both arms have: those where both learnt, plus at most those where one of them collapsed.
         collapsed = np.array(comparison.n_collapsed)
         shared = np.minimum(comparison.n_shared + collapsed[1:] + collapsed[0], np.minimum(n_runs[1:], n_runs[0]))
-        self.lacking, self.spare = (  # of the transfers' seeds by the baseline, and of the baseline's by the transfers
+        self.lacking, self.spare = (  # transfer seeds that the baseline lacks; baseline seeds that the transfers lack
             int(np.median(only[self.decided])) if self.known else 0
             for only in (n_runs[1:] - shared, n_runs[0] - shared)
         )
         self.learnt = 1 - sum(comparison.n_collapsed) / max(1, n_runs.sum())  # share of runs
         self.examples = comparison.example_variance[self.decided]
-        far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in errors that are known exactly
+        far = ndtri(1 - LEVEL / 2) + ndtri(POWER)  # in standard errors that are known exactly
         self.least = float(far * np.sqrt(np.median(self.examples))) if self.known else float("nan")
         self.normal = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
         self.fitted = 1 - 1 / n_cells if n_cells > FEW_SOURCES else 1.0  # what seed effects leave of a run's freedom
         self.lent = max(0.0, noise.degrees_of_freedom[0] - noise.own_degrees_of_freedom)
-        # What the variance of the baseline may be, and that of seeds: each of the one beside another of the other.
+        # Plausible values of the baseline's variance and of the seeds' variance, paired in unrelated orders.
         variance = (noise.own_variance + OTHERS * noise.centre) / (1 + OTHERS)
         freedom = FREEDOM * noise.own_degrees_of_freedom
         self.baseline = variance / self.chi_squares(np.array(freedom)) if self.known else np.full(N_QUANTILES, np.nan)
@@ -115,12 +115,12 @@ class _Design:
         return np.asarray(np.maximum(1e-3, 1 - ninth + self.normal * np.sqrt(ninth)) ** 3)
 
     def fewest_of_baseline(self, wanted: float, more_transfer: int) -> int | None:
-        """More runs of the baseline with which so many transfers see `wanted`; None where no number does."""
+        """The fewest extra baseline runs that detect `wanted` with `more_transfer`; None where no number does."""
         if more_transfer == 0 and self.power(wanted, 0, 0) >= POWER:
             return 0
         low = self.common(more_transfer)
         high = max(low, MOST_SEEDS - self.n_baseline)
-        # Where equal seeds have much in common, more of the baseline alone take more than they give: first the fewest.
+        # Where equal seeds share a large effect, extra baseline seeds alone may cost power: try the fewest first.
         if self.power(wanted, low, more_transfer) >= POWER:
             return low
         if self.power(wanted, high, more_transfer) < POWER:
@@ -134,13 +134,13 @@ class _Design:
         return low
 
     def common(self, more_transfer: int) -> int:
-        """New seeds of the baseline that transfers have, too: those that it lacks, and those that are new to both."""
+        """New baseline seeds that the transfers have too: those that it lacks, and those that are new to both."""
         return self.lacking + max(0, more_transfer - self.spare)
 
     def power(self, wanted: float, more_baseline: int, more_transfer: int) -> float:
         """Probability of p < .05 where the difference is `wanted`: the noncentral t distribution.
 
-        The mean over the decided sources and over what the variances of the baseline and of seeds may be.
+        The mean over the decided sources and over plausible variances of the baseline and of seeds.
         """
         from scipy.special import ndtr, stdtrit
 
@@ -151,9 +151,9 @@ class _Design:
         return float((ndtr(far - least) + ndtr(-far - least)).mean())
 
     def errors(self, more_baseline: int, more_transfer: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Standard errors of the decided sources' differences and their degrees of freedom, as `verdicts` makes them.
+        """Standard errors of the decided sources' differences and their degrees of freedom, computed as in `verdicts`.
 
-        Shapes (n_quantiles, n_decided): one row for each pair of variances that the baseline and seeds may have.
+        Shapes (n_quantiles, n_decided): one row per plausible pair of variances of the baseline and of seeds.
         """
         noise, n_seeds = self.comparison.noise, np.array(self.comparison.n_seeds)[np.append(True, self.decided)]
         n_baseline, n_transfer = n_seeds[0] + self.learnt * more_baseline, n_seeds[1:] + self.learnt * more_transfer
@@ -175,7 +175,7 @@ class _Design:
         return np.sqrt(total), freedom_of(seeds_only, spread, total, free_baseline + free.sum())
 
     def asked(self, wanted: float, more_baseline: int = 0, more_transfer: int = 0, limit: Limit = "") -> SeedsAsked:
-        """The answer, with the power that these seeds have."""
+        """The answer for these seeds, with their power."""
         return SeedsAsked(
             target=self.comparison.target,
             wanted=wanted,

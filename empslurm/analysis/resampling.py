@@ -1,4 +1,4 @@
-"""Scores of many models on the same resampled test examples, fast: one count matrix serves all models of a target."""
+"""Fast bootstrap of many models on the same resampled test examples: all models of a target share a count matrix."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from empslurm.analysis.scores import Answers, LabelCounts, correlation
 from empslurm.errors import UsageError
 
-COUNTS_PER_CHUNK = 300_000  # entries of the count matrix held at once: bounds memory, and fits the cache
+COUNTS_PER_CHUNK = 300_000  # entries of the count matrix in memory at once, few enough for the cache
 MULTINOMIAL_PAYS = 20  # a binomial draw costs about as much as drawing and counting this many single examples
-CONSTANT = 1e-7  # spread beside size below which values count as constant: rounding noise is no correlation
+CONSTANT = 1e-7  # spread relative to size below which values count as constant: rounding noise is no correlation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A target's test examples, without any model's answers."""
+    """A target's test examples, without the models' answers."""
 
     gold: NDArray[Any]  # (n_examples,): label indices, or ratings
     resampler: Resampler  # of the metric
@@ -30,7 +30,7 @@ class Examples:
 class Scores(Protocol):
     """Scores of all models from counts of units.
 
-    `multiplicity`: (n_distinct,), how often each unit is there. `undefined`: (n_models,), those without any score.
+    `multiplicity`: (n_distinct,), how often each unit occurs. `undefined`: (n_models,), models without any score.
     """
 
     multiplicity: NDArray[np.int64]
@@ -45,14 +45,14 @@ Resampler = Callable[[Examples, NDArray[Any]], Scores]  # outputs as `resample` 
 
 @dataclass(frozen=True, kw_only=True)
 class Formula:
-    """How a metric is computed: of one model's answers, and of many models' on every resample."""
+    """How a metric is computed: from one model's answers, and from many models' answers on every resample."""
 
     value: Callable[[Answers], float]
     resampler: Resampler
 
 
 def of_counts(function: Callable[[LabelCounts], NDArray[np.float64]]) -> Formula:
-    """A function of label counts gives all models' scores on all resamples at once."""
+    """The formula of a function of label counts: it gives all models' scores on all resamples at once."""
     return Formula(
         value=lambda answers: float(function(answers.counts)),
         resampler=lambda examples, outputs: LabelScores(examples, outputs, function),
@@ -60,12 +60,12 @@ def of_counts(function: Callable[[LabelCounts], NDArray[np.float64]]) -> Formula
 
 
 def of_values(function: Callable[[NDArray[Any], NDArray[Any]], float], resampler: Resampler) -> Formula:
-    """A function of gold and predicted values, with its own way to resample."""
+    """The formula of a function of gold and predicted values, with a fast resampler."""
     return Formula(value=lambda answers: function(answers.gold, answers.predicted), resampler=resampler)
 
 
 def recomputed(function: Callable[[Answers], float]) -> Formula:
-    """Any function of one model's answers: called for every model and resample, which takes longer."""
+    """The formula of any function of one model's answers; slower, since it is called per model and resample."""
     return Formula(value=function, resampler=lambda examples, outputs: RecomputedScores(examples, outputs, function))
 
 
@@ -83,7 +83,7 @@ def resample(examples: Examples, outputs: NDArray[Any], *, n_resamples: int, rng
 
     `outputs`: (n_models, n_examples), label indices or values. A label of -1 or a value that is not finite marks a
     model that gave no answer: its scores are NaN. Macro F1 averages over the labels in the (resampled) gold or
-    prediction; Spearman's correlation ranks anew in every resample.
+    prediction; Spearman's correlation computes ranks again in every resample.
     """
     outputs = np.atleast_2d(np.asarray(outputs))
     _check(examples, outputs)
@@ -109,7 +109,7 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
         low, high = int(min(examples.gold.min(), outputs.min())), int(max(examples.gold.max(), outputs.max()))
         if examples.gold.min() < 0 or low < -1 or high >= examples.n_labels:
             raise UsageError(
-                f"label indices must lie in 0 to {examples.n_labels - 1}, but reach from {low} to {high}; "
+                f"label indices must be in 0 to {examples.n_labels - 1}, but are in {low} to {high}; "
                 "give the task's number of labels"
             )
     elif not np.isfinite(examples.gold).all():
@@ -117,14 +117,14 @@ def _check(examples: Examples, outputs: NDArray[Any]) -> None:
 
 
 def _no_correlation(examples: Examples, outputs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Models without a correlation: no answer, or the same one everywhere."""
+    """Models without a correlation: those without answers, or with the same answer everywhere."""
     finite = np.asarray(np.isfinite(outputs).all(1))
     values = np.where(finite[:, None], outputs, 0.0)
     return np.asarray(~finite | _constant(values) | bool(_constant(examples.gold[None, :].astype(np.float64))[0]))
 
 
 def _constant(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows of (n_rows, n_examples) whose spread is rounding noise beside their size."""
+    """Rows of (n_rows, n_examples) whose spread is only rounding noise."""
     return np.asarray(np.ptp(values, axis=1) <= CONSTANT * np.maximum(1e-12, np.abs(values).max(1)))
 
 
@@ -133,7 +133,7 @@ def _count_chunks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """How often each distinct unit is drawn: (first resample, counts (n_in_chunk, n_distinct)) until all are done.
 
-    Drawing as many units as there are, with replacement, is one multinomial draw over the distinct ones.
+    Drawing n of n units with replacement is one multinomial draw over the distinct units.
     """
     n_units, n_distinct = int(multiplicity.sum()), len(multiplicity)
     size = max(1, min(n_resamples, COUNTS_PER_CHUNK // n_units))
@@ -164,7 +164,7 @@ def _per_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> 
 class LabelScores:
     """F1 in its averages, or accuracy, of all models from counts of units.
 
-    A unit contributes one entry per model and example: (predicted label, right or wrong); so the sums are a product
+    A unit contributes one entry per model and example, (predicted label, right or wrong), so the sums are a product
     with a sparse matrix of 0, 1, 2, ..., exact in single precision below 2^24 examples.
     """
 
@@ -203,7 +203,7 @@ class LabelScores:
 
 
 class CorrelationScores:
-    """Pearson's r of all models from counts of units times moments; centred first, so that sums keep their digits."""
+    """Pearson's r of all models, from counts of units times moments of centred values (to keep precision)."""
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
         self.undefined = _no_correlation(examples, outputs)
@@ -247,7 +247,7 @@ class ErrorScores:
 
 
 class RankScores:
-    """Spearman's correlation of all models: that of average ranks, which every resample has anew."""
+    """Spearman's correlation of all models: Pearson's r of average ranks, computed again in every resample."""
 
     def __init__(self, examples: Examples, outputs: NDArray[np.float64]) -> None:
         self.undefined = _no_correlation(examples, outputs)
@@ -275,7 +275,7 @@ class RankScores:
 
 
 class _Order:
-    """Average ranks of values (n_examples,) under any weights; the order is worked out once."""
+    """Average ranks of values (n_examples,) under any weights; they are sorted only once."""
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         self.order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""What scores are, as functions of one model's answers: each formula stands here once. Undefined is NaN, never 0."""
+"""Metrics as functions of one model's answers; each formula is defined only here. Undefined is NaN, never 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelCounts:
-    """How often each label is the gold one, is answered rightly and is answered wrongly, along the axis `axis`.
+    """How often each label is gold, is answered correctly and is answered wrongly, along the axis `axis`.
 
     Other axes are models and resamples; arrays broadcast.
     """
@@ -24,15 +24,15 @@ class LabelCounts:
 
     @cached_property
     def total(self) -> NDArray[Any]:
-        """Gold plus answered; 0 where a label does not occur."""
+        """Gold plus answered, by label; 0 where a label does not occur."""
         return np.asarray(self.gold + self.right + self.wrong)
 
     def f1(self) -> NDArray[Any]:
-        """By label; 0 where it does not occur."""
+        """F1 by label; 0 where it does not occur."""
         return np.asarray(2 * self.right / np.maximum(self.total, 1))
 
     def sum(self, by_label: NDArray[Any]) -> NDArray[np.float64]:
-        """Over the labels."""
+        """The sum over labels."""
         return np.asarray(by_label.sum(self.axis, dtype=np.float64))
 
 
@@ -56,7 +56,7 @@ class Answers:
 
 
 def accuracy(counts: LabelCounts) -> NDArray[np.float64]:
-    """The share of right answers: also micro F1, where every example has one label."""
+    """The share of correct answers; equal to micro F1, since every example has one label."""
     return counts.sum(counts.right) / counts.sum(counts.gold)
 
 
@@ -66,7 +66,7 @@ def f1_macro(counts: LabelCounts) -> NDArray[np.float64]:
 
 
 def f1_weighted(counts: LabelCounts) -> NDArray[np.float64]:
-    """The mean of F1 over the labels, each as often as it is the gold one."""
+    """The mean of F1 over the labels, weighted by how often each is gold."""
     return counts.sum(counts.f1() * counts.gold) / counts.sum(counts.gold)
 
 
@@ -80,7 +80,7 @@ def pearson(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     if len(gold) < 2 or not (np.isfinite(gold).all() and np.isfinite(predicted).all()):
         return float("nan")
     y, x = gold - gold.mean(), predicted - predicted.mean()
-    # A side is constant when its spread is rounding noise beside its size; dividing by it would invent a correlation.
+    # A side whose spread is only rounding noise counts as constant; dividing by it would invent a correlation.
     for centred, raw in ((y, gold), (x, predicted)):
         if np.abs(centred).max() <= 1e-7 * max(1e-12, float(np.abs(raw).max())):
             return float("nan")
@@ -95,5 +95,5 @@ def spearman(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> float
 
 
 def mean_absolute_error(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    """In the task's unit. Shapes (n_examples,)."""
+    """The mean absolute error, in the task's unit. Shapes (n_examples,)."""
     return float(np.abs(gold - predicted).mean())

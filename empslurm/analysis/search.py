@@ -1,4 +1,4 @@
-"""Reading a hyper-parameter search: rankings, intervals, histories, importances. All of it on validation scores."""
+"""Evaluate a hyper-parameter search, on validation scores only: rankings, intervals, histories, importances."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=str)
-N_RANKED = 10  # finished trials of a type below which a search says nothing about it
-IMPORTANCE_FROM = 10  # finished trials below which importances are not computed
+N_RANKED = 10  # finished trials of a type; with fewer, a search cannot rank it
+IMPORTANCE_FROM = 10  # finished trials; with fewer, importances are not computed
 
 
 def mean_ranks(scores: Mapping[str, Mapping[Name, float]], types: Sequence[Name]) -> dict[Name, float]:
-    """Type -> its rank (1: best, ties share) by score, averaged over tasks; one that a task lacks is last there.
+    """Type -> its rank by score (1: best, ties share), averaged over tasks; a type that a task lacks is last there.
 
-    scores: by task and type, higher is better. Scores of different tasks have no common unit, so ranks are averaged.
+    `scores`: task -> type -> score, higher is better. Scores of different tasks have no common unit, so ranks are
+    averaged.
     """
     ranks: dict[Name, list[float]] = {name: [] for name in types}
     for row in scores.values():
@@ -27,7 +28,7 @@ def mean_ranks(scores: Mapping[str, Mapping[Name, float]], types: Sequence[Name]
 
 
 def best_types(scores: Mapping[str, Mapping[Name, float]], types: Sequence[Name]) -> list[Name]:
-    """Types from best to worst mean rank; equals keep their order."""
+    """Types from best to worst mean rank; equal ones keep their order."""
     ranks = mean_ranks(scores, types)
     return sorted(types, key=lambda name: ranks[name])
 
@@ -43,7 +44,7 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Over seeds: a t interval, which is wide with few of them and says so."""
+    """The mean over seeds with its t interval, which is wide with few seeds."""
     from scipy.stats import t
 
     n, mean = len(values), sum(values) / len(values)
@@ -67,8 +68,8 @@ def best_so_far(values: Sequence[float | None]) -> list[float | None]:
 def importances(rows: Sequence[Mapping[str, str | float]], values: Sequence[float], seed: int) -> dict[str, float]:
     """Parameter -> its share of what the parameters explain of the values, by functional ANOVA; empty with few trials.
 
-    rows: one mapping of parameters per finished trial; `lr` is looked at on its logarithm. A forest over some twenty
-    trials is itself uncertain: shares tell where to look, not what is so.
+    `rows`: the parameters of each finished trial; `lr` enters as its logarithm. A forest over some twenty trials is
+    itself uncertain: shares only suggest where to look.
     """
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution

@@ -1,4 +1,4 @@
-"""How much a target's scores vary with the seed: a variance per cell, which borrows from the target's other cells."""
+"""How much a target's scores vary with the seed: a variance per cell, shrunk towards the target's other cells."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDING = 1e-12  # of scores near 1: equal runs must not differ by it
+ROUNDING = 1e-12  # of scores near 1: runs that differ by less are equal
 LENT = 0.5  # degrees of freedom
-FEW_SOURCES = 3  # below this many, equal seeds cannot be told from chance
+FEW_SOURCES = 3  # with fewer, a common effect of equal seeds cannot be distinguished from chance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moderated:
-    """Variances that borrow from one another; shapes (n_cells,)."""
+    """Variances that are shrunk towards a common value; shapes (n_cells,)."""
 
     variance: NDArray[np.float64]
     degrees_of_freedom: NDArray[np.float64]
-    centre: float  # the variance they are drawn to
-    prior_degrees_of_freedom: float  # the weight of `centre`; 0: nothing to borrow from, infinite: one variance for all
+    centre: float  # the variance that they are shrunk towards
+    prior_degrees_of_freedom: float  # the weight of `centre`; 0: no shrinkage, infinite: one variance for all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +31,25 @@ class SeedNoise:
     degrees_of_freedom: NDArray[np.float64]  # (n_cells,) of `variance`
     total_degrees_of_freedom: float
     prior_degrees_of_freedom: float
-    seed_variance: float  # of what equal seeds have in common: `seed_spread` less `seed_share`, or 0
+    seed_variance: float  # of the common effect of equal seeds: `seed_spread` minus `seed_share`, at least 0
     seed_degrees_of_freedom: float
     seed_spread: float  # variance of the fitted seed effects; 0 where there are none
-    seed_share: float  # of it, what noise alone would make
-    centre: float  # the variance that the transfers' variances are drawn to
-    own_variance: float  # the baseline's by its own runs alone; NaN with fewer than two
+    seed_share: float  # the part of it that noise alone would cause
+    centre: float  # the variance that the transfers' variances are shrunk towards
+    own_variance: float  # the baseline's variance from its own runs alone; NaN with fewer than two
     own_degrees_of_freedom: float
 
     def of(self, cells: NDArray[np.int64]) -> SeedNoise:
-        """Of some of the cells, with what they have borrowed from all."""
+        """The noise of some of the cells, still shrunk towards all of them."""
         return replace(self, variance=self.variance[cells], degrees_of_freedom=self.degrees_of_freedom[cells])
 
 
 def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
-    """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and moderate what is left.
+    """Fit cell means and seed effects to `scores` (n_cells, n_seeds; NaN where missing) and shrink the variances.
 
-    A seed that only one cell has says nothing of what seeds have in common: it counts as that cell's noise. With fewer
-    than three sources nothing does, and the layout is that of Welch's test; so it is where seed
-    effects leave a cell that has two runs without a variance, of its own or borrowed.
+    A seed that only one cell has says nothing about a common seed effect: it counts as that cell's noise. With fewer
+    than three sources, no seed effects are fitted, as in Welch's test. The same holds where fitting them would leave a
+    cell with two runs without any variance, its own or shrunk.
     """
     there = ~np.isnan(scores)
     shared = np.flatnonzero(there.sum(0) >= 2) if len(scores) > FEW_SOURCES else np.empty(0, dtype=np.int64)
@@ -60,12 +60,12 @@ def seed_noise(scores: NDArray[np.float64]) -> SeedNoise:
 
 
 def _moderated(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[np.int64]) -> SeedNoise:
-    """The fit with effects of the `shared` seeds; the variance is NaN of cells of which it says nothing."""
+    """The fit with effects of the `shared` seeds; NaN for cells whose variance it cannot estimate."""
     fit = _fit(scores, there, shared)
     squares, freedom = fit.squares, fit.freedom
     transfers = moderate(squares[1:], freedom[1:])
     own, own_freedom = _baseline(squares[0], freedom[0], transfers, float(freedom[1:].sum()))
-    common = np.append(fit.seeds, -fit.seeds.sum())  # one value, 0, where seeds have no columns
+    common = np.append(fit.seeds, -fit.seeds.sum())  # a single 0 where no seed effects are fitted
     spread = float(common.var(ddof=1)) if len(common) > 1 else 0.0
     share = transfers.centre / (float(there.sum(0)[shared].mean()) if len(shared) else 1.0)
     return SeedNoise(
@@ -87,8 +87,8 @@ class _Fit(NamedTuple):
     """Cell means and seed effects, fitted by least squares."""
 
     squares: NDArray[np.float64]  # (n_cells,) of the residuals
-    freedom: NDArray[np.float64]  # (n_cells,) what the fit leaves free
-    seeds: NDArray[np.float64]  # (n_shared - 1,) effects; that of the last shared seed is minus their sum
+    freedom: NDArray[np.float64]  # (n_cells,) degrees of freedom of `squares`
+    seeds: NDArray[np.float64]  # (n_shared - 1,) effects; the effect of the last shared seed is minus their sum
 
 
 def _fit(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[np.int64]) -> _Fit:
@@ -100,8 +100,8 @@ def _fit(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[
     effects = inverse @ observed
     residuals = observed - design @ effects
     residuals[np.abs(residuals) < ROUNDING] = 0.0
-    free = 1.0 - np.einsum("ij,ji->i", design, inverse)  # what the fit leaves free of each score
-    free[free < 1e-9] = 0.0  # rounding: a score that the fit must hit says nothing
+    free = 1.0 - np.einsum("ij,ji->i", design, inverse)  # residual degrees of freedom of each score
+    free[free < 1e-9] = 0.0  # rounding: the fit hits such a score exactly
     return _Fit(
         squares=np.bincount(cells, residuals**2, n_cells).astype(np.float64),
         freedom=np.bincount(cells, free, n_cells).astype(np.float64),
@@ -110,10 +110,10 @@ def _fit(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: NDArray[
 
 
 def _baseline(squares: float, freedom: float, transfers: Moderated, limit: float) -> tuple[float, float]:
-    """The baseline's variance and its degrees of freedom: its own or the moderated one, whichever is larger.
+    """The baseline's variance and its degrees of freedom: its own or the shrunk one, whichever is larger.
 
-    The transfers lend it at most half a degree of freedom: it is another kind of model and stands in every comparison.
-    With all that a shrunk variance has, p-values near .001 were two to five times too frequent.
+    The transfers lend it at most half a degree of freedom, because it is another kind of model and every comparison
+    uses it. With all degrees of freedom of a shrunk variance, p-values near .001 were two to five times too frequent.
     """
     if freedom <= 0:
         return float("nan"), 0.0
@@ -135,12 +135,12 @@ def _seed_columns(shared: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArra
 
 
 def moderate(squares: NDArray[np.float64], freedom: NDArray[np.float64]) -> Moderated:
-    """Empirical-Bayes variances (Smyth 2004, section 6.2).
+    """Empirical-Bayes variances (moderated variances: Smyth 2004, section 6.2).
 
-    `squares`: sums of squared residuals; `freedom`: their degrees of freedom, shapes (n_cells,). By as much as the
-    logarithms of the variances scatter beyond chance, the true variances differ; the less they differ, the more each
-    borrows. Few cells with few runs cannot show that their variances are alike, so the scatter is taken to be one
-    standard error larger than it looks; without that, p-values near .001 are too frequent where variances do differ.
+    `squares`: sums of squared residuals; `freedom`: their degrees of freedom, shapes (n_cells,). The scatter of the
+    logarithms of the variances beyond chance estimates how much the true variances differ; the less they differ, the
+    more each is shrunk. Few cells with few runs cannot show that their variances are equal, so the scatter is taken to
+    be one standard error larger; without that, p-values near .001 are too frequent where variances do differ.
     No variance gets more degrees of freedom than all cells have together.
     """
     from scipy.special import digamma, polygamma
@@ -153,10 +153,10 @@ def moderate(squares: NDArray[np.float64], freedom: NDArray[np.float64]) -> Mode
     excess = -1.0
     if pooled > 0:
         half = freedom[known] / 2
-        floor = 1e-5 * float(np.median(raw[squares > 0]))  # equal scores would have an infinite logarithm
+        floor = 1e-5 * float(np.median(raw[squares > 0]))  # the logarithm of a zero variance would be infinite
         logs = np.log(np.maximum(raw[known], floor)) - digamma(half) + np.log(half)
         chance, fourth = float(polygamma(1, half).mean()), float(polygamma(3, half).mean())
-        error = float(np.sqrt(2 * chance**2 / (len(logs) - 1) + fourth / len(logs)))  # of a variance of such logarithms
+        error = float(np.sqrt(2 * chance**2 / (len(logs) - 1) + fourth / len(logs)))  # of the logarithms' variance
         excess = max(0.0, float(logs.var(ddof=1)) - chance) + error
     if excess <= 0:
         same = np.full(len(freedom), pooled)

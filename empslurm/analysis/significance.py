@@ -1,7 +1,7 @@
-"""The paper's test: do these two trained models differ on resampled test examples? It is blind to another seed.
+"""The paper's test: do these two trained models differ on resampled test examples? It ignores variation over seeds.
 
-Two trainings of the very same cell often "differ" by this test, the more so the larger the test set: it speaks of two
-models, not of the source. `analysis.verdicts` asks about the source.
+Two trainings of the same cell often "differ" by this test, more often with a larger test set: it compares two models,
+not the effect of the source. `analysis.verdicts` tests the source.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class ExampleTest:
     transfer: NDArray[np.float64]
     difference: NDArray[np.float64]  # transfer - baseline
     p_value: NDArray[np.float64]  # two-sided
-    low: NDArray[np.float64]  # 95 % interval of the difference; it leaves out 0 exactly when p is at most .05
+    low: NDArray[np.float64]  # 95 % interval of the difference; it excludes 0 exactly when p is at most .05
     high: NDArray[np.float64]
     standard_error: NDArray[np.float64]
-    covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
-    n_undefined: NDArray[np.int64]  # resamples without a score, left out of the above
+    covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences, which share baseline and examples
+    n_undefined: NDArray[np.int64]  # resamples without a score, left out of p and interval
     n_units: int  # examples or groups
     n_resamples: int
     paired: bool
@@ -51,7 +51,8 @@ def example_test(
     """Non-parametric bootstrap test of fixed models (section 5.2, footnote 2 of the paper), one model per arm.
 
     `baseline`: (n_examples,); `transfers`: (n_sources, n_examples). p = (1 + #{|d* - d| >= |d|}) / (1 + n_resamples)
-    (Efron and Tibshirani 1993, chapter 16). Paired: both models meet the same resample. Unpaired: independent ones.
+    (Efron and Tibshirani 1993, chapter 16). Paired: both models are scored on the same resample; unpaired: on
+    independent ones.
     """
     transfers = np.atleast_2d(np.asarray(transfers))
     if paired:

@@ -15,7 +15,7 @@ RANK_CONSTANT = 60  # Cormack, Clarke and Buettcher (2009), "Reciprocal rank fus
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSimilarity:
-    """Figure 10: how alike the tasks' embeddings are, component by component and together."""
+    """Figure 10: how similar the tasks' embeddings are, by component and combined."""
 
     tasks: tuple[str, ...]
     components: tuple[str, ...]
@@ -25,7 +25,7 @@ class TaskSimilarity:
 
 
 def cosine(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine similarities (n, n) of the rows of (n, n_dimensions); NaN for a row of zeros or with a value missing."""
+    """Cosine similarities (n, n) of the rows of (n, n_dimensions); NaN for a row of zeros or with a missing value."""
     vectors = np.asarray(vectors, dtype=np.float64)
     length = np.linalg.norm(vectors, axis=1)
     unit = vectors / np.where(length > 0, length, float("nan"))[:, None]
@@ -44,7 +44,7 @@ def reciprocal_rank_fusion(similarities: NDArray[np.float64], k: int = RANK_CONS
 
 
 def _ranks(similarities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks along the last axis, 1 = largest; NaN on the diagonal and where the similarity is."""
+    """Ranks along the last axis, 1 = largest; NaN on the diagonal and where the similarity is NaN."""
     from scipy.stats import rankdata
 
     others = np.array(similarities, dtype=np.float64)
@@ -63,10 +63,10 @@ def task_similarity(tasks: Sequence[str], components: Mapping[str, NDArray[np.fl
         if np.ndim(vectors) != 2 or len(vectors) != len(tasks):
             raise UsageError(
                 f"component {name} must have one vector for each of {len(tasks)} tasks, but has shape "
-                f"{np.shape(vectors)}; fill absent tasks with NaN"
+                f"{np.shape(vectors)}; use rows of NaN for missing tasks"
             )
     if not components:
-        raise UsageError("task embeddings must have at least one component, but have none; gather fisher cells first")
+        raise UsageError("task embeddings must have at least one component, but have none; run fisher cells first")
     cosines = np.stack([cosine(vectors) for vectors in components.values()])
     fused = reciprocal_rank_fusion(cosines)
     return TaskSimilarity(

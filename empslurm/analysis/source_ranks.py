@@ -1,20 +1,20 @@
 """Sources ranked by how much they help, with an interval of each source's mean gain and of its rank.
 
-Sources need not have the same targets, and a target's own task is no source of it. So gains are taken to be
+Sources need not have the same targets, and a task is never its own source. So gains are modelled as
 
     gain[source, target] = effect of the target + effect of the source + error
 
-fitted by least squares over the pairs there are. A source's mean gain is what the fit says of it over all targets that
+fitted by least squares over the existing pairs. A source's mean gain is its fitted gain, averaged over all targets that
 can be compared.
 
 Ranks are those of Mogstad, Romano, Shaikh and Wilhelm (2024, doi 10.1093/restud/rdad006): from simultaneous 95 %
 intervals of all differences between sources, the best rank that a source can have is 1 + the number of sources shown
-to help more, the worst is n - the number shown to help less. Together all these intervals hold all true ranks with
+to help more, the worst is n - the number shown to help less. All these intervals together contain all true ranks with
 probability .95.
 
-The errors of one target are correlated (they share a baseline and test examples) and are known with few degrees of
-freedom. A difference between sources sums over targets, so its degrees of freedom are Satterthwaite's over targets; the
-smallest of all differences counts for all. `tests/analysis/test_source_ranks.py` simulates the coverage.
+The errors of one target are correlated (they share a baseline and test examples) and are estimated with few degrees of
+freedom. A difference between sources sums over targets, so its degrees of freedom are Satterthwaite's over targets; all
+differences use the smallest. `tests/analysis/test_source_ranks.py` simulates the coverage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from empslurm.errors import UsageError
 
 LEVEL = 0.05
-N_DRAWS = 10_000  # of the largest of all differences
+N_DRAWS = 10_000  # of the largest standardised difference
 MOST_DRAWN = 50_000_000  # draws x differences: with very many sources there are fewer draws
 FEWEST_DRAWS = 1_000
 CHUNK = 250  # draws at once
@@ -37,7 +37,7 @@ NOTHING = 1e-12  # a difference or variance that is rounding error, in units of 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetGains:
-    """The gains of one target's sources, positive to the better."""
+    """The gains of one target's sources; positive is better."""
 
     sources: NDArray[np.int64]  # (n_own,) each at most once
     gains: NDArray[np.float64]  # (n_own,)
@@ -47,16 +47,16 @@ class TargetGains:
 
 @dataclass(frozen=True, kw_only=True)
 class RankedSources:
-    """Every source; arrays have shape (n_sources,)."""
+    """All sources ranked; arrays have shape (n_sources,)."""
 
     effect: NDArray[np.float64]  # mean gain over all comparable targets; NaN without any gain
     low: NDArray[np.float64]  # 95 % interval of one source's mean gain; NaN where unknown
     high: NDArray[np.float64]
-    best: NDArray[np.int64]  # 1: the first; simultaneous 95 % intervals
+    best: NDArray[np.int64]  # best possible rank (1: first), from simultaneous 95 % intervals
     worst: NDArray[np.int64]
     n_targets: NDArray[np.int64]
-    known: bool  # whether errors are known: else no source is told from another
-    connected: bool  # whether all sources can be compared, through the targets that they share
+    known: bool  # whether errors are known; if not, no source is distinguished from another
+    connected: bool  # whether all sources can be compared through shared targets
 
     @property
     def place(self) -> NDArray[np.int64]:
@@ -67,8 +67,8 @@ class RankedSources:
 def rank_sources(targets: Sequence[TargetGains], n_sources: int, rng: np.random.Generator) -> RankedSources:
     """Mean gains and ranks of sources 0 to n_sources - 1.
 
-    Errors are unknown, and so are all intervals, where any covariance is NaN. Sources that share no target, not even
-    through others, are never told from one another.
+    All errors and intervals are unknown where any covariance is NaN. Sources that share no target, not even through
+    others, are never distinguished from one another.
     """
     _check(targets, n_sources)
     there = [target for target in targets if len(target.sources)]
@@ -103,13 +103,13 @@ def _check(targets: Sequence[TargetGains], n_sources: int) -> None:
             )
         if n and not (target.sources.min() >= 0 and target.sources.max() < n_sources):
             raise UsageError(
-                f"sources of target {number} must lie within 0 and {n_sources - 1}, but are {target.sources.tolist()}; "
+                f"sources of target {number} must be in 0 to {n_sources - 1}, but are {target.sources.tolist()}; "
                 "number the sources from 0"
             )
 
 
 def _parts(targets: Sequence[TargetGains], n_sources: int) -> NDArray[np.int64]:
-    """A number for each source, equal where sources are connected through targets: (n_sources,)."""
+    """A number per source, equal for sources that are connected through targets: (n_sources,)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -132,9 +132,9 @@ class _Fit:
 
 
 def _fit(targets: Sequence[TargetGains], n_sources: int, part: NDArray[np.int64]) -> _Fit:
-    """Least squares with target effects taken out: centred gains of each target, then the sources' normal equations.
+    """Least squares without target effects: centre the gains of each target, then solve the sources' normal equations.
 
-    A mean gain is the source's effect and the mean effect of the targets that its part of the sources has.
+    A mean gain is the source's effect plus the mean effect of the targets of its connected part.
     """
     shape = (n_sources, n_sources)
     normal = np.zeros(shape)
@@ -143,7 +143,7 @@ def _fit(targets: Sequence[TargetGains], n_sources: int, part: NDArray[np.int64]
         normal[np.ix_(target.sources, target.sources)] += np.eye(n) - 1 / n
     parts_of_targets = np.array([part[target.sources[0]] for target in targets], dtype=np.int64)
     n_alike = np.bincount(parts_of_targets, minlength=n_sources)
-    # A part's mean over its targets of the mean gain less the mean effect of the target's sources.
+    # Mean over a part's targets of (mean gain - mean effect of the target's sources).
     level = np.zeros(shape)
     for target, group in zip(targets, parts_of_targets, strict=True):
         level[np.ix_(part == group, target.sources)] -= 1 / (len(target.sources) * n_alike[group])
@@ -172,10 +172,10 @@ def _fit(targets: Sequence[TargetGains], n_sources: int, part: NDArray[np.int64]
 
 
 def _intervals(fit: _Fit, effect: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % intervals of each mean gain by itself, with the smallest degrees of freedom of all targets.
+    """95 % intervals of each mean gain separately, with the smallest degrees of freedom of all targets.
 
-    Baselines stand in all gains of their targets, and their variances are known worst: with Satterthwaite's degrees of
-    freedom over eight targets, intervals held the true mean in .89 of cases where variances differ.
+    A baseline enters all gains of its target, and its variance is the most uncertain: with Satterthwaite's degrees of
+    freedom over eight targets, intervals contained the true mean in only .89 of cases where variances differ.
     """
     from scipy.special import stdtrit
 
@@ -200,7 +200,7 @@ def _shown_to_help_more(
         pairs = first[uncertain], second[uncertain]
         freedom = float(fit.difference_freedom[pairs].min())
         critical = _critical(fit.covariance, pairs, error[uncertain], freedom, rng)
-    apart = np.abs(gain) > critical * error  # without any error every difference is shown
+    apart = np.abs(gain) > critical * error  # with an error of 0 every difference is shown
     shown[first, second] = apart & (gain > 0)
     shown[second, first] = apart & (gain < 0)
     return shown
@@ -213,7 +213,7 @@ def _critical(
     freedom: float,
     rng: np.random.Generator,
 ) -> float:
-    """The value that the largest of all |differences| / error exceeds with probability .05: a multivariate t."""
+    """The value that the largest |difference| / error exceeds with probability .05 under a multivariate t."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     n_draws = int(np.clip(MOST_DRAWN // len(error), FEWEST_DRAWS, N_DRAWS))

@@ -28,10 +28,10 @@ class SupportVectors:
         self.model.fit(columns, values)
 
     def predict(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predictions (n_rows,), from one matrix product: many times faster than the library's loop."""
+        """Predictions (n_rows,), from one matrix product, which is many times faster than the library's loop."""
         support: Any = self.model.support_vectors_
         products = columns @ support.T
-        # In place, since this is where the checks' time goes: exp(-gamma |row - vector|^2).
+        # In place, because the checks spend most of their time here: exp(-gamma |row - vector|^2).
         products *= 2 * self.gamma
         products -= self.gamma * (columns**2).sum(1)[:, None]
         products -= self.gamma * (support**2).sum(1)

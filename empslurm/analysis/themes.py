@@ -1,4 +1,4 @@
-"""Transfer by theme (Figure 3): counts and rates of gains and harms, and means that carry shared baselines."""
+"""Transfer by theme (Figure 3): counts and rates of gains and harms, and means that account for shared baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from empslurm.errors import UsageError
 
 Panel = Literal["helps", "harms", "not harmed"]
-# Of a panel, the verdicts that it counts; those of the paper's test are among them.
+# Panel -> the verdicts that it counts, of the default test or of the paper's.
 COUNTED: Mapping[Panel, tuple[str, ...]] = {
     "helps": ("helps",),
     "harms": ("harms",),
@@ -31,13 +31,13 @@ class ThemeCell:
     n_pairs: int  # pairs with a decided verdict: the rate's denominator
     n_undecided: int
     rate: float  # n / n_pairs; NaN without pairs
-    low: float  # Wilson's 95 % interval of the rate; it takes pairs as independent
+    low: float  # Wilson's 95 % interval of the rate, which treats pairs as independent
     high: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanEffect:
-    """Mean difference to the baseline over a group of pairs, with what the pairs share in its error."""
+    """Mean difference from the baseline over a group of pairs; its error accounts for what the pairs share."""
 
     name: str
     n_pairs: int
@@ -57,8 +57,8 @@ def theme_table(
     """One panel of Figure 3, source themes by target themes in `order`.
 
     `pairs`: (source, target); `verdicts`: of `verdicts.OUTCOMES`, one per pair; `themes`: task -> theme. Top of the
-    figure: `helps` and `harms`; bottom (half the target's data against the full-data baseline): `not harmed`, which
-    counts what helps, is equivalent or inconclusive, and `harms`.
+    figure: `helps` and `harms`; bottom (half the target's data against the full-data baseline): `harms` and `not
+    harmed`, which counts the verdicts helps, equivalent and inconclusive.
     """
     if len(pairs) != len(verdicts):
         raise UsageError(f"every pair must have one verdict, but {len(pairs)} pairs have {len(verdicts)}; align them")
@@ -102,7 +102,7 @@ def _wilson(n: int, n_pairs: int) -> tuple[float, float]:
 
 
 def mean_effect(name: str, differences: NDArray[np.float64], covariance: NDArray[np.float64]) -> MeanEffect:
-    """Mean over pairs whose errors are correlated, e.g. by a shared baseline.
+    """Mean over pairs whose errors are correlated, for example through a shared baseline.
 
     `differences`: (n_pairs,), `covariance`: (n_pairs, n_pairs) of their errors (`Comparison.covariance`; pairs of
     different targets have 0). Pairs with an undefined difference or error are left out and not counted.

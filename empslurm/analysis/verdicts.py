@@ -5,16 +5,16 @@ counted and left out (`collapse.py`). A run that learnt scores
 
     score[cell, k] = mean[cell] + seed[k] + noise[cell, k] + example error[cell]
 
-- `seed`: what equal seeds have in common (order, masks, initial weights: common random numbers); it cancels where
+- `seed`: the common effect of equal seeds (order, masks, initial weights: common random numbers); it cancels where
   source and baseline ran with the same seeds (an additive layout of cells and seeds: Grubbs 1948).
-- `noise`: has a variance per transfer, which two degrees of freedom estimate badly, so that it is shrunk towards the
-  other transfers' (the moderated t: Smyth 2004, doi 10.2202/1544-6115.1027). The baseline is another kind of model and
-  stands in every comparison: it takes its own variance or the shrunk one, whichever is larger, lest one that is small
-  by chance be wrong in every comparison at once. More seeds for the baseline are the cheapest power there is.
-- `example error`: what another test set would change whatever the seed: the covariance *between* seeds under the
+- `noise`: has a variance per transfer. Two degrees of freedom estimate it badly, so it is shrunk towards that of the
+  other transfers (the moderated t: Smyth 2004, doi 10.2202/1544-6115.1027). The baseline is another kind of model, and
+  every comparison uses it: it takes the larger of its own variance and the shrunk one, because a variance that is too
+  small by chance would make every comparison wrong. More seeds for the baseline are the cheapest way to more power.
+- `example error`: what another test set would change, whatever the seed: the covariance *between* seeds under the
   bootstrap over examples, as in multi-reader multi-case studies (Obuchowski and Rockette 1995; Hillis 2007).
 
-`benchmarks/verdict_simulation.py` holds the false-positive rates and power on which this choice rests.
+`benchmarks/verdict_simulation.py` gives the false-positive rates and the power behind this choice.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ ONE_SCORE = "all runs of the source have one score and all of the baseline have 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetScores:
-    """One target's scores. Row 0 is the baseline, the other rows are the sources' transfers: the cells."""
+    """One target's scores. A row per cell: row 0 is the baseline, the others are the sources' transfers."""
 
     target: str
     sources: tuple[str, ...]
-    scores: NDArray[np.float64]  # (1 + n_sources, n_seeds), a column per seed; NaN where there is no score
+    scores: NDArray[np.float64]  # (1 + n_sources, n_seeds); NaN without a score
     undefined: NDArray[np.bool_] | None = None  # same shape: runs that ended without a defined score
     collapsed: NDArray[np.bool_] | None = None  # same shape: runs known not to have learnt, with or without a score
     example_covariance: NDArray[np.float64] | None = None  # (1 + n_sources, 1 + n_sources); None: predictions unknown
@@ -59,7 +59,7 @@ class TargetScores:
 class Comparison:
     """One target's comparisons before any correction; arrays have shape (n_sources,) unless said otherwise.
 
-    Means, differences and errors are those of the runs that learnt; NaN where none did.
+    Means, differences and errors are those of the runs that learnt; NaN where no run did.
     """
 
     target: str
@@ -72,32 +72,32 @@ class Comparison:
     p_value: NDArray[np.float64]  # two-sided; NaN where undecided
     low: NDArray[np.float64]  # 95 % interval of the difference, not corrected for many pairs
     high: NDArray[np.float64]
-    smallest_detectable: NDArray[np.float64]  # |difference| seen with probability .8 at level .05, uncorrected
-    covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences: they share baseline and examples
+    smallest_detectable: NDArray[np.float64]  # |difference| detected with probability .8 at level .05, uncorrected
+    covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences, which share baseline and examples
     mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
     noise: SeedNoise  # of single runs of the cells
     n_shared: NDArray[np.int64]  # (n_sources,) seeds with which both the source and the baseline learnt
     example_variance: NDArray[np.float64]  # (n_sources,) of the differences over test sets; 0 where unknown
-    n_seeds: tuple[int, ...]  # per cell, the baseline first: runs that are compared, so without collapsed ones
+    n_seeds: tuple[int, ...]  # per cell, the baseline first: compared runs, without collapsed ones
     n_collapsed: tuple[int, ...]  # per cell, the baseline first: runs that did not learn
     reasons: tuple[str, ...]  # per source, why undecided; "" where decided
-    with_examples: bool  # False: the errors hold seed noise only
+    with_examples: bool  # False: errors cover seed noise only
     higher_is_better: bool
 
     @property
     def sign(self) -> int:
-        """What makes a gain of a difference: 1, or -1 where the metric is an error."""
+        """The factor that turns a difference into a gain: 1, or -1 where the metric is an error."""
         return 1 if self.higher_is_better else -1
 
     @property
     def n_runs(self) -> tuple[int, ...]:
-        """Per cell, the baseline first: the runs that learnt and those that did not."""
+        """Per cell, the baseline first: the number of all runs, whether they learnt or not."""
         return tuple(learnt + collapsed for learnt, collapsed in zip(self.n_seeds, self.n_collapsed, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One pair. Scores and differences are in the target's metric: of an error, a negative difference is a gain."""
+    """The verdict on one pair. Scores and differences are in the target's metric; for an error, below 0 is a gain."""
 
     source: str
     target: str
@@ -113,13 +113,13 @@ class Verdict:
     p_value: float
     p_bh: float  # Benjamini-Hochberg over all tested pairs of all targets
     p_holm: float  # Holm within the target
-    p_equivalent: float  # that the difference is smaller than the margin, Benjamini-Hochberg; NaN without a margin
+    p_equivalent: float  # of two one-sided tests against the margin, Benjamini-Hochberg; NaN without a margin
     smallest_detectable: float
-    n_seeds_baseline: int  # runs that are compared, without the collapsed ones
+    n_seeds_baseline: int  # compared runs, without collapsed ones
     n_seeds_transfer: int
     n_collapsed_baseline: int
     n_collapsed_transfer: int
-    n_tested: int  # the family of `p_bh`
+    n_tested: int  # size of the family of `p_bh`
     with_examples: bool
 
 
@@ -129,9 +129,9 @@ def shared_example_covariance(
     """Covariance of the cells' scores over test sets that all seeds share, shape (n_cells, n_cells).
 
     `scores`: (n_models, n_resamples) of the same resamples (`resampling.resample`), every seed's model of every cell;
-    `cells`, `seeds`: (n_models,). Only models of different seeds are compared: what examples and one seed do together
-    is seed noise already. Where two cells have a single seed, that seed's covariance stands in. Undefined models are
-    left out; resamples where a model is undefined take its mean.
+    `cells`, `seeds`: (n_models,). Only models of different seeds are compared, because the interaction of examples with
+    one seed is part of the seed noise. Where two cells have a single seed, that seed's covariance is used instead.
+    Undefined models are left out; resamples where a model is undefined take its mean.
     """
     defined = np.asarray(~np.isnan(scores).all(1))
     means = np.nanmean(np.where(defined[:, None], scores, 0.0), axis=1, keepdims=True)
@@ -151,16 +151,16 @@ def _sums(member: NDArray[np.bool_], values: NDArray[np.float64] | NDArray[np.bo
 
 
 def _nearest_covariance(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Negative eigenvalues are estimation error of a quantity that cannot be negative: they become 0."""
+    """Set negative eigenvalues to 0: they are estimation error, since a covariance has none."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
 def compare(table: TargetScores) -> Comparison:
-    """Every source of one target against its baseline, with seed noise and example error in each error.
+    """Compare every source of one target with its baseline; each error covers seed noise and example error.
 
-    Runs that did not learn, by `collapsed` or by their scores (`collapse.collapsed_runs`), are counted and left out:
-    else a baseline that by luck lacks its collapse would beat all sources at once.
+    Runs that did not learn, by `collapsed` or by their scores (`collapse.collapsed_runs`), are counted and left out;
+    otherwise a baseline that by luck had no collapse would beat all sources at once.
     """
     _check(table)
     collapsed = collapsed_runs(table.scores, higher_is_better=table.higher_is_better, known=table.collapsed)
@@ -177,7 +177,7 @@ def compare(table: TargetScores) -> Comparison:
     )
     noise = seed_noise(np.where(usable[:, None], table.scores, np.nan))
     means = np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in table.scores])
-    if table.undefined is not None:  # the seeds that are left are those that went well
+    if table.undefined is not None:  # the remaining seeds would be only those that went well
         means[table.undefined.any(1)] = np.nan
     decided = np.array([reason == "" for reason in reasons], dtype=bool)
     parts = _variance_parts(table, noise, n_seeds)
@@ -222,7 +222,7 @@ def _reasons(table: TargetScores, n_collapsed: NDArray[np.int64]) -> tuple[str, 
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """Covariances of the cells' means, by where they come from; shapes (n_cells, n_cells)."""
+    """The parts of the covariance of the cells' means; shapes (n_cells, n_cells)."""
 
     noise: NDArray[np.float64]
     seed: NDArray[np.float64]
@@ -242,7 +242,7 @@ def _variance_parts(table: TargetScores, noise: SeedNoise, n_seeds: NDArray[np.i
 
 
 def _contrast(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance of the differences to cell 0, shape (n_sources, n_sources)."""
+    """Covariance of the differences from cell 0, shape (n_sources, n_sources)."""
     return np.asarray(covariance[1:, 1:] - covariance[1:, :1] - covariance[:1, 1:] + covariance[0, 0])
 
 
@@ -297,7 +297,7 @@ def _tested(
 
 
 def _satterthwaite(noise: SeedNoise, parts: _Parts, total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Degrees of freedom of each comparison's variance: (n_sources,)."""
+    """Satterthwaite's degrees of freedom of each comparison's variance: (n_sources,)."""
     own, base = np.diag(parts.noise)[1:], parts.noise[0, 0]
     seed = np.diag(_contrast(parts.seed))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -314,10 +314,10 @@ def freedom_of(
 ) -> NDArray[np.float64]:
     """Satterthwaite's degrees of freedom of variances that have an example part; all of one shape.
 
-    `seeds_only`: their sums without it; `spread`: of each sum, its terms' squares over their degrees of freedom;
-    `limit`: those of all residuals of the target together, more than which no sum without examples has. An example part
-    that is known would loosen both by the square of `total / seeds_only` (Hillis 2007). It is estimated: only with the
-    power `KNOWN` are false positives at .05 where variances differ; with the square they are .053.
+    `seeds_only`: their sums without it; `spread`: per sum, the squares of its terms over their degrees of freedom;
+    `limit`: the degrees of freedom of all residuals of the target, an upper limit for sums without examples. A known
+    example part would multiply both by the square of `total / seeds_only` (Hillis 2007). It is estimated, so the power
+    is only `KNOWN`: with it false positives are at .05 where variances differ; with the square they are at .053.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         loosened = np.where(seeds_only > 0, (total / seeds_only) ** KNOWN, 1.0)
@@ -327,8 +327,8 @@ def freedom_of(
 def decide(comparisons: Sequence[Comparison], margin: float | None = None) -> tuple[Verdict, ...]:
     """Verdicts of all pairs: Benjamini-Hochberg over every tested pair (the family), Holm within each target.
 
-    `margin`: the largest difference that is as good as none, in each target's metric. Pairs whose difference is shown
-    to be smaller are `equivalent`, also where it is shown not to be 0. Without one, none is.
+    `margin`: a difference that is too small to matter, above 0, in each target's metric. Pairs that are shown to differ
+    by less are `equivalent`, even where the difference is shown not to be 0. Without a margin, no pair is.
     """
     p_values = np.concatenate([comparison.p_value for comparison in comparisons] or [np.empty(0)])
     bh = _benjamini_hochberg(p_values)
@@ -347,7 +347,7 @@ def decide(comparisons: Sequence[Comparison], margin: float | None = None) -> tu
 
 
 def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArray[np.float64]:
-    """Two one-sided tests of |difference| < margin (Schuirmann 1987), the larger p of both: (n_sources,).
+    """The larger p of two one-sided tests that show |difference| < margin (Schuirmann 1987): (n_sources,).
 
     NaN where a pair is undecided, and everywhere without a margin.
     """
@@ -361,7 +361,7 @@ def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArra
     exact = tested & ~(error > 0)
     p_values[exact] = np.where(inside[exact] > 0, 0.0, 1.0)
     rest = tested & ~exact
-    # Of the two tests the one against the nearer bound has the larger p.
+    # The test against the nearer bound has the larger p.
     p_values[rest] = student.sf(inside[rest] / error[rest], comparison.degrees_of_freedom[rest])
     return p_values
 
@@ -377,7 +377,7 @@ def _benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's adjusted p-values; written out because statsmodels collects garbage in every call, one per target."""
+    """Holm's adjusted p-values; not from statsmodels, which runs the garbage collector in every call."""
     adjusted = np.full(len(p_values), np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested])]

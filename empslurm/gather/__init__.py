@@ -1,7 +1,7 @@
-"""Result files to tidy long tables, and a list of what is missing: nothing enters a table unverified.
+"""Read and verify results and list what is missing; no unverified result enters a table.
 
-Here belongs what reads and checks results, ours or somebody else's. What is computed from them is `analysis`, and what
-is shown of them `report`.
+`gather` reads a runs root, `from_file` any table of results, `published` the paper's printed scores; each returns a
+`Gathered`. Computing with results is in `analysis`, showing them in `report`.
 """
 
 from empslurm.gather.collect import Gathered, Group, Missing, gather

@@ -1,4 +1,4 @@
-"""Verified results, remembered in one compact file below runs/gathered, so that a second gather reads none again."""
+"""Verified results, kept in one compact file below runs/gathered, so that a second gather does not read them again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from empslurm.store.runs import RunsRoot
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME = "verified-4.parquet"  # raise the number when a row's meaning changes
-CHUNK = 100  # results per task of the process pool
-WORTH_A_POOL = 400  # fewer new results are verified in this process: starting others takes over a second
+NAME = "verified-4.parquet"  # increase the number when the meaning of a row changes
+CHUNK = 100  # results per job of the process pool
+WORTH_A_POOL = 400  # fewer new results are verified in this process: starting a pool takes over a second
 TEXT = ("id", "kind", "source", "target", "parent", "labels", "setting", "metric", "flags", "seal")
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(TEXT, "string"),
@@ -38,9 +38,9 @@ COLUMNS: dict[str, str] = {
 def verified(
     root: RunsRoot, wanted: Sequence[str], advance: Callable[[int], None]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row per finished cell of `wanted`, and cell id -> why a result was refused.
+    """One row per finished cell of `wanted` (columns: `COLUMNS`), and cell id -> why its result was refused.
 
-    `advance(n)` is called as results are done with. Cells without a result are in neither.
+    `advance(n)` is called whenever n more cells are done. Cells without a result are in neither.
     """
     import pandas as pd
 
@@ -65,7 +65,7 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _read(root: RunsRoot) -> pd.DataFrame:
-    """The remembered rows; none where the file is absent or not ours: it is derived and can be made again."""
+    """The cached rows; none where the file is missing or unreadable, since it can be made again."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -86,7 +86,7 @@ def _write(root: RunsRoot, rows: pd.DataFrame) -> None:
 
 
 def _unchanged(root: RunsRoot, known: pd.DataFrame, wanted: set[str]) -> set[str]:
-    """The remembered cells whose files are still the ones that were verified."""
+    """The cached cells whose files have not changed since they were verified."""
     folder = root.cell_paths()
     remembered = zip(known["id"].tolist(), known["files"].tolist(), known["fingerprint"].tolist(), strict=True)
     return {
@@ -111,7 +111,7 @@ def _verify_all(
     return rows, refused
 
 
-Outcome = Row | str | None  # verified, refused and why, or no result
+Outcome = Row | str | None  # a verified row, the reason of a refusal, or no result
 
 
 def _chunks(root: RunsRoot, cells: Sequence[str]) -> Iterator[list[tuple[str, Outcome]]]:

@@ -1,4 +1,4 @@
-"""From a runs root to verified rows, grouped into what may stand in one table, and a list of what is missing."""
+"""From a runs root to verified rows, grouped by what may be in one table, and a list of what is missing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_PINNED = "not a pinned release: invented, altered, or never recorded"
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """A cell without a usable result: planned and not there, begun and not finished, or refused."""
+    """A cell without a usable result: not started, not finished, or refused."""
 
     id: str
     kind: str
@@ -39,32 +39,32 @@ class Missing:
     target: str
     seed: int
     fraction: float
-    state: str  # a cell's state, or `refused`: its result does not verify
+    state: str  # a cell's state (such as `lost`: its job ended without a result), or `refused`: verification failed
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Cells that may stand in one table."""
+    """Cells that may be in one table, because they differ in nothing but source, target, seed and data fraction."""
 
-    name: str  # of its folder; "" where there is one group only
+    name: str  # of its folder; "" for a single group
     setting: Mapping[str, Any]  # what its cells have in common
-    runs: pd.DataFrame  # a row per finished cell, columns as in `cache.COLUMNS`, `data` and `predictions` (a path)
+    runs: pd.DataFrame  # a row per finished cell; columns of `cache.COLUMNS`, `data` and `predictions` (a path)
     missing: tuple[Missing, ...]
-    notes: Mapping[str, str]  # task -> what every table must say of its data
+    notes: Mapping[str, str]  # task -> what every table must say about its data
     leaks: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (source, target) -> how its test texts leak
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """Everything verified, and everything that is not there."""
+    """Verified results and the list of missing ones: the input of `report.study`."""
 
     name: str  # of the manifest, or `all`
     groups: tuple[Group, ...]
     missing: tuple[Missing, ...]
     n_planned: int | None  # None without a manifest
     registry: Registry
-    spent: Spent | None = None  # by the jobs of the manifest, as far as they noted it
+    spent: Spent | None = None  # GPU time of the manifest's jobs, as far as it was recorded
     origin: Literal["runs", "published", "results"] = "runs"  # a runs root, the paper's tables, or anyone's table
 
     @property
@@ -73,7 +73,12 @@ class Gathered:
         return len({cell for group in self.groups for cell in group.runs["id"]})
 
     def long(self) -> pd.DataFrame:
-        """One row per cell, part and metric."""
+        """All scores as a long table: one row per cell, part (`validation`, `test`) and metric; columns: `LONG`.
+
+        `value` is in the unit of `metric` (NaN: undefined); `main` marks the metric of the cell's task. `source` is
+        missing for a baseline, `fraction` is the part of the target's training data (0 to 1), `flags` are separated by
+        commas, and `n_groups` counts the conversations, posts or dialogues among the `n_examples`.
+        """
         import pandas as pd
 
         tables = [long_table(group) for group in self.groups]
@@ -127,9 +132,15 @@ def gather(
     sample_digests: frozenset[str] = frozenset(),
     advance: Callable[[int], None] = lambda n: None,
 ) -> Gathered:
-    """Verify and collect the cells of a plan, or all cells of the runs root.
+    """Verify and collect the results of a runs root: the cells of a plan, or all cells.
 
-    `sample_digests`: raw-data digests that are known to be of the invented sample. `advance(n)`: n cells are done with.
+    `plan`: the plan of a manifest, or None for every cell of the runs root. `registry`: from `empslurm.tasks.registry`.
+    `sample_digests`: digests of raw data that are known to be the invented sample. `advance(n)` is called whenever n
+    more cells are done.
+
+    Every checksum is verified and every score computed again from the saved predictions. A result that fails is not in
+    `Gathered.groups`, but in `Gathered.missing` with the state `refused` and the reason. Verified results are cached in
+    the runs root, and read again only where their files have changed.
     """
     there = {cell for cell in root.ids() if not TRIAL_ID.search(cell)}  # trials are for `report.search`
     wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells if cell.kind != "trial"]
@@ -163,7 +174,7 @@ def _missing(
 
 
 def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
-    """Where an absent cell would stand; as far as can be known without a plan."""
+    """Kind, source, target, seed and fraction of a missing cell, as far as they are known without a plan."""
     if plan is not None:
         cell = plan.by_id[cell_id]
         return {
@@ -177,7 +188,7 @@ def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
         identity = root.cell(cell_id).identity()
         known = {name: identity[name] for name in ("kind", "source", "target", "seed")}
         return {**known, "fraction": float(identity["data"]["fraction"])}
-    except Exception:  # the id alone says enough to find the folder; what is wrong with it stands in `why`
+    except Exception:  # the id is enough to find the folder; `why` says what is wrong with it
         return {"kind": "?", "source": None, "target": cell_id.split("-")[0], "seed": 0, "fraction": 1.0}
 
 
@@ -190,7 +201,7 @@ def _groups(
     *,
     single: bool,
 ) -> tuple[Group, ...]:
-    """A manifest is one group by its making; a whole runs root may hold several."""
+    """The groups of the results: a manifest is always one group; a whole runs root may have several."""
     places = _places(runs)
     parts = [tuple(places)] if single and places else groups(places)
     collected = []
@@ -223,7 +234,7 @@ def _places(runs: pd.DataFrame) -> list[Place]:
 
 
 def _name(setting: Mapping[str, Any], places: Sequence[Place]) -> str:
-    """A readable folder name that cannot collide: the backbone, and a digest of all that the cells have in common."""
+    """A readable, unique folder name: the backbone, and a digest of the cells' settings."""
     backbone = str(setting["backbone"]).rstrip("/").rsplit("/", 1)[-1]
     distinct = sorted({cell.setting for cell in places})
     return f"{backbone}-{ids.digest(distinct, 6)}"
@@ -244,7 +255,7 @@ def _data_notes(places: Sequence[Place], registry: Registry, samples: frozenset[
 
 
 def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[tuple[str, str], str]:
-    """Pairs whose test texts the source, or the target's own training part, holds: by the split rule, by an audit."""
+    """Pairs with test texts in the training part of the source or of the target, by the split rule or by an audit."""
     data = [cell.parts["data"] for cell in places if cell.parts["data"]["dataset"] in registry.datasets]
     raw = {str(entry["dataset"]): entry["raw"] for entry in data}
     uses = {str(entry["dataset"]): DataUse(**entry["use"]) for entry in data}

@@ -1,4 +1,4 @@
-"""Learning curves as a long table: what every run lost in training and scored in validation, epoch by epoch."""
+"""Learning curves as a long table: the training loss and validation score of every run, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CURVES = ("group", *OF_A_RUN, "epoch", "train_loss", "metric", "validation")
 
 
 def curves_table(gathered: Gathered) -> pd.DataFrame:
-    """One row per run and epoch, by run; NaN where a loss or score is not defined; empty where no run has a history.
+    """One row per run and epoch, ordered by run, with the columns `CURVES`; empty where no run recorded a history.
 
-    `validation` is in the run's metric, that of its task.
+    `train_loss` is the mean loss of the epoch, `validation` the score in the run's metric; NaN where undefined.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Which cells may stand in one table: those that differ in nothing but source, target, seed and data fraction."""
+"""Which cells may be in one table: those that differ in nothing but source, target, seed and data fraction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _parsed(setting: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One cell's place in a grid and everything else that made its number."""
+    """One cell's place in a grid, and everything else that its score depends on."""
 
     id: str
     kind: str
@@ -46,7 +46,7 @@ def _training(cell: Place) -> object:
     return sorted((name, value) for name, value in cell.parts["training"].items() if name not in BY_TASK)
 
 
-# From coarse to fine; a finer one is used only where a coarser one leaves two cells for one place.
+# From coarse to fine; a finer key is used only where a coarser one leaves two cells for one place.
 KEYS: tuple[Key, ...] = (
     lambda cell: {name: cell.parts.get(name) for name in ("backbone", "backbone_digest", "adapter", "recipe")},
     _training,
@@ -57,10 +57,10 @@ KEYS: tuple[Key, ...] = (
 
 
 def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
-    """The fewest groups in which no target has two settings and no place two cells; baselines may be in several.
+    """The fewest groups in which no target has two settings and no place two cells; a baseline may be in several.
 
-    Transfers that use their sources in different ways stand apart, each with the baselines they share. Embeddings go
-    with the cells whose adapter or data they describe.
+    Transfers that use their sources in different ways are in separate groups, each with the baselines that they share.
+    Embeddings are in the groups whose adapters or data they describe.
     """
     trained = [cell for cell in places if cell.kind in SCORED]
     settled = [group for start in _split(trained, KEYS[0]) for group in _settle(start, KEYS[1:])]
@@ -70,7 +70,7 @@ def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
 
 
 def _describes(embedding: Place, group: Sequence[Place]) -> bool:
-    """Whether an embedding is of a baseline of the group, or of the data of one of its targets."""
+    """Whether an embedding describes a baseline of the group, or the data of one of its targets."""
     if embedding.parent is not None:
         return any(cell.id == embedding.parent for cell in group)
     data = embedding.parts["data"]
@@ -94,7 +94,7 @@ def _settle(places: tuple[Place, ...], keys: Sequence[Key]) -> list[tuple[Place,
 
 
 def _mixed(places: Sequence[Place]) -> bool:
-    """Whether some target has cells of two settings (how a source is used is looked at later)."""
+    """Whether some target has cells of two settings (the use of a source is checked later)."""
     seen: dict[str, str] = {}
     memo: dict[str, str] = {}
     for cell in places:
@@ -107,7 +107,7 @@ def _mixed(places: Sequence[Place]) -> bool:
 
 
 def _by_source_use(places: tuple[Place, ...]) -> list[tuple[Place, ...]]:
-    """Apart by how sources are used, and by how a source was trained where it was trained in several ways."""
+    """Separate groups by how sources are used, and where a source was trained in several ways, by these ways."""
     rest = tuple(cell for cell in places if cell.kind != "transfer")
     transfers = [cell for cell in places if cell.kind == "transfer"]
     if not transfers:
@@ -119,7 +119,7 @@ def _by_source_use(places: tuple[Place, ...]) -> list[tuple[Place, ...]]:
 
 
 def _layers(transfers: Sequence[Place], settings: Mapping[str, str]) -> list[tuple[Place, ...]]:
-    """One layer where every source was trained in one way; else the n-th layer holds each source's n-th way."""
+    """One layer where every source was trained in one way; else layer n has the n-th way of each source."""
     ways: dict[str | None, set[str]] = {}
     for cell in transfers:
         ways.setdefault(cell.source, set()).add(settings.get(cell.parent or "", ""))

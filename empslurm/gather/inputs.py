@@ -1,4 +1,4 @@
-"""Other inputs than a runs root: anyone's results as a long table, and the paper's own printed tables."""
+"""Inputs other than a runs root: any table of results, and the paper's printed tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ PRINTED = "Lahnala et al. (2024), as printed: one run per pair, two digits"
 
 
 def published(registry: Registry) -> Gathered:
-    """Tables 7 and 8 of the paper as if they had been gathered: one run per place, no predictions."""
+    """The scores that the paper prints (Tables 7 and 8) as gathered results: one run per pair, without predictions.
+
+    `registry`: from `empslurm.tasks.registry`.
+    """
     rows = []
     for score in reference.scores():
         table = 7 if METRICS[score.metric].kind == "classification" else 8
@@ -49,7 +52,7 @@ def published(registry: Registry) -> Gathered:
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Rows in the form of gathered runs; what is not known of them is missing."""
+    """Rows in the form of gathered runs; unknown values are missing."""
     import pandas as pd
 
     unknown = {"fraction": 1.0, "labels": "all", "flags": "", "setting": "{}", "data": "", "curve": ""}
@@ -60,18 +63,22 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def from_file(path: Path, registry: Registry, folder: Path | None = None) -> Gathered:
-    """Anyone's table of results (`gather.results` has its form), one group per setting. Raises DataError.
+    """Read a table of results (CSV, JSON lines or Parquet), one group per setting.
 
-    `folder`: predictions of the runs, one file per id (`gather.prediction_files` has their form); where they are, the
-    values must follow from them.
+    `path`: one row per run, with the columns `source` (blank for a baseline), `target`, `seed`, `metric` and `value`
+    (in the unit of the metric), and optionally `fraction` (of the target's training data, above 0 and at most 1),
+    `flags`, `id` and `setting`; `gather.results` describes them. `registry`: from `empslurm.tasks.registry`; it gives
+    titles to the tasks that it knows. `folder`: predictions of the runs, one file per id (`gather.prediction_files`
+    describes them); where a run has some, its value must follow from them.
+    Raises DataError naming file, line and column of what is wrong, DamagedError for a damaged predictions file.
     """
     rows = results.read(path)
     groups = []
     for name, setting in results.settings(rows):
         own = [row for row in rows if row.setting == setting]
         runs = _frame([_run(path, row, folder) for row in own])
-        told = {"origin": str(path), **({"setting": setting} if setting or name else {})}
-        groups.append(Group(name=name, setting=told, runs=runs, missing=(), notes={}))
+        described = {"origin": str(path), **({"setting": setting} if setting or name else {})}
+        groups.append(Group(name=name, setting=described, runs=runs, missing=(), notes={}))
     return Gathered(
         name=path.stem, groups=tuple(groups), missing=(), n_planned=None, registry=registry, origin="results"
     )
@@ -97,7 +104,7 @@ def _run(path: Path, row: Result, folder: Path | None) -> dict[str, Any]:
 
 
 def _predictions(folder: Path, row: Result) -> dict[str, Any]:
-    """What a run's predictions say of it; nothing where it has none. Raises DamagedError, DataError."""
+    """The columns of a run that its predictions give; empty without predictions. Raises DamagedError, DataError."""
     path = prediction_files.find(folder, row.id)
     if path is None:
         return {}
@@ -105,15 +112,16 @@ def _predictions(folder: Path, row: Result) -> dict[str, Any]:
     kind: Kind = "regression" if part.outputs.ndim == 1 else "classification"
     score = metrics.score(kind, part.outputs.shape[-1], part.gold, part.outputs).get(row.metric, np.inf)
     if not np.isclose(score, row.value, rtol=0, atol=max(TOLERANCE, 1e-6), equal_nan=True):
-        told = "no such metric" if score == np.inf else f"{score:.6g}"
+        computed = "no such metric" if score == np.inf else f"{score:.6g}"
         raise DataError(
-            f"{path} must give the {row.metric} of its run, {row.value}, but gives {told}; mend one of them"
+            f"{path} must give the {row.metric} of its run, {row.value}, but gives {computed}; fix the value in the "
+            "table, or replace the predictions"
         )
     own = metrics.run_flags(row.metric, {"test": (part.gold, part.outputs)})
     flags = dict.fromkeys((*filter(None, row.flags.split(",")), *own))
     return {
         "predictions": str(path.resolve()),
-        "fingerprint": files.sha256_file(path),  # so that a later gather sees other predictions of the same name
+        "fingerprint": files.sha256_file(path),  # so that a later gather notices changed predictions
         "flags": ",".join(flags),
         "n_test": len(part.ids),
         "n_test_groups": len(set(part.groups)),

@@ -1,13 +1,13 @@
-"""Predictions that people bring with a table of results: one file per run, hard labels, values or logits.
+"""Read the predictions that come with a table of results: one file per run, with labels, values or logits.
 
 id,gold,predicted
 17,happy,happy
 18,sad,happy
 
-The file is named after the run's id, ID.csv, ID.tsv, ID.jsonl or ID.parquet. `group` (the dialogue or post that an
-example comes from) and `part` (rows of another part than `test` are left out) are optional. For a score of categories
-`gold` and `predicted` are names of labels, for a correlation or an error they are numbers. Instead of `predicted` a
-Parquet or JSON lines file may have `output`, a list of logits per example; `gold` is then the index of the right one.
+The file is named after the run's id: ID.csv, ID.tsv, ID.jsonl or ID.parquet. The columns `group` (the dialogue or post
+that an example comes from) and `part` (only rows of `test` are used) are optional. For a classification metric, `gold`
+and `predicted` are names of labels; for a correlation or an error they are numbers. Instead of `predicted`, a Parquet
+or JSON lines file may have `output`, a list of logits per example; `gold` is then the index of the right label.
 """
 
 from __future__ import annotations
@@ -38,14 +38,12 @@ MAX_LABELS = 10_000
 class Given:
     """One run's predictions on the test part."""
 
-    predictions: (
-        Predictions  # examples by id; hard labels stand as logits that are 1 for the label and 0 for the others
-    )
-    labels: tuple[str, ...] = ()  # names in index order, where labels have names
+    predictions: Predictions  # examples by id; labels are stored as logits: 1 for the label, 0 for the others
+    labels: tuple[str, ...] = ()  # names in index order, if labels have names
 
 
 def find(folder: Path, run: str) -> Path | None:
-    """The file of a run; None where it has none, as where its id cannot be a file's name."""
+    """The predictions file of a run; None without one, or where the id cannot be a file name."""
     if "/" in run or "\0" in run:
         return None
     with contextlib.suppress(OSError):
@@ -58,7 +56,7 @@ def read(path: Path, kind: Kind) -> Given:
     if path.name == predictions.NAME or _is_of_a_cell(path):
         part = predictions.read(path).get("test")
         if part is None:
-            raise DataError(f"{path} must hold a part named test, but does not; name the part of its rows")
+            raise DataError(f"{path} must hold a part named test, but does not; write test in the column part")
         return Given(predictions=part)
     rows = [row for row in _rows(path) if table_file.text_of(row.cells.get("part")) in ("", "test")]
     if not rows:
@@ -67,14 +65,14 @@ def read(path: Path, kind: Kind) -> Given:
     names = [_text(path, row, "id") for row in rows]
     twice = next((first for first, second in pairwise(names) if first == second), None)
     if twice is not None:
-        raise DataError(f"{path} must hold every example once, but holds {twice} twice; give each an id of its own")
+        raise DataError(f"{path} must hold every example once, but holds {twice} twice; give each a different id")
     gold, outputs, labels = _answers(path, rows, kind)
     groups = tuple(table_file.text_of(row.cells.get("group")) or id for row, id in zip(rows, names, strict=True))
     return Given(predictions=Predictions(ids=tuple(names), groups=groups, gold=gold, outputs=outputs), labels=labels)
 
 
 def _is_of_a_cell(path: Path) -> bool:
-    """Whether a file has the form of a cell's own predictions."""
+    """Whether a file has the form of the predictions that a cell saves."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,7 +81,7 @@ def _is_of_a_cell(path: Path) -> bool:
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
-        return True  # whose reader says what is wrong with it
+        return True  # the reader of that form says what is wrong with it
     return set(predictions.COLUMNS) <= set(schema.names) and pa.types.is_fixed_size_list(schema.field("output").type)
 
 
@@ -91,26 +89,26 @@ def _rows(path: Path) -> list[table_file.Row]:
     rows = list(table_file.rows(path, NEEDED, OPTIONAL))
     flawed = next((row for row in rows if row.flaw), None)
     if flawed is not None:
-        raise DataError(f"{path}, line {flawed.line:,} {flawed.flaw}; correct the line")
+        raise DataError(f"{path}, line {flawed.line:,} {flawed.flaw}; rewrite this line")
     return rows
 
 
 def _text(path: Path, row: table_file.Row, column: str) -> str:
-    """A cell that must be there, as text; 1.0 and 1 are one label."""
+    """A required entry as text; 1.0 and 1 are the same label."""
     value = row.cells.get(column)
     try:
         text = table_file.text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
     except TypeError as error:
         raise DataError(f"{path}, line {row.line:,}: {column} must be one value, but is {error}; write one") from error
     if not text:
-        raise DataError(f"{path}, line {row.line:,}: {column} must be there, but is blank; write it")
+        raise DataError(f"{path}, line {row.line:,}: {column} must have a value, but is blank; write one")
     return text
 
 
 def _answers(
     path: Path, rows: Sequence[table_file.Row], kind: Kind
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
-    """Gold, outputs and the labels' names."""
+    """Gold (n_examples,), outputs (n_examples, n_labels) or (n_examples,), and the labels' names."""
     if any(row.cells.get("output") is not None for row in rows):
         gold = np.array([_number(path, row, "gold") for row in rows])
         return gold, _logits(path, rows, gold), ()
@@ -121,8 +119,8 @@ def _answers(
     labels = tuple(sorted({*golds, *guesses}))
     if len(labels) > MAX_LABELS:
         raise DataError(
-            f"{path} must hold labels, but has {len(labels):,} different ones; is it a regression? then give it a "
-            "metric of one, such as pearson"
+            f"{path} must hold at most {MAX_LABELS:,} labels, but has {len(labels):,} different ones; if the task is a "
+            "regression, give its runs a metric such as pearson"
         )
     index_of = {label: at for at, label in enumerate(labels)}
     outputs = np.zeros((len(rows), len(labels)))
@@ -137,7 +135,7 @@ def _number(path: Path, row: table_file.Row, column: str) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise DataError(f"{path}, line {row.line:,}: {column} must be a number, but is {text}; correct it")
+        raise DataError(f"{path}, line {row.line:,}: {column} must be a number, but is {text}; write a number")
     return value
 
 
@@ -157,7 +155,7 @@ def _logits(path: Path, rows: Sequence[table_file.Row], gold: NDArray[np.float64
 
 
 def aligned(runs: Sequence[Given]) -> list[Predictions]:
-    """Predictions of several runs with one order of labels: names that one run lacks are labels for it too."""
+    """Predictions of several runs with the same order of labels; every run gets the labels of all."""
     if not any(run.labels for run in runs):
         return [run.predictions for run in runs]
     labels = sorted({label for run in runs for label in run.labels})

@@ -1,16 +1,16 @@
-"""Anyone's results as a long table, one run per row: every cell is read as text and then typed by its column.
+"""Read a table of results, one run per row: every entry is read as text and then typed by its column.
 
 source,target,seed,metric,value
 ,news,1,f1_macro,0.61
 chat,news,1,f1_macro,0.64
 
-- The file is CSV (between commas, semicolons, tabs or bars, whichever its header has), JSON lines or Parquet.
-- A baseline has a blank source, or its target as the source. No word stands for it: `none` is a task named none.
-- Names are text, whatever they look like; blanks around them are no part of them.
-- A blank: source, see above; value, a run without a defined score; fraction, 1; flags, none; id, made from the rest;
-  setting, the one without a name. A blank anywhere else is refused.
-- Columns that are not known are left alone. The long table that a gather writes has this form: its main metrics on the
-  test part are taken.
+- The file is CSV (separated by commas, semicolons, tabs or bars, as in its header), JSON lines or Parquet.
+- A baseline has a blank source, or its target as the source. There is no word for it: `none` is a task named none.
+- Names are text, even where they look like numbers; blanks around them are removed.
+- Meaning of a blank: source, see above; value, a run without a defined score; fraction, 1; flags, none; id, made from
+  the other columns; setting, the setting without a name. A blank anywhere else is refused.
+- Unknown columns are ignored. The long table that `gather` writes has this form too: its main metrics on the test part
+  are read.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from empslurm.validation import table_file
 NEEDED = ("source", "target", "seed", "metric", "value")
 OPTIONAL = ("fraction", "flags", "id", "setting", "part", "main", "group")
 DELIMITERS = (",", ";", "\t", "|")
-COMMENT = "begins with #: is it a comment? then remove it, or put the name in quotes"
+COMMENT = "must be a row of results, but begins with # like a comment; remove the line, or put the name in quotes"
 LARGEST_SEED = 2**63 - 1
-LARGEST_VALUE = 1e15  # beyond it sums of squares lose what tells two scores apart
+LARGEST_VALUE = 1e15  # beyond it, sums of squares lose the digits in which two scores differ
 SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One run's score. `where`: its line, or its record in Parquet."""
+    """One run's score. `where`: its line, or in Parquet its record."""
 
     where: int
     id: str
@@ -52,33 +52,34 @@ class Result:
     metric: str
     value: float  # NaN: the run ended without a defined score
     flags: str
-    setting: str  # a model, a method, a language: groups that are analysed apart; "" where there is one only
+    setting: str  # a model, a method, a language: analysed separately; "" where there is only one
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """A table's rows as they were read."""
+    """A table's rows as read."""
 
     file: str
-    word: str  # what tells a row's place: line, or record where there are no lines
+    word: str  # how errors name a row: line, or record where there are no lines
     rows: tuple[table_file.Row, ...]
-    commas: bool  # whether commas separate the columns, or values are typed: then none is a decimal mark
+    commas: bool  # whether commas separate the columns, or values are typed: then no comma is a decimal mark
 
     def place(self, row: table_file.Row) -> str:
-        """Where a row stands, for complaints."""
+        """The position of a row, for errors."""
         line = "" if self.word == "record" else f"line {row.line:,}, "
         return f"{self.file}, {line}record {row.number:,}"
 
 
 def read(path: Path) -> tuple[Result, ...]:
-    """The runs of a table, each once. Raises DataError with file, place and column."""
+    """The runs of a table, each once. Raises DataError naming file, line (or record) and column."""
     table = _READERS.get(path.suffix.lower(), _delimited)(path)
     flawed = next((row for row in table.rows if row.flaw), None)
     if flawed is not None:
-        raise DataError(f"{table.place(flawed)} {flawed.flaw}; correct it")
+        fix = "" if flawed.flaw == COMMENT else "; rewrite this row"
+        raise DataError(f"{table.place(flawed)} {flawed.flaw}{fix}")
     rows = [row for row in table.rows if _is_main(table.place(row), row.cells)]
     if table.rows and not rows:
-        raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; it has part and main")
+        raise DataError(f"{path} must hold a main metric on the part `test`, but holds none; add such rows")
     comma = _decimal_comma(table, rows)
     results = [_result(table.place(row), row, comma) for row in rows]
     if not results:
@@ -89,7 +90,7 @@ def read(path: Path) -> tuple[Result, ...]:
 
 
 def _delimited(path: Path) -> _Table:
-    """Delimited text; lines that begin with # before the header are a comment."""
+    """Read delimited text; lines above the header that begin with # are comments."""
     lines = list(table_file.lines_of(table_file.read_text(path)))
     before = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     if before == len(lines):
@@ -127,17 +128,17 @@ _READERS: Mapping[str, Callable[[Path], _Table]] = {".jsonl": _json, ".ndjson": 
 
 
 def _is_long(cells: Mapping[str, Any]) -> bool:
-    """Whether a row is of the long table that a gather writes, which has more parts and metrics, and `group`."""
+    """Whether a row is from the long table that `gather` writes, with several parts and metrics."""
     return cells.get("part") is not None and cells.get("main") is not None
 
 
 def _is_main(where: str, cells: Mapping[str, Any]) -> bool:
-    """Whether a row of a gather's long table is a main metric on the test part; a row of another table is."""
+    """Whether to use a row: of the long table that `gather` writes, only the main metric on the test part."""
     if not _is_long(cells):
         return True
     part, main = _text(where, "part", cells["part"]).lower(), _text(where, "main", cells["main"]).lower()
     if main not in SWITCHES:
-        raise DataError(f"{where}: main must be true or false, but is {main}; correct it, or rename the column")
+        raise DataError(f"{where}: main must be true or false, but is {main}; write one, or rename the column")
     return part == "test" and SWITCHES[main]
 
 
@@ -174,14 +175,14 @@ def _result(where: str, row: table_file.Row, comma: bool) -> Result:
 
 
 def _id(row: Result) -> str:
-    """The run's name where the table gives none; predictions are looked for under it."""
+    """The id of a run where the table gives none; its predictions file is named after it."""
     part = "" if row.fraction == 1.0 else f"-f{row.fraction * 100:g}"
     name = f"{row.source}--{row.target}" if row.source else row.target
     return f"{f'{row.setting}-' if row.setting else ''}{name}-s{row.seed}{part}"
 
 
 def _with_ids(results: Sequence[Result]) -> tuple[Result, ...]:
-    """Every run with an id of its own: names that hold hyphens could give two runs one."""
+    """Give every run a unique id: names with hyphens could give two runs the same."""
     names = [row.id or _id(row) for row in results]
     counts = Counter(names)
     return tuple(
@@ -191,12 +192,12 @@ def _with_ids(results: Sequence[Result]) -> tuple[Result, ...]:
 
 
 def _run(row: Result) -> tuple[object, ...]:
-    """What tells one run from all others."""
+    """The columns that identify a run."""
     return (row.setting, row.source, row.target, row.seed, row.fraction)
 
 
 def _text(where: str, column: str, value: Any) -> str:
-    """A cell as text; a whole number that a frame with gaps made a float of is the whole number again."""
+    """An entry as text; 3.0 becomes 3, since data frames with missing values store whole numbers as floats."""
     try:
         if column != "value" and isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -219,26 +220,26 @@ def _seed(where: str, text: str) -> int:
 
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
-UNDEFINED = ("nan", "+nan", "-nan", "na", "n/a", "null", "none", "<na>")  # words for a value that is not there
+UNDEFINED = ("nan", "+nan", "-nan", "na", "n/a", "null", "none", "<na>")  # how programs write a missing value
 
 
 def _number(where: str, column: str, text: str, comma: bool) -> float:
-    """A finite number; a value may be undefined, in a word that programs write for that."""
+    """A finite number; in the column `value`, NaN for one of `UNDEFINED`."""
     if column == "value" and text.lower() in UNDEFINED:
         return float("nan")
     plain = text.replace("\N{MINUS SIGN}", "-")
     plain = plain.replace(",", ".") if comma and plain.count(",") == 1 else plain
     value = float(plain) if NUMBER.fullmatch(plain) else float("nan")
     if not abs(value) <= LARGEST_VALUE:
-        why = ", with a point for the decimals" if "," in text and not comma else ""
-        raise DataError(f"{where}: {column} must be a finite number, but is {text}; correct it{why}")
+        fix = "with a decimal point, such as 0.61" if "," in text and not comma else "such as 0.61"
+        raise DataError(f"{where}: {column} must be a finite number, but is {text}; write a number {fix}")
     return value
 
 
 def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
-    """Whether commas are decimal: where they separate nothing and no number of the table has a point.
+    """Whether commas are decimal marks: they do not separate columns, and no number of the table has a point.
 
-    Raises DataError where both are there: one of them would be read as something else.
+    Raises DataError where the numbers have both marks, since either could separate thousands.
     """
     if table.commas:
         return False
@@ -247,14 +248,14 @@ def _decimal_comma(table: _Table, rows: Sequence[table_file.Row]) -> bool:
     point = next(((line, text) for line, text in texts if "." in text), None)
     if comma is not None and point is not None:
         raise DataError(
-            f"{table.file} must write all numbers alike, but has {comma[1]} in line {comma[0]:,} and {point[1]} in "
-            f"line {point[0]:,}; use one decimal mark, and no mark for thousands"
+            f"{table.file} must write all numbers in the same way, but has {comma[1]} in line {comma[0]:,} and "
+            f"{point[1]} in line {point[0]:,}; use one decimal mark, and no mark for thousands"
         )
     return comma is not None
 
 
 def _in_range(table: _Table, results: Sequence[Result]) -> None:
-    """Every value is one that its metric can have: percent never stand among fractions, nor for them."""
+    """Check that every value is possible for its metric, so that percent are not taken for fractions."""
     for name in dict.fromkeys(row.metric for row in results):
         metric = METRICS[name]
         own = [row for row in results if row.metric == name]
@@ -264,8 +265,8 @@ def _in_range(table: _Table, results: Sequence[Result]) -> None:
         right = next((row for row in own if metric.allows(row.value) and row.value), None)
         mixed = "" if right is None else f" (and {right.value:g} in {table.word} {right.where:,})"
         unbounded = metric.high == math.inf
-        ends = f"be at least {metric.low:g}" if unbounded else f"lie within {metric.low:g} and {metric.high:g}"
-        fix = "correct it" if unbounded else f"write fractions, not percent: {wrong.value / 100:g}"
+        ends = f"be at least {metric.low:g}" if unbounded else f"be between {metric.low:g} and {metric.high:g}"
+        fix = "write the error itself" if unbounded else f"write fractions, not percent: {wrong.value / 100:g}"
         raise DataError(
             f"{table.file}, {table.word} {wrong.where:,}: value must {ends} for {name}, but is "
             f"{wrong.value:g}{mixed}; {fix}"
@@ -273,7 +274,7 @@ def _in_range(table: _Table, results: Sequence[Result]) -> None:
 
 
 def _distinct_names(table: _Table, results: Sequence[Result]) -> None:
-    """No two names that differ only in what a program adds (`20.0` for 20) or nobody sees (how an é is stored)."""
+    """Check that no two names differ only in what a program adds (`20.0` for 20) or in how an é is stored."""
     for what, names in (
         ("tasks", [(row.where, name) for row in results for name in (row.source, row.target)]),
         ("settings", [(row.where, row.setting) for row in results]),
@@ -284,26 +285,26 @@ def _distinct_names(table: _Table, results: Sequence[Result]) -> None:
             if first != name:
                 raise DataError(
                     f"{table.file} must name {what} in one way, but has {first} in {table.word} {before:,} and {name} "
-                    f"in {table.word} {where:,}, which look like one; write both alike"
+                    f"in {table.word} {where:,}, which look the same; write both in the same way"
                 )
 
 
 @cache
 def _plain(name: str) -> str:
-    """A name without what a program added, in one of the ways to store it."""
+    """A name in normal form, without invisible characters and without an added `.0`."""
     shown = "".join(mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf")
     return re.sub(r"^([0-9]+)\.0$", r"\1", shown)
 
 
 def _distinct_fractions(table: _Table, results: Sequence[Result]) -> None:
-    """No two fractions that are printed alike: they name tables and files."""
+    """Check that different fractions are printed differently, since they name tables and files."""
     seen: dict[str, Result] = {}
     for row in results:
         first = seen.setdefault(f"{row.fraction * 100:g}", row)
         if first.fraction != row.fraction:
             raise DataError(
                 f"{table.file} must write a fraction in one way, but has {first.fraction} in {table.word} "
-                f"{first.where:,} and {row.fraction} in {table.word} {row.where:,}; write both alike"
+                f"{first.where:,} and {row.fraction} in {table.word} {row.where:,}; write both in the same way"
             )
 
 
@@ -326,13 +327,13 @@ def _every_run_once(table: _Table, results: Sequence[Result]) -> None:
             if first is not row:
                 raise DataError(
                     f"{table.file} must hold every run once, but holds {row.id or _id(row)} twice, in {table.word} "
-                    f"{first.where:,} and {row.where:,}; keep one, or tell them apart in a column named setting (a "
+                    f"{first.where:,} and {row.where:,}; keep one, or distinguish them in a column named setting (a "
                     "model, a method)"
                 )
 
 
 def settings(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
-    """(name of a group's folder, setting), in the order of the table; one setting alone needs no folder."""
+    """(name of the group's folder, setting), in the order of the table; a single setting needs no folder ("")."""
     names = tuple(dict.fromkeys(row.setting for row in results))
     if len(names) == 1:
         return (("", names[0]),)
@@ -340,6 +341,6 @@ def settings(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
 
 
 def _folder(setting: str) -> str:
-    """A folder's name that says which setting it is and cannot be that of another, nor of a file of the report."""
+    """A readable folder name of a setting, different from those of other settings and from the report's files."""
     readable = re.sub(r"[^\w+-]+", "-", setting).strip("-")[:40] or "setting"
     return readable if readable == setting else f"{readable}-{ids.digest(setting, 6)}"

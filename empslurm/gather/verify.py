@@ -1,4 +1,4 @@
-"""One result, verified: its seal, every checksum, and every metric computed again from the kept predictions."""
+"""Verify one result: its seal, every checksum, and every metric, computed again from the saved predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from empslurm.store import predictions
 from empslurm.store.cell_folder import PROVENANCE, CellDir
 
 PARTS = ("validation", "test")
-TOLERANCE = 1e-9  # the same code on the same predictions: only the order of a sum may differ between machines
-PLACE = ("kind", "source", "target", "seed", "parent")  # of a cell in its grid; the rest of its identity is its setting
+TOLERANCE = 1e-9  # same code, same predictions: only the order of sums may differ between machines
+PLACE = ("kind", "source", "target", "seed", "parent")  # in a grid; the rest of a cell's identity is its setting
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ SCORES = tuple(column(part, metric) for part in PARTS for kind in metrics.KINDS 
 
 
 def fingerprint(folder: str, names: Iterable[str]) -> str:
-    """Size, time and inode of a result's files: while they stay, a verified result is not read again. "" when gone."""
+    """Size, time and inode of a result's files, to notice changes without reading them; "" where one is missing."""
     try:
         stats = [os.stat(f"{folder}/{name}") for name in names]
     except OSError:
@@ -39,7 +39,10 @@ def fingerprint(folder: str, names: Iterable[str]) -> str:
 
 
 def verify(folder: CellDir) -> Row | None:
-    """A finished cell as a flat row; None without a result. Raises DamagedError or StoreError naming the file."""
+    """A finished cell as a flat row (columns: `cache.COLUMNS`); None without a result.
+
+    Raises DamagedError or StoreError naming the file.
+    """
     result = folder.result()
     if result is None:
         return None
@@ -63,7 +66,7 @@ def verify(folder: CellDir) -> Row | None:
 
 
 def _kind(folder: CellDir, identity: Mapping[str, Any]) -> Kind:
-    """What is known of a cell's kind. Raises DamagedError for one that this version does not know."""
+    """The entry of `cells.KINDS` for a cell. Raises DamagedError for a kind that this version does not know."""
     if identity["kind"] not in KINDS:
         raise DamagedError(
             f"{folder.identity_file} must be of a kind that this version knows ({', '.join(KINDS)}), but is of "
@@ -73,11 +76,11 @@ def _kind(folder: CellDir, identity: Mapping[str, Any]) -> Kind:
 
 
 def _identity(folder: CellDir, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The cell's identity, with which the result must agree."""
+    """The cell's identity. Raises DamagedError where the result does not agree with it."""
     try:
         identity = folder.identity()
     except FileNotFoundError as error:
-        raise DamagedError(f"{folder.identity_file} must be beside its result, but is missing") from error
+        raise DamagedError(f"{folder.identity_file} must exist, but is missing; move the folder away") from error
     for name in ("kind", "source", "target", "seed"):
         if identity.get(name) != result.get(name):
             raise DamagedError(
@@ -88,15 +91,15 @@ def _identity(folder: CellDir, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _setting(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a cell has in common with the same run of another seed or fraction."""
+    """The part of an identity that other pairs, seeds and fractions of the same setting share."""
     setting = {name: value for name, value in identity.items() if name not in PLACE}
     return {**setting, "data": {name: value for name, value in identity["data"].items() if name != "fraction"}}
 
 
 def _curve(result: Mapping[str, Any]) -> str:
-    """Compact JSON, one entry per epoch: epoch, training loss, validation score in the task's metric; "" without one.
+    """The learning curve as JSON: [epoch, training loss, validation score in the task's metric] per epoch; "" without.
 
-    null: not defined, or not finite.
+    null: undefined, or not finite.
     """
     history = result.get("history") or ()
     points = [
@@ -111,7 +114,7 @@ def _finite(value: object) -> float | None:
 
 
 def _provenance(output: Path) -> Row:
-    """What the run cost and where it ran; nothing of it decides a number."""
+    """The cost and the machine of a run, which no score depends on."""
     try:
         note = files.read_object(output / PROVENANCE)
     except (FileNotFoundError, StoreError):
@@ -128,9 +131,9 @@ def _provenance(output: Path) -> Row:
 
 
 def _gpu(note: Mapping[str, Any]) -> Row:
-    """Driver, memory and MIG profile of the GPU that a run used; None for what was not recorded, or without one.
+    """Driver, memory and MIG profile of the GPU that a run used; None for what was not recorded, or without a GPU.
 
-    Results of earlier versions hold numbers as text, and may hold `[N/A]` in their place.
+    Results of earlier versions have numbers as text, or `[N/A]`.
     """
     used = note.get("gpu")
     if not used:
@@ -139,7 +142,7 @@ def _gpu(note: Mapping[str, Any]) -> Row:
     readings = note.get("gpus") or []
     index = int(number) if number.isdigit() else 0
     reading = readings[index] if index < len(readings) else {}
-    own = _number(used.get("memory_bytes"))  # by torch: of a MIG instance its own
+    own = _number(used.get("memory_bytes"))  # from torch: for a MIG instance, its own memory
     return {
         "driver": reading.get("driver_version"),
         "gpu_memory_mib": own / 2**20 if own else _number(reading.get("memory.total")),
@@ -148,7 +151,7 @@ def _gpu(note: Mapping[str, Any]) -> Row:
 
 
 def _number(value: object) -> float | None:
-    """A positive number, also one that is written as text; else None."""
+    """A positive number, also if written as text; else None."""
     try:
         number = float(str(value))
     except ValueError:
@@ -157,7 +160,7 @@ def _number(value: object) -> float | None:
 
 
 def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
-    """Every score from the predictions, each equal to the stored one. Raises DamagedError where one is not."""
+    """Every score, computed from the predictions. Raises DamagedError where one differs from the saved score."""
     parts = predictions.read(path)
     kind = metrics.METRICS[result["metric"]].kind
     row: Row = {}
@@ -171,8 +174,8 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
         _compare(folder, path, part, stored, scores)
         row |= {column(part, name): value for name, value in scores.items()}
         row[f"n_{part}"], row[f"n_{part}_groups"] = len(predicted.ids), len(set(predicted.groups))
-    # From the predictions, whatever the result says: results of earlier versions have other flags. That training
-    # diverged after its best epoch is known to the result alone.
+    # From the predictions, because results of earlier versions have other flags. Only the result knows that training
+    # diverged after its best epoch.
     trained = (metrics.DIVERGED,) if metrics.DIVERGED in result.get("flags", ()) else ()
     flags = metrics.run_flags(result["metric"], {part: (parts[part].gold, parts[part].outputs) for part in PARTS})
     row["flags"] = ",".join(dict.fromkeys((*trained, *flags)))
@@ -182,11 +185,11 @@ def _scores(folder: CellDir, path: Path, result: Mapping[str, Any]) -> Row:
 def _compare(
     folder: CellDir, path: Path, part: str, stored: Mapping[str, float], computed: Mapping[str, float]
 ) -> None:
-    """A metric that came after a result has no stored score to compare; infinity stands for one that is missing."""
+    """Compare scores. A newer metric may have no saved score; infinity marks a missing score of the main metric."""
     for name, said, value in ((name, stored[name], value) for name, value in computed.items() if name in stored):
         undefined = said != said and value != value
         if not (undefined or abs(said - value) <= TOLERANCE):
             raise DamagedError(
                 f"{path} must give the {part} {name} of {folder.result_file}, {said:.6f}, but gives "
-                f"{value:.6f}; it enters no table; move the folder away and run the cell again"
+                f"{value:.6f}; move the folder away and run the cell again"
             )

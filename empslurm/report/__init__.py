@@ -1,9 +1,9 @@
-"""From gathered rows to the paper's tables and figures, and one page.
+"""Tables, figures and the page, made from gathered results.
 
-Here belongs which analyses are run on a group (`analyses`), the tables and figures that show them, and the page, whose
-sections are in `sections`. Arithmetic on arrays is `analysis`; reading results is `gather`.
+This package holds the list of analyses that run on a group (`analyses`), the tables and figures that show them, and the
+page with its sections (`sections`). Calculations on arrays are in `analysis`; reading results is in `gather`.
 
-For notebooks: `study` has all of it as data frames and figures, `load` reads the files of a folder (docs/notebooks.md).
+For notebooks: `study` analyses results in memory, `load` opens a folder that `gather` wrote (docs/notebooks.md).
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 def study(
     gathered: Gathered, *, ratings: Sequence[Rating] | None = None, grouped: bool = True, margin: float | None = None
 ) -> Study:
-    """Analyse gathered results, as `gather` does, and keep the tables and figures in memory.
+    """Analyse gathered results and keep the tables and figures in memory; no file is written.
 
-    `ratings`: of the tasks' constructs, by default the paper's. `grouped`: resample conversations, posts or dialogues,
-    else rows. `margin`: the difference of a metric that is as good as none.
+    `gathered`: from `gather.gather`, `gather.from_file` or `gather.published`.
+    `ratings`: ratings of the tasks' constructs, used as features of the importances; by default the paper's.
+    `grouped`: resample whole conversations, posts or dialogues where examples belong to them; False: single examples.
+    `margin`: above 0, in the unit of each target's metric: a difference that is too small to matter. Pairs that are
+    shown to differ by less get the verdict `equivalent`; without a margin no pair does.
+
+    The tables and their numbers are those that `empslurm gather` writes for the same results.
     """
     from empslurm import reference
     from empslurm.report.notebook import Study
@@ -35,7 +40,11 @@ def study(
 
 
 def load(folder: Path | str) -> Written:
-    """The tables of a folder that `gather` wrote, as they are. Raises UsageError where it is none."""
+    """Open a folder that `empslurm gather` wrote, without computing anything again.
+
+    `folder`: the `--out` of that gather.
+    Raises UsageError where `gather` did not write it, DamagedError where its `summary.json` is damaged.
+    """
     from empslurm.report.notebook import written
 
     return written(Path(folder))

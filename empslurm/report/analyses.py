@@ -1,4 +1,4 @@
-"""The analyses that a group of gathered results goes through, in order, and the tables that show them."""
+"""The analyses that run on a group of gathered results, in order, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from empslurm.report.tables import table_of_improvements, table_of_scores
 from empslurm.report.verdicts import judge
 from empslurm.report.wording import plain_missing, plain_table
 
-# Run in this order, and their tables are written in this order. An analysis reads the results of those above it.
+# They run, and their tables are written, in this order. An analysis may read the results of those above it.
 ANALYSES = (
     Analysis(name="baselines", run=baseline_tables.judge, tables=baseline_tables.tables),
     Analysis(name="verdicts", run=judge, tables=verdict_tables.tables),
@@ -42,7 +42,7 @@ ANALYSES = (
 def analyse(
     gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
 ) -> Analyses:
-    """Run everything on one group. `margin`: see `verdicts.decide`."""
+    """Run every analysis on one group. `margin`: see `analysis.verdicts.decide`."""
     analyses = Analyses(
         gathered=gathered,
         group=group,
@@ -69,13 +69,13 @@ def analyse(
 
 
 def tables_of(analyses: Analyses) -> tuple[Table, ...]:
-    """Scores and improvements, and the tables of every analysis."""
+    """All tables of a group: scores, improvements, and those of every analysis."""
     shown = [*_score_tables(analyses), *(table for analysis in ANALYSES for table in analysis.tables(analyses))]
     return tuple(shown) if analyses.of_paper else tuple(map(plain_table, shown))
 
 
 def _score_tables(analyses: Analyses) -> list[Table]:
-    """Tables 7 and 8, the numbers of Figures 6 and 7, for the paper's tasks the printed ones beside."""
+    """Tables 7 and 8 and the numbers of Figures 6 and 7; for the paper's tasks also compared with the printed ones."""
     registry = analyses.gathered.registry
     shown: list[Table | None] = []
     for table in analyses.tables:

@@ -1,6 +1,6 @@
-"""What a reader wants first of a gather: what helps and what harms each target, and what to beware of.
+"""The answer of a gather: what helps and what harms each target, and warnings about the numbers.
 
-Everything here is taken from the analyses; nothing is computed anew.
+Everything here comes from the analyses; nothing is computed here.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ from empslurm.report.tables import title_of, unrecorded
 from empslurm.report.verdict_tables import counts
 from empslurm.tasks import Registry
 
-UNJUDGED = ("baselines", "full-data baselines")  # what a group lacks where some of its targets have no verdict
-MOST_NAMED = 5  # of the targets that a warning names
-# The verdict on the runner-up -> what that makes of the best.
+UNJUDGED = ("baselines", "full-data baselines")  # keys of `lacking` that name targets without a verdict
+MOST_NAMED = 5  # targets that a warning names
+# Verdict on the runner-up -> what it says of the best source.
 LEADS = {"harms": "leads", "helps": "trails"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A source of a target. Numbers are in the target's metric; None where one is unknown."""
+    """One source of one target. Numbers are in the target's metric; None where unknown."""
 
     target: str
     target_title: str
     source: str
     source_title: str
     metric: str
-    baseline: float | None  # None too where the target has none
+    baseline: float | None  # also None for a target without one
     score: float | None  # with the source
-    difference: float | None  # to the baseline; where the target has none, to the next best source
+    difference: float | None  # from the baseline; for a target without one, from the next best source
     low: float | None  # 95 % interval of the difference, before correction for many pairs
     high: float | None
     verdict: str  # as in the verdict tables; without a baseline: leads, trails, equivalent, inconclusive, undecided
     reason: str  # why undecided, else ""
-    next_best: str = ""  # the source that a target without a baseline has next
+    next_best: str = ""  # second best source of a target without a baseline
     next_best_title: str = ""
     next_best_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one group says at one data fraction of its targets."""
+    """The answer of one group at one data fraction of its targets."""
 
-    group: str  # "" where there is one only
+    group: str  # "" where there is only one
     fraction: float
-    sentences: tuple[str, ...]  # how many pairs help and harm, and why others are undecided; or why nobody knows
-    warnings: tuple[str, ...]  # of the group, and so of its first answer only
+    sentences: tuple[str, ...]  # how many pairs help and harm, why others are undecided; or why none is judged
+    warnings: tuple[str, ...]  # of the whole group; only its first answer has them
     verdicts: Mapping[str, int]  # pairs by verdict; empty where no pair could be judged
-    best: tuple[Change, ...]  # one per target, those that are helped first
+    best: tuple[Change, ...]  # one per target, helped targets first
     harms: tuple[Change, ...]
-    pairs: tuple[Change, ...] = ()  # all that have a verdict, in the order of the verdict table
+    pairs: tuple[Change, ...] = ()  # all pairs with a verdict, in the order of the verdict table
     summary: tuple[str, ...] = ()  # at most three sentences, for the first screen
 
 
 def answers(contents: GroupContents) -> tuple[Answer, ...]:
-    """One per data fraction that has verdicts; one without verdicts where none has."""
+    """One answer per data fraction with verdicts; where there are no verdicts, one answer that says why."""
     analyses = contents.analyses
     registry, warnings = analyses.gathered.registry, _warnings(contents)
     if not analyses.significance:
@@ -119,7 +119,7 @@ def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str,
 
 
 def best_pairs(pairs: Sequence[PairResult]) -> list[PairResult]:
-    """The best source of each target: of those that help, the one that gains most; where none helps, of all.
+    """The best source of each target: the largest gain among sources that help, or among all where none helps.
 
     Targets come in the order of their best source's verdict; those without any defined score are left out.
     """
@@ -153,7 +153,7 @@ def _change(pair: PairResult, metric: str, registry: Registry) -> Change:
 
 
 def _leader(ranked: Ranked, registry: Registry) -> Change:
-    """The best source of a target without a baseline, beside the next."""
+    """The best source of a target without a baseline, compared with the next best."""
     best, after = ranked.best, ranked.verdicts[0]
     return Change(
         target=ranked.target,
@@ -175,24 +175,24 @@ def _leader(ranked: Ranked, registry: Registry) -> Change:
 
 
 def _known(value: float) -> float | None:
-    """A number that JSON can hold. Adding 0 makes no negative zero of one that was turned round."""
+    """A number that JSON can hold, or None. Adding 0 turns a negative zero into 0."""
     return value + 0.0 if np.isfinite(value) else None
 
 
-# ---- what to beware of -----------------------------------------------------------------------------------------------
+# ---- warnings --------------------------------------------------------------------------------------------------------
 
 
 def _warnings(contents: GroupContents) -> tuple[str, ...]:
-    """What the tables say with marks and notes, which a reader of the first screen does not see."""
+    """The tables' marks and notes as sentences: a reader of the first screen does not see the tables."""
     analyses = contents.analyses
     scores = [score for table in analyses.tables for score in table.scores.values()]
     leaking = sum(score.leaks for score in scores if score.source != score.target)
     said = []
     if any(score.sample for score in scores):
-        said.append("PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task.")
+        said.append("PROVISIONAL: these numbers come from the invented sample corpus; they say nothing about any task.")
     if leaking:
-        said.append(f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts stand in a training part.")
-    if analyses.significance:  # else the answer's sentence says it
+        said.append(f"LEAKS: in {leaking} {'pair' if leaking == 1 else 'pairs'} test texts are also training texts.")
+    if analyses.significance:  # else the answer's sentence gives this reason
         lacking = analyses.lacking
         said += [f"{capital(name)}: {lacking[name]}." for name in UNJUDGED if name in lacking]
     quiet = unrecorded(analyses.tables, analyses.gathered.registry)
@@ -200,7 +200,7 @@ def _warnings(contents: GroupContents) -> tuple[str, ...]:
 
 
 def _no_better_than_chance(contents: GroupContents) -> list[str]:
-    """Baselines of the largest data fraction of which nobody knows whether they learnt anything."""
+    """Baselines, at the largest data fraction, that are not shown to be above chance, as a sentence."""
     judged = contents.analyses.baselines
     most = max((table.fraction for table in contents.analyses.tables), default=1.0)
     whole = [baseline for baseline in judged if baseline.fraction == most]
@@ -217,7 +217,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def best_table(answer: Answer, most: int) -> Table:
-    """The first `most` targets with their best sources, a row each; narrow enough for a line of 80 columns."""
+    """The best source of the first `most` targets, one row each; fits a terminal of 80 columns."""
     alone = any(change.next_best for change in answer.best)
     columns = {"target": "target", "source": "best source"}
     if alone:
@@ -225,7 +225,7 @@ def best_table(answer: Answer, most: int) -> Table:
     else:
         columns |= {"scores": "alone -> with"}
     known = any(change.low is not None for change in answer.best)
-    columns |= {"change": "change ± 95 %" if known else "change", "verdict": "beside the next" if alone else "verdict"}
+    columns |= {"change": "change ± 95 %" if known else "change", "verdict": "against the next" if alone else "verdict"}
     rows = []
     for change in answer.best[:most]:
         row = [text(change.target_title), text(change.source_title)]
@@ -239,7 +239,7 @@ def best_table(answer: Answer, most: int) -> Table:
 
 
 def change_words(change: Change) -> str:
-    """A difference with half of its interval, which is symmetric."""
+    """A difference ± half the width of its interval, which is symmetric."""
     words = _short(change.difference, signed=True)
     if change.low is None or change.high is None:
         return words
@@ -250,14 +250,14 @@ def _caption(answer: Answer) -> str:
     """How to read the table."""
     metrics = {change.metric: METRICS[change.metric] for change in answer.best}
     units = "; ".join(
-        metric.title + ("" if metric.higher_is_better else ", where less is better") for metric in metrics.values()
+        metric.title + ("" if metric.higher_is_better else ", lower is better") for metric in metrics.values()
     )
     if any(change.next_best for change in answer.best):
-        which = "Best: by the mean over seeds, which flatters its lead."
+        which = "Best: by the mean over seeds; choosing it by the same scores makes its lead look too large."
     else:
-        which = "Best: the largest gain, of those that help if any do; the choice flatters it."
+        which = "Best: the largest gain, among the sources that help if any does; choosing it makes it look too large."
     known = any(change.low is not None for change in answer.best)
-    return f"{capital(units)}. {'±: half of the 95 % interval. ' if known else ''}{which}"
+    return f"{capital(units)}. {'±: half the width of the 95 % interval. ' if known else ''}{which}"
 
 
 def _short(value: float | None, *, signed: bool = False) -> str:

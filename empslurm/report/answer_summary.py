@@ -1,4 +1,4 @@
-"""The answer in three sentences: how many pairs help, what helps most, and what would decide the rest."""
+"""The answer in at most three sentences: how many pairs help, what helps most, and which runs would decide the rest."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from empslurm.report.tables import title_of
 from empslurm.report.verdict_tables import counts
 from empslurm.tasks import Registry
 
-LARGE = 5.0  # percent: a change that people ask about although it is not called
+LARGE = 5.0  # percent: a change this large is named even though it was not shown
 
 
 def summary(significance: Significance, analyses: Analyses) -> tuple[str, ...]:
     """At most three sentences on one data fraction."""
     registry = analyses.gathered.registry
     ranks = next((ranks for ranks in analyses.source_ranks if ranks.fraction == significance.fraction), None)
-    told = (
+    sentences = (
         _counted(significance, registry),
         _most_helpful(significance, ranks, registry),
         _what_decides(significance.next),
     )
-    return tuple(sentence for sentence in told if sentence)
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def _counted(significance: Significance, registry: Registry) -> str:
@@ -38,11 +38,11 @@ def _counted(significance: Significance, registry: Registry) -> str:
     if significance.fraction != 1.0:
         data = f" with {significance.fraction * 100:g} % of the target's data"
     if tally["helps"] or tally["harms"] or tally["equivalent"]:
-        alike = f" {tally['equivalent']:,} {'is' if tally['equivalent'] == 1 else 'are'} as good as no change,"
+        alike = f" {tally['equivalent']:,} {'is' if tally['equivalent'] == 1 else 'are'} equivalent to no change,"
         return (
             f"Of {_number(len(pairs), 'pair')}{data}, {tally['helps']:,} {'helps' if tally['helps'] == 1 else 'help'}, "
             f"{tally['harms']:,} {'harms' if tally['harms'] == 1 else 'harm'},"
-            f"{alike if tally['equivalent'] else ''} and {n_open:,} {'is' if n_open == 1 else 'are'} not decided."
+            f"{alike if tally['equivalent'] else ''} and {n_open:,} {'is' if n_open == 1 else 'are'} still open."
         )
     largest, whose = _largest_change(pairs, registry)
     reasons = {pair.verdict.reason for pair in pairs}
@@ -55,7 +55,7 @@ def _counted(significance: Significance, registry: Registry) -> str:
 
 
 def _largest_change(pairs: Sequence[PairResult], registry: Registry) -> tuple[float, str]:
-    """In percent, positive to the better, and the pair; 0 where none is known."""
+    """The change in percent (positive is better) and the pair's name; 0 where no change is known."""
     known = [pair for pair in pairs if np.isfinite(pair.improvement.percent)]
     if not known:
         return 0.0, ""
@@ -65,7 +65,7 @@ def _largest_change(pairs: Sequence[PairResult], registry: Registry) -> tuple[fl
 
 
 def _most_helpful(significance: Significance, ranks: SourceRanks | None, registry: Registry) -> str:
-    """The source with the largest mean gain, and the pair that is clearest to help; "" where neither is known."""
+    """The source with the largest mean gain, and the pair with the clearest help; "" where neither is known."""
     clauses = []
     first = (
         max((row for row in ranks.sources if np.isfinite(row.effect)), key=lambda row: row.effect) if ranks else None
@@ -82,15 +82,15 @@ def _most_helpful(significance: Significance, ranks: SourceRanks | None, registr
             f"{metric.title} "
             f"(95 % interval {_change(clearest.low)} to {_change(clearest.high)})"
         )
-    told = "; ".join(clauses)
-    if told.startswith(("the ", "no ")):  # names of tasks stay as they are
-        told = capital(told)
-    return f"{told}." if told else ""
+    said = "; ".join(clauses)
+    if said.startswith(("the ", "no ")):  # a task's name keeps its first letter
+        said = capital(said)
+    return f"{said}." if said else ""
 
 
 def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> str:
     title = title_of(first.source, registry)
-    ties = first.worst - first.best  # sources that it is not told from
+    ties = first.worst - first.best  # sources that it is not distinguished from
 
     def words(value: float) -> str:
         return f"{shown(value, 1, signed=True)} %" if ranks.unit == PERCENT else _change(value)
@@ -102,7 +102,7 @@ def _source_words(first: SourceRank, ranks: SourceRanks, registry: Registry) -> 
         return f"no source is shown to help over all targets; {title} comes nearest ({gain})"
     if ties:
         return (
-            f"{title} helps most over all targets ({gain}), but not shown to help more than "
+            f"{title} has the largest gain over all targets ({gain}), but is not shown to help more than "
             f"{_number(ties, 'other source')}"
         )
     return f"{title} helps most over all targets ({gain})"
@@ -113,7 +113,7 @@ def _change(value: float) -> str:
 
 
 def _what_decides(targets: Sequence[Next]) -> str:
-    """Runs and hours that the targets need, and those that no run helps; "" where there are no targets."""
+    """The runs and hours that the targets need, and the targets that no run would help; "" without targets."""
     if not targets:
         return ""
     asked = [target for target in targets if target.more_runs]
@@ -121,7 +121,7 @@ def _what_decides(targets: Sequence[Next]) -> str:
     differences = f"differences of {wanted[0]}" if len(wanted) == 1 else "the wanted differences"
     small = sum(target.seeds.limit == "examples" for target in targets)
     too_many = sum(target.seeds.limit == "seeds" for target in targets)
-    rest = f"; {_number(small, 'target')} {_has(small)} too few test texts for any number of seeds" if small else ""
+    rest = f"; {_number(small, 'target')} {_has(small)} too few test texts: more seeds would not help" if small else ""
     rest += f"; {_number(too_many, 'target')} would need very many seeds" if too_many else ""
     if asked:
         n_runs, hours = sum(target.more_runs for target in asked), sum(target.hours for target in asked)
@@ -133,14 +133,14 @@ def _what_decides(targets: Sequence[Next]) -> str:
             rest = f", and first verdicts on {_number(len(first), 'target')}{rest}"
             asked = [target for target in asked if not target.of_one_seed]
         return (
-            f"{cost[:1].upper()}{cost[1:]}, would show {differences} on "
+            f"{cost[:1].upper()}{cost[1:]}, would detect {differences} on "
             f"{_number(len(asked), 'target')} with probability .8{rest}."
         )
     if all(target.seeds.limit == "unknown" for target in targets):
         return f"Nothing can be judged yet: {targets[0].why}."
     enough = sum(not target.seeds.limit for target in targets)
     if enough:
-        return f"{_number(enough, 'target')} {_has(enough)} enough seeds to see {differences}{rest}."
+        return f"{_number(enough, 'target')} {_has(enough)} enough seeds to detect {differences}{rest}."
     return f"{rest[2:3].upper()}{rest[3:]}." if rest else ""
 
 

@@ -1,4 +1,4 @@
-"""The baselines beside chance as tables, one per metric and data fraction."""
+"""Tables that compare the baselines with chance, one per metric and data fraction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from empslurm.tasks import Registry
 
 
 def judge(analyses: Analyses) -> Finding:
-    """Baselines against chance; none where no predictions are known."""
+    """Compare the baselines with chance; empty where no predictions are known."""
     return Finding(result=baselines(analyses.tables, grouped=analyses.grouped))
 
 
@@ -37,17 +37,17 @@ def _table(table: ScoreTable, judged: Sequence[Baseline], registry: Registry) ->
     return flat(
         name=f"baselines-{table.metric}{'' if table.fraction == 1.0 else f'-f{table.fraction * 100:g}'}",
         title=f"Baselines against chance ({METRICS[table.metric].title}{part_of_data(table)})",
-        caption="Means over seeds with 95 % bootstrap intervals over the test part. "
+        caption="Means over seeds, with 95 % bootstrap intervals over the test examples. "
         f"Chance: {METRICS[table.metric].chance.words}.",
-        details="Above chance: the interval of the difference to chance, on the same resamples, lies on the better "
-        "side of 0; for the mean, and for each seed alone.",
+        details="Above chance: the 95 % interval of the difference from chance, on the same resamples, is above 0 (for "
+        "an error, below 0); tested for the mean and for each seed separately.",
         columns={
             "target": "target",
             "baseline": "baseline",
             "low_high": "95 % interval",
             "chance": "chance",
             "above_chance": "above chance",
-            "seeds_above": "seeds above it",
+            "seeds_above": "seeds above",
             "n_examples": "test examples",
         },
         rows=rows,

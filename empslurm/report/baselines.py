@@ -1,4 +1,4 @@
-"""Whether the baselines learnt anything: each with an interval, beside what needs no learning."""
+"""Did the baselines learn anything? Each baseline with an interval, compared with chance."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Baseline:
     score: float
     low: float
     high: float
-    chance: float  # of one answer to all examples, see `metrics.Chance`
-    above: bool  # the interval of the difference to chance lies above 0
-    n_above: int  # seeds of which each alone lies above it
+    chance: float  # the score of the same answer to all examples, see `metrics.Chance`
+    above: bool  # the interval of the gain over chance is above 0
+    n_above: int  # seeds that are above chance when tested separately
     n_examples: int
 
 
 def against_chance(target: str, loaded: Loaded, *, fraction: float = 1.0, grouped: bool = True) -> Baseline:
-    """Percentile bootstrap of the mean over seeds, and of its difference to one constant answer on equal resamples."""
+    """Percentile bootstrap of the mean over seeds, and of its difference from a constant answer, paired by resample."""
     answers: NDArray[Any] = loaded.answers()
     chance = np.zeros(N_RESAMPLES)
     n_seeds = len(answers)
@@ -68,7 +68,7 @@ def against_chance(target: str, loaded: Loaded, *, fraction: float = 1.0, groupe
 def baselines(tables: Sequence[ScoreTable], *, grouped: bool = True) -> tuple[Baseline, ...]:
     """Every baseline whose predictions are known, in the order of the tables and their targets.
 
-    `grouped`: resample conversations, posts or dialogues; else rows.
+    `grouped`: resample whole conversations, posts or dialogues; False: single examples.
     """
     judged = []
     for table in tables:

@@ -1,4 +1,4 @@
-"""What a page is made from: groups with their tables, cut to what a page holds, and verdicts that panels open."""
+"""What a page is made from: groups with their tables, cut to fit a page, and the verdicts that its panel shows."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from empslurm.report.gaps import Gap
 from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.verdict_tables import part_name
 
-MOST_CELLS = 40_000  # of all tables of a kind on the page, shared by the groups
-MOST_PAIRS = 4_000  # of all tables of verdicts
+MOST_CELLS = 40_000  # of all tables of one kind on the page, divided among the groups
+MOST_PAIRS = 4_000  # of all verdict tables, divided among the groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A table on the page: its elements, its words and its rows."""
+    """A table on the page: its addresses, its texts and its rows."""
 
-    identifier: str  # under which the page's data has it
+    identifier: str  # its key in the page's data
     anchor: str
     title: str
     caption: str
     details: str
     kept: Part
-    heat: bool  # whether its numbers have a background by their size
+    heat: bool  # whether each number's background shows its size
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The verdicts of a group at one data fraction, which pictures, forest plots and tables open in the panel."""
+    """The verdicts of a group at one data fraction; pictures, forest plots and tables open them in the panel."""
 
-    index: int  # among all of the page
+    index: int  # among all views of the page
     significance: Significance
     block: Block
-    rows: Mapping[tuple[str, str], int]  # (source, target) -> its row in the block; absent: cut
+    rows: Mapping[tuple[str, str], int]  # (source, target) -> its row in the block; absent: cut off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +49,21 @@ class GroupContents:
 
     analyses: Analyses
     tables: tuple[Table, ...]
-    prefix: str = ""  # of its anchors and identifiers; "" where there is one group
+    prefix: str = ""  # of its anchors and identifiers; "" for a single group
     most_cells: int = MOST_CELLS  # of a table on the page
     most_pairs: int = MOST_PAIRS  # of a table of verdicts
     first_view: int = 0  # index of its first view
 
     def anchor(self, name: str) -> str:
-        """An address on the page that no other group has."""
+        """An address on the page that is unique to this group."""
         return f"{self.prefix}{name}"
 
     def named(self, *starts: str) -> list[Table]:
-        """Tables by the start of their names."""
+        """Tables whose names start with one of `starts`."""
         return [table for table in self.tables if table.name.startswith(starts)]
 
     def blocks(self, *starts: str) -> tuple[Block, ...]:
-        """Tables by the start of their names, each cut to what a page can hold."""
+        """Tables whose names start with one of `starts`, each cut to fit a page."""
         return tuple(self._block(table) for table in self.named(*starts) if starts)
 
     def _block(self, table: Table) -> Block:
@@ -83,15 +83,15 @@ class GroupContents:
         (table,) = (table for table in self.tables if table.name == name)
         block = self._block(table)
         pairs = [(table.origin[row][0], table.origin[row][1]) for row in block.kept.rows]
-        n_pairs = len(significance.pairs)  # the control stands below them
+        n_pairs = len(significance.pairs)  # the rows of the control follow them
         rows = {pair: at for at, (pair, row) in enumerate(zip(pairs, block.kept.rows, strict=True)) if row < n_pairs}
         return View(index=index, significance=significance, block=block, rows=rows)
 
 
 def block_of(table: Table, anchor: str, most_cells: int, folder: str = "") -> Block:
-    """A table of the page; of one too large its caption says which rows and columns are shown.
+    """A table of the page. Where it is too large, it is cut, and its caption says which rows and columns are shown.
 
-    `folder`: of the table's files, beside the page.
+    `folder`: where the table's files are, relative to the page.
     """
     kept = part(table, most_cells, _weights(table), folder)
     return Block(
@@ -106,12 +106,12 @@ def block_of(table: Table, anchor: str, most_cells: int, folder: str = "") -> Bl
 
 
 def titled(table: Table) -> str:
-    """A table's title, with its number in the paper where the study is the paper's."""
+    """A table's title, with its number in the paper if it has one."""
     return f"{table.number}: {table.title}" if table.number else table.title
 
 
 def _weights(table: Table) -> NDArray[np.float64] | None:
-    """By which a table is cut: pairs by the size of their difference, maps of changes by the change."""
+    """Sizes by which a table is cut: of verdicts the difference, of improvement maps the change."""
     if table.name.startswith(("figure6", "figure7")):
         return np.abs(values_of(table))
     if not table.name.startswith("verdicts"):
@@ -128,7 +128,7 @@ class Contents:
     groups: tuple[GroupContents, ...]
     gaps: tuple[Gap, ...] = ()  # what is missing
     ratings: tuple[Table, ...] = ()  # of the constructs, and their agreement
-    settings: tuple[Table, ...] = ()  # settings beside one another
+    settings: tuple[Table, ...] = ()  # settings compared
     settings_headline: tuple[str, ...] = ()
 
     @property
@@ -138,7 +138,7 @@ class Contents:
 
 
 def setting(analyses: Analyses) -> dict[str, str]:
-    """A group's setting in words."""
+    """A group's setting as text, by name."""
     return {name: _plain(value) for name, value in analyses.group.setting.items()}
 
 

@@ -1,4 +1,4 @@
-"""The paper's dataset tables (1 and 9 to 12) side by side with what the files here hold, and every difference."""
+"""The paper's dataset tables (1 and 9 to 12) next to the numbers of the files here, and every difference."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ SIZES = {"n_samples": "n_examples", "n_vocabulary": "n_vocabulary", "n_tokens": 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One published number beside ours.
+    """One published number next to ours.
 
-    equal: to the printed digits. another draw: a part's number, where our parts are drawn anew. another rule: words are
-    counted by a rule that the paper does not name. not here: the files are missing.
+    Verdicts: `equal` to the printed digits; `another draw`: a number of one part, and our parts are drawn again;
+    `another rule`: the paper does not say how it counts words; `not here`: the files are missing.
     """
 
     table: int
     name: str  # dataset id (Table 1) or task id
     measure: str  # n_samples, percent, mean, ... or a label
     column: str  # all, train, validation, test
-    digits: int  # after the point, as printed
+    digits: int  # decimals, as printed
     here: float | None
     published: float
     verdict: Verdict
@@ -50,7 +50,7 @@ class Compared:
 
 
 def compare(stats: Mapping[str, Mapping[str, Any]]) -> tuple[Compared, ...]:
-    """Every number of the five tables. stats: by dataset id, what `dataset_stats` gives."""
+    """Compare every number of the five tables. `stats`: dataset id -> the result of `dataset_stats`."""
     tasks = {id: task for dataset in stats.values() for id, task in dataset["tasks"].items()}
     here = {
         (id, line["label"] or line["statistic"], column): value
@@ -108,7 +108,7 @@ def _columns(
 def _verdict(here: float | None, published: float, digits: int, changed: Verdict) -> Verdict:
     if here is None:
         return "not here"
-    # A hair more than half of the last digit: what stands on the edge may have been rounded either way.
+    # A little more than half of the last digit: a value on the edge may have been rounded either way.
     return "equal" if abs(here - published) <= 0.5 * 10**-digits * (digits > 0) + 1e-6 else changed
 
 
@@ -122,13 +122,13 @@ def summary(rows: Iterable[Compared]) -> dict[int, dict[str, int]]:
 
 
 def differences(rows: Iterable[Compared]) -> list[Compared]:
-    """What a reader must know: numbers of whole datasets that are not the published ones, the largest share first."""
+    """Numbers of whole datasets that differ from the published ones, by table, name and measure."""
     different = [row for row in rows if row.verdict in ("differs", "another rule")]
     return sorted(different, key=lambda row: (row.table, row.name, row.measure))
 
 
 def write(rows: Sequence[Compared], known: Registry, folder: Path) -> list[Path]:
-    """table1 and table9 to table12 as CSV, Markdown and LaTeX, and every number in differences.csv."""
+    """Write table1 and table9 to table12 as CSV, Markdown and LaTeX, and every number to differences.csv."""
     long = folder / "differences.csv"
     files.write_text(long, to_rows_csv(LONG, ({**asdict(row), "difference": row.difference} for row in rows)))
     written = [long]
@@ -146,8 +146,8 @@ def _table(at: int, rows: Sequence[Compared], known: Registry) -> Table:
     titled: Mapping[str, Dataset | Task] = known.datasets if at == 1 else known.tasks
     return Table(
         name=f"table{at}",
-        title=f"{TITLES[at]}, beside Table {at} of the paper",
-        caption="Difference: here minus the paper. A gap: the files are not here.",
+        title=f"{TITLES[at]}, next to Table {at} of the paper",
+        caption="Difference: here minus the paper. A blank: the files are not here.",
         head=(
             ("", "", *(column for column in columns for _ in kinds)),
             ("", "", *(kind for _ in columns for kind in kinds)),

@@ -1,4 +1,4 @@
-"""Similarity of tasks and of datasets from the vectors that fisher and embed cells left."""
+"""Similarity of tasks and of datasets, from the vectors that fisher and embed cells saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMBEDDING = "mean"
 
 @dataclass(frozen=True, kw_only=True)
 class DataSimilarity:
-    """Figure 9."""
+    """Cosine similarity of the tasks' datasets (Figure 9)."""
 
     tasks: tuple[str, ...]
     cosine: NDArray[np.float64]  # (n_tasks, n_tasks)
@@ -31,7 +31,7 @@ class DataSimilarity:
 
 @dataclass(frozen=True, kw_only=True)
 class FusedSimilarity:
-    """Figure 10 for one kind of Fisher labels, and its cells."""
+    """Similarity of the task embeddings (Figure 10) for one kind of Fisher labels, with the cells behind it."""
 
     kind: str  # empirical or sampled
     seed: int
@@ -40,7 +40,7 @@ class FusedSimilarity:
 
 
 def vectors(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The vectors of one verified output; none where the file is not there."""
+    """The vectors of one verified output by name; empty where the file is missing."""
     from safetensors.numpy import load_file
 
     return (
@@ -55,7 +55,7 @@ def _paths(runs: pd.DataFrame, kind: str) -> list[tuple[str, str, int, Path]]:
 
 
 def data_similarity(runs: pd.DataFrame, order: Sequence[str]) -> DataSimilarity | None:
-    """Cosine of the dataset embeddings; None with fewer than two."""
+    """Cosine similarity of the dataset embeddings; None for fewer than two, or where their lengths differ."""
     embedded = {}
     for cell, target, _, path in _paths(runs, "embed"):
         value = vectors(path).get(EMBEDDING)
@@ -77,7 +77,7 @@ def data_similarity(runs: pd.DataFrame, order: Sequence[str]) -> DataSimilarity 
 
 
 def fused_similarity(runs: pd.DataFrame, order: Sequence[str]) -> tuple[FusedSimilarity, ...]:
-    """Task embeddings compared within the seed that has most tasks: coordinates correspond within a seed only."""
+    """Compare task embeddings within the seed that has the most tasks: coordinates match only within a seed."""
     rows = _paths(runs, "fisher")
     if not rows:
         return ()
@@ -110,7 +110,7 @@ def _stack(rows: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64]:
 
 
 def square(similarity: NDArray[np.float64], own: Sequence[str], tasks: Sequence[str]) -> NDArray[np.float64] | None:
-    """Similarities in the order of `tasks`; None where a task has none: a feature must be known for every pair."""
+    """Similarities in the order of `tasks`; None where a task lacks one: a feature must be known for every pair."""
     if not set(tasks) <= set(own):
         return None
     at = [list(own).index(task) for task in tasks]

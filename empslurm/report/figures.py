@@ -1,4 +1,4 @@
-"""The paper's figures and the overview as SVG, PNG and PDF, in colours that colour-blind readers tell apart."""
+"""The paper's figures and the overview as SVG, PNG and PDF, in colours that colour-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DIVERGING = ("#b35806", "#f1a340", "#fee0b6", "#f7f7f7", "#d1e5f0", "#67a9cf", "
 SEQUENTIAL = ("#fcfbfd", "#dadaeb", "#9e9ac8", "#6a51a3", "#3f007d")
 BARS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 DPI = 150
-PIXELS = 4_000  # a side of a picture at most: larger ones open slowly, or not at all
+PIXELS = 4_000  # at most, per side: larger pictures open slowly, or not at all
 
 
 def values_of(table: Table) -> NDArray[np.float64]:
-    """A table's numbers, (n_rows, n_columns); NaN where a cell has none."""
+    """A table's numbers, (n_rows, n_columns); NaN where an entry is not a number."""
     rows = [
         [entry.raw if isinstance(entry.raw, int | float) else np.nan for entry in row[table.n_labels :]]
         for row in table.rows
@@ -38,7 +38,7 @@ def _gains_map(table: Table, marks: Marks | None = None) -> Any:
     """Figures 6 and 7: improvements in percent of the baseline, with the verdicts where they are known."""
     values = values_of(table)
     finite = np.abs(values[np.isfinite(values)])
-    # The scale is that of most cells: one collapsed run must not make all others look alike.
+    # The scale fits 95 % of the entries: one collapsed run must not make all others look the same.
     reach = heat_maps.rounded(float(np.quantile(finite, 0.95))) if len(finite) else 1.0
     targets = table.columns[table.n_labels :]
     sources = marks.sources if marks else tuple(row[0].text for row in table.rows)
@@ -66,7 +66,7 @@ def _gains_map(table: Table, marks: Marks | None = None) -> Any:
 
 
 def _values_map(table: Table) -> Any:
-    """Figures 9 and 10: how alike tasks are."""
+    """Figures 9 and 10: how similar tasks are."""
     values = values_of(table)
     finite = values[np.isfinite(values)]
     low, high = float(finite.min(initial=0)), float(finite.max(initial=1))
@@ -89,7 +89,7 @@ def _values_map(table: Table) -> Any:
 
 
 def overview_map(overview: Overview) -> HeatMap:
-    """An overview as a heat map."""
+    """The heat map of an overview."""
     shape = (len(overview.sources), len(overview.targets))
     values = np.full(shape, np.nan)
     for at, cell in overview.cells.items():
@@ -119,30 +119,30 @@ def overview_map(overview: Overview) -> HeatMap:
 
 def _cell_texts(table: Table) -> dict[tuple[int, int], str]:
     return {
-        (at, place): entry.text
-        for at, row in enumerate(table.rows)
-        for place, entry in enumerate(row[table.n_labels :])
+        (index, column): entry.text
+        for index, row in enumerate(table.rows)
+        for column, entry in enumerate(row[table.n_labels :])
     }
 
 
 def _texts(table: Table) -> list[str]:
-    """Everything that a table's figure may print."""
+    """All texts that a table's figure may print."""
     heads = [name for line in table.head for name in line]
     return [table.title, *heads, *(entry.text for row in table.rows for entry in row)]
 
 
 def _importance_bars(table: Table) -> Any:
-    """Figure 2: importances with their spread, the printed ones beside."""
+    """Figure 2: importances with their spread, next to the printed ones."""
     rows = [row for row in table.rows if isinstance(row[1].raw, float)]
     figure = heat_maps.blank_figure(6.5, 0.6 + 0.42 * len(rows))
     axes = figure.subplots()
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     ours = [float(str(row[1].raw)) for row in rows]
     spread = [float(row[1].text.split("±")[1]) for row in rows]
-    axes.barh(places - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
+    axes.barh(positions - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
     printed = [row[2].raw if isinstance(row[2].raw, float) else np.nan for row in rows]
-    axes.barh(places + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
-    axes.set_yticks(places, [short(row[0].text) for row in rows], fontsize=8)
+    axes.barh(positions + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
+    axes.set_yticks(positions, [short(row[0].text) for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("drop in held-out R² when permuted", fontsize=8)
@@ -151,7 +151,7 @@ def _importance_bars(table: Table) -> Any:
 
 
 def _theme_maps(table: Table) -> Any:
-    """Figure 3: two heat maps of counts, source themes by target themes; gains left, harms right."""
+    """Figure 3: two heat maps of counts, source themes by target themes; gains on the left, harms on the right."""
     themes = _themes(table)
     names = list(map(short, themes))
     figure = heat_maps.blank_figure(7, 3)
@@ -178,9 +178,9 @@ def _count_bars(table: Table) -> Any:
     axes = figure.subplots()
     width = 0.8 / counts.shape[1]
     for at in range(counts.shape[1]):
-        places = np.arange(len(counts)) + width * (at - (counts.shape[1] - 1) / 2)
+        left = np.arange(len(counts)) + width * (at - (counts.shape[1] - 1) / 2)
         bars = axes.bar(
-            places, counts[:, at], width, color=BARS[at % len(BARS)], label=short(f"differ by {table.head[0][at + 1]}")
+            left, counts[:, at], width, color=BARS[at % len(BARS)], label=short(f"differ by {table.head[0][at + 1]}")
         )
         axes.bar_label(bars, fmt="%d", fontsize=7)
     axes.set_xticks(range(len(counts)), [short(row[0].text) for row in table.rows], fontsize=8)
@@ -190,7 +190,7 @@ def _count_bars(table: Table) -> Any:
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
-    """SVG, PNG and PDF; equal figures give equal SVG and PDF bytes."""
+    """Write SVG, PNG and PDF; equal figures give equal SVG and PDF bytes."""
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
     for ending in ("svg", "png", "pdf"):
@@ -204,12 +204,12 @@ def save(figure: Any, folder: Path, name: str) -> list[Path]:
 
 
 def _dpi(figure: Any) -> float:
-    """Fewer dots per inch where a picture would have more than `PIXELS` a side."""
+    """Dots per inch, fewer where a picture would have more than `PIXELS` per side."""
     return min(float(DPI), PIXELS / float(max(figure.get_size_inches())))
 
 
 def draw(table: Table, marks: Marks | None = None) -> Any | None:
-    """The figure that a table is the numbers of; None where it is a table only, or too large (`why_not` says it).
+    """The figure of a table; None where it has none, or is too large (`why_not` gives the reason).
 
     `marks`: the verdicts on the pairs of an improvement map.
     """
@@ -220,7 +220,7 @@ def draw(table: Table, marks: Marks | None = None) -> Any | None:
 
 
 def draw_overview(overview: Overview) -> Any:
-    """Sources beside targets, the change as colour and number, the verdict as a mark."""
+    """The figure of an overview: sources by targets, the change as colour and number, the verdict as a mark."""
     chart = overview_map(overview)
     return fonts.drawn(lambda: heat_maps.draw(chart), [chart.title, *chart.rows, *chart.columns, chart.bar])
 
@@ -245,7 +245,7 @@ def why_not(table: Table) -> str:
 
 
 def note(table: Table) -> str:
-    """What readers must know of a table's figure, as a sentence; empty where there is nothing, or no figure."""
+    """A warning about a table's figure, as a clause; "" where there is none, or no figure."""
     if _kind(table) is None or why_not(table):
         return ""
     missing = fonts.missing(_texts(table))
@@ -253,12 +253,12 @@ def note(table: Table) -> str:
         return ""
     return (
         f"no font of this machine has some letters of {table.name} (such as {min(missing)}): its PNG and PDF show "
-        "boxes for them, its SVG keeps them as text"
+        "boxes in their place; its SVG keeps them as text"
     )
 
 
 def _kind(table: Table) -> Callable[..., Any] | None:
-    """What draws a table; None where it is a table only."""
+    """The function that draws a table; None where it has no figure."""
     name = table.name
     if name.startswith("figure2") or name == "table6":
         return _importance_bars
@@ -281,7 +281,7 @@ def _row_names(table: Table) -> tuple[str, ...]:
 
 
 def _columns(table: Table) -> list[tuple[str, ...]]:
-    """The header lines of each column that is no label."""
+    """The header lines of each column of numbers."""
     return list(zip(*table.head, strict=True))[table.n_labels :]
 
 

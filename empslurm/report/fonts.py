@@ -1,6 +1,6 @@
-"""matplotlib's settings and fonts: figures look alike everywhere, and print names of any script if a font has them.
+"""matplotlib's settings and fonts: figures look the same everywhere, with names in any script that a font covers.
 
-Figures are drawn under matplotlib's own defaults, never under the user's.
+Figures are drawn with matplotlib's own defaults, never with the user's settings.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LETTERS = 40  # of a name in a figure; the table has all of it
+LETTERS = 40  # of a name in a figure; the table has the whole name
 INCH_PER_LETTER = 0.062  # at 7.5 points
 FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def short(name: str, most: int = LETTERS) -> str:
-    """A name of at most `most` letters on one line, its middle left out; nothing in it that no picture can hold."""
+    """A name on one line, cut in the middle to `most` letters; control characters become `?`."""
     line = " ".join(name.encode("utf-8", "replace").decode().split())
     shown = "".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in line)
     if len(shown) <= most:
@@ -32,12 +32,12 @@ def short(name: str, most: int = LETTERS) -> str:
 
 
 def inches(name: str) -> float:
-    """How long a name is at 7.5 points; letters of East Asian scripts are twice as wide."""
+    """Width of a name at 7.5 points; wide East Asian letters count twice."""
     return INCH_PER_LETTER * sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def drawn(draw: Callable[[], Any], texts: Iterable[str]) -> Any:
-    """What `draw` makes under these settings, with fonts that have the letters of `texts`."""
+    """Call `draw` under these settings, with fonts that have the letters of `texts`."""
     with settings():
         others = list(_fonts_for(_lacking(texts)))
     with settings({"font.family": [FONT, *others]} if others else None):
@@ -53,10 +53,7 @@ def missing(texts: Iterable[str]) -> frozenset[str]:
 
 @contextlib.contextmanager
 def settings(changes: dict[str, Any] | None = None) -> Iterator[None]:
-    """matplotlib as it comes, with `changes`: no style, file or variable of the user decides.
-
-    What it warns of is dropped.
-    """
+    """matplotlib's defaults with `changes`, whatever style, file or variable the user has; its warnings are dropped."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -74,9 +71,9 @@ def settings(changes: dict[str, Any] | None = None) -> Iterator[None]:
 
 @cache
 def _matplotlib() -> Any:
-    """matplotlib, imported so that nobody's settings are read: a damaged one would already fail the import.
+    """Import matplotlib without reading the user's settings: a damaged file would make the import fail.
 
-    The first settings file that it looks for is in the working folder; in its own data folder that is its defaults.
+    It looks for a settings file in the working folder first; in its own data folder, that file holds its defaults.
     """
     spec = importlib.util.find_spec("matplotlib")
     (home,) = (spec.submodule_search_locations or [""]) if spec else [""]
@@ -92,7 +89,7 @@ def _matplotlib() -> Any:
 
 
 def _lacking(texts: Iterable[str]) -> frozenset[str]:
-    """The letters that the usual font does not have."""
+    """The letters that the default font does not have."""
     from matplotlib import font_manager
 
     whole = "".join(texts)
@@ -101,7 +98,7 @@ def _lacking(texts: Iterable[str]) -> frozenset[str]:
 
 
 def _fonts_for(letters: frozenset[str]) -> dict[str, str]:
-    """Families of this machine that have letters which the usual font lacks, with their files; the best first."""
+    """Font families of this machine for letters that the default font lacks, with their files; the best first."""
     from matplotlib import font_manager
 
     chosen: dict[str, str] = {}
@@ -119,14 +116,14 @@ def _fonts_for(letters: frozenset[str]) -> dict[str, str]:
 
 
 def _is_plain(font: Any) -> bool:
-    """Whether a font has letters as outlines, upright and of the usual weight."""
+    """Whether a font has outlines, is upright and has the regular weight."""
     usable = "Emoji" not in font.name and "Last Resort" not in font.name
     return usable and font.style == "normal" and str(font.weight) in ("400", "normal", "regular")
 
 
 @cache
 def _letters_of(path: str) -> frozenset[str]:
-    """The letters that a font file has; none where it cannot be read."""
+    """The letters of a font file; empty where it cannot be read."""
     from matplotlib.ft2font import FT2Font
 
     try:

@@ -1,4 +1,4 @@
-"""A rectangular table as CSV and Markdown; what a cell looks like is decided once, by its marks. LaTeX: `latex`."""
+"""A rectangular table as CSV and Markdown; every form follows the marks of its entries. LaTeX: `latex`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MISSING = "—"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One cell of a table: what is shown, and how."""
+    """One entry of a table: what is shown, and how."""
 
     text: str
     bold: bool = False
     underlined: bool = False
-    raw: object = None  # the number at full precision, for CSV; None: the text
+    raw: object = None  # for CSV: the number at full precision; None: the text
 
     @property
     def plain(self) -> object:
-        """For CSV: full precision, empty where missing."""
+        """The CSV value: full precision, "" where missing."""
         if self.raw is not None:
             return "" if self.raw != self.raw else self.raw
         return "" if self.text == MISSING else self.text
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table as it is printed. `head`: one or two header lines; equal neighbours of the first are merged."""
+    """A table as printed. `head`: one or two header lines; equal neighbours in the first line are merged."""
 
     name: str  # of its files
     title: str
@@ -48,24 +48,24 @@ class Table:
     n_labels: int = 1  # leading columns that are text
     number: str = ""  # in the paper, e.g. "Table 7"
     origin: tuple[tuple[str, str, str], ...] = ()  # row, column, ids of the cells behind the number
-    details: str = ""  # sentences that few readers need: folded on the page, below the table elsewhere
-    main: tuple[str, ...] = ()  # the columns that people see first and LaTeX prints, eight at most; (): all
+    details: str = ""  # sentences for few readers: folded on the page, below the table elsewhere
+    main: tuple[str, ...] = ()  # columns shown first and printed by LaTeX, at most eight; (): all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What is shown of a table that may be too large to be shown; then its caption says so."""
+    """The shown part of a table; where the table is too large, the caption says what is shown."""
 
     table: Table
     rows: tuple[int, ...]  # of the whole table
-    columns: tuple[int, ...]  # of the whole table's columns that are no labels
+    columns: tuple[int, ...]  # of the whole table, counted without its label columns
 
 
 def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = None, folder: str = "") -> Part:
-    """The rows and columns of largest weight, in the table's order, so that `most_cells` are not exceeded.
+    """Cut a table to at most `most_cells` entries: the rows and columns of largest weight, in the table's order.
 
-    `weights`: (n_rows, n_columns without labels), NaN is smallest; None: the first rows and columns. `folder`: of
-    its files.
+    `weights`: (n_rows, n_columns without labels), NaN counts as smallest; None: keep the first rows and columns.
+    `folder`: where the table's files are, for the caption.
     """
     n_rows, n_columns = len(table.rows), len(table.columns) - table.n_labels
     if n_rows * n_columns <= most_cells:
@@ -94,7 +94,7 @@ def part(table: Table, most_cells: int, weights: NDArray[np.float64] | None = No
 
 
 def largest(sizes: NDArray[np.float64], n: int) -> tuple[int, ...]:
-    """Indices of the n largest, in order; of equals the first."""
+    """Indices of the n largest sizes, ascending; of equal sizes the first."""
     return tuple(sorted(np.argsort(-sizes, kind="stable")[:n].tolist()))
 
 
@@ -111,7 +111,7 @@ def flat(
     details: str = "",
     main: Sequence[str] = (),
 ) -> Table:
-    """A table with one header line. `columns`: plain name -> what is printed above it."""
+    """A table with one header line. `columns`: plain name -> printed header."""
     return Table(
         name=name,
         title=title,
@@ -128,22 +128,22 @@ def flat(
 
 
 def text(value: object) -> Entry:
-    """A cell of words."""
+    """An entry with text."""
     return Entry(text=MISSING if value is None or value == "" else str(value))
 
 
 def capital(words: str) -> str:
-    """The first letter large, the others as they are."""
+    """`words` with a capital first letter."""
     return words[:1].upper() + words[1:]
 
 
 def whole(value: int) -> Entry:
-    """A cell with a whole number."""
+    """An entry with a whole number."""
     return Entry(text=str(value), raw=value)
 
 
 def number(value: float, digits: int = 3, *, short: bool = False, signed: bool = False) -> Entry:
-    """A cell with a number; NaN is shown as missing. `short`: no zero before the point, as the paper prints."""
+    """An entry with a number; NaN is shown as missing. `short`: no zero before the point, as the paper prints."""
     return Entry(text=shown(value, digits, short=short, signed=signed), raw=float(value))
 
 
@@ -161,7 +161,7 @@ def shown(value: float, digits: int = 3, *, short: bool = False, signed: bool = 
 
 
 def to_csv(table: Table) -> str:
-    """RFC 4180, numbers at full precision; a missing value is empty."""
+    """CSV (RFC 4180), numbers at full precision; a missing value is empty."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.columns)
@@ -170,7 +170,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub's tables: bold as **, underlined as <u>."""
+    """A GitHub table: bold as **, underlined as <u>."""
     head = [_markdown(Entry(text=" ".join(filter(None, parts)))) for parts in _columns_of(table.head)]
     rule = ["---" if at < table.n_labels else "--:" for at in range(len(head))]
     lines = [head, rule, *([_markdown(entry) for entry in row] for row in table.rows)]
@@ -180,7 +180,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _columns_of(head: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Header lines as columns, a two-line head without repeating itself."""
+    """The header lines of each column."""
     return list(zip(*head, strict=True))
 
 
@@ -193,7 +193,7 @@ def _markdown(entry: Entry) -> str:
 
 
 def write_forms(table: Table, folder: Path) -> list[Path]:
-    """Write a table as CSV, Markdown and LaTeX; the paths."""
+    """Write a table as CSV, Markdown and LaTeX; return the paths."""
     contents = {
         f"{table.name}.csv": to_csv(table),
         f"{table.name}.md": to_markdown(table),

@@ -1,4 +1,4 @@
-"""What is missing, in one list: analyses that could not be made, cells without a result, and what fills each gap."""
+"""What is missing, in one list: analyses that could not run, cells without a result, and what would fill each gap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEVER_RUN = "unknown: no such cell has run yet"
-NOT_TOLD = "unknown: the results do not say what runs took"
+NOT_RECORDED = "unknown: the results do not say how long runs took"
 NOTHING = "nothing"
 MOST_REASONS = 3  # of the cells of one state
 
@@ -30,11 +30,11 @@ class Gap:
     what: str
     why: str  # a clause
     fill: str  # what to do
-    cost: str  # runs and hours by what like cells took, or that nobody knows
+    cost: str  # runs and hours, estimated from similar cells; or why they are unknown
 
 
 def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
-    """What could not be made of the groups, once where it is the same in several, then the missing cells of all."""
+    """The gaps of all groups (one that all groups share is listed once), then the missing cells."""
     import pandas as pd
 
     own = [(analyses.group.name, gaps(analyses)) for analyses in groups]
@@ -44,22 +44,22 @@ def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
         if all(gap in listed for _, listed in own)
     ]
     of_some = [replace(gap, what=f"{name}: {gap.what}") for name, listed in own for gap in listed if gap not in of_all]
-    made = [*of_all, *of_some]
+    of_analyses = [*of_all, *of_some]
     runs = [group.runs for group in gathered.groups if not group.runs.empty]
-    return (*made, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
+    return (*of_analyses, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
 
 
 def gaps(analyses: Analyses) -> tuple[Gap, ...]:
-    """What could not be made of a group."""
+    """The analyses that could not run on a group."""
     return tuple(_of_analysis(name, why, analyses) for name, why in analyses.lacking.items())
 
 
-# ---- what could not be made ------------------------------------------------------------------------------------------
+# ---- analyses that could not run -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fill:
-    """What fills a gap: in runs of a manifest, and in a table of results; and what it costs in runs."""
+    """What fills a gap, for runs of a manifest and for a table of results, and what it costs in runs."""
 
     what: str
     runs: str
@@ -68,7 +68,7 @@ class _Fill:
 
 
 def _seeds_cost(analyses: Analyses) -> str:
-    """Of the seeds that the targets need, as far as that is known."""
+    """Cost of the seeds that the targets need, as far as it is known."""
     asked = [target for significance in analyses.significance for target in significance.next if target.more_runs]
     if not asked:
         return NEVER_RUN
@@ -76,14 +76,14 @@ def _seeds_cost(analyses: Analyses) -> str:
 
 
 def _limited_cost(analyses: Analyses) -> str:
-    """Half of the data for every run there is: half of its time."""
+    """Cost of every run again with half of the data, which takes half of the time."""
     runs = scored(analyses.group)
     whole = runs[runs["fraction"] == 1.0]
     return cost_words(len(whole), float(whole["wall_s"].sum(skipna=False)) / 2 / 3600) if len(whole) else NEVER_RUN
 
 
 def _of_kind(kind: str, of_each: str) -> Callable[[Analyses], str]:
-    """As many cells as there are tasks, or baselines, at the mean time of those of that kind that have run."""
+    """Cost of one cell per task (or per baseline), at the mean time of finished cells of that kind."""
 
     def cost(analyses: Analyses) -> str:
         runs = analyses.group.runs
@@ -102,21 +102,21 @@ def _free(analyses: Analyses) -> str:
     return NOTHING
 
 
-TWO_SEEDS = f"give `seeds` of the manifest two more values, such as `seeds: [1, 2, {FIRST_SEEDS}]`, and submit it again"
+TWO_SEEDS = f"add two seeds to `seeds` in the manifest, as in `seeds: [1, 2, {FIRST_SEEDS}]`, and submit it again"
 TWO_ROWS = "add rows with two more seeds of every pair and baseline"
-# The name in `Analyses.lacking`, the paper's or that of foreign results -> what fills it.
+# Key of `Analyses.lacking` (for the paper's tasks, or for other results) -> what fills it.
 FILLS: Mapping[str, _Fill] = {
     "verdicts": _Fill(what="verdicts", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost),
     "baselines": _Fill(
         what="baselines of some targets",
-        runs="list the targets under `tasks` of a manifest, which gives each a baseline, and submit it",
-        results="add the baselines' rows, with a blank source",
+        runs="list the targets under `tasks` in a manifest (each then gets a baseline), and submit it",
+        results="add the rows of their baselines, with a blank source",
         cost=_unknown,
     ),
     "full-data baselines": _Fill(
         what="full-data baselines of some targets",
-        runs="add 1.0 to `fractions` of the manifest, and submit it again",
-        results="add the baselines' rows with fraction 1",
+        runs="add 1.0 to `fractions` in the manifest, and submit it again",
+        results="add the rows of their baselines, with fraction 1",
         cost=_unknown,
     ),
     "the paper's test": _Fill(
@@ -191,12 +191,12 @@ FILLS: Mapping[str, _Fill] = {
         cost=_of_kind("fisher", "baseline"),
     ),
 }
-# How a name begins that is about one table -> what to do.
+# Start of a key that is about one table -> what to do.
 OF_A_TABLE = {
     "figure of ": "read the table, which has all its numbers",
-    "letters of ": "install a font that has these letters, and gather again",
+    "letters of ": "install a font that has these letters, and run `gather` again",
 }
-# Kind of the cells on which an analysis waits: where they are planned, what is to be done is to run them.
+# Analysis -> the kind of cells that it needs. Where such cells are planned already, the fix is to run them.
 WAITS_FOR = {"Figure 9": "embed", "Figure 10": "fisher"}
 
 
@@ -207,25 +207,25 @@ def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
         return Gap(what=name, why=why, fill=OF_A_TABLE.get(start, "nothing fills it"), cost=NOTHING)
     origin = analyses.gathered.origin
     if origin == "results":
-        return Gap(what=known.what, why=why, fill=known.results, cost=NOTHING if known.cost is _free else NOT_TOLD)
+        return Gap(what=known.what, why=why, fill=known.results, cost=NOTHING if known.cost is _free else NOT_RECORDED)
     if origin == "published":
         fill = "run the study: `python -m empslurm submit manifests/full_study.yaml`"
-        return Gap(what=known.what, why=why, fill=fill, cost=NOT_TOLD)
+        return Gap(what=known.what, why=why, fill=fill, cost=NOT_RECORDED)
     waiting = [cell for cell in analyses.group.missing if cell.kind == WAITS_FOR.get(name)]
     fill = FILLS_OF_STATES["pending"].format(name=_manifest(analyses.gathered)) if waiting else known.runs
     return Gap(what=known.what, why=why, fill=fill, cost=known.cost(analyses))
 
 
 def _without_verdicts(why: str) -> _Fill:
-    """What gives verdicts depends on why there are none: more seeds cure only one seed."""
+    """What would give verdicts, by the reason why there are none: more seeds help only where there is one seed."""
     if ONE_SEED in why:
         return FILLS["verdicts"]
     if COLLAPSED in why:
         runs, results = "train for more `epochs`, or on more data, so that runs learn", "add runs that learnt"
     elif UNDEFINED in why:
-        runs = results = "look at the runs without a defined score: they answer every text alike"
+        runs = results = "check the runs without a defined score: they give every text the same answer"
     else:
-        runs = "add sources and targets under `pairs` of the manifest, and submit it again"
+        runs = "add sources and targets to `pairs` in the manifest, and submit it again"
         results = "add rows of pairs, and of their targets' baselines (with a blank source)"
     return replace(FILLS["verdicts"], runs=runs, results=results, cost=_unknown)
 
@@ -235,11 +235,11 @@ def _without_verdicts(why: str) -> _Fill:
 # State of a cell -> what to do about it.
 FILLS_OF_STATES = {
     "pending": "`python -m empslurm submit {name}`",
-    "queued": "wait: Slurm has them",
+    "queued": "wait: they are in Slurm's queue",
     "running": "wait: they are being trained",
-    "failed": "fix what the reason says, then `python -m empslurm resume {name}`",
-    "lost": "`python -m empslurm resume {name}`",
-    "refused": "move each folder away, as its reason says, then `python -m empslurm resume {name}`",
+    "failed": "fix the error that the reason names, then `python -m empslurm resume {name}`",
+    "lost": "their jobs ended without a result: `python -m empslurm resume {name}`",
+    "refused": "their results failed verification: move each folder away, then `python -m empslurm resume {name}`",
 }
 NEVER_STARTED = "never started"
 
@@ -269,7 +269,7 @@ def _of_state(state: str, kind: str, cells: Sequence[Missing], runs: pd.DataFram
 
 
 def _cost_of_cells(cells: Sequence[Missing], runs: pd.DataFrame | None) -> str:
-    """By the mean time of finished cells of their kind: of the same target and fraction, or of all where none is."""
+    """Cost by the mean time of finished cells of the same kind, target and fraction, or else of the same kind."""
     if runs is None or runs.empty:
         return f"{_runs(len(cells))}, {NEVER_RUN}"
     like = runs.groupby(["kind", "target", "fraction"])["wall_s"].mean().to_dict()

@@ -1,4 +1,4 @@
-"""What is known of one group of cells: its scores, and what each analysis found or why it could not be made."""
+"""Everything known about one group of cells: its scores, and what each analysis found or why it could not run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Significance:
     """Verdicts of all pairs at one data fraction."""
 
     fraction: float
-    baseline_fraction: float  # of the baselines compared with
+    baseline_fraction: float  # of the baselines that pairs are compared with
     results: tuple[TargetResult, ...]
     pairs: tuple[PairResult, ...]
     control: tuple[PairResult, ...]  # limited data: the same amount of data without a transfer
     effects: tuple[MeanEffect, ...]  # mean difference by source theme
-    collapse: tuple[CollapseDifference, ...] = ()  # of the pairs of targets with any run that did not learn
-    margin: float | None = None  # the difference that is as good as none; None: not asked for
-    next: tuple[Next, ...] = ()  # per target, the seeds that would show a wanted difference
+    collapse: tuple[CollapseDifference, ...] = ()  # pairs of those targets with any run that did not learn
+    margin: float | None = None  # a difference too small to matter; None: not asked for
+    next: tuple[Next, ...] = ()  # per target, the seeds that would detect a wanted difference
 
     @property
     def same_cell(self) -> tuple[int, int]:
@@ -67,13 +67,13 @@ class ThemePanels:
 
 @dataclass(frozen=True, kw_only=True)
 class Analyses:
-    """One group with what was read of it and the results of its analyses so far, by the analyses' names."""
+    """One group: what was read, and the results of its analyses so far, by the analyses' names."""
 
     gathered: Gathered
     group: Group
     ratings: tuple[Rating, ...]
-    grouped: bool  # resample conversations, posts or dialogues; else rows
-    margin: float | None  # see `verdicts.decide`
+    grouped: bool  # resample whole conversations, posts or dialogues; False: single examples
+    margin: float | None  # see `analysis.verdicts.decide`
     tables: tuple[ScoreTable, ...]
     data_similarity: DataSimilarity | None = None
     task_similarity: tuple[FusedSimilarity, ...] = ()
@@ -82,7 +82,7 @@ class Analyses:
 
     @property
     def of_paper(self) -> bool:
-        """Whether its tasks are the paper's: only then do the paper's names and numbers say something."""
+        """Whether its tasks are the paper's: only then do the paper's names and numbers apply."""
         return task_facts.is_of_the_paper(self.tasks, whole=self.from_results)
 
     @property
@@ -140,6 +140,6 @@ class Finding:
 class Analysis:
     """One entry of `analyses.ANALYSES`."""
 
-    name: str  # under which `Analyses.results` has its result
-    run: Callable[[Analyses], Finding]  # from what was read of the group and what the analyses before it found
-    tables: Callable[[Analyses], Sequence[Table]]  # that show it; none where there is nothing to show
+    name: str  # its key in `Analyses.results`
+    run: Callable[[Analyses], Finding]  # gets what was read and the results of the analyses before it
+    tables: Callable[[Analyses], Sequence[Table]]  # the tables that show the result; empty where there is none

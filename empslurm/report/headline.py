@@ -1,4 +1,4 @@
-"""What a group leader reads first: sentences with their numbers."""
+"""The headline: the main findings as sentences with their numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from empslurm.report.wording import plain
 
 
 def headline(analyses: Analyses) -> tuple[str, ...]:
-    """What the analyses of one group say."""
+    """The headline of one group."""
     said = []
     if not analyses.significance and analyses.from_results:
         said.append(capital(analyses.lacking.get("baselines") or analyses.lacking["verdicts"]) + ".")
@@ -33,9 +33,9 @@ def headline(analyses: Analyses) -> tuple[str, ...]:
 
 
 def _of_verdicts(significance: Significance, analyses: Analyses) -> list[str]:
-    """Verdicts at one data fraction, collapses, power, seeds and the paper's test on seeds of one cell."""
+    """Verdicts at one data fraction, collapses, power, seeds, and the paper's test on two seeds of the same cell."""
     fraction = significance.fraction
-    told = (
+    statements = (
         counted(significance),
         collapse_statement(significance),
         *_collapses(significance, analyses),
@@ -43,7 +43,7 @@ def _of_verdicts(significance: Significance, analyses: Analyses) -> list[str]:
         seeds_statement(significance.next, significance.margin, fraction=fraction, table=f"seeds{part_name(fraction)}"),
         same_cell_statement(significance),
     )
-    return [sentence for sentence in told if sentence]
+    return [sentence for sentence in statements if sentence]
 
 
 def counted(significance: Significance) -> str:

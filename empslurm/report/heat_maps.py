@@ -1,4 +1,4 @@
-"""Annotated heat maps: rows are sources, columns targets; verdicts are marks, so that no finding rests on colour."""
+"""Annotated heat maps: sources as rows, targets as columns; verdicts are marks, so no finding depends on colour."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FADED = 0.6  # share of white in a faded cell
 MARKS = {"helps": "▲", "harms": "▼", "equivalent": "="}
 HATCHES = {"undecided": "//", "inconclusive": ".."}
 CELL = (0.44, 0.3)  # inches
-SMALLEST = (1.6, 1.7)  # inches of all cells together, so that a colour bar beside them can be read
-DARK = 0.5  # luminance below which letters are white
+SMALLEST = (1.6, 1.7)  # inches of all cells together, so that the colour bar stays readable
+DARK = 0.5  # luminance below which text is white
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """What is drawn; cells are (row, column), from 0."""
+    """The content of a heat map; positions are (row, column), from 0."""
 
     title: str
     rows: tuple[str, ...]
@@ -33,15 +33,15 @@ class HeatMap:
     values: NDArray[np.float64]  # (n_rows, n_columns); NaN: no result
     texts: Mapping[tuple[int, int], str]
     colours: Sequence[str]
-    low: float  # the values with the first and the last colour; values beyond have the same
+    low: float  # low and high: values of the first and the last colour, which also show values beyond
     high: float
-    bar: str  # what the colours mean, with the unit
-    ticks: Mapping[float, str] = field(default_factory=dict)  # of the colour bar; none: matplotlib's
+    bar: str  # label of the colour bar, with the unit
+    ticks: Mapping[float, str] = field(default_factory=dict)  # of the colour bar; empty: matplotlib's
     marks: Mapping[tuple[int, int], str] = field(default_factory=dict)  # verdicts
     diagonal: frozenset[tuple[int, int]] = frozenset()  # source = target
-    faded: frozenset[tuple[int, int]] = frozenset()  # changes that may be none
+    faded: frozenset[tuple[int, int]] = frozenset()  # changes whose interval covers 0
     blank: bool = False  # cells without a result are white with a dashed border, else grey
-    note: str = ""  # a sentence below
+    note: str = ""  # a sentence below the map
 
     @property
     def missing(self) -> frozenset[tuple[int, int]]:
@@ -50,28 +50,28 @@ class HeatMap:
 
     @property
     def hatched(self) -> Mapping[tuple[int, int], str]:
-        """Verdicts that are shown by hatching; none where all pairs have the same one, which the legend then says."""
+        """Verdicts shown by hatching; none where all pairs have the same verdict, which the legend then names."""
         if len({*self.marks.values()}) < 2:
             return {}
         return {at: verdict for at, verdict in self.marks.items() if verdict in HATCHES}
 
 
 def blank_figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches."""
+    """An empty figure; width and height in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def colour_map(colours: Sequence[str]) -> Any:
-    """A scale through these colours."""
+    """A colour scale through these colours."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("own", list(colours))
 
 
 def rounded(reach: float) -> float:
-    """The next larger number of two digits, for the end of a scale."""
+    """`reach` rounded up to two digits, for the end of a scale."""
     if not reach > 0:
         return 1.0
     unit = 10.0 ** (math.floor(math.log10(reach)) - 1)
@@ -79,7 +79,7 @@ def rounded(reach: float) -> float:
 
 
 def ends(reach: float, *, clipped: bool) -> dict[float, str]:
-    """Ticks of a scale of changes whose ends say in words what they are."""
+    """Ticks of a scale of changes; its ends are labelled worse and better."""
     size, half = f"{reach:.2g}", f"{reach / 2:.2g}"
     if reach >= 100:
         size, half = f"{reach:.0f}", f"{reach / 2:.0f}"
@@ -93,16 +93,16 @@ def ends(reach: float, *, clipped: bool) -> dict[float, str]:
     }
 
 
-def size_of(shape: tuple[int, ...], *, beside: float, below: float) -> tuple[float, float]:
-    """Inches across and down of a map of so many rows and columns, with names of these lengths."""
+def size_of(shape: tuple[int, ...], *, left: float, below: float) -> tuple[float, float]:
+    """Width and height in inches of a map with `shape` cells; `left`, `below`: inches for the names."""
     width, height = max(SMALLEST[0], CELL[0] * shape[1]), max(SMALLEST[1], CELL[1] * shape[0])
-    return max(1.9 + beside, 3.0) + width, 1.5 + 0.85 * below + height
+    return max(1.9 + left, 3.0) + width, 1.5 + 0.85 * below + height
 
 
 def draw(chart: HeatMap) -> Any:
-    """The figure."""
-    beside, below = (max(map(inches, names), default=0.0) for names in (chart.rows, chart.columns))
-    figure = blank_figure(*size_of(chart.values.shape, beside=beside, below=below))
+    """Draw the figure of a heat map."""
+    left, below = (max(map(inches, names), default=0.0) for names in (chart.rows, chart.columns))
+    figure = blank_figure(*size_of(chart.values.shape, left=left, below=below))
     handles = _legend(chart)
     axes = figure.subplots()
     _draw_cells(axes, chart)
@@ -132,7 +132,7 @@ def _draw_cells(axes: Any, chart: HeatMap) -> None:
     axes.set_xlim(-0.5, n_columns - 0.5)
     axes.set_ylim(n_rows - 0.5, -0.5)
     for drawn in (*axes.texts, *axes.patches):
-        drawn.set_in_layout(False)  # they lie within the axes; asking each of thousands takes long
+        drawn.set_in_layout(False)  # they are inside the axes; checking thousands of them takes long
 
 
 _DASHED: dict[str, Any] = {"fill": False, "edgecolor": NOT_THERE, "linewidth": 0.6, "linestyle": (0, (3, 3))}
@@ -141,7 +141,7 @@ _DASHED: dict[str, Any] = {"fill": False, "edgecolor": NOT_THERE, "linewidth": 0
 def _draw_text(
     axes: Any, chart: HeatMap, at: tuple[int, int], words: str, colour: NDArray[np.float64], *, over_hatching: bool
 ) -> None:
-    """A cell's number, and its verdict's sign in the corner."""
+    """Draw a cell's number, and the sign of its verdict in the corner."""
     row, column = at
     light = float(colour[:3] @ (0.2126, 0.7152, 0.0722)) >= DARK
     ink = "#777777" if at in chart.diagonal else "black" if light else "white"
@@ -192,7 +192,7 @@ def _draw_bar(figure: Any, axes: Any, chart: HeatMap) -> None:
 
 
 def _legend(chart: HeatMap) -> list[Any]:
-    """What the marks mean, of those that occur."""
+    """Legend entries for the marks that occur."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

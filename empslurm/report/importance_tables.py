@@ -1,4 +1,4 @@
-"""Importances (Table 6) with what they are worth, and the settings that were tried, by every estimator."""
+"""Importances (Table 6) with checks of whether to trust them, and the settings that were tried, for each estimator."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def tables(analyses: Analyses) -> list[Table]:
 
 
 def of_each(checked: Sequence[ImportanceChecks], say: Callable[[ImportanceChecks], str]) -> list[str]:
-    """What is said of each estimator, under its name where there are several."""
+    """One sentence per estimator, with its name in front where there are several."""
     if len(checked) < 2:
         return list(map(say, checked))
     return [f"{capital(estimator_title(checks))}: {say(checks)}" for checks in checked]
 
 
 def estimator_title(checks: ImportanceChecks) -> str:
-    """The estimator's name for readers."""
+    """The estimator's title."""
     return checks.importances.settings.estimator.title
 
 
 def table6(checked: Sequence[ImportanceChecks]) -> Table:
-    """A row per feature: the first estimator with the printed importances beside, then the others."""
+    """One row per feature: the first estimator next to the printed importances, then the other estimators."""
     first, *others = checked
     printed = {row.feature: row.importance for row in reference.importances()}
     others_rows = [{row.feature: row for row in checks.features} for checks in others]
@@ -75,10 +75,10 @@ def table6(checked: Sequence[ImportanceChecks]) -> Table:
     return Table(
         name="table6",
         number="Table 6",
-        title="Feature importances in a regression fit to the improvement over the baseline",
+        title="Feature importances in a regression on the improvement over the baseline",
         caption="Drop in held-out R² when one feature is permuted: mean ± standard deviation. "
-        + ("" if first.interpretable else "The model does not predict, so these numbers say nothing of the tasks. ")
-        + "Printed: the paper's.",
+        + ("" if first.interpretable else "The model does not predict, so these numbers say nothing about the tasks. ")
+        + "Printed: the paper's values.",
         details=" ".join(of_each(checked, caption)),
         head=(tuple(columns.values()),),
         columns=tuple(columns),
@@ -99,7 +99,7 @@ def _measures(row: FeatureChecks) -> tuple[Entry, ...]:
 
 
 def caption(checks: ImportanceChecks) -> str:
-    """What the importances rest on, and what they are worth."""
+    """How the importances were computed, and whether to trust them."""
     ceiling = checks.noise_ceiling
     known = "unknown (one seed)" if np.isnan(ceiling) else f"{ceiling:.2f}"
     table = checks.importances
@@ -111,8 +111,8 @@ def caption(checks: ImportanceChecks) -> str:
         f"Held-out R² {checks.held_out_r2:.2f} ± {checks.held_out_r2_spread:.2f}; ceiling set by seed noise {known}; "
         f"targets left out {checks.leave_target_out_r2:.2f}, sources left out {checks.leave_source_out_r2:.2f}; "
         f"without the {checks.n_extremes} most extreme pairs {checks.r2_without_extremes:.2f}.",
-        f"p of R² {checks.p_r2:.2f}, and p per feature, from {checks.n_null} permutations of the tasks.",
-        f"The rank reaches over {len(checks.stability)} settings of {varied} and encoding.",
+        f"p of R² {checks.p_r2:.2f} and the p of each feature: from {checks.n_null} permutations of the tasks.",
+        f"Rank: from best to worst over {len(checks.stability)} settings of {varied} and encoding.",
     ]
     if table.missing:
         said.append(f"{len(table.missing)} of {len(FEATURES)} features are missing.")
@@ -120,7 +120,7 @@ def caption(checks: ImportanceChecks) -> str:
 
 
 def settings_table(checks: ImportanceChecks, *, first: bool) -> Table:
-    """The settings of the stability check, one row each. `first`: of the paper's estimator."""
+    """The settings of the stability check, one row each. `first`: whether this is the paper's estimator."""
     estimator = checks.importances.settings.estimator
     rows = [
         (
@@ -137,10 +137,10 @@ def settings_table(checks: ImportanceChecks, *, first: bool) -> Table:
     columns = ("encoding", "scaled", *estimator.parameters, "held_out_r2", "leave_target_out_r2", *features)
     unknown = "The paper gives none of these settings. " if first else ""
     return Table(
-        # The name of its files, which readers of earlier reports know.
+        # The name of its files, kept from earlier versions.
         name="audit-settings" if first else f"audit-settings-{estimator.name}",
         title="Importances over settings of the regression" + ("" if first else f", {estimator.title}"),
-        caption=f"{unknown}Importances from a model whose R² is about zero say nothing.",
+        caption=f"{unknown}Importances from a model whose R² is about zero mean nothing.",
         head=(columns,),
         columns=columns,
         rows=tuple(rows),

@@ -1,4 +1,4 @@
-"""Importances of the features of tasks in what transfer gains (Figure 2, Table 6), by every estimator, with checks."""
+"""Importances of the tasks' features for the gain of transfer (Figure 2, Table 6), for each estimator, with checks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from empslurm.report.group_results import Analyses, Finding
 from empslurm.report.scores import ScoreTable
 
 N_NULL = 99  # permutations of the tasks in the checks: the smallest p is .01
-SEED = 20240  # of splits and permutations: a table does not change from one gather to the next
+SEED = 20240  # of splits and permutations: a table must not change from one gather to the next
 NAME = "Figure 2 and Table 6"
 
 
 def importances(analyses: Analyses) -> Finding:
-    """Importances and their checks per estimator, or why there are none."""
+    """Importances and their checks per estimator, or the reason why there are none."""
     order = analyses.tasks
     if not order:
         return Finding(result=())
@@ -54,14 +54,14 @@ def importances(analyses: Analyses) -> Finding:
         return Finding(result=(), lacking={NAME: str(error)})
     lacking = {}
     if by_seed is None:
-        lacking["the seed ceiling"] = "one seed only: the share of seed noise in the improvements is unknown"
+        lacking["the seed ceiling"] = "only one seed: the share of seed noise in the improvements is unknown"
     if pairs.missing:
-        lacking["features"] = f"left out of the importances, since not every task has them: {', '.join(pairs.missing)}"
+        lacking["features"] = f"left out of the importances: not every task has {', '.join(pairs.missing)}"
     return Finding(result=checked, lacking=lacking)
 
 
 def _similarities(analyses: Analyses) -> dict[str, NDArray[np.float64] | None]:
-    """The two similarities of tasks as features; None where a task has none."""
+    """The two similarities of tasks as features; None where a task lacks one."""
     order, data, fused = analyses.tasks, analyses.data_similarity, analyses.task_similarity
     return {
         "dataset_similarity": None if data is None else square(data.cosine, data.tasks, order),
@@ -70,7 +70,7 @@ def _similarities(analyses: Analyses) -> dict[str, NDArray[np.float64] | None]:
 
 
 def outcome(tables: Sequence[ScoreTable], order: Sequence[str], seed: int | None = None) -> NDArray[np.float64]:
-    """Percent improvement of every ordered pair of tasks, of the seeds' means or of one seed; NaN where missing."""
+    """Percent improvement, (n_tasks, n_tasks), source by target: of seed means or of one seed; NaN: missing."""
     percent = np.full((len(order), len(order)), np.nan)
     column_of = {task: column for column, task in enumerate(order)}
     for table in tables:

@@ -1,4 +1,4 @@
-"""Tables as LaTeX that compiles where it is \\input into an article, with any names in them."""
+"""Tables as LaTeX that an article can \\input, whatever characters their names contain."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from empslurm.report.formats import Entry, Table
 
-MOST_COLUMNS = 8  # of a tabular
-MOST_ROWS = 45  # of a table on one page
-LONG_TEXT = 40  # letters of a cell, above which its column breaks lines
-SIZES = {"small": 75, "footnotesize": 82, "scriptsize": 90}  # letters on an article's line
+MOST_COLUMNS = 8  # per tabular
+MOST_ROWS = 45  # of a table that fits on one page
+LONG_TEXT = 40  # letters: columns with longer entries break lines
+SIZES = {"small": 75, "footnotesize": 82, "scriptsize": 90}  # letters that fit on a line of an article
 GAP = 1.4  # letters between columns
 
 SPECIAL = {
@@ -125,7 +125,7 @@ MATHS = {
     },
 }
 SIGNS = SPECIAL | PUNCTUATION | {sign: f"${name}$" if name == "-" else rf"$\{name}$" for sign, name in MATHS.items()}
-LIGATURES = "-',"  # two of them would be printed as another sign
+LIGATURES = "-',"  # two in a row would be printed as one other character
 TEXTCOMP = re.compile(r"\\text(asciigrave|degree|euro|trademark|one|three)")
 # Letters that pdfLaTeX prints in every font encoding, and those that need T1.
 LATIN = frozenset(map(chr, [*range(0xC0, 0x180), *range(0x218, 0x21C)])) - frozenset("×÷ÐðÞþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
@@ -133,7 +133,7 @@ OF_T1 = frozenset("ÐðÞþĄąĐđĘęĮįŊŋŲų")
 
 
 def latex(value: str) -> str:
-    """Text that LaTeX prints as it is; letters that it cannot print stay (`engine`)."""
+    """`value` as LaTeX markup; letters that pdfLaTeX cannot print stay as they are (`_needs` names the first)."""
     letters = unicodedata.normalize("NFC", value)
     markup = [SIGNS.get(letter) or _letter(letter) for letter in letters]
     for at, (before, letter) in enumerate(pairwise(letters), 1):
@@ -143,7 +143,7 @@ def latex(value: str) -> str:
 
 
 def _letter(letter: str) -> str:
-    """A space for tabs and line ends, nothing for other letters that print nothing, ? for what is no letter."""
+    """A space for tabs and line ends, "" for other invisible characters, ? for invalid ones, else the letter."""
     category = unicodedata.category(letter)
     if letter in "\t\n\r\v\f" or category in ("Zs", "Zl", "Zp"):
         return " "
@@ -151,7 +151,7 @@ def _letter(letter: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """One or several booktabs tables of at most eight columns; long ones go over pages."""
+    """One or more booktabs tables of at most eight columns; long tables run over several pages."""
     parts = _parts(table)
     tables = [_table(table, columns, at, len(parts)) for at, columns in enumerate(parts)]
     body = "\n".join(tables)
@@ -159,7 +159,7 @@ def to_latex(table: Table) -> str:
 
 
 def _parts(table: Table) -> list[tuple[int, ...]]:
-    """The columns of each table: the main ones, or all in parts of equal size behind the labels."""
+    """The columns of each table: the main ones, or all of them in parts of equal size, each with the labels."""
     columns = tuple(table.columns.index(name) for name in table.main if name in table.columns)
     columns = columns or tuple(range(len(table.columns)))
     labels = tuple(column for column in columns if column < table.n_labels)
@@ -173,7 +173,7 @@ def _parts(table: Table) -> list[tuple[int, ...]]:
 
 
 def _table(table: Table, columns: Sequence[int], at: int, n_parts: int) -> str:
-    """The part `at` of a table. The first has the caption, the last the details."""
+    """Part `at` (from 0) of a table. The first part has the caption, the last the details."""
     title = table.title + (f" (part {at + 1} of {n_parts})" if n_parts > 1 else "")
     stop = "" if title.endswith((".", "?", "!")) else "."
     caption = rf"\textbf{{{latex(title)}{stop}}}" + (f" {latex(table.caption)}" if at == 0 and table.caption else "")
@@ -198,7 +198,7 @@ def _floating(
 def _long(
     size: str, specs: list[str], head: list[str], rows: list[str], caption: str, label: str, below: str
 ) -> list[str]:
-    """A table over several pages, its head on each."""
+    """A table over several pages, with its head on each page."""
     opening = [rf"\begingroup{size}", rf"\begin{{longtable}}{{{''.join(specs)}}}", caption + label + r" \\"]
     headed = [r"\toprule", *head, r"\midrule"]
     goes_on = rf"\midrule \multicolumn{{{len(specs)}}}{{r}}{{continued on the next page}} \\"
@@ -207,9 +207,9 @@ def _long(
 
 
 def _layout(table: Table, columns: Sequence[int]) -> tuple[str, list[str]]:
-    """The size of letters with which the columns fit a line, and the columns: labels left, numbers right.
+    """The font size at which the columns fit on a line, and the column types: labels left, numbers right.
 
-    Columns of long texts break their lines, and share what the others leave.
+    Columns with long texts break lines and share the width that the others leave.
     """
     widths = [
         max(len(text) for text in (table.head[-1][column], *(row[column].text for row in table.rows)))
@@ -246,7 +246,7 @@ def _head(line: Sequence[str], *, merge: bool) -> str:
 
 
 def _needs(body: str) -> str:
-    """What a document must load for this, and which LaTeX prints its letters."""
+    """The packages that a document needs for this table, and the LaTeX engine where pdfLaTeX will not do."""
     letters = {letter for letter in body if not letter.isascii()}
     packages = ["booktabs"]
     packages += ["longtable"] if r"\begin{longtable}" in body else []
@@ -255,8 +255,8 @@ def _needs(body: str) -> str:
     if letters & OF_T1:
         needed += r", \usepackage[T1]{fontenc}"
     if r"\begin{longtable}" in body:
-        needed += "; longtable needs a page of one column (\\onecolumn)"
+        needed += "; longtable needs a one-column page (\\onecolumn)"
     others = sorted(letters - LATIN - OF_T1)
     if others:
-        needed += f"; use LuaLaTeX or XeLaTeX and a font that has its letters: pdfLaTeX cannot print {others[0]}"
+        needed += f"; use LuaLaTeX or XeLaTeX with a font that has its letters: pdfLaTeX cannot print {others[0]}"
     return needed

@@ -1,4 +1,4 @@
-"""The audit of the data as files: every pair of tasks, a matrix per split rule, duplicates by id, tasks."""
+"""The leakage audit as files: every pair of tasks, a matrix per split rule, duplicates by id, and tasks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from empslurm.tasks.overlap import Overlap
 
 
 def ranked(rows: Iterable[Overlap]) -> list[Overlap]:
-    """The largest share of test examples first, then the most equal texts."""
+    """Rows ordered by the share of leaking test examples, then by the number of equal texts, largest first."""
     return sorted(rows, key=lambda row: (-row.share, -row.exact, row.source, row.target))
 
 
 def write(audit: Audit, folder: Path) -> list[Path]:
-    """overlap.csv, duplicates.csv and audit_tasks.csv, and overlap_matrix_RULE as CSV, Markdown and LaTeX."""
+    """Write overlap.csv, duplicates.csv, audit_tasks.csv, and overlap_matrix_RULE as CSV, Markdown and LaTeX."""
     records = {
         "overlap.csv": [_overlap(row) for row in ranked(audit.overlaps)],
         "duplicates.csv": [asdict(row) for row in audit.duplicates],
@@ -37,15 +37,15 @@ def write(audit: Audit, folder: Path) -> list[Path]:
 
 
 def matrix(rule: SplitRule, rows: Sequence[Overlap]) -> Table:
-    """Sources as rows, targets as columns: percent of the target's test examples that leak."""
+    """Percent of the target's test examples that leak: sources as rows, targets as columns."""
     names = tuple(dict.fromkeys(row.source for row in rows))
     shares = {(row.source, row.target): row.share for row in rows}
     entries = {pair: number(100 * share, 1) for pair, share in shares.items()}
     return Table(
         name=f"overlap_matrix_{rule}",
         title=f"Test examples that a source trains on, {rule} splits",
-        caption="Percent of the target's (columns) test examples that lie in a group that the source (rows) trains on, "
-        "or that stand in its training part with their context, equal or nearly; the larger of the two.",
+        caption="Percent of the test examples of the target (columns) that belong to a group which the source (rows) "
+        "trains on, or whose text and context are equal or nearly equal to a training text; the larger of both.",
         head=(("source", *names),),
         columns=("source", *names),
         rows=tuple((text(source), *(entries[source, target] for target in names)) for source in names),

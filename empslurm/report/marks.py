@@ -1,4 +1,4 @@
-"""The verdicts that an improvement map marks, by the map's rows and columns."""
+"""The verdicts that an improvement map marks, by row and column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from empslurm.report.tables import improvements, suffix
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The verdicts of one map. Its table has the targets' ids as columns, but of the sources only titles."""
+    """The verdicts of one map. Its table has the targets' ids as columns, but only titles of the sources."""
 
     verdicts: Mapping[tuple[str, str], str]  # (source, target) -> one of `analysis.verdicts.OUTCOMES`
     sources: tuple[str, ...]  # task ids, one per row
@@ -33,7 +33,7 @@ def marks_of(analyses: Analyses) -> dict[str, Marks]:
             (pair.verdict.source, pair.verdict.target): pair.verdict.verdict for pair in significance.pairs
         }
         for significance in analyses.significance
-        if significance.fraction == significance.baseline_fraction  # the maps are against as much data
+        if significance.fraction == significance.baseline_fraction  # maps compare with the same amount of data
     }
     return {
         f"figure{6 if table.kind == 'classification' else 7}{suffix(table)}": Marks(

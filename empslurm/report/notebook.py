@@ -1,4 +1,4 @@
-"""For notebooks: tables as data frames at full precision, and figures, by the names of the files of a gather."""
+"""For notebooks: tables as data frames and figures, under the names that their files have in a gather."""
 
 from __future__ import annotations
 
@@ -35,43 +35,55 @@ NAMES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Analysed results. `setting` is a group's name; it is needed only where there are several groups."""
+    """Analysed results in memory, from `report.study`.
+
+    `setting`, an argument of `frame` and `figure`, is one of `settings`; with one setting it may be left out.
+    """
 
     contents: Contents
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The groups that are analysed apart."""
+        """Names of the groups that are analysed separately; one group alone is named ""."""
         return tuple(self._groups)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `frame` knows, of any setting."""
+        """The names that `frame` knows, over all settings: those of the CSV files of a gather, without `.csv`."""
         return tuple(dict.fromkeys([name for group in self._groups.values() for name in self._frames(group)]))
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What `figure` knows, of any setting."""
+        """The names that `figure` knows, over all settings."""
         return tuple(dict.fromkeys([name for group in self._groups.values() for name in self._drawable(group)]))
 
     def frame(self, name: str, setting: str = "") -> pd.DataFrame:
-        """A table with typed columns; a missing number is NaN, a missing word NA. Raises UsageError."""
+        """A table as a new data frame, at full precision.
+
+        Columns have the plain names of the CSV file (`source`, `target`, `difference`, ...). Scores, differences and
+        intervals are in the target's metric; columns whose names start with `percent` are in percent of the baseline.
+        Labels are strings (missing: NA); other columns are Int64, float64 (missing: NaN) or string.
+        Raises UsageError for a name or setting that is not known.
+        """
         frames = self._frames(self._group(setting))
         _must_know(name, frames, "table")
-        made = frames[name]
-        return frame_of(made) if isinstance(made, Table) else made.copy()
+        table = frames[name]
+        return frame_of(table) if isinstance(table, Table) else table.copy()
 
     def figure(self, name: str, setting: str = "") -> Any:
-        """A new matplotlib Figure: of a table by its name, or an overview. Raises UsageError."""
+        """A new matplotlib Figure: of a table, or an overview (`overview`; with half of the data `overview-f50`).
+
+        Raises UsageError for a name or setting that is not known, or for a table that is too large to draw.
+        """
         group = self._group(setting)
         drawable = self._drawable(group)
         _must_know(name, drawable, "figure")
-        found = drawable[name]
-        if isinstance(found, Overview):
-            return figures.draw_overview(found)
-        if why := figures.why_not(found):
+        picture = drawable[name]
+        if isinstance(picture, Overview):
+            return figures.draw_overview(picture)
+        if why := figures.why_not(picture):
             raise UsageError(why)
-        return figures.draw(found, marks_of(group.analyses).get(found.name))
+        return figures.draw(picture, marks_of(group.analyses).get(picture.name))
 
     @cached_property
     def _groups(self) -> Mapping[str, GroupContents]:
@@ -104,24 +116,30 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A folder that `gather` wrote. `setting` is a group's name; it is needed only where there are several groups."""
+    """The files of a folder that `gather` wrote, from `report.load`; nothing is computed again.
+
+    `setting`, an argument of `frame` and `figure_file`, is one of `settings`; with one setting it may be left out.
+    """
 
     folder: Path
     settings: tuple[str, ...]
-    files: tuple[str, ...]  # below the folder, as its last gather listed them
+    files: tuple[str, ...]  # paths below the folder, as its last gather listed them
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `frame` knows, of any setting."""
+        """The names that `frame` knows, over all settings: those of the CSV files, without `.csv`."""
         return tuple(sorted({name for setting in self.settings for name in self._files(setting, ("csv",))}))
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What `figure_file` knows, of any setting."""
+        """The names that `figure_file` knows, over all settings."""
         return tuple(sorted({name for setting in self.settings for name in self._files(setting, ENDINGS)}))
 
     def frame(self, name: str, setting: str = "") -> pd.DataFrame:
-        """A table with typed columns, at the precision of its file. Raises UsageError."""
+        """A table as a new data frame, at the precision of its file, with the same columns as `Study.frame`.
+
+        Raises UsageError for a name or setting that is not known.
+        """
         import pandas as pd
 
         own = _setting(setting, self.settings)
@@ -136,21 +154,24 @@ class Written:
         )
 
     def figure_file(self, name: str, setting: str = "", ending: str = "svg") -> Path:
-        """The file of a figure. Raises UsageError."""
+        """The path of a figure's file. `ending`: svg, png or pdf.
+
+        Raises UsageError for a name, setting or ending that is not known.
+        """
         _must_know(ending, ENDINGS, "ending")
         files = self._files(_setting(setting, self.settings), (ending,))
         _must_know(name, files, "figure")
         return files[name]
 
     def _files(self, setting: str, endings: Iterable[str]) -> dict[str, Path]:
-        """Name -> file, of the setting and of all settings together."""
+        """Name -> file: the files of the setting, and those of all settings together."""
         folders = ("", setting) if setting else ("",)
         chosen = [self.folder / name for name in self.files if PurePosixPath(name).suffix[1:] in endings]
         return {path.stem: path for path in chosen if path.parent in [self.folder / part for part in folders]}
 
 
 def written(folder: Path) -> Written:
-    """What lies in a folder; each setting has a folder of its own where there are several."""
+    """The contents of a folder that `gather` wrote. With several settings, each has its own subfolder."""
     if not (folder / NAME).is_file():
         raise UsageError(f"{folder} must be a folder that `gather` wrote, but has no {NAME}; give its --out")
     listed = tuple(map(str, files.read_object(folder / NAME).get("files", ())))
@@ -160,7 +181,7 @@ def written(folder: Path) -> Written:
 
 
 def frame_of(table: Table) -> pd.DataFrame:
-    """A table's columns by their plain names, at full precision: whole numbers, numbers or words."""
+    """A table as a data frame: plain column names, full precision."""
     import pandas as pd
 
     columns = {
@@ -171,7 +192,7 @@ def frame_of(table: Table) -> pd.DataFrame:
 
 
 def _column(entries: list[Entry], *, named: bool) -> pd.Series:
-    """Numbers where every entry is one, or missing; else words."""
+    """Int64 or float64 where every entry is a number or missing; else strings. `named`: always strings."""
     import pandas as pd
 
     plain = [None if entry.plain == "" else entry.plain for entry in entries]
@@ -185,7 +206,7 @@ def _column(entries: list[Entry], *, named: bool) -> pd.Series:
 
 
 def _typed(words: pd.Series, *, named: bool) -> pd.Series:
-    """A column of a file: whole numbers, numbers or words."""
+    """A column of a file as Int64, float64 or strings. `named`: always strings."""
     import pandas as pd
 
     there = words[words != ""]
@@ -200,7 +221,7 @@ def _typed(words: pd.Series, *, named: bool) -> pd.Series:
 
 
 def _setting(setting: str, known: Iterable[str]) -> str:
-    """The setting that is meant: where there is one only, no name is needed."""
+    """The setting's name; "" means the only one. Raises UsageError for one that is not known."""
     names = list(known)
     if setting == "" and len(names) == 1:
         return names[0]

@@ -1,4 +1,4 @@
-"""The overview of one group: every source beside every target, as numbers that the figure and the page both draw."""
+"""The overview of one group: every source by every target, as numbers that the figure and the page both draw."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from empslurm.report.significance import PairResult
 from empslurm.report.tables import title_of
 from empslurm.report.verdict_tables import part_name
 
-MOST = 60  # sources, or targets: nobody finds a row by eye in more
-STEPS = 5  # shades of a change on either side of none
+MOST = 60  # sources, or targets: with more, no reader finds a row by eye
+STEPS = 5  # shades of a change on each side of 0
 PERCENT = "% of the baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewCell:
-    """One pair. Positive is better, also where the metric is an error; NaN: unknown. Numbers are in the unit."""
+    """One pair, in the overview's unit. Positive is better, also where the metric is an error; NaN: unknown."""
 
     change: float
     low: float  # 95 % interval of the change, before correction for many pairs
     high: float
     verdict: str  # one of `analysis.verdicts.OUTCOMES`
     text: str  # the change as printed
-    step: int  # change / reach in -5 to 5; 0: none
+    step: int  # shade of the change: change / reach, from -5 to 5
 
     @property
     def evident(self) -> bool:
-        """Whether the interval is known and leaves out 0."""
+        """Whether the interval is known and excludes 0."""
         return self.low > 0 or self.high < 0
 
     @property
@@ -43,7 +43,7 @@ class OverviewCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """Sources are rows, targets columns; both in the order of the tables. Rows and columns count from 0."""
+    """Sources as rows, targets as columns, both in the order of the tables and counted from 0."""
 
     name: str  # of its files
     title: str
@@ -56,24 +56,24 @@ class Overview:
     baselines: tuple[str, ...]  # per target, as printed
     unit: str  # in words, such as "macro F1" or "% of the baseline"
     percent: bool  # whether changes are in percent of the baseline
-    reach: float  # the change with the darkest colour; larger ones have the same
+    reach: float  # the change with the darkest colour, which larger changes have too
     cells: Mapping[tuple[int, int], OverviewCell]  # (row, column); absent: no such pair, or the diagonal
-    cut: str  # what is left out, as a sentence; "" where nothing is
+    cut: str  # a sentence on what is left out; "" where everything is shown
 
     def is_diagonal(self, row: int, column: int) -> bool:
-        """Whether source and target are one task: there stands the baseline."""
+        """Whether source and target are the same task: that cell shows the baseline."""
         return self.source_ids[row] == self.target_ids[column]
 
     @property
     def clipped(self) -> bool:
-        """Whether any change is beyond the reach."""
+        """Whether any change is larger than `reach`."""
         return any(abs(cell.change) > self.reach for cell in self.cells.values())
 
 
 def overview(significance: Significance, analyses: Analyses, most: int = MOST) -> Overview:
-    """All pairs of one data fraction, of more than `most` sources or targets those with the largest changes.
+    """All pairs of one data fraction; of more than `most` sources or targets, those with the largest changes.
 
-    Changes are differences in the targets' metrics; where one of these is an error, in percent of the baseline.
+    Changes are differences in the targets' metrics; where any of these is an error, in percent of the baseline.
     """
     registry = analyses.gathered.registry
     results = {result.target: result for result in significance.results}
@@ -109,12 +109,12 @@ def overview(significance: Significance, analyses: Analyses, most: int = MOST) -
 def _title(significance: Significance) -> str:
     if significance.fraction == 1.0:
         return "Change over the baseline"
-    against = "full-data baseline" if significance.baseline_fraction == 1.0 else "baseline with as much"
+    against = "full-data baseline" if significance.baseline_fraction == 1.0 else "baseline with the same amount"
     return f"Change over the {against}, with {significance.fraction * 100:g} % of the target's data"
 
 
 def _unit(titles: list[str]) -> str:
-    """The targets' metrics, where they are few enough to be named."""
+    """The targets' metrics, where they are at most two."""
     names = list(dict.fromkeys(titles))
     return " or ".join(names) if len(names) <= 2 else "the target's metric"
 
@@ -133,7 +133,7 @@ class _Change:
 
 
 def _change(pair: PairResult, percent: bool) -> _Change:
-    """Percentages are signed already: positive is better."""
+    """A pair's change; percentages already have the sign where positive is better."""
     if percent:
         improvement = pair.improvement
         return _Change(change=improvement.percent, low=improvement.low, high=improvement.high)
@@ -143,7 +143,7 @@ def _change(pair: PairResult, percent: bool) -> _Change:
 def _kept(
     changes: Mapping[tuple[str, str], _Change], sources: list[str], targets: list[str], most: int
 ) -> tuple[list[str], list[str]]:
-    """The sources and targets with the largest changes, in order."""
+    """The sources and targets with the largest changes, in the tables' order."""
     if max(len(sources), len(targets)) <= most:
         return sources, targets
     sizes = np.full((len(sources), len(targets)), -1.0)
@@ -155,7 +155,7 @@ def _kept(
 
 
 def _reach(changes: list[_Change]) -> float:
-    """The largest evident change, so that noise does not set the scale; where none is evident, the largest."""
+    """The largest change whose interval excludes 0, so that noise does not set the scale; else the largest of all."""
     finite = [change for change in changes if np.isfinite(change.change)]
     evident = [change for change in finite if change.evident]
     return max((abs(change.change) for change in evident or finite), default=0.0) or 1.0
@@ -180,7 +180,7 @@ def _step(change: float, reach: float) -> int:
 
 
 def _cut(sources: tuple[int, int], targets: tuple[int, int]) -> str:
-    """`sources`, `targets`: how many are kept, and how many there are."""
+    """The sentence on what is left out. `sources`, `targets`: (number shown, number of all)."""
     parts = [
         f"{kept:,} of {n:,} {what}" for (kept, n), what in ((sources, "sources"), (targets, "targets")) if kept < n
     ]

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens from disk, asks the network for nothing, and is read in five minutes."""
+"""The page: one HTML file that opens from disk, loads nothing from the network, and is read in five minutes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from empslurm.report.sections.targets import targets
 from empslurm.report.sections.themes import themes
 from empslurm.report.templating import document, render
 
-# Of a table of each group, however many groups there are.
+# The least that each group may show of a table, however many groups there are.
 FEWEST_CELLS = 2_000
 FEWEST_PAIRS = 100
 Shown = TypeVar("Shown", Contents, GroupContents)
@@ -37,18 +37,18 @@ Shown = TypeVar("Shown", Contents, GroupContents)
 
 @dataclass(frozen=True, kw_only=True)
 class Section(Generic[Shown]):
-    """One section of the page, or of each group on it. Its template is `templates/sections/ANCHOR.html`."""
+    """One section of the page, or of each group on it; its template is `templates/sections/ANCHOR.html`."""
 
-    anchor: str  # its address on the page; each group's has the group's prefix
-    link: str  # in the navigation
+    anchor: str  # its address on the page; for a group's section without the group's prefix
+    link: str  # its text in the navigation
     title: str
-    build: Callable[[Shown], Mapping[str, Any] | None]  # what its template shows; None: there is nothing to show
-    tables: tuple[str, ...] = ()  # the starts of the names of the tables that are folded at its end
+    build: Callable[[Shown], Mapping[str, Any] | None]  # the template's values; None: leave the section out
+    tables: tuple[str, ...] = ()  # starts of the names of the tables that are folded at its end
 
 
-# The sections in the order of the page. Those of a group stand once per group, one group after the other.
+# The sections in the order of the page; the sections of a group are repeated for every group.
 BEFORE_THE_GROUPS: tuple[Section[Contents], ...] = (
-    Section(anchor="settings", link="settings", title="Settings side by side", build=settings),
+    Section(anchor="settings", link="settings", title="Settings compared", build=settings),
 )
 OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
     Section(anchor="picture", link="picture", title="Sources and targets", build=picture),
@@ -73,7 +73,7 @@ OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
     Section(
         anchor="importance",
         link="importance",
-        title="What predicts a gain, and is that to be believed?",
+        title="What predicts a gain, and can it be trusted?",
         build=importance,
         tables=("table6", "audit-settings"),
     ),
@@ -85,7 +85,7 @@ OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
         tables=("table7", "table8", "figure6", "figure7", "figure9", "figure10"),
     ),
     Section(anchor="data", link="data", title="Data", build=data),
-    Section(anchor="cost", link="cost", title="What it cost", build=costs),
+    Section(anchor="cost", link="cost", title="Cost", build=costs),
 )
 AFTER_THE_GROUPS: tuple[Section[Contents], ...] = (
     Section(anchor="ratings", link="ratings", title="Ratings of the constructs", build=ratings),
@@ -135,7 +135,7 @@ def page(contents: Contents) -> str:
 
 
 def _with_places(groups: Sequence[GroupContents]) -> tuple[GroupContents, ...]:
-    """Groups with anchors of their own, numbers of their views, and their share of the page."""
+    """Give each group unique anchors, numbers for its views, and its share of the page."""
     placed, n_views = [], 0
     share = max(1, len(groups))
     cells = max(FEWEST_CELLS, page_contents.MOST_CELLS // share)
@@ -149,12 +149,12 @@ def _with_places(groups: Sequence[GroupContents]) -> tuple[GroupContents, ...]:
 
 
 def _name(group: GroupContents) -> str:
-    """A setting by its own name, where it has one."""
+    """The setting's own name, or else the group's."""
     return str(group.analyses.group.setting.get("setting") or group.analyses.group.name)
 
 
 def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -> _Rendered:
-    """The sections that have something to show."""
+    """Render the sections that have something to show."""
     body: list[str] = []
     links: list[Mapping[str, str]] = []
     blocks: list[Block] = []
@@ -183,7 +183,7 @@ def _rendered(sections: Sequence[Section[Shown]], shown: Shown, *, level: int) -
 
 
 def _folded(section: Section[Shown], shown: Shown) -> tuple[Block, ...]:
-    """The tables at a section's end."""
+    """The folded tables at a section's end."""
     if isinstance(shown, GroupContents):
         return shown.blocks(*section.tables)
     tables = shown.ratings if section.anchor == "ratings" else ()

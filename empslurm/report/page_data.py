@@ -1,7 +1,7 @@
-"""What a page's script shows: the rows of its tables, and for each pair its runs with their learning curves.
+"""The data of a page's script: the rows of its tables, and the runs of each pair with their learning curves.
 
-A page stays below some 3 MB: where the data are too many, first the learning curves are left to the files beside the
-page, then the runs; the page says so.
+A page stays below about 3 MB: where the data are larger, first the learning curves and then the runs are left out. The
+page says so and names the file that has them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from empslurm.report.wording import plain
 
 MOST_BYTES = 1_800_000  # of tables, runs and curves together; the markup of a page of many pairs takes 1 MB more
 RUNS_LEFT_OUT = (
-    "The runs of so many pairs would make this page too large: long.csv beside it has every seed's score and the ids."
+    "The runs of so many pairs would make this page too large; long.csv next to it has every seed's score and the ids."
 )
-CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large: curves.csv beside it has them."
+CURVES_LEFT_OUT = "The learning curves of so many runs would make this page too large; curves.csv next to it has them."
 NO_CURVES = "No learning curves were recorded."
-LARGEST_SEED = 2**53  # that a script can hold as a number
+LARGEST_SEED = 2**53  # the largest whole number that a script can hold exactly
 Data = dict[str, Any]
 
 
 def page_data(blocks: Iterable[Block], groups: Sequence[GroupContents]) -> Data:
-    """All that the script of a page reads; NaN is null."""
+    """Everything that the script of a page reads; NaN becomes null."""
     tables = {block.identifier: table_data(block) for block in blocks}
     views = [(group, view) for group in groups for view in group.views]
     room = MOST_BYTES - _size(tables)
     for curves, runs in ((True, True), (False, True), (False, False)):
-        made = [_view(group, view, runs=runs, curves=curves) for group, view in views]
-        if _size(made) <= room:
+        view_data = [_view(group, view, runs=runs, curves=curves) for group, view in views]
+        if _size(view_data) <= room:
             break
     notes = {"runs": RUNS_LEFT_OUT, "curves": NO_CURVES if curves else CURVES_LEFT_OUT}
     if groups and all(group.analyses.gathered.origin != "runs" for group in groups):
-        notes["curves"] = ""  # a table of results never has any
-    return {"tables": tables, "views": made, "notes": notes, "flags": dict(FLAGS)}
+        notes["curves"] = ""  # a table of results never has learning curves
+    return {"tables": tables, "views": view_data, "notes": notes, "flags": dict(FLAGS)}
 
 
 def _size(data: object) -> int:
@@ -46,7 +46,7 @@ def _size(data: object) -> int:
 
 
 def table_data(block: Block) -> Data:
-    """A table's rows as printed; a cell with a mark is a pair of its text and b (bold), u (underlined) or both."""
+    """A table's rows as printed; an entry with marks is [text, marks], with the marks b (bold), u (underlined)."""
     table = block.kept.table
     heads = [" ".join(dict.fromkeys(filter(None, parts))) for parts in zip(*table.head, strict=True)]
     return {
@@ -66,43 +66,44 @@ def _cell(entry: Entry) -> str | list[str]:
 
 
 def _view(group: GroupContents, view: View, *, runs: bool, curves: bool) -> Data:
-    """The pairs of a verdict table by number, and what the panel says of them. Numbers are places among `tasks`."""
+    """The pairs of a verdict table and what the panel shows of them; tasks are their index in `analyses.tasks`."""
     analyses, significance, table = group.analyses, view.significance, view.block.kept.table
     tasks = analyses.tasks
-    place = {task: at for at, task in enumerate(tasks)}
-    whole = group.named(table.name)[0].origin
-    n_pairs = len(significance.pairs)  # the control stands below them
-    pairs = [[place[whole[row][0]] if row < n_pairs else -1, place[whole[row][1]]] for row in view.block.kept.rows]
+    index_of = {task: index for index, task in enumerate(tasks)}
+    origin = group.named(table.name)[0].origin
+    kept = [(row, *origin[row][:2]) for row in view.block.kept.rows]
+    n_pairs = len(significance.pairs)  # the rows of the control follow them
+    pairs = [[index_of[source] if row < n_pairs else -1, index_of[target]] for row, source, target in kept]
     test = "the paper's test, of one model each"
     metrics = {result.target: METRICS[result.metric].title for result in significance.results}
     leaks = {
-        f"{place[source]},{place[target]}": text
+        f"{index_of[source]},{index_of[target]}": text
         for (source, target), text in analyses.group.leaks.items()
-        if source in place and target in place
+        if source in index_of and target in index_of
     }
-    found = _runs(group, view, place, curves=curves) if runs else None
+    panel_runs = _runs(group, view, index_of, curves=curves) if runs else None
     commits = sorted(set(analyses.group.runs["commit"].dropna()))
     return {
         "table": view.block.identifier,
         "pairs": pairs,
-        "metrics": {place[target]: title for target, title in metrics.items()},
+        "metrics": {index_of[target]: title for target, title in metrics.items()},
         "leaks": leaks,
         "one_seed_test": test if analyses.of_paper else plain(test),
         "setting": "; ".join(f"{name}: {value}" for name, value in setting(analyses).items() if value != "none"),
         "code": ", ".join(map(str, commits)),
-        "runs": None if found is None else found[0],
-        "devices": [] if found is None else found[1],
+        "runs": None if panel_runs is None else panel_runs[0],
+        "devices": [] if panel_runs is None else panel_runs[1],
     }
 
 
 def _runs(
-    group: GroupContents, view: View, place: Mapping[str, int], *, curves: bool
+    group: GroupContents, view: View, index_of: Mapping[str, int], *, curves: bool
 ) -> tuple[dict[str, list[list[object]]], list[str]]:
-    """`source,target` -> its runs: seed, score, flags, id, seconds, number of the device, curve. And the devices."""
+    """`source,target` -> its runs (seed, score, flags, id, seconds, index of the device, curve); and the devices."""
     analyses, significance = group.analyses, view.significance
     notes = _notes(group, curves=curves)
     devices: dict[str, int] = {}
-    found: dict[str, list[list[object]]] = {}
+    runs_of: dict[str, list[list[object]]] = {}
     shown = {pair[0] for pair in view.rows} | {pair[1] for pair in view.rows}
     for scores in analyses.tables:
         for (source, target), score in scores.scores.items():
@@ -110,12 +111,12 @@ def _runs(
             fraction = significance.baseline_fraction if alone else significance.fraction
             if target not in shown or not (scores.fraction == fraction or _is_control(scores.fraction, alone, view)):
                 continue
-            key = f"{place[source]},{place[target]}"
+            key = f"{index_of[source]},{index_of[target]}"
             if alone and scores.fraction != significance.baseline_fraction:
-                key = f"-1,{place[target]}"
+                key = f"-1,{index_of[target]}"
             elif not alone and (source, target) not in view.rows:
                 continue
-            found[key] = [
+            runs_of[key] = [
                 [
                     seed if seed < LARGEST_SEED else str(seed),
                     None if value != value else round(value, 4),
@@ -127,7 +128,7 @@ def _runs(
                     score.seeds, score.values, score.flags_of_seeds, score.ids, strict=True
                 )
             ]
-    return found, list(devices)
+    return runs_of, list(devices)
 
 
 def _is_control(fraction: float, alone: bool, view: View) -> bool:
@@ -137,7 +138,7 @@ def _is_control(fraction: float, alone: bool, view: View) -> bool:
 def _notes(
     group: GroupContents, *, curves: bool
 ) -> dict[str, tuple[float | None, str, list[list[float | None]] | None]]:
-    """Of each run its seconds, its device and its curve."""
+    """Run id -> its seconds, its device and its learning curve."""
     runs = group.analyses.group.runs
     names = ["id", "wall_s", "device", "driver", "gpu_memory_mib", "mig_profile", "curve"]
     columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
@@ -161,7 +162,7 @@ def _note(
 
 
 def _curve(text: str | None) -> list[list[float | None]] | None:
-    """Training losses and validation scores, an entry per epoch; None where they were not recorded."""
+    """Training losses and validation scores, one entry per epoch; None where they were not recorded."""
     entries = json.loads(text) if text else []
     return [[_rounded(entry[which]) for entry in entries] for which in (1, 2)] if entries else None
 

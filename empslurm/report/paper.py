@@ -1,4 +1,4 @@
-"""The paper's other tables: ratings (2), their agreement (3) and themes (5); and what it printed."""
+"""The paper's other tables (ratings, 2; their agreement, 3; themes, 5), and comparisons with its printed scores."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CITATION = "Lahnala et al. (2024)"
 
 
 def aspects(ratings: Sequence[Rating]) -> tuple[str, ...]:
-    """The aspects there are, the paper's first."""
+    """The aspects of the ratings, the paper's first."""
     there = dict.fromkeys(rating.aspect for rating in ratings)
     return (*(name for name in ASPECTS if name in there), *(name for name in there if name not in ASPECTS))
 
 
 def rating_arrays(ratings: Sequence[Rating]) -> dict[str, np.ndarray]:
-    """Aspect -> (n_tasks, n_annotators)."""
+    """Aspect -> its ratings, (n_tasks, n_annotators)."""
     return {
         aspect: np.array([rating.values for rating in ratings if rating.aspect == aspect])
         for aspect in aspects(ratings)
@@ -35,7 +35,7 @@ def rating_arrays(ratings: Sequence[Rating]) -> dict[str, np.ndarray]:
 
 
 def table2(ratings: Sequence[Rating], registry: Registry) -> Table:
-    """Every annotator's rating of every aspect of every task."""
+    """Table 2: every annotator's rating of every aspect of every task."""
     annotators = ratings[0].annotators
     by_place = {(rating.task, rating.aspect): rating for rating in ratings}
     tasks = tuple(dict.fromkeys(rating.task for rating in ratings))
@@ -67,11 +67,11 @@ def _compare_ratings(ratings: Sequence[Rating]) -> str:
     if printed.keys().isdisjoint((rating.task, rating.aspect) for rating in ratings):
         return ""
     same = sum(printed.get((rating.task, rating.aspect)) == rating.values for rating in ratings)
-    return f"{same} of {len(ratings)} rows are as {CITATION} printed them."
+    return f"{same} of {len(ratings)} rows are equal to those that {CITATION} printed."
 
 
 def table3(agreement: Sequence[Agreement]) -> Table:
-    """Agreement per aspect and overall, the printed values beside."""
+    """Table 3: agreement per aspect and overall, next to the printed values."""
     printed = {row.aspect: row for row in reference.agreement()}
     level = agreement[0].level
     comparable = level == "interval"
@@ -101,7 +101,7 @@ def table3(agreement: Sequence[Agreement]) -> Table:
         title="Agreement between annotators",
         caption=f"Krippendorff's alpha at the {level} level, {agreement[0].n_annotators} annotators; Spearman's r with "
         "two-sided p.",
-        details="Overall pools the aspects. Differences are to the printed values, at two digits.",
+        details="Overall pools the aspects. Difference: here minus the printed value, at two digits.",
         main=("aspect", "alpha", "alpha_printed", "spearman", "spearman_printed", "p_value", "n_units"),
         head=(("aspect", "α", "printed", "difference", "r", "printed", "difference", "p", "units"),),
         columns=names,
@@ -110,7 +110,7 @@ def table3(agreement: Sequence[Agreement]) -> Table:
 
 
 def figure8(agreement: Sequence[Agreement]) -> Table:
-    """How often ratings differ by how much."""
+    """Figure 8: how often two annotators differ, by the size of the difference."""
     values = sorted({value for row in agreement for value in row.difference_counts})
     rows = [
         (
@@ -124,7 +124,7 @@ def figure8(agreement: Sequence[Agreement]) -> Table:
         name="figure8",
         number="Figure 8",
         title="Counts of differences in ratings",
-        caption="Absolute difference between two annotators, counted over tasks (every pair of annotators counts).",
+        caption="Absolute difference between two annotators, counted over tasks and all pairs of annotators.",
         details="The paper prints the bars without values; its text has four two-point differences for conduciveness.",
         head=(("aspect", *(f"{value:g}" for value in values)),),
         columns=("aspect", *(f"difference_{value:g}" for value in values)),
@@ -138,7 +138,7 @@ def ratings_agreement(ratings: Sequence[Rating], level: Level = "interval") -> t
 
 
 def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
-    """Themes with the tasks' mean ratings."""
+    """Table 5: themes with the tasks' mean ratings."""
     means = {(rating.task, rating.aspect): rating.mean for rating in ratings}
     rows = []
     n_different = 0
@@ -157,7 +157,7 @@ def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
         number="Table 5",
         title="Themes of theoretical grounding",
         caption=f"Means of the annotators' ratings. {n_different} of {len(rows)} tasks differ from the printed means. "
-        "* in the paper: the mean does not agree with the theme.",
+        "*: so marked in the paper, since the mean does not agree with the theme.",
         head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean − printed"),),
         columns=("theme", "task", "definition", "link", "conduciveness", "mean", "mean_difference"),
         rows=tuple(rows),
@@ -166,12 +166,12 @@ def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
 
 
 def printed_scores() -> Mapping[tuple[str, str], float]:
-    """Tables 7 and 8 as printed."""
+    """(source, target) -> the score that Table 7 or 8 prints."""
     return {(row.source, row.target): row.value for row in reference.scores()}
 
 
 def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = False) -> Table | None:
-    """Each place minus its printed value, that value in brackets; None where the paper has no such place."""
+    """Each score minus its printed value, which follows in brackets; None where the paper prints none of them."""
     if table.fraction != 1.0 or table.metric not in PAPERS.values():
         return None
     before = printed_scores()
@@ -199,9 +199,9 @@ def versus_printed(table: ScoreTable, registry: Registry, *, percent: bool = Fal
     return Table(
         name=f"{name}{suffix(table)}-versus-printed",
         number=f"Figure {figure}" if percent else f"Table {table.number}",
-        title=f"{what}: difference to the printed value (in brackets)",
-        caption=f"Printed: {CITATION}, Tables 7 and 8, RoBERTa-base, one run per place"
-        + (", percentages computed from them." if percent else "."),
+        title=f"{what}: difference from the printed value (in brackets)",
+        caption=f"Printed: {CITATION}, Tables 7 and 8, RoBERTa-base, one run per pair"
+        + (", with percentages computed from them." if percent else "."),
         head=(("", *top), ("source", *below)),
         columns=("source", *table.targets),
         rows=tuple(rows),

@@ -1,16 +1,16 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("page-data").textContent);
-  // A cell is its text, or its text and marks: b (bold), u (underlined).
+  // An entry is its text, or [text, marks] with the marks b (bold) and u (underlined).
   for (const table of Object.values(data.tables)) {
     table.marks = table.rows.map((row) => row.map((cell) => (typeof cell === "string" ? "" : cell[1])));
     table.rows = table.rows.map((row) => row.map((cell) => (typeof cell === "string" ? cell : cell[0])));
   }
   const PAGE = 50; // rows of a table at a time
-  const FILTERED = ["source", "target", "verdict", "setting", "agreement"]; // columns with a menu of their values
+  const FILTERED = ["source", "target", "verdict", "setting", "agreement"]; // columns that get a menu of their values
   const MARKS = { helps: "▲", harms: "▼", equivalent: "=", inconclusive: "·", undecided: "?" };
 
-  // ---- making elements: text is always text ----
+  // ---- making elements: text never becomes markup ----
   const make = (name, attributes = {}, ...inside) => {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
@@ -28,10 +28,10 @@
     return element;
   };
   const NUMBER = /^[+−-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?/i;
-  // A cell's number without its signs and marks; null where it is missing.
+  // The number in an entry's text, without marks; null where it is missing.
   const numberOf = (text) => {
-    const found = NUMBER.exec(text.replaceAll(",", ""));
-    return found ? Number(found[0].replace("−", "-").replace("+", "")) : null;
+    const match = NUMBER.exec(text.replaceAll(",", ""));
+    return match ? Number(match[0].replace("−", "-").replace("+", "")) : null;
   };
   const isMissing = (text) => text === "" || text === "—";
 
@@ -47,7 +47,7 @@
   const showTable = (place) => {
     const id = place.dataset.table;
     const table = data.tables[id];
-    const view = data.views.findIndex((one) => one.table === id);
+    const view = data.views.findIndex((each) => each.table === id);
     const names = table.columns.map((column) => column[0]);
     const shown = new Set(table.main.length ? table.main : names);
     const numeric = names.map((_, at) => at >= table.labels && table.rows.every((row) => isMissing(row[at]) || numberOf(row[at]) !== null));
@@ -60,7 +60,7 @@
       const text = table.rows[at][names.indexOf(column)];
       return value === "" || text === value;
     }));
-    // What is missing stays at the end, whichever way a column is sorted.
+    // Missing entries stay at the end in either direction of sorting.
     const compare = (one, two) => {
       const [a, b] = [table.rows[one][order.at], table.rows[two][order.at]];
       if (isMissing(a) || isMissing(b)) return isMissing(a) - isMissing(b) || one - two;
@@ -147,7 +147,7 @@
       make("div", { class: "wide data", tabindex: "0", role: "region", "aria-label": table.title }, make("table", { id: `table-${id}` }, head, body)));
     refresh();
   };
-  // Tables are made when they are first looked at: a page of many opens at once.
+  // Tables are filled when they are first opened, so that a page with many of them loads fast.
   const fillTables = (within) => {
     for (const place of within.querySelectorAll("[data-table]:empty")) {
       const fold = place.closest("details");
@@ -174,7 +174,7 @@
     const step = (to) => make("button", { class: "small", type: "button", disabled: to < 0 || to >= table.rows.length, onclick: () => openPanel(at, to),
       "aria-label": to < row ? "previous pair" : "next pair" }, to < row ? "←" : "→");
     const close = make("button", { class: "small", type: "button", onclick: () => panel.close() }, "close");
-    const interval = isMissing(cell("low")) ? "its interval is not known" : `95 % interval ${cell("low")} to ${cell("high")} before correction for many pairs`;
+    const interval = isMissing(cell("low")) ? "its interval is unknown" : `95 % interval ${cell("low")} to ${cell("high")} before correction for many pairs`;
     const said = lines(`${MARKS[verdict] ?? ""} ${verdict}:`, isMissing(cell("difference")) ? "no difference is defined." : `${cell("difference")} ${metric}, ${interval}.`);
     panel.replaceChildren(
       make("header", {}, make("h2", { id: "panel-title" }, title), step(row - 1), step(row + 1), close),
@@ -186,8 +186,8 @@
         ["equivalence", isMissing(cell("p_equivalent")) ? "" : `p ${cell("p_equivalent")}`],
         [view.one_seed_test, isMissing(cell("paper_p")) ? "" : `p ${cell("paper_p")}: ${cell("paper_test")}`],
         ["change in % of the baseline", isMissing(cell("percent")) ? "" : lines(cell("percent"), isMissing(cell("percent_low")) || cell("percent_low").includes("∞") ? "" : `(${cell("percent_low")} to ${cell("percent_high")})`)],
-        ["this design sees", isMissing(cell("smallest_detectable")) ? "" : `differences of ${cell("smallest_detectable")} with probability .8`],
-        ["runs that collapsed", isMissing(cell("n_collapsed")) ? "" : `${cell("n_collapsed").split("/").join(" with the source, ")} alone: left out of the means`],
+        ["this design detects", isMissing(cell("smallest_detectable")) ? "" : `differences of ${cell("smallest_detectable")} with probability .8`],
+        ["runs that collapsed", isMissing(cell("n_collapsed")) ? "" : `${cell("n_collapsed").split("/").join(" with the source, ")} alone; left out of the means`],
         ["data", view.leaks[`${source},${target}`] ?? view.leaks[`${target},${target}`] ?? ""],
       ]),
       ...evidence(view, source, target, metric));
@@ -261,7 +261,7 @@
     const pressed = event.target.closest("[data-row]");
     if (pressed) openPanel(Number(pressed.closest("[data-view]").dataset.view), Number(pressed.dataset.row));
   });
-  // A cell of all settings together shows its pair in the table of every setting.
+  // A cell in the picture of all settings filters the table of settings to its pair.
   document.addEventListener("click", (event) => {
     const pressed = event.target.closest("[data-filter-source]");
     if (!pressed) return;
@@ -295,7 +295,7 @@
       event.preventDefault();
       const rows = [...picture.tBodies[0].rows];
       let [row, column] = [from.parentElement.rowIndex - 1, from.cellIndex];
-      for (;;) { // over cells without a pair
+      for (;;) { // skip cells without a pair
         row += move[0];
         column += move[1];
         const next = rows[row]?.cells[column];
@@ -310,7 +310,7 @@
       }
     });
   }
-  // A link into a closed fold opens it.
+  // A link to a place inside a closed fold opens the fold.
   const reveal = () => {
     const place = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let fold = place && place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;

@@ -1,4 +1,4 @@
-"""A group's scores as the paper's Tables 7 and 8: sources as rows, targets as columns, baselines on the diagonal."""
+"""A group's scores in the form of the paper's Tables 7 and 8: sources as rows, targets as columns."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from empslurm.tasks import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = {"classification": 7, "regression": 8}  # by the numbers of the paper
-# Flags by which predictions tell that a run did not learn at all; the scores of its target may tell it of others. A run
-# that did worse than a constant has learnt something, which is compared.
+TABLES = {"classification": 7, "regression": 8}  # numbers in the paper
+# Flags that show from predictions that a run did not learn at all; the scores of its target may show it of other runs.
+# A run that did worse than a constant answer has learnt something, so it is compared.
 TOLD = frozenset((metrics.CONSTANT, metrics.DIVERGED))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One pair of the table: the mean over its seeds, and all that a reader must know of it."""
+    """One pair of the table: the mean over its seeds, and everything that a reader must know about it."""
 
     source: str  # equal to the target: the baseline
     target: str
     metric: str
-    value: float  # mean over seeds; NaN where there is none, or where one of them is undefined
+    value: float  # mean over seeds; NaN without any, or where a seed's score is undefined
     deviation: float  # standard deviation over seeds; NaN with fewer than two
     seeds: tuple[int, ...]  # with a result
     values: tuple[float, ...]  # one per seed
     n_missing: int  # seeds without one
-    flags: tuple[str, ...]  # of any seed
+    flags: tuple[str, ...]  # flags of any seed
     flags_of_seeds: tuple[tuple[str, ...], ...]  # one per seed
     sample: bool  # the data are invented
-    pinned: bool  # the data are a recorded release
-    leaks: bool  # test texts stand in the source's or in the target's own training part
-    n_examples: int  # test examples of the largest run; 0: not known
+    pinned: bool  # the data are a release whose checksums are recorded
+    leaks: bool  # test texts are also in the training part of the source or of the target itself
+    n_examples: int  # test examples of the largest run; 0: unknown
     ids: tuple[str, ...]  # one per seed
     predictions: tuple[str, ...]  # paths, one per seed; "" where there are none
 
@@ -59,12 +59,12 @@ class Score:
 
     @property
     def not_learnt(self) -> tuple[int, ...]:
-        """Seeds of which a flag of the test part says that the run did not learn at all."""
+        """Seeds with a flag which says that the run did not learn at all."""
         return self._with({*TOLD, metrics.COLLAPSED})
 
     @property
     def worse(self) -> tuple[int, ...]:
-        """The other seeds that did worse on the test part than one answer to all."""
+        """The other seeds that did worse on the test part than the same answer to all examples."""
         return tuple(seed for seed in self._with({metrics.WORSE}) if seed not in self.not_learnt)
 
     def _with(self, wanted: set[str]) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ class ScoreTable:
     fraction: float
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    scores: dict[tuple[str, str], Score]  # (source, target); absent: no such pair is asked for
+    scores: dict[tuple[str, str], Score]  # (source, target) -> score; absent: the pair was not asked for
     seeds: tuple[int, ...]
 
     @property
@@ -124,7 +124,7 @@ class ScoreTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What a score takes from one run."""
+    """The part of one run that a score needs."""
 
     seed: int
     value: float
@@ -135,7 +135,7 @@ class _Run:
 
 
 def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
-    """All tables of a group: one per fraction, kind of target and metric, in that order."""
+    """All score tables of a group: one per data fraction, kind of target and metric, in that order."""
     registry = gathered.registry
     runs = scored(group)
     tasks = _tasks(runs, group, registry)
@@ -154,7 +154,7 @@ def score_tables(gathered: Gathered, group: Group) -> tuple[ScoreTable, ...]:
 
 
 def scored(group: Group) -> pd.DataFrame:
-    """The runs that stand in score tables: trained on all labels, as a baseline or a transfer."""
+    """The runs of the score tables: baselines and transfers that were trained on all labels."""
     return group.runs[group.runs["kind"].isin(("baseline", "transfer")) & (group.runs["labels"] == "all")]
 
 
@@ -167,7 +167,7 @@ def _tasks(runs: pd.DataFrame, group: Group, registry: Registry) -> tuple[str, .
 
 
 def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> dict[str, str]:
-    """Each task's metric: of its first run, else the registry's."""
+    """Each task's metric: that of its first run, or else the registry's."""
     first = runs.drop_duplicates("target")
     used = {str(target): str(metric) for target, metric in zip(first["target"], first["metric"], strict=True)}
     known = {task: registry.tasks[task].metric for task in tasks if task in registry.tasks}
@@ -175,7 +175,7 @@ def _metrics(tasks: Sequence[str], registry: Registry, runs: pd.DataFrame) -> di
 
 
 def _absent(group: Group, fraction: float) -> dict[tuple[str, str], int]:
-    """How many seeds each pair lacks."""
+    """(source, target) -> how many of its seeds have no result."""
     missing: dict[tuple[str, str], int] = {}
     for cell in group.missing:
         if cell.fraction == fraction and cell.kind in ("baseline", "transfer") and "-manual-" not in cell.id:
@@ -219,7 +219,7 @@ def _table(
 
 
 def _collapsed(scores: Mapping[tuple[str, str], Score], metric: str) -> dict[tuple[str, str], Score]:
-    """Scores of one target of which a run fell far below the others, with that flag; other flags stay."""
+    """The scores of one target with runs that fell far below the others, now flagged so; other flags stay."""
     seeds = sorted({seed for score in scores.values() for seed in score.seeds})
     values, known = np.full((len(scores), len(seeds)), np.nan), np.zeros((len(scores), len(seeds)), dtype=bool)
     for row, score in enumerate(scores.values()):
@@ -240,7 +240,7 @@ def _collapsed(scores: Mapping[tuple[str, str], Score], metric: str) -> dict[tup
 
 
 def _by_pair(runs: pd.DataFrame, metric: str) -> dict[tuple[str, str], list[_Run]]:
-    """The runs of each (source, target), by seed; pairs in the order of their first run."""
+    """(source, target) -> its runs by seed; pairs in the order of their first run."""
     columns = [
         runs["source"].fillna(runs["target"]),
         runs["target"],

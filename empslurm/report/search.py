@@ -1,4 +1,4 @@
-"""What a hyper-parameter search found: Table 4's form, adapter types, figures as inline SVG; no test score."""
+"""The result of a hyper-parameter search: a table in the form of Table 4, adapter types, inline SVG; no test score."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from empslurm.search.results import (
 from empslurm.tasks import Registry
 
 PAGE = "search.html"
-LR_SHOWN = 1e-4  # smaller ones would lose their digits in the paper's five decimals
-# Plain name of a column -> what is printed, where that is another.
+LR_SHOWN = 1e-4  # smaller rates would lose digits in the paper's five decimals
+# Plain name of a column -> its printed header, where that differs.
 PRINTED = {"batch_size": "batch size", "lr": "learning rate", "mean_rank": "mean rank", "n_seeds": "seeds"}
-SELECTION = "Selected on the validation part alone; no trial has looked at the test part."
+SELECTION = "Selected on the validation part alone; no trial has used the test part."
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResults:
-    """Everything that the report of one search needs. `trials` by task, in the order of their numbers."""
+    """Everything that the report of one search needs. `trials`: by task, in the order of their numbers."""
 
     name: str
     tasks: tuple[str, ...]
@@ -51,8 +51,8 @@ class SearchResults:
     second: SecondScores
     registry: Registry
 
-    n_second: int  # cells of the second stage, as far as it is planned
-    waiting: str  # why the second stage is not planned yet
+    n_second: int  # planned cells of the second stage
+    waiting: str  # why the second stage is not planned yet; "" where it is
 
     @property
     def n_second_through(self) -> int:
@@ -60,35 +60,35 @@ class SearchResults:
         return sum(len(seeds) for row in self.second.values() for seeds in row.values())
 
     def n_through(self, outcome: Outcome) -> int:
-        """Trials of all tasks with this outcome."""
+        """Number of trials of all tasks with this outcome."""
         return sum(trial.outcome == outcome for trials in self.trials.values() for trial in trials)
 
 
 def tables(search: SearchResults) -> list[Table]:
-    """Table 4's form, the best score of each type, and the second stage where there is one."""
+    """The hyper-parameters (as in Table 4), the best score of each adapter type, and the second stage, if any."""
     first_stage = [_table_4(search), _types(search)]
     return [*first_stage, _second(search)] if search.second else first_stage
 
 
 def progress(search: SearchResults) -> list[str]:
-    """How far the search is, as sentences."""
+    """The progress of the search, as sentences."""
     n = sum(map(len, search.trials.values()))
     complete, pruned = search.n_through("complete"), search.n_through("pruned")
     planned = search.n_trials * len(search.tasks)
-    said = [f"{n} of {planned} trials are through: {complete} complete, {pruned} pruned."]
+    said = [f"{n} of {planned} trials are finished: {complete} complete, {pruned} pruned."]
     if search.n_second:
-        said.append(f"{search.n_second_through} of {search.n_second} cells of the second stage are through.")
+        said.append(f"{search.n_second_through} of {search.n_second} cells of the second stage are finished.")
     return [*said, f"Not final: {search.waiting}."] if search.waiting else said
 
 
 def caution(search: SearchResults) -> str:
-    """What a reader must not take from a search of this size."""
+    """A warning about what a search of this size cannot show."""
     each = search.n_trials / max(1, len(search.types))
     if each >= N_RANKED:
-        return f"A type had {each:.0f} of a task's trials on average."
+        return f"Each adapter type had {each:.0f} of a task's trials on average."
     return (
-        f"{search.n_trials} trials of a task rank no adapter type: each type had {each:.1f} of them on average, every "
-        "trial with its own learning rate and batch size. They say which configuration to use."
+        f"{search.n_trials} trials per task cannot rank adapter types: each type had {each:.1f} of them on average, "
+        "with a different learning rate and batch size each. They only say which configuration to use."
     )
 
 
@@ -160,7 +160,7 @@ def _types(search: SearchResults) -> Table:
 
 
 def _second(search: SearchResults) -> Table:
-    """Each type's validation score with each task's best batch size and learning rate, over seeds."""
+    """Each type's validation score over seeds, with the task's best batch size and learning rate."""
     means = second_means(search.second)
     kinds = [kind for kind in search.types if any(kind in row for row in search.second.values())]
     ranks = mean_ranks(means, kinds)
@@ -186,9 +186,9 @@ def _second(search: SearchResults) -> Table:
         name="search_second_stage",
         title="The second stage",
         caption=f"Mean validation score over {len(search.seeds)} seeds with its 95 % t interval; the highest mean of a "
-        "task is bold, and is what `search freeze` keeps. Intervals that overlap rank nothing.",
-        details="Each task has the batch size and learning rate of its best trial. —: a seed has no score (a constant "
-        "prediction has no correlation), and the type cannot win; or there is one seed only, and no interval. "
+        "task is bold, and `search freeze` keeps its type. Where intervals overlap, the order may be chance.",
+        details="Each task uses the batch size and learning rate of its best trial. —: a seed has no score (a constant "
+        "prediction has no correlation), so the type cannot win; or there is only one seed, so no interval. "
         f"{SELECTION}",
         main=("task", "adapter", "metric", "mean", "low", "high", "n_seeds", "mean_rank"),
         columns={name: PRINTED.get(name, name) for name in names},
@@ -198,7 +198,7 @@ def _second(search: SearchResults) -> Table:
 
 
 def _with_interval(seeds: Seeds, *, bold: bool) -> tuple[Entry, ...]:
-    """Mean, low and high end; missing where a seed has no score, the ends where there is one seed."""
+    """Mean and ends of its interval; all missing where a seed has no score, the ends missing with one seed."""
     scores = [score for _, score, _ in seeds.values() if score is not None]
     if len(scores) < len(seeds):
         return (text(None), text(None), text(None))
@@ -212,7 +212,7 @@ def _with_interval(seeds: Seeds, *, bold: bool) -> tuple[Entry, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One inline SVG with what it shows."""
+    """One inline SVG with its caption."""
 
     name: str
     caption: str
@@ -220,7 +220,7 @@ class Figure:
 
 
 def figures(search: SearchResults) -> list[Figure]:
-    """History, parallel coordinates, slices and importances of each task with finished trials."""
+    """History, parallel coordinates and slices of each task with finished trials."""
     drawn = []
     for task in search.tasks:
         trials = list(search.trials.get(task, ()))
@@ -231,7 +231,7 @@ def figures(search: SearchResults) -> list[Figure]:
         pruned = [trial.outcome == "pruned" for trial in trials]
         numbers = [trial.cell.trial.number if trial.cell.trial else 0 for trial in trials]
         svg = history(numbers, values, best_so_far(values), pruned, f"validation {metric}")
-        caption = f"{task}: score of each trial and the best so far, by number. Hollow: pruned."
+        caption = f"{task}: score of each trial and the best score so far, by trial number. Hollow: pruned."
         drawn.append(Figure(name=f"history_{task}", caption=caption, svg=svg))
         axes = _axes(search, trials, metric)
         caption = f"{task}: one line per trial through its parameters to its score; darker is better."
@@ -242,7 +242,7 @@ def figures(search: SearchResults) -> list[Figure]:
 
 
 def _axes(search: SearchResults, trials: Sequence[Finished], metric: str) -> list[Axis]:
-    """Parameters and, last, the score."""
+    """One axis per parameter, then one for the score."""
     kinds = [search.types.index(trial.adapter.kind) for trial in trials]
     return [
         Axis(title="adapter", values=tuple(map(float, kinds)), labels=search.types),
@@ -253,7 +253,7 @@ def _axes(search: SearchResults, trials: Sequence[Finished], metric: str) -> lis
 
 
 def importance_table(search: SearchResults) -> Table:
-    """Shares of functional ANOVA by task and parameter."""
+    """Shares of functional ANOVA, by task and parameter."""
     names = ("adapter", "lr", "batch_size")
     rows = []
     for task in search.tasks:
@@ -266,7 +266,7 @@ def importance_table(search: SearchResults) -> Table:
         rows.append((text(task), *(number(shares.get(name, float("nan")), 2) for name in names)))
     caption = (
         "Share of each parameter in what the three explain of the validation score, by functional ANOVA over finished "
-        "trials with a score; with so few trials it says where to look, not what is so."
+        "trials with a score. With so few trials it only suggests where to look."
     )
     return flat(
         name="search_importances",
@@ -281,14 +281,14 @@ def importance_table(search: SearchResults) -> Table:
 
 
 def page(search: SearchResults, all_tables: Sequence[Table]) -> str:
-    """One self-contained document with these tables and the figures."""
+    """One self-contained HTML document with these tables and the figures."""
     blocks = [block_of(table, table.name, MOST_CELLS) for table in all_tables]
     drawn = figures(search)
     return document(
         "search.html",
         title=f"empslurm: search {search.name}",
         heading=f"Search {search.name}",
-        lead=f"What to train each of {len(search.tasks)} tasks with. {SELECTION}",
+        lead=f"The best configuration found for each of {len(search.tasks)} tasks. {SELECTION}",
         progress=progress(search),
         caution=caution(search),
         blocks=blocks,
@@ -298,7 +298,7 @@ def page(search: SearchResults, all_tables: Sequence[Table]) -> str:
 
 
 def write(search: SearchResults, folder: Path) -> list[Path]:
-    """Tables as CSV, Markdown and LaTeX, and last search.html, which needs nothing beside it."""
+    """Write the tables as CSV, Markdown and LaTeX, then search.html, which needs no other file; return the paths."""
     all_tables = [*tables(search), importance_table(search)]
     paths = [path for table in all_tables for path in write_forms(table, folder)]
     files.write_text(folder / PAGE, page(search, all_tables))

@@ -1,4 +1,4 @@
-"""A search's figures as SVG text: no script, no font, no file beside it."""
+"""A search's figures as SVG text, without scripts, fonts or other files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INK, PALE, BLUE = "#222", "#bbb", "#1f5fa8"
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One value per trial. `labels`: of a categorical axis, whose values index them. None: undefined."""
+    """An axis with a value per trial (None: undefined). `labels`: of a categorical axis, whose values index them."""
 
     title: str
     values: tuple[float | None, ...]
@@ -22,7 +22,7 @@ class Axis:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest place on the scale; apart even where all values are equal."""
+        """Lowest and highest position on the scale; they differ even where all values are equal."""
         if self.labels:
             return -0.5, len(self.labels) - 0.5
         there = [self._scaled(value) for value in self.values if value is not None] or [0.0]
@@ -33,17 +33,17 @@ class Axis:
         return math.log10(value) if self.log else value
 
     def share(self, value: float) -> float:
-        """Where a value lies between the bounds, from 0 to 1."""
+        """Position of a value between the bounds, from 0 to 1."""
         low, high = self.bounds
         return (self._scaled(value) - low) / (high - low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """(share, label)."""
+        """Ticks as (share, label)."""
         if self.labels:
             return [(self.share(float(index)), label) for index, label in enumerate(self.labels)]
         low, high = self.bounds
-        places = [low + (high - low) * step / 4 for step in range(5)]
-        return [((value - low) / (high - low), f"{10**value if self.log else value:.2g}") for value in places]
+        values = [low + (high - low) * step / 4 for step in range(5)]
+        return [((value - low) / (high - low), f"{10**value if self.log else value:.2g}") for value in values]
 
 
 def _svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
@@ -104,7 +104,7 @@ def history(
 
 
 def parallel(axes: Sequence[Axis]) -> str:
-    """A line per trial through all axes; the last axis is the score, and the better the darker."""
+    """One line per trial through all axes; the last axis is the score, and better trials are darker."""
     inner, gap = HEIGHT - TOP - BOTTOM, (WIDTH - 2 * LEFT - RIGHT) / (len(axes) - 1)
     parts = []
     for index, axis in enumerate(axes):

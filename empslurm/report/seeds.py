@@ -1,4 +1,4 @@
-"""What next: how many more seeds each target needs before a wanted difference would be seen, and what they cost."""
+"""What next: how many more seeds each target needs to detect a wanted difference, and what they cost."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from empslurm.tasks import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-# Without a margin: the median difference to the baseline in the paper's Tables 7 and 8; of an error, a share.
+# Without a margin: the median difference from the baseline in the paper's Tables 7 and 8; of an error, a share.
 WANTED = 0.02
-FIRST_SEEDS = 3  # with which verdicts begin to be of use
+FIRST_SEEDS = 3  # the fewest seeds with useful verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Next:
-    """One target: what would decide its pairs, and the hours of training by what its runs took.
+    """What would decide the pairs of one target, and its hours of training, estimated from the target's own runs.
 
-    Where the noise is unknown because of one seed, what is asked for is `FIRST_SEEDS` of everything.
+    Where the noise is unknown because there is one seed, `FIRST_SEEDS` of the baseline and every source are asked for.
     """
 
     metric: str
     seeds: SeedsAsked
-    hours: float  # NaN where nobody knows what the runs took, or where nothing can be asked for
+    hours: float  # NaN where the runs' time is unknown, or where no number of seeds would do
     why: str = ""  # why its noise is unknown
     title: str = ""  # of the target
     undecided: tuple[str, ...] = ()  # sources that cannot be judged yet
-    interesting: tuple[str, ...] = ()  # inconclusive sources whose interval reaches beyond the wanted difference
-    n_examples: int = 0  # of its test part; 0: not known
+    interesting: tuple[str, ...] = ()  # inconclusive sources whose interval includes more than the wanted difference
+    n_examples: int = 0  # of its test part; 0: unknown
 
     @property
     def more_baseline(self) -> int:
-        """Seeds of the baseline that are asked for."""
+        """Extra seeds of the baseline."""
         return max(0, FIRST_SEEDS - self.seeds.n_baseline) if self.of_one_seed else self.seeds.more_baseline
 
     @property
     def more_transfer(self) -> int:
-        """Seeds of each source that are asked for."""
+        """Extra seeds of each source."""
         return max(0, FIRST_SEEDS - self.seeds.n_transfer) if self.of_one_seed else self.seeds.more_transfer
 
     @property
     def more_runs(self) -> int:
-        """Runs of this target that are asked for."""
+        """Extra runs of this target."""
         return self.more_baseline + self.seeds.n_sources * self.more_transfer
 
     @property
     def of_one_seed(self) -> bool:
-        """Whether its noise is unknown because it has one seed."""
+        """Whether its noise is unknown because it has only one seed."""
         return self.seeds.limit == "unknown" and ONE_SEED in self.why
 
     @property
@@ -65,27 +65,27 @@ class Next:
         """What this target needs, in one plain sentence."""
         name, asked, wanted = self.title or self.seeds.target, self.seeds, wanted_text(self.seeds.wanted)
         if self.of_one_seed:
-            return f"{name}: one seed so far: {self._asked_for()} give verdicts."
+            return f"{name}: one seed so far; {self._asked_for()} would give verdicts."
         if asked.limit == "unknown" and COLLAPSED in self.why:
             n = _pairs(len(self.undecided))
-            return f"{name}: {n} undecided, since runs did not learn: more epochs or more data first, then more seeds."
+            return f"{name}: {n} undecided because runs did not learn: first more epochs or more data, then more seeds."
         if asked.limit == "unknown":
             return f"{name}: cannot be judged yet: {self.why or 'its noise is unknown'}."
         if asked.limit == "examples":
             part = f"its test part of {self.n_examples:,} texts" if self.n_examples else "its test part"
             least = wanted_text(asked.least)
-            return f"{name}: {part} is too small: no number of seeds shows a difference of less than {least}."
+            return f"{name}: {part} is too small: no number of seeds detects a difference of less than {least}."
         if asked.limit == "seeds":
             return f"{name}: a difference of {wanted} needs more than {MOST_SEEDS} seeds."
         if not self.more_runs:
-            return f"{name}: enough seeds: a difference of {wanted} would be seen{self._open()}."
-        return f"{name}: {self._asked_for()} would show a difference of {wanted}{self._open()}."
+            return f"{name}: enough seeds: a difference of {wanted} would be detected{self._open()}."
+        return f"{name}: {self._asked_for()} would detect a difference of {wanted}{self._open()}."
 
     def _asked_for(self) -> str:
         base, moved, n_sources = self.more_baseline, self.more_transfer, self.seeds.n_sources
         cost = cost_words(self.more_runs, self.hours)
         if base == moved and base:
-            return f"{base} more {'seed' if base == 1 else 'seeds'} of everything ({cost})"
+            return f"{base} more {'seed' if base == 1 else 'seeds'} of its baseline and sources ({cost})"
         parts = [f"{base} more {'seed' if base == 1 else 'seeds'} of its baseline"] if base else []
         if moved:
             whose = "its source" if n_sources == 1 else f"each of its {n_sources} sources"
@@ -94,7 +94,7 @@ class Next:
         return f"{' and '.join(parts)} ({cost})"
 
     def _open(self) -> str:
-        """How many pairs may yet turn out to be larger than the wanted difference."""
+        """How many inconclusive pairs may have more than the wanted difference, as a clause."""
         n = len(self.interesting)
         return f"; {n} {'pair is' if n == 1 else 'pairs are'} still open" if n else ""
 
@@ -104,7 +104,7 @@ def _pairs(n: int) -> str:
 
 
 def cost_words(n_runs: int, hours: float) -> str:
-    """Runs and hours; that the hours are unknown is said."""
+    """Runs and hours in words, also where the hours are unknown."""
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     if not np.isfinite(hours):
         return f"{runs}, hours unknown"
@@ -112,14 +112,14 @@ def cost_words(n_runs: int, hours: float) -> str:
 
 
 def hours_words(hours: float) -> str:
-    """About how long, in hours, or in minutes where it is less than a tenth of an hour."""
+    """A duration in words: hours, or minutes where it is less than a tenth of an hour."""
     if hours >= 0.095:
         return f"about {hours:,.0f} h" if hours >= 10 else f"about {hours:.1f} h"
     return f"about {max(1, round(hours * 60))} min"
 
 
 def wanted_text(value: float) -> str:
-    """A difference as people write it: .02."""
+    """A difference at two digits, without a zero before the point: .02."""
     printed = f"{value:.2g}"
     return printed[1:] if printed.startswith("0.") else printed
 
@@ -134,9 +134,10 @@ def next_seeds(
     pairs: Sequence[PairResult] = (),
     registry: Registry | None = None,
 ) -> tuple[Next, ...]:
-    """For every target the seeds that show a difference of `margin`, or else of `WANTED`. `runs`: of the tables.
+    """For every target, the seeds that detect a difference of `margin`, or else of `WANTED`.
 
-    `pairs`: the verdicts, of which those that are open are named. `registry`: of the targets' titles.
+    `runs`: the runs of the score tables, for their time. `pairs`: the verdicts, to name the open ones. `registry`: for
+    the targets' titles.
     """
     alone = runs["source"].isna() | (runs["source"] == runs["target"])
     took = runs.assign(alone=alone).groupby(["target", "alone", "fraction"])["wall_s"].mean().to_dict()
@@ -165,7 +166,7 @@ def next_seeds(
 
 
 def _interesting(verdict: Verdict, wanted: float) -> bool:
-    """Whether nothing was shown, and a difference larger than the wanted one is not excluded."""
+    """Whether a pair is inconclusive and its interval does not exclude more than the wanted difference."""
     return verdict.verdict == "inconclusive" and max(abs(verdict.low), abs(verdict.high)) > wanted
 
 
@@ -177,7 +178,7 @@ def _wanted(result: TargetResult, margin: float | None) -> float:
 
 
 def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title: str, advice: str = "") -> Table:
-    """One row per target: what is seen now, what is wanted, what it takes. `advice`: the caption's last sentences."""
+    """One row per target: what is detectable now, what is wanted, what it takes. `advice`: added to the details."""
     rows = [
         (
             text(title_of(target.seeds.target, registry)),
@@ -195,14 +196,14 @@ def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title
     return flat(
         name=name,
         title=title,
-        caption="The cheapest seeds with which the wanted difference of each target is seen with probability .8. "
-        "Seeds: of a transfer (the median) / of the baseline.",
-        details="Detectable: the difference that is seen with probability .8 at .05 before correction, if the noise is "
-        f"as it looks: the median over sources. Wanted: the margin, or without one {WANTED:g} (of an error, "
-        f"{100 * WANTED:g} % of the baseline's). The seeds that are asked for allow for how little a few runs tell of "
-        f"the noise; with one seed, {FIRST_SEEDS} of everything are asked for. Power: for the wanted difference, with "
-        "the seeds asked for, or with those there are where none will do. The baseline must have every seed that a "
-        "transfer has." + advice,
+        caption="The cheapest extra seeds that detect each target's wanted difference with probability .8. "
+        "Seeds: per transfer (the median) / of the baseline.",
+        details="Detectable: the difference that is detected with probability .8 at .05 before correction if the noise "
+        f"is as estimated: the median over sources. Wanted: the margin, or without one {WANTED:g} (of an error, "
+        f"{100 * WANTED:g} % of the baseline's). The extra seeds allow for how uncertain the noise estimate of a few "
+        f"runs is; with one seed, {FIRST_SEEDS} seeds of baseline and sources are asked for. Power: for the wanted "
+        "difference, with the extra seeds, or with the present ones where no number is enough. The baseline must have "
+        "every seed that a transfer has." + advice,
         columns={
             "target": "target",
             "metric": "metric",
@@ -222,17 +223,17 @@ def seeds_table(targets: Sequence[Next], registry: Registry, *, name: str, title
     )
 
 
-# For runs of a manifest: where the seeds go, and what they bring along.
+# For runs of a manifest: where to write the seeds, and which other runs they need.
 IN_A_MANIFEST = (
-    " They go into `seeds` and `baseline_seeds` of a manifest, which has one list for all its targets: take the "
-    "largest numbers, or give targets manifests of their own. Runs and hours are the target's own; a new seed of a "
-    "transfer also needs its source's own baseline with that seed."
+    " Write the seeds into `seeds` and `baseline_seeds` of a manifest. They apply to all its targets: take the largest "
+    "numbers, or write a manifest per target. Runs and hours are those of the target alone; a new seed of a transfer "
+    "also needs the baseline of its source with that seed."
 )
-SHARED = " The baselines with all data stand in the table `seeds` too: count their seeds once."
+SHARED = " The baselines with all data are also in the table `seeds`: count their seeds once."
 
 
 def _short(value: float) -> Entry:
-    """A number with three decimals, or with its first two digits where those would show none."""
+    """A number with three decimals, or with two digits where it is below .001."""
     if not 0 < value < 0.001:
         return number(value)
     return Entry(text=f"{value:.2g}", raw=value)
@@ -250,7 +251,7 @@ def _note(target: Next) -> str:
     return {
         "": "" if target.seeds.more_runs else "enough",
         "unknown": target.why,
-        "examples": f"too few test examples: no number of seeds shows less than {target.seeds.least:.2g}",
+        "examples": f"too few test examples: no number of seeds detects less than {target.seeds.least:.2g}",
         "seeds": f"more than {MOST_SEEDS} seeds",
     }[target.seeds.limit]
 
@@ -258,7 +259,7 @@ def _note(target: Next) -> str:
 def seeds_statement(
     of_targets: Sequence[Next], margin: float | None, *, fraction: float = 1.0, table: str = "seeds"
 ) -> str:
-    """What all targets need together, in two sentences."""
+    """What all targets together need, in two sentences."""
     more = [target for target in of_targets if not target.seeds.limit and target.seeds.more_runs]
     n_of = {
         limit: sum(target.seeds.limit == limit for target in of_targets)
@@ -274,12 +275,12 @@ def seeds_statement(
     data = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
     targets = "1 target" if len(of_targets) == 1 else f"{len(of_targets)} targets"
     said = f"of {targets}, " + ", ".join(clause for clause in clauses if clause)
-    where = f" The table `{table}` has each." if table else ""
-    return f"To see differences of {_wanted_words(of_targets, margin)}{data}: {said}.{where}"
+    where = f" The table `{table}` lists them." if table else ""
+    return f"To detect differences of {_wanted_words(of_targets, margin)}{data}: {said}.{where}"
 
 
 def _clause(n: int, singular: str, plural: str, rest: str = "") -> str:
-    """With its verb; "" where there is none."""
+    """A number with its verb; "" for 0."""
     return f"{n} {singular if n == 1 else plural}{rest}" if n else ""
 
 

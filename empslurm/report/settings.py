@@ -1,4 +1,4 @@
-"""Settings beside one another (models, methods, languages): which pairs help everywhere, and which only somewhere."""
+"""Settings (models, methods, languages) compared: which pairs help in all of them, and which only in some."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from empslurm.report.tables import title_of
 from empslurm.report.verdict_tables import counts
 
 Pair = tuple[str, str]  # source, target
-UNNAMED = "(no name)"  # what a blank setting is called
+UNNAMED = "(no name)"  # shown for a blank setting
 FEWEST_SHARED = 3  # pairs that two settings must share for a rank correlation
 
 
@@ -35,7 +35,7 @@ class Agreement:
 
 
 def named(groups: Sequence[Analyses]) -> dict[str, Analyses]:
-    """Setting -> the analyses of its group; empty where the results hold no settings to compare."""
+    """Setting -> the analyses of its group; empty where there are not two settings to compare."""
     with_setting = [analyses for analyses in groups if "setting" in analyses.group.setting]
     names = [str(analyses.group.setting["setting"]) for analyses in with_setting]
     if len(with_setting) < 2:
@@ -45,15 +45,15 @@ def named(groups: Sequence[Analyses]) -> dict[str, Analyses]:
 
 
 def pairs_of(analyses: Analyses) -> dict[Pair, PairResult]:
-    """The pairs of a group against the baseline with as much data: with all of it, or the most there is."""
-    alike = [one for one in analyses.significance if one.fraction == one.baseline_fraction]
-    most = max(alike, key=lambda one: one.fraction, default=None)
+    """The pairs of a group against baselines with the same amount of data, at the largest data fraction."""
+    alike = [verdicts for verdicts in analyses.significance if verdicts.fraction == verdicts.baseline_fraction]
+    most = max(alike, key=lambda verdicts: verdicts.fraction, default=None)
     pairs = most.pairs if most is not None else ()
     return {(pair.verdict.source, pair.verdict.target): pair for pair in pairs}
 
 
 def agreements(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> tuple[Agreement, ...]:
-    """Every two settings, in the order given."""
+    """The agreement of every two settings, in the order given."""
     return tuple(_agreement(first, second, pairs[first], pairs[second]) for first, second in combinations(pairs, 2))
 
 
@@ -79,7 +79,7 @@ def _agreement(first: str, second: str, a: Mapping[Pair, PairResult], b: Mapping
 
 
 def settings_tables(groups: Mapping[str, Analyses]) -> tuple[Table, ...]:
-    """A row per setting, a row per two settings, and a row per pair with all settings beside one another."""
+    """Three tables: a row per setting, a row per two settings, and a row per pair with all settings."""
     if not groups:
         return ()
     pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
@@ -101,9 +101,9 @@ def _summary(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> Table:
     there = [outcome for outcome in OUTCOMES if any(counts(list(own.values()))[outcome] for own in pairs.values())]
     return flat(
         name="settings",
-        title="Settings beside one another",
-        caption="Each setting is tested apart, against its own baselines and with a correction over its own pairs.",
-        details="The median change is in percent of the baseline where that is positive, and positive to the better.",
+        title="Settings compared",
+        caption="Each setting is tested separately, against its own baselines, with a correction over its own pairs.",
+        details="Median %: change in percent of the baseline, over pairs with a positive baseline; positive is better.",
         columns={
             "setting": "setting",
             "n_pairs": "pairs",
@@ -147,7 +147,7 @@ def _agreement_table(compared: Sequence[Agreement]) -> Table:
 
 
 def agreement(verdicts: Sequence[str]) -> str:
-    """What the settings of a pair say together, in a word or two."""
+    """How the verdicts of a pair agree over settings, in a word or two."""
     called = {*verdicts} & {"helps", "harms"}
     if len(called) == 2:
         return "contradict"
@@ -176,7 +176,7 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
     return flat(
         name="settings-pairs",
         title="Every pair in every setting",
-        caption="Percent change to the baseline, positive to the better, and the verdict within the setting.",
+        caption="Change in percent of the baseline (positive is better), and the verdict within the setting.",
         columns=columns,
         rows=rows,
         n_labels=3,
@@ -184,7 +184,7 @@ def _pairs_table(groups: Mapping[str, Analyses], pairs: Mapping[str, Mapping[Pai
 
 
 def headline(groups: Mapping[str, Analyses]) -> tuple[str, ...]:
-    """What the settings say together; nothing where there are none."""
+    """The findings over all settings, as sentences; empty without settings."""
     if not groups:
         return ()
     pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
@@ -197,13 +197,13 @@ def headline(groups: Mapping[str, Analyses]) -> tuple[str, ...]:
     always = sum(set(outcomes) == {"helps"} for outcomes in shared)
     opposed = sum({"helps", "harms"} <= set(outcomes) for outcomes in shared)
     said = [
-        f"{len(pairs)} settings, tested apart: of {len(shared):,} pairs that two or more of them have, {helps:,} help "
-        f"in one at least, {always:,} in each that has them, {opposed:,} help in one and harm in another."
+        f"{len(pairs)} settings, tested separately. Of {len(shared):,} pairs that two or more of them have, {helps:,} "
+        f"help in at least one, {always:,} in every one that has them, {opposed:,} help in one and harm in another."
     ]
     ranks = [agreement.spearman for agreement in agreements(pairs) if np.isfinite(agreement.spearman)]
     if ranks:
         said.append(
-            f"Two settings order the pairs alike with Spearman's r of {shown(float(np.median(ranks)), 2)} (median of "
-            f"{len(ranks):,} comparisons)."
+            f"Between two settings, Spearman's r of the pairs' changes is {shown(float(np.median(ranks)), 2)} (median "
+            f"of {len(ranks):,} comparisons)."
         )
     return tuple(said)

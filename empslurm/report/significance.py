@@ -1,4 +1,4 @@
-"""From gathered scores and predictions to verdicts: the paper's test and the default one, target by target."""
+"""Verdicts from gathered scores and predictions, target by target: the default test and the paper's."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from empslurm.report.scores import TOLD, Score, ScoreTable
 
 LEVEL = 0.05
 N_RESAMPLES = 10_000  # of the paper's test
-N_RESAMPLES_COVARIANCE = 2_000  # a covariance needs fewer
-N_RESAMPLES_SEEDS = 1_000  # of the same-cell seed pairs, of which there are many
+N_RESAMPLES_COVARIANCE = 2_000  # a covariance needs fewer resamples
+N_RESAMPLES_SEEDS = 1_000  # for pairs of seeds of the same cell, of which there are many
 NO_PREDICTIONS = "no predictions: the paper's test needs them"
 OTHER_EXAMPLES = "the runs were tested on different examples, or on other gold answers"
 OTHER_LABELS = "the runs' predictions have different numbers of labels"
-CONTROL = "\0control"  # the source of a baseline with less data than its comparison's: no task can have this name
+CONTROL = "\0control"  # "source" of a baseline with less data than the one it is compared with; no task's name
 CONTROL_TITLE = "(none)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One model of a target: a row of the comparison, at one seed."""
+    """One trained model of a target: a row of the comparison, with one seed."""
 
     row: int  # 0: the baseline
     seed: int
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetResult:
-    """Everything that is known of one target at one data fraction."""
+    """Everything known about one target at one data fraction."""
 
     target: str
     metric: str
@@ -61,19 +61,19 @@ class TargetResult:
     test_seed: int | None
     n_examples: int
     n_groups: int
-    doubt: str  # why there is no test; "" where there is
+    doubt: str  # why the paper's test is missing; "" where it ran
     same_cell: tuple[int, int]  # pairs of seeds of one cell that the paper's test calls different, and all pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairResult:
-    """One pair as a row of the verdict table."""
+    """One pair, as a row of the verdict table."""
 
     verdict: Verdict
     improvement: Improvement
     paper_p: float
-    paper_outcome: str  # helps, harms, inconclusive, or "" where there is no test
-    disagreement: str  # a sentence where the two differ
+    paper_outcome: str  # helps, harms, inconclusive, or "" without a test
+    disagreement: str  # a clause where the two verdicts differ, else ""
 
 
 def target_results(
@@ -81,8 +81,8 @@ def target_results(
 ) -> tuple[TargetResult, ...]:
     """Compare every source of every target of a table with the target's baseline.
 
-    `baselines`: the table whose baselines are compared with (the full-data ones of the limited-data study), by default
-    the table's own. `grouped`: resample conversations, posts or dialogues; else rows, as the paper may have done.
+    `baselines`: the table whose baselines are compared with (for limited data: all data); by default `table`.
+    `grouped`: resample whole conversations, posts or dialogues; False: single examples, as the paper may have done.
     """
     results = []
     for target in table.targets:
@@ -99,17 +99,17 @@ def target_results(
 def compare_with(
     table: ScoreTable, target: str, base: Score, moved: Mapping[str, Score], *, grouped: bool
 ) -> tuple[Comparison, Loaded | str]:
-    """Every score of `moved` (by source) against `base` over their seeds, and the predictions or why there are none."""
+    """Compare every score of `moved` (by source) with `base` over seeds; and the predictions, or why there are none."""
     rows = (base, *moved.values())
     seeds = sorted({seed for score in rows for seed in score.seeds})
     scores = np.full((len(rows), len(seeds)), np.nan)
-    undefined, told = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
+    undefined, known_collapsed = np.zeros(scores.shape, dtype=bool), np.zeros(scores.shape, dtype=bool)
     for row, score in enumerate(rows):
         for seed, value, flags in zip(score.seeds, score.values, score.flags_of_seeds, strict=True):
             at = row, seeds.index(seed)
-            scores[at], undefined[at], told[at] = value, np.isnan(value), bool(TOLD & {*flags})
-    # `compare` finds the same from the same: what scores tell is looked for once, as it was calibrated.
-    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=told)
+            scores[at], undefined[at], known_collapsed[at] = value, np.isnan(value), bool(TOLD & {*flags})
+    # `compare` finds the same runs from the same scores; they are needed here for the covariance.
+    collapsed = collapsed_runs(scores, higher_is_better=table.higher_is_better, known=known_collapsed)
     lost = {(row, seeds[at]) for row, at in zip(*np.nonzero(collapsed), strict=True)}
     loaded = load(table, rows)
     known = None if isinstance(loaded, str) else _covariance(loaded, len(rows), target, lost, grouped)
@@ -119,7 +119,7 @@ def compare_with(
             sources=tuple(moved),
             scores=scores,
             undefined=undefined,
-            collapsed=told,
+            collapsed=known_collapsed,
             example_covariance=known,
             higher_is_better=table.higher_is_better,
         )
@@ -161,24 +161,24 @@ class Loaded:
 
     @property
     def labelled(self) -> bool:
-        """Whether answers are labels; else they are values."""
+        """Whether answers are labels, not values."""
         return METRICS[self.metric].kind == "classification"
 
     def examples(self, *, grouped: bool) -> Examples:
-        """For the bootstrap; groups of one example each are no groups."""
+        """The examples for the bootstrap; where every group has one example, there are no groups."""
         groups = self.groups if grouped and len(np.unique(self.groups)) < len(self.groups) else None
         gold = self.gold.astype(np.int64) if self.labelled else self.gold
         resampler = METRICS[self.metric].formula.resampler
         return Examples(gold=gold, resampler=resampler, n_labels=self.n_labels, groups=groups)
 
     def answers(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64] | NDArray[np.int64]:
-        """Outputs of some runs, as the bootstrap takes them."""
+        """Outputs of the chosen runs, in the form that the bootstrap takes."""
         outputs = self.outputs[chosen]
         return outputs.astype(np.int64) if self.labelled else outputs
 
 
 def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
-    """The predictions of every run, or why they cannot be used."""
+    """The predictions of every run, or a clause that says why they cannot be used."""
     runs = [
         Run(row=row, seed=seed, path=Path(path))
         for row, score in enumerate(rows)
@@ -211,7 +211,7 @@ def load(table: ScoreTable, rows: Sequence[Score]) -> Loaded | str:
 
 
 def _answer(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values as they are, logits as label indices; a run that diverged has none: -1."""
+    """Values as they are, logits as label indices; -1 everywhere for a run that diverged."""
     if outputs.ndim == 1:
         return outputs
     finite = np.isfinite(outputs).all()
@@ -219,14 +219,14 @@ def _answer(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def stream(*key: object) -> np.random.Generator:
-    """A stream that is a function of what it is used for: tables do not change from one gather to the next."""
+    """A random stream that depends only on its use (`key`): tables must not change from one gather to the next."""
     return np.random.default_rng(int(ids.digest([str(part) for part in key], 16), 16))
 
 
 def _covariance(
     loaded: Loaded, n_rows: int, target: str, lost: Collection[tuple[int, int]], grouped: bool
 ) -> NDArray[np.float64]:
-    """Of the cells' scores over test sets; `lost`: row and seed of runs that did not learn, which say nothing of it."""
+    """Covariance of the cells' scores over test sets. `lost`: (row, seed) of runs that did not learn: left out."""
     drawn = resample(
         loaded.examples(grouped=grouped),
         loaded.answers(),
@@ -241,7 +241,7 @@ def _covariance(
 def _paper_test(
     loaded: Loaded, sources: tuple[str, ...], target: str, grouped: bool
 ) -> tuple[ExampleTest | None, tuple[str, ...], int | None]:
-    """One model per arm: the first seed that baseline and most sources have."""
+    """Run the paper's test on one model per arm, at the first seed that the baseline and most sources have."""
     seeds = sorted(set(loaded.seeds[loaded.rows == 0].tolist()))
     counts = [int(((loaded.seeds == seed) & (loaded.rows > 0)).sum()) for seed in seeds]
     if not counts or max(counts) == 0:
@@ -260,7 +260,7 @@ def _paper_test(
 
 
 def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
-    """How often the paper's test calls two seeds of the very same cell different."""
+    """In how many pairs of seeds of one cell the paper's test finds a difference, and the number of these pairs."""
     n_different = n_pairs = 0
     examples, rng = loaded.examples(grouped=grouped), stream("seeds", target)
     for row in np.unique(loaded.rows):
@@ -280,7 +280,7 @@ def _same_cell(loaded: Loaded, target: str, grouped: bool) -> tuple[int, int]:
 
 
 def pair_results(results: Sequence[TargetResult], margin: float | None = None) -> tuple[PairResult, ...]:
-    """Verdicts of all pairs with the paper's test beside; one family for all targets of all tables."""
+    """Verdicts of all pairs, with the paper's test; all targets of all tables form one family for the correction."""
     verdicts = decide([result.comparison for result in results], margin)
     pairs, at = [], 0
     for result in results:
@@ -306,7 +306,7 @@ def _pair(verdict: Verdict, result: TargetResult, index: int, source: str) -> Pa
 
 
 def paper_outcome(p_value: float, gain: float) -> str:
-    """What the paper's test at .05 says; "" where it says nothing. `gain`: positive to the better."""
+    """The outcome of the paper's test at .05; "" without a p-value. `gain`: positive is better."""
     if np.isnan(p_value):
         return ""
     if p_value >= LEVEL:
@@ -322,12 +322,12 @@ def _disagreement(outcome: str, verdict: Verdict) -> str:
 
 
 def without_control(results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
-    """Results of the transfers alone: the control is no pair of the study."""
+    """The results without the control, which is not a pair of the study."""
     return tuple(_keep(result, [source != CONTROL for source in result.comparison.sources]) for result in results)
 
 
 def only_control(results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
-    """Results of the control alone."""
+    """The results of the control alone."""
     kept = [_keep(result, [source == CONTROL for source in result.comparison.sources]) for result in results]
     return tuple(result for result in kept if result.comparison.sources)
 

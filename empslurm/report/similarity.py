@@ -1,4 +1,4 @@
-"""Similarities of datasets (Figure 9) and of task embeddings (Figure 10), or why there are none, and their tables."""
+"""Similarities of datasets (Figure 9) and of task embeddings (Figure 10) with their tables, or why there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from empslurm.tasks import Registry
 
 
 def of_data(analyses: Analyses) -> Finding:
-    """The similarity that was read of the group's embed cells."""
+    """The similarity from the group's embed cells."""
     if analyses.data_similarity is not None:
         return Finding(result=analyses.data_similarity)
     why = "dataset embeddings: no embed cells have a result (the paper prints no values)"
@@ -22,7 +22,7 @@ def of_data(analyses: Analyses) -> Finding:
 
 
 def of_tasks(analyses: Analyses) -> Finding:
-    """The similarities that were read of the group's fisher cells."""
+    """The similarities from the group's fisher cells."""
     if analyses.task_similarity:
         return Finding(result=analyses.task_similarity)
     why = "task embeddings: no fisher cells have a result (the paper prints no values)"
@@ -30,18 +30,18 @@ def of_tasks(analyses: Analyses) -> Finding:
 
 
 def data_tables(analyses: Analyses) -> list[Table]:
-    """Figure 9, where it is known."""
+    """The table of Figure 9, if it is known."""
     known = analyses.data_similarity
     return [] if known is None else [data_similarity_table(known, analyses.gathered.registry)]
 
 
 def task_tables(analyses: Analyses) -> Sequence[Table]:
-    """Figure 10, where it is known."""
+    """The tables of Figure 10, if it is known."""
     return task_similarity_tables(analyses.task_similarity, analyses.gathered.registry)
 
 
 def data_similarity_table(similarity: DataSimilarity, registry: Registry) -> Table:
-    """Figure 9."""
+    """The numbers of Figure 9."""
     return _square(
         "figure9",
         "Figure 9",
@@ -56,13 +56,13 @@ def data_similarity_table(similarity: DataSimilarity, registry: Registry) -> Tab
 
 
 def task_similarity_tables(similarities: Sequence[FusedSimilarity], registry: Registry) -> tuple[Table, ...]:
-    """Figure 10, one per kind of Fisher labels: ranks by reciprocal rank fusion, 1 = most similar to the row's task."""
+    """The numbers of Figure 10, one table per kind of Fisher labels: ranks, 1 = most similar to the row's task."""
     return tuple(
         _square(
             f"figure10-{fused.kind}",
             "Figure 10",
             f"Task embedding similarity ranks ({fused.kind} Fisher information)",
-            f"Reciprocal rank fusion over {len(fused.similarity.components)} components, seed {fused.seed}; 1: most "
+            f"Reciprocal rank fusion over {len(fused.similarity.components)} components, seed {fused.seed}. 1: most "
             "similar to the row's task. The paper prints the heat map without values.",
             fused.similarity.tasks,
             fused.similarity.ranks,

@@ -1,4 +1,4 @@
-"""The sources ranked by how much they help, as tables, one per data fraction."""
+"""Tables of the sources ranked by how much they help, one per data fraction."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from empslurm.report.verdict_tables import part_name
 from empslurm.tasks import Registry
 
 DETAILS = (
-    "The mean gain is fitted as target effect + source effect, so sources with different targets compare; its 95 % "
-    "interval carries the shared baselines and test examples. Rank: from simultaneous 95 % intervals of all "
-    "differences between sources (Mogstad, Romano, Shaikh and Wilhelm 2024), 1 + the sources shown to help more, "
-    "to the number of sources less those shown to help less. Sources with the same place are not told apart."
+    "Mean gains come from a fit of gain = target effect + source effect, so sources with different targets are "
+    "comparable; their 95 % intervals account for shared baselines and test examples. Rank: from simultaneous 95 % "
+    "intervals of all differences between sources (Mogstad, Romano, Shaikh and Wilhelm 2024); the best rank is 1 + the "
+    "number of sources shown to help more, the worst is the number of sources minus those shown to help less."
 )
 
 
 def rank(analyses: Analyses) -> Finding:
-    """Of each data fraction with verdicts; none with fewer than two sources."""
-    ranked = (source_ranks(one.results, one.pairs, fraction=one.fraction) for one in analyses.significance)
+    """Rank the sources of each data fraction with verdicts; empty with fewer than two sources."""
+    ranked = (
+        source_ranks(verdicts.results, verdicts.pairs, fraction=verdicts.fraction) for verdicts in analyses.significance
+    )
     return Finding(result=tuple(ranks for ranks in ranked if ranks is not None))
 
 
@@ -38,8 +40,8 @@ def ranks_table(ranks: SourceRanks, registry: Registry) -> Table:
     return flat(
         name=f"source-ranks{part_name(ranks.fraction)}",
         title=f"Ranks of the sources{data}",
-        caption=f"Mean gain over targets, {unit_words(ranks)}, positive to the better. Sources with the same place are "
-        "not told apart.",
+        caption=f"Mean gain over targets, {unit_words(ranks)}; positive is better. Place: 1 + the number of sources "
+        "shown to help more; sources that share a place are tied.",
         details=DETAILS + said,
         columns={
             "place": "place",
@@ -59,7 +61,7 @@ def ranks_table(ranks: SourceRanks, registry: Registry) -> Table:
 
 
 def unit_words(ranks: SourceRanks) -> str:
-    """What gains are counted in."""
+    """The unit of the gains, in words."""
     if ranks.unit == PERCENT:
         return "in percent of the target's baseline"
     titles = " or ".join(METRICS[metric].title for metric in ranks.metrics)

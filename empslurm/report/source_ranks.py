@@ -1,4 +1,4 @@
-"""Which sources help most over all targets of a data fraction: mean gains, ranks, and whether they are told apart."""
+"""Which sources help most over all targets at one data fraction: mean gains, and ranks with their intervals."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from empslurm.metrics import METRICS
 from empslurm.report.significance import PairResult, TargetResult, stream
 
 PERCENT = "percent"
-MOST_SOURCES = 300  # with more, errors of all differences between sources take too long
+MOST_SOURCES = 300  # with more, computing the errors of all differences takes too long
 TOO_MANY = f"more than {MOST_SOURCES} sources: too many for intervals"
 APART = "some sources share no target, not even through others, so they are not compared"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRank:
-    """One source over its targets. Gains are positive to the better, in the unit of its `SourceRanks`."""
+    """One source over its targets. Positive gains are better; the unit is that of its `SourceRanks`."""
 
     source: str
-    effect: float  # mean gain over all targets, by the fit; NaN without any gain
+    effect: float  # fitted mean gain over all targets; NaN without any gain
     low: float  # 95 % interval of the mean gain; NaN where unknown
     high: float
     place: int  # 1 + the number of sources shown to help more; equal places are ties
     best: int  # simultaneous 95 % interval of the rank
     worst: int
-    n_targets: int  # on which the mean gain rests
+    n_targets: int  # targets behind the mean gain
     n_helps: int  # verdicts
     n_harms: int
 
@@ -46,19 +46,19 @@ class SourceRanks:
     """The sources at one data fraction, by place, then by mean gain."""
 
     fraction: float
-    unit: str  # `percent` of the target's baseline, or `metric`: that of each target, of which more is better
+    unit: str  # `percent` of the target's baseline, or `metric`: each target's metric, where higher is better
     metrics: tuple[str, ...]  # of the targets
     sources: tuple[SourceRank, ...]
-    n_left_out: int  # pairs on which the mean gains do not rest, though they have a score
-    reason: str  # why intervals are unknown, or what the ranks do not say; "" where there is nothing to say
+    n_left_out: int  # pairs with a score that the mean gains leave out
+    reason: str  # why intervals are unknown, or a limit of the ranks; else ""
 
 
 def source_ranks(
     results: Sequence[TargetResult], pairs: Sequence[PairResult], *, fraction: float
 ) -> SourceRanks | None:
-    """Sources by how much they help; None with fewer than two sources with a gain.
+    """Rank sources by how much they help; None with fewer than two sources with a gain.
 
-    Where some pairs are decided, the others are left out; where none is, mean gains rest on all scores there are.
+    Where some pairs can be judged, the others are left out; where none can, mean gains use all scores.
     """
     names = tuple(dict.fromkeys(source for result in results for source in result.comparison.sources))
     metrics = tuple(dict.fromkeys(result.metric for result in results))
@@ -67,7 +67,7 @@ def source_ranks(
     index = {name: at for at, name in enumerate(names)}
     targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
     there = sorted({int(at) for target in targets for at in target.sources})
-    if len(there) < len(names):  # a source that no gain rests on has no rank
+    if len(there) < len(names):  # a source without any gain has no rank
         names = tuple(names[at] for at in there)
         index = {name: at for at, name in enumerate(names)}
         targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
@@ -102,7 +102,7 @@ def _doubt(ranked: RankedSources, results: Sequence[TargetResult], n_left_out: i
 
 
 def _gains(comparison: Comparison, index: dict[str, int], *, percent: bool, decided: bool) -> TargetGains:
-    """A target's gains with their covariance; in percent by the delta method, for baselines above 0."""
+    """A target's gains with their covariance; in percent by the delta method, only for baselines above 0."""
     named = np.array([source in index for source in comparison.sources], dtype=bool)
     chosen: NDArray[np.bool_] = np.isfinite(comparison.difference) & named
     if decided:

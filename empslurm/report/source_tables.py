@@ -1,4 +1,4 @@
-"""Where no target has a baseline: the ranking of the sources as a table."""
+"""The ranking of the sources as a table, where no target has a baseline."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from empslurm.report.sources import Ranked, ranked
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
-# A verdict -> what it is called beside the best, of which nobody knows whether it helps.
+# Verdict -> its word in a comparison with the best source, which itself may or may not help.
 BESIDE = {"helps": "better", "harms": "worse"}
 
 
 def rank(analyses: Analyses) -> Finding:
-    """The sources of each target, where no pair could be judged against a baseline."""
+    """Rank the sources of each target, where no pair could be judged against a baseline."""
     if analyses.significance:
         return Finding(result=())
     return Finding(result=ranked(analyses.tables, grouped=analyses.grouped, margin=analyses.margin))
 
 
 def tables(analyses: Analyses) -> list[Table]:
-    """The ranking, where there is one."""
+    """The table of the ranking, if there is one."""
     return [sources_table(analyses.ranked, analyses.gathered.registry)] if analyses.ranked else []
 
 
 def sources_table(targets: Sequence[Ranked], registry: Registry) -> Table:
-    """The ranking, a row per target and source."""
+    """The ranking, one row per target and source."""
     rows: list[tuple[Entry, ...]] = []
     for target in targets:
         title, metric = title_of(target.target, registry), METRICS[target.metric].title
@@ -62,19 +62,19 @@ def sources_table(targets: Sequence[Ranked], registry: Registry) -> Table:
     return flat(
         name="sources",
         title="Which source is best, where no target has a baseline",
-        caption="Each source against the best of its target: differences of seed means with 95 % intervals. Nothing "
-        "here says whether any source is better than none.",
-        details="Benjamini-Hochberg over all rows at .05. The best was chosen by the same scores, so its lead is "
-        "flattered.",
+        caption="Each source against the best source of its target: differences of seed means with 95 % intervals. "
+        "Without baselines, nothing here says whether a source is better than no source.",
+        details="Benjamini-Hochberg over all rows at .05. The best source was chosen by the same scores, so its lead "
+        "looks too large.",
         columns={
             "target": "target",
             "source": "source",
             "score": "score",
-            "difference": "difference to the best",
+            "difference": "difference from the best",
             "low": "low",
             "high": "high",
             "p_bh": "p (BH)",
-            "verdict": "beside the best",
+            "verdict": "against the best",
             "n_seeds": "seeds",
             "metric": "metric",
         },

@@ -1,4 +1,4 @@
-"""Where no target has a baseline: the sources of each target compared with the best of them."""
+"""The sources of each target compared with the best of them, where no target has a baseline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Ranked:
 
 
 def without_baseline(tables: Sequence[ScoreTable]) -> tuple[str, ...]:
-    """Targets that have transfers with a score and no baseline with one."""
+    """Targets with a scored transfer but without a scored baseline."""
     return tuple(
         target
         for table in tables
@@ -41,7 +41,7 @@ def has_baseline(table: ScoreTable, target: str) -> bool:
 
 
 def ranked(tables: Sequence[ScoreTable], *, grouped: bool = True, margin: float | None = None) -> tuple[Ranked, ...]:
-    """Every target without a baseline that has two sources with a defined score."""
+    """Compare the sources of every target without a baseline that has two sources with a defined score."""
     best_scores, comparisons = [], []
     for table in tables:
         if table.fraction != 1.0:

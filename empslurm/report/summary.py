@@ -1,4 +1,4 @@
-"""What a gather has to say, kept beside its files: with nothing new, it is read back and nothing is computed again."""
+"""The summary of a gather, saved next to its files: where no input changed, it is read back instead of recomputed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from empslurm.report.formats import Table
 from empslurm.validation import decode
 
 NAME = "summary.json"
-CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # of which a table's numbers are a function
+CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # the code that decides a table's numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """For the terminal and for programs."""
+    """Everything that the terminal and `--json` show of a gather."""
 
-    inputs: str  # digest of everything that the files are made from
-    opening: tuple[str, ...]  # of all settings together; also the first sentences of `headline`
+    inputs: str  # digest of everything that the files depend on
+    opening: tuple[str, ...]  # sentences about all settings together; `headline` starts with them too
     answers: tuple[Answer, ...]
     headline: tuple[str, ...]
     judged: bool  # whether any target has both a baseline and a transfer
-    lacking: Mapping[str, str]  # what could not be made, and why
-    tables: tuple[Table, ...]  # for a terminal, where they are asked for
-    too_large: tuple[str, ...]  # files of tables that belong to those and are too large for any terminal
+    lacking: Mapping[str, str]  # what could not be computed, and why
+    tables: tuple[Table, ...]  # for a terminal, on request
+    too_large: tuple[str, ...]  # names of the other such tables, which are too large for a terminal
     contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption, details
     files: tuple[str, ...]  # relative to the folder
     report: str
@@ -41,7 +41,7 @@ class Summary:
 
 @cache
 def _code() -> str:
-    """Digest of the code that makes tables: another version makes them anew."""
+    """Digest of the code that makes tables: after a change of it they are made again."""
     digest = hashlib.sha256()
     for name in CODE:
         path = Path(empslurm.__file__).parent / name
@@ -52,7 +52,7 @@ def _code() -> str:
 
 
 def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: bool, margin: float | None = None) -> str:
-    """Equal where everything that the files are made from is equal."""
+    """Digest of everything that the files depend on: results, ratings, options and code."""
     import pandas as pd
 
     digest = hashlib.sha256(_code().encode())
@@ -67,7 +67,7 @@ def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: boo
 
 
 def save(summary: Summary, folder: Path) -> None:
-    """Keep a summary beside its files."""
+    """Write a summary next to its files."""
     files.write_json(folder / NAME, {**asdict(summary), "tables": [_plain(table) for table in summary.tables]})
 
 
@@ -80,7 +80,7 @@ def _plain(table: Table) -> dict[str, Any]:
 
 
 def load(folder: Path, inputs: str) -> Summary | None:
-    """The summary of files that were made from the same inputs and are all there; else None."""
+    """The saved summary, if its inputs are the same and all its files exist; else None."""
     try:
         summary: Summary = decode.load(folder / NAME, Summary)
     except (FileNotFoundError, StoreError):

@@ -1,4 +1,4 @@
-"""The paper's Tables 7 and 8 and the percent improvements of Figures 6 and 7, in its form."""
+"""Scores in the form of the paper's Tables 7 and 8, and percent improvements as in Figures 6 and 7."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from empslurm.report.scores import Score, ScoreTable
 from empslurm.tasks import Registry
 
 FLAGGED, LEAKING, UNDEFINED = "†", "‡", "undef."
-MOST_NAMED = 5  # data sets in a sentence
+MOST_NAMED = 5  # datasets in a sentence
 
 
 def title_of(task: str, registry: Registry) -> str:
-    """A task as the paper prints it."""
+    """A task's title, or its id where the registry does not have it."""
     return registry.tasks[task].title if task in registry.tasks else task
 
 
 def suffix(table: ScoreTable) -> str:
-    """What tells a table's files from those of another fraction or metric."""
+    """The end of a table's file names, which depends on its data fraction and metric."""
     part = "" if table.fraction == 1.0 else f"-f{table.fraction * 100:g}"
     metric = "" if table.metric in metrics.PAPERS.values() else f"-{table.metric}"
     return f"{part}{metric}"
 
 
 def column_heads(targets: Sequence[str], registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Two header lines, as in Table 7: the first word over the rest; a title of one word stands below."""
+    """Two header lines, as in Table 7: the first word above the rest; a title of one word is on the lower line."""
     words = [title_of(task, registry).split(" ", 1) for task in targets]
     return tuple(word[0] if len(word) > 1 else "" for word in words), tuple(word[-1] for word in words)
 
@@ -58,7 +58,7 @@ def table_of_scores(table: ScoreTable, registry: Registry) -> Table:
 
 
 def origin(table: ScoreTable) -> tuple[tuple[str, str, str], ...]:
-    """The run cells behind each pair."""
+    """(source, target, ids of the cells behind the score) of each pair."""
     return tuple((source, target, " ".join(score.ids)) for (source, target), score in sorted(table.scores.items()))
 
 
@@ -67,7 +67,7 @@ def part_of_data(table: ScoreTable) -> str:
 
 
 def score_entry(table: ScoreTable, score: Score | None) -> Entry:
-    """One score as printed: two digits, baseline underlined, best bold, marked where it must not be read alone."""
+    """One score as printed: two digits, baseline underlined, best bold, with marks that refer to the notes."""
     if score is None:
         return Entry(text="")
     baseline = score.source == score.target
@@ -84,21 +84,21 @@ def score_entry(table: ScoreTable, score: Score | None) -> Entry:
 
 
 def caption(table: ScoreTable) -> str:
-    """How to read the table, and what it rests on."""
+    """How to read the table, with its seeds and test sizes."""
     best = "" if table.higher_is_better else " (the lowest)"
     opening = f"Sources are rows, targets columns; baselines are underlined, the best of a column{best} is bold."
     return f"{provisional(table)}{opening} {rests_on(table)}".strip()
 
 
 def provisional(table: ScoreTable) -> str:
-    """A caption's first words where data are invented."""
+    """The first words of a caption where data are invented, else ""."""
     if not any(score.sample for score in table.scores.values()):
         return ""
-    return "PROVISIONAL: invented sample data, no result of anything. "
+    return "PROVISIONAL: invented sample data, not a result. "
 
 
 def rests_on(table: ScoreTable) -> str:
-    """Seeds and test sizes."""
+    """Seeds and test sizes, as sentences."""
     scores = table.scores.values()
     sizes = [score.n_examples for score in scores if score.n_examples]
     counts = sorted({len(score.seeds) for score in scores if score.seeds})
@@ -113,22 +113,22 @@ def rests_on(table: ScoreTable) -> str:
 
 
 def details(table: ScoreTable, registry: Registry) -> str:
-    """What the marks mean, of those that occur, and of which data empslurm has no record."""
+    """What the marks that occur mean, and for which data empslurm has no record."""
     scores = table.scores.values()
     missing = sum(score.state == "missing" for score in scores)
     marks = (
         (missing, f"{MISSING}: no result yet ({missing} of {len(scores)})."),
         (any(score.flags for score in scores), f"{FLAGGED} {_flag_words(scores)}."),
-        (any(score.leaks for score in scores), f"{LEAKING} test texts stand in a training part."),
+        (any(score.leaks for score in scores), f"{LEAKING} test texts are also in a training part."),
         (any(score.state == "undefined" for score in scores), f"{UNDEFINED} no defined score."),
-        (any(score.n_missing and score.seeds for score in scores), "(n/m) n of m seeds are there."),
+        (any(score.n_missing and score.seeds for score in scores), "(n/m) n of m seeds have a result."),
     )
     said = [sentence for there, sentence in marks if there]
     return " ".join(filter(None, [*said, unrecorded([table], registry)]))
 
 
 def unrecorded(tables: Iterable[ScoreTable], registry: Registry) -> str:
-    """The data of results that are no recorded release and not invented, as a sentence; "" where there are none."""
+    """A sentence that names data which are neither a recorded release nor invented; "" where there are none."""
     targets = dict.fromkeys(
         score.target
         for table in tables
@@ -144,11 +144,11 @@ def unrecorded(tables: Iterable[ScoreTable], registry: Registry) -> str:
 
 
 def _flag_words(scores: Iterable[Score]) -> str:
-    """What flags mean; those that a table of results brought are told as they are."""
+    """What flags mean; flags of a table of results are shown as they are."""
     there = {flag for score in scores for flag in score.flags}
     ours, others = [text for flag, text in metrics.FLAGS.items() if flag in there], sorted(there - {*metrics.FLAGS})
-    told = [f"a run {', or '.join(ours)}"] if ours else []
-    return "; ".join([*told, f"a run is flagged: {', '.join(others)}"] if others else told)
+    known = [f"a run {', or '.join(ours)}"] if ours else []
+    return "; ".join([*known, f"a run is flagged: {', '.join(others)}"] if others else known)
 
 
 def improvements(table: ScoreTable) -> ImprovementMatrix:
@@ -174,7 +174,7 @@ def table_of_improvements(table: ScoreTable, registry: Registry) -> Table:
         name=f"figure{figure}{suffix(table)}",
         title="Percent improvement over the baseline" + part_of_data(table),
         caption=f"{provisional(table)}100 × ({_gain(table)}) / baseline, {METRICS[table.metric].title}"
-        f"{'' if table.higher_is_better else ', where less is better'}. {rests_on(table)}".strip(),
+        f"{'' if table.higher_is_better else ', where lower is better'}. {rests_on(table)}".strip(),
         details=f"{MISSING}: a score is missing or undefined, or the baseline is not positive. "
         + details(table, registry),
         head=(("", *top), ("source", *below)),
@@ -221,7 +221,7 @@ PAIR_COLUMNS = (
 
 
 def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
-    """One row per pair and fraction, with the ids of the cells behind its numbers."""
+    """One row per pair and data fraction, with the ids of the cells behind its numbers."""
     rows: list[dict[str, object]] = []
     for table in tables:
         sign = 1 if table.higher_is_better else -1

@@ -1,4 +1,4 @@
-"""What is known of the tasks apart from results: themes, ratings, sizes, and where each of it comes from."""
+"""Facts about the tasks that do not come from results: themes, ratings and sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Rating]) -> tuple[TaskFacts, ...]:
-    """The importance features' inputs: Table 1 of the paper, the ratings, and the registry for tasks of one's own."""
+    """The facts behind the importance features, from Table 1 of the paper, the ratings, and cards for other tasks."""
     rows = {row.task: row for row in reference.tasks()}
     sizes = {row.dataset: row for row in reference.dataset_sizes()}
     means = {(row.task, row.aspect): row.mean for row in ratings}
@@ -45,18 +45,18 @@ def _n_labels(task: Task | None) -> float:
 
 
 def is_of_the_paper(tasks: Iterable[str], *, whole: bool = False) -> bool:
-    """Whether any of the tasks is one of the paper's 18: only then do its numbers, figures and ratings belong here.
+    """Whether any task is one of the paper's 18: only then do its numbers, figures and ratings apply.
 
-    `whole`: all must be, since `hope` in somebody's table may be another task of that name.
+    `whole`: whether all must be, since `hope` in a table of results may be another task of that name.
     """
     return (all if whole else any)(task in reference.task_ids() for task in tasks)
 
 
 def themes() -> Mapping[str, str]:
-    """Table 5's theme of each task."""
+    """Task -> its theme in Table 5."""
     return {row.task: row.theme for row in reference.themes()}
 
 
 def ratings(path: Path | None = None) -> tuple[Rating, ...]:
-    """The packaged ratings, or a file of the same form."""
+    """The packaged ratings, or those of a file in the same form."""
     return reference.ratings(path)

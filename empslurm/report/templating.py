@@ -1,4 +1,4 @@
-"""Jinja2 with autoescape: text becomes markup in templates, and nowhere else."""
+"""Jinja2 with autoescape: only templates turn text into markup."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HERE = Path(__file__).parent
-# Nothing may be loaded, from anywhere: what a page needs is in it.
+# A page may load nothing: everything that it needs is inside it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 @cache
 def environment() -> Environment:
-    """The templates of `templates/`; a name that a template does not know is an error."""
+    """The environment for `templates/`; an undefined name in a template is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -29,11 +29,11 @@ def environment() -> Environment:
 
 
 def render(file: str, **values: Any) -> str:
-    """A template with its values, which are text unless they were rendered before."""
+    """Render a template. Values are escaped as text, unless they are markup that was rendered before."""
     return environment().get_template(file).render(**values)
 
 
 def document(file: str, **values: Any) -> str:
-    """A whole page, with the style and the script that all pages share."""
+    """Render a whole page, with the style and the script that all pages share."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return render(file, policy=POLICY, style=style, script=script, **values)

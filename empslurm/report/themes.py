@@ -1,4 +1,4 @@
-"""Transfer by theme (Figure 3) and with limited data (section 5.3): the counts, and the tables that show them."""
+"""Transfer by theme (Figure 3) and with limited data (section 5.3): counts and their tables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from empslurm.report.verdict_tables import counts, part_name
 
 
 def theme_panels(analyses: Analyses) -> Finding:
-    """Counts by theme, per data fraction and test, of the pairs whose tasks have themes."""
+    """Count pairs by theme, per data fraction and test, where both tasks have a theme."""
     panels = [panel for significance in analyses.significance for panel in _panels(significance)]
     if panels:
         return Finding(result=tuple(panels))
-    missing = "neither verdicts nor the paper's test on any pair of tasks with themes"
+    missing = "no pair of tasks with themes has a verdict or the paper's test"
     return Finding(result=(), lacking={"Figure 3": missing})
 
 
 def _panels(significance: Significance) -> list[ThemePanels]:
-    """By the default verdict and by the paper's test, as far as they decide any pair."""
+    """One panel for the default verdict and one for the paper's test, if they judge any pair."""
     themes = task_facts.themes()
     known = [pair for pair in significance.pairs if {pair.verdict.source, pair.verdict.target} <= set(themes)]
     pairs = [(pair.verdict.source, pair.verdict.target) for pair in known]
@@ -48,7 +48,7 @@ def _panels(significance: Significance) -> list[ThemePanels]:
 
 
 def tables(analyses: Analyses) -> list[Table]:
-    """Figure 3's counts with rates and intervals, and limited data."""
+    """The counts of Figure 3 with rates and intervals, and the table of limited data."""
     limited = limited_table(analyses)
     return [*map(_theme_table, analyses.themes), *([] if limited is None else [limited])]
 
@@ -73,8 +73,8 @@ def _theme_table(panel: ThemePanels) -> Table:
         number=f"Figure 3, {where}",
         title=f"Transfer by theme, {panel.test}"
         + ("" if panel.fraction == 1.0 else f", {panel.fraction * 100:g} % of the data against the full-data baseline"),
-        caption=f"{panel.n_pairs} pairs. Rates are of decided pairs, with Wilson's 95 % intervals.",
-        details="The intervals take pairs as independent. The paper prints this figure without values.",
+        caption=f"{panel.n_pairs} pairs. Rate: share of the decided pairs, with Wilson's 95 % interval.",
+        details="The intervals treat pairs as independent. The paper prints this figure without values.",
         columns={
             "source_theme": "source theme",
             "target_theme": "target theme",
@@ -105,7 +105,7 @@ def _theme_entries(cell: ThemeCell) -> tuple[Entry, ...]:
 
 
 def limited_table(analyses: Analyses) -> Table | None:
-    """Section 5.3: pairs not harmed by less data, beside the same data without a transfer; None without such cells."""
+    """Section 5.3: pairs not harmed by less data, next to the same data without a transfer; None without such cells."""
     rows = [
         _limited_row(significance.fraction, model, pairs)
         for significance in analyses.significance
@@ -120,9 +120,9 @@ def limited_table(analyses: Analyses) -> Table | None:
     return flat(
         name="limited-data",
         title="Limited data: part of the target's data against the full-data baseline",
-        caption="Not harmed: no significant loss by the default verdict, of decided pairs. The control is the baseline "
-        "with the same part of the data.",
-        details="Sources are trained on all of theirs; validation and test parts are whole.",
+        caption="Not harmed: share of the decided pairs without a significant loss by the default verdict, which does "
+        "not show that there is no loss. Control: the baseline with the same part of the data.",
+        details="Sources are trained on all of their data; validation and test parts are complete.",
         columns={
             "fraction": "data",
             "model": "model",

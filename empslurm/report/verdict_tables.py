@@ -1,4 +1,4 @@
-"""Verdicts, collapses and effects of one group as tables, each with what its caption must say."""
+"""Verdicts, collapses and effects of one group as tables with their captions, and the same as sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from empslurm.report.significance import CONTROL, CONTROL_TITLE, PairResult
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
-# Plain name -> what is printed.
+# Plain name -> printed header.
 VERDICT_COLUMNS = {
     "source": "source",
     "target": "target",
@@ -42,40 +42,41 @@ VERDICT_COLUMNS = {
     "disagreement_or_reason": "disagreement or reason",
 }
 INCONCLUSIVE = (
-    "Inconclusive: a difference was not shown, nor that there is none; `margin` in the manifest, or --margin, asks for "
-    "the latter."
+    "Inconclusive: a difference was neither shown nor excluded, which is not the same as no effect; to test for no "
+    "relevant difference, set `margin` in the manifest, or --margin."
 )
 
 
 def _margin_words(margin: float) -> str:
     return (
-        f"Equivalent: shown to differ by less than {margin:g} in the target's metric, by two one-sided tests, "
-        "Benjamini-Hochberg at .05; that goes before helps and harms. Inconclusive: neither was shown."
+        f"Equivalent: shown to differ by less than {margin:g} in the target's metric (two one-sided tests, "
+        "Benjamini-Hochberg at .05); this verdict takes precedence over helps and harms. Inconclusive: neither a "
+        "difference nor equivalence was shown, which is not the same as no effect."
     )
 
 
 def tables(analyses: Analyses) -> list[Table]:
-    """Of each data fraction: verdicts, seeds, and where they are known collapses and effects by theme."""
+    """Per data fraction: verdicts, seeds, and where they are known collapses and effects by theme."""
     registry = analyses.gathered.registry
-    made: list[Table | None] = []
+    shown_tables: list[Table | None] = []
     for significance in analyses.significance:
-        made += [verdict_table(significance, analyses), next_table(significance, analyses)]
-        made += [collapse_table(significance, registry), effect_table(significance)]
-    return [table for table in made if table is not None]
+        shown_tables += [verdict_table(significance, analyses), next_table(significance, analyses)]
+        shown_tables += [collapse_table(significance, registry), effect_table(significance)]
+    return [table for table in shown_tables if table is not None]
 
 
 def part_name(fraction: float) -> str:
-    """The end of a file's name."""
+    """The end of a file's name at a data fraction."""
     return "" if fraction == 1.0 else f"-f{fraction * 100:g}"
 
 
 def counts(pairs: Sequence[PairResult]) -> dict[str, int]:
-    """Pairs by verdict."""
+    """Verdict -> number of pairs."""
     return {outcome: sum(pair.verdict.verdict == outcome for pair in pairs) for outcome in OUTCOMES}
 
 
 def verdict_table(significance: Significance, analyses: Analyses) -> Table:
-    """One row per pair: the default verdict, the paper's test, and where they disagree."""
+    """One row per pair: the default verdict, the paper's test, and any disagreement."""
     registry = analyses.gathered.registry
     ids, alone = (
         {pair: score.ids for table in analyses.tables if table.fraction == part for pair, score in table.scores.items()}
@@ -104,7 +105,7 @@ def verdict_table(significance: Significance, analyses: Analyses) -> Table:
 def _part_title(significance: Significance) -> str:
     if significance.fraction == 1.0:
         return ""
-    against = "the full-data baseline" if significance.baseline_fraction == 1.0 else "the baseline with as much"
+    against = "the full-data baseline" if significance.baseline_fraction == 1.0 else "the baseline with the same amount"
     return f" With {significance.fraction * 100:g} % of the target's data, against {against}"
 
 
@@ -139,35 +140,35 @@ def _pair_row(pair: PairResult, registry: Registry) -> tuple[Entry, ...]:
 
 
 def verdict_caption(significance: Significance) -> str:
-    """Pairs by verdict, the test and its family."""
+    """The caption: pairs by verdict, the test and its family."""
     tally = ", ".join(f"{n} {outcome}" for outcome, n in counts(significance.pairs).items() if n)
     return (
-        f"{tally} of {len(significance.pairs)} pairs. Difference of seed means, with 95 % intervals before correction; "
-        f"p (BH) is corrected over {significance.pairs[0].verdict.n_tested} tested pairs, at .05."
+        f"{tally} of {len(significance.pairs)} pairs. Difference of seed means, with 95 % intervals before correction. "
+        f"Helps or harms: p (BH), corrected over {significance.pairs[0].verdict.n_tested} tested pairs, is below .05."
     )
 
 
 def verdict_details(significance: Significance) -> str:
-    """The two tests, the seeds and sizes, the power, and the paper's test on seeds of the same cell."""
+    """The details: both tests, seeds and sizes, power, and the paper's test on seeds of the same cell."""
     sizes = [result.n_examples for result in significance.results if result.n_examples]
     seeds = sorted({pair.verdict.n_seeds_transfer for pair in significance.pairs})
     said = [
-        "Verdict: difference of seed means with seed and example error, Benjamini-Hochberg over the tested pairs; "
-        "Holm within a target.",
+        "Verdict: difference of seed means; its error covers seeds and test examples. p (BH): Benjamini-Hochberg over "
+        "all tested pairs; p (Holm): Holm within a target.",
         f"Seeds per transfer: {_span(seeds)}.",
         INCONCLUSIVE if significance.margin is None else _margin_words(significance.margin),
     ]
     if sizes:
         said.append(f"Test examples per target: {_span(sizes)}.")
     if not all(result.comparison.with_examples for result in significance.results):
-        said.append("Where predictions are missing the errors hold seed noise only.")
+        said.append("Where predictions are missing, the errors cover seed noise only.")
     said += [collapse_statement(significance), power_statement(significance)]
     if any(pair.paper_outcome for pair in significance.pairs):
         n = sum(bool(pair.disagreement) for pair in significance.pairs)
         said.append(
-            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks if "
-            "these two trained models differ, which two seeds of one model do as well, and not whether the source "
-            f"helps; it disagrees with the verdict in {n} pairs."
+            "Paper's test: bootstrap over test examples, paired, one model per arm, two-sided, p < .05. It asks "
+            "whether these two trained models differ, as two seeds of one model may, and not whether the source helps; "
+            f"it disagrees with the verdict in {n} pairs."
         )
     said.append(same_cell_statement(significance))
     return " ".join(sentence for sentence in said if sentence)
@@ -179,7 +180,7 @@ def _span(values: Sequence[int]) -> str:
 
 
 def power_statement(significance: Significance) -> str:
-    """The smallest differences that this design could have seen, per metric: no number is of two metrics."""
+    """The smallest differences that this design can detect, separately for each metric."""
     metric_of = {result.target: result.metric for result in significance.results}
     by_metric: dict[str, list[float]] = {}
     for pair in significance.pairs:
@@ -188,11 +189,11 @@ def power_statement(significance: Significance) -> str:
     if not by_metric:
         seeds = {min(pair.verdict.n_seeds_transfer, pair.verdict.n_seeds_baseline) for pair in significance.pairs}
         why = "no pair has two seeds in both arms" if max(seeds) < 2 else "no pair could be judged"
-        return f"Power: unknown, since {why}."
+        return f"Power: unknown, because {why}."
     seen = "; ".join(f"{METRICS[metric].title} {_detectable(np.array(values))}" for metric, values in by_metric.items())
     return (
-        f"Power: with probability .8 this design sees differences of this size before correction, larger ones after "
-        f"it: {seen}; by target in the table `seeds{part_name(significance.fraction)}`."
+        "Power: with probability .8 this design detects differences of this size before correction, larger ones "
+        f"after it: {seen}; by target in the table `seeds{part_name(significance.fraction)}`."
     )
 
 
@@ -204,20 +205,20 @@ def _detectable(values: NDArray[np.float64]) -> str:
 
 
 def collapse_statement(significance: Significance) -> str:
-    """How many runs did not learn, and what was done with them; "" where all did."""
+    """How many runs did not learn, and how they are treated; "" where all learnt."""
     runs = [result.comparison for result in significance.results]
     n, total = (sum(map(sum, (getattr(comparison, name) for comparison in runs))) for name in ("n_collapsed", "n_runs"))
     if not n:
         return ""
     targets = sum(any(comparison.n_collapsed) for comparison in runs)
     return (
-        f"{n} of {total:,} runs collapsed, in {targets} of {len(runs)} targets: verdicts compare the runs that learnt, "
-        "and how often runs collapse is compared by itself."
+        f"{n} of {total:,} runs collapsed (did not learn), in {targets} of {len(runs)} targets: verdicts compare the "
+        "runs that learnt, and how often runs collapse is compared separately."
     )
 
 
 def collapse_table(significance: Significance, registry: Registry) -> Table | None:
-    """Sources beside baselines in how often their runs collapse; None where none does."""
+    """How often the runs of each source and of the baseline collapse; None where no run does."""
     if not significance.collapse:
         return None
     rows = [
@@ -235,9 +236,9 @@ def collapse_table(significance: Significance, registry: Registry) -> Table | No
     return flat(
         name=f"collapse{part_name(significance.fraction)}",
         title=f"How often do runs collapse?{_part_title(significance)}",
-        caption="Runs that answered constantly, diverged, or fell far below the others of their target.",
-        details="Fisher's exact test, two-sided, Benjamini-Hochberg over all pairs of targets with such runs at .05; "
-        "with fewer than four runs an arm no count can be told from another.",
+        caption="Runs that gave every text the same answer, diverged, or fell far below the others of their target.",
+        details="Fisher's exact test, two-sided, Benjamini-Hochberg at .05 over all pairs of targets with such runs. "
+        "With fewer than four runs in each arm, no difference can be shown.",
         columns={
             "source": "source",
             "target": "target",
@@ -253,7 +254,7 @@ def collapse_table(significance: Significance, registry: Registry) -> Table | No
 
 
 def next_table(significance: Significance, analyses: Analyses) -> Table:
-    """What every target needs so that a wanted difference is seen."""
+    """What every target needs to detect a wanted difference."""
     advice = IN_A_MANIFEST if analyses.gathered.origin == "runs" else ""
     if significance.fraction != significance.baseline_fraction:
         advice += SHARED
@@ -274,19 +275,19 @@ def collapse_words(collapse: CollapseDifference) -> str:
 
 
 def same_cell_statement(significance: Significance) -> str:
-    """How often the paper's test calls two seeds of the same cell different; "" without such pairs."""
+    """How often the paper's test finds a difference between two seeds of the same cell; "" without such pairs."""
     n, total = significance.same_cell
     if total == 0:
         return ""
     low, high = significance.same_cell_interval
     return (
-        f"The paper's test calls two seeds of the very same cell different in {n} of {total} pairs "
+        f"The paper's test calls two seeds of the same cell (same source and target) different in {n} of {total} pairs "
         f"({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
     )
 
 
 def effect_table(significance: Significance) -> Table | None:
-    """Mean difference to the baseline by source theme; None where themes or errors are unknown."""
+    """Mean difference from the baseline by source theme; None where themes or errors are unknown."""
     if not significance.effects:
         return None
     rows = [
@@ -301,8 +302,8 @@ def effect_table(significance: Significance) -> Table | None:
     ]
     return flat(
         name=f"theme-effects{part_name(significance.fraction)}",
-        title="Mean difference to the baseline by source theme",
-        caption="95 % intervals that carry the shared baselines and test examples. "
+        title="Mean difference from the baseline by source theme",
+        caption="The 95 % intervals account for shared baselines and test examples. "
         f"Units are mixed: {_units(significance)}.",
         columns={
             "source_theme": "source theme",
@@ -316,10 +317,10 @@ def effect_table(significance: Significance) -> Table | None:
 
 
 def _units(significance: Significance) -> str:
-    """What a mean over pairs of several metrics mixes."""
+    """The metrics that a mean over all pairs mixes."""
     names = {result.metric for result in significance.results}
     if names <= {*PAPERS.values()}:
         return "macro F1 and r"
     less = any(not METRICS[name].higher_is_better for name in names)
     titles = " and ".join(metric.title for name, metric in METRICS.items() if name in names)
-    return f"{titles}{', where less is counted as a gain' if less else ''}"
+    return f"{titles}{', where a lower value counts as a gain' if less else ''}"

@@ -1,4 +1,4 @@
-"""Verdicts on all pairs of a group, and for which targets there can be none."""
+"""Verdicts on all pairs of a group, and the targets that can have none."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ BASELINE = "a baseline's row has a blank source, or its target as the source"
 
 
 def judge(analyses: Analyses) -> Finding:
-    """Verdicts of every data fraction that has transfers."""
+    """Judge the pairs of every data fraction with transfers."""
     fractions = sorted({table.fraction for table in analyses.tables}, reverse=True)
     judged = [verdicts for fraction in fractions if (verdicts := _at_fraction(analyses, fraction)) is not None]
     lacking = _without_verdicts(judged) | _without_baselines(analyses.tables)
     if _none_has_a_baseline(analyses.tables):
-        lacking.pop("verdicts", None)  # which the missing baselines explain
+        lacking.pop("verdicts", None)  # the missing baselines explain it
     if not any(fraction != 1.0 for fraction in fractions):
         lacking["limited data (Figure 3, bottom)"] = "no cells with a part of the training data"
     return Finding(result=tuple(judged), lacking=lacking)
 
 
 def _at_fraction(analyses: Analyses, fraction: float) -> Significance | None:
-    """Verdicts at one data fraction, against the full-data baselines where there are any; None without transfers."""
+    """Verdicts at one data fraction, against full-data baselines if there are any; None without transfers."""
     full = {table.metric: table for table in analyses.tables if table.fraction == 1.0}
     results: list[TargetResult] = []
     for table in analyses.tables:
@@ -67,7 +67,7 @@ def _at_fraction(analyses: Analyses, fraction: float) -> Significance | None:
 
 
 def _effects(results: Sequence[TargetResult]) -> tuple[MeanEffect, ...]:
-    """Mean difference by source theme, with the covariance of shared baselines and examples."""
+    """Mean difference by source theme, with the covariance from shared baselines and examples."""
     themes = task_facts.themes()
     sources = [source for result in results for source in result.comparison.sources]
     if not set(sources) <= set(themes) or any(
@@ -92,7 +92,7 @@ def _block_diagonal(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64
 
 
 def _without_verdicts(judged: Sequence[Significance]) -> dict[str, str]:
-    """Why there is no verdict, or none but undecided ones, and which models the paper's test could not compare."""
+    """Why there is no verdict or only undecided ones, and why the paper's test is missing."""
     lacking = {}
     pairs = [pair for significance in judged for pair in significance.pairs]
     if not judged:
@@ -106,11 +106,11 @@ def _without_verdicts(judged: Sequence[Significance]) -> dict[str, str]:
 
 
 def _without_baselines(tables: Sequence[ScoreTable]) -> dict[str, str]:
-    """Which targets can have no verdict, and which source may be their baseline under a name."""
+    """Which targets can have no verdict, and which source may be a baseline under another name."""
     lacking = {}
     unjudged = _without_full_baseline(tables)
     if unjudged:
-        lacking["full-data baselines"] = f"{_few(unjudged)} have none: no verdict on their runs with less data"
+        lacking["full-data baselines"] = f"missing for {_few(unjudged)}: no verdict on their runs with less data"
     absent = without_baseline(tables)
     if _none_has_a_baseline(tables):
         lacking["baselines"] = (
@@ -119,13 +119,13 @@ def _without_baselines(tables: Sequence[ScoreTable]) -> dict[str, str]:
         )
     elif absent:
         lacking["baselines"] = (
-            f"{len(absent)} of {_n_targets(tables)} targets have none ({_few(absent)}), so no verdict either"
+            f"{len(absent)} of {_n_targets(tables)} targets have none ({_few(absent)}), so they have no verdict"
         )
     return lacking
 
 
 def _none_has_a_baseline(tables: Sequence[ScoreTable]) -> bool:
-    """Whether there are targets, and all of them have transfers alone."""
+    """Whether there are targets and none of them has a baseline."""
     return 0 < _n_targets(tables) <= len(without_baseline(tables))
 
 
@@ -134,18 +134,18 @@ def _n_targets(tables: Sequence[ScoreTable]) -> int:
 
 
 def _baseline_under_a_name(tables: Sequence[ScoreTable], absent: Sequence[str]) -> str:
-    """A hint, where one source alone stands in every column and is no target: it may be the baseline."""
+    """A hint where exactly one source is in every column and is not a target: it may be the baseline."""
     everywhere = [source for source in _sources_of_all(tables) if source not in absent]
-    return f"; is `{everywhere[0]}` the baseline? then leave its source blank" if len(everywhere) == 1 else ""
+    return f"; if `{everywhere[0]}` is the baseline, leave its source blank" if len(everywhere) == 1 else ""
 
 
 def _few(names: Sequence[str]) -> str:
-    """Some names for a sentence, which may be of hundreds."""
+    """The first names of a list, for a sentence."""
     return ", ".join(names[:SHOWN_TARGETS]) + (", ..." if len(names) > SHOWN_TARGETS else "")
 
 
 def _without_full_baseline(tables: Sequence[ScoreTable]) -> list[str]:
-    """Targets with runs on a part of the data, where others have full-data baselines and they have none."""
+    """Targets with runs on part of the data but without a full-data baseline, where other targets have one."""
     whole = [table for table in tables if table.fraction == 1.0]
     full = {target for table in whole for target in table.targets if has_baseline(table, target)}
     part = {target for table in tables if table.fraction != 1.0 for target in table.targets}
@@ -153,6 +153,6 @@ def _without_full_baseline(tables: Sequence[ScoreTable]) -> list[str]:
 
 
 def _sources_of_all(tables: Sequence[ScoreTable]) -> list[str]:
-    """Sources that stand in the column of every target."""
+    """Sources that every target has."""
     columns = [set(table.columns[target]) for table in tables if table.fraction == 1.0 for target in table.targets]
     return sorted(set.intersection(*columns)) if columns else []

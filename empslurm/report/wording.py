@@ -1,4 +1,4 @@
-"""What results are called for a reader who does not know the paper: no numbers of its figures, none of its names."""
+"""Wording for readers who do not know the paper: without its names and the numbers of its figures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NAMES = (
     ("paper's test", "test on one seed"),
 )
 ABOUT_THE_PAPER = re.compile(r" ?The paper (prints|gives)[^.]*\.")
-# A verdict -> its sign, the same in the page, its pictures and figures.
+# Verdict -> its sign on the page and in figures.
 MARKS = {"helps": "▲", "harms": "▼", "equivalent": "=", "inconclusive": "·", "undecided": "?"}
-# What may be missing -> what it is called; what is not here belongs to the paper alone.
+# Key of `lacking` -> its plain name; keys that are not here concern the paper alone.
 MISSING = {
     "verdicts": "verdicts",
     "baselines": "baselines",
@@ -30,11 +30,11 @@ MISSING = {
     "Figure 9": "similarity of the datasets",
     "Figure 10": "similarity of the task embeddings",
 }
-OF_A_TABLE = ("verdicts", "baselines", "full-data baselines", "the paper's test")  # what a table of results could have
+OF_A_TABLE = ("verdicts", "baselines", "full-data baselines", "the paper's test")  # keys for a table of results
 
 
 def plain(text: str) -> str:
-    """A sentence without the paper's names."""
+    """A text without the paper's names."""
     for name, other in NAMES:
         text = text.replace(name, other)
     return ABOUT_THE_PAPER.sub("", text).strip()
@@ -58,6 +58,6 @@ def _entry(entry: Entry) -> Entry:
 
 
 def plain_missing(lacking: Mapping[str, str], *, from_results: bool) -> dict[str, str]:
-    """What could not be made, without what belongs to the paper; `from_results`: of a table of results."""
+    """`lacking` under plain names, without what concerns the paper alone. `from_results`: for a table of results."""
     wanted = OF_A_TABLE if from_results else tuple(MISSING)
     return {MISSING[name]: plain(why) for name, why in lacking.items() if name in wanted}

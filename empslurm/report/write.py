@@ -1,4 +1,4 @@
-"""Everything that a gather leaves behind: tables in three forms, figures, ids behind every number, and the page."""
+"""Write the files of a gather: tables in three forms, figures, the ids behind every number, and the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from empslurm.report.wording import plain_table
 
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
-# On the terminal, where tables are asked for; the page and the files have all.
+# Starts of the names of tables that the terminal shows on request; the page and the files have all.
 SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "seeds", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
@@ -35,7 +35,7 @@ MAX_SHOWN = 3_000  # cells of a table on the terminal
 def tables_of_ratings(
     gathered: Gathered, ratings: Sequence[Rating], groups: Sequence[GroupContents]
 ) -> tuple[Table, ...]:
-    """Tables 2, 3 and 5 and Figure 8; none where the results are neither the paper's nor of tasks that were rated."""
+    """Tables 2, 3 and 5 and Figure 8; none where the tasks are neither the paper's nor rated."""
     tasks = {task for group in groups for task in group.analyses.tasks}
     of_paper = any(group.analyses.of_paper for group in groups)
     if not of_paper and not (tasks and tasks <= {rating.task for rating in ratings}):
@@ -50,16 +50,16 @@ def tables_of_ratings(
 def write(
     gathered: Gathered, folder: Path, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
 ) -> Summary:
-    """All files of a gather; where they are there already, from the same inputs, they are left alone.
+    """Write all files of a gather to `folder`; files made from the same inputs are kept as they are.
 
-    `margin`: see `verdicts.decide`.
+    `ratings`, `grouped`, `margin`: see `report.study`.
     Raises StoreError where `folder` cannot be written.
     """
     inputs = inputs_digest(gathered, ratings, grouped=grouped, margin=margin)
     known = summaries.load(folder, inputs)
     if known is not None:
         return known
-    files.write_json(folder / summaries.NAME, {})  # until all files are new, none of them may be taken for whole
+    files.write_json(folder / summaries.NAME, {})  # an interrupted gather must not look complete
     contents = contents_of(gathered, ratings=ratings, grouped=grouped, margin=margin)
     paths = _write_long(gathered, folder)
     for table in (*contents.settings, *contents.ratings):
@@ -76,7 +76,7 @@ def write(
 def contents_of(
     gathered: Gathered, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
 ) -> Contents:
-    """Everything that is made of results, in memory. `margin`: see `verdicts.decide`."""
+    """Analyse results in memory. `ratings`, `grouped`, `margin`: see `report.study`."""
     groups = tuple(
         _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
         for group in gathered.groups
@@ -93,11 +93,11 @@ def contents_of(
 
 
 def _contents(analyses: Analyses) -> GroupContents:
-    """A group with its tables, and what their figures lack."""
+    """A group with its tables; what their figures cannot show is added to `lacking`."""
     tables = tables_of(analyses)
-    told = {f"figure of {table.name}": said for table in tables if (said := figures.why_not(table))}
-    told |= {f"letters of {table.name}": said for table in tables if (said := figures.note(table))}
-    return GroupContents(analyses=replace(analyses, lacking={**analyses.lacking, **told}), tables=tables)
+    notes = {f"figure of {table.name}": said for table in tables if (said := figures.why_not(table))}
+    notes |= {f"letters of {table.name}": said for table in tables if (said := figures.note(table))}
+    return GroupContents(analyses=replace(analyses, lacking={**analyses.lacking, **notes}), tables=tables)
 
 
 def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
@@ -151,7 +151,7 @@ def _write_group(contents: GroupContents, folder: Path) -> list[Path]:
 
 
 def write_table(table: Table, folder: Path, marks: Marks | None = None) -> list[Path]:
-    """One table as CSV, Markdown and LaTeX, the ids behind it, and the figure that it is the numbers of."""
+    """Write a table as CSV, Markdown and LaTeX, the ids behind it, and its figure if it has one; return the paths."""
     paths = write_forms(table, folder)
     if table.origin:
         path = folder / f"{table.name}-ids.csv"

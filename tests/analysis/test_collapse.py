@@ -1,4 +1,4 @@
-"""Runs that did not learn: found by scores, left alone where there are none, counted and compared."""
+"""Runs that did not learn: found from scores, not invented where there are none, counted and compared."""
 
 from __future__ import annotations
 

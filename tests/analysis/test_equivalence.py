@@ -1,4 +1,4 @@
-"""A margin makes a verdict of its own: shown to be smaller, by two one-sided tests."""
+"""With a margin, pairs may be equivalent: shown to differ by less, by two one-sided tests."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Permutation importance finds what drives the outcome, and the checks refuse to read what does not predict."""
+"""Permutation importance finds what drives the outcome; the checks reject a model that does not predict."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_ceiling_by_hand() -> None:
 
 
 def test_leaving_targets_out_sees_through_what_only_targets_carry() -> None:
-    """An outcome that is a whim of the target is predicted at random splits and not at all for a new target."""
+    """An outcome that depends on the target alone is predicted at random splits, but not for a new target."""
     whim = np.tile(np.random.default_rng(4).normal(size=18) * 5, (18, 1))
     seen = importances(
         FEATURES, whim, rng=np.random.default_rng(5), settings=Settings(changed={"C": 100}), n_permutations=1
@@ -142,7 +142,7 @@ def test_a_real_effect_is_interpretable() -> None:
     other = pair_features(facts(), encoding="ends")
     found = small_check(driven(FEATURES, "definition"), seed_outcomes=seeds, other_encodings=[other])
     assert found.interpretable
-    assert "can be read" in found.sentence
+    assert "can be interpreted" in found.sentence
     rows = {row.feature: row for row in found.features}
     assert rows["definition"].p_ratings == pytest.approx(0.05)
     assert rows["definition"].p_value == pytest.approx(0.05)

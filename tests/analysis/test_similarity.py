@@ -48,7 +48,7 @@ def test_task_similarity_ranks_the_closest_first() -> None:
 
 
 def test_wrong_components_are_sentences() -> None:
-    with pytest.raises(UsageError, match="fill absent tasks"):
+    with pytest.raises(UsageError, match="NaN for missing tasks"):
         task_similarity(("a", "b"), {"x": np.ones((3, 2))})
     with pytest.raises(UsageError, match="at least one"):
         task_similarity(("a", "b"), {})

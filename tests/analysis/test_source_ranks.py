@@ -98,7 +98,7 @@ def test_the_same_stream_gives_the_same_ranks() -> None:
 
 def test_nothing_and_wrong_shapes() -> None:
     assert np.isnan(rank_sources([], 2, np.random.default_rng(1)).effect).all()
-    with pytest.raises(UsageError, match="must lie within 0 and 1"):
+    with pytest.raises(UsageError, match="number the sources from 0"):
         rank_sources([target([1.0], 0.1, [5])], 2, np.random.default_rng(1))
     with pytest.raises(UsageError, match="give one gain per source"):
         rank_sources([target([1.0, 2.0], 0.1, [0])], 2, np.random.default_rng(1))

@@ -136,7 +136,7 @@ def test_settings_are_named_and_share_the_screen(tmp_path: Path, capsys: pytest.
     command = results(tmp_path, 10, settings=names)
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert said.startswith("8 settings, tested apart")
+    assert said.startswith("8 settings")
     flat = " ".join(said.split())
     for name in names[:6]:
         assert flat.count(f"{name}: Of 10 pairs, 10 help") == 1

@@ -107,8 +107,8 @@ def test_gather_and_report_say_what_the_search_found_and_what_it_does_not_say(hu
     page.unlink()
     assert hunted.call("gather", "hunt").splitlines()[-1] == f"written: {report['report']}"
     said = page.read_text()
-    assert "6 of 6 trials are through" in said
-    assert "3 trials of a task rank no adapter type" in said
+    assert "6 of 6 trials" in said
+    assert "cannot rank adapter types" in said
     assert "validation part alone" in said
 
 

@@ -1,4 +1,4 @@
-"""Other inputs: the paper's tables, and anyone's table of results."""
+"""Other inputs: the paper's tables, and any table of results."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pages for tests: of a runs root, of a table of results, of settings; each written as `gather` writes them."""
+"""Pages for tests, written as `gather` writes them: of a runs root, a table of results, and settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of_results(folder: Path, lines: list[str], head: str = "source,target,seed,m
 
 
 def planted(n_sources: int, n_targets: int, *, setting: str = "", seeds: int = 3) -> list[str]:
-    """Rows of which the first source helps every target, the second harms, and the others do nothing."""
+    """Rows in which the first source helps every target, the second harms it, and the others have no effect."""
     rng = np.random.default_rng(7)
     effects = {"help": 0.1, "harm": -0.1}
     names = ["help", "harm", *(f"source {at}" for at in range(n_sources - 2))]
@@ -54,7 +54,7 @@ def planted(n_sources: int, n_targets: int, *, setting: str = "", seeds: int = 3
 
 
 def of_settings(folder: Path) -> Path:
-    """Two settings of the same pairs; in the second, what helped harms."""
+    """Two settings of the same pairs; what helps in the first harms in the second."""
     turned = [
         line.replace(",help,", ",#,").replace(",harm,", ",help,").replace(",#,", ",harm,")
         for line in planted(3, 3, setting="b")
@@ -64,7 +64,7 @@ def of_settings(folder: Path) -> Path:
 
 
 def data_of(page: Path) -> dict[str, Any]:
-    """What the page's script reads."""
+    """The data that the page's script reads."""
     found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page.read_text(), re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])
@@ -72,7 +72,7 @@ def data_of(page: Path) -> dict[str, Any]:
 
 
 def words_of(page: Path) -> str:
-    """All that a reader may see: the text of the markup, and of the tables that the script makes."""
+    """All text that a reader may see: of the markup, and of the tables that the script makes."""
     markup = re.sub(r"<(style|script)[^>]*>.*?</\1>", "", page.read_text(), flags=re.DOTALL)
     said = [html.unescape(re.sub(r"<[^>]+>", " ", markup))]
     data = data_of(page)

@@ -36,7 +36,7 @@ ALONE = [*(0.5 + STEADY)]
 
 
 def test_the_best_source_helps_where_any_does(tmp_path: Path) -> None:
-    """A larger gain that nobody can be sure of does not hide a source that helps."""
+    """A larger but inconclusive gain does not hide a source that helps."""
     wild = [0.5, 0.6, 0.49, 0.61]
     rows = [
         *runs("", "aa", ALONE),
@@ -73,7 +73,7 @@ def test_targets_that_are_helped_come_first_and_less_of_an_error_is_better(tmp_p
         ("aa", "x", "inconclusive"),
     ]
     assert answer.best[0].difference == pytest.approx(-0.1)
-    assert "less is better" in best_table(answer, 20).caption
+    assert "lower is better" in best_table(answer, 20).caption
     assert [row[3].text[:5] for row in best_table(answer, 20).rows] == ["−.100", ".000 "]
     assert len(best_table(answer, 1).rows) == 1
 
@@ -120,7 +120,7 @@ def test_baselines_alone_and_scores_that_are_undefined_have_no_best(tmp_path: Pa
 def test_targets_without_a_baseline_beside_others_are_a_warning(tmp_path: Path) -> None:
     rows = [*runs("", "aa", ALONE), *runs("x", "aa", ALONE), *runs("x", "bb", ALONE)]
     (answer,) = answered(tmp_path, rows)
-    assert "Baselines: 1 of 2 targets have none (bb), so no verdict either." in answer.warnings
+    assert any(warning.startswith("Baselines: 1 of 2 targets have none (bb)") for warning in answer.warnings)
 
 
 def test_every_fraction_has_an_answer_and_warnings_stand_once(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_the_summary_is_three_sentences_at_most(tmp_path: Path) -> None:
     ]
     (answer,) = answered(tmp_path, rows)
     counted, best, rest = answer.summary
-    assert counted == "Of 6 pairs, 2 help, 2 harm, and 2 are not decided."
+    assert counted == "Of 6 pairs, 2 help, 2 harm, and 2 are still open."
     assert best.startswith("sure helps most over all targets (mean gain +.100, 95 % interval +.")
     assert "the clearest single help is sure for " in best
     assert "+.100 in accuracy (95 % interval " in best
-    assert rest == "2 targets have enough seeds to see differences of .02."
+    assert rest == "2 targets have enough seeds to detect differences of .02."
 
 
 def test_large_changes_of_one_seed_are_told_to_be_no_verdict(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Baselines are told from chance by an interval, for labels and for ratings."""
+"""Baselines are compared with chance by an interval, for labels and for ratings."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_tables_hold_the_baselines_that_are_there(tmp_path) -> None:
 
 
 def test_rows_are_resampled_where_that_is_asked_for(tmp_path) -> None:
-    """The runs' test examples stand in groups of three."""
+    """The runs' test examples are in groups of three."""
     root = RunsRoot(tmp_path)
     for seed in (1, 2):
         finish(root, baseline("epitome_er", seed), skill=0.6)

@@ -40,7 +40,7 @@ def reports(tmp_path_factory):
 
 @pytest.fixture
 def look(browser):
-    """Opens a page and gathers what goes wrong on it."""
+    """Opens a page and collects its errors."""
     contexts = []
 
     def open_page(report, *, width=1280, scheme="light"):
@@ -106,7 +106,7 @@ def test_a_picture_is_walked_by_arrows_and_a_cell_opens_and_closes_by_the_keyboa
     assert re.search(r"helps: \+0\.\d+ accuracy, 95 % interval", panel.inner_text())
     page.keyboard.press("Escape")
     assert not panel.is_visible()
-    assert page.evaluate(focused).startswith("help → target 1")  # back where one was
+    assert page.evaluate(focused).startswith("help → target 1")  # back at the earlier place
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('table.picture') === null")  # a picture is one stop
 

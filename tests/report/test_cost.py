@@ -1,4 +1,4 @@
-"""What the report says of the hardware and the energy of its cells; what was not measured is never 0."""
+"""What the report says about the hardware and the energy of its cells; an unmeasured value is never 0."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def facts(folder: Path, notes: Sequence[Mapping[str, Any]], spent: Spent | None 
     ("note", "line"),
     [
         (ON_GPU, "cells on NVIDIA A100-SXM4-40GB, 40.0 GiB, driver 550.54.15"),
-        # Results of earlier versions: numbers are text, and what is absent may be too.
+        # Results of earlier versions: numbers are text, and missing values may be text too.
         (
             {**ON_GPU, "gpus": [{**READING, "memory.total": "40960"}]},
             "cells on NVIDIA A100-SXM4-40GB, 40.0 GiB, driver 550.54.15",
@@ -136,7 +136,7 @@ def test_results_from_a_file_say_that_they_lack_their_cost(tmp_path: Path) -> No
     path = tmp_path / "results.csv"
     path.write_text("source,target,seed,metric,value\n,epitome_er,1,pearson,0.5\n")
     write(from_file(path, registry()), tmp_path / "out", ratings=reference.ratings())
-    assert "say nothing of what they cost" in _cost_section((tmp_path / "out" / "report.html").read_text())
+    assert "do not say what they cost" in _cost_section((tmp_path / "out" / "report.html").read_text())
 
 
 def _cost_section(text: str) -> str:

@@ -44,7 +44,7 @@ def of(listed: tuple[Gap, ...], start: str) -> Gap:
 def test_what_could_not_be_made_says_what_fills_it_and_what_that_costs(tmp_path: Path) -> None:
     listed = found(tmp_path)
     verdicts = of(listed, "verdicts")
-    assert "give `seeds` of the manifest two more values" in verdicts.fill
+    assert "two seeds to `seeds` in the manifest" in verdicts.fill
     assert verdicts.cost == "8 runs, about 4.0 h"
     assert "`embed: {}`" in of(listed, "similarity of the datasets").fill
     assert of(listed, "similarity of the datasets").cost == f"2 cells, {NEVER_RUN}"

@@ -30,7 +30,7 @@ def settings(tmp_path_factory):
 
 
 def test_the_page_names_no_address_but_its_own(report):
-    text = report.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, which nobody asks for
+    text = report.read_text().replace("http://www.w3.org/2000/svg", "")  # only a name; it is never requested
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]*\"", text)
     assert not re.findall(r"url\(|@import|https?://", text)
     assert "default-src &#39;none&#39;" in text

@@ -25,7 +25,7 @@ def test_table_3_is_reproduced():
 def test_table_2_has_every_rating():
     table = paper.table2(reference.ratings(), registry())
     assert (len(table.rows), len(table.columns)) == (18, 7)
-    assert "54 of 54 rows are as" in table.caption
+    assert "54 of 54 rows" in table.caption
     assert [entry.text for entry in table.rows[0]] == ["Condolence", "5", "5", "2", "2", "3", "4"]
 
 

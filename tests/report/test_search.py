@@ -1,4 +1,4 @@
-"""What a search's report says, and what it must not pretend."""
+"""What a search's report says, and what it must not claim."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -80,7 +80,7 @@ def test_table_4_has_the_best_complete_trial_and_says_what_it_was_selected_on(fo
     ]
     assert [entry.text for entry in table.rows[1][1:7]] == ["—"] * 6
     assert "validation part alone" in table.caption
-    assert "12 trials of a task rank no adapter type" in table.details
+    assert "12 trials per task cannot rank adapter types" in table.details
     assert table.rows[0][3].raw == 1e-6 * 2**10
 
 
@@ -130,12 +130,12 @@ def test_a_page_opens_with_how_far_the_search_is_and_what_it_does_not_say(found:
     write(replace(found, waiting="one is slow"), tmp_path)
     page = (tmp_path / "search.html").read_text()
     opening = page[: page.index("data-table")]
-    assert "12 of 24 trials are through: 11 complete, 1 pruned." in opening
-    assert "3 of 4 cells of the second stage are through." in opening
+    assert "12 of 24 trials are finished: 11 complete, 1 pruned." in opening
+    assert "3 of 4 cells of the second stage" in opening
     assert "Not final: one is slow." in opening
-    assert "12 trials of a task rank no adapter type: each type had 6.0 of them on average" in opening
+    assert "12 trials per task cannot rank adapter types: each type had 6.0 of them on average" in opening
     write(replace(found, n_trials=20), tmp_path)
-    assert "rank no adapter type" not in (tmp_path / "search.html").read_text()
+    assert "cannot rank adapter types" not in (tmp_path / "search.html").read_text()
 
 
 def test_importances_find_the_parameter_that_matters_and_are_left_out_with_few_trials(found: SearchResults) -> None:

@@ -66,9 +66,9 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert raw["detectable"] > WANTED
         assert raw["more_runs"] == raw["more_baseline"] + 4 * raw["more_transfer"] > 0
         assert one.seeds.power >= 0.8
-        assert math.isnan(one.hours)  # nobody knows what these runs took
-    (said,) = [sentence for sentence in headline(done) if sentence.startswith("To see")]
-    assert said.startswith("To see differences of 0.02: of 2 targets, 2 need more (")
+        assert math.isnan(one.hours)  # the time of these runs is unknown
+    (said,) = [sentence for sentence in headline(done) if sentence.startswith("To detect")]
+    assert said.startswith("To detect differences of 0.02: of 2 targets, 2 need more (")
     assert "h of training" not in said
     assert "seeds" in [table.name for table in tables_of(done)]
 
@@ -117,29 +117,29 @@ def test_the_note_says_what_seeds_cannot_show() -> None:
     table = seeds_table(found, registry(), name="seeds", title="How many more seeds?")
     notes = [row[-1].text for row in table.rows]
     assert notes[0] == "enough"
-    assert "no number of seeds shows less than 0.03" in notes[2]
+    assert "no number of seeds detects less than 0.03" in notes[2]
     assert "more than 64 seeds" in notes[3]
     assert notes[4] == "one seed only"
     shown = [[row[at].text for at in (5, 6, 7, 8)] for row in table.rows]
     assert shown[1] == ["6", "1", "11", "2.50"]
     assert shown[2] == ["—"] * 4
     assert seeds_statement(found, None) == (
-        "To see differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more (11 runs, about 2.5 h of "
+        "To detect differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more (11 runs, about 2.5 h of "
         "training), 1 has too few test examples for any number of seeds, 1 needs more than 64 seeds, 1 cannot be "
-        "judged yet. The table `seeds` has each."
+        "judged yet. The table `seeds` lists them."
     )
 
 
 def test_the_sentence_counts_and_says_whose_hours_are_known() -> None:
     one = entry(asked((1, 0)))
     assert seeds_statement([one], 0.05) == (
-        "To see differences of 0.05: of 1 target, 1 needs more (1 run). The table `seeds` has each."
+        "To detect differences of 0.05: of 1 target, 1 needs more (1 run). The table `seeds` lists them."
     )
     half = seeds_statement([one, entry(asked((3, 0)), 0.25)], None, fraction=0.1, table="seeds-f10")
     assert half.startswith(
-        "To see differences of 0.02 with 10 % of the target's data: of 2 targets, 2 need more (4 runs, "
+        "To detect differences of 0.02 with 10 % of the target's data: of 2 targets, 2 need more (4 runs, "
     )
-    assert half.endswith("about 0.2 h of training for 1 of them). The table `seeds-f10` has each.")
+    assert half.endswith("about 0.2 h of training for 1 of them). The table `seeds-f10` lists them.")
     error = Next(metric="mae", seeds=asked((0, 0)), hours=math.nan)
     assert "differences of 2 % of the baseline's: of 1 target" in seeds_statement([error], None)
     assert "differences of 0.02, or in errors 2 % of the baseline's" in seeds_statement([error, one], None)
@@ -149,7 +149,7 @@ def test_a_tiny_difference_is_not_shown_as_none() -> None:
     tiny = Next(metric="f1_macro", seeds=replace(asked((0, 0), "examples"), wanted=1e-5, least=0.00042), hours=math.nan)
     (row,) = seeds_table([tiny], registry(), name="seeds", title="How many more seeds?").rows
     assert row[4].text == "1e-05"
-    assert row[-1].text.endswith("shows less than 0.00042")
+    assert row[-1].text.endswith("less than 0.00042")
 
 
 @pytest.mark.parametrize(("value", "reason"), [("0.5", ONE_SCORE), ("", UNDEFINED)])
@@ -173,20 +173,24 @@ def test_every_target_says_in_a_sentence_what_it_needs() -> None:
         return Next(metric="f1_macro", seeds=seeds, hours=hours, title="Conv Empathy", **more).sentence
 
     assert said(asked((2, 2)), 0.42) == (
-        "Conv Empathy: 2 more seeds of everything (12 runs, about 0.4 h) would show a difference of .02."
+        "Conv Empathy: 2 more seeds of its baseline and sources (12 runs, about 0.4 h) "
+        "would detect a difference of .02."
     )
     assert said(asked((3, 1)), interesting=("x", "y")) == (
-        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would show "
+        "Conv Empathy: 3 more seeds of its baseline and 1 of each of its 5 sources (8 runs, hours unknown) would "
+        "detect "
         "a difference of .02; 2 pairs are still open."
     )
-    assert said(asked((0, 0)), 0.0) == "Conv Empathy: enough seeds: a difference of .02 would be seen."
+    assert said(asked((0, 0)), 0.0) == "Conv Empathy: enough seeds: a difference of .02 would be detected."
     one = replace(asked((0, 0), "unknown"), n_baseline=1, n_transfer=1)
     assert said(one, 1.2, why=ONE_SEED) == (
-        "Conv Empathy: one seed so far: 2 more seeds of everything (12 runs, about 1.2 h) give verdicts."
+        "Conv Empathy: one seed so far; 2 more seeds of its baseline and sources (12 runs, about 1.2 h) "
+        "would give verdicts."
     )
     assert said(asked((0, 0), "unknown"), why=ONE_SCORE) == f"Conv Empathy: cannot be judged yet: {ONE_SCORE}."
     assert said(asked((0, 0), "examples"), n_examples=100) == (
-        "Conv Empathy: its test part of 100 texts is too small: no number of seeds shows a difference of less than .03."
+        "Conv Empathy: its test part of 100 texts is too small: "
+        "no number of seeds detects a difference of less than .03."
     )
     assert "more than 64 seeds" in said(asked((0, 0), "seeds"))
 

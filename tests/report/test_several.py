@@ -1,4 +1,4 @@
-"""Several fractions, settings and odd names on one page: every number stands where it belongs."""
+"""Several fractions, settings and odd names on one page: every number is in its right place."""
 
 import re
 
@@ -107,7 +107,7 @@ def test_a_loaded_folder_has_no_tables_of_an_earlier_gather(tmp_path):
     assert "verdicts-f50" in report.load(tmp_path).names
     of_results(tmp_path, [*rows("", "t", 0.5), *rows("s", "t", 0.6)], head=HEAD)
     assert "verdicts-f50" not in report.load(tmp_path).names
-    assert (tmp_path / "verdicts-f50.csv").is_file()  # it lies there still
+    assert (tmp_path / "verdicts-f50.csv").is_file()  # the earlier file is kept
 
 
 def test_gaps_of_one_setting_name_it_and_those_of_all_stand_once(tmp_path):

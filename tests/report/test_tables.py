@@ -1,4 +1,4 @@
-"""Tables 7 and 8 in the paper's form, and what stands beside them."""
+"""Tables 7 and 8 in the paper's form, with their captions and notes."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The whole verb: files, what is said, and nothing done twice."""
+"""All files of a gather, its summary, and no work done twice."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the cells of a group took, and on what."""
+"""The cost section: time, tokens, energy and devices of a group's cells."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NOT_MEASURED = "not measured"
 
 
 def costs(group: GroupContents) -> Mapping[str, Any] | None:
-    """Time, tokens, energy and devices; None of a table of foreign results, which never says what it cost."""
+    """The section's values; None for a table of results, which never says what it cost."""
     analyses = group.analyses
     if analyses.from_results and not analyses.of_paper:
         return None
     spent = analyses.gathered.spent
     jobs = f"Jobs of this manifest: {spent}." if spent is not None and spent.n_starts else ""
-    return {"jobs": jobs, "facts": cost(analyses), "unknown": "These results say nothing of what they cost."}
+    return {"jobs": jobs, "facts": cost(analyses), "unknown": "These results do not say what they cost."}
 
 
 def cost(analyses: Analyses) -> list[tuple[str, str]]:
-    """What the cells of a group took and on what, what was not measured said so; empty where nothing was recorded."""
+    """(value, what it is) of a group's cells, also for what was not measured; empty where nothing was recorded."""
     runs = analyses.group.runs
     facts = []
     if runs["wall_s"].notna().any():
@@ -48,13 +48,13 @@ def cost(analyses: Analyses) -> list[tuple[str, str]]:
 
 
 def _part(known: pd.Series) -> str:
-    """How many cells a sum is of, where it is not all."""
+    """How many cells a sum covers, where it is not all of them."""
     n = int(known.notna().sum())
     return "" if n == len(known) else f" ({n:,} of {len(known):,} cells recorded it)"
 
 
 def _energy(analyses: Analyses) -> tuple[str, str] | None:
-    """Of the cells where they recorded it, else of the manifest's jobs; None where neither did, which is not 0."""
+    """Energy of the cells if recorded, else of the manifest's jobs; None (which is not 0) where neither recorded it."""
     joules, spent = analyses.group.runs["energy_j"], analyses.gathered.spent
     if joules.notna().any():
         return f"{float(joules.sum()) / 3.6e6:.2f} kWh", "of energy, as recorded" + _part(joules)
@@ -64,7 +64,7 @@ def _energy(analyses: Analyses) -> tuple[str, str] | None:
 
 
 def hardware_line(device: str | None, driver: str | None, memory_mib: float | None, mig_profile: str | None) -> str:
-    """What a cell ran on."""
+    """The hardware of a cell, in words."""
     if device is None:
         return f"hardware that was {NOT_MEASURED}"
     if device == "cpu":

@@ -1,4 +1,4 @@
-"""The data: which test texts stand in a training part, and which data are invented or not recorded."""
+"""The data section: which test texts are also in a training part, and which data are invented or not recorded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from empslurm.report.tables import title_of
 
 
 def is_known(analyses: Analyses) -> bool:
-    """Whether anything is known of the data: of a table of results nothing is."""
+    """Whether anything is known about the data, as for all but a table of results."""
     return analyses.gathered.origin == "runs"
 
 
 def data(group: GroupContents) -> Mapping[str, Any] | None:
-    """Leaks by pair, then what the data are."""
+    """The section's values: leaks by pair, then notes on the data; None where nothing is known."""
     analyses = group.analyses
     if not is_known(analyses):
         return None
@@ -35,8 +35,8 @@ def data(group: GroupContents) -> Mapping[str, Any] | None:
         said.append(f"{capital(words)}: {', '.join(tasks)}.")
     n = len(leaks)
     answer = (
-        f"Test texts stand in a training part in {n} {'place' if n == 1 else 'places'}."
+        f"In {n} {'case' if n == 1 else 'cases'}, test texts are also in a training part."
         if n
-        else "No leak is known, neither by the rule of the splits nor by an audit (`empslurm data audit` makes one)."
+        else "No leak is known, neither from the split rule nor from an audit (run one with `empslurm data audit`)."
     )
     return {"answer": answer, "sentences": said}

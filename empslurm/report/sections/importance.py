@@ -1,4 +1,4 @@
-"""Importances of features, with what says whether to believe them."""
+"""The importance section: importances of features, with checks of whether to trust them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from empslurm.report.importance_tables import FEATURE_TITLES, caption, estimator
 
 
 def importance(group: GroupContents) -> Mapping[str, Any] | None:
-    """Of every estimator the checks, then the importances as bars; None without importances."""
+    """The section's values: for every estimator its checks, then the importances as bars; None without importances."""
     analyses = group.analyses
     checked, of_paper = analyses.importances, analyses.of_paper
     if not checked:
@@ -46,7 +46,7 @@ def _estimator(
 
 
 def _bars(checks: ImportanceChecks, printed: Mapping[str, float]) -> list[Mapping[str, Any]]:
-    """The largest first; `printed`: what the paper has, by feature."""
+    """Bars of the importances, the largest first. `printed`: feature -> the paper's importance."""
     features = sorted(checks.features, key=lambda row: -row.importance)
     values = [value for row in features for value in (row.importance, printed.get(row.feature, np.nan))]
     top = max([abs(value) for value in values if np.isfinite(value)], default=1.0) or 1.0
@@ -70,9 +70,9 @@ def _bars(checks: ImportanceChecks, printed: Mapping[str, float]) -> list[Mappin
 def _facts(checks: ImportanceChecks) -> list[tuple[str, str]]:
     ceiling = "unknown" if np.isnan(checks.noise_ceiling) else shown(checks.noise_ceiling, 2)
     return [
-        (shown(checks.held_out_r2, 2), "held-out R² of the very models"),
-        (shown(checks.leave_target_out_r2, 2), "R² for targets never seen"),
-        (shown(checks.leave_source_out_r2, 2), "R² for sources never seen"),
+        (shown(checks.held_out_r2, 2), "held-out R² of these models"),
+        (shown(checks.leave_target_out_r2, 2), "R² for targets not seen in training"),
+        (shown(checks.leave_source_out_r2, 2), "R² for sources not seen in training"),
         (shown(checks.p_r2, 2), "p of R², tasks permuted"),
         (ceiling, "ceiling set by seed noise"),
         ("yes" if checks.interpretable else "no", "importances interpretable"),

@@ -1,4 +1,4 @@
-"""Whether the runs learnt: collapsed and flagged runs, by seed, and baselines that are not above chance."""
+"""The learning section: did the runs learn? Collapsed and flagged runs by seed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from empslurm.report.tables import title_of
 
 SHOWN = 12
 MOST_NAMED = 8  # sources of one sentence
-OUTLIER = 0.5  # of its column's median: a run that did not learn
+OUTLIER = 0.5  # of its column's median, below which a score is doubtful
 FEWEST_FOR_OUTLIER = 5
 
 
 def learning(group: GroupContents) -> Mapping[str, Any]:
-    """The answer in a sentence, then each run in doubt."""
+    """The section's values: the answer in a sentence, then each doubtful run."""
     said = flagged(group.analyses)
     return {"answer": _answer(group.analyses, in_doubt=bool(said)), "shown": said[:SHOWN], "rest": said[SHOWN:]}
 
@@ -32,22 +32,24 @@ def _answer(analyses: Analyses, *, in_doubt: bool) -> str:
         return not_learnt(analyses) + _worse(n_worse)
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     if in_doubt:
-        return f"No run is known to have failed, but of {runs} those below are in doubt; they stay in the means."
+        return (
+            f"No run is known to have failed to learn, but of {runs} those below are in doubt; they stay in the means."
+        )
     if analyses.from_results:
         checked = all({*table.targets} <= {*_halves(table)} for table in analyses.tables)
         low = ", and no score is far below the others of its target" if checked else ""
         return f"The table flags none of its {runs}{low}."
-    return f"All {runs} learnt: none answered constantly, diverged or fell far below the others."
+    return f"All {runs} learnt: none gave every text the same answer, diverged or fell far below the others."
 
 
 def _worse(n: int) -> str:
     if not n:
         return ""
-    return f" {n:,} more did worse than one answer to every text, and {'stays' if n == 1 else 'stay'} in the means."
+    return f" {n:,} more did worse than one answer to all texts, and {'stays' if n == 1 else 'stay'} in the means."
 
 
 def _counted(analyses: Analyses) -> tuple[int, int, int]:
-    """Runs, those that did not learn, and others that did worse than one answer to all."""
+    """Numbers of runs: all, those that did not learn, and others that did worse than the same answer to all texts."""
     scores = [score for table in analyses.tables for score in table.scores.values()]
     return (
         sum(len(score.seeds) for score in scores),
@@ -57,7 +59,7 @@ def _counted(analyses: Analyses) -> tuple[int, int, int]:
 
 
 def not_learnt(analyses: Analyses) -> str:
-    """How many runs did not learn, and which tasks never did, which are poor sources, too; "" where all learnt."""
+    """How many runs did not learn, and which tasks never did (they are poor sources too); "" where all learnt."""
     n_runs, n_bad, _ = _counted(analyses)
     if not n_bad:
         return ""
@@ -70,12 +72,12 @@ def not_learnt(analyses: Analyses) -> str:
     ]
     said = f"{n_bad:,} of {n_runs:,} runs did not learn; verdicts leave them out."
     if never:
-        said += f" {_few(never)} never learnt alone, so as sources they say nothing of their tasks."
+        said += f" {_few(never)} never learnt alone, so as sources they say nothing about their tasks."
     return said
 
 
 def flagged(analyses: Analyses) -> list[str]:
-    """Every run in doubt with its seed; what is alike for several sources of a target is one sentence."""
+    """Every doubtful run with its seed; the same doubt about several sources of a target is one sentence."""
     registry = analyses.gathered.registry
     alike: dict[tuple[str, str], list[str]] = {}
     for table in analyses.tables:
@@ -95,7 +97,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _doubts(score: Score, half: float) -> str:
-    """What the flags of a score's runs say, with their seeds; "" where nothing is to be said."""
+    """The flags of a score's runs in words, with their seeds; "" without any doubt."""
     said: dict[str, list[str]] = {}
     for flag in score.flags:
         seeds = [seed for seed, own in zip(score.seeds, score.flags_of_seeds, strict=True) if flag in own]
@@ -103,18 +105,18 @@ def _doubts(score: Score, half: float) -> str:
     if said:
         return "; ".join(f"{seeds} {' and '.join(words)}" for seeds, words in said.items())
     low = shown(score.value) if score.value < half else ""
-    return f"{low}, less than half of the median of its target: not learnt?" if low else ""
+    return f"{low}, less than half of the median of its target: did it learn?" if low else ""
 
 
 def _seeds(seeds: Sequence[int], n: int) -> str:
-    """Which of a score's seeds."""
+    """Seeds in words; `n`: number of all seeds of the score."""
     if len(seeds) == n and n > 1:
         return f"all {n} seeds"
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _halves(table: ScoreTable) -> dict[str, float]:
-    """Half the median of each column with enough scores, below which a run has not learnt; none of an error."""
+    """Half the median of each column with enough scores, below which a run is doubtful; empty for an error metric."""
     if not table.higher_is_better:
         return {}
     columns = {

@@ -1,4 +1,4 @@
-"""What is missing: analyses that could not be made and cells without a result, with what would fill them."""
+"""The section of what is missing: analyses that could not run, cells without a result, and what would fill the gaps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from empslurm.report.contents import Contents
 
 
 def missing(contents: Contents) -> Mapping[str, Any] | None:
-    """One quiet list; None where nothing is missing."""
+    """The section's values; None where nothing is missing."""
     caption = "What further runs would add, and what they would cost."
     if contents.gathered.missing:
-        caption += " missing.csv beside this page names every cell."
+        caption += " A cell is one run; missing.csv next to this page lists every cell."
     return {"caption": caption, "gaps": contents.gaps} if contents.gaps else None

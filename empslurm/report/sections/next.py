@@ -1,4 +1,4 @@
-"""What to run next: how many more seeds would decide each target, and the hours they take."""
+"""The section of what to run next: how many more seeds would decide each target, and the hours they take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST = 40
 
 
 def what_next(group: GroupContents) -> Mapping[str, Any] | None:
-    """A sentence per target that needs more, and folded those with enough; None without verdicts."""
+    """The section's values: a sentence per target that needs more seeds, the others folded; None without verdicts."""
     significances = group.analyses.significance
     wanted = [(target, significance.fraction) for significance in significances for target in significance.next]
     if not wanted:
@@ -24,7 +24,7 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
     elif not more:
         more, rest = rest, []
     if len(more) > MOST:
-        more = [*more[:MOST], f"{len(more) - MOST:,} more targets stand in the table below."]
+        more = [*more[:MOST], f"{len(more) - MOST:,} more targets are in the table below."]
     return {
         "caption": " ".join(
             seeds_statement(significance.next, significance.margin, fraction=significance.fraction, table="")
@@ -32,10 +32,10 @@ def what_next(group: GroupContents) -> Mapping[str, Any] | None:
         ),
         "sentences": more,
         "enough": rest,
-        "enough_words": f"{len(rest)} for which more seeds do little: enough already, or too few test texts",
+        "enough_words": f"{len(rest)} for which more seeds would help little: enough already, or too few test texts",
     }
 
 
 def _said(target: Next, fraction: float) -> str:
-    """With the part of the target's data, where it is not all."""
+    """The target's sentence, with its part of the data where it is not all of it."""
     return target.sentence if fraction == 1.0 else f"With {fraction * 100:g} % of its data, {target.sentence}"

@@ -1,4 +1,4 @@
-"""The top of the page: the question, the answer in three sentences, and how much of the study is there."""
+"""The top of the page: the question, the answer in at most three sentences, and the state of the study."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from empslurm.report.answer import answers
 from empslurm.report.contents import Contents
 from empslurm.report.sections.learning import not_learnt
 
-MOST_ANSWERS = 3  # of settings that are told one by one
+MOST_ANSWERS = 3  # settings with a sentence each
 QUESTION = "Does training on task A first help task B?"
-PROVISIONAL = "PROVISIONAL: these numbers rest on the invented sample corpus; they say nothing of any task."
+PROVISIONAL = "PROVISIONAL: these numbers come from the invented sample corpus; they say nothing about any task."
 PAPER = (
     "Question, tables and figures: Lahnala, Welch, Jurgens and Flek (2024), The Muddy Waters of Modeling Empathy in "
     "Language."
@@ -20,7 +20,7 @@ PAPER = (
 
 
 def opening(contents: Contents) -> Mapping[str, Any]:
-    """Question, answer, state, and the one thing that must not be missed."""
+    """The template's values: question, answer, what was compared, state, and warnings."""
     groups = contents.groups
     notes = []
     if any("sample" in group.analyses.group.notes.values() for group in groups):
@@ -28,7 +28,7 @@ def opening(contents: Contents) -> Mapping[str, Any]:
     notes += filter(None, (not_learnt(group.analyses) for group in groups[:1] if len(groups) == 1))
     refused = sum(cell.state == "refused" for cell in contents.gathered.missing)
     if refused:
-        notes.append(f"{refused:,} {'result does' if refused == 1 else 'results do'} not verify and are in no table.")
+        notes.append(f"{refused:,} {'result' if refused == 1 else 'results'} failed verification and are in no table.")
     return {
         "question": QUESTION,
         "answer": _answer(contents),
@@ -39,19 +39,19 @@ def opening(contents: Contents) -> Mapping[str, Any]:
 
 
 def _answer(contents: Contents) -> tuple[str, ...]:
-    """Three sentences at most: of all settings together where there are several."""
+    """At most three sentences; with several settings, about all of them together."""
     if contents.settings_headline:
         return contents.settings_headline
     if len(contents.groups) == 1:
         return answers(contents.groups[0])[0].summary
     named = [f"{group.analyses.group.name}: {answers(group)[0].summary[0]}" for group in contents.groups[:MOST_ANSWERS]]
     left = len(contents.groups) - len(named)
-    more = [f"{left:,} more {'setting stands' if left == 1 else 'settings stand'} below."] if left else []
+    more = [f"{left:,} more {'setting is' if left == 1 else 'settings are'} below."] if left else []
     return (*named, *more) or ("No run has a result yet.",)
 
 
 def _lead(contents: Contents) -> str:
-    """What was compared, and whose question it is."""
+    """What was compared, and where the question comes from."""
     gathered = contents.gathered
     if gathered.origin == "results":
         files = dict.fromkeys(str(group.analyses.group.setting["origin"]) for group in contents.groups)
@@ -62,7 +62,7 @@ def _lead(contents: Contents) -> str:
     else:
         said = (
             f"{gathered.name}: an adapter on a frozen encoder is trained on the target task alone (the baseline) and "
-            "on top of another task's adapter, the source."
+            "on top of another task's adapter, the source. One such run, with one seed, is called a cell."
         )
     return f"{said} {PAPER}" if contents.of_paper else said
 
@@ -88,7 +88,7 @@ def _state(contents: Contents) -> str:
 
 
 def _trained(setting: Mapping[str, Any]) -> list[str]:
-    """How large the training was, which says what may be expected of it."""
+    """The size of the training, as facts."""
     training = setting.get("training")
     if not isinstance(training, Mapping):
         return []

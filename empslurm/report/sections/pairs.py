@@ -1,4 +1,4 @@
-"""The table of all pairs, which can be filtered and opens each pair's evidence."""
+"""The section of all pairs: a table that can be filtered and opens the evidence of each pair."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from empslurm.report.contents import GroupContents
 
 
 def pairs(group: GroupContents) -> Mapping[str, Any] | None:
-    """One table per data fraction; where no target has a baseline, the ranking of each target's sources."""
+    """The section's values: a table per data fraction, or where no target has a baseline the ranking of its sources."""
     tables = tuple(view.block for view in group.views) or group.blocks("sources")
     if not tables:
         return None
-    return {"caption": "Press a source for its evidence. More columns are behind “columns”.", "tables": tables}
+    return {"caption": "Press a source for its evidence. “columns” shows more columns.", "tables": tables}

@@ -1,4 +1,4 @@
-"""The overview as a picture: sources by targets, colour by change, a mark for a verdict, else hatching."""
+"""The overview as a picture: sources by targets, the change as colour, the verdict as a mark or hatching."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from empslurm.report.formats import shown
 from empslurm.report.overview import STEPS, Overview, overview
 from empslurm.report.wording import MARKS
 
-CALLED = ("helps", "harms", "equivalent")  # verdicts whose sign stands in the cell
-DARKEST_UNCALLED = 3  # of the shades: what is not called must not be the loudest
-# What a cell may be: its class, what stands in the legend's sample, and what that says.
+CALLED = ("helps", "harms", "equivalent")  # verdicts whose sign is in the cell
+DARKEST_UNCALLED = 3  # darkest shade for the other verdicts, so that they do not stand out
+# Verdict -> its class, the text of its sample in the legend, and its meaning.
 LEGEND = {
     "helps": ("helps s3", "+ ▲", "helps"),
     "harms": ("harms m3", "− ▼", "harms"),
-    "equivalent": ("equivalent", "=", "shown to be as good as none"),
-    "inconclusive": ("inconclusive", "", "inconclusive: neither help nor harm was shown"),
+    "equivalent": ("equivalent", "=", "equivalent: shown to differ by less than the margin"),
+    "inconclusive": ("inconclusive", "", "inconclusive: neither help nor harm was shown (not: no effect)"),
     "undecided": ("undecided", "", "undecided: it cannot be judged yet"),
 }
 
 
 def picture(group: GroupContents) -> Mapping[str, Any] | None:
-    """One picture per data fraction; None without verdicts."""
+    """The section's values: one picture per data fraction; None without verdicts."""
     pictures = [_picture(group, view, titled=len(group.views) > 1) for view in group.views]
     return {"pictures": pictures} if pictures else None
 
@@ -74,7 +74,7 @@ def _cell(drawn: Overview, view: View, row: int, column: int) -> Mapping[str, An
 
 
 def _legend(drawn: Overview) -> list[Mapping[str, str]]:
-    """What the signs mean: only those that occur."""
+    """The legend: what the signs that occur mean."""
     cells = drawn.cells.values()
     there = {cell.verdict for cell in cells}
     items: list[Mapping[str, str]] = [
@@ -84,9 +84,9 @@ def _legend(drawn: Overview) -> list[Mapping[str, str]]:
         items.append({"classes": "pale s4", "text": "", "words": "palest: the 95 % interval covers 0"})
     elif any(not np.isfinite(cell.low) for cell in cells):
         items.append({"classes": "pale s4", "text": "", "words": "pale: no interval is known"})
-    places = [(row, column) for row in range(len(drawn.sources)) for column in range(len(drawn.targets))]
-    if any(drawn.is_diagonal(*place) for place in places):
-        items.append({"classes": "own", "text": "score", "words": "the target alone"})
-    if any(place not in drawn.cells and not drawn.is_diagonal(*place) for place in places):
+    positions = [(row, column) for row in range(len(drawn.sources)) for column in range(len(drawn.targets))]
+    if any(drawn.is_diagonal(*position) for position in positions):
+        items.append({"classes": "own", "text": "score", "words": "the target alone (baseline)"})
+    if any(position not in drawn.cells and not drawn.is_diagonal(*position) for position in positions):
         items.append({"classes": "none", "text": "", "words": "no run"})
     return items

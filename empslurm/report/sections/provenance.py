@@ -1,4 +1,4 @@
-"""Where the numbers come from."""
+"""The section of where the numbers come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGED = ("ratings.csv", "table1.csv", "table6.csv", "table7.csv", "table8.csv
 
 
 def provenance(contents: Contents) -> Mapping[str, Any]:
-    """The program, the code of the runs, every group's setting, and the sources of the paper's numbers."""
+    """The section's values: program, code of the runs, every setting, and the sources of the paper's numbers."""
     runs = [group.analyses.group.runs for group in contents.groups]
     commits = {str(commit) for table in runs for commit in table["commit"].dropna()}
     facts = {"made by": f"empslurm {empslurm.__version__}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"}

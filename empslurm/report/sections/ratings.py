@@ -1,4 +1,4 @@
-"""Ratings of the tasks' constructs and how well the annotators agree."""
+"""The section of the ratings: ratings of the tasks' constructs, and how well the annotators agree."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from empslurm.report.contents import Contents
 
 
 def ratings(contents: Contents) -> Mapping[str, Any] | None:
-    """What the folded tables are; None without ratings."""
+    """The section's values; None without ratings."""
     caption = "How strongly each task's definition, link and conduciveness fit the construct, by annotator."
     return {"caption": caption} if contents.ratings else None

@@ -1,4 +1,4 @@
-"""Scores of all pairs, and the printed ones beside."""
+"""The section of the scores: all scores and similarities, next to the printed ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from empslurm.report.contents import GroupContents
 
 
 def scores(group: GroupContents) -> Mapping[str, Any]:
-    """What the folded tables are."""
+    """The section's values."""
     return {
-        "caption": "Means over seeds, percent changes, and how alike tasks and datasets are. Press a title to open it."
+        "caption": "Means over seeds, percent changes, and similarities of tasks and datasets. Press a title to open."
     }

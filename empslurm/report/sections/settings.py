@@ -1,4 +1,4 @@
-"""Settings (models, methods, languages) side by side: one picture of all, and every pair in every setting."""
+"""The settings section: one picture of all settings (models, methods, languages), and every pair in each."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from empslurm.report.tables import title_of
 
 
 def settings(contents: Contents) -> Mapping[str, Any] | None:
-    """None where there is one setting, or where the groups are no settings to compare."""
+    """The section's values; None where there are not two settings to compare."""
     if not contents.settings:
         return None
     groups = compared.named([group.analyses for group in contents.groups])
     pairs = {name: compared.pairs_of(analyses) for name, analyses in groups.items()}
-    found: dict[Pair, list[PairResult]] = {}
+    by_pair: dict[Pair, list[PairResult]] = {}
     for own in pairs.values():
         for key, pair in own.items():
-            found.setdefault(key, []).append(pair)
+            by_pair.setdefault(key, []).append(pair)
     order = list(dict.fromkeys(task for analyses in groups.values() for task in analyses.tasks))
     registry = contents.gathered.registry
-    changes = {key: _median(own) for key, own in found.items()}
+    changes = {key: _median(own) for key, own in by_pair.items()}
     sources, targets = (_kept(order, changes, which) for which in (0, 1))
-    shown_changes = [change for (one, two), change in changes.items() if one in sources and two in targets]
+    shown_changes = [change for (source, target), change in changes.items() if source in sources and target in targets]
     reach = max((abs(change) for change in shown_changes if np.isfinite(change)), default=0.0) or 1.0
-    n_left = len({source for source, _ in found}) - len(sources) + len({target for _, target in found}) - len(targets)
+    n_sources, n_targets = (len({pair[which] for pair in by_pair}) for which in (0, 1))
+    n_left = n_sources - len(sources) + n_targets - len(targets)
     return {
         "n_settings": len(pairs),
         "cut": f"{n_left:,} sources and targets with smaller changes are left out. " if n_left else "",
@@ -40,7 +41,7 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
         "rows": [
             {
                 "source": title_of(source, registry),
-                "cells": [_cell((source, target), found, changes, reach) for target in targets],
+                "cells": [_cell((source, target), by_pair, changes, reach) for target in targets],
             }
             for source in sources
         ],
@@ -51,7 +52,7 @@ def settings(contents: Contents) -> Mapping[str, Any] | None:
 
 
 def _kept(order: Sequence[str], changes: Mapping[Pair, float], which: int) -> list[str]:
-    """The sources (0) or targets (1) with the largest changes, in order."""
+    """The sources (`which` 0) or targets (1) with the largest changes, in the order of `order`."""
     size: dict[str, float] = {}
     for pair, change in changes.items():
         size[pair[which]] = max(size.get(pair[which], 0.0), abs(change) if np.isfinite(change) else 0.0)
@@ -60,18 +61,18 @@ def _kept(order: Sequence[str], changes: Mapping[Pair, float], which: int) -> li
 
 
 def _median(pairs: Sequence[PairResult]) -> float:
-    """Percent change, the median over settings; NaN where none is defined."""
+    """Median percent change over settings; NaN where none is defined."""
     changes = [pair.improvement.percent for pair in pairs if np.isfinite(pair.improvement.percent)]
     return float(np.median(changes)) if changes else float("nan")
 
 
 def _cell(
-    key: Pair, found: Mapping[Pair, Sequence[PairResult]], changes: Mapping[Pair, float], reach: float
+    key: Pair, by_pair: Mapping[Pair, Sequence[PairResult]], changes: Mapping[Pair, float], reach: float
 ) -> Mapping[str, str]:
-    """How many settings call the pair, and which way; the colour is the median change."""
-    if key not in found:
+    """A cell of the picture: in how many settings the pair helps or harms; its colour is the median change."""
+    if key not in by_pair:
         return {"classes": "own" if key[0] == key[1] else "none", "text": "", "label": ""}
-    verdicts = [pair.verdict.verdict for pair in found[key]]
+    verdicts = [pair.verdict.verdict for pair in by_pair[key]]
     helps, harms = verdicts.count("helps"), verdicts.count("harms")
     text = " ".join(filter(None, (f"▲{helps}" if helps else "", f"▼{harms}" if harms else "")))
     step = int(np.clip(round(STEPS * changes[key] / reach), -STEPS, STEPS)) if np.isfinite(changes[key]) else 0

@@ -1,4 +1,4 @@
-"""Sources ranked by how much they help, with the interval of each rank; ties are shown as ties."""
+"""The sources section: sources ranked by how much they help, with the interval of each rank, and ties marked."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from empslurm.report.source_ranks import PERCENT, SourceRanks
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
 
-MOST = 60  # sources; the table has all
+MOST = 60  # sources; the table has all of them
 
 
 def sources(group: GroupContents) -> Mapping[str, Any] | None:
-    """A ranking per data fraction; None where no source was ranked."""
+    """The section's values: a ranking per data fraction; None where no source was ranked."""
     registry = group.analyses.gathered.registry
     rankings = [_ranking(ranking, registry, titled=len(group.views) > 1) for ranking in group.analyses.source_ranks]
     return {"rankings": rankings} if rankings else None
@@ -51,7 +51,7 @@ def _ranking(ranking: SourceRanks, registry: Registry, *, titled: bool) -> Mappi
         "Mean gain over the targets with its 95 % interval.",
         "All are tied: no source is shown to help more than another."
         if n > 1 and len(shared) == 1
-        else "Sources that share a place are tied: none of them is shown to help more than another.",
+        else "Place: 1 + the number of sources shown to help more; sources that share a place are tied.",
         f"{capital(ranking.reason)}." if ranking.reason else "",
         f"{n - MOST:,} more are in source-ranks.csv." if n > MOST else "",
     ]

@@ -1,4 +1,4 @@
-"""Each target with its sources as a forest plot: difference, interval, verdict, the best first."""
+"""The targets section: each target's sources as a forest plot with difference, interval and verdict, best first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from empslurm.tasks import Registry
 MOST_ROWS = 1_500  # of all forest plots of a page, shared by the groups
 FEWEST_ROWS = 6  # of one target's
 MOST_TARGETS = 150
-OPEN = 3  # targets that are open at first, unless there are few
+OPEN = 3  # targets that are open at first; all are where there are at most `FEW`
 FEW = 6
-MARGIN = 3.0  # percent of a strip beyond the outermost end
+MARGIN = 3.0  # percent of a strip's width left free at each end
 
 
 def targets(group: GroupContents) -> Mapping[str, Any] | None:
-    """A plot per target and data fraction; None without verdicts."""
+    """The section's values: a plot per target and data fraction; None without verdicts."""
     if not group.views:
         return None
     return {"fractions": [_fraction(group, view) for view in group.views]}
@@ -49,17 +49,17 @@ def _fraction(group: GroupContents, view: View) -> Mapping[str, Any]:
     title = "" if len(group.views) == 1 else view.block.title
     return {
         "title": title,
-        "caption": "Difference to the target alone, in the target's metric, with its 95 % interval before correction "
-        "for many pairs; a verdict is after it. The line is no change; each target has a scale of its own."
-        + (" Of an error, less is better." if any(METRICS[r.metric].sign < 0 for r in results) else ""),
+        "caption": "Difference from the target alone, in the target's metric, with its 95 % interval before correction "
+        "for many pairs; verdicts are after correction. The line marks no change; each target has its own scale."
+        + (" For an error, lower is better." if any(METRICS[r.metric].sign < 0 for r in results) else ""),
         "view": view.index,
         "targets": plots,
-        "more": f"{left:,} more targets stand in the table of all pairs." if left else "",
+        "more": f"{left:,} more targets are in the table of all pairs." if left else "",
     }
 
 
 def _interest(pairs: Sequence[PairResult]) -> tuple[float, ...]:
-    """Targets with help come first, then with harm, then by the largest gain."""
+    """Sort key: first targets with help, then with harm, then by the largest gain."""
     verdicts = {pair.verdict.verdict for pair in pairs}
     gains = [pair.improvement.gain for pair in pairs if np.isfinite(pair.improvement.gain)]
     return ("helps" not in verdicts, "harms" not in verdicts, -max(gains, default=-np.inf))
@@ -68,7 +68,7 @@ def _interest(pairs: Sequence[PairResult]) -> tuple[float, ...]:
 def _target(
     result: TargetResult, pairs: Sequence[PairResult], view: View, registry: Registry, most: int, *, is_open: bool
 ) -> Mapping[str, Any]:
-    """One plot, on a scale of its own."""
+    """One target's plot, on its own scale."""
     ordered = sorted(pairs, key=lambda pair: -pair.improvement.gain if np.isfinite(pair.improvement.gain) else np.inf)
     first = max(ordered, key=lambda pair: pair.verdict.verdict == "helps")  # of these the largest gain
     kept = ordered if len(ordered) <= most else [*ordered[: most - most // 2], *ordered[-(most // 2) :]]
@@ -89,7 +89,7 @@ def _target(
     alone += f" ({n_collapsed} more did not learn)" if n_collapsed else ""
     detectable = comparison.smallest_detectable[np.isfinite(comparison.smallest_detectable)]
     if len(detectable):
-        alone += f"; sees differences of {shown(float(np.median(detectable)), 3, short=True)}"
+        alone += f"; detects differences of {shown(float(np.median(detectable)), 3, short=True)}"
     return {
         "title": title_of(result.target, registry),
         "verdict": first.verdict.verdict,
@@ -98,14 +98,14 @@ def _target(
         "is_open": is_open,
         "zero": at(0.0),
         "rows": rows,
-        "more": f"{len(ordered) - len(rows):,} more between these stand in the table of all pairs."
+        "more": f"{len(ordered) - len(rows):,} more between these are in the table of all pairs."
         if len(rows) < len(ordered)
         else "",
     }
 
 
 def _best(pair: PairResult, registry: Registry) -> str:
-    """The best source in a few words."""
+    """The target's best source, in a few words."""
     verdict = pair.verdict
     if not np.isfinite(verdict.difference):
         return f"cannot be judged yet: {verdict.reason or 'no difference is defined'}"

@@ -1,4 +1,4 @@
-"""Themes of theoretical grounding, and what less of the target's data changes."""
+"""The section of themes of theoretical grounding, and of transfer with less of the target's data."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from empslurm.report.contents import GroupContents
 
 
 def themes(group: GroupContents) -> Mapping[str, Any] | None:
-    """None where the tasks have no themes and there is one data fraction only."""
+    """The section's values; None where the tasks have no themes and there is only one data fraction."""
     return {"sentences": ()} if group.named("figure3", "theme-effects", "limited-data") else None
