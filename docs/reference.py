@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import inspect
 import re
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import empslurm
-from empslurm import cells, cli, config, metrics
+from empslurm import cells, cli, metrics
 from empslurm.cli import documents
 from empslurm.config import ADAPTER_KINDS
 from empslurm.gather.collect import LONG
@@ -29,12 +28,16 @@ from empslurm.manifest.schema import ManifestFile, SearchFile
 from empslurm.report.tables import PAIR_COLUMNS
 from empslurm.search.results import TrialOutcome
 from empslurm.store import adapter_metadata, predictions
-from empslurm.tasks.card_schema import Card
+from empslurm.store.cell_folder import Progress
+from empslurm.store.claims import Claim
+from empslurm.tasks.card_schema import PART_NAMES, Card
 from empslurm.validation.constraints import Doc, Listed, Partial
 from empslurm.validation.reader import field_hints, is_union, key_of, required, unwrap, wanted
 
 FOLDER = Path(__file__).resolve().parent / "reference"
-HEADER = "<!-- Written by docs/reference.py from the code. Do not edit this page: change the code, then run it again. -->\n"
+HEADER = (
+    "<!-- Written by docs/reference.py from the code. Do not edit this page: change the code, then run it again. -->\n"
+)
 
 
 class UndescribedError(Exception):
@@ -86,6 +89,11 @@ def key_table(names: Iterable[str], texts: Mapping[str, str], what: str, head: s
     return table((head, "meaning"), ((code(name), escaped(text)) for name, text in described(names, texts, what)))
 
 
+def text_table(texts: Mapping[str, str], head: str = "key") -> str:
+    """A table of names that only this script lists, with their texts."""
+    return key_table(texts, texts, head, head)
+
+
 # ---- types in words -------------------------------------------------------------------------------------------------
 
 
@@ -98,28 +106,25 @@ def words(hint: Any) -> str:
     """The values that a key of a YAML file takes."""
     kind, marks = unwrap(hint)
     if is_union(kind):
-        return " or ".join(words(arm) for arm in get_args(kind))
+        return joined([words(arm) for arm in get_args(kind)])
     if kind is type(None):
         return "null"
     if get_origin(kind) is tuple:
         listed = next((mark for mark in marks if isinstance(mark, Listed)), Listed(at_least=0))
         least = f" of at least {listed.at_least}" if listed.at_least > 1 else ""
-        return f"a list{least}, each {words(get_args(kind)[0])}"
-    part = partial_of(hint)
-    if part is not None or dataclasses.is_dataclass(kind):
-        return "a mapping with the keys below" if not (part and is_repeated(part)) else "a mapping"
+        return f"a list{least}, each item {words(get_args(kind)[0])}"
+    if partial_of(hint) is not None or dataclasses.is_dataclass(kind):
+        return "a mapping with the keys below"
     if is_mapping_type(kind):
         key, value = get_args(kind)
-        inner = partial_of(value)
-        if inner is not None:
-            return f"a mapping: {words(key)} -> a mapping with keys of this section"
-        return f"a mapping: {words(key)} -> {words(value)}"
+        item = words(value) if partial_of(value) is None else "a mapping with keys of this section"
+        return f"a mapping: {words(key)} -> {item}"
     return wanted(hint)
 
 
-def is_repeated(section: type) -> bool:
-    """Whether the keys of a section are not listed a second time; none is at present."""
-    return False
+def joined(arms: Sequence[str]) -> str:
+    """Alternatives in words: `a; or b` where one of them holds a comma."""
+    return ("; or " if any("," in arm or " -> " in arm for arm in arms) else " or ").join(arms)
 
 
 def is_mapping_type(kind: Any) -> bool:
@@ -161,7 +166,8 @@ def yaml(value: Any) -> str:
         value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {yaml(item)}" for key, item in value.items()) + "}"
-    return f"{value:.15g}"
+    text = f"{value:.15g}"
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML reads 1e-06 as a string
 
 
 def default_of(section: type, name: str) -> str:
@@ -220,8 +226,8 @@ def manifest_page() -> str:
         "## Adapter kinds",
         "Each kind has keys of its own. The defaults are those of the library `adapters`.",
         adapter_table(),
-        "A transfer stacks a new adapter on the source's. Some kinds cannot be stacked, since training would give wrong "
-        "results without an error:",
+        "A transfer stacks a new adapter on the source's. Some kinds cannot be stacked, since training would give "
+        "wrong results without an error:",
         "\n".join(f"- `{kind}`: {why}." for kind, why in stacking_problems()),
     )
 
@@ -272,12 +278,10 @@ def profile_page() -> str:
 def cards_page() -> str:
     """Every key of a card."""
     intro = (
-        "A card is a YAML file that describes a dataset of your own: where its table is, and how to read it. A manifest "
-        "names cards with its key `cards`. [The guide](../cards.md) explains them with examples."
+        "A card is a YAML file that describes a dataset of your own: where its table is, and how to read it. A "
+        "manifest names cards with its key `cards`. [The guide](../cards.md) explains them with examples."
     )
     parts: dict[str, list[str]] = {}
-    from empslurm.tasks.card_schema import PART_NAMES
-
     for name, part in PART_NAMES.items():
         parts.setdefault(part, []).append(name)
     return page(
@@ -287,7 +291,9 @@ def cards_page() -> str:
         "## Keys",
         *key_sections(Card, "card", 3),
         "## Names of official parts",
-        table(("part", "names, in any case"), ((code(part), ", ".join(map(code, names))) for part, names in parts.items())),
+        table(
+            ("part", "names, in any case"), ((code(part), ", ".join(map(code, names))) for part, names in parts.items())
+        ),
     )
 
 
@@ -313,7 +319,7 @@ def metrics_page() -> str:
         "## Metrics",
         table(head, rows),
         "## Flags",
-        "A flag says that a run did not learn. `status` and `gather` show them, and verdicts leave such runs out.",
+        "A flag says that a run did not learn. `status` lists flagged cells, and the tables of `gather` mark them.",
         table(("flag", "the run ..."), ((code(name), escaped(text)) for name, text in metrics.FLAGS.items())),
     )
 
@@ -322,8 +328,8 @@ def metrics_page() -> str:
 
 EXIT_CODES = {
     "0": "Done.",
-    "1": "Work failed: a cell failed, a file is damaged, data is missing, Slurm refused. The message says what to do.",
-    "2": "Wrong use: an unknown option, a wrong manifest, an unknown cell. Nothing was changed.",
+    "1": "Work failed, or a part of it: a cell failed, a file is damaged, data is missing, Slurm refused.",
+    "2": "Wrong use: an unknown option, a mistake in a manifest, an unknown cell.",
     "130": "Stopped with Ctrl-C. The same command continues from the checkpoints.",
 }
 VARIABLES = {
@@ -366,16 +372,10 @@ def value_of(action: argparse.Action) -> str:
 
 def usage(prog: str, actions: Sequence[argparse.Action]) -> str:
     """One line: the verb, its options, its arguments."""
-    parts = [prog]
-    for action in [*filter(lambda each: each.option_strings, actions), *actions]:
-        value = value_of(action)
-        if action.option_strings and action not in actions:
-            continue
-        text = f"{action.option_strings[-1]} {value}".strip() if action.option_strings else value
-        word = text if action.required or not action.option_strings else f"[{text}]"
-        if word not in parts:
-            parts.append(word)
-    return " ".join(parts)
+    options = [action for action in actions if action.option_strings]
+    calls = [(action, f"{action.option_strings[-1]} {value_of(action)}".strip()) for action in options]
+    written = [call if action.required else f"[{call}]" for action, call in calls]
+    return " ".join([prog, *written, *(value_of(action) for action in actions if not action.option_strings)])
 
 
 def help_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
@@ -388,9 +388,7 @@ def help_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 def sentence(text: str) -> str:
     """Words as a sentence."""
     text = text.strip()
-    if not text:
-        return ""
-    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?)" and text[-1] != ")" else "." if text[-1] not in ".!?" else "")
+    return f"{text[0].upper()}{text[1:]}{'' if text[-1] in '.!?' else '.'}" if text else ""
 
 
 def option_table(parser: argparse.ArgumentParser, actions: Sequence[argparse.Action], prefix: str) -> str:
@@ -447,7 +445,7 @@ def cli_page() -> str:
             more = ""
         text = sentence(parser.description or line)
         blocks += [
-            f"{anchor(name.replace(' ', '-'))}\n\n{level} `{name}`",
+            f"{level} `{name}`",
             escaped(text).replace("\\|", "|"),
             f"```text\n{call}\n```",
             more,
@@ -469,9 +467,9 @@ def cli_page() -> str:
         option_table(common, visible(common, frozenset()), "common"),
         "`empslurm --version` prints the version.",
         "## Environment variables",
-        key_table(VARIABLES, VARIABLES, "the environment", "variable"),
+        text_table(VARIABLES, "variable"),
         "## Exit status",
-        key_table(EXIT_CODES, EXIT_CODES, "exit codes", "status"),
+        text_table(EXIT_CODES, "status"),
         "Results are on standard output; progress, warnings and errors are on standard error.",
         *blocks,
     )
@@ -499,14 +497,16 @@ def json_words(hint: Any) -> str:
     if get_origin(kind) is tuple:
         return f"array of {plural(json_words(get_args(kind)[0]))}"
     if is_mapping_type(kind):
-        return f"object with values: {json_words(get_args(kind)[1])}"
+        return f"object of {plural(json_words(get_args(kind)[1]))}"
     return "object" if dataclasses.is_dataclass(kind) else SCALARS[kind]
 
 
 def plural(text: str) -> str:
-    """The plural of a JSON type in words."""
+    """The plural of a JSON type in words; alternatives stay as they are, in brackets."""
+    if " or " in text:
+        return f"({text})"
     kind, space, rest = text.partition(" ")
-    return f"{kind}s{space}{rest}" if kind in ("string", "integer", "number", "object", "array") else text
+    return "any values" if text == SCALARS[Any] else f"{kind}s{space}{rest}"
 
 
 def json_rows(section: type, where: str = "") -> Iterator[tuple[str, str, str]]:
@@ -539,25 +539,25 @@ def json_page() -> str:
     blocks = []
     for name in (*documents.DOCUMENTS, documents.ERROR):
         kinds = documents.document_types(name)
-        title = f"`{name} --json`" if name != documents.ERROR else "Errors"
-        blocks.append(f"{anchor(name.replace(' ', '-'))}\n\n## {title}")
+        blocks.append(f"## `{name}`" if name != documents.ERROR else "## Errors")
         same = next((other for other in documents.DOCUMENTS if documents.DOCUMENTS[other] == kinds), name)
         if same != name and name != documents.ERROR:
             blocks.append(f"As for [`{same}`](#{same.replace(' ', '-')}).")
             continue
         if len(kinds) > 1:
-            blocks.append("One of several documents, by what there was to do.")
+            blocks.append(f"One of {len(kinds)} documents.")
         for kind in kinds:
             rows = [(code(path), text, escaped(doc)) for path, text, doc in json_rows(kind)]
             blocks += [escaped(inspect.getdoc(kind) or ""), table(("key", "type", "meaning"), rows)]
     return page(
         "JSON documents",
-        "With `--json` a verb prints one JSON document on standard output, and nothing else there. Keys may be added "
-        "in later versions. A number that is undefined is `null`.",
+        "With `--json` a verb prints one JSON document on standard output, and nothing else there. A number that is "
+        "undefined is `null`. A verb that fails prints [the document of errors](#errors). Later versions may add keys.",
         "`[]` leads to the items of an array, `.*` to the values of an object whose keys are names, such as task ids. "
         "Names of keys say the unit: `_s` seconds, `_h` hours, `_wh` watt-hours, `_bytes` bytes, `n_` a count. Times "
         "are Unix times in seconds.",
-        "`empslurm.cli.documents.document_json_schema(\"plan\")` gives the JSON Schema (draft-07) of a document.",
+        '`empslurm.cli.documents.document_json_schema("plan")` gives the JSON Schema (draft-07) of a document in this '
+        "version.",
         *blocks,
     )
 
@@ -579,10 +579,10 @@ ROOT_FOLDERS = {
 CELL_FILES = {
     "cell.json": "The identity: everything that the cell's number depends on. Written once.",
     "claims/0001.json": "The first attempt: which process runs the cell. The attempt with the highest number counts.",
-    "claims/0001.beat": "Last sign of life of a running attempt: `{\"time\": Unix time}`.",
+    "claims/0001.beat": 'Last sign of life of a running attempt: `{"time": Unix time}`.',
     "claims/0001.released": "Empty. The attempt is over, whatever came of it.",
     "parameters.json": "Trials only: what the trial drew. Written before it trains.",
-    "checkpoint/": "The last checkpoint, and the one before it until the last is verified. Removed when the cell is done.",
+    "checkpoint/": "The last checkpoint, and the one before until the last is verified. Removed when the cell is done.",
     "metrics.jsonl": "One line per epoch, for people who watch.",
     "progress.json": "Where training stands; replaced every few seconds.",
     "output-0001/": "What attempt 1 wrote: adapter, predictions, provenance.",
@@ -634,7 +634,7 @@ RESULT = {
     "claim": "Number of the attempt that wrote it.",
     "output": "Name of the output folder.",
     "files": "Path below the output folder -> sha256.",
-    "flags": "Signs that the run did not learn; see [Metrics and flags](metrics.md).",
+    "flags": "Signs that the run did not learn.",
     "metric": "The task's own metric, which chose the best epoch.",
     "validation": "Metric -> score on the validation part at the best epoch. null: undefined.",
     "test": "The same on the test part. Trials have none.",
@@ -651,7 +651,7 @@ RESULT = {
     "seal": "sha256 over all other keys, as canonical JSON.",
 }
 TRIAL = {
-    "parameters": "What the trial drew: the adapter's index or kind, `lr`, `batch_size`.",
+    "parameters": "What the trial drew: `adapter`, `lr` and `batch_size`.",
     "started": "When it drew them: Unix time in seconds.",
     "n_known": "Finished trials that the sampler could learn from.",
     "outcome": "complete or pruned.",
@@ -757,7 +757,7 @@ SUBMISSION_FILES = {
     "packs/0003.jsonl": "What happened to pack 3, one event per line.",
     "failures.jsonl": "Cells that failed, one per line.",
     "hold.json": "Why the rest of the packs must not start.",
-    "cancelled": "Empty. Nothing more of it is sent. A submission that ran on one machine to its end has it too.",
+    "cancelled": "Empty. `cancel` was called: nothing more of it is sent.",
     "end.json": "Name of the job that tells people when all others have ended.",
     "local.json": "Without Slurm: the process that runs it.",
     "local-0.log": "Without Slurm: what the processes of slot 0 printed.",
@@ -789,7 +789,7 @@ LONG_COLUMNS = {
     "metric": "Name of the metric.",
     "value": "The score, computed again from the predictions. Empty (NaN): undefined.",
     "main": "Whether it is the task's own metric.",
-    "flags": "Signs that the run did not learn, with blanks between.",
+    "flags": "Signs that the run did not learn, with commas between.",
     "n_examples": "Examples of the part.",
     "n_groups": "Groups of the part.",
     "data": "pinned: the recorded release. sample: the invented sample. unpinned: anything else.",
@@ -820,7 +820,7 @@ PAIRS = {
     "n_seeds_transfer": "Seeds of the transfer.",
     "flags": "Signs that a run did not learn, with blanks between.",
     "flagged_seeds": "The seeds of those runs.",
-    "state": "Whether all planned seeds are there.",
+    "state": "complete, partial (a seed is missing), undefined (a seed has no defined score) or missing.",
     "data": "As in long.csv.",
     "ids_baseline": "Ids of the baseline's cells, with blanks between.",
     "ids_transfer": "Ids of the transfer's cells, with blanks between.",
@@ -839,7 +839,7 @@ PREPARED_FILES = {
 def identity_keys() -> list[str]:
     """The keys of cell.json, over all kinds of cells."""
     data = [f"data.{name}" for name in field_hints(cells.DataIdentity)]
-    common = [name for name in field_hints(cells.Cell)]
+    common = list(field_hints(cells.Cell))
     keys = ["kind", *common, *sorted(set().union(*cells.OWN.values()))]
     at = keys.index("data") + 1
     return [*keys[:at], *data, *keys[at:]]
@@ -856,22 +856,19 @@ def mirrored(section: type, names: Iterable[str], what: str) -> str:
 
 def runs_root_page() -> str:
     """Files and formats below the runs root."""
-    from empslurm.store.claims import Claim
-
-    outcome = [*fields_of(TrialOutcome)]
     return page(
         "The runs root: every file",
         "The runs root (`runs/` unless `--runs` or `EMPSLURM_RUNS` says otherwise) is the only database. Several "
-        "machines may use it at once. Files are replaced as a whole, never written in place. JSON is UTF-8 with sorted "
+        "machines may use it at once. A file is replaced as a whole or gets a line more. JSON is UTF-8 with sorted "
         "keys.",
-        key_table(ROOT_FOLDERS, ROOT_FOLDERS, "the runs root", "path"),
+        text_table(ROOT_FOLDERS, "path"),
         "## A cell: `cells/ID/`",
         "The id is readable and ends with 12 hex digits of the sha256 of cell.json: `epitome_er-s1-83ee2c5a7efc` is a "
         "baseline, `epitome_er--news_empathy-s1-f37902cf91ad` a transfer.",
-        key_table(CELL_FILES, CELL_FILES, "a cell's folder", "file"),
-        "The state of a cell follows from these files: a valid result.json is *done*; an attempt whose process lives is "
-        "*running*; error.json of the last attempt is *failed*; an attempt without a living process is *lost*; else the "
-        "cell is *queued*, if Slurm's queue has it, or *pending*.",
+        text_table(CELL_FILES, "file"),
+        "The state of a cell follows from these files: with a valid result.json it is *done*; if the process of the "
+        "last attempt lives, *running*; if error.json is of the last attempt, *failed*; if there is an attempt and "
+        "nothing else, *lost*. A cell that waits in Slurm's queue is *queued*, any other *pending*.",
         "### `cell.json`",
         key_table(identity_keys(), IDENTITY, "cell.json"),
         "### `claims/0001.json`",
@@ -879,25 +876,25 @@ def runs_root_page() -> str:
         "### `progress.json`",
         progress_table(),
         "### `result.json`",
-        key_table(RESULT, RESULT, "result.json"),
+        text_table(RESULT),
+        "[Metrics and flags](metrics.md) lists the names in `flags`, `metric`, `validation` and `test`.",
         "#### `trial`",
-        key_table(outcome, TRIAL, "a trial's result"),
-        "`parameters.json` has the keys `parameters`, `started` and `n_known`, and a seal.",
+        key_table(fields_of(TrialOutcome), TRIAL, "a trial's result"),
+        "`parameters.json` has the keys `parameters`, `started` and `n_known`.",
         "### `error.json`",
-        key_table(ERROR, ERROR, "error.json"),
+        text_table(ERROR),
         "### `output-0001/`",
-        "The adapter loads with the library `adapters`: `model.load_adapter(\"runs/cells/ID/output-0001/adapter\")`.",
-        key_table(OUTPUT_FILES, OUTPUT_FILES, "an output folder", "file"),
+        text_table(OUTPUT_FILES, "file"),
         "### `adapter/task.json`",
         key_table(["format", *fields_of(adapter_metadata.Measure)], MEASURE, "task.json"),
         "### `predictions.parquet`",
         key_table(predictions.COLUMNS, PREDICTIONS, "predictions.parquet", "column"),
         "### `provenance.json`",
-        key_table(PROVENANCE, PROVENANCE, "provenance.json"),
+        text_table(PROVENANCE),
         "## Prepared data: `prepared/`",
-        key_table(PREPARED_FILES, PREPARED_FILES, "prepared/", "file"),
+        text_table(PREPARED_FILES, "file"),
         "## A submission: `submissions/ID/`",
-        key_table(SUBMISSION_FILES, SUBMISSION_FILES, "a submission", "file"),
+        text_table(SUBMISSION_FILES, "file"),
         "### Line 1 of `submission.jsonl`",
         key_table(fields_of(Header), HEADER_LINE, "the first line of a submission"),
         "### Other lines of `submission.jsonl`",
@@ -905,8 +902,8 @@ def runs_root_page() -> str:
         "### `packs/0003.jsonl`",
         key_table(fields_of(Event), EVENT, "an event"),
         "## Results: `gathered/NAME/`",
-        "Where not all cells can be compared with each other, each group has a folder of its own below, with its tables.",
-        key_table(GATHERED_FILES, GATHERED_FILES, "gathered/", "file"),
+        "Where not all cells can be compared with each other, each group has a folder of its own below this one.",
+        text_table(GATHERED_FILES, "file"),
         "### `long.csv` and `long.parquet`",
         key_table(LONG, LONG_COLUMNS, "long.csv", "column"),
         "### `curves.csv`",
@@ -914,14 +911,12 @@ def runs_root_page() -> str:
         "### `pairs.csv`",
         key_table(PAIR_COLUMNS, PAIRS, "pairs.csv", "column"),
         "### `missing.csv`",
-        "The columns `id`, `kind`, `source`, `target`, `seed` and `fraction` are as in long.csv. `state` is the state of "
-        "the cell, or `refused` where its result does not match its checksums. `why` is the reason.",
+        "The columns `id`, `kind`, `source`, `target`, `seed` and `fraction` are as in long.csv. `state` is the state "
+        "of the cell, or `refused` where its result does not match its checksums. `why` is the reason.",
     )
 
 
 def progress_table() -> str:
-    from empslurm.store.cell_folder import Progress
-
     hints = field_hints(documents.RunningCell)
     texts = {name: doc_of(hints[name]) for name in fields_of(Progress)}
     return key_table(fields_of(Progress), texts, "progress.json")
@@ -947,7 +942,8 @@ def call_of(name: str, thing: Any) -> str:
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
             shown.append("*")
-        shown.append({parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name)
+        stars = "*" * (parameter.kind is parameter.VAR_POSITIONAL) + "**" * (parameter.kind is parameter.VAR_KEYWORD)
+        shown.append(stars + parameter.name)
     return f"{name}({', '.join(shown)})"
 
 
@@ -957,17 +953,15 @@ def python_page() -> str:
     for name in public_names():
         thing = getattr(empslurm, name)
         if isinstance(thing, str):
-            rows.append((f"[`{name}`](#{name})", "Version of the package, such as 0.1.0."))
-            directives.append(f"{anchor(name)}\n\n`empslurm.{name}`: version of the package.")
+            rows.append((code(name), "Version of the package, such as 0.1.0."))
             continue
-        rows.append((f"[{code(call_of(name, thing))}](#empslurm.{name})", escaped(first_line(thing))))
-        directives.append(f"{anchor(f'empslurm.{name}')}\n\n::: empslurm.{name}")
+        rows.append((code(call_of(name, thing)), escaped(first_line(thing))))
+        directives.append(f"::: empslurm.{name}")
     return page(
         "Python: every public name",
-        "`import empslurm` gives these names. All else is internal and may change in any version.",
+        "`import empslurm` gives these names. All others are internal and may change in any version.",
         table(("name", "what it is"), rows),
-        "## In full",
-        *directives,
+        *(["## In full", *directives] if directives else []),
     )
 
 

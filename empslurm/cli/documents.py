@@ -8,7 +8,7 @@ from `Document`, give each field a `Doc`, and add it to `DOCUMENTS`. A key that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from empslurm.validation.constraints import Doc, Key
@@ -22,7 +22,9 @@ CellName = Annotated[str, Doc("Id of the cell.")]
 ManifestName = Annotated[str, Doc("Name of the manifest.")]
 FilePaths = Annotated[tuple[str, ...], Doc("Paths of the files that were written.")]
 MissingData = Annotated[Mapping[str, str], Doc("Dataset id -> how to obtain it, for datasets that are not here.")]
-Refused = Annotated[Mapping[str, tuple[str, ...]], Doc("Path of a card -> why it is refused, one sentence per problem.")]
+Refused = Annotated[
+    Mapping[str, tuple[str, ...]], Doc("Path of a card -> why it is refused, one sentence per problem.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,9 +345,13 @@ class DataAudit(Document):
     duplicates: Annotated[tuple[DuplicatePair, ...], Doc("Examples of duplicates, by id.")]
     n_texts: Annotated[int, Doc("Distinct normalised texts and previous turns.")]
     n_near_pairs: Annotated[int, Doc("Pairs of nearly equal texts.")]
-    length: Annotated[Mapping[str, str | int], Doc("Backbone, maximal length and special tokens, for truncated shares.")]
+    length: Annotated[
+        Mapping[str, str | int], Doc("Backbone, maximal length and special tokens, for truncated shares.")
+    ]
     threshold: Annotated[float, Doc("Share of test examples above which a pair is flagged.")]
-    flagged: Annotated[tuple[tuple[str, ...], ...], Doc("Split rule, source, target and a sentence of each flagged pair.")]
+    flagged: Annotated[
+        tuple[tuple[str, ...], ...], Doc("Split rule, source, target and a sentence of each flagged pair.")
+    ]
     missing: MissingData
     files: FilePaths
 
@@ -428,6 +434,7 @@ class PlanDocument(Document):
     n_packs_by_wave: Annotated[tuple[int, ...], Doc("Packs of wave 0, and of wave 1.")]
     leaks: Annotated[tuple[Leak, ...], Doc("Pairs of the manifest that the last audit flags.")]
     costs: Annotated[Costs | None, Doc("Estimated costs. null: no --profile was given.")]
+    warnings: Annotated[tuple[str, ...], Doc("What to know before anything runs, one sentence each.")] = field()
     packs: Annotated[tuple[PackOfPlan, ...], Doc("Packs of all cells.")]
     cells: Annotated[tuple[CellOfPlan, ...], Doc("All cells.")]
 
@@ -512,11 +519,11 @@ class RunningCell:
     where: Annotated[str, Doc("Name of the machine.")]
     who: Annotated[str, Doc("The job or the process.")]
     attempt: Annotated[int, Doc("Number of the attempt, from 1.")]
-    left_s: Annotated[float | None, Doc("Seconds left at the present speed. null: not known yet.")]
+    left_s: Annotated[float | None, Doc("Seconds left at the current speed. null: not known yet.")]
     time: Annotated[float, Doc("When the progress was noted: Unix time in seconds.")] = ABSENT
     step: Annotated[int, Doc("Optimiser steps done.")] = ABSENT
     n_steps: Annotated[int, Doc("Optimiser steps in all.")] = ABSENT
-    epoch: Annotated[int, Doc("The present epoch.")] = ABSENT
+    epoch: Annotated[int, Doc("The current epoch.")] = ABSENT
     epochs: Annotated[int, Doc("Epochs in all.")] = ABSENT
     tokens_per_s: Annotated[float, Doc("Tokens per second.")] = ABSENT
     steps_per_s: Annotated[float, Doc("Optimiser steps per second.")] = ABSENT
@@ -646,15 +653,15 @@ class CellDocument(Document):
 
     id: CellName
     folder: Annotated[str, Doc("Path of the cell's folder.")]
-    state: Annotated[
-        Literal["done", "running", "queued", "pending", "lost", "failed"], Doc("State, as in `status`.")
-    ]
+    state: Annotated[Literal["done", "running", "queued", "pending", "lost", "failed"], Doc("State, as in `status`.")]
     why: Annotated[str, Doc("What explains the state. Empty: nothing more to say.")]
     identity: Annotated[Mapping[str, Any], Doc("Everything that the cell's number depends on: cell.json.")]
     claims: Annotated[tuple[ClaimOfCell, ...], Doc("Attempts, oldest first.")]
     progress: Annotated[Mapping[str, float], Doc("Last note of the progress, as in `status`. {}: none.")]
     error: Annotated[Mapping[str, Any] | None, Doc("The last failure: error.json. null: none.")]
-    result: Annotated[Mapping[str, Any], Doc("result.json without its checksums. Absent: the cell is not done.")] = ABSENT
+    result: Annotated[Mapping[str, Any], Doc("result.json without its checksums. Absent: the cell is not done.")] = (
+        ABSENT
+    )
     files: Annotated[tuple[str, ...], Doc("Paths of the result's files. Absent: the cell is not done.")] = ABSENT
 
 
@@ -1124,5 +1131,5 @@ def document_types(name: str) -> tuple[type[Document], ...]:
 
 def document_json_schema(name: str) -> dict[str, Any]:
     """A JSON Schema (draft-07) of a verb's document, or of `error`. Raises KeyError."""
-    schemas = [json_schema(kind) for kind in document_types(name)]
+    schemas = [{"description": kind.__doc__, **json_schema(kind)} for kind in document_types(name)]
     return {"$schema": DRAFT, "title": name, **(schemas[0] if len(schemas) == 1 else {"anyOf": schemas})}
