@@ -38,11 +38,13 @@ training: {epochs: 1, max_length: 24, max_train_examples: 16, max_eval_examples:
 
 def actions_of(verb: str) -> list[str]:
     """The actions that a verb may be followed by."""
-    whole = cli._parser(verb)
-    for level in (whole, None):
-        parser = level or next(iter(found)).choices[verb]  # noqa: F821
-        found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return [name for action in found for name in action.choices]
+    return list(below(below(cli._parser(verb))[verb]))
+
+
+def below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of what may follow a verb, or of the verbs themselves."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(actions[0].choices) if actions else {}
 
 
 def prints_a_document(verb: str) -> bool:
@@ -119,7 +121,7 @@ def test_documents_of_an_empty_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Cells that have run to their end. Tests leave them as they are."""
+    """Cells that have run to their end, and what the tests of this module add."""
     return Project(path=once(tmp_path_factory, "documents", lambda path: trained_on_sample(path, MANIFEST)))
 
 
