@@ -109,6 +109,9 @@ def words(hint: Any) -> str:
         return joined([words(arm) for arm in get_args(kind)])
     if kind is type(None):
         return "null"
+    if get_origin(kind) is Literal:
+        options = [code(str(arg)) for arg in get_args(kind)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
     if get_origin(kind) is tuple:
         listed = next((mark for mark in marks if isinstance(mark, Listed)), Listed(at_least=0))
         least = f" of at least {listed.at_least}" if listed.at_least > 1 else ""
@@ -118,7 +121,7 @@ def words(hint: Any) -> str:
     if is_mapping_type(kind):
         key, value = get_args(kind)
         item = words(value) if partial_of(value) is None else "a mapping with keys of this section"
-        return f"a mapping: {words(key)} -> {item}"
+        return f"a mapping: {words(key)} -> {f'({item})' if '; or ' in item else item}"
     return wanted(hint)
 
 
