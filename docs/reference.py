@@ -412,6 +412,13 @@ def option_table(parser: argparse.ArgumentParser, actions: Sequence[argparse.Act
     return table(("argument", "meaning"), rows)
 
 
+def examples(parser: argparse.ArgumentParser) -> str:
+    """What stands below the options in --help: commands, as a user types them."""
+    lines = [line.strip() for line in (parser.epilog or "").splitlines()]
+    commands = "\n".join(line for line in lines if line and line.lower() != "examples:")
+    return f"Examples:\n\n```bash\n{commands}\n```" if commands else ""
+
+
 def verb_parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Each verb, or verb and action, with its line of help and its parser."""
     for verb, (_, line) in cli.VERBS.items():
@@ -453,7 +460,7 @@ def cli_page() -> str:
             f"```text\n{call}\n```",
             more,
             option_table(parser, actions, name.replace(" ", "-")),
-            *([f"```text\n{inspect.cleandoc(parser.epilog)}\n```"] if parser.epilog else []),
+            examples(parser),
             f"With `--json`: [its document](json.md#{name.replace(' ', '-')})." if name in documents.DOCUMENTS else "",
         ]
     rows = [

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from docs import reference
 from empslurm import cli
 from empslurm.cli import VERBS, documents, main
 from empslurm.cli.output import Output
@@ -144,6 +145,29 @@ def test_documents_of_finished_cells(finished: Project):
     assert finished.json("debug", "small", "--steps", "1")["results"]
     (finished.path / "in.txt").write_text("I am so sorry to hear that.\n")
     assert finished.json("score", "--cells", "small", "-o", "scores.jsonl", "in.txt")["n_rows"] == 1
+
+
+@pytest.mark.heavy
+def test_the_reference_lists_the_files_of_a_cell_and_their_keys(finished: Project):
+    plan = finished.json("plan", "small")
+    folders = {cell["kind"]: finished.path / "runs" / "cells" / cell["id"] for cell in plan["cells"]}
+    for kind, folder in folders.items():
+        names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        below = {name.removeprefix("output-0001/") for name in names if name.startswith("output-0001/")}
+        assert names - {f"output-0001/{name}" for name in below} <= {*reference.CELL_FILES}
+        assert {name for name in below if not name.startswith("last/adapter/")} <= {*reference.OUTPUT_FILES}
+        assert any(name.startswith("last/adapter/") for name in below) == (kind == "baseline")
+        result = json.loads((folder / "result.json").read_text())
+        assert set(result) == {*reference.RESULT} - {"n_examples", "trial"}
+        assert set(json.loads((folder / "cell.json").read_text())) <= {*reference.IDENTITY}
+        output = folder / result["output"]
+        assert set(json.loads((output / "provenance.json").read_text())) == {*reference.PROVENANCE}
+        assert set(json.loads((output / "adapter" / "task.json").read_text())) == {*reference.MEASURE}
+    finished.json("gather", "small", "--out", "out")
+    assert {"long.csv", "long.parquet", "report.html"} <= {path.name for path in (finished.path / "out").iterdir()}
+    assert (
+        finished.path / "out" / "missing.csv"
+    ).read_text().strip() == "id,kind,source,target,seed,fraction,state,why"
 
 
 @pytest.mark.heavy
