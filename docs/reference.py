@@ -473,7 +473,7 @@ def cli_page() -> str:
         "`empslurm VERB ...` and `python -m empslurm VERB ...` are the same. Every verb has `--help`.",
         table(("verb", "what it does"), rows),
         "## Common options",
-        "Every verb has these options. They may also stand before the verb.",
+        "Every verb has these options. They may also precede the verb.",
         option_table(common, visible(common, frozenset()), "common"),
         "`empslurm --version` prints the version.",
         "## Environment variables",
