@@ -523,7 +523,7 @@ def json_rows(section: type, where: str = "") -> Iterator[tuple[str, str, str]]:
     """Path, type and meaning of each key, those of nested objects after their own: `cells[].id`, `targets.*.done`."""
     needed = set(required(section))
     hints = field_hints(section)
-    for name in [*(name for name in hints if name != "warnings"), *(name for name in hints if name == "warnings")]:
+    for name in [name for name in hints if name != "warnings" or name in needed]:  # else the page says it once
         hint, path = hints[name], f"{where}{key_of(name, hints[name])}"
         yield path, json_words(hint) + ("" if name in needed else ", may be absent"), doc_of(hint)
         for suffix, inner in nested(hint):
@@ -563,6 +563,7 @@ def json_page() -> str:
         "JSON documents",
         "With `--json` a verb prints one JSON document on standard output, and nothing else there. A number that is "
         "undefined is `null`. A verb that fails prints [the document of errors](#errors). Later versions may add keys.",
+        "Any document may also have the key `warnings`: an array of sentences that were printed as warnings.",
         "`[]` leads to the items of an array, `.*` to the values of an object whose keys are names, such as task ids. "
         "Names of keys say the unit: `_s` seconds, `_h` hours, `_wh` watt-hours, `_bytes` bytes, `n_` a count. Times "
         "are Unix times in seconds.",
@@ -732,7 +733,7 @@ MEASURE = {
     "evidence": "Score on the test part, in exported adapters. null: not computed.",
 }
 HEADER_LINE = {
-    "id": "Name of the submission: time, manifest, six random digits.",
+    "id": "Name of the submission: time, manifest, six random hex digits.",
     "manifest": "Name of the manifest.",
     "data_root": "The folder with the raw data.",
     "cards": "Paths of the cards, as copied.",
