@@ -997,7 +997,12 @@ def index_page() -> str:
 
 def pages() -> dict[str, str]:
     """Name of a page -> its text."""
-    return {"index.md": index_page(), **{name: make() for name, (_, make) in PAGES.items()}}
+    return {name: page_of(name) for name in ("index.md", *PAGES)}
+
+
+def page_of(name: str) -> str:
+    """The text of a page."""
+    return PAGES[name][1]() if name in PAGES else index_page()
 
 
 def outdated(folder: Path, wanted_pages: Mapping[str, str]) -> list[str]:

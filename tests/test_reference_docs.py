@@ -39,10 +39,17 @@ def keys(section: type, prefix: str, where: str = "") -> Iterator[str]:
 CARDS_WITHOUT_TEXT = frozenset(keys(Card, "card"))
 
 
-def test_the_pages_are_current():
-    assert reference.outdated(reference.FOLDER, reference.pages()) == [], "run `python docs/reference.py`"
+@pytest.mark.parametrize("name", ["index.md", *(name for name in reference.PAGES if name != "python.md")])
+def test_a_page_is_current(name: str, texts: dict[str, str]):
+    assert texts[name] == reference.page_of(name), "run `python docs/reference.py`"
 
 
+@pytest.mark.heavy  # public names may import torch
+def test_the_page_of_the_package_is_current(texts: dict[str, str]):
+    assert texts["python.md"] == reference.page_of("python.md"), "run `python docs/reference.py`"
+
+
+@pytest.mark.heavy
 def test_check_names_a_page_that_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
