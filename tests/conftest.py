@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from tests import schemas
+
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Folders of long tests, which start first: the last file to start decides when a worker has nothing left to do.
@@ -45,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    schemas.watch()
     if config.getoption("without_torch"):
         assert "torch" not in sys.modules
         sys.meta_path.insert(0, NoTorch())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import warm
+from tests import schemas, warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +44,9 @@ class Project:
 
     def json(self, *words: str, expect: int = 0) -> Any:
         """The one JSON document of a call."""
-        return json.loads(self.call(*words, "--json", expect=expect))
+        document = json.loads(self.call(*words, "--json", expect=expect))
+        schemas.check(words, document)
+        return document
 
     def files(self) -> dict[str, bytes]:
         """Every file of the runs root."""

@@ -14,6 +14,13 @@ class Doc:
     text: str
 
 
+@dataclass(frozen=True)
+class Key:
+    """The key of a field in JSON, where it cannot be a Python name."""
+
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Range:
     """Bounds of a number. `low` and `high` are allowed themselves, `above` is not."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from empslurm.errors import ManifestError, UsageError
-from empslurm.validation.constraints import Doc, Duration, Listed, Partial, Pattern, Range
+from empslurm.validation.constraints import Doc, Duration, Key, Listed, Partial, Pattern, Range
 from empslurm.validation.yaml_tree import Items, Node, Scalar, Table
 
 MAX_PROBLEMS = 100  # a file with more is no manifest; suggesting a key for each would take minutes
@@ -346,6 +346,8 @@ def refusal(name: str, known: Iterable[str], what: str) -> UsageError:
 def json_schema(hint: Any) -> dict[str, Any]:
     """A JSON Schema of what the annotation admits; descriptions are the `Doc` beside the fields."""
     kind, marks = unwrap(hint)
+    if kind is Any:
+        return {}
     if is_union(kind):
         return {"anyOf": [json_schema(arm) for arm in get_args(kind)]}
     if dataclasses.is_dataclass(kind):
@@ -391,6 +393,12 @@ def _object_schema(cls: Any, *, partial: bool) -> dict[str, Any]:
                 schema = {"description": mark.text, **schema}
         if not partial and isinstance(field.default, str | int | float):
             schema["default"] = field.default
-        properties[field.name] = schema
+        properties[key_of(field.name, hint)] = schema
     whole = {"type": "object", "additionalProperties": False, "properties": properties}
-    return whole if partial or not required(cls) else {**whole, "required": required(cls)}
+    needed = [key_of(name, field_hints(cls)[name]) for name in required(cls)]
+    return whole if partial or not needed else {**whole, "required": needed}
+
+
+def key_of(name: str, hint: Any) -> str:
+    """The key of a field in JSON: its own name, unless a `Key` gives another."""
+    return next((mark.name for mark in unwrap(hint)[1] if isinstance(mark, Key)), name)
