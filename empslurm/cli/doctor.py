@@ -14,23 +14,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from empslurm import hardware, provenance
-from empslurm.backbones import resolve
-from empslurm.cli import common
+from empslurm.cli import common, doctor_needs
+from empslurm.cli.completion import completed, manifest_names
 from empslurm.cli.output import Output, printable
-from empslurm.config import Backbone
 from empslurm.errors import EmpslurmError, UsageError
 from empslurm.launch import queue
 from empslurm.launch.profile import Profile
 from empslurm.launch.site import openness
 from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks import registry
-from empslurm.tasks.raw import locate
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
@@ -38,6 +34,8 @@ PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned p
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    text = "check only the data and backbone of this manifest, or the table of this card (default: all datasets)"
+    completed(parser.add_argument("subject", metavar="MANIFEST|CARD", nargs="?", help=text), manifest_names)
     common.profile_argument(parser, "check this profile against the cluster too: a YAML file, or a name in slurm/")
     parser.add_argument(
         "--probe", action="store_true", help="send one small job with the profile too, and report what its node says"
@@ -124,26 +122,6 @@ def _slurm() -> Iterator[Check]:
     n_jobs = sum(not job.ended for job in jobs.values())
     accounting = "with sacct" if shutil.which("sacct") else "without sacct (not needed)"
     yield Check(what="slurm", ok=True, found=f"{n_jobs} jobs in the queue, {accounting}")
-
-
-def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
-    for dataset in registry().datasets.values():
-        located = locate(dataset, data_root, root.prepared)
-        if located.state == "missing":
-            yield Check(
-                what=f"data: {dataset.id}", ok=None, found="missing", fix="`empslurm data status` says how to obtain it"
-            )
-        else:
-            good = located.state == "found" or located.state == "sample"
-            yield Check(what=f"data: {dataset.id}", ok=good, found=located.state, fix="" if good else located.problem)
-
-
-def _backbone() -> Iterator[Check]:
-    for name in ("minilm",):
-        resolved = resolve(Backbone(name=name))
-        yield Check(
-            what=f"backbone: {name}", ok=resolved.path is not None, found=str(resolved.path), fix=resolved.problem
-        )
 
 
 def _disk(root: RunsRoot) -> Iterator[Check]:
@@ -250,11 +228,12 @@ def _display(out: Output) -> Iterator[Callable[[str], None]]:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     root, profile = RunsRoot(options.runs), _asked_for(options)
+    needs = doctor_needs.needs_of(options.subject) if options.subject else doctor_needs.everything()
     checks = [
-        *_python(), *_packages(), *_device(), *_slurm(), *_data(options.data, root), *_backbone(), *_disk(root),
+        *_python(), *_packages(), *_device(), *_slurm(), *doctor_needs.checks(needs, options.data, root), *_disk(root),
         openness.check(root),
     ]  # fmt: skip
-    value: dict[str, Any] = {}
+    value: dict[str, Any] = {"subject": needs.subject} if needs.subject else {}
     if profile is not None:
         from empslurm.launch.site import fit
 
@@ -266,19 +245,19 @@ def run(options: argparse.Namespace, out: Output) -> int:
             checks += probed
     bad = [check for check in checks if check.ok is False]
     out.document({"ok": not bad, "checks": [asdict(check) for check in checks], **value})
-    out.line(_answer(bad, profile, options.probe), style="bold red" if bad else "bold green")
+    out.line(_answer(bad, profile, options.probe, needs.subject), style="bold red" if bad else "bold green")
     marks = {True: "ok", False: "PROBLEM", None: "-"}
     out.table("", ("what", "", "found", "fix"), [(c.what, marks[c.ok], c.found, c.fix) for c in checks])
     return 1 if bad else 0
 
 
-def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool) -> str:
+def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool, subject: str) -> str:
     """The outcome in one line."""
     if bad:
         count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
         return f"{count}: {', '.join(dict.fromkeys(check.what for check in bad))}"
     if profile is None:
-        return "ready: no problem found here"
+        return f"ready: {subject} has what it needs here" if subject else "ready: no problem found here"
     if profile.kind == "local":
         return f"ready: `submit --profile {profile.name}` can train here"
     if probed:
