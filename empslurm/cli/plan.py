@@ -12,7 +12,7 @@ from typing import Any
 from empslurm import files
 from empslurm.backbones import resolve
 from empslurm.cells import SCORED, Cell
-from empslurm.cli import advice, common
+from empslurm.cli import advice, common, legend
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_KINDS
 from empslurm.errors import DataError, StoreError, UsageError
@@ -76,7 +76,8 @@ def warnings(plan: Plan) -> list[str]:
         lines.append(plan.waiting)
     if n_provisional:
         lines.append(
-            f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
+            f"{n_provisional} ids are provisional (marked with ?): they change once the missing data or backbone is "
+            "here, and submit refuses them until then"
         )
     return lines
 
@@ -226,6 +227,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     text = f"{plan.manifest.name}: " + ", and ".join([*told_of, *([apart] if apart else [])])
     out.line(text, style="bold")
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
+    legend.explain(["pack", "wave"] if len(waves) > 1 else ["pack"], out)
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
     if estimated is not None and profile is not None:
         for text in cost_lines(estimated, profile.gpus):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from empslurm import metrics
-from empslurm.cli import common
+from empslurm.cli import common, legend
 from empslurm.cli.output import Output
 from empslurm.launch import cost, hold, policy
 from empslurm.launch.endings import endings
@@ -134,6 +134,7 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     rows = [(task, *(row[name] for name in STATES)) for task, row in value["targets"].items()]
     rows.append(("all", *(value["totals"][name] for name in STATES)))
     out.table(str(value["manifest"]), ("target", *STATES), rows)
+    legend.explain(["lost"] if value["totals"]["lost"] else [], out)
     if value.get("studies"):
         columns = ("study", *next(iter(value["studies"].values())))
         out.table("", columns, [(task, *row.values()) for task, row in value["studies"].items()])
