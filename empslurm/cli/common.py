@@ -1,4 +1,4 @@
-"""What several verbs need: the manifest by name, the plan with the world's facts, the cells' states."""
+"""Load the manifest, the profile, the plan and the cells' states (shared by several verbs)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def choose_profile(name: str | None) -> Profile:
 
 
 def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
-    """Digests of the data and the backbone as they are on this machine, pinned ones where nothing is here."""
+    """Digests of the data and the backbone on this machine, and the pinned digests of what is not here."""
     raw: dict[str, str | None] = {}
     missing: dict[str, str] = {}
     notes: dict[str, str] = {}
@@ -98,7 +98,7 @@ def inputs(manifest: Manifest, data_root: Path, root: RunsRoot) -> Inputs:
 
 
 def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
-    """The plan of the manifest that was asked for."""
+    """The plan of the manifest that the command line names, and the runs root."""
     root = RunsRoot(options.runs)
     manifest = load_manifest(find_manifest(options.manifest))
     plan = expand(manifest, inputs(manifest, options.data, root))
@@ -130,6 +130,6 @@ def require_answer(queue: Queue, to: str) -> None:
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:
-    """Say before cells run what would waste hours; the JSON document has it too."""
+    """Warn, before cells run, of what would waste hours; the JSON document has the warnings too."""
     for text in advice.sentences(advice.WARNINGS, advice.situation(cells, profile)):
         out.warn(text)

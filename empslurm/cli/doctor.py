@@ -1,6 +1,6 @@
 """`doctor`: python, packages, device, Slurm, data, backbone, disk, privacy; each problem with its fix.
 
-With --profile also the profile against the site, and with --probe a small real job of it.
+With --profile it checks the profile against the cluster, and with --probe it sends a small job.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """Every requirement of setup.cfg, by its installed metadata."""
+    """Every requirement of setup.cfg that is missing or of a wrong version."""
     from packaging.requirements import Requirement
 
     try:
@@ -73,11 +73,11 @@ def _packages() -> Iterator[Check]:
         if not requirement.specifier.contains(version, prereleases=True):
             fix = f"needs {requirement.specifier}; run `make install`"
             yield Check(what=requirement.name, ok=False, found=version, fix=fix)
-    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements looked at")
+    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements checked")
 
 
 def _device() -> Iterator[Check]:
-    """What training computes on, and what that does natively."""
+    """The GPUs or the processor that training would use."""
     import torch
 
     if torch.cuda.is_available():
@@ -130,7 +130,12 @@ def _disk(root: RunsRoot) -> Iterator[Check]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     good = free >= MIN_FREE_BYTES
-    yield Check(what="disk", ok=good, found=f"{free / 2**30:.1f} GiB free at {folder}", fix="" if good else "make room")
+    yield Check(
+        what="disk",
+        ok=good,
+        found=f"{free / 2**30:.1f} GiB free at {folder}",
+        fix="" if good else "delete files there, or choose another runs root with --runs",
+    )
     writable = os.access(folder, os.W_OK)
     fix = "" if writable else "choose another runs root with --runs or EMPSLURM_RUNS"
     yield Check(what="runs root", ok=writable, found=f"{root.path} is {'' if writable else 'not '}writable", fix=fix)
@@ -140,23 +145,23 @@ def _disk(root: RunsRoot) -> Iterator[Check]:
 
 
 def _asked_for(options: argparse.Namespace) -> Profile | None:
-    """The profile, if one is named. Raises UsageError where --probe has no cluster to probe."""
+    """The profile, if one is named. Raises UsageError where --probe lacks a cluster."""
     if options.probe and options.profile is None:
-        raise UsageError("--probe needs to know which jobs to try, but no profile is named; add --profile NAME")
+        raise UsageError("--probe must come with a profile, but none is named; add --profile NAME")
     if not options.wait > 0:
         raise UsageError(f"--wait must be above 0 minutes, but is {options.wait:g}; leave it out for {WAIT_MIN:g}")
     profile = common.choose_profile(options.profile) if options.profile is not None else None
     if options.probe and profile is not None and profile.kind == "local":
-        raise UsageError(f"--probe needs a profile of kind slurm, but {profile.name} is local; leave --probe out")
+        raise UsageError(f"--probe must have a profile of kind slurm, but {profile.name} is local; leave --probe out")
     return profile
 
 
 def _probe(
     profile: Profile, root: RunsRoot, wait_s: float, before: Sequence[Check], out: Output
 ) -> tuple[list[Check], dict[str, Any] | None]:
-    """Send the probe, unless sbatch refuses such jobs anyway: what it found, and all of it for programs."""
+    """Send the probe, unless the profile has problems; its checks, and everything it found as JSON values."""
     if any(check.ok is False for check in before):
-        fix = f"correct {profile.name}.yaml, then run the same command again"
+        fix = f"solve the problems above in {profile.name}.yaml, then run the same command again"
         return [Check(what="probe: job", ok=None, found="not sent, since the profile has problems", fix=fix)], None
     from empslurm.launch.site.probe import Probe
     from empslurm.launch.site.probe_findings import Findings, timings
@@ -203,7 +208,7 @@ def _ends_by_signal() -> Iterator[None]:
 
 @contextmanager
 def _display(out: Output) -> Iterator[Callable[[str], None]]:
-    """Show what the probe waits for: one line that changes on a terminal, a line per change elsewhere."""
+    """Show what the probe waits for: in one changing line on a terminal, elsewhere in a line per change."""
     console = out.console(error=True)
     if not console.is_terminal:
         told: list[str] = []
@@ -261,5 +266,5 @@ def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool, subject
     if profile.kind == "local":
         return f"ready: `submit --profile {profile.name}` can train here"
     if probed:
-        return f"ready: a job of {profile.name} did all that was tried"
+        return f"ready: a job of {profile.name} did everything that was tried"
     return f"ready: Slurm takes jobs of {profile.name}; --probe tries one"
