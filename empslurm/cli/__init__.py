@@ -1,7 +1,7 @@
-"""The verbs, a module each. The only part that prints and exits: 0 done, 1 work failed, 2 wrong use.
+"""The command line, a module per verb. Only this package prints and exits: 0 done, 1 work failed, 2 wrong use.
 
-Here belongs what is asked and shown; what a verb does is elsewhere, where scripts find it too. Heavy libraries are
-imported by the verb that needs them, not with this package.
+It holds what is asked and shown. The work is done in other packages, so that scripts can use it too. The verb that
+needs a heavy library imports it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from empslurm.cli.verbs import VERBS
 from empslurm.errors import EmpslurmError, ManifestError, UsageError
 from empslurm.launch import environment
 
-CLOSED = 0o007  # texts and what is predicted of them are nobody else's business, whatever the user's umask allows
+CLOSED = 0o007  # texts and predictions are private, whatever the user's umask allows
 
 Handler = Callable[[argparse.Namespace, Output], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit status. A user's error is one sentence on stderr, never a traceback."""
+    """Run one verb and return the exit status. A user's error is one sentence on stderr, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         from empslurm.cli import completion

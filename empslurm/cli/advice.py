@@ -1,4 +1,4 @@
-"""What a person should know before cells run somewhere: combinations that work and waste hours, each with its fix."""
+"""Advice before cells run: combinations that work but waste hours, each with its fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PACKS_PER_GPU = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """The cells that are to run, and what they are to run on."""
+    """The cells to run, and what they run on."""
 
     cells: tuple[Cell, ...]
     profile: Profile
@@ -45,7 +45,7 @@ class Situation:
 
 
 def situation(cells: Sequence[Cell], profile: Profile) -> Situation:
-    """What is known: of this machine for a local profile, of a cluster's nodes only what the profile asks for."""
+    """What is known of this machine (for a local profile) or of a cluster's nodes (only what the profile asks for)."""
     local = profile.kind == "local"
     return Situation(
         cells=tuple(cells),
@@ -60,8 +60,8 @@ def situation(cells: Sequence[Cell], profile: Profile) -> Situation:
 
 def _emulated_bf16(at: Situation) -> str:
     return (
-        f"{at.n_bf16} cells train in bf16, for which this machine must have bf16 units, but its processor has none and "
-        f"no GPU is seen: bf16 is emulated, which took {EMULATED_BF16} times as long as fp32 when measured; write "
+        f"{at.n_bf16} cells train in bf16, but the processor of this machine has no bf16 units and no GPU is seen: "
+        f"bf16 is emulated, which took {EMULATED_BF16} times as long as fp32 when measured; write "
         "`precision: fp32` under `training` in the manifest (ids change with it), or run on a machine with a GPU"
     )
 
@@ -88,13 +88,13 @@ def _lonely_packs(at: Situation) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """A sentence, and when it is said."""
+    """A sentence, and when to say it."""
 
     applies: Callable[[Situation], bool]
     sentence: Callable[[Situation], str]
 
 
-# Said before anything runs, by `submit` as by `plan`.
+# Said by `submit` and `plan`, before anything runs.
 WARNINGS = (
     Advice(
         applies=lambda at: at.n_bf16 > 0 and not at.has_gpu and at.cpu_bf16 is False,
@@ -112,12 +112,12 @@ CHOICES = (
 
 
 def sentences(table: Sequence[Advice], at: Situation) -> list[str]:
-    """What of a table applies."""
+    """The sentences of a table that apply."""
     return [advice.sentence(at) for advice in table if advice.applies(at)]
 
 
 def of_manifest(manifest: Manifest) -> list[str]:
-    """What a manifest asks for that comes to nothing; said by `plan` and by `submit`."""
+    """What a manifest asks for without any effect; `plan` and `submit` say it."""
     if not manifest.pairless:
         return []
     return [

@@ -42,7 +42,7 @@ def started(folder: CellDir, root: RunsRoot) -> CellDir:
 
 
 def describe(folder: CellDir, root: RunsRoot) -> dict[str, Any]:
-    """Everything the folder says."""
+    """Everything that the folder of a cell says, as JSON values."""
     state = states((folder.id,), root)[folder.id]
     value: dict[str, Any] = {"id": folder.id, "folder": str(folder.path), "state": state.state, "why": state.why}
     value["identity"] = folder.identity()
@@ -73,12 +73,12 @@ def _show(folder: CellDir, root: RunsRoot, out: Output) -> int:
 
 
 def _scores(result: Mapping[str, Any], folder: CellDir) -> list[tuple[Any, ...]]:
-    """Metric, its validation and its test value. Raises DamagedError; embeddings have none."""
+    """Rows of metric, validation and test score; embeddings have none. Raises DamagedError."""
     try:
         return [(name, result["validation"][name], value) for name, value in result.get("test", {}).items()]
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
-            f"{folder.result_file} must hold scores of both parts, but does not; move the folder away"
+            f"{folder.result_file} must hold scores of both parts, but does not; move the folder away and submit again"
         ) from error
 
 
@@ -89,14 +89,18 @@ def _flatten(prefix: str, value: object) -> list[tuple[str, str]]:
 
 
 def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
-    """Print the log of the newest attempt, or of the job that is named; when following, move on to the next file."""
+    """Print the log of the newest attempt, or of the named job. `follow`: go on with the file of the next attempt."""
     named = log_of_job(root, name)
     folder, path = named or (cell_of(root, name), None)
     path = path or newest_log(folder, root)
     if path is None and not follow:
-        raise UnknownCellError(f"{folder.id} must have started to have a log, but nothing has run it yet; see `status`")
+        raise UnknownCellError(
+            f"{folder.id} must have started to have a log, but nothing has run it yet; run this again when it runs"
+        )
     if path is not None and not path.exists() and not follow:
-        raise UnknownCellError(f"the log of {folder.id} must be at {path}, but is gone; `show` tells its last failure")
+        raise UnknownCellError(
+            f"the log of {folder.id} must be at {path}, but is gone; run `empslurm show {folder.id}`"
+        )
     position = 0
     text: list[str] = []
     while True:
@@ -117,7 +121,7 @@ def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
 
 
 def _added(path: Path, position: int) -> bytes:
-    """What stands in a log from `position` on; nothing where it is no regular file. Raises StoreError."""
+    """The bytes of a log from `position` on; none where it is not a regular file. Raises StoreError."""
     if not os.path.isfile(path):
         return b""
     try:

@@ -1,4 +1,4 @@
-"""What several verbs need: the manifest by name, the plan with the world's facts, the cells' states."""
+"""Load the manifest, the profile, the plan and the cells' states (shared by several verbs)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def choose_profile(name: str | None) -> Profile:
 
 
 def load_plan(options: argparse.Namespace) -> tuple[Plan, RunsRoot]:
-    """The plan of the manifest that was asked for."""
+    """The plan of the manifest that the command line names, and the runs root."""
     plan = api.planned(options.manifest, runs=options.runs, data=options.data)
     return plan, RunsRoot(options.runs)
 
@@ -82,6 +82,6 @@ def require_answer(queue: Queue, to: str) -> None:
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:
-    """Say before cells run what would waste hours; the JSON document has it too."""
+    """Warn, before cells run, of what would waste hours; the JSON document has the warnings too."""
     for text in advice.sentences(advice.WARNINGS, advice.situation(cells, profile)):
         out.warn(text)

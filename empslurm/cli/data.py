@@ -1,4 +1,4 @@
-"""`data`: what is here, an invented sample, statistics, the audit."""
+"""`data`: status, statistics, audit, fetch and prepare of the datasets, and an invented sample."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
-    """The datasets named, or all of them, in the registry's order. Raises UsageError."""
+    """The named datasets, or all, in the registry's order. Raises UsageError."""
     names = set(names) or set(known.datasets)
     unknown = sorted(names - set(known.datasets))
     if unknown:
@@ -96,10 +96,10 @@ def _status(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset
 
 
 def _status_of(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
-    """What is known of a dataset here, as a program reads it."""
+    """What is known about a dataset on this machine, as JSON values."""
     try:
         located = locate(dataset, options.data, RunsRoot(options.runs).prepared)
-    except DataError as error:  # the others can still be told
+    except DataError as error:  # the others can still be shown
         here: dict[str, Any] = {"state": "unreadable", "form": None, "files": {}, "digest": None, "problem": str(error)}
     else:
         here = {
@@ -124,7 +124,7 @@ def _sample(options: argparse.Namespace, out: Output) -> int:
 
     written = write_sample(options.data, seed=options.seed)
     out.document({"data_root": str(options.data), "files": [str(path) for path in written]})
-    out.line(f"an invented corpus of {len(written)} files is in {options.data}; it is no data of anyone's")
+    out.line(f"an invented corpus of {len(written)} files is in {options.data}; it holds no real data")
     return 0
 
 

@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]]:
-    """Counts tokens of texts; the length with its special tokens. Raises BackboneError."""
+    """A function that counts tokens, and the maximal length with its special tokens. Raises BackboneError."""
     from tokenizers import Tokenizer
 
     path = fetch(Backbone(name=name)) / "tokenizer.json"
@@ -60,7 +60,7 @@ def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]
 def _prepare(
     datasets: Sequence[Dataset], options: argparse.Namespace, out: Output
 ) -> tuple[list[Prepared], dict[str, str]]:
-    """What is here, parsed, and how to obtain what is not."""
+    """The datasets that are here, parsed, and how to obtain the others. Raises DataError."""
     from empslurm.tasks.prepare import prepare
 
     root = RunsRoot(options.runs)
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     )
     if not out.json:
         _show(findings, len(flags), options.threshold, out)
-        out.line(f"the audit is kept in {path}; tables are in {written[0].parent}")
+        out.line(f"the audit is saved in {path}; tables are in {written[0].parent}")
         for problem in missing.values():
             out.line(f"missing: {problem}")
     return 0
@@ -172,14 +172,14 @@ def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> Non
 
 
 def _show_official(findings: Audit, out: Output) -> None:
-    """What the publisher's parts hold of each other; such a split is kept as it is, so a reader must know."""
+    """Show duplicates between the publisher's parts: such a split is kept as it is, so a reader must know of them."""
     if not findings.between:
         return
     columns = (
         "task",
-        "of the part",
+        "part",
         "examples",
-        "that stand in",
+        "also in",
         "shared groups",
         "equal",
         "+context",
@@ -200,4 +200,4 @@ def _show_official(findings: Audit, out: Output) -> None:
         )
         for row in findings.between
     ]
-    out.table("official parts: what one holds of another", columns, rows)
+    out.table("official parts: examples of one part that are also in another", columns, rows)

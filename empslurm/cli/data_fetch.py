@@ -1,4 +1,4 @@
-"""`data fetch`: downloads what may be downloaded from its public source; for the rest it prints the steps."""
+"""`data fetch`: download what may be downloaded from its public source, and print the steps for the rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     with Progress(*columns, console=out.console(error=True), transient=True) as progress:
         for dataset in datasets:
             outcomes.append(_dataset(dataset, options, progress))
-            _tell(outcomes[-1], out)
+            _say(outcomes[-1], out)
     out.document({"data_root": str(options.data), "mirror": options.mirror, "datasets": outcomes})
     rows = [(item["dataset"], item["state"], len(item["files"]), item["licence"]) for item in outcomes]
     out.table(f"data in {options.data}", ("dataset", "state", "files", "licence"), rows)
@@ -43,14 +43,16 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     return 1 if any(item["state"] in wanted for item in outcomes) else 0
 
 
-def _tell(item: dict[str, Any], out: Output) -> None:
+def _say(item: dict[str, Any], out: Output) -> None:
     if item["state"] == "fetched":
         out.say(f"{item['dataset']}: {len(item['files'])} files; licence: {item['licence']}; cite: {item['citation']}")
     if item["problem"]:
         out.say(f"empslurm: {item['problem']}", style="red")
     for file in item["files"]:
         if not file["checked"]:
-            out.say(f"{file['file']}: no checksum is recorded to compare with; sha256 {file['sha256']}", style="yellow")
+            out.say(
+                f"{file['file']}: no recorded checksum to compare its sha256 with: {file['sha256']}", style="yellow"
+            )
 
 
 def _dataset(dataset: Dataset, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def _dataset(dataset: Dataset, options: argparse.Namespace, progress: Progress) 
     outcome["state"] = "fetched"
     for file in form.files:
         url = urls[file.name]
-        if url is None:  # the others may still be had
+        if url is None:  # the other files can still be fetched
             outcome["state"] = "steps"
             continue
         bar = progress.add_task(f"{dataset.id} {file.name}", total=None)
@@ -96,7 +98,7 @@ def _advance(progress: Progress, bar: TaskID, done: int, total: int | None) -> N
 
 
 def _obtained(name: str, obtain: Callable[[], Path], progress: Progress) -> dict[str, Any]:
-    """A dataset that its card takes from a hub."""
+    """Fetch a dataset that its card takes from a hub."""
     bar = progress.add_task(name, total=None)
     try:
         path = obtain()

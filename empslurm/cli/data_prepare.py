@@ -1,4 +1,4 @@
-"""`data prepare`: everything in the data root, parsed once and tokenised once for a backbone and a length."""
+"""`data prepare`: parse and tokenise everything in the data root, for one backbone and length."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
 
 @dataclass(frozen=True, kw_only=True)
 class TokenNote:
-    """Which tokens were made, so that none is opened to be counted again."""
+    """The counts of tokens that were made before, which need not be opened again."""
 
     tasks: Mapping[str, prepare.TokenCounts]
 
@@ -89,7 +89,7 @@ def _tokens(
     root: RunsRoot,
     progress: Any,
 ) -> Mapping[str, prepare.TokenCounts]:
-    """Tokens of all tasks by the default data use. What is noted as made is not opened again."""
+    """Tokenise all tasks with the default data use; tokens that are noted as made are not opened again."""
     backbone = Backbone(name=options.backbone)
     fetch(backbone)
     digest = resolve(backbone).digest

@@ -1,4 +1,4 @@
-"""`data stats`: sizes and label distributions beside the paper's, and every difference."""
+"""`data stats`: sizes and label distributions, compared with the paper's."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset], s
 
 
 def tell_refused(refused: Mapping[str, Sequence[str]], out: Output) -> None:
-    """Why cards are not taken."""
+    """Print why cards are refused."""
     for card, problems in refused.items():
         for problem in problems:
             out.say(f"refused: {problem}" if card in problem else f"refused: {card}: {problem}", style="red")
@@ -98,7 +98,7 @@ def tell_refused(refused: Mapping[str, Sequence[str]], out: Output) -> None:
 def _show(
     stats: dict[str, dict[str, Any]], rows: Sequence[Compared], uncounted: Sequence[tuple[str, str]], out: Output
 ) -> None:
-    """uncounted: datasets and cards with their state."""
+    """Print the statistics for people. `uncounted`: the other datasets and cards, with their state."""
     from empslurm.report.datasets import differences, summary
 
     columns = ("dataset", "examples", "vocabulary", "tokens", "with previous turn", "groups", "rejected rows", "state")

@@ -1,4 +1,4 @@
-"""`debug`: one cell in this very process, few steps; tracebacks and breakpoint() work, the runs root stays as it is."""
+"""`debug`: train a cell for a few steps in this process, where breakpoint() works; the runs root stays unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def choose(plan: Plan, name: str | None) -> Trained:
-    """The cell asked for, by the beginning of its id. Raises UnknownCellError."""
+    """The cell with this id or beginning of it; without one the first that can run. Raises UnknownCellError."""
     trained = [cell for cell in plan.cells if isinstance(cell, Trained)]
     if name is not None:
         return planned(trained, name, f"cell of {plan.manifest.name} that is trained")
@@ -43,7 +43,7 @@ def choose(plan: Plan, name: str | None) -> Trained:
 
 
 def shorten(cell: TrainedCell, n_steps: int) -> TrainedCell:
-    """The same cell with so little data that an epoch is `n_steps` steps: another identity, in a folder thrown away."""
+    """A copy of the cell, with another identity, and so little data that an epoch is `n_steps` steps."""
     training = replace(
         cell.training,
         epochs=1,
@@ -61,17 +61,17 @@ def run(options: argparse.Namespace, out: Output) -> int:
         _borrow(root.prepared, scratch.prepared)
         wanted = [shorten(cell, options.steps)]
         if isinstance(cell, Transfer):
-            (alone,) = (other for other in plan.cells if isinstance(other, Baseline) and other.id == cell.parent)
-            parent = shorten(alone, options.steps)
+            (baseline,) = (other for other in plan.cells if isinstance(other, Baseline) and other.id == cell.parent)
+            parent = shorten(baseline, options.steps)
             wanted = [parent, shorten(replace(cell, parent=parent.id), options.steps)]
         results = _train(plan, wanted, scratch, options.data, out)
     out.document({"cell": cell.id, "steps": options.steps, "results": results})
-    out.line(f"{cell.id}: {options.steps} steps went through; nothing was kept")
+    out.line(f"{cell.id}: {options.steps} steps ran without an error; nothing was kept")
     return 0
 
 
 def _borrow(prepared: Path, scratch: Path) -> None:
-    """Use what is prepared already by links; whatever has to be made is made in the scratch folder."""
+    """Link what is prepared already; what is missing is made in the scratch folder."""
     scratch.mkdir(parents=True)
     for entry in prepared.iterdir() if prepared.is_dir() else ():
         if entry.name != "tokens" and not entry.name.startswith("."):
@@ -88,7 +88,7 @@ def _train(plan: Plan, cells: list[Trained], root: RunsRoot, data_root: Path, ou
     from empslurm.train.tally import Tally
 
     class Strict(Tally):
-        """A failure is the whole run's: its traceback is what is wanted."""
+        """Raises every failure: its traceback is what a user of `debug` wants to see."""
 
         def lost(self, held: Held, error: Exception) -> None:
             raise error

@@ -1,6 +1,6 @@
-"""`demo`: an invented corpus with a planted truth, a grid on it that is interrupted once, and whether it was found.
+"""`demo`: train a grid on an invented corpus with a planted truth, interrupt it once, and show what was found.
 
-Every step is a verb in a process of its own, as a user would run it.
+Every step runs a verb in a process of its own, as a user would.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     n_kept = sum(_results(plan, root).get(cell) == digest for cell, digest in before.items())
     out.say("4 of 4: comparing each source with the target's baseline")
     with _verb(options, "gather", options.manifest, "--json", stdout=subprocess.PIPE) as gather:
-        told, _ = gather.communicate()
+        text, _ = gather.communicate()
         _ended(gather, "gather")
-    document = json.loads(told)
+    document = json.loads(text)
     pairs: Pairs = document["pairs"]
     relations = read_truth(options.data)
     found = compare(relations, {(pair["source"], pair["target"]): pair["verdict"] for pair in pairs})
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.line()
     for line in (*question_lines(plan, pairs), *answer_lines(pairs), *certainty_lines(pairs)):
         out.line(line)
-    out.paragraph(f"Planted: {planted_words(found)}; {options.data / WORDS} tells why.")
+    out.paragraph(f"Planted: {planted_words(found)}; {options.data / WORDS} explains why.")
     if interrupted:
         out.paragraph(
             f"Interrupted once, on purpose: {n_kept} of {len(before)} adapters that were ready were kept as they were."
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 def _verb(
     options: argparse.Namespace, *words: str, stdout: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
-    """A verb in a process of its own. It hears Ctrl-C itself, and is waited for."""
+    """Run a verb in a process of its own, which gets Ctrl-C too, and wait for it at the end."""
     command = [sys.executable, "-m", "empslurm", "--data", str(options.data), "--runs", str(options.runs), *words]
     process = subprocess.Popen(command, stdout=stdout, text=True)
     try:
@@ -100,17 +100,17 @@ def _verb(
 
 
 def _ended(process: subprocess.Popen[str], verb: str) -> None:
-    """Raise EmpslurmError where a verb did not end well; it has said why."""
+    """Raise EmpslurmError where a verb failed; the verb itself has printed why."""
     code = process.wait()
     if code != 0:
         raise EmpslurmError(
-            f"`{verb}` must end with status 0 in the demo, but ended with {code}; it says why above, and `empslurm "
-            "doctor` looks for problems of this machine"
+            f"`{verb}` must end with status 0 in the demo, but ended with {code}; read its message above, or run "
+            "`empslurm doctor`"
         )
 
 
 def _train_until_interrupted(plan: Plan, root: RunsRoot, options: argparse.Namespace) -> dict[str, str]:
-    """Train, and end it as a scheduler would once a share of the cells is done; what is done then, as `_results`."""
+    """Train until a share of the cells is done, then end it as a scheduler would; the results so far, as `_results`."""
     enough = max(1, round(STOP_AT * len(plan.cells)))
     with _verb(options, "submit", options.manifest, "--profile", PROFILE) as submit:
         while submit.poll() is None and _n_done(plan, root) < enough:
@@ -128,7 +128,7 @@ def _n_done(plan: Plan, root: RunsRoot) -> int:
 
 
 def _results(plan: Plan, root: RunsRoot) -> dict[str, str]:
-    """The cells that have a result, with its digest."""
+    """The digest of each result, by cell id."""
     paths = {cell.id: root.cell(cell.id).result_file for cell in plan.cells}
     return {id: files.sha256_file(path) for id, path in paths.items() if path.exists()}
 

@@ -1,6 +1,6 @@
 """`doctor`: python, packages, device, Slurm, data, backbone, disk, privacy; each problem with its fix.
 
-With --profile also the profile against the site, and with --probe a small real job of it.
+With --profile it checks the profile against the cluster, and with --probe it sends a small job.
 """
 
 from __future__ import annotations
@@ -14,23 +14,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from empslurm import hardware, provenance
-from empslurm.backbones import resolve
-from empslurm.cli import common
+from empslurm.cli import common, doctor_needs
+from empslurm.cli.completion import completed, manifest_names
 from empslurm.cli.output import Output, printable
-from empslurm.config import Backbone
 from empslurm.errors import EmpslurmError, UsageError
 from empslurm.launch import queue
 from empslurm.launch.profile import Profile
 from empslurm.launch.site import openness
 from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.store.runs import RunsRoot
-from empslurm.tasks import registry
-from empslurm.tasks.raw import locate
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
@@ -38,6 +34,8 @@ PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned p
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
+    text = "check only the data and backbone of this manifest, or the table of this card (default: all datasets)"
+    completed(parser.add_argument("subject", metavar="MANIFEST|CARD", nargs="?", help=text), manifest_names)
     common.profile_argument(parser, "check this profile against the cluster too: a YAML file, or a name in slurm/")
     parser.add_argument(
         "--probe", action="store_true", help="send one small job with the profile too, and report what its node says"
@@ -56,7 +54,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """Every requirement of setup.cfg, by its installed metadata."""
+    """Every requirement of setup.cfg that is missing or of a wrong version."""
     from packaging.requirements import Requirement
 
     try:
@@ -75,11 +73,11 @@ def _packages() -> Iterator[Check]:
         if not requirement.specifier.contains(version, prereleases=True):
             fix = f"needs {requirement.specifier}; run `make install`"
             yield Check(what=requirement.name, ok=False, found=version, fix=fix)
-    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements looked at")
+    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements checked")
 
 
 def _device() -> Iterator[Check]:
-    """What training computes on, and what that does natively."""
+    """The GPUs or the processor that training would use."""
     import torch
 
     if torch.cuda.is_available():
@@ -126,33 +124,18 @@ def _slurm() -> Iterator[Check]:
     yield Check(what="slurm", ok=True, found=f"{n_jobs} jobs in the queue, {accounting}")
 
 
-def _data(data_root: Path, root: RunsRoot) -> Iterator[Check]:
-    for dataset in registry().datasets.values():
-        located = locate(dataset, data_root, root.prepared)
-        if located.state == "missing":
-            yield Check(
-                what=f"data: {dataset.id}", ok=None, found="missing", fix="`empslurm data status` says how to obtain it"
-            )
-        else:
-            good = located.state == "found" or located.state == "sample"
-            yield Check(what=f"data: {dataset.id}", ok=good, found=located.state, fix="" if good else located.problem)
-
-
-def _backbone() -> Iterator[Check]:
-    for name in ("minilm",):
-        resolved = resolve(Backbone(name=name))
-        yield Check(
-            what=f"backbone: {name}", ok=resolved.path is not None, found=str(resolved.path), fix=resolved.problem
-        )
-
-
 def _disk(root: RunsRoot) -> Iterator[Check]:
     folder = root.path.resolve()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     good = free >= MIN_FREE_BYTES
-    yield Check(what="disk", ok=good, found=f"{free / 2**30:.1f} GiB free at {folder}", fix="" if good else "make room")
+    yield Check(
+        what="disk",
+        ok=good,
+        found=f"{free / 2**30:.1f} GiB free at {folder}",
+        fix="" if good else "delete files there, or choose another runs root with --runs",
+    )
     writable = os.access(folder, os.W_OK)
     fix = "" if writable else "choose another runs root with --runs or EMPSLURM_RUNS"
     yield Check(what="runs root", ok=writable, found=f"{root.path} is {'' if writable else 'not '}writable", fix=fix)
@@ -162,23 +145,23 @@ def _disk(root: RunsRoot) -> Iterator[Check]:
 
 
 def _asked_for(options: argparse.Namespace) -> Profile | None:
-    """The profile, if one is named. Raises UsageError where --probe has no cluster to probe."""
+    """The profile, if one is named. Raises UsageError where --probe lacks a cluster."""
     if options.probe and options.profile is None:
-        raise UsageError("--probe needs to know which jobs to try, but no profile is named; add --profile NAME")
+        raise UsageError("--probe must come with a profile, but none is named; add --profile NAME")
     if not options.wait > 0:
         raise UsageError(f"--wait must be above 0 minutes, but is {options.wait:g}; leave it out for {WAIT_MIN:g}")
     profile = common.choose_profile(options.profile) if options.profile is not None else None
     if options.probe and profile is not None and profile.kind == "local":
-        raise UsageError(f"--probe needs a profile of kind slurm, but {profile.name} is local; leave --probe out")
+        raise UsageError(f"--probe must have a profile of kind slurm, but {profile.name} is local; leave --probe out")
     return profile
 
 
 def _probe(
     profile: Profile, root: RunsRoot, wait_s: float, before: Sequence[Check], out: Output
 ) -> tuple[list[Check], dict[str, Any] | None]:
-    """Send the probe, unless sbatch refuses such jobs anyway: what it found, and all of it for programs."""
+    """Send the probe, unless the profile has problems; its checks, and everything it found as JSON values."""
     if any(check.ok is False for check in before):
-        fix = f"correct {profile.name}.yaml, then run the same command again"
+        fix = f"solve the problems above in {profile.name}.yaml, then run the same command again"
         return [Check(what="probe: job", ok=None, found="not sent, since the profile has problems", fix=fix)], None
     from empslurm.launch.site.probe import Probe
     from empslurm.launch.site.probe_findings import Findings, timings
@@ -225,7 +208,7 @@ def _ends_by_signal() -> Iterator[None]:
 
 @contextmanager
 def _display(out: Output) -> Iterator[Callable[[str], None]]:
-    """Show what the probe waits for: one line that changes on a terminal, a line per change elsewhere."""
+    """Show what the probe waits for: in one changing line on a terminal, elsewhere in a line per change."""
     console = out.console(error=True)
     if not console.is_terminal:
         told: list[str] = []
@@ -250,11 +233,12 @@ def _display(out: Output) -> Iterator[Callable[[str], None]]:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     root, profile = RunsRoot(options.runs), _asked_for(options)
+    needs = doctor_needs.needs_of(options.subject) if options.subject else doctor_needs.everything()
     checks = [
-        *_python(), *_packages(), *_device(), *_slurm(), *_data(options.data, root), *_backbone(), *_disk(root),
+        *_python(), *_packages(), *_device(), *_slurm(), *doctor_needs.checks(needs, options.data, root), *_disk(root),
         openness.check(root),
     ]  # fmt: skip
-    value: dict[str, Any] = {}
+    value: dict[str, Any] = {"subject": needs.subject} if needs.subject else {}
     if profile is not None:
         from empslurm.launch.site import fit
 
@@ -266,21 +250,21 @@ def run(options: argparse.Namespace, out: Output) -> int:
             checks += probed
     bad = [check for check in checks if check.ok is False]
     out.document({"ok": not bad, "checks": [asdict(check) for check in checks], **value})
-    out.line(_answer(bad, profile, options.probe), style="bold red" if bad else "bold green")
+    out.line(_answer(bad, profile, options.probe, needs.subject), style="bold red" if bad else "bold green")
     marks = {True: "ok", False: "PROBLEM", None: "-"}
     out.table("", ("what", "", "found", "fix"), [(c.what, marks[c.ok], c.found, c.fix) for c in checks])
     return 1 if bad else 0
 
 
-def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool) -> str:
+def _answer(bad: Sequence[Check], profile: Profile | None, probed: bool, subject: str) -> str:
     """The outcome in one line."""
     if bad:
         count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
         return f"{count}: {', '.join(dict.fromkeys(check.what for check in bad))}"
     if profile is None:
-        return "ready: no problem found here"
+        return f"ready: {subject} has what it needs here" if subject else "ready: no problem found here"
     if profile.kind == "local":
         return f"ready: `submit --profile {profile.name}` can train here"
     if probed:
-        return f"ready: a job of {profile.name} did all that was tried"
+        return f"ready: a job of {profile.name} did everything that was tried"
     return f"ready: Slurm takes jobs of {profile.name}; --probe tries one"

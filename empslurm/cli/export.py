@@ -1,4 +1,4 @@
-"""`export`: adapters with model cards in AdapterHub's layout, and their upload."""
+"""`export`: write adapters with model cards in AdapterHub's layout, and upload them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gather`: what the results so far say, the files that hold it, and plainly what is missing."""
+"""`gather`: what the results so far say, the files with the details, and what is missing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
             return search.report(plan, root, options, out)
         margin = plan.manifest.margin if margin is None else margin
     if options.margin is not None and not 0 < options.margin < float("inf"):
-        raise UsageError(f"--margin must be a number above 0, but is {options.margin:g}; give a difference of a metric")
+        raise UsageError(f"--margin must be a number above 0, but is {options.margin:g}; write for example 0.02")
     gathered = _gathered(options, out)
     folder = options.out or RunsRoot(options.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):
@@ -82,7 +82,9 @@ def _gathered(options: argparse.Namespace, out: Output) -> Gathered:
     if options.predictions is not None and options.results is None:
         raise UsageError("--predictions must come with --results, but does not; name the table of results")
     if options.predictions is not None and not options.predictions.is_dir():
-        raise UsageError(f"--predictions must be a folder, but {options.predictions} is none; check the path")
+        raise UsageError(
+            f"--predictions must be a folder, but {options.predictions} is not; give the folder of ID.csv files"
+        )
     if options.published:
         return gather.published(registry())
     if options.results is not None:
@@ -102,9 +104,9 @@ def _verified(plan: Plan | None, root: RunsRoot, known: Registry, data_root: Pat
 
 
 def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tables: bool) -> int:
-    """Say what there is: for people the answer, and tables where they are asked for; for programs one document.
+    """Print the answer for people, with tables on request, or one document for programs; the exit status.
 
-    1 where a result was refused, or where a table of results has no baseline to judge any source by.
+    It is 1 where a result was refused, or where a table of results has no baseline to compare a source with.
     """
     out.document(
         {

@@ -29,7 +29,7 @@ SHOWN_MISSING = 12  # of one state, where tables are asked for; the file has all
 
 
 def say(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tables: bool) -> None:
-    """The answer, what to beware of, what is missing, and last the page. `tables`: with all that has been left out."""
+    """Print the answer, the warnings, what is missing, and last the path of the page. `tables`: print everything."""
     _sentences(written.opening, out)
     for answer in written.answers if tables else written.answers[:MOST_ANSWERS]:
         _answer(answer, out, most=_share(written), whole=tables)
@@ -61,7 +61,7 @@ def say(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tabl
 
 
 def _share(written: Summary) -> int:
-    """How many targets each answer may show."""
+    """How many targets an answer may show."""
     return max(FEWEST_TARGETS, MOST_TARGETS // max(1, min(len(written.answers), MOST_ANSWERS)))
 
 
@@ -99,7 +99,7 @@ def _answer(answer: Answer, out: Output, *, most: int, whole: bool) -> None:
 
 
 def _file(answer: Answer) -> str:
-    """Of the answer's pairs."""
+    """The file of the answer's pairs."""
     part = "" if answer.fraction == 1.0 else f"-f{answer.fraction * 100:g}"
     return f"{answer.group}/verdicts{part}.csv" if answer.group else f"verdicts{part}.csv"
 
@@ -115,10 +115,10 @@ def _harms(answer: Answer, most: int) -> str:
 
 
 def _beware(written: Summary, out: Output, *, whole: bool) -> None:
-    """Warnings, and what else the headline says."""
-    told = {*written.opening, *(_named(answer, text) for answer in written.answers for text in answer.sentences)}
+    """Print the warnings, and the rest of the headline."""
+    shown = {*written.opening, *(_named(answer, text) for answer in written.answers for text in answer.sentences)}
     warnings = [_named(answer, warning) for answer in written.answers for warning in answer.warnings]
-    rest = [sentence for sentence in written.headline if sentence not in told]
+    rest = [sentence for sentence in written.headline if sentence not in shown]
     said = [(text, "bold") for text in warnings] + [(text, "") for text in rest]
     for text, style in said if whole else said[:MOST_SENTENCES]:
         out.paragraph(text, style=style)
@@ -126,7 +126,7 @@ def _beware(written: Summary, out: Output, *, whole: bool) -> None:
 
 
 def _not_made(written: Summary, out: Output) -> None:
-    """The analyses that could not be made, by name. That there are no verdicts or baselines is said already."""
+    """Name the analyses that could not be made. Missing verdicts and baselines are said elsewhere."""
     names = [name for name in written.lacking if not name.endswith(("verdicts", "baselines"))]
     if names:
         more = len(names) - MOST_NAMED
@@ -138,7 +138,7 @@ def _not_made(written: Summary, out: Output) -> None:
 
 
 def _missing(gathered: Gathered, out: Output, *, whole: bool) -> None:
-    """How many results there are, and the cells that have none: by state, and those that failed by name."""
+    """Print how many cells have results; the others by state, and those that failed by name."""
     if gathered.origin != "runs":
         how = "as given" if gathered.origin == "results" else "as the paper prints them"
         out.paragraph(f"{sum(len(group.runs) for group in gathered.groups):,} scores, {how}")
@@ -161,7 +161,7 @@ def _missing(gathered: Gathered, out: Output, *, whole: bool) -> None:
 
 
 def _reason(cell: Missing) -> str:
-    """One line of why: the error's class and the last line of what it says."""
+    """The reason in one line: the error's class and its last line."""
     lines = [line.strip() for line in cell.why.splitlines() if line.strip()]
     if not lines:
         return "no reason is known"
@@ -200,7 +200,7 @@ def _style(entry: Entry) -> str:
 
 
 def _with_path(text: str, path: Path, out: Output) -> None:
-    """Words and a path; where they do not fit one line, the path gets a line of its own, and is never folded."""
+    """Print words and a path; a path that does not fit gets a line of its own, and is never folded."""
     if len(f"{text} {path}") <= out.console().width:
         out.line(f"{text} {path}")
         return
@@ -209,7 +209,7 @@ def _with_path(text: str, path: Path, out: Output) -> None:
 
 
 def listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """Files for people: `folder/*.{csv,md}: table7, table8`, a line for each folder and set of endings."""
+    """Files for people, a line for each folder and set of endings: `folder/*.{csv,md}: table7, table8`."""
     endings: dict[tuple[Path, str], list[str]] = {}
     for path in (folder / name for name in names):
         endings.setdefault((path.parent, path.stem), []).append(path.suffix.lstrip("."))

@@ -1,7 +1,7 @@
-"""How verbs speak: tables for people on stdout, one JSON document for programs, talk and progress on stderr.
+"""What verbs print: text for people or one JSON document for programs on stdout, messages and progress on stderr.
 
-A reader who leaves, a full disk or a closed stream decides only what can be read: what is for stderr and cannot be
-written is dropped, and where stdout takes no more, the verb ends with a sentence, or quietly where its reader has left.
+What stderr does not take (closed, on a full disk, its reader gone) is dropped, and the work goes on. Where stdout takes
+no more, the verb ends with a sentence, or silently if its reader has left.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-# What would move a terminal's cursor, colour it or set its title: runs roots and logs may hold anything.
+# They would move a terminal's cursor, colour it or set its title: runs roots and logs may hold anything.
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 WIDTH = re.compile(r"0*[1-9][0-9]{0,3}", re.ASCII)  # of a terminal, as COLUMNS and LINES may say it
 
 
 class Output:
-    """`json`: whether stdout belongs to a program."""
+    """Prints for people, or with `json` for a program."""
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
@@ -71,7 +71,7 @@ class Output:
         console.print(printable(text, console.encoding), style=style, markup=False)
 
     def warn(self, text: str) -> None:
-        """A line on stderr that must not be missed; the JSON document has it too."""
+        """A warning on stderr; the JSON document has it too."""
         self._warnings.append(text)
         self.say(f"! {text}", style="bold yellow")
 
@@ -84,7 +84,7 @@ class Output:
         self.text_table(title, TextTable(head=tuple(columns), rows=tuple(shown), right=tuple(right)))
 
     def text_table(self, title: str, table: TextTable, caption: str = "") -> None:
-        """A table for people on stdout, of which a terminal of any width shows every value; its caption is below."""
+        """A table for people on stdout, complete on a terminal of any width, with its caption below."""
         if self.json:
             return
         if title:
@@ -113,7 +113,7 @@ class StdoutError(EmpslurmError):
 
 @contextlib.contextmanager
 def stdout_errors() -> Iterator[None]:
-    """Turn an error of stdout into a sentence; a reader who has left stays a BrokenPipeError. Raises StdoutError."""
+    """Turn an error of stdout into StdoutError; a reader who has left stays a BrokenPipeError."""
     try:
         yield
     except BrokenPipeError:
@@ -142,7 +142,7 @@ def _console_class() -> type[Console]:
                 return
             try:
                 super()._check_buffer()
-            except OSError:  # nobody can read it: that is no reason to end what is being done
+            except OSError:  # nobody reads it, which is no reason to stop the work
                 self.quiet = True
                 silence(sys.stderr)
 
@@ -150,7 +150,7 @@ def _console_class() -> type[Console]:
 
 
 def open_closed_streams() -> None:
-    """Give a closed stdin, stdout or stderr the null device, else the next file opened would be taken for it."""
+    """Open the null device for a closed stdin, stdout or stderr, so that no other file gets its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -160,7 +160,7 @@ def open_closed_streams() -> None:
 
 
 def silence(stream: Any) -> None:
-    """Send what a stream holds and gets to the null device, so that the interpreter's end does not fail on it."""
+    """Send all output of a stream to the null device, so that the interpreter's end does not fail on it."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: it has no descriptor, or is closed
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -168,7 +168,7 @@ def silence(stream: Any) -> None:
 
 
 def flush(status: int | str | None) -> int | str | None:
-    """The exit status after all that was printed has been written, as far as it can be."""
+    """Write out everything that was printed, as far as possible; the exit status."""
     try:
         with stdout_errors():
             sys.stdout.flush()
@@ -186,7 +186,7 @@ def flush(status: int | str | None) -> int | str | None:
 
 
 def _sound(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without sizes of a terminal that are none."""
+    """The environment without terminal sizes that are not positive numbers."""
     return {
         name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES") or WIDTH.fullmatch(value)
     }
@@ -207,7 +207,7 @@ def _printable_table(table: TextTable, encoding: str) -> TextTable:
 
 
 def printable(text: str, encoding: str) -> str:
-    """Text that any terminal of this encoding takes as text: nothing that drives it, nothing it cannot show."""
+    """Text without control characters, and with what the encoding cannot show escaped."""
     return CONTROLS.sub("?", text.replace("\r", "\n")).encode(encoding, "backslashreplace").decode(encoding)
 
 

@@ -1,4 +1,4 @@
-"""`plan`: the dry run."""
+"""`plan`: show every cell, what submit would do with it, and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from empslurm import files
 from empslurm.backbones import resolve
 from empslurm.cells import SCORED, Cell
-from empslurm.cli import advice, common
+from empslurm.cli import advice, common, legend
 from empslurm.cli.output import Output
 from empslurm.config import ADAPTER_KINDS
 from empslurm.errors import DataError, StoreError, UsageError
@@ -76,13 +76,14 @@ def warnings(plan: Plan) -> list[str]:
         lines.append(plan.waiting)
     if n_provisional:
         lines.append(
-            f"{n_provisional} ids are provisional: a digest is not known yet, and submit refuses them until it is"
+            f"{n_provisional} ids are provisional (marked with ?): they change once the missing data or backbone is "
+            "here, and submit refuses them until then"
         )
     return lines
 
 
 def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
-    """Why `prepare` will refuse tables of cards, or what is small in them, where they are here. Writes nothing."""
+    """Why `prepare` will refuse the tables of cards that are here, and what is too small in them. Writes nothing."""
     built_in = {dataset.id for dataset in DATASETS}
     problems, left = [], MAX_JUDGED_BYTES
     for name in plan.manifest.data:
@@ -100,23 +101,23 @@ def refused_tables(plan: Plan, data_root: Path, root: RunsRoot) -> list[str]:
                 problems += cautions(prepare(dataset, data_root, Path(folder)), plan.manifest.data[name])
         except DataError as error:
             problems.append(f"card {name}: {error}")
-        except (OSError, StoreError):  # no room for a judgement
+        except (OSError, StoreError):  # no disk space to parse it
             break
     return problems
 
 
 def leaks_found(plan: Plan, root: RunsRoot) -> tuple[dict[tuple[str, str], str], str]:
-    """Flagged (source, target) of the plan's cells by the last audit, and a remark where data was never audited."""
+    """(source, target) of the plan's cells that the last audit flagged, and a remark where data was never audited."""
     manifest = plan.manifest
     audited = verdicts(root.prepared, manifest.registry.datasets, plan.inputs.raw, manifest.data)
     used = {(cell.source_task or cell.target, cell.target) for cell in plan.cells if cell.kind in SCORED}
     here = [name for name in audited.unknown if name not in plan.inputs.missing]
-    remark = f"no audit has seen {', '.join(here)} as it is now: run `empslurm data audit`" if here else ""
+    remark = f"not audited in its present state: {', '.join(here)}; run `empslurm data audit`" if here else ""
     return {pair: text for pair, text in audited.flags().items() if pair in used}, remark
 
 
 def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
-    """One cell's decision as a program reads it."""
+    """The decision on one cell, as JSON values."""
     cell = decision.cell
     return {
         "id": cell.id,
@@ -133,7 +134,7 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
 
 
 def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) -> dict[str, Any]:
-    """Hours from the throughput of finished cells, disk and files from sizes, for what is to run."""
+    """Estimate what the cells to run need: hours by the speed of finished cells, disk and files by their sizes."""
     grouped = packs(todo, profile.pack_size)
     trained = [cell for cell in todo if cell.kind in SCORED]
     estimate = cost.estimate(trained, cost.measured(root, plan.cells))
@@ -159,11 +160,11 @@ def cost_lines(value: Mapping[str, Any], gpus: int) -> list[str]:
     lines = []
     hours, room = value["hours"], value["space"]
     if hours is None:
-        lines.append(f"hours on {value['profile']}: not known before a first cell of this manifest has finished")
+        lines.append(f"hours on {value['profile']}: not known until a first cell of this manifest has finished")
     else:
         kind = "GPU-hours" if gpus else "job-hours"
         low, middle, high = hours["gpu_h" if gpus else "job_h"]
-        measured = f"from {hours['n_measured']} finished cells; start-up and waiting come on top"
+        measured = f"from {hours['n_measured']} finished cells; plus start-up and waiting"
         lines.append(f"hours on {value['profile']}: {middle:.2f} {kind}, between {low:.2f} and {high:.2f} ({measured})")
     if room is not None:
         finished, peak = (room[key] / 2**30 for key in ("finished_bytes", "peak_bytes"))
@@ -185,13 +186,13 @@ def run(options: argparse.Namespace, out: Output) -> int:
     waves = [sum(pack.wave == wave for pack in grouped) for wave in sorted({pack.wave for pack in grouped})]
     n_trained = sum(cell.kind in SCORED for cell in plan.cells)
     kinds, actions = counts([cell.kind for cell in plan.cells]), counts([decision.action for decision in decisions])
-    told = [*warnings(plan), *refused_tables(plan, options.data, root)]
+    remarks = [*warnings(plan), *refused_tables(plan, options.data, root)]
     if profile is not None:
         open_cells = [decision.cell for decision in decisions if decision.action != "reuse"]  # data may come later
-        told += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))
+        remarks += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))
     flags, remark = leaks_found(plan, root)
     if flags:
-        told.append(f"{len(flags)} pairs leak, such as {next(iter(flags.values()))}; `data audit` has all")
+        remarks.append(f"{len(flags)} pairs leak, such as {next(iter(flags.values()))}; `data audit` has all")
     if out.json:
         out.document(
             {
@@ -201,7 +202,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "kinds": kinds,
                 "actions": actions,
                 "n_packs_by_wave": waves,
-                "warnings": told,
+                "warnings": remarks,
                 "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
                 "costs": estimated,
                 "sbatch": script,
@@ -222,15 +223,16 @@ def run(options: argparse.Namespace, out: Output) -> int:
         out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
     trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in SCORED)
     apart = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind not in SCORED)
-    told_of = [f"{n_trained:,} training cells ({trained})"] if n_trained else []
-    text = f"{plan.manifest.name}: " + ", and ".join([*told_of, *([apart] if apart else [])])
+    parts = [f"{n_trained:,} training cells ({trained})"] if n_trained else []
+    text = f"{plan.manifest.name}: " + ", and ".join([*parts, *([apart] if apart else [])])
     out.line(text, style="bold")
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
+    legend.explain(["pack", "wave"] if len(waves) > 1 else ["pack"], out)
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
     if estimated is not None and profile is not None:
         for text in cost_lines(estimated, profile.gpus):
             out.line(text)
-    for text in told:
+    for text in remarks:
         out.line(f"! {text}", style="yellow")
     if remark:
         out.line(remark)

@@ -1,4 +1,4 @@
-"""`prepare`: everything that needs network or is shared, once; then every job runs offline."""
+"""`prepare`: do once what needs network access or is shared, so that every job runs offline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenJob:
-    """One task's table under one use, to be cut at one length."""
+    """One task's table with one data use, to be tokenised at one length."""
 
     task: Task
     dataset: str
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def parse_all(datasets: Sequence[Dataset], data_root: Path, root: RunsRoot, progress: Progress) -> dict[str, Prepared]:
-    """Every dataset, parsed now or before."""
+    """Parse every dataset that was not parsed before; all of them, by id."""
     from empslurm.tasks.prepare import prepare
 
     total = progress.add_task("parsing", total=len(datasets))
@@ -73,7 +73,7 @@ class TokenCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """What is there for a plan's cells to be trained."""
+    """What the cells of a plan need to be trained, and where it is."""
 
     backbone: str  # its folder
     datasets: Mapping[str, str]  # id -> folder
@@ -119,7 +119,7 @@ def tokenise_all(
 
 
 def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
-    """What the plan's cells read, of the datasets that are here."""
+    """The tables that the plan's cells read, of the datasets that are here."""
     manifest = plan.manifest
     wanted = dict.fromkeys((cell.target, cell.data.labels) for cell in plan.cells)
     return [
@@ -136,7 +136,7 @@ def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
 
 
 def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> Ready:
-    """Backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
+    """Make the backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
     from rich.progress import Progress
 
     from empslurm.tasks.prepare import empty_part
@@ -162,7 +162,7 @@ def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Ou
 
 
 def obtain(datasets: Iterable[Dataset], options: argparse.Namespace, out: Output) -> bool:
-    """Save what cards take from a hub and is not here; whether anything was. Raises DataError."""
+    """Download what cards take from a hub and is not here yet; whether anything was. Raises DataError."""
     from empslurm.tasks.raw import locate
 
     root, saved = RunsRoot(options.runs), False
@@ -174,7 +174,7 @@ def obtain(datasets: Iterable[Dataset], options: argparse.Namespace, out: Output
 
 
 def too_small(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset]) -> list[str]:
-    """What the tasks with an empty part, or with few test examples, cannot show."""
+    """Sentences on the tasks that have an empty part or few test examples."""
     from empslurm.tasks.stats import few_examples
 
     tasks = [(dataset, task) for dataset in datasets for task in dataset.tasks if task.id in counts]
@@ -183,7 +183,7 @@ def too_small(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset]) ->
 
 
 def show(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset], out: Output) -> None:
-    """Examples and tokens of each task, for people."""
+    """Print the examples and tokens of each task for people."""
     rows = [
         (task, item.n_examples, item.n_tokens, item.n_truncated, *(item.n.get(part, "-") for part in PARTS))
         for task, item in counts.items()

@@ -1,4 +1,4 @@
-"""Tables as lines of text for a terminal of any width, with no value of them lost."""
+"""Tables as lines of text, complete on a terminal of any width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NARROWEST = 4  # columns of a label; labels that do not fit half of a line with 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What stands in one place of a table. `style`: as rich names it."""
+    """The text of one cell of a table. `style`: as rich names it."""
 
     text: str
     style: str = ""
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """A table to be printed. `right`: of each column, whether it is right-aligned."""
+    """A table to print. `right`: whether each column is right-aligned."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -35,9 +35,9 @@ class TextTable:
 
 
 def lines(table: TextTable, width: int, rule: str = "─") -> Iterator[Text]:
-    """The lines of a table, none of them wider than `width` (from 20 on). Words may be folded, and nothing is cut off.
+    """The lines of a table, none wider than `width` (20 or more). Words may be folded; nothing is cut off.
 
-    What is too wide for a line is printed in parts, one below another. `rule`: the character below the head.
+    A table too wide for a line is printed in parts, one below another. `rule`: the character below the head.
     """
     from rich.text import Text
 
@@ -84,7 +84,7 @@ def _chopped(word: str, width: int) -> list[str]:
 
 
 class _Page:
-    """How wide the columns of a table become in a line with `room` columns, and which stand side by side."""
+    """The widths of a table's columns in a line with `room` columns, and which columns are side by side."""
 
     def __init__(self, table: TextTable, room: int) -> None:
         self.room = room
@@ -102,7 +102,7 @@ class _Page:
         return sum(self.least) + BESIDE * len(self.least) <= self.room
 
     def _fits_with_one_folded(self, columns: Sequence[Sequence[str]]) -> bool:
-        """Fold one column between its words, the leftmost that will do: else the last column stands apart, below."""
+        """Fold the leftmost column that makes the others fit; otherwise the last column would be printed below."""
         for at, texts in enumerate(columns):
             before = self.least[at]
             self.least[at] = min(before, max(2, *(_least(text, 0) for text in texts)))
@@ -134,7 +134,7 @@ class _Page:
         return [self.labels + part for part in parts]
 
     def widths(self, columns: Sequence[int]) -> list[int]:
-        """Widths of a part's columns: what they need, and what is left goes to those that would be folded."""
+        """Widths of a part's columns: what they need, and the rest for those that would be folded."""
         free = self.room - BESIDE * len(columns)
         others = [self.least[at] for at in columns[len(self.labels) :]]
         least = self.label_widths + _shrunk(others, free - sum(self.label_widths))
@@ -143,7 +143,7 @@ class _Page:
 
 
 def _shrunk(widths: Sequence[int], room: int, least: int = 2) -> list[int]:
-    """Widths that fit `room` between them: the widest give way first, and none below `least`."""
+    """Widths that fit `room` together: the widest shrink first, and none below `least`."""
     most = min(max(widths, default=0), max(room, least))
     while sum(min(width, most) for width in widths) > room and most > least:
         most -= 1
@@ -157,7 +157,7 @@ def _shrunk(widths: Sequence[int], room: int, least: int = 2) -> list[int]:
 
 
 def _natural(text: str) -> int:
-    """The columns that a text takes when it is not folded."""
+    """The columns that an unfolded text takes."""
     from rich.cells import cell_len
 
     return max(map(cell_len, text.expandtabs(4).splitlines()), default=0)

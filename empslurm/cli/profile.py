@@ -1,4 +1,4 @@
-"""`profile`: ask the cluster and write slurm/NAME.yaml for it, each choice with its reason."""
+"""`profile`: ask the cluster and write slurm/NAME.yaml for it, with a reason for each choice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ COMMANDS = ("sbatch", "sinfo", "scontrol")
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    """The name, and the partition where another one than the proposed is wanted."""
     parser.add_argument("name", metavar="NAME", help="write slurm/NAME.yaml, which must not exist yet")
     parser.add_argument(
         "--partition", metavar="P", help="write it for this partition (default: the best one for training)"
@@ -29,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def _target(name: str) -> Path:
-    """Where the profile goes. Raises UsageError where the name cannot be a profile's or is taken."""
+    """The file of the new profile. Raises UsageError where the name is not valid or is taken."""
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
             f"NAME must be 1 to 64 letters, digits and _ . -, starting with a letter or digit, but is {name[:80]!r}; "
@@ -48,7 +47,7 @@ def _target(name: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Create the file, once it is known that it can be read. Raises UsageError where somebody else was faster."""
+    """Create the file, after a test that it can be read. Raises UsageError where it exists meanwhile."""
     with tempfile.TemporaryDirectory(prefix="empslurm-") as folder:
         trial = Path(folder) / path.name
         trial.write_text(text)
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _tell(name: str, path: Path, proposal: Proposal, out: Output) -> None:
-    """The answer first, then every choice with its reason, then what to do next."""
+    """Print the answer first, then every choice with its reason, then what to do next."""
     out.line(f"{path} is written: {proposal.summary}")
     for sentence in proposal.warnings:
         out.warn(sentence)
@@ -85,10 +84,10 @@ def _tell(name: str, path: Path, proposal: Proposal, out: Output) -> None:
     others = [item["partition"] for item in proposal.alternatives["partitions"]]
     if others:
         more = ", ..." if len(others) > 5 else ""
-        out.line(f"Other partitions would do ({', '.join(others[:5])}{more}): the file has them in comments.")
+        out.line(f"Other partitions fit too ({', '.join(others[:5])}{more}): the file has them in comments.")
     out.line(f"Next: `empslurm doctor --profile {name} --probe`, then `empslurm submit MANIFEST --profile {name}`")
 
 
 def _shown(value: str | int | float | bool | None) -> str:
-    """A value as the file has it."""
+    """A value as it is in the file."""
     return "-" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"

@@ -1,4 +1,4 @@
-"""`score`: every chosen adapter's measure of every text, in one pass."""
+"""`score`: score every text with every chosen adapter, in one pass."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FORMATS = ("txt", "csv", "tsv", "jsonl", "parquet")
 
 
 def listed(text: str) -> list[str]:
-    """Words between commas."""
+    """The words between commas."""
     return [word for word in text.split(",") if word]
 
 
 def tasks_argument(parser: argparse.ArgumentParser) -> None:
-    """Which tasks: shared with `export`."""
+    """Add --tasks (shared with `export`)."""
     text = "use only these tasks, with commas between, such as news_* (default: all)"
     parser.add_argument("--tasks", type=listed, default=[], metavar="TASK,...", help=text)
 
@@ -80,7 +80,7 @@ def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespa
 
 @contextmanager
 def progress_bar(out: Output, total: int | None) -> Iterator[Progress]:
-    """Rows, rate and time left on stderr, while a person looks on."""
+    """Show rows, rate and remaining time on a terminal's stderr."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = out.console(error=True)
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm.scoring import inputs, outputs, records
 
     if out.json and options.out is None:
-        raise UsageError("--json needs stdout for its one document, but the records go there; name a file with -o")
+        raise UsageError("--json must have stdout for its one document, but the records go there; name a file with -o")
     if options.out is not None:
         outputs.format_of(options.out)
     path = None if options.input == "-" else Path(options.input)
@@ -126,9 +126,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _rows(path: Path | None, columns: Columns, format: Format | None) -> tuple[int | None, Iterator[Row]]:
-    """How many rows there are, and the rows. What is wrong with a file is said here, before a model is loaded.
+    """The number of rows, and the rows. Problems of a file are raised here, before a model is loaded.
 
-    A stream (standard input, a pipe) can be read once only: its rows are not counted, and its header is judged here.
+    A stream (standard input, a pipe) can be read only once: its rows are not counted, and only its header is checked.
     """
     from empslurm.scoring import inputs
 
@@ -140,7 +140,7 @@ def _rows(path: Path | None, columns: Columns, format: Format | None) -> tuple[i
 
 
 def _report(scorer: Any, tally: Any, wall_s: float, options: argparse.Namespace, out: Output) -> None:
-    """What was done, and what a reader of the scores must know."""
+    """Print what was done, and what a reader of the scores must know."""
     from empslurm.scoring import run as runs
 
     about = runs.about(scorer.chosen, scorer.evidence)
@@ -153,7 +153,7 @@ def _report(scorer: Any, tally: Any, wall_s: float, options: argparse.Namespace,
         columns = ("measure", "seeds", "metric", "test", "95 %", "flags", "data source", "language")
         out.table("measures", columns, rows)
         out.line(f"{options.out}, and {runs.about_path(options.out)} which says what the measures are")
-    taken = f", {tally.n_taken_up:,} of them before" if tally.n_taken_up else ""
+    taken = f", {tally.n_taken_up:,} of them by an earlier run" if tally.n_taken_up else ""
     out.say(
         f"{tally.n_rows:,} rows{taken}: {tally.n_errors:,} with an error, {tally.n_flagged:,} unlike training texts"
     )

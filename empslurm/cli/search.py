@@ -1,4 +1,4 @@
-"""`search report`, `search freeze`: what a search found, and its winners as a preset that grid manifests use."""
+"""`search report` and `search freeze`: what a search found, and its winners as a preset for grid manifests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def results(plan: Plan, root: RunsRoot) -> SearchResults:
-    """What a search has come to, as its report wants it."""
+    """The results of a search so far, as its report needs them."""
     from empslurm.report.search import SearchResults
 
     manifest, use = plan.manifest, plan.search
@@ -77,7 +77,7 @@ def results(plan: Plan, root: RunsRoot) -> SearchResults:
 
 
 def report(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> int:
-    """Write and show what there is so far."""
+    """Write and print the results so far; the exit status."""
     from empslurm.report.search import caution, progress, tables, write
 
     outcome = results(plan, root)
@@ -114,7 +114,7 @@ def _named(table: Table, row: Sequence[Entry]) -> dict[str, object]:
 
 
 def _freeze(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> int:
-    """Write the preset; one that is there is replaced only by an equal search's."""
+    """Write the preset; an existing one is never changed."""
     if resources.package() in plan.manifest.path.resolve().parents:
         raise UsageError(
             f"the manifest must be a file of yours, since the preset is written beside it, but {plan.manifest.name} is "
@@ -127,7 +127,7 @@ def _freeze(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output
     chosen = winners(plan, finished, second_stage_scores(root, plan), overall=options.adapter == "overall")
     text = preset_text(plan.manifest.name, {task: chosen[task] for task in plan.manifest.tasks})
     if not files.create_exclusive(path, text.encode()) and files.read_bytes(path) != text.encode():
-        raise UsageError(f"{path} must not be there yet, but holds other winners; choose another --name or remove it")
+        raise UsageError(f"{path} must not exist yet, but holds other winners; choose another --name, or delete it")
     rows = [
         (
             task,

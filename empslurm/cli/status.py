@@ -1,4 +1,4 @@
-"""`status`: cells by state and target, running ones, failures; from files and squeue."""
+"""`status`: cells by state and target, running cells and failures, from files and squeue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from empslurm import metrics
-from empslurm.cli import common
+from empslurm.cli import common, legend
 from empslurm.cli.output import Output
 from empslurm.launch import cost, hold, policy
 from empslurm.launch.endings import endings
@@ -24,9 +24,9 @@ from empslurm.store.claims import Claim
 from empslurm.store.runs import RunsRoot
 
 STATES = ("done", "running", "queued", "pending", "lost", "failed")
-MAX_LEFT_S = 1e9  # what a damaged progress note may claim at most
-REFRESH_S = 2.0  # files are looked at so often,
-ASK_EVERY_S = 15.0  # and Slurm at most so often: many people watch, and one controller answers
+MAX_LEFT_S = 1e9  # limit for a damaged progress note
+REFRESH_S = 2.0  # between two looks at files,
+ASK_EVERY_S = 15.0  # and at least between two questions to Slurm: many people watch one controller
 SHOWN = 20  # rows of running cells and of queued jobs for people
 
 
@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 
 def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
-    """Counts by state and target, running cells with their progress, failures with their last line, what was spent."""
+    """Counts by state and target, running cells with their progress, failures, and what was spent, as JSON values."""
     states = common.states(plan, root, queue)
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
     running, failed, flagged, queued, idle = [], [], [], dict[str, str](), []
@@ -81,13 +81,13 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
 
 
 def never(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Of jobs by cell, those that can never start as they are: the reason, what to do, how many cells."""
+    """The jobs that can never start: the reason, what to do, and how many cells wait for them."""
     stuck = Counter((job.reason.strip("()"), job.fix) for job in jobs if job.fix is not None)
     return [{"reason": reason, "fix": fix, "n_cells": n} for (reason, fix), n in stuck.items()]
 
 
 def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict[str, dict[str, int]]:
-    """What became of the trials of each task; `again`: of those that run, the ones that an earlier process left."""
+    """The trials of each task by outcome. `again`: running trials that an earlier process had begun."""
     finished = finished_trials(root, plan.cells)
     by_task = {}
     for task in plan.manifest.tasks:
@@ -107,7 +107,7 @@ def studies(plan: Plan, states: Mapping[str, CellState], root: RunsRoot) -> dict
 
 
 def _running(cell_id: str, claim: Claim, root: RunsRoot) -> dict[str, Any]:
-    """A running cell: who has it, for the how-manyth time, and how far it is."""
+    """A running cell: who runs it, in which attempt, and its progress."""
     progress = root.cell(cell_id).progress()
     note = progress.known if progress and progress.time >= claim.started else {}  # else of an earlier attempt
     who = {"id": cell_id, "where": claim.host, "who": claim.who, "attempt": claim.number, **note}
@@ -115,7 +115,7 @@ def _running(cell_id: str, claim: Claim, root: RunsRoot) -> dict[str, Any]:
 
 
 def held(root: RunsRoot, manifest: str) -> str:
-    """Why the rest of the newest submission of a manifest must not start; empty when it may."""
+    """Why the rest of the newest submission of a manifest may not start; empty when it may."""
     ours = of_manifest(root, manifest)
     cause = hold.of(ours[-1]) if ours else None
     return str(cause) if cause is not None else ""
@@ -130,10 +130,11 @@ def eta_s(note: Mapping[str, Any]) -> float | None:
 
 
 def show(value: Mapping[str, Any], out: Output) -> None:
-    """The summary for people."""
+    """Print the summary for people."""
     rows = [(task, *(row[name] for name in STATES)) for task, row in value["targets"].items()]
     rows.append(("all", *(value["totals"][name] for name in STATES)))
     out.table(str(value["manifest"]), ("target", *STATES), rows)
+    legend.explain(["lost"] if value["totals"]["lost"] else [], out)
     if value.get("studies"):
         columns = ("study", *next(iter(value["studies"].values())))
         out.table("", columns, [(task, *row.values()) for task, row in value["studies"].items()])
@@ -154,7 +155,7 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     if value["saved"]:
         out.line(f"{len(value['saved'])} cells were saved when their jobs ended: the next `submit` goes on from there")
     for item in value["unseen"]:
-        out.line(f"{item['n_cells']} cells may be queued or run unseen: {item['why']}", style="yellow")
+        out.line(f"{item['n_cells']} cells may be queued or running unseen: {item['why']}", style="yellow")
     if value["failed"]:
         rows = _failures(value["failed"])
         out.table("", ("failed", "cells", "such as", "last line"), rows)
@@ -165,11 +166,13 @@ def show(value: Mapping[str, Any], out: Output) -> None:
         such = {flag: next(item["id"] for item in value["flagged"] if flag in item["flags"]) for flag in alike}
         rows = [(metrics.FLAGS.get(flag, flag), n, such[flag]) for flag, n in alike.most_common()]
         out.table("", ("done, but did not learn", "cells", "such as"), rows)
-        out.line("as each run noted it at its end, some versions fewer; `gather` judges all from their predictions")
+        out.line(
+            "as each run noted at its end (older versions note less); `gather` judges all runs from their predictions"
+        )
     if value["queue_answers"] is False and value["totals"]["done"] != sum(value["totals"].values()):
-        out.line("squeue does not answer: what is queued is not seen, and may count as pending or lost", style="yellow")
+        out.line("squeue does not answer: queued cells are not seen, and may count as pending or lost", style="yellow")
     if value["held"]:
-        out.line(f"the rest was held back: {value['held']}; mend it and submit again", style="red")
+        out.line(f"the rest was held back: {value['held']}; solve this, then submit again", style="red")
     if value["spent"]["n_starts"]:
         out.line(f"spent: {cost.Spent(**value['spent'])}")
 
@@ -217,7 +220,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _watch(plan: Plan, root: RunsRoot, queue: Queue, value: dict[str, Any], out: Output) -> dict[str, Any]:
-    """Redraw until nothing runs, and nothing is queued that may ever start. In a pipe: wait without drawing."""
+    """Redraw until nothing runs and nothing that can start is queued. In a pipe: wait without drawing."""
     drawn = out.console().is_terminal and not out.json
     while True:
         if drawn:

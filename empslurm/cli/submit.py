@@ -25,7 +25,7 @@ from empslurm.plan import Pack, Plan, counts, decide, packs, refuse_lengths
 from empslurm.store.runs import RunsRoot
 
 LOOK_EVERY_S = 0.5
-# Slurm looks at a new job within a second or two; then it says why it waits.
+# Within a second or two Slurm says why a new job waits.
 LOOKS, LOOK_AFTER_S = 3, 1.0
 
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if options.clean:
         snapshot.refuse_dirty()
     if profile.kind == "local":
-        local.slots(profile, 1)  # refuses a profile that this machine cannot hold to before anything is prepared
+        local.slots(profile, 1)  # refuses, before the work begins, a profile that asks for more than this machine has
         return _decide_and_run(options, profile, out)
     common.require_slurm("sbatch", "squeue", "scontrol")
     from empslurm.launch.script import refuse_percent
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) -> int:
-    """What is missing, said and sent."""
+    """Print what is missing, and run or send it; the exit status."""
     plan, root = common.load_plan(options)
     queue = queue_of(root)
     if profile.kind == "slurm":
@@ -97,20 +97,20 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
 
 
 def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: Queue, verb: str, out: Output) -> None:
-    """What became of earlier jobs of these cells. Raises SchedulerError where the next would die as they did."""
+    """Warn of how earlier jobs of these cells ended. Raises SchedulerError where the next would fail the same way."""
     from empslurm.launch.script import digest_of
 
     names = [cell.id for cell in wanted]
     for why, n_cells in unseen(names, root, queue).items():
-        out.warn(f"{n_cells} of these cells may be queued or run unseen, and would be sent again: {why}")
+        out.warn(f"{n_cells} of these cells may be queued or running unseen, and would be sent again: {why}")
     early = endings(names, root, queue).early
     twice = repeated(early, digest_of(profile))
     if twice and verb != "resume":
         last, before = twice
         raise SchedulerError(
             f"jobs must start on their nodes, but {before.job_id} and {last.job_id} ended before they started, both "
-            f"saying: {last.line or 'nothing'}; see {last.log}, mend it (`setup`, `python` or `partition` in "
-            f"{profile.name}.yaml, or the site), then run `empslurm resume`"
+            f"saying: {last.line or 'nothing'}; read {last.log}, change `setup`, `python` or `partition` in "
+            f"{profile.name}.yaml, then run `empslurm resume`"
         )
     for row in list(early.values())[:1]:
         out.warn(f"{row[0].why}; so did jobs of {len(early)} cells in all, which are sent again")
@@ -163,7 +163,7 @@ def _send(
 
 
 def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
-    """Why some of the arrays just sent can never start, with what to do."""
+    """Why some of the arrays just sent can never start, and what to do."""
     for _ in range(LOOKS):
         time.sleep(LOOK_AFTER_S)
         jobs = queue_of(root).jobs or {}
@@ -176,7 +176,7 @@ def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
 def _run_here(
     plan: Plan, wanted: Sequence[Cell], profile: Profile, root: RunsRoot, data_root: Path, out: Output
 ) -> int:
-    """Train in processes of this machine and wait for them."""
+    """Train in processes on this machine and wait for them."""
     manifest = plan.manifest
     grouped = packs(wanted, profile.pack_size)
     slots = local.slots(profile, len(grouped))
@@ -191,7 +191,7 @@ def _run_here(
         out.line(f"{cell} failed: {why}", style="red")
     out.line(f"{manifest.name}: " + ", ".join(f"{count} {state}" for state, count in tally.items()))
     if status == local.EXIT_INTERRUPTED:
-        out.line("stopped; the same command goes on from the checkpoints")
+        out.line("stopped; run the same command to go on from the checkpoints")
     elif status and not failed:
         out.line(f"a train process ended early; its log: {created.folder(root).path}", style="red")
     return 0 if set(tally) == {"done"} else 1
@@ -199,7 +199,7 @@ def _run_here(
 
 @contextmanager
 def _bar(root: RunsRoot, created: submission.Submission, n_slots: int, out: Output) -> Iterator[local.Look]:
-    """Show how many cells have ended, for as long as something looks."""
+    """Show how many cells have ended; what it yields is called again and again."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -230,6 +230,6 @@ def _bar(root: RunsRoot, created: submission.Submission, n_slots: int, out: Outp
 
 
 def _current(root: RunsRoot, pack: Pack, open_cells: Collection[str]) -> str | None:
-    """A cell of a pack that has been begun and has not ended."""
+    """A cell of a pack that has started and has not ended."""
     begun = (cell.id for cell in pack.cells if cell.id in open_cells and root.cell(cell.id).claims_folder.exists())
     return next(begun, None)

@@ -190,9 +190,10 @@ VERBS: dict[str, Verb] = {
         module="doctor",
         line="check Python, packages, device, Slurm, data, backbone and disk",
         group="tools",
-        examples=("empslurm doctor", "empslurm doctor --profile mine --probe"),
+        examples=("empslurm doctor", "empslurm doctor full_grid", "empslurm doctor --profile mine --probe"),
         about="Check Python, packages, device, Slurm, data, backbone, disk space and file permissions, and say how to "
-        "solve each problem. With --profile, also check a profile against the cluster.",
+        "solve each problem. With a manifest or a card, check only the data and backbone that it needs, and read the "
+        "card's table. With --profile, also check a profile against the cluster.",
     ),
     "completion": Verb(
         module="completion",

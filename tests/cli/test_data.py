@@ -176,7 +176,7 @@ def test_audit_of_the_sample_is_kept_and_shown_by_plan(
     text = "name: leaky\ntasks: [news_empathy, news_distress, epitome_er]\nseeds: [1]\nbackbone: tiny\n"
     manifest.write_text(text + "data: {per_dataset: {news: {splits: paper}}}\n")
     assert main([*sample, "plan", str(manifest)]) == 0
-    assert "no audit has seen epitome, news as it is now" in capsys.readouterr().out
+    assert "not audited in its present state: epitome, news" in capsys.readouterr().out
     assert main([*sample, "data", "audit", "news", "epitome", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert ["paper", "news_distress", "news_empathy"] in [row[:3] for row in value["flagged"]]

@@ -114,3 +114,77 @@ def test_files_that_others_can_read_are_a_problem_with_the_command_that_closes_t
     _, checks = answer(expect=1)
     assert "can read 1 file below" in checks["privacy"]["found"]
     assert checks["privacy"]["fix"] == "run `chmod -R o-rwx runs`"
+
+
+# ---- what a manifest or a card needs ---------------------------------------------------------------------------------
+
+CARD = """id: kite_mood
+title: Kite Mood
+file: kites.csv
+format: csv
+columns: {text: said, label: mood}
+kind: classification
+labels: [up, down]
+data_source: invented
+language_setting: conversation
+citation: Nobody (2026). Kites of invention.
+licence: CC BY 4.0
+"""
+
+
+@pytest.fixture
+def kites(here: Path) -> Path:
+    """A card, a manifest that uses it, and one whose backbone is not there."""
+    (here / "kites.yaml").write_text(CARD)
+    text = "name: {}\ncards: [kites.yaml]\ntasks: [kite_mood]\nseeds: [1]\nbackbone: {}\n"
+    (here / "sound.yaml").write_text(text.format("sound", "tiny"))
+    (here / "lacking.yaml").write_text(text.format("lacking", "./nowhere"))
+    return here
+
+
+def write_table(folder: Path, n_bad: int = 0) -> None:
+    rows = [f"kite {index} is in the air,{('up', 'down')[index % 2]}" for index in range(200)]
+    rows += [f"kite {index} is gone,sideways" for index in range(n_bad)]
+    path = folder / "data" / "kite_mood" / "kites.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["said,mood", *rows, ""]))
+
+
+def needed(checks: dict[str, Any]) -> list[str]:
+    """What was checked of data, tables and backbones."""
+    return [what for what in checks if what.split(":")[0] in ("data", "table", "backbone")]
+
+
+def test_of_a_manifest_only_what_it_needs_is_checked(kites: Path) -> None:
+    value, checks = answer("sound.yaml", expect=1)
+    assert value["subject"] == "sound"
+    assert needed(checks) == ["data: kite_mood", "backbone: tiny"]
+    assert checks["data: kite_mood"]["ok"] is False
+    write_table(kites)
+    _, checks = answer("sound.yaml", expect=0)
+    assert checks["table: kite_mood"]["ok"] is not False
+    assert call("doctor", "sound.yaml")[1].startswith("ready: sound")
+    _, checks = answer("lacking.yaml", expect=1)
+    (backbone,) = [check for what, check in checks.items() if what.startswith("backbone")]
+    assert (backbone["ok"], backbone["found"]) == (False, "missing")
+    assert "config.json" in backbone["fix"]
+
+
+def test_a_cards_table_is_read(kites: Path) -> None:
+    write_table(kites, n_bad=3)
+    value, _ = answer("kites.yaml", expect=0)
+    found = [check["found"] for check in value["checks"] if check["what"] == "table: kite_mood"]
+    assert found[0] == "200 examples, 3 bad rows"
+    assert any("3 of 203 rows are bad" in text for text in found)
+    write_table(kites, n_bad=50)
+    value, checks = answer("kites.yaml", expect=1)
+    assert needed(checks) == ["data: kite_mood", "table: kite_mood"]
+    assert "at most 5% bad rows" in checks["table: kite_mood"]["found"]
+    assert "leave_out" in checks["table: kite_mood"]["fix"]
+
+
+def test_a_card_or_manifest_that_is_wrong_is_a_sentence(kites: Path) -> None:
+    (kites / "kites.yaml").write_text(CARD.replace("kind: classification", "kind: sorting"))
+    for name in ("kites.yaml", "sound.yaml"):
+        assert any("kind" in sentence for sentence in problems("doctor", name, expect=2))
+    assert "must be a known manifest" in problems("doctor", "absent", expect=2)[0]

@@ -109,7 +109,7 @@ def test_cancel_ends_a_local_run_which_saves_and_says_so(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cancelled: the train processes save what they have and end" in err
-    assert "stopped; the same command goes on from the checkpoints" in out
+    assert "stopped; run the same command" in out
     assert not any(local_liveness(claim) for claim in claims(project))
     assert [path for cell in cells(project) for path in (cell.path / "checkpoint").glob("*")]
     assert not [path for cell in cells(project) for path in cell.path.glob("result.json")]
@@ -136,7 +136,7 @@ def test_a_submit_that_is_ended_by_a_signal_leaves_no_train_process_behind(
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "stopped; the same command goes on from the checkpoints" in out
+    assert "stopped; run the same command" in out
     assert not any(local_liveness(claim) for claim in claims(project))
 
 
@@ -145,7 +145,7 @@ def test_another_manifests_run_is_left_alone(project: Project, submit: Callable[
     told = project.json("cancel", "other")
     assert told["local"]["n_ended"] == 0
     assert sum(told["local"]["others"].values()) > 0
-    assert "which no `submit other` has started; it goes on" in told["warnings"][0]
+    assert "which `submit other` did not start" in told["warnings"][0]
     assert process.poll() is None
 
 

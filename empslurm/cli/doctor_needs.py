@@ -1,0 +1,115 @@
+"""What one manifest or card needs, for `doctor`: its datasets, backbones, and the tables of its cards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from empslurm.backbones import resolve
+from empslurm.cli import common
+from empslurm.config import Backbone, DataUse
+from empslurm.errors import DataError
+from empslurm.launch.site.checks import Check
+from empslurm.manifest.load import load_manifest
+from empslurm.store.runs import RunsRoot
+from empslurm.tasks import registry
+from empslurm.tasks.datasets import DATASETS
+from empslurm.tasks.raw import locate
+from empslurm.tasks.schema import PARTS, Dataset
+from empslurm.validation import yaml_tree
+
+CARD_KEYS = {"file", "columns"}  # which a card has and a manifest has not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What is checked. `subject`: the manifest or card that asks for it, empty for all that there is."""
+
+    subject: str
+    datasets: tuple[Dataset, ...]
+    backbones: tuple[Backbone, ...]
+    uses: dict[str, DataUse]
+
+
+def everything() -> Needs:
+    """All built-in datasets, of which none must be here, and the backbone of the package."""
+    return Needs(
+        subject="", datasets=tuple(registry().datasets.values()), backbones=(Backbone(name="minilm"),), uses={}
+    )
+
+
+def needs_of(name: str) -> Needs:
+    """What a manifest needs, by name or file, or a card, by file. Raises ManifestError, UsageError."""
+    path = common.find_manifest(name)
+    node = yaml_tree.load(path)
+    keys = {key for key, _, _ in node.entries} if isinstance(node, yaml_tree.Table) else set()
+    if keys & CARD_KEYS:
+        datasets = registry((path,)).datasets
+        own = tuple(dataset for name, dataset in datasets.items() if name not in registry().datasets)
+        return Needs(subject=path.stem, datasets=own, backbones=(), uses={})
+    manifest = load_manifest(path)
+    return Needs(
+        subject=manifest.name,
+        datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
+        backbones=(manifest.backbone, *([manifest.embed.encoder] if manifest.embed else [])),
+        uses=dict(manifest.data),
+    )
+
+
+def checks(needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:
+    """The datasets, the tables of cards, and the backbones. What a subject needs and is missing is a problem."""
+    for dataset in needs.datasets:
+        yield from _data(dataset, needs, data_root, root)
+    for backbone in dict.fromkeys(needs.backbones):
+        resolved = resolve(backbone)
+        what = f"backbone: {backbone.name}"
+        yield Check(
+            what=what, ok=resolved.path is not None, found=str(resolved.path or "missing"), fix=resolved.problem
+        )
+
+
+def _data(dataset: Dataset, needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:
+    what = f"data: {dataset.id}"
+    try:
+        located = locate(dataset, data_root, root.prepared)
+    except DataError as error:
+        yield Check.of(what, error)
+        return
+    if located.state == "missing":
+        fix = dataset.obtain if needs.subject else "run `empslurm data status`, which says how to obtain it"
+        yield Check(what=what, ok=False if needs.subject else None, found="missing", fix=fix)
+        return
+    good = located.state in ("found", "sample")
+    yield Check(what=what, ok=good, found=located.state, fix="" if good else located.problem)
+    if needs.subject and dataset.id not in {built_in.id for built_in in DATASETS}:
+        yield from _table(dataset, needs.uses.get(dataset.id, DataUse()), data_root)
+
+
+def _table(dataset: Dataset, use: DataUse, data_root: Path) -> Iterator[Check]:
+    """Read a card's table, and say what its rows turned out to be. Writes nothing that stays."""
+    from empslurm.tasks.prepare import empty_part, load_task, prepare
+    from empslurm.tasks.stats import few_examples, remarks
+
+    what = f"table: {dataset.id}"
+    with tempfile.TemporaryDirectory(prefix="empslurm-") as folder:
+        try:
+            prepared = prepare(dataset, data_root, Path(folder))
+            parts = {task: load_task(prepared, task, use, "all").parts for task in dataset.tasks}
+        except DataError as error:
+            yield Check.of(what, error)
+            return
+        found = f"{prepared.meta.n_examples:,} examples, {prepared.meta.n_rejects:,} bad rows"
+        yield Check(what=what, ok=True, found=found)
+        yield from (_remark(what, text, ok=None) for text in remarks(prepared))
+        for task, of_rows in parts.items():
+            sizes = {part: int((of_rows == part).sum()) for part in PARTS}
+            ok = False if empty_part(sizes) else None
+            yield from (_remark(what, text, ok=ok) for text in few_examples(dataset, task, sizes))
+
+
+def _remark(what: str, text: str, *, ok: bool | None) -> Check:
+    """A sentence whose last part, after a semicolon, is what to do."""
+    found, _, fix = text.rpartition("; ")
+    return Check(what=what, ok=ok, found=found or fix, fix=fix if found else "")
