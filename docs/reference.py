@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import empslurm
-from empslurm import cells, cli, metrics
-from empslurm.cli import documents
+from empslurm import cells, metrics
+from empslurm.cli import documents, parser
+from empslurm.cli.verbs import VERBS
 from empslurm.config import ADAPTER_KINDS
 from empslurm.gather.collect import LONG
 from empslurm.gather.curves import CURVES
@@ -421,10 +422,10 @@ def examples(parser: argparse.ArgumentParser) -> str:
 
 def verb_parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Each verb, or verb and action, with its line of help and its parser."""
-    for verb, (_, line) in cli.VERBS.items():
-        parser = sub_parsers(cli._parser(verb))[verb][1]
-        actions = sub_parsers(parser)
-        yield verb, line, parser
+    for verb, entry in VERBS.items():
+        command = sub_parsers(parser.build(verb))[verb][1]
+        actions = sub_parsers(command)
+        yield verb, entry.line, command
         for name, (text, inner) in actions.items():
             yield f"{verb} {name}", text, inner
 
@@ -440,27 +441,27 @@ def sub_parsers(parser: argparse.ArgumentParser) -> dict[str, tuple[str, argpars
 
 def cli_page() -> str:
     """Every verb and action with its usage and options."""
-    common = cli._common()
+    common = parser.common_options()
     shared = frozenset(action.dest for action in common._actions)
     blocks = []
-    for name, line, parser in verb_parsers():
-        actions = visible(parser, shared)
+    for name, line, command in verb_parsers():
+        actions = visible(command, shared)
         level = "###" if " " in name else "##"
-        below = list(sub_parsers(parser))
+        below = list(sub_parsers(command))
         if below:
             call = f"empslurm {name} ACTION"
             more = "Actions: " + ", ".join(f"[`{each}`](#{name}-{each})" for each in below) + "."
         else:
             call = usage(f"empslurm {name}", actions)
             more = ""
-        text = sentence(parser.description or line)
+        text = sentence(command.description or line)
         blocks += [
             f"{level} `{name}`",
             escaped(text).replace("\\|", "|"),
             f"```text\n{call}\n```",
             more,
-            option_table(parser, actions, name.replace(" ", "-")),
-            examples(parser),
+            option_table(command, actions, name.replace(" ", "-")),
+            examples(command),
             f"With `--json`: [its document](json.md#{name.replace(' ', '-')})." if name in documents.DOCUMENTS else "",
         ]
     rows = [

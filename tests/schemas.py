@@ -13,6 +13,7 @@ from typing import Any
 from empslurm import cli
 from empslurm.cli import documents
 from empslurm.cli.output import Output
+from empslurm.cli.verbs import VERBS
 
 
 @cache
@@ -32,7 +33,7 @@ def problems(name: str, document: Any) -> list[str]:
 
 def name_of(words: Sequence[str]) -> str:
     """The entry of DOCUMENTS that a command line asks for."""
-    verb = next(word for word in words if word in cli.VERBS)
+    verb = next(word for word in words if word in VERBS)
     return next((name for word in words if (name := f"{verb} {word}") in documents.DOCUMENTS), verb)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from empslurm import cli
+from empslurm.cli import parser
+from empslurm.cli.verbs import VERBS
 from empslurm.manifest.load import load_manifest
 from empslurm.metrics import METRICS, that_choose_epochs
 from empslurm.tasks.cards import read_cards
@@ -95,9 +96,9 @@ def commands(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_is_one(page: str) -> None:
     for words in commands(page):
-        cli._parser(words[0]).parse_args(words)  # SystemExit, and argparse's sentence, where it is none
+        parser.build(words[0]).parse_args(words)  # SystemExit, and argparse's sentence, where it is none
     verbs = re.findall(r"`empslurm (\w+)", prose(page))
-    assert [verb for verb in verbs if verb not in cli.VERBS] == []
+    assert [verb for verb in verbs if verb not in VERBS] == []
     targets = re.findall(r"(?:`|^\$ )make ([a-z-]+)", text_of(page), re.MULTILINE)
     known = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert [target for target in targets if target not in known] == []

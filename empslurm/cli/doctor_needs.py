@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from empslurm import api
 from empslurm.backbones import resolve
-from empslurm.cli import common
 from empslurm.config import Backbone, DataUse
 from empslurm.errors import DataError
 from empslurm.launch.site.checks import Check
@@ -42,7 +42,7 @@ def everything() -> Needs:
 
 def needs_of(name: str) -> Needs:
     """What a manifest needs, by name or file, or a card, by file. Raises ManifestError, UsageError."""
-    path = common.find_manifest(name)
+    path = api.find_manifest(name)
     node = yaml_tree.load(path)
     keys = {key for key, _, _ in node.entries} if isinstance(node, yaml_tree.Table) else set()
     if keys & CARD_KEYS:
@@ -104,7 +104,7 @@ def _table(dataset: Dataset, use: DataUse, data_root: Path) -> Iterator[Check]:
         yield Check(what=what, ok=True, found=found)
         yield from (_remark(what, text, ok=None) for text in remarks(prepared))
         for task, of_rows in parts.items():
-            sizes = {part: int((of_rows == part).sum()) for part in PARTS}
+            sizes: dict[str, int] = {part: int((of_rows == part).sum()) for part in PARTS}
             ok = False if empty_part(sizes) else None
             yield from (_remark(what, text, ok=ok) for text in few_examples(dataset, task, sizes))
 

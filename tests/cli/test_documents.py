@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from docs import reference
-from empslurm import cli
-from empslurm.cli import VERBS, documents, main
+from empslurm.cli import documents, main, parser
 from empslurm.cli.output import Output
+from empslurm.cli.verbs import VERBS
 from tests import schemas
 from tests.project import Project, once, trained_on_sample
 from tests.validation.test_descriptions import properties
@@ -39,17 +39,17 @@ training: {epochs: 1, max_length: 24, max_train_examples: 16, max_eval_examples:
 
 def actions_of(verb: str) -> list[str]:
     """The actions that a verb may be followed by."""
-    return list(below(below(cli._parser(verb))[verb]))
+    return list(below(below(parser.build(verb))[verb]))
 
 
-def below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def below(above: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """The parsers of what may follow a verb, or of the verbs themselves."""
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    actions = [action for action in above._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(actions[0].choices) if actions else {}
 
 
 def prints_a_document(verb: str) -> bool:
-    module = importlib.import_module(f"empslurm.cli.{VERBS[verb][0]}")
+    module = importlib.import_module(f"empslurm.cli.{VERBS[verb].module}")
     return re.search(r"\.document\(", inspect.getsource(module)) is not None
 
 

@@ -100,12 +100,8 @@ def test_values_logits_and_parts(tmp_path: Path) -> None:
     [
         ("id,gold,predicted\n", "holds none"),
         ("id,gold,predicted\na,x,y\na,x,y\n", "holds a twice"),
-        ("id,gold,predicted
-a,x,
-", "line 2: predicted must have a value, but is blank"),
-        ("id,label
-a,x
-", "lacks gold"),
+        ("id,gold,predicted\na,x,\n", "line 2: predicted must have a value, but is blank"),
+        ("id,label\na,x\n", "lacks gold"),
         ("id,gold,predicted\na,x,y,z\n", "line 2 has 4 columns instead of 3"),
     ],
 )
