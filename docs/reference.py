@@ -283,7 +283,7 @@ def cards_page() -> str:
     """Every key of a card."""
     intro = (
         "A card is a YAML file that describes a dataset of your own: where its table is, and how to read it. A "
-        "manifest names cards with its key `cards`. [The guide](../cards.md) explains them with examples."
+        "manifest names cards with its key `cards`. [The guide](../own-task.md) explains them with examples."
     )
     parts: dict[str, list[str]] = {}
     for name, part in PART_NAMES.items():

@@ -360,6 +360,15 @@ class DataAudit(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitDocument(Document):
+    """The study that was written."""
+
+    name: Annotated[str, Doc("Name of the study and of its manifest.")]
+    folder: Annotated[str, Doc("The folder of the study.")]
+    files: FilePaths
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leak:
     """A pair that the last audit flags."""
 
@@ -423,6 +432,15 @@ class CellOfPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchScript:
+    """The batch script of the first array."""
+
+    script: Annotated[str, Doc("The script. Words in capitals stand for what only a submission knows.")]
+    n_elements: Annotated[int, Doc("Jobs of the array.")]
+    n_packs: Annotated[int, Doc("Packs of these jobs.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanDocument(Document):
     """The dry run: every cell, with what `submit` would do."""
 
@@ -435,6 +453,9 @@ class PlanDocument(Document):
     leaks: Annotated[tuple[Leak, ...], Doc("Pairs of the manifest that the last audit flags.")]
     costs: Annotated[Costs | None, Doc("Estimated costs. null: no --profile was given.")]
     warnings: Annotated[tuple[str, ...], Doc("What to know before anything runs, one sentence each.")] = field()
+    sbatch: Annotated[
+        BatchScript | None, Doc("What sbatch would get. null: no --show-sbatch was given, or the profile is local.")
+    ]
     packs: Annotated[tuple[PackOfPlan, ...], Doc("Packs of all cells.")]
     cells: Annotated[tuple[CellOfPlan, ...], Doc("All cells.")]
 
@@ -689,6 +710,41 @@ class ExplainDocument(Document):
 
     cells: Annotated[tuple[str, ...], Doc("Ids of the two cells.")]
     differences: Annotated[tuple[Difference, ...], Doc("Fields that differ. Empty: the same cell.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedDifference:
+    """A field in which paired cells of two manifests differ."""
+
+    field: Annotated[str, Doc("The field, with dots between section and key, such as training.lr.")]
+    first: Annotated[Any, Doc("Its value in the cells of the first manifest.")]
+    second: Annotated[Any, Doc("Its value in the cells of the second manifest.")]
+    pairs: Annotated[tuple[tuple[str, ...], ...], Doc("Ids of the two cells of each pair with this difference.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainManifests(Document):
+    """How the cells of two manifests differ."""
+
+    manifests: Annotated[tuple[str, ...], Doc("Names of the two manifests.")]
+    shared: Annotated[tuple[str, ...], Doc("Ids of cells that both have.")]
+    pairs: Annotated[
+        tuple[tuple[str, ...], ...], Doc("Ids of two cells with the same kind, tasks, seed and amount of data.")
+    ]
+    differences: Annotated[
+        tuple[SharedDifference, ...], Doc("Fields in which cells of a pair differ, the most frequent first.")
+    ]
+    first_only: Annotated[tuple[str, ...], Doc("Ids of cells that only the first manifest has.")]
+    second_only: Annotated[tuple[str, ...], Doc("Ids of cells that only the second manifest has.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionDocument(Document):
+    """What a shell needs to complete words."""
+
+    shell: Annotated[str, Doc("Name of the shell.")]
+    code: Annotated[str, Doc("Lines for the shell.")]
+    load: Annotated[str, Doc("How to load these lines.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1103,6 +1159,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "data prepare": (DataPrepare,),
     "data sample": (DataSample,),
     "demo": (DemoDocument,),
+    "init": (InitDocument,),
     "plan": (PlanDocument,),
     "prepare": (PrepareDocument,),
     "submit": (NothingToRun, RunHere, SentToSlurm),
@@ -1111,7 +1168,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "status": (StatusDocument,),
     "logs": (LogDocument,),
     "show": (CellDocument,),
-    "explain": (ExplainDocument,),
+    "explain": (ExplainDocument, ExplainManifests),
     "debug": (DebugDocument,),
     "gather": (GatherDocument, SearchReport),
     "agreement": (AgreementDocument,),
@@ -1119,6 +1176,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "export": (ExportDocument,),
     "search report": (SearchReport,),
     "search freeze": (SearchFreeze,),
+    "completion": (CompletionDocument,),
     "profile": (ProfileDocument,),
     "doctor": (DoctorDocument,),
 }

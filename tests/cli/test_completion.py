@@ -46,7 +46,7 @@ def ask(line: str, folder: Path) -> list[str]:
     [
         ("empslurm ", list(VERBS)),
         ("empslurm pre", ["prepare"]),
-        ("empslurm plan s", ["search", "small"]),
+        ("empslurm plan se", ["search"]),
         ("empslurm plan ma", ["manifests/"]),
         ("empslurm plan manifests/s", ["manifests/small.yaml"]),
         ("empslurm plan small --al", ["--all"]),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import schemas
+
 ROOT = Path(__file__).parents[2]
 TRAINING = "{epochs: 2, batch_size: 8, max_length: 24, max_train_examples: 32, max_eval_examples: 16}"
 # Saves checkpoints often, so that an interruption costs little; asks for so little that four jobs fit a node.
@@ -64,7 +66,9 @@ class Project:
 
     def json(self, *words: str, expect: int = 0) -> Any:
         """The JSON document that a call prints."""
-        return json.loads(self.call(*words, "--json", expect=expect)[0])
+        document = json.loads(self.call(*words, "--json", expect=expect)[0])
+        schemas.check(words, document)
+        return document
 
     def start_twin(self, manifest: str) -> tuple[Project, subprocess.Popen[str]]:
         """Start the same manifest in its own folder: one undisturbed process, without Slurm."""
