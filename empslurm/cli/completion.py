@@ -71,9 +71,10 @@ def answer() -> None:
     """Answer a shell that asks for completions, and end this process; return where argcomplete is not installed."""
     try:
         import argcomplete
+        from argcomplete.lexers import split_line
     except ImportError:
         return
-    *_, words, _ = argcomplete.split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    *_, words, _ = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
     argcomplete.autocomplete(parser.build(parser.called_verb(words[1:])), always_complete_options=False)
 
 
@@ -83,12 +84,12 @@ def arguments(added: argparse.ArgumentParser, verb: str, common_options: argpars
 
 def run(options: argparse.Namespace, out: Output) -> int:
     try:
-        import argcomplete
+        from argcomplete.shell_integration import shellcode
     except ImportError as error:
         raise UsageError(
             "completion needs the package argcomplete, but it is not installed; run `pip install argcomplete`"
         ) from error
-    code = argcomplete.shellcode(["empslurm"], shell=options.shell)
+    code = shellcode(["empslurm"], shell=options.shell)
     out.document({"shell": options.shell, "code": code, "load": SHELLS[options.shell]})
     for line in (*code.splitlines(), f"# {SHELLS[options.shell]}"):
         out.line(line)

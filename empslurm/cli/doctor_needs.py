@@ -104,7 +104,7 @@ def _table(dataset: Dataset, use: DataUse, data_root: Path) -> Iterator[Check]:
         yield Check(what=what, ok=True, found=found)
         yield from (_remark(what, text, ok=None) for text in remarks(prepared))
         for task, of_rows in parts.items():
-            sizes = {part: int((of_rows == part).sum()) for part in PARTS}
+            sizes: dict[str, int] = {part: int((of_rows == part).sum()) for part in PARTS}
             ok = False if empty_part(sizes) else None
             yield from (_remark(what, text, ok=ok) for text in few_examples(dataset, task, sizes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from empslurm.cells import Cell
 from empslurm.errors import UnknownCellError, UsageError
@@ -13,6 +14,7 @@ from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 from empslurm.validation.reader import unknown
 
+AnyCell = TypeVar("AnyCell", bound=Cell)
 MANIFESTS = Path("manifests")
 PROFILES = Path("slurm")
 
@@ -50,7 +52,7 @@ def cell_of(root: RunsRoot, name: str) -> CellDir:
         raise UnknownCellError(f"{error}{guess(name, ids)}") from error
 
 
-def planned(cells: Iterable[Cell], name: str, what: str) -> Cell:
+def planned(cells: Iterable[AnyCell], name: str, what: str) -> AnyCell:
     """The one planned cell whose id is `name`, with or without its digest, or starts so. Raises UnknownCellError."""
     by_id = {cell.id: cell for cell in cells}
     matching = [id for id in by_id if id.startswith(name)]

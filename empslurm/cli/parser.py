@@ -57,9 +57,9 @@ def texts(line: str, about: str, examples: Sequence[str]) -> dict[str, Any]:
     return {"help": line, "description": about or f"{line[:1].upper()}{line[1:]}.", "epilog": epilog}
 
 
-def common_options() -> argparse.ArgumentParser:
+def common_options() -> Parser:
     """The options of every verb, which may precede it too."""
-    common = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    common = Parser(add_help=False, exit_on_error=False)
     group = common.add_argument_group("options of every verb")
     text = "keep results in this runs root (default: $EMPSLURM_RUNS, else runs)"
     group.add_argument("--runs", type=Path, metavar="DIR", default=argparse.SUPPRESS, help=text)

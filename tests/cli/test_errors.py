@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from empslurm import files
-from empslurm.cli import VERBS, main
+from empslurm.cli import main
+from empslurm.cli.verbs import VERBS
 from empslurm.store.runs import RunsRoot
 from tests.gather.grids import baseline, finish
 

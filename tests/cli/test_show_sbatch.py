@@ -11,7 +11,7 @@ from empslurm.launch.profile import load_profile
 from empslurm.plan import packs
 from empslurm.store.runs import RunsRoot
 from tests.cli.test_errors import call, problems
-from tests.launch.conftest import plan_of
+from tests.launch.test_arrays import plan_of
 
 PROFILE = "kind: slurm\npartition: gpu\naccount: lab\ntime: 60\ngpus: 1\nsetup: [module load cuda]\n"
 
