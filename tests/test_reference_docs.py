@@ -35,8 +35,6 @@ def keys(section: type, prefix: str, where: str = "") -> Iterator[str]:
                 yield from keys(inner, prefix, path)
 
 
-
-
 @pytest.mark.parametrize("name", ["index.md", *(name for name in reference.PAGES if name != "python.md")])
 def test_a_page_is_current(name: str, texts: dict[str, str]):
     assert texts[name] == reference.page_of(name), "run `python docs/reference.py`"

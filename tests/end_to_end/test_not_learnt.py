@@ -41,7 +41,7 @@ def test_status_names_them(astray: Project) -> None:
         assert ("constant" if cell.startswith("epitome_er") else "worse_than_constant") in flags
     shown = astray.call("status", "astray")
     assert "done, but did not learn" in shown
-    assert "`gather` judges all from their predictions" in shown
+    assert "`gather` judges all runs" in shown
     assert "gave one answer to every test text" in shown
     assert astray.json("status", "small")["totals"]["done"] == 8
 

@@ -179,4 +179,4 @@ def test_one_process_ignores_an_outer_launchers_ranks(corpus: Path, tmp_path: Pa
     given = {**os.environ, **inherited.RANKS, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = warm.run(command, cwd=tmp_path, env=given)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {"debug": "2 steps went through", "submit": "small: 1 done"}[verb] in done.stdout
+    assert {"debug": "2 steps ran", "submit": "small: 1 done"}[verb] in done.stdout
