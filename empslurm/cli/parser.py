@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,9 +127,9 @@ def build(verb: str | None) -> Parser:
     return parser
 
 
-def called_verb(words: Sequence[str], verbs: Mapping[str, Any] = VERBS) -> str | None:
+def called_verb(words: Sequence[str]) -> str | None:
     """The verb among the words: the first that is one and no option's value, as in `--data data`."""
     rest = list(words)
     with contextlib.suppress(argparse.ArgumentError):  # the whole parser reports it
         _, rest = common_options().parse_known_args(words)
-    return next((word for word in rest if word in verbs), None)
+    return next((word for word in rest if word in VERBS), None)
