@@ -22,7 +22,7 @@ EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
+.PHONY: help docs install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -62,13 +62,19 @@ soak: install ## kill training KILLS times and compare; full disks; EXAMPLES hos
 	$(BIN)/python -m tests.soak.full_disk || test $$? -eq 77
 	EMPSLURM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/manifest/test_load.py tests/launch/test_profile.py -k any_ --hypothesis-seed=$(SEED)
 
-check: install ## ruff, mypy (strict), import-linter
+docs: install ## the documentation as a site, in site/: its reference from the code; dead links fail
+	$(BIN)/python -m docs.pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: install ## ruff, mypy (strict), import-linter; the documentation, whose dead links and old pages fail
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m docs.pages --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-format: install ## let ruff format and mend the code
+format: install ## let ruff format and repair the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

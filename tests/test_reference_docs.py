@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from docs import reference
+from docs import pages
+from docs.pages import commands, markdown, python_names, types
+from docs.pages import documents as document_pages
 from empslurm import metrics
 from empslurm.cli import documents
 from empslurm.config import ADAPTER_KINDS
@@ -22,7 +24,7 @@ EMPTY_CELL = re.compile(r"\| +(?=\|)")
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
     """Name of a page -> its committed text."""
-    return {path.name: path.read_text(encoding="utf-8") for path in reference.FOLDER.glob("*.md")}
+    return {path.name: path.read_text(encoding="utf-8") for path in pages.FOLDER.glob("*.md")}
 
 
 def keys(section: type, prefix: str, where: str = "") -> Iterator[str]:
@@ -30,42 +32,42 @@ def keys(section: type, prefix: str, where: str = "") -> Iterator[str]:
     for name, hint in field_hints(section).items():
         path = f"{where}.{name}" if where else name
         yield f"{prefix}.{path}"
-        for inner in reference.sections_in(hint):
+        for inner in types.sections_in(hint):
             if not issubclass(section, inner):
                 yield from keys(inner, prefix, path)
 
 
-@pytest.mark.parametrize("name", ["index.md", *(name for name in reference.PAGES if name != "python.md")])
+@pytest.mark.parametrize("name", ["index.md", *(name for name in pages.PAGES if name != "python.md")])
 def test_a_page_is_current(name: str, texts: dict[str, str]):
-    assert texts[name] == reference.page_of(name), "run `python docs/reference.py`"
+    assert texts[name] == pages.page_of(name), "run `python -m docs.pages`"
 
 
 @pytest.mark.heavy  # public names may import torch
 def test_the_page_of_the_package_is_current(texts: dict[str, str]):
-    assert texts["python.md"] == reference.page_of("python.md"), "run `python docs/reference.py`"
+    assert texts["python.md"] == pages.page_of("python.md"), "run `python -m docs.pages`"
 
 
 @pytest.mark.heavy
 def test_check_names_a_page_that_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(reference, "FOLDER", tmp_path / "reference")
-    assert reference.main([]) == 0
-    assert reference.main(["--check"]) == 0
+    monkeypatch.setattr(pages, "FOLDER", tmp_path / "reference")
+    assert pages.main([]) == 0
+    assert pages.main(["--check"]) == 0
     (tmp_path / "reference" / "cli.md").write_text("old")
     (tmp_path / "reference" / "gone.md").write_text("no longer written")
     capsys.readouterr()
-    assert reference.main(["--check"]) == 1
+    assert pages.main(["--check"]) == 1
     assert re.findall(r"reference/([\w.]+) must", capsys.readouterr().out) == ["cli.md", "gone.md"]
-    assert reference.main([]) == 0
-    assert sorted(path.name for path in reference.FOLDER.iterdir()) == sorted(reference.pages())
+    assert pages.main([]) == 0
+    assert sorted(path.name for path in pages.FOLDER.iterdir()) == sorted(pages.pages())
 
 
 def test_a_field_without_a_text_is_an_error():
-    assert reference.described(["one"], {"one": "text"}, "a file") == [("one", "text")]
+    assert markdown.described(["one"], {"one": "text"}, "a file") == [("one", "text")]
     for texts in ({"one": "text"}, {"one": "text", "two": "text", "three": "text"}):
-        with pytest.raises(reference.UndescribedError, match="all keys of a file"):
-            reference.described(["one", "two"], texts, "a file")
+        with pytest.raises(markdown.UndescribedError, match="all keys of a file"):
+            markdown.described(["one", "two"], texts, "a file")
 
 
 @pytest.mark.parametrize(
@@ -85,10 +87,10 @@ def test_every_key_has_one_row(texts: dict[str, str], page: str, section: type, 
 
 def test_every_verb_and_action_has_a_section_with_its_options(texts: dict[str, str]):
     page = texts["cli.md"]
-    names = [name for name, _, _ in reference.verb_parsers()]
+    names = [name for name, _, _ in commands.verb_parsers()]
     assert {"data", "data status", "search freeze", "plan", "doctor"} <= set(names)
     assert re.findall(r"^##+ `(.+)`$", page, re.MULTILINE) == names
-    for name, _, parser in reference.verb_parsers():
+    for name, _, parser in commands.verb_parsers():
         section = page.partition(f" `{name}`\n")[2].partition("\n##")[0]
         common = {"--help", "--runs", "--data", "--json"}
         options = {word for action in parser._actions for word in action.option_strings if word.startswith("--")}
@@ -104,12 +106,14 @@ def test_every_document_has_a_section_with_its_keys(texts: dict[str, str]):
     for name, section in sections.items():
         if "As for [" not in section:
             found = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
-            assert found == {path for kind in documents.DOCUMENTS[name] for path, _, _ in reference.json_rows(kind)}
+            assert found == {
+                path for kind in documents.DOCUMENTS[name] for path, _, _ in document_pages.json_rows(kind)
+            }
     assert "## Errors" in texts["json.md"]
 
 
 def test_every_public_name_metric_flag_and_kind_is_listed(texts: dict[str, str]):
-    for name in reference.public_names():
+    for name in python_names.public_names():
         assert re.search(rf"\| `{name}[(`]", texts["python.md"]), name
     assert re.findall(r'<a id="metric\.(\w+)"></a>', texts["metrics.md"]) == list(metrics.METRICS)
     assert all(f"| `{flag}` |" in texts["metrics.md"] for flag in metrics.FLAGS)
@@ -129,7 +133,7 @@ def test_no_row_lacks_a_text(texts: dict[str, str]):
 def test_every_link_of_a_page_leads_somewhere(texts: dict[str, str]):
     for page, text in texts.items():
         for file, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", text):
-            target = (reference.FOLDER / file).resolve() if file else reference.FOLDER / page
+            target = (pages.FOLDER / file).resolve() if file else pages.FOLDER / page
             assert target.is_file(), (page, file)
             if heading:
                 headings = re.findall(r"^##+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)

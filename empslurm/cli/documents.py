@@ -2,7 +2,7 @@
 
 `DOCUMENTS` has one entry per verb, or per `VERB ACTION`. To describe a new document, write a dataclass that inherits
 from `Document`, give each field a `Doc`, and add it to `DOCUMENTS`. A key that may be absent has the default `ABSENT`.
-`docs/reference.py` writes these types to docs/reference/json.md; the tests compare every document with its schema.
+`docs/pages` writes these types to docs/reference/json.md; the tests compare every document with its schema.
 """
 
 from __future__ import annotations

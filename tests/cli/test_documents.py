@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from docs import reference
+from docs.pages import runs_root
 from empslurm.cli import documents, main, parser
 from empslurm.cli.output import Output
 from empslurm.cli.verbs import VERBS
@@ -154,15 +154,15 @@ def test_the_reference_lists_the_files_of_a_cell_and_their_keys(finished: Projec
     for kind, folder in folders.items():
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         below = {name.removeprefix("output-0001/") for name in names if name.startswith("output-0001/")}
-        assert names - {f"output-0001/{name}" for name in below} <= {*reference.CELL_FILES}
-        assert {name for name in below if not name.startswith("last/adapter/")} <= {*reference.OUTPUT_FILES}
+        assert names - {f"output-0001/{name}" for name in below} <= {*runs_root.CELL_FILES}
+        assert {name for name in below if not name.startswith("last/adapter/")} <= {*runs_root.OUTPUT_FILES}
         assert any(name.startswith("last/adapter/") for name in below) == (kind == "baseline")
         result = json.loads((folder / "result.json").read_text())
-        assert set(result) == {*reference.RESULT} - {"n_examples", "trial"}
-        assert set(json.loads((folder / "cell.json").read_text())) <= {*reference.IDENTITY}
+        assert set(result) == {*runs_root.RESULT} - {"n_examples", "trial"}
+        assert set(json.loads((folder / "cell.json").read_text())) <= {*runs_root.IDENTITY}
         output = folder / result["output"]
-        assert set(json.loads((output / "provenance.json").read_text())) == {*reference.PROVENANCE}
-        assert set(json.loads((output / "adapter" / "task.json").read_text())) == {*reference.MEASURE}
+        assert set(json.loads((output / "provenance.json").read_text())) == {*runs_root.PROVENANCE}
+        assert set(json.loads((output / "adapter" / "task.json").read_text())) == {*runs_root.MEASURE}
     finished.json("gather", "small", "--out", "out")
     assert {"long.csv", "long.parquet", "report.html"} <= {path.name for path in (finished.path / "out").iterdir()}
     assert (
