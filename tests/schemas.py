@@ -45,7 +45,7 @@ def check(words: Sequence[str], document: Any) -> None:
 def _check(name: str, document: Any) -> None:
     is_error = "error" in document and set(document) <= {"error", "warnings"}
     found = problems(documents.ERROR if is_error else name, document)
-    assert not found, f"{name}: {found[:5]}; describe the keys in empslurm/cli/documents.py"
+    assert not found, f"{name}: {found[:5]}; describe the keys in empslurm/cli/documents/"
 
 
 def watch() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from docs.pages.markdown import key_table, page, text_table
 from docs.pages.types import doc_of
 from empslurm import cells
-from empslurm.cli import documents as json_documents
+from empslurm.cli.documents import look
 from empslurm.gather.collect import LONG
 from empslurm.gather.curves import CURVES
 from empslurm.launch.journal import Event
@@ -328,7 +328,7 @@ def runs_root_page() -> str:
         "### `cell.json`",
         key_table(identity_keys(), IDENTITY, "cell.json"),
         "### `claims/0001.json`",
-        mirrored(json_documents.ClaimOfCell, fields_of(Claim), "a claim"),
+        mirrored(look.ClaimOfCell, fields_of(Claim), "a claim"),
         "### `progress.json`",
         progress_table(),
         "### `result.json`",
@@ -373,6 +373,6 @@ def runs_root_page() -> str:
 
 
 def progress_table() -> str:
-    hints = field_hints(json_documents.RunningCell)
+    hints = field_hints(look.RunningCell)
     texts = {name: doc_of(hints[name]) for name in fields_of(Progress)}
     return key_table(fields_of(Progress), texts, "progress.json")

@@ -12,6 +12,7 @@ import pytest
 
 from docs.pages import runs_root
 from empslurm.cli import documents, main, parser
+from empslurm.cli.documents import base
 from empslurm.cli.output import Output
 from empslurm.cli.verbs import VERBS
 from tests import schemas
@@ -59,14 +60,14 @@ def test_every_verb_and_action_that_prints_a_document_has_a_type():
         actions = actions_of(verb)
         wanted += [f"{verb} {action}" for action in actions]
         wanted += [verb] if not actions and prints_a_document(verb) else []
-    assert sorted(wanted) == sorted(documents.DOCUMENTS), "describe the document in empslurm/cli/documents.py"
+    assert sorted(wanted) == sorted(documents.DOCUMENTS), "describe the document in empslurm/cli/documents/"
 
 
 @pytest.mark.parametrize("name", [*documents.DOCUMENTS, documents.ERROR])
 def test_a_schema_is_of_draft_7_and_describes_every_key(name: str):
     schema = documents.document_json_schema(name)
     schemas.validator(name).check_schema(schema)
-    assert schema["$schema"] == documents.DRAFT
+    assert schema["$schema"] == base.DRAFT
     described = {where: inner.get("description", "") for where, inner in properties(schema)}
     assert described
     lacking = [where for where, text in described.items() if not (text[:1].strip() and text.endswith("."))]

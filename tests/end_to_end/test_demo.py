@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import empslurm
 from tests.project import ROOT
 
 
@@ -28,3 +30,16 @@ def test_the_demo_finds_what_was_planted(tmp_path: Path) -> None:
     assert told["found"]["none"]["n_found"] == 4
     assert told["found"]["harms"]["n_found"] >= 1
     assert (tmp_path / told["report"]).is_file()
+    _the_notebook_runs(tmp_path, told["report"])
+
+
+def _the_notebook_runs(project: Path, report: str) -> None:
+    """docs/notebook.py, on what the demo has trained: its frame says what the gathered table says, its figure is one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
+    command = [sys.executable, str(ROOT / "docs" / "notebook.py")]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    verdicts = empslurm.load_gathered((project / report).parent).frame("verdicts")
+    for word, count in verdicts["verdict"].value_counts().items():
+        assert len(re.findall(rf"\b{word}\b", done.stdout)) == count
+    assert (project / "changes.pdf").read_bytes().startswith(b"%PDF")

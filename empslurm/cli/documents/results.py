@@ -1,0 +1,251 @@
+"""Documents of results: `gather`, `search`, `score`, `export`, `agreement`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from empslurm.cli.documents.base import CellName, Document, FilePaths
+from empslurm.validation.constraints import Doc, Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatheredGroup:
+    """Cells that may be compared with each other."""
+
+    name: Annotated[str, Doc("Name of the group and of its folder. Empty: there is one group only.")]
+    setting: Annotated[Mapping[str, Any], Doc("What its cells have in common.")]
+    n_cells: Annotated[int, Doc("Cells with a result.")]
+    data: Annotated[Mapping[str, str], Doc("Task id -> what every reader of its scores must know about the data.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictCounts:
+    """Pairs of a group by verdict."""
+
+    group: Annotated[str, Doc("Name of the group.")]
+    fraction: Annotated[float, Doc("Share of the target's training part.")]
+    counts: Annotated[
+        Mapping[str, int], Doc("Verdict (helps, harms, equivalent, inconclusive, undecided) -> how many pairs.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairVerdict:
+    """A source and a target. Scores are in the target's metric."""
+
+    group: Annotated[str, Doc("Name of the group.")]
+    fraction: Annotated[float, Doc("Share of the target's training part.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    target_title: Annotated[str, Doc("Name of the target task, as printed.")]
+    source: Annotated[str, Doc("Id of the source task.")]
+    source_title: Annotated[str, Doc("Name of the source task, as printed.")]
+    metric: Annotated[str, Doc("The target's metric.")]
+    baseline: Annotated[float | None, Doc("Score of the baseline, mean over seeds. null: unknown.")]
+    score: Annotated[float | None, Doc("Score with the source, mean over seeds. null: unknown.")]
+    difference: Annotated[
+        float | None, Doc("`score` minus `baseline`; without a baseline, minus the next best source's score.")
+    ]
+    low: Annotated[float | None, Doc("Lower end of the 95 % interval of the difference, uncorrected. null: unknown.")]
+    high: Annotated[float | None, Doc("Upper end of that interval. null: unknown.")]
+    verdict: Annotated[
+        str, Doc("helps, harms, equivalent, inconclusive or undecided; without a baseline also leads or trails.")
+    ]
+    reason: Annotated[str, Doc("Why it is undecided. Empty: it is decided.")]
+    next_best: Annotated[str, Doc("Id of the next best source, where the target has no baseline. Else empty.")]
+    next_best_title: Annotated[str, Doc("Its name, as printed. Else empty.")]
+    next_best_score: Annotated[float | None, Doc("Its score. Else null.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """A warning about a group."""
+
+    group: Annotated[str, Doc("Name of the group.")]
+    text: Annotated[str, Doc("The warning.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenTable:
+    """A table that was written."""
+
+    name: Annotated[str, Doc("Name of its files, without their endings.")]
+    number: Annotated[str, Doc("Number of the paper's table, such as Table 7. Empty: none.")]
+    title: Annotated[str, Doc("Its title.")]
+    caption: Annotated[str, Doc("Its caption.")]
+    details: Annotated[str, Doc("What else to know about its numbers.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingCell:
+    """A cell without a usable result."""
+
+    id: CellName
+    state: Annotated[str, Doc("State of the cell, or refused: its result does not match its checksums.")]
+    why: Annotated[str, Doc("The reason.")]
+    kind: Annotated[str, Doc("Kind of the cell.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherDocument(Document):
+    """What the results say, and what is missing."""
+
+    name: Annotated[str, Doc("Name of the manifest, or all, published or the name of the file of results.")]
+    folder: Annotated[str, Doc("The folder with all files.")]
+    report: Annotated[str, Doc("Path of the report page.")]
+    n_planned: Annotated[int | None, Doc("Planned cells. null: no manifest was given.")]
+    n_done: Annotated[int, Doc("Cells with a verified result.")]
+    groups: Annotated[tuple[GatheredGroup, ...], Doc("Cells that may be compared with each other.")]
+    headline: Annotated[tuple[str, ...], Doc("The answer, in sentences.")]
+    verdicts: Annotated[tuple[VerdictCounts, ...], Doc("Pairs by verdict, for each group and fraction.")]
+    pairs: Annotated[tuple[PairVerdict, ...], Doc("All pairs that have a verdict.")]
+    best_sources: Annotated[tuple[PairVerdict, ...], Doc("The best source of each target.")]
+    cautions: Annotated[tuple[Caution, ...], Doc("Warnings about the results.")]
+    tables: Annotated[tuple[WrittenTable, ...], Doc("Every table that was written.")]
+    lacking: Annotated[Mapping[str, str], Doc("Analysis that could not be made -> why.")]
+    missing: Annotated[tuple[MissingCell, ...], Doc("Cells without a usable result.")]
+    files: FilePaths
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStageCounts:
+    """Cells of a search's second stage."""
+
+    n_through: Annotated[int, Doc("Cells that are done.")]
+    n_planned: Annotated[int, Doc("Cells of the second stage; 0 before the trials are done.")]
+    waiting: Annotated[str, Doc("What it waits for. Empty: nothing.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport(Document):
+    """What a search has found so far."""
+
+    name: Annotated[str, Doc("Name of the manifest.")]
+    selected_on: Annotated[Literal["validation"], Doc("The part that chooses winners.")]
+    n_finished: Annotated[Mapping[str, int], Doc("Task id -> trials that are complete or pruned.")]
+    n_planned: Annotated[int, Doc("Trials of each task.")]
+    second_stage: Annotated[SecondStageCounts, Doc("The second stage.")]
+    caution: Annotated[str, Doc("What a search of this size cannot show.")]
+    tables: Annotated[
+        Mapping[str, tuple[Mapping[str, str | float | None], ...]], Doc("Name of a table -> its rows, by column.")
+    ]
+    files: FilePaths
+    report: Annotated[str, Doc("Path of the report page.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """The best setting of one task."""
+
+    task: Annotated[str, Doc("Id of the task.")]
+    adapter: Annotated[str, Doc("Kind of adapter.")]
+    best_epoch: Annotated[int | None, Key("best epoch"), Doc("Its best epoch.")]
+    batch_size: Annotated[int, Key("batch size"), Doc("Examples per optimiser step.")]
+    lr: Annotated[str, Doc("Learning rate, rounded to two digits.")]
+    validation: Annotated[float, Doc("Its score on the validation part.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFreeze(Document):
+    """The preset that was written."""
+
+    file: Annotated[str, Doc("Path of the preset.")]
+    selected_on: Annotated[Literal["validation"], Doc("The part that chose the winners.")]
+    tasks: Annotated[tuple[Winner, ...], Doc("The winner of each task.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AspectAgreement:
+    """Agreement on one aspect of the ratings."""
+
+    aspect: Annotated[str, Doc("definition, link or conduciveness.")]
+    alpha: Annotated[float | None, Doc("Krippendorff's alpha. null: undefined.")]
+    spearman: Annotated[float | None, Doc("Mean Spearman correlation of annotators. null: undefined.")]
+    p_value: Annotated[float | None, Doc("Its p-value. null: undefined.")]
+    n_units: Annotated[int, Doc("Rated tasks.")]
+    n_annotators: Annotated[int, Doc("Annotators.")]
+    difference_counts: Annotated[Mapping[str, int], Doc("Difference of two ratings -> how often it occurs.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementDocument(Document):
+    """How far annotators agree."""
+
+    level: Annotated[Literal["nominal", "ordinal", "interval", "ratio"], Doc("Level of measurement of alpha.")]
+    annotators: Annotated[tuple[str, ...], Doc("Names of the annotators.")]
+    agreement: Annotated[tuple[AspectAgreement, ...], Doc("One item per aspect.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureEvidence:
+    """The measure's quality on its own test part, over its seeds."""
+
+    metric: Annotated[str, Doc("The metric.")]
+    score: Annotated[float | None, Doc("Mean score over seeds. null: undefined.")]
+    low: Annotated[float | None, Doc("Lower end of the 95 % bootstrap interval. null: mostly undefined.")]
+    high: Annotated[float | None, Doc("Upper end of that interval. null: mostly undefined.")]
+    seeds: Annotated[tuple[int, ...], Doc("The seeds.")]
+    seed_spread: Annotated[float | None, Doc("Standard deviation of the score over seeds. null: one seed.")]
+    n_test: Annotated[int, Doc("Test examples.")]
+    resampled: Annotated[str, Doc("What the bootstrap resamples: examples or groups.")]
+    flags: Annotated[tuple[str, ...], Doc("Signs that a seed did not learn.")]
+    flagged_seeds: Annotated[tuple[tuple[int, ...], ...], Doc("The seeds of each flag.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureDescription:
+    """What a reader of the scores must know about one measure."""
+
+    task: Annotated[str, Doc("Id of the task.")]
+    title: Annotated[str, Doc("Name of the task, as printed.")]
+    source: Annotated[str | None, Doc("Id of the source task. null: a baseline.")]
+    kind: Annotated[str, Doc("classification or regression.")]
+    labels: Annotated[tuple[str, ...], Doc("Labels, in index order. Empty: regression.")]
+    scale: Annotated[tuple[float | None, ...], Doc("Both ends of the scale. null: classification.")]
+    n_seeds: Annotated[int, Doc("Adapters whose outputs are averaged.")]
+    test: Annotated[MeasureEvidence | None, Doc("Quality on the test part. null: unknown.")]
+    data_source: Annotated[str, Doc("Where the training texts come from.")]
+    language_setting: Annotated[str, Doc("The kind of language: conversation, news, ...")]
+    dataset: Annotated[str, Doc("Id of the dataset.")]
+    licence: Annotated[str, Doc("Licence of the dataset.")]
+    citation: Annotated[str, Doc("Reference to cite.")]
+    backbone: Annotated[str, Doc("Name of the backbone.")]
+    max_length: Annotated[int, Doc("Tokens of context and text that are read.")]
+    context: Annotated[str, Doc("Which earlier turns are read: history or previous.")]
+    cell: Annotated[str, Doc("Id of the cell of the first seed.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreDocument(Document):
+    """What was scored, and with what."""
+
+    out: Annotated[str, Doc("Path of the scores.")]
+    n_rows: Annotated[int, Doc("Rows of the output.")]
+    n_errors: Annotated[int, Doc("Rows with an error instead of scores.")]
+    n_flagged: Annotated[int, Doc("Rows with a text unlike the training texts.")]
+    n_taken_up: Annotated[int, Doc("Rows that an interrupted run had scored before.")]
+    wall_s: Annotated[float, Doc("Seconds that scoring took.")]
+    measures: Annotated[Mapping[str, MeasureDescription], Doc("Name of a measure -> its description.")]
+    left_out: Annotated[tuple[str, ...], Doc("Cells that were left out, with the reason.")]
+    flags: Annotated[Mapping[str, str], Doc("Flag of a text -> what it means.")]
+    not_for: Annotated[str, Doc("What the scores must not be used for.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedMeasure:
+    """One exported measure."""
+
+    folder: Annotated[str, Doc("Its folder.")]
+    repository: Annotated[str | None, Doc("Its repository on the hub. null: no --push was given.")]
+    files: Annotated[tuple[str, ...], Doc("Files, relative to the folder.")]
+    n_bytes: Annotated[int, Doc("Size of all files in bytes.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportDocument(Document):
+    """Which adapters were exported."""
+
+    measures: Annotated[tuple[ExportedMeasure, ...], Doc("One item per measure.")]
+    pushed: Annotated[tuple[str, ...], Doc("Addresses of the uploaded repositories.")]
+    left_out: Annotated[tuple[str, ...], Doc("Cells that were left out, with the reason.")]

@@ -1,0 +1,156 @@
+"""Documents of the verbs that plan and run a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from empslurm.cli.documents.base import CellName, Document, FilePaths, ManifestName, MissingData
+from empslurm.cli.documents.data import TaskTokens
+from empslurm.validation.constraints import Doc
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitDocument(Document):
+    """The study that was written."""
+
+    name: Annotated[str, Doc("Name of the study and of its manifest.")]
+    folder: Annotated[str, Doc("The folder of the study.")]
+    files: FilePaths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A pair that the last audit flags."""
+
+    source: Annotated[str, Doc("Id of the source task.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    why: Annotated[str, Doc("How many test examples leak, and how.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hours:
+    """Estimated hours; each list is the low end, the middle and the high end of the middle 80 %."""
+
+    job_h: Annotated[tuple[float, ...], Doc("Hours of jobs: low, middle, high.")]
+    gpu_h: Annotated[tuple[float, ...], Doc("Hours of GPUs: low, middle, high.")]
+    n_measured: Annotated[int, Doc("Finished cells that the estimate is made from.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Estimated room below the runs root."""
+
+    finished_bytes: Annotated[int, Doc("Bytes once all cells are done.")]
+    peak_bytes: Annotated[int, Doc("Bytes at most, with the checkpoints of all packs that run at once.")]
+    n_files: Annotated[int, Doc("Files once all cells are done.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What running the rest would cost with the profile."""
+
+    profile: Annotated[str, Doc("Name of the profile.")]
+    n_cells: Annotated[int, Doc("Cells that would run.")]
+    n_packs: Annotated[int, Doc("Packs they would run in.")]
+    hours: Annotated[Hours | None, Doc("Estimated hours. null: no cell of the manifest has finished yet.")]
+    space: Annotated[Space | None, Doc("Estimated room. null: the backbone is not here, or is tiny.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackOfPlan:
+    """Cells that train in one process."""
+
+    id: Annotated[str, Doc("Id of the pack.")]
+    wave: Annotated[int, Doc("0: waits for nothing. 1: starts from adapters of wave 0.")]
+    cells: Annotated[tuple[str, ...], Doc("Ids of its cells.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOfPlan:
+    """A planned cell, and what `submit` would do with it."""
+
+    id: CellName
+    kind: Annotated[str, Doc("baseline, transfer, fisher, embed or trial.")]
+    source: Annotated[str | None, Doc("Id of the source task. null: the cell has none.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    seed: Annotated[int, Doc("Random seed.")]
+    fraction: Annotated[float, Doc("Share of the target's training part, above 0 and at most 1.")]
+    parent: Annotated[str | None, Doc("Id of the cell whose adapter it starts from. null: none.")]
+    provisional: Annotated[bool, Doc("Whether the id will change once the data or the backbone is here.")]
+    action: Annotated[Literal["run", "reuse", "skip"], Doc("What `submit` would do with it.")]
+    why: Annotated[str, Doc("The reason.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchScript:
+    """The batch script of the first array."""
+
+    script: Annotated[str, Doc("The script. Words in capitals stand for what only a submission knows.")]
+    n_elements: Annotated[int, Doc("Jobs of the array.")]
+    n_packs: Annotated[int, Doc("Packs of these jobs.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDocument(Document):
+    """The dry run: every cell, with what `submit` would do."""
+
+    manifest: ManifestName
+    n_cells: Annotated[int, Doc("All cells.")]
+    n_training_cells: Annotated[int, Doc("Cells that train and are scored: baselines and transfers.")]
+    kinds: Annotated[Mapping[str, int], Doc("Kind of cell -> how many.")]
+    actions: Annotated[Mapping[str, int], Doc("Action (run, reuse, skip) -> how many cells.")]
+    n_packs_by_wave: Annotated[tuple[int, ...], Doc("Packs of wave 0, and of wave 1.")]
+    leaks: Annotated[tuple[Leak, ...], Doc("Pairs of the manifest that the last audit flags.")]
+    costs: Annotated[Costs | None, Doc("Estimated costs. null: no --profile was given.")]
+    warnings: Annotated[tuple[str, ...], Doc("What to know before anything runs, one sentence each.")] = field()
+    sbatch: Annotated[
+        BatchScript | None, Doc("What sbatch would get. null: no --show-sbatch was given, or the profile is local.")
+    ]
+    packs: Annotated[tuple[PackOfPlan, ...], Doc("Packs of all cells.")]
+    cells: Annotated[tuple[CellOfPlan, ...], Doc("All cells.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareDocument(Document):
+    """What is ready for the cells of a manifest."""
+
+    backbone: Annotated[str, Doc("The folder of the backbone.")]
+    datasets: Annotated[Mapping[str, str], Doc("Dataset id -> the folder with its parsed table.")]
+    tasks: Annotated[Mapping[str, TaskTokens], Doc("Task id -> its tokens.")]
+    notes: Annotated[tuple[str, ...], Doc("What a reader of the numbers should know about the data.")]
+    missing: MissingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingToRun(Document):
+    """`submit` or `resume` where no cell is to run."""
+
+    manifest: ManifestName
+    submitted: Annotated[Literal[0], Doc("0: nothing was submitted.")]
+    decisions: Annotated[Mapping[str, int], Doc("Action (reuse, skip) -> how many cells.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunHere(Document):
+    """`submit` or `resume` with a profile of kind local, once the run has ended."""
+
+    manifest: ManifestName
+    submitted: Annotated[int, Doc("Cells that were to run.")]
+    states: Annotated[Mapping[str, int], Doc("State after the run -> how many of these cells.")]
+    failed: Annotated[Mapping[str, str], Doc("Id of a failed cell -> why it failed.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentToSlurm(Document):
+    """`submit` or `resume` with a profile of kind slurm, once the jobs are queued."""
+
+    manifest: ManifestName
+    submission: Annotated[str, Doc("Name of the folder in submissions/.")]
+    submitted: Annotated[int, Doc("Cells that are to run.")]
+    packs: Annotated[int, Doc("Packs that were sent.")]
+    packs_left: Annotated[int, Doc("Packs that a queue limit refused; the next `submit` sends them.")]
+    jobs: Annotated[tuple[str, ...], Doc("Slurm ids of the arrays.")]
+    cancelled: Annotated[bool, Doc("Whether `cancel` stopped the submission while it was being sent.")]
+    never: Annotated[Mapping[str, str], Doc("Slurm's reason why a job can never start -> what to do.")]
