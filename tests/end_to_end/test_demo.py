@@ -34,7 +34,7 @@ def test_the_demo_finds_what_was_planted(tmp_path: Path) -> None:
 
 
 def _the_notebook_runs(project: Path, report: str) -> None:
-    """docs/notebook.py, on what the demo has trained: its frame says what the gathered table says, its figure is one."""
+    """docs/notebook.py, on what the demo trained: it prints the verdicts of the gathered table and writes a figure."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "EMPSLURM_RUNS": "runs", "EMPSLURM_DATA": "data"}
     command = [sys.executable, str(ROOT / "docs" / "notebook.py")]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
