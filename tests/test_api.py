@@ -77,6 +77,14 @@ def test_anybodys_table_becomes_verdicts(tmp_path: Path) -> None:
     assert verdicts["difference"].tolist() == pytest.approx([0.1])
 
 
+@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_margin_is_above_zero(tmp_path: Path, margin: float) -> None:
+    file = tmp_path / "results.csv"
+    file.write_text(RESULTS)
+    with pytest.raises(empslurm.EmpslurmError, match="margin must be a number above 0"):
+        empslurm.from_table(file, margin=margin)
+
+
 def test_the_papers_own_tables() -> None:
     pairs = empslurm.published().frame("pairs")
     assert len(pairs) == 306

@@ -63,8 +63,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     for action in added.values():
         dataset = action.add_argument("datasets", metavar="DATASET", nargs="*", help="name datasets (default: all)")
         completed(dataset, lambda **_: registry().datasets)
-        text = "add the datasets of these cards, or of the cards in these folders"
-        action.add_argument("--cards", type=Path, nargs="+", default=(), metavar="PATH", help=text)
+        text = "add the datasets of this card, or of the cards in this folder; may be given several times"
+        action.add_argument("--cards", type=Path, action="append", default=[], metavar="PATH", help=text)
     data_stats.arguments(added["stats"])
     data_audit.arguments(added["audit"])
     data_fetch.arguments(added["fetch"])

@@ -54,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm import reference
+    from empslurm.report import refuse_margin
     from empslurm.report.write import write
 
     margin: float | None = options.margin
@@ -62,8 +63,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         if plan.manifest.search is not None:
             return search.report(plan, root, options, out)
         margin = plan.manifest.margin if margin is None else margin
-    if options.margin is not None and not 0 < options.margin < float("inf"):
-        raise UsageError(f"--margin must be a number above 0, but is {options.margin:g}; write for example 0.02")
+    refuse_margin(options.margin, "--margin")
     gathered = _gathered(options, out)
     folder = options.out or RunsRoot(options.runs).gathered / gathered.name
     with out.console(error=True).status("tables, tests and figures"):

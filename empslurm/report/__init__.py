@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from empslurm.errors import UsageError
+
 if TYPE_CHECKING:
     from empslurm.gather import Gathered
     from empslurm.reference import Rating
@@ -30,13 +32,21 @@ def study(
     shown to differ by less get the verdict `equivalent`; without a margin no pair does.
 
     The tables and their numbers are those that `empslurm gather` writes for the same results.
+    Raises UsageError for a margin that is not above 0.
     """
     from empslurm import reference
     from empslurm.report.notebook import Study
     from empslurm.report.write import contents_of
 
+    refuse_margin(margin)
     known = reference.ratings() if ratings is None else ratings
     return Study(contents=contents_of(gathered, ratings=known, grouped=grouped, margin=margin))
+
+
+def refuse_margin(margin: float | None, name: str = "margin") -> None:
+    """Raise UsageError where a margin is not above 0, or is not a number. `name`: what the user calls it."""
+    if margin is not None and not 0 < margin < float("inf"):
+        raise UsageError(f"{name} must be a number above 0, but is {margin:g}; write for example 0.02")
 
 
 def load(folder: Path | str) -> Written:

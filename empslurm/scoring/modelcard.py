@@ -11,6 +11,7 @@ from typing import Any
 import empslurm
 from empslurm import metrics, reference
 from empslurm.backbones import Published, published
+from empslurm.config import ADAPTER_KINDS
 from empslurm.scoring.selection import SOURCE, Group
 from empslurm.store.adapter_metadata import Evidence, Measure
 
@@ -46,7 +47,7 @@ def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repo
     backbone = published(measure.backbone, measure.backbone_digest)
     parts = [
         _front(measure, backbone),
-        f"# {measure.title}: a bottleneck adapter on {backbone.name}\n",
+        f"# {measure.title}: {measure.settings['adapter']['kind']} adapter on {backbone.name}\n",
         _task(measure),
         _scores(group, evidence),
         _use(measure, backbone, names, repository),
@@ -224,14 +225,16 @@ def _settings(group: Group, backbone: Published) -> str:
     return (
         "## Settings\n\n| section | field | value |\n|---|---|---|\n"
         + "".join(rows)
-        + f"\nSeeds: {seeds}. Cells: {cells}. {_backbone(measure, backbone)} Only the adapter and the head were "
-        + f"trained. Made with empslurm {empslurm.__version__}; `provenance.json` of each seed names commit, packages "
-        + "and device.\n"
+        + f"\nSeeds: {seeds}. Cells: {cells}. {_backbone(measure, backbone)} It was frozen: only "
+        + f"adapters and heads were trained. Made with empslurm {empslurm.__version__}; `provenance.json` of each seed "
+        + "names commit, packages and device.\n"
     )
 
 
 def _origin(measure: Measure) -> str:
+    facts = ADAPTER_KINDS.get(measure.settings["adapter"]["kind"])
+    kind = f"- Kind of adapter: {facts.source}\n" if facts else ""
     return (
-        f"## Citation\n\n- Data: {measure.citation}\n- Study: {PAPER}\n- Adapters: Pfeiffer et al. (2020). AdapterHub: "
-        "A Framework for Adapting Transformers. EMNLP.\n"
+        f"## Citation\n\n- Data: {measure.citation}\n- Study: {PAPER}\n{kind}- Library: Pfeiffer et al. (2020). "
+        "AdapterHub: A Framework for Adapting Transformers. EMNLP.\n"
     )

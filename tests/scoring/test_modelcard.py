@@ -48,7 +48,7 @@ def test_minilm_and_a_folder_with_its_weights_are_the_public_minilm(group: Group
         text = card_on(group, backbone)
         assert base_model(text) == MINILM
         assert f'from_pretrained("{MINILM}")' in text
-        assert f"a bottleneck adapter on {MINILM}\n" in text
+        assert f"seq_bn adapter on {MINILM}\n" in text
         assert str(packaged.path) not in text
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_folder_is_named_without_its_path(group: Group, tmp_path: Pat
     backbone = folder_at(tmp_path / "my-encoder", config)
     text = card_on(group, backbone)
     assert base_model(text) is None
-    assert "a bottleneck adapter on my-encoder\n" in text
+    assert "seq_bn adapter on my-encoder\n" in text
     assert f"named `my-encoder`. Its digest: `{resolve(backbone).digest}`" in text
     assert "/home" not in text
     assert str(tmp_path) not in text
@@ -101,4 +101,4 @@ def test_a_folder_that_is_gone_or_has_changed_is_not_asked_for_its_name(group: G
     for each in (backbone, Backbone(name="~/no-such-folder/in-domain")):
         text = card_on(group, each, "sha256-of-training")
         assert base_model(text) is None
-        assert "a bottleneck adapter on in-domain\n" in text
+        assert "seq_bn adapter on in-domain\n" in text
