@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from empslurm import api, resources
 from empslurm.cells import Cell
@@ -46,9 +47,11 @@ def choose_profile(name: str | None) -> Profile:
             raise refusal(name, resources.names("slurm"), "profile or a YAML file")
         return load_profile(path)
     if shutil.which("sbatch") is not None:
+        own = ", ".join(sorted(path.stem for path in Path("slurm").glob("*.yaml")))
         raise UsageError(
-            "a profile must be named where sbatch is present, since a login node is not for training; "
-            f"choose one with --profile: {', '.join(resources.names('slurm'))}"
+            "a profile must be named where sbatch is present, since a login node is not for training; add --profile "
+            f"NAME ({own or 'none is in slurm/ yet'}; `empslurm profile NAME` writes one for this cluster), or --profile "
+            "local to train on this machine"
         )
     return Profile(name="local", kind="local")
 

@@ -34,7 +34,7 @@ PYTHONS = ((3, 11), (3, 13))  # the first and the last release that the pinned p
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    text = "check only the data and backbone of this manifest, or the table of this card (default: all datasets)"
+    text = "check only the data and backbone of this manifest, or the table of this card (default: machine and data)"
     completed(parser.add_argument("subject", metavar="MANIFEST|CARD", nargs="?", help=text), manifest_names)
     common.profile_argument(parser, "check this profile against the cluster too: a YAML file, or a name in slurm/")
     parser.add_argument(
@@ -234,10 +234,10 @@ def _display(out: Output) -> Iterator[Callable[[str], None]]:
 def run(options: argparse.Namespace, out: Output) -> int:
     root, profile = RunsRoot(options.runs), _asked_for(options)
     needs = doctor_needs.needs_of(options.subject) if options.subject else doctor_needs.everything()
-    checks = [
-        *_python(), *_packages(), *_device(), *_slurm(), *doctor_needs.checks(needs, options.data, root), *_disk(root),
-        openness.check(root),
-    ]  # fmt: skip
+    checks = [*doctor_needs.checks(needs, options.data, root)]
+    if not needs.subject:  # what a manifest or a card needs is a question of its own
+        machine = [*_python(), *_packages(), *_device(), *_slurm()]
+        checks = [*machine, *checks, *_disk(root), openness.check(root)]
     value: dict[str, Any] = {"subject": needs.subject} if needs.subject else {}
     if profile is not None:
         from empslurm.launch.site import fit

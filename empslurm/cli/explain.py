@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from empslurm import resources
 from empslurm.cells import Cell, differences
 from empslurm.cli import common
 from empslurm.cli.cell import CELL_HELP, missing_files, started
@@ -16,6 +17,7 @@ from empslurm.cli.output import Output
 from empslurm.errors import UnknownCellError, UsageError
 from empslurm.plan import counts
 from empslurm.store.runs import RunsRoot
+from empslurm.validation.reader import unknown
 
 SHOWN = 40  # differences of manifests that are printed for people
 
@@ -41,9 +43,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
         return _explain_manifests(options, out)
     if options.manifest is None and any(are_manifests):
         other = names[are_manifests.index(False)]
-        raise UsageError(
-            f"explain must compare two cells or two manifests, but {other!r} is not a manifest; name another"
-        )
+        _, fix = unknown(other, resources.names("manifests"), "manifest")
+        raise UsageError(f"explain must compare two cells or two manifests, but {other!r} is not a manifest; {fix}")
     return _explain_cells(options, out)
 
 

@@ -49,11 +49,12 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.document({"name": name, "folder": str(options.folder), "files": written})
     out.line(f"{options.folder} is a study of two invented tasks that runs at once:")
     out.line(f"  cd {options.folder}")
-    for verb, what in (
-        ("plan", "list every training run and what would happen with it"),
-        ("submit", "train: about two minutes on two cores"),
-        ("gather", "say which source helps which target, and write the report"),
-    ):
-        out.line(f"  empslurm {verb} {name:<{max(1, 24 - len(verb))}} # {what}")
+    commands = {
+        f"plan {name}": "list every training run and what would happen with it",
+        f"submit {name} --profile laptop": "train on this machine: about two minutes on two cores",
+        f"gather {name}": "say which source helps which target, and write the report",
+    }
+    for command, what in commands.items():
+        out.line(f"  empslurm {command:<{max(map(len, commands))}}  # {what}")
     out.line("Then put your own cards into cards/ and their tables into data/; README.md says what is where.")
     return 0

@@ -111,7 +111,8 @@ VERBS: dict[str, Verb] = {
         line="print the log of a cell",
         group="look",
         examples=("empslurm logs epitome_er-s1 --follow", "empslurm logs 1234_7"),
-        about="Print the log of the newest attempt at a cell, or of the Slurm job that you name.",
+        about="Print the log of the newest process that ran a cell, or of the Slurm job that you name. The other cells "
+        "that this process trained are in it too.",
     ),
     "explain": Verb(
         module="explain",

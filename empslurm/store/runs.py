@@ -96,7 +96,7 @@ class RunsRoot:
                 f"{name!r} must be the start of a cell id in {self.path}, but no cell has it; `empslurm plan MANIFEST "
                 "--all` lists them"
             )
-        some = ", ".join(cell.id for cell in starting[:5])
+        some = ", ".join(cell.id for cell in starting[:5]) + ", ..." * (len(starting) > 5)
         raise UnknownCellError(
-            f"{name!r} must be the start of one cell id, but is that of {len(starting)}: {some}, ...; write more of it"
+            f"{name!r} must be the start of one cell id, but is that of {len(starting)}: {some}; write more of it"
         )

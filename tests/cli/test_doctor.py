@@ -50,7 +50,7 @@ def answer(*words: str, expect: int) -> tuple[dict[str, Any], dict[str, Any]]:
     [
         (("--probe",), "add --profile NAME"),
         (("--profile", "local", "--probe"), "local is local"),
-        (("--profile", "absent"), "known: broken, local, mine"),
+        (("--profile", "absent"), "known: broken, debug, example-multi-gpu"),
         (("--profile", "broken"), "time"),
         (("--profile", "mine", "--probe", "--wait", "0"), "above 0 minutes"),
         (("--profile", "mine", "--probe", "--wait", "nan"), "above 0 minutes"),

@@ -106,6 +106,7 @@ class DoctorDocument(Document):
 
     ok: Annotated[bool, Doc("Whether no check found a problem.")]
     checks: Annotated[tuple[CheckResult, ...], Doc("Every check.")]
+    subject: Annotated[str, Doc("Name of the manifest or card that was checked. Absent: none was given.")] = ABSENT
     profile: Annotated[str, Doc("Name of the profile. Absent: no --profile was given.")] = ABSENT
     probe: Annotated[
         ProbeOutcome | None, Doc("What the probe's job did. null: it was not sent. Absent: no --probe was given.")
