@@ -50,8 +50,8 @@ def choose_profile(name: str | None) -> Profile:
         own = ", ".join(sorted(path.stem for path in Path("slurm").glob("*.yaml")))
         raise UsageError(
             "a profile must be named where sbatch is present, since a login node is not for training; add --profile "
-            f"NAME ({own or 'none is in slurm/ yet'}; `empslurm profile NAME` writes one for this cluster), or --profile "
-            "local to train on this machine"
+            f"NAME ({own or 'none is in slurm/ yet'}; `empslurm profile NAME` writes one for this cluster), or add "
+            "--profile local to train on this machine"
         )
     return Profile(name="local", kind="local")
 
