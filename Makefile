@@ -22,7 +22,7 @@ EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
+.PHONY: help docs wheel install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
@@ -66,6 +66,11 @@ docs: install ## the documentation as a site, in site/: its reference from the c
 	$(BIN)/python -m docs.pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+wheel: install ## build dist/empslurm-VERSION-py3-none-any.whl
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
+
 check: install ## ruff, mypy (strict), import-linter; the documentation, whose dead links and old pages fail
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -105,4 +110,4 @@ doctor: install ## look for problems of this machine
 	$(EMPSLURM) doctor
 
 clean: ## remove the environment and the demo
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build dist site *.egg-info
