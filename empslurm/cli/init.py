@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
+import shlex
+import shutil
 from pathlib import Path
 
 from empslurm import files, resources
 from empslurm.cli.output import Output
-from empslurm.errors import UsageError
+from empslurm.errors import StoreError, UsageError
 from empslurm.launch.profile import NAME
 
 STANDS_FOR_THE_NAME = "NAME"  # in the text files that are copied
@@ -23,32 +26,61 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 
 def _name(folder: Path) -> str:
     """The study's name. Raises UsageError where the folder has no name that a study can have, or is in use."""
-    name = Path(os.path.abspath(folder)).name
+    try:
+        name = Path(os.path.abspath(folder)).name
+        used = os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise UsageError(f"{folder} must be accessible, but is not: {error.strerror}; choose another folder") from error
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
             "FOLDER must end in 1 to 64 letters, digits and _ . -, the first a letter or digit, but ends in "
             f"{name[:80]!r}; try `empslurm init my-study`"
         )
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    if name in {path.name for path in resources.starter().iterdir()}:  # it would be read as that file
+        raise UsageError(
+            f"FOLDER must not be named as a file of the study, but is {name}; try `empslurm init my-study`"
+        )
+    if used:
         raise UsageError(f"{folder} must be a new or an empty folder, but is not; choose another name")
     return name
 
 
-def run(options: argparse.Namespace, out: Output) -> int:
-    name, starter = _name(options.folder), resources.starter()
-    written: list[str] = []
+def _texts(name: str) -> dict[Path, str]:
+    """Path below the folder -> text, of every file of a new study."""
+    starter, texts = resources.starter(), {}
     for path in sorted(path for path in starter.rglob("*") if path.is_file()):
         inner = path.relative_to(starter)
         if path.parent.name == "manifests":
             inner = inner.with_name(f"{name}.yaml")
         text = path.read_text(encoding="utf-8")
-        if path.suffix != ".csv":
-            text = text.replace(STANDS_FOR_THE_NAME, name)
-        files.write_bytes(options.folder / inner, text.encode())
-        written.append(str(options.folder / inner))
-    out.document({"name": name, "folder": str(options.folder), "files": written})
+        texts[inner] = text if path.suffix == ".csv" else text.replace(STANDS_FOR_THE_NAME, name)
+    return texts
+
+
+def _write(folder: Path, name: str) -> list[Path]:
+    """Write the study beside its folder, then move it there: a failure leaves nothing behind. Raises StoreError."""
+    here = Path(os.path.abspath(folder))
+    beside = here.parent / f".{name}-{secrets.token_hex(4)}.tmp"
+    texts = _texts(name)
+    try:
+        for inner, text in texts.items():
+            files.write_bytes(beside / inner, text.encode())
+        here.mkdir(parents=True, exist_ok=True)
+        for entry in sorted(beside.iterdir()):
+            entry.rename(here / entry.name)
+    except OSError as error:
+        raise StoreError(f"{folder} must be writable, but is not: {error.strerror}; choose another folder") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return [folder / inner for inner in texts]
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    name = _name(options.folder)
+    written = _write(options.folder, name)
+    out.document({"name": name, "folder": str(options.folder), "files": [str(path) for path in written]})
     out.line(f"{options.folder} is a study of two invented tasks that runs at once:")
-    out.line(f"  cd {options.folder}")
+    out.line(f"  cd {shlex.quote(str(options.folder))}")
     commands = {
         f"plan {name}": "list every training run and what would happen with it",
         f"submit {name} --profile laptop": "train on this machine: about two minutes on two cores",

@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 
 import empslurm
 from empslurm import resources
+from empslurm.cli.output import Output
 from empslurm.cli.verbs import GROUPS, VERBS
 from empslurm.validation.reader import refusal
 
+SUMMARY = "Intermediate-task transfer studies with adapters, here or on a Slurm cluster."
 ENTRY = re.compile(r" +\S+  +")  # a name and the margin of what is said about it
 
 
@@ -81,7 +83,7 @@ def data_root(options: argparse.Namespace) -> Path:
 
 
 class Version(argparse.Action):
-    """`--version`: the release and, where it is known, the commit."""
+    """`--version`: the release and, where it is known, the commit. Raises DamagedError, StdoutError."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
@@ -92,7 +94,7 @@ class Version(argparse.Action):
         code = provenance.code()
         changed = ", with changes" if code.dirty else ""
         commit = f" (commit {code.commit[:12]}{changed})" if code.commit else ""
-        print(f"empslurm {empslurm.__version__}{commit}")
+        Output(json=False).line(f"empslurm {empslurm.__version__}{commit}")
         parser.exit()
 
 
@@ -113,7 +115,7 @@ def build(verb: str | None) -> Parser:
     parser = Parser(
         prog="empslurm",
         usage="%(prog)s [--runs DIR] [--data DIR] [--json] VERB ...",
-        description=f"{(empslurm.__doc__ or '').splitlines()[0]}\n{_verbs_by_group()}",
+        description=f"{SUMMARY}\n{_verbs_by_group()}",
         epilog="`empslurm VERB --help` explains a verb, with examples.",
         parents=[common],
     )

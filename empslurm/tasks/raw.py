@@ -247,7 +247,7 @@ def _sums(paths: Mapping[str, Path], cache_root: Path) -> dict[str, str]:
             raise DataError(f"{path} must be readable, but is not: {error.strerror}; get read access to it") from error
         if key not in known:
             fresh[key] = sums[name]
-    if fresh:
+    if fresh and cache_root.parent.is_dir():  # a plan makes no runs root
         with contextlib.suppress(EmpslurmError):  # a cache root that cannot be written costs time only
             files.write_json(cache, {**known, **fresh})
     return sums

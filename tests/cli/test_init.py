@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from empslurm import files
 from empslurm.cli import main
+from empslurm.errors import StoreError
 from empslurm.launch.profile import load_profile
 from empslurm.manifest.load import load_manifest
 
@@ -52,6 +54,36 @@ def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "choose another name" in capsys.readouterr().err
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
     assert main(["init", str(empty)]) == 0
+
+
+@pytest.mark.parametrize("name", ["2024", "true", "1.0"])
+def test_a_name_that_yaml_would_read_as_a_number_stays_a_name(tmp_path: Path, name: str) -> None:
+    assert main(["init", str(tmp_path / name), "--json"]) == 0
+    assert load_manifest(tmp_path / name / "manifests" / f"{name}.yaml").name == name
+
+
+def test_the_name_of_a_file_of_the_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "README.md")]) == 2
+    assert "init my-study" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, calls = files.write_bytes, iter(range(9))
+
+    def full(path: Path, data: bytes) -> None:
+        if next(calls) == 3:
+            raise StoreError("the disk must have room, but is full")
+        plain(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    assert main(["init", str(tmp_path / "mine")]) == 1
+    assert "must have room" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert main(["init", str(tmp_path / "mine")]) == 0
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """A card names the public backbone, and never a path of the machine that made it."""
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,11 +60,17 @@ def test_a_hub_id_keeps_its_revision(group: Group) -> None:
     assert f'from_pretrained("roberta-base", revision="{COMMIT}")' in text
 
 
-def test_a_snapshot_folder_of_the_hubs_cache_is_that_revision(group: Group, tmp_path: Path) -> None:
-    backbone = folder_at(tmp_path / "models--FacebookAI--roberta-base" / "snapshots" / COMMIT)
-    text = card_on(group, backbone)
-    assert base_model(text) == "FacebookAI/roberta-base"
-    assert f'from_pretrained("FacebookAI/roberta-base", revision="{COMMIT}")' in text
+def test_the_public_weights_with_another_tokenizer_are_another_model(group: Group, tmp_path: Path) -> None:
+    packaged = resolve(Backbone(name="minilm")).path
+    assert packaged is not None
+    folder = tmp_path / "models--me--mine" / "snapshots" / COMMIT
+    shutil.copytree(packaged, folder, copy_function=os.symlink)
+    assert base_model(card_on(group, Backbone(name=str(folder)))) == MINILM
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    text = card_on(group, Backbone(name=str(folder)))
+    assert base_model(text) != MINILM or "were not compared" in text
+    assert 'from_pretrained("FOLDER OF THE BACKBONE")' in text
     assert str(tmp_path) not in text
 
 

@@ -162,7 +162,7 @@ def test_defaults_are_the_librarys() -> None:
 
 
 def test_a_compacter_that_does_not_fit_is_known_before_the_library_fails() -> None:
-    assert "make 1; give it another" in Adapter(kind="compacter").size_problem(32)
+    assert "write `reduction_factor: 8`" in Adapter(kind="compacter").size_problem(32)
     assert Adapter(kind="compacter").size_problem(384) == ""
     assert Adapter(kind="compacter", reduction_factor=4).size_problem(32) == ""
     assert Adapter().size_problem(8) == ""
