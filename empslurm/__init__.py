@@ -1,6 +1,7 @@
 """Intermediate-task transfer studies with adapters, fanned out over Slurm.
 
-For scripts and notebooks: the names in `__all__`. Importing them loads neither torch nor pandas; using them may.
+For scripts and notebooks: the names in `__all__`. `import empslurm` loads neither torch nor
+pandas; the first use of a name may.
 """
 
 from __future__ import annotations

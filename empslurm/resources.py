@@ -32,7 +32,8 @@ def package() -> Path:
 
 def names(kind: Literal["manifests", "slurm"]) -> tuple[str, ...]:
     """Names of the manifests or profiles that need no path: of this folder's, and of those that come with empslurm."""
-    return tuple(sorted({path.stem for place in (Path(kind), folder(kind)) for path in place.glob("*.yaml")}))
+    places = (Path(kind), folder(kind))
+    return tuple(sorted({path.stem for place in places for path in place.glob("*.yaml") if os.path.isfile(path)}))
 
 
 def find(kind: Literal["manifests", "slurm"], name: str) -> Path | None:

@@ -31,14 +31,19 @@ def completed(action: argparse.Action, names: Callable[..., Iterable[str]]) -> N
     action.completer = names  # type: ignore[attr-defined]  # argcomplete reads it
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be sent to a shell: a name that is not UTF-8 would end the answer."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def manifest_names(prefix: str, **_: object) -> list[str]:
     """Manifests of manifests/ by name, and YAML files by path."""
-    return [*resources.names("manifests"), *_yaml_files(prefix)]
+    return [*filter(_is_text, resources.names("manifests")), *_yaml_files(prefix)]
 
 
 def profile_names(prefix: str, **_: object) -> list[str]:
     """Profiles of slurm/ by name, and YAML files by path."""
-    return [*resources.names("slurm"), *_yaml_files(prefix)]
+    return [*filter(_is_text, resources.names("slurm")), *_yaml_files(prefix)]
 
 
 def cell_ids(parsed_args: argparse.Namespace, **_: object) -> list[str]:
@@ -53,13 +58,15 @@ def _yaml_files(prefix: str) -> list[str]:
     """YAML files whose path begins with `prefix`, and folders once something is typed."""
     folder = prefix[: prefix.rfind("/") + 1]
     try:
-        entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda entry: entry.name)
     except OSError:
         return []
     return [
         f"{folder}{entry.name}{'/' if entry.is_dir() else ''}"
         for entry in entries
-        if not entry.name.startswith(".") and (entry.name.endswith(FILES) or (prefix and entry.is_dir()))
+        if not entry.name.startswith(".")
+        and _is_text(entry.name)
+        and (entry.name.endswith(FILES) or (prefix and entry.is_dir()))
     ]
 
 
@@ -73,7 +80,10 @@ def answer() -> None:
         from argcomplete.lexers import split_line
     except ImportError:
         return
-    *_, words, _ = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    try:
+        *_, words, _ = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    except (KeyError, ValueError):  # no shell asks
+        return
     argcomplete.autocomplete(parser.build(parser.called_verb(words[1:])), always_complete_options=False)
 
 

@@ -60,7 +60,12 @@ def _packages() -> Iterator[Check]:
     try:
         wanted = importlib.metadata.requires("empslurm") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Check(what="packages", ok=False, found="empslurm is not installed", fix="run `make install`")
+        yield Check(
+            what="packages",
+            ok=False,
+            found="empslurm is not installed",
+            fix="run `pip install` of its wheel, or `make install` in a checkout",
+        )
         return
     for requirement in map(Requirement, wanted):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -68,10 +73,10 @@ def _packages() -> Iterator[Check]:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(what=requirement.name, ok=False, found="missing", fix="run `make install`")
+            yield Check(what=requirement.name, ok=False, found="missing", fix=f"run `pip install '{requirement}'`")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            fix = f"needs {requirement.specifier}; run `make install`"
+            fix = f"run `pip install '{requirement}'`"
             yield Check(what=requirement.name, ok=False, found=version, fix=fix)
     yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements checked")
 
@@ -126,8 +131,12 @@ def _slurm() -> Iterator[Check]:
 
 def _disk(root: RunsRoot) -> Iterator[Check]:
     folder = root.path.resolve()
-    while not folder.exists():
+    while not os.path.exists(folder):  # False, too, where it cannot be seen
         folder = folder.parent
+    if not folder.is_dir():
+        fix = "choose another runs root with --runs, or move that file away"
+        yield Check(what="runs root", ok=False, found=f"{folder} is a file, not a folder", fix=fix)
+        return
     free = shutil.disk_usage(folder).free
     good = free >= MIN_FREE_BYTES
     yield Check(

@@ -10,7 +10,7 @@ from pathlib import Path
 from empslurm import api
 from empslurm.backbones import resolve
 from empslurm.config import Backbone, DataUse
-from empslurm.errors import DataError
+from empslurm.errors import DataError, StoreError
 from empslurm.launch.site.checks import Check
 from empslurm.manifest.load import load_manifest
 from empslurm.store.runs import RunsRoot
@@ -97,7 +97,7 @@ def _table(dataset: Dataset, use: DataUse, data_root: Path) -> Iterator[Check]:
         try:
             prepared = prepare(dataset, data_root, Path(folder))
             parts = {task: load_task(prepared, task, use, "all").parts for task in dataset.tasks}
-        except DataError as error:
+        except (DataError, StoreError) as error:
             yield Check.of(what, error)
             return
         found = f"{prepared.meta.n_examples:,} examples, {prepared.meta.n_rejects:,} bad rows"
@@ -110,6 +110,5 @@ def _table(dataset: Dataset, use: DataUse, data_root: Path) -> Iterator[Check]:
 
 
 def _remark(what: str, text: str, *, ok: bool | None) -> Check:
-    """A sentence whose last part, after a semicolon, is what to do."""
-    found, _, fix = text.rpartition("; ")
-    return Check(what=what, ok=ok, found=found or fix, fix=fix if found else "")
+    """A sentence that says what was found and, if anything is to be done, what."""
+    return Check(what=what, ok=ok, found=text, fix="")

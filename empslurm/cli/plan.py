@@ -51,7 +51,11 @@ def sbatch(
         out.line(f"{profile.name} runs cells on this machine, so sbatch gets nothing")
         return None
     from empslurm.launch import slurm
+    from empslurm.launch.script import refuse_percent
 
+    refuse_percent(root)
+    if not todo:
+        out.say("nothing is left to run: this is what the first array of all cells would be")
     shown = slurm.preview(root, plan.manifest.name, packs(todo or plan.cells, profile.pack_size), profile)
     for line in shown.script.splitlines():
         out.line(line)

@@ -138,7 +138,7 @@ FILLS: Mapping[str, _Fill] = {
         what="features of the importances",
         runs="rate the tasks (`ratings` on a task's card, or --ratings FILE), and add `embed: {}` and `fisher: {}` to "
         "the manifest",
-        results="describe the tasks on cards (docs/own-task.md)",
+        results="describe the tasks on cards (YAML files; `cards:` in a manifest)",
         cost=_unknown,
     ),
     "limited data (Figure 3, bottom)": _Fill(
@@ -209,7 +209,7 @@ def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
     if origin == "results":
         return Gap(what=known.what, why=why, fill=known.results, cost=NOTHING if known.cost is _free else NOT_RECORDED)
     if origin == "published":
-        fill = "run the study: `python -m empslurm submit manifests/full_study.yaml`"
+        fill = "run the study: `empslurm submit full_study`"
         return Gap(what=known.what, why=why, fill=fill, cost=NOT_RECORDED)
     waiting = [cell for cell in analyses.group.missing if cell.kind == WAITS_FOR.get(name)]
     fill = FILLS_OF_STATES["pending"].format(name=_manifest(analyses.gathered)) if waiting else known.runs

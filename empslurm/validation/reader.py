@@ -255,6 +255,11 @@ def suggestion(arms: Sequence[Any], node: Node) -> str:
     near = difflib.get_close_matches(text[:100], options, n=1)
     if near:
         return f"did you mean {near[0]}?"
+    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    entries = [arm for item in items for arm in (get_args(item) if is_union(unwrap(item)[0]) else (item,))]
+    fits_a_list = len(text) <= 57 and any(fit(*unwrap(entry), node.value) is not FAILED for entry in entries)
+    if options and fits_a_list:
+        return f"write [{text}]"
     if options:
         return f"write {options[0]}" if len(options) == 1 else "write one of these"
     if bool in kinds:
@@ -262,8 +267,7 @@ def suggestion(arms: Sequence[Any], node: Node) -> str:
     pattern = next((mark for mark in marks if isinstance(mark, Pattern)), None)
     if pattern is not None:
         return pattern.fix or _similar(text[:100], pattern)
-    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
-    if len(text) <= 57 and ("," in text or any(fit(*unwrap(item), node.value) is not FAILED for item in items)):
+    if fits_a_list or (len(text) <= 57 and "," in text):
         return f"write [{text}]"
     return _compound_fix(kinds) or "write a text"
 
@@ -340,7 +344,8 @@ def unknown(name: str, known: Iterable[str], what: str) -> tuple[str, str]:
 def refusal(name: str, known: Iterable[str], what: str) -> UsageError:
     """The error of an unknown name, with the nearest known one and the list of all."""
     must, fix = unknown(name, known, what)
-    return UsageError(f"{name!r} must {must}; {fix}")
+    bounded = name if len(name) <= 60 else name[:57] + "..."
+    return UsageError(f"{bounded!r} must {must}; {fix}")
 
 
 def json_schema(hint: Any) -> dict[str, Any]:

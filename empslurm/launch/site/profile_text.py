@@ -62,7 +62,7 @@ def text_of(draft: Draft, name: str, choices: Sequence[Choice], warnings: Sequen
     version = f" (Slurm {plain(site.version)})" if site.version else ""
     lines = [
         "# yaml-language-server: $schema=profile.schema.json",
-        f"# Run with it: empslurm submit manifests/full_grid.yaml --profile {name}",
+        f"# Run with it: empslurm submit full_grid --profile {name}",
         "#",
         *_comment(
             f"Written by `empslurm profile {name}` from what {cluster} says about itself{version}. "

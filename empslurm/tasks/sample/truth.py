@@ -90,7 +90,7 @@ def _words(seed: int) -> str:
         "|---|---|",
         *(f"| {task} | {asks} |" for task, asks in ASKS.items()),
         "",
-        "So, where the target has few labels (24 to 64 in `manifests/demo.yaml`):",
+        "So, where the target has few labels (24 to 64 in the manifest `demo`):",
         "",
         "| source | target | effect | because |",
         "|---|---|---|---|",
