@@ -30,6 +30,7 @@ def test_these_are_the_public_names() -> None:
         empslurm.no_such_name  # noqa: B018
 
 
+@pytest.mark.heavy
 def test_every_public_name_says_what_it_does() -> None:
     for name in NAMES - {"__version__"}:
         value = getattr(empslurm, name)

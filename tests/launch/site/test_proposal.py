@@ -75,7 +75,7 @@ def test_typed_gpus_and_accounts(tmp_path: Path) -> None:
     }
     assert proposal.text.startswith(
         "# yaml-language-server: $schema=profile.schema.json\n"
-        "# Run with it: empslurm submit manifests/full_grid.yaml --profile mine\n#\n"
+        "# Run with it: empslurm submit full_grid --profile mine\n#\n"
     )
     assert "# partition: cpu   # 40 nodes of 64 CPUs; at most 7-00:00:00\n" in proposal.text
     assert "# Not vip: it is for the groups professors.\n" in proposal.text
