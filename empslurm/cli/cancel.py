@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if ours or not here.n_ended:
         out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
     for why, n_cells in hidden.items():
-        out.line(f"{n_cells} cells may be queued or running unseen: {why}", style="yellow")
+        out.line(f"{n_cells} cells may be queued or running where this command cannot see them: {why}", style="yellow")
     if ours or here.n_ended:
         out.line("run the same `submit` to go on from their checkpoints")
     return 0

@@ -26,7 +26,7 @@ def _name(folder: Path) -> str:
     name = Path(os.path.abspath(folder)).name
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
-            "FOLDER must end in 1 to 64 letters, digits and _ . -, the first a letter or digit, but ends in "
+            "the last part of FOLDER must be 1 to 64 letters, digits and _ . -, starting with a letter or digit, but is "
             f"{name[:80]!r}; try `empslurm init my-study`"
         )
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
