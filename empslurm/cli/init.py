@@ -26,8 +26,8 @@ def _name(folder: Path) -> str:
     name = Path(os.path.abspath(folder)).name
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
-            "the last part of FOLDER must be 1 to 64 letters, digits and _ . -, starting with a letter or digit, but is "
-            f"{name[:80]!r}; try `empslurm init my-study`"
+            "the last part of FOLDER must be 1 to 64 letters, digits and _ . -, starting with a letter or digit, but "
+            f"is {name[:80]!r}; try `empslurm init my-study`"
         )
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} must be a new or an empty folder, but is not; choose another name")

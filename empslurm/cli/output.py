@@ -120,8 +120,8 @@ def stdout_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise StdoutError(
-            f"standard output must be writable, but is not: {error.strerror or error}; free space there or redirect the "
-            "output to another file, then run the same command again"
+            f"standard output must be writable, but is not: {error.strerror or error}; free space there or redirect "
+            "the output to another file, then run the same command again"
         ) from error
 
 

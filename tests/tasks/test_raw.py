@@ -75,9 +75,9 @@ def test_links_out_of_the_root_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data" / "kites").symlink_to(tmp_path / "outside")
     assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "missing"
     data = tmp_path / "data"
-    assert locate(KITES, data, tmp_path / "cache").problem == (
-        f"kites must be below {data}, but {data / 'kites'} is a link that leads out of the data folder, to {tmp_path / 'outside'}; "
-        "replace the link by a copy, or name a folder that holds all data with --data"
+    problem = locate(KITES, data, tmp_path / "cache").problem
+    assert (
+        f"{data / 'kites'} is a link that leads out of the data folder, to {tmp_path / 'outside'}; replace" in problem
     )
     (data / "kites").unlink()
     problem = locate(KITES, data, tmp_path / "cache").problem
