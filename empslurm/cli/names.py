@@ -38,7 +38,7 @@ def cell_of(root: RunsRoot, name: str) -> CellDir:
 
 
 def planned(cells: Iterable[AnyCell], name: str, what: str) -> AnyCell:
-    """The one planned cell whose id is `name`, with or without its digest, or starts with it. Raises UnknownCellError."""
+    """The one planned cell whose id is `name`, with or without digest, or starts with it. Raises UnknownCellError."""
     by_id = {cell.id: cell for cell in cells}
     matching = [id for id in by_id if id.startswith(name)]
     for closest in ([name], [id for id in matching if id.rpartition("-")[0] == name], matching):

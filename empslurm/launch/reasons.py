@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# The first pattern that matches a whole reason decides. A fix with {profile} changes the profile. It helps only jobs that
-# are sent afterwards, so `fix_of` adds that the waiting ones must be cancelled.
+# The first pattern that matches a whole reason decides. A fix with {profile} changes the profile and helps only jobs
+# that are sent afterwards: `fix_of` adds that the waiting ones must be cancelled.
 NEVER: tuple[tuple[str, str], ...] = (
     ("PartitionTimeLimit", "lower `time` in {profile} to what the partition allows (`sinfo -o '%P %l'`)"),
     ("PartitionNodeLimit", "choose a `partition` in {profile} that takes jobs of one node (`scontrol show partition`)"),
