@@ -68,7 +68,10 @@ def _say_local(manifest: str, here: local.Ended, out: Output) -> None:
     if here.n_ended:
         out.line(f"{manifest}: {here.n_ended} runs on this machine are ended; what they saved stays")
     if here.n_saving:
-        out.warn(f"{here.n_saving} runs on this machine were asked to end and are still saving; run `status` again")
+        out.warn(
+            f"{here.n_saving} runs on this machine were asked to end and are still saving; run `empslurm status "
+            f"{manifest}` in a minute"
+        )
     for host, n_cells in here.elsewhere.items():
         out.warn(
             f"{n_cells} cells run on {host}, where no process can be ended from here; its `submit` ends when it sees "
