@@ -57,8 +57,8 @@ def say(words: str) -> None:
 
 def fail(what: str) -> None:
     sys.exit(
-        f"install: {what} failed; the reason stands above.\n"
-        "install: mend it, then `make install` again; should it fail once more, `make clean` first"
+        f"install: {what} failed; the reason is above.\n"
+        "install: fix its cause, then run `make install` again; if it fails once more, run `make clean` first"
     )
 
 

@@ -85,7 +85,7 @@ def gathered(
     """Verify the results of a manifest (None: all of the runs root) and analyse them, as `gather` does.
 
     `ratings`: of the tasks' constructs (default: the paper's Table 2). `grouped`: resample conversations, posts or
-    dialogues; False: single examples. `margin`: a difference in the target's metric that is as good as none (default:
+    dialogues; False: single examples. `margin`: a difference in the target's metric that counts as no effect (default:
     the manifest's). Raises as `planned`, and StoreError; UsageError for the manifest of a search.
     """
     root = RunsRoot(resources.runs(runs))

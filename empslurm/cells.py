@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from empslurm import ids
@@ -329,32 +330,32 @@ def differences(
     return differing
 
 
-def from_identity(value: object) -> Cell:
+def from_identity(value: object, path: Path | None = None) -> Cell:
     """The cell whose `identity()` is `value`; fields that are None may be absent from it.
+
+    `path`: the file that it was read from, for messages.
 
     Raises DamagedError where no cell fits: the stored value may be damaged, forged or from a newer version.
     """
+    stored = "a stored cell" if path is None else f"the cell in {path}"
+    fix = f"move {path or 'its file'} away and submit again"
     if not isinstance(value, dict):
-        raise DamagedError(f"a stored cell must be an object, but is {type(value).__name__}; move its file away")
+        raise DamagedError(f"{stored} must be an object, but is {type(value).__name__}; {fix}")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise DamagedError(
-            f"a stored cell must be of a kind that this version knows ({', '.join(KINDS)}), but its kind is {kind!r}; "
+            f"{stored} must be of a kind that this version knows ({', '.join(KINDS)}), but its kind is {kind!r}; "
             "read it with the version that wrote it"
         )
     stated = {name for name in ALL_OWN if value.get(name) is not None}
     if stated != OWN[kind]:
-        wrong = ", ".join(sorted(stated ^ OWN[kind]))
-        raise DamagedError(
-            f"a stored cell of kind {kind} must have exactly the fields of its kind, but has or lacks {wrong}; "
-            "move its file away and submit again"
-        )
+        lacking, added = ", ".join(sorted(OWN[kind] - stated)), ", ".join(sorted(stated - OWN[kind]))
+        wrong = [f"lacks {lacking}"] * bool(lacking) + [f"has {added} in addition"] * bool(added)
+        raise DamagedError(f"{stored} must have exactly the fields of kind {kind}, but {' and '.join(wrong)}; {fix}")
     its_own = {name: item for name, item in value.items() if name != "kind" and (name in stated or name not in ALL_OWN)}
     try:
         hint: Any = KINDS[kind].cell
         cell: Cell = decode.exactly(hint, its_own)
     except decode.Unfit as error:
-        raise DamagedError(
-            f"a stored cell must be as this version writes it, but is not: {error}; move its file away and submit again"
-        ) from error
+        raise DamagedError(f"{stored} must be as this version writes it, but is not: {error}; {fix}") from error
     return cell

@@ -195,7 +195,10 @@ class Training:
     ] = 0.0
     batch_order: Annotated[
         Literal["length_grouped", "random"],
-        Doc("length_grouped: texts of similar length share a batch, which saves padding. random: they need not."),
+        Doc(
+            "length_grouped: texts of similar length share a batch, which saves padding. random: batches are drawn "
+            "without regard to length."
+        ),
     ] = "length_grouped"
     schedule: Annotated[
         Literal["linear", "constant"],
@@ -204,9 +207,9 @@ class Training:
     max_grad_norm: Annotated[
         NonNegative, Doc("Largest global norm of the gradients; the default of AdapterTrainer. 0: no clipping.")
     ] = 1.0
-    max_length: Annotated[Count, Doc("Most tokens of context and text together; the oldest context is cut first.")] = (
-        128
-    )
+    max_length: Annotated[
+        Count, Doc("At most this many tokens of context and text together; the oldest context is cut first.")
+    ] = 128
     dropout: Annotated[Rate, Doc("Dropout of hidden states and head; the pretrained models' own default.")] = 0.1
     attention_dropout: Annotated[Rate, Doc("Dropout of attention weights; the pretrained models' own default.")] = 0.1
     precision: Annotated[
@@ -217,10 +220,12 @@ class Training:
         ),
     ] = "fp32"
     max_train_examples: Annotated[
-        Count | None, Doc("For quick runs: most training examples, the first in the seed's order. null: all.")
+        Count | None,
+        Doc("For quick runs: train on at most this many examples, the first in the seed's order. null: all."),
     ] = None
     max_eval_examples: Annotated[
-        Count | None, Doc("For quick runs: most examples of validation and of test. null: all.")
+        Count | None,
+        Doc("For quick runs: use at most this many validation examples, and as many test examples. null: all."),
     ] = None
 
 
@@ -247,7 +252,11 @@ class Fisher:
     """A task embedding: the Fisher information of a baseline's components (Vu et al. 2020), averaged over examples."""
 
     max_examples: Annotated[
-        Count | None, Doc("Most training examples, the first in the seed's order: a mean needs no more. null: all.")
+        Count | None,
+        Doc(
+            "Use at most this many training examples, the first in the seed's order; more hardly change the mean. "
+            "null: all."
+        ),
     ] = 5_000
     n_draws: Annotated[
         Count, Doc("Labels drawn per example for the sampled-label embedding; the mean over examples smooths them.")

@@ -302,7 +302,7 @@ def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
     must = f"at most {limit}, the most tokens that the backbone {plan.manifest.backbone.name} reads"
     fix = f"write `max_length: {limit}` or less"
     if length < LEAST_TOKENS:
-        must = f"at least {LEAST_TOKENS}, since up to {LEAST_TOKENS - 1} tokens only frame context and text"
+        must = f"at least {LEAST_TOKENS}, because the model's special tokens alone take up to {LEAST_TOKENS - 1}"
         fix = f"write `max_length: {LEAST_TOKENS}` or more"
     raise UsageError(
         f"training.max_length must be {must}, but is {length} for {task}{more}; {fix} in {plan.manifest.path}"

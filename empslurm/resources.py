@@ -1,7 +1,6 @@
-"""Where files are: the user's folders by default, and what comes with empslurm besides its modules.
+"""Find the user's folders, and the files that come with empslurm: jobs/, manifests/, slurm/ and the starter study.
 
-That is what jobs execute, manifests and profiles: folders at the top of a checkout, which a wheel carries inside the
-package, in `packaged/`. And the start of a study.
+A checkout has the first three at its top; a wheel has them inside the package, in `packaged/`.
 """
 
 from __future__ import annotations

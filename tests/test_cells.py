@@ -138,8 +138,8 @@ DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"adapter": Adapter().settings | {"rank": 8}}, "adapter must be whole.* seq_bn does not use rank"),
     ({"adapter": {"kind": "seq_bn"}}, "adapter must have"),
     ({"adapter": Adapter().settings | {"non_linearity": None}}, "adapter must have non_linearity"),
-    ({"kind": "baseline"}, "of kind baseline must have exactly the fields of its kind.* parent, source, source_use"),
-    ({"training": None}, "of kind transfer must have .* training"),
+    ({"kind": "baseline"}, "fields of kind baseline, but has parent, source, source_use"),
+    ({"training": None}, "fields of kind transfer, but lacks training; move"),
     ({"kind": "distilled"}, "of a kind that this version knows .*, but its kind is 'distilled'; read it with the ver"),
     ({"kind": ["baseline"]}, "but its kind is .*baseline"),
 ]

@@ -78,10 +78,10 @@ def _idle_tensor_cores(at: Situation) -> str:
 def _lonely_packs(at: Situation) -> str:
     n = min(at.n_single, MOST_PACKS_PER_GPU)
     setting = f"`packs_per_gpu: {n}`" if at.profile.gpus else f"`gpus: 1` and `packs_per_gpu: {n}`"
-    more = ", and enough `cpus` and `mem_gb` for them" if at.profile.kind == "slurm" else ""
+    more = ", and enough `cpus` and memory for them" if at.profile.kind == "slurm" else ""
     return (
-        f"{at.n_single} packs train one cell each, as those of baselines do, and leave a GPU waiting for its host: in "
-        f"a full grid they are an estimated 1/18 of the arithmetic and 40 % of the time; set {setting} in the profile "
+        f"{at.n_single} packs train only one cell each, so a GPU often waits for the CPU; in a full grid such packs do "
+        f"about 1/18 of the arithmetic but take about 40 % of the time (estimated); set {setting} in the profile "
         f"{at.profile.name}{more}, so that {n} packs share a GPU and its memory"
     )
 

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if ours or not here.n_ended:
         out.line(f"{plan.manifest.name}: {len(ours)} jobs are cancelled, {n_running} of them were running")
     for why, n_cells in hidden.items():
-        out.line(f"{n_cells} cells may be queued or running unseen: {why}", style="yellow")
+        out.line(f"{n_cells} cells may be queued or running where this command cannot see them: {why}", style="yellow")
     if ours or here.n_ended:
         out.line("run the same `submit` to go on from their checkpoints")
     return 0
@@ -68,7 +68,10 @@ def _say_local(manifest: str, here: local.Ended, out: Output) -> None:
     if here.n_ended:
         out.line(f"{manifest}: {here.n_ended} runs on this machine are ended; what they saved stays")
     if here.n_saving:
-        out.warn(f"{here.n_saving} runs on this machine were asked to end and are still saving; run `status` again")
+        out.warn(
+            f"{here.n_saving} runs on this machine were asked to end and are still saving; run `empslurm status "
+            f"{manifest}` in a minute"
+        )
     for host, n_cells in here.elsewhere.items():
         out.warn(
             f"{n_cells} cells run on {host}, where no process can be ended from here; its `submit` ends when it sees "

@@ -21,7 +21,7 @@ from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 
 FOLLOW_S = 1.0
-CELL_HELP = "name a cell: its id, the unambiguous beginning of it, or a Slurm id such as 1234_7"
+CELL_HELP = "name a cell: its id, or enough of its beginning to identify it, or a Slurm id such as 1234_7"
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -99,7 +99,8 @@ def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
         )
     if path is not None and not path.exists() and not follow:
         raise UnknownCellError(
-            f"the log of {folder.id} must be at {path}, but is gone; run `empslurm show {folder.id}`"
+            f"the log of {folder.id} was at {path}, but is gone and cannot be restored; "
+            f"`empslurm show {folder.id}` prints the last failure"
         )
     position = 0
     text: list[str] = []

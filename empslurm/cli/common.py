@@ -81,7 +81,9 @@ def require_answer(queue: Queue, to: str) -> None:
     """Raise an error that names the true cause where Slurm's queue is not known."""
     if queue.jobs is None:
         require_slurm("squeue")
-        raise SchedulerError(f"squeue must answer to {to}, but does not; is the controller up? try `sinfo`")
+        raise SchedulerError(
+            f"squeue must answer to {to}, but does not; wait until `sinfo` answers, then run the same command again"
+        )
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:

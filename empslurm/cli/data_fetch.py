@@ -51,7 +51,8 @@ def _say(item: dict[str, Any], out: Output) -> None:
     for file in item["files"]:
         if not file["checked"]:
             out.say(
-                f"{file['file']}: no recorded checksum to compare its sha256 with: {file['sha256']}", style="yellow"
+                f"{file['file']}: its sha256 is {file['sha256']}; it was not checked, because no checksum is recorded",
+                style="yellow",
             )
 
 

@@ -122,7 +122,8 @@ def _slurm() -> Iterator[Check]:
         return
     jobs = queue.ask()
     if jobs is None:
-        yield Check(what="slurm", ok=False, found="squeue does not answer", fix="is the controller up? try `sinfo`")
+        fix = "wait until `sinfo` answers, then run the same command again"
+        yield Check(what="slurm", ok=False, found="squeue does not answer", fix=fix)
         return
     n_jobs = sum(not job.ended for job in jobs.values())
     accounting = "with sacct" if shutil.which("sacct") else "without sacct (not needed)"

@@ -34,7 +34,7 @@ class Needs:
 
 
 def everything() -> Needs:
-    """All built-in datasets, of which none must be here, and the backbone of the package."""
+    """All built-in datasets (none is required) and the packaged backbone."""
     return Needs(
         subject="", datasets=tuple(registry().datasets.values()), backbones=(Backbone(name="minilm"),), uses={}
     )

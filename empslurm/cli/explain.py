@@ -25,10 +25,9 @@ Change = tuple[str, object, object]  # dotted field, its value in the first and 
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
-    for name, which in (("first", ""), ("second", "; the other one")):
-        text = f"{CELL_HELP}; or a manifest{which}"
+    for name, text in (("first", f"{CELL_HELP}; or a manifest"), ("second", "the second cell, or the second manifest")):
         completed(parser.add_argument(name, metavar="CELL|MANIFEST", help=text), _names)
-    text = "look for the cells in the plan of this manifest first, where they need not have run"
+    text = "look in this manifest's plan first; this also finds cells that have not run yet"
     completed(parser.add_argument("--manifest", metavar="MANIFEST", help=text), manifest_names)
 
 

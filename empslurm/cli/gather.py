@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
         "--margin",
         type=float,
         metavar="M",
-        help="name pairs equivalent that differ by less than M (default: the manifest's)",
+        help="call pairs equivalent if they are shown to differ by less than M (default: the manifest's)",
     )
     parser.add_argument("--tables", action="store_true", help="print the main tables and the missing cells too")
     parser.add_argument(

@@ -33,8 +33,8 @@ def _name(folder: Path) -> str:
         raise UsageError(f"{folder} must be accessible, but is not: {error.strerror}; choose another folder") from error
     if not re.fullmatch(NAME, name, re.ASCII):
         raise UsageError(
-            "FOLDER must end in 1 to 64 letters, digits and _ . -, the first a letter or digit, but ends in "
-            f"{name[:80]!r}; try `empslurm init my-study`"
+            "the last part of FOLDER must be 1 to 64 letters, digits and _ . -, starting with a letter or digit, but "
+            f"is {name[:80]!r}; try `empslurm init my-study`"
         )
     if name in {path.name for path in resources.starter().iterdir()}:  # it would be read as that file
         raise UsageError(

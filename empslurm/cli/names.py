@@ -38,7 +38,7 @@ def cell_of(root: RunsRoot, name: str) -> CellDir:
 
 
 def planned(cells: Iterable[AnyCell], name: str, what: str) -> AnyCell:
-    """The one planned cell whose id is `name`, with or without its digest, or starts so. Raises UnknownCellError."""
+    """The one planned cell whose id is `name`, with or without digest, or starts with it. Raises UnknownCellError."""
     by_id = {cell.id: cell for cell in cells}
     matching = [id for id in by_id if id.startswith(name)]
     for closest in ([name], [id for id in matching if id.rpartition("-")[0] == name], matching):
@@ -46,5 +46,7 @@ def planned(cells: Iterable[AnyCell], name: str, what: str) -> AnyCell:
             return by_id[closest[0]]
     if matching:
         such = ", ".join(matching[:3])
-        raise UnknownCellError(f"{name!r} must name one {what}, but {len(matching)} start so; name one, such as {such}")
-    raise UnknownCellError(f"{name!r} must name one {what}, but no id starts so{guess(name, by_id)}")
+        raise UnknownCellError(
+            f"{name!r} must name one {what}, but {len(matching)} ids start with it; name one, such as {such}"
+        )
+    raise UnknownCellError(f"{name!r} must name one {what}, but no id starts with it{guess(name, by_id)}")

@@ -1,7 +1,7 @@
 """What verbs print: text for people or one JSON document for programs on stdout, messages and progress on stderr.
 
-What stderr does not take (closed, on a full disk, its reader gone) is dropped, and the work goes on. Where stdout takes
-no more, the verb ends with a sentence, or silently if its reader has left.
+Text that cannot be written to stderr (closed, on a full disk, its reader gone) is dropped and the work continues. Where
+stdout cannot be written, the verb ends with a sentence, or silently if its reader has left.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def stdout_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise StdoutError(
-            f"standard output must take what is printed, but does not: {error.strerror or error}; make room where it "
-            "goes, or send it elsewhere, then run the same command again"
+            f"standard output must be writable, but is not: {error.strerror or error}; free space there or redirect "
+            "the output to another file, then run the same command again"
         ) from error
 
 

@@ -196,7 +196,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
         remarks += advice.sentences((*advice.WARNINGS, *advice.CHOICES), advice.situation(open_cells, profile))
     flags, remark = leaks_found(plan, root)
     if flags:
-        remarks.append(f"{len(flags)} pairs leak, such as {next(iter(flags.values()))}; `data audit` has all")
+        first = next(iter(flags.values()))
+        many = f"{len(flags)} pairs leak, such as " if len(flags) > 1 else ""
+        remarks.append(f"{many}{first}; `data audit` has all")
     if out.json:
         out.document(
             {

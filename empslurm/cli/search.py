@@ -122,7 +122,9 @@ def _freeze(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output
         )
     path = frozen_path(plan.manifest.path, options.name)
     if options.name in PRESETS or path.name != f"{options.name}.yaml":
-        raise UsageError(f"a preset's name must be new and no path, but is {options.name!r}; choose another")
+        raise UsageError(
+            f"--name must be a name without `/` that is not a built-in preset, but is {options.name!r}; choose another"
+        )
     finished = finished_trials(root, plan.cells)
     chosen = winners(plan, finished, second_stage_scores(root, plan), overall=options.adapter == "overall")
     text = preset_text(plan.manifest.name, {task: chosen[task] for task in plan.manifest.tasks})

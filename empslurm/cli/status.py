@@ -155,7 +155,10 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     if value["saved"]:
         out.line(f"{len(value['saved'])} cells were saved when their jobs ended: the next `submit` goes on from there")
     for item in value["unseen"]:
-        out.line(f"{item['n_cells']} cells may be queued or running unseen: {item['why']}", style="yellow")
+        out.line(
+            f"{item['n_cells']} cells may be queued or running where this command cannot see them: {item['why']}",
+            style="yellow",
+        )
     if value["failed"]:
         rows = _failures(value["failed"])
         out.table("", ("failed", "cells", "such as", "last line"), rows)

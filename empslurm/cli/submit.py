@@ -102,7 +102,10 @@ def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: 
 
     names = [cell.id for cell in wanted]
     for why, n_cells in unseen(names, root, queue).items():
-        out.warn(f"{n_cells} of these cells may be queued or running unseen, and would be sent again: {why}")
+        out.warn(
+            f"{n_cells} of these cells may be queued or running where this command cannot see them, and would be sent "
+            f"again: {why}"
+        )
     early = endings(names, root, queue).early
     twice = repeated(early, digest_of(profile))
     if twice and verb != "resume":
@@ -113,7 +116,8 @@ def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: 
             f"{profile.name}.yaml, then run `empslurm resume`"
         )
     for row in list(early.values())[:1]:
-        out.warn(f"{row[0].why}; so did jobs of {len(early)} cells in all, which are sent again")
+        count = "1 cell has a job" if len(early) == 1 else f"{len(early)} cells have jobs"
+        out.warn(f"{row[0].why}; in all, {count} that ended before starting; `submit` sends such cells again")
 
 
 def _send(
@@ -155,7 +159,7 @@ def _send(
         return 1
     out.line(f"{manifest.name}: {n_sent} packs of {len(wanted)} cells are queued as {len(sent.jobs)} arrays")
     for reason, fix in stuck.items():
-        out.line(f"some can never start, {reason}: {fix}; then `cancel` and submit again", style="red")
+        out.line(f"some jobs can never start, {reason}: {fix}", style="red")
     if sent.n_left:
         out.line(f"{sent.n_left} packs wait for room in the queue: run the same command again later", style="yellow")
     out.line(f"see `empslurm status {options.manifest} --watch`")

@@ -147,8 +147,8 @@ VERBS: dict[str, Verb] = {
         line="try everything on a small invented corpus, in a few minutes",
         group="tools",
         examples=("empslurm --data demo-data --runs demo-runs demo",),
-        about="Write a small invented corpus with a planted truth, train a grid on it, interrupt that once, go on, "
-        "and show whether the planted effects were found. It takes a few minutes on a laptop.",
+        about="Write a small invented corpus with a planted truth, train a grid on it, interrupt the training "
+        "once, continue it, and show whether the planted effects were found. It takes a few minutes on a laptop.",
     ),
     "score": Verb(
         module="score",

@@ -266,7 +266,12 @@ def _in_range(table: _Table, results: Sequence[Result]) -> None:
         mixed = "" if right is None else f" (and {right.value:g} in {table.word} {right.where:,})"
         unbounded = metric.high == math.inf
         ends = f"be at least {metric.low:g}" if unbounded else f"be between {metric.low:g} and {metric.high:g}"
-        fix = "write the error itself" if unbounded else f"write fractions, not percent: {wrong.value / 100:g}"
+        if unbounded:
+            fix = "write the error itself, not its negative"
+        elif metric.allows(wrong.value / 100):
+            fix = f"write fractions, not percent: {wrong.value / 100:g}"
+        else:
+            fix = f"write a value that {name} can have, or remove the {table.word}"
         raise DataError(
             f"{table.file}, {table.word} {wrong.where:,}: value must {ends} for {name}, but is "
             f"{wrong.value:g}{mixed}; {fix}"

@@ -60,12 +60,14 @@ FAILURES: tuple[Failure, ...] = (
         name="device",
         exceptions=(DeviceError,),
         tries_elsewhere=2,
-        advice="torch cannot use the GPUs: run `doctor --probe`, and list broken nodes under `exclude` in the profile",
+        advice="torch cannot use the GPUs: run `empslurm doctor`; on a cluster run `empslurm doctor --profile NAME "
+        "--probe` and list broken nodes under `exclude` in the profile",
     ),
     Failure(
         name="host memory",
         exceptions=(MemoryError,),
-        advice="the job's memory is too small: raise `mem_gb` in the profile",
+        advice="the machine or job has too little memory: raise `mem_gb` or `mem_per_cpu_gb` of a Slurm profile, or "
+        "run fewer packs at once",
     ),
     Failure(
         name="killed",  # no exception: the process is gone, and cells are unfinished
@@ -105,7 +107,7 @@ DEVICE, KILLED = BY_NAME["device"], BY_NAME["killed"]
 DEATHS = {
     False: (
         "died {n} times without an error message, often a sign of too little host memory",
-        "raise `mem_gb` in the profile, or read `empslurm logs`",
+        "raise `mem_gb` or `mem_per_cpu_gb` of a Slurm profile, run fewer packs at once, or read `empslurm logs`",
     ),
     True: ("ended {n} times with an error", "read `empslurm logs`, fix the cause, then run `empslurm resume`"),
 }

@@ -163,7 +163,7 @@ class ProfileFile:
         Gres | None, Doc("As sbatch --gres, such as gpu:a100:2, instead of gpus and gpu_type. null: none.")
     ] = None
     cpus: Annotated[
-        Cores, Doc("CPU cores per job. In a local profile: most cores to use, by default all of this machine.")
+        Cores, Doc("CPU cores per job. In a local profile: use at most this many cores (default: all of this machine).")
     ] = 2
     cpus_per_pack: Annotated[
         Cores | None,
@@ -180,7 +180,7 @@ class ProfileFile:
         Doc("Seconds before the time limit at which a job saves its state and requeues itself."),
     ] = 120
     array_parallelism: Annotated[
-        int, Range(low=1, high=10_000), Doc("Most elements of one array that run at once.")
+        int, Range(low=1, high=10_000), Doc("At most this many elements of one array run at once.")
     ] = 64
     constraint: Annotated[Constraint | None, Doc("Features that a node must have.")] = None
     exclude: Annotated[NodeList | None, Doc("Nodes that are never used.")] = None
@@ -223,7 +223,7 @@ class ProfileFile:
         int, Range(low=1, high=64), Doc("Processes that train one pack together through accelerate, on one node.")
     ] = 1
     pack_size: Annotated[
-        Annotated[int, Range(low=1, high=10_000)] | None, Doc("Most cells of one pack. null: no limit.")
+        Annotated[int, Range(low=1, high=10_000)] | None, Doc("At most this many cells in one pack. null: no limit.")
     ] = None
     packs_per_gpu: Annotated[int, Range(low=1, high=16), Doc("Packs that train on one GPU at the same time.")] = 1
     checkpoint_minutes: Annotated[
@@ -234,7 +234,9 @@ class ProfileFile:
         Listed(at_least=0),
         Doc("Trackers of accelerate that get each cell's loss curve, such as [tensorboard], in RUNS/trackers."),
     ] = ()
-    requeues: Annotated[int, Range(low=0, high=100), Doc("Most restarts of one job; 0 for sites that allow none.")] = 10
+    requeues: Annotated[
+        int, Range(low=0, high=100), Doc("At most this many restarts of one job; 0 for sites that allow none.")
+    ] = 10
 
 
 @dataclass(frozen=True, kw_only=True)

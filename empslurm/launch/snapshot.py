@@ -63,7 +63,10 @@ def take(root: RunsRoot) -> Path:
         beside.rename(target)
     except OSError as error:
         if not target.is_dir():  # else somebody else made the same one meanwhile
-            raise StoreError(f"{target} must be written, but the file system says: {error}") from error
+            raise StoreError(
+                f"{target} must be written, but the file system says: {error}; free space or get write access there, "
+                "then submit again"
+            ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target

@@ -168,7 +168,7 @@ def load(path: Path, indices: Sequence[int] | None = None) -> Submission:
             manifest=header.manifest,
             data_root=Path(header.data_root),
             cards=tuple(Path(card) for card in header.cards),
-            packs=tuple(_pack(decode.reader(PackLine)(files.parse_json(line))) for line in chosen),
+            packs=tuple(_pack(decode.reader(PackLine)(files.parse_json(line)), path) for line in chosen),
             settings=header.settings,
         )
     except (ValueError, IndexError, RecursionError) as error:
@@ -177,8 +177,8 @@ def load(path: Path, indices: Sequence[int] | None = None) -> Submission:
         ) from error
 
 
-def _pack(line: PackLine) -> Pack:
-    pack = Pack(cells=tuple(from_identity(cell) for cell in line.cells), wave=line.wave)
+def _pack(line: PackLine, path: Path) -> Pack:
+    pack = Pack(cells=tuple(from_identity(cell, path) for cell in line.cells), wave=line.wave)
     if pack.id != line.id:
         raise DamagedError(
             f"a stored pack must have the id {shown(line.id)}, but its cells give {pack.id}; submit again"

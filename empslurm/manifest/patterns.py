@@ -64,7 +64,7 @@ def choose_pairs(
     for index, item in readable(written.exclude):
         taken = set(select(f"exclude[{index}]", item))
         if taken and not taken & chosen:
-            reader.problem(f"exclude[{index}]", "exclude a pair of pairs, but none of its pairs is there", "remove it")
+            reader.problem(f"exclude[{index}]", "name a pair that `pairs` has, but names none", "remove it")
         without |= taken
     return tuple(pair for pair in every if pair in chosen and pair not in without)
 

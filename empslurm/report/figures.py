@@ -226,7 +226,7 @@ def draw_overview(overview: Overview) -> Any:
 
 
 def has_figure(table: Table) -> bool:
-    """Whether a table is the numbers of a figure, be it too large to be drawn."""
+    """Whether a table has the numbers of a figure, even if it is too large to draw."""
     return _kind(table) is not None
 
 

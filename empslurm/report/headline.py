@@ -50,11 +50,18 @@ def counted(significance: Significance) -> str:
     """The pairs by verdict, as a sentence."""
     tally, fraction = counts(significance.pairs), significance.fraction
     where = "" if fraction == 1.0 else f" with {fraction * 100:g} % of the target's data"
+    n = len(significance.pairs)
     return (
-        f"Of {len(significance.pairs)} pairs{where}, {tally['helps']} help, {tally['harms']} harm, "
-        f"{_equivalent(tally['equivalent'], significance.margin)}{tally['inconclusive']} are inconclusive, "
-        f"{tally['undecided']} are undecided."
+        f"Of {n} {'pair' if n == 1 else 'pairs'}{where}, {_verb(tally['helps'], 'helps', 'help')}, "
+        f"{_verb(tally['harms'], 'harms', 'harm')}, "
+        f"{_equivalent(tally['equivalent'], significance.margin)}{_verb(tally['inconclusive'], 'is', 'are')} "
+        f"inconclusive, {_verb(tally['undecided'], 'is', 'are')} undecided."
     )
+
+
+def _verb(n: int, singular: str, plural: str) -> str:
+    """A number with its verb."""
+    return f"{n} {singular if n == 1 else plural}"
 
 
 def _collapses(significance: Significance, analyses: Analyses) -> list[str]:
@@ -71,7 +78,7 @@ def _collapses(significance: Significance, analyses: Analyses) -> list[str]:
 
 def _equivalent(n: int, margin: float | None) -> str:
     """A clause of the headline; "" where no margin was asked for."""
-    return "" if margin is None else f"{n} are equivalent within {margin:g}, "
+    return "" if margin is None else f"{_verb(n, 'is', 'are')} equivalent within {margin:g}, "
 
 
 def _median(analyses: Analyses) -> list[str]:

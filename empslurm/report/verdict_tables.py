@@ -192,8 +192,8 @@ def power_statement(significance: Significance) -> str:
         return f"Power: unknown, because {why}."
     seen = "; ".join(f"{METRICS[metric].title} {_detectable(np.array(values))}" for metric, values in by_metric.items())
     return (
-        "Power: with probability .8 this design detects differences of this size before correction, larger ones "
-        f"after it: {seen}; by target in the table `seeds{part_name(significance.fraction)}`."
+        f"Power: smallest differences detected with probability .8, before correction: {seen}; after correction they "
+        f"must be larger; by target in the table `seeds{part_name(significance.fraction)}`."
     )
 
 

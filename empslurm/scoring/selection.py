@@ -104,7 +104,7 @@ def _of_cell(folder: CellDir, root: RunsRoot) -> Member:
     if result is None:
         raise StoreError(f"{folder.id} must be done to be used, but has no result; submit its manifest")
     output = folder.verify(result)
-    cell = cells.from_identity(folder.identity())
+    cell = cells.from_identity(folder.identity(), folder.identity_file)
     if not isinstance(cell, cells.Trained):
         raise UsageError(f"{folder.id} must be a baseline or a transfer, but is of kind {cell.kind}; name another cell")
     return Member(

@@ -206,9 +206,7 @@ class CellDir:
         held = self.claim()
         if held is None or held.nonce != claim.nonce:
             who = held.who if held else "nobody"
-            raise ClaimLostError(
-                f"{self.id} must be held by {claim.who} to be written, but is held by {who}; {claim.who} leaves it"
-            )
+            raise ClaimLostError(f"{self.id} is now held by {who}, so {claim.who} stops working on it")
 
     # ---- progress -----------------------------------------------------------------------------------------------
 

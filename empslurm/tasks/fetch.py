@@ -159,7 +159,7 @@ def _settle_416(file: RawFile, part: Path) -> str:
     if is_right(file, part):
         return ""
     part.unlink()
-    return "the server's file is shorter than what was there"
+    return "the part downloaded before did not match the server's file and was deleted"
 
 
 def _refused(url: str, status: int) -> None:

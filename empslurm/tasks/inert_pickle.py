@@ -52,7 +52,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in ADMITTED:
             return Record
-        raise pickle.UnpicklingError("it names what no table of texts needs")
+        raise pickle.UnpicklingError("it names a class or function that a table of texts does not need")
 
 
 Cell = str | tuple[str, ...]

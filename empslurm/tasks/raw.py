@@ -190,7 +190,7 @@ def _refused(path: Path, data_root: Path, root: Path, kind: str) -> str:
     if not os.path.exists(leads_to):
         return f"{link or path} is a link to {leads_to}, which is not there; put the {kind} there, or change the link"
     if not Path(leads_to).is_relative_to(root):
-        where = f"{link or path} is a link to a place outside it, {os.path.realpath(link or path)}"
+        where = f"{link or path} is a link that leads out of the data folder, to {os.path.realpath(link or path)}"
         return f"{where}; replace the link by a copy, or name a folder that holds all data with --data"
     is_kind = os.path.isfile if kind == "file" else os.path.isdir
     return "" if is_kind(leads_to) else f"{path} must be a {kind}, but is not; move it away and put the {kind} there"

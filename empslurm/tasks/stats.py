@@ -127,11 +127,11 @@ def few_examples(dataset: Dataset, task: Task, sizes: Mapping[str, int]) -> list
     if n_test >= FEW_TEST:
         return []
     half = 1.96 / math.sqrt(n_test)  # of a normal 95 % interval, at its widest, for a correlation
-    known = f"an accuracy is known to within {50 * half:.0f} points"
+    known = f"an accuracy is uncertain by about ±{50 * half:.0f} points"
     if task.kind == "regression":
-        known = f"a correlation is known to within about {min(half, 1):.2f}"
+        known = f"a correlation is uncertain by about ±{min(half, 1):.2f}"
     larger = ", or a larger test share (`shares` in its card)" if own_shares else ""
-    return [f"{task.id}: {n_test} test examples can show only large effects: {known} either way; use more data{larger}"]
+    return [f"{task.id}: {n_test} test examples can show only large effects: {known}; use more data{larger}"]
 
 
 def remarks(prepared: Prepared) -> list[str]:

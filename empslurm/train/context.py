@@ -63,7 +63,7 @@ class Node:
         located = locate(dataset, self.data_root, self.root.prepared)
         if located.raw_digest != cell.data.raw or located.state == "missing":
             raise DataError(
-                f"{dataset.id} must have the files that {cell.id} was planned with, but its files are now other ones "
+                f"{dataset.id} must have the files that {cell.id} was planned with, but its files have changed since "
                 f"({located.state}); {located.problem or 'submit again'}"
             )
         return self.prepared(dataset.id)

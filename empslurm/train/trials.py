@@ -59,7 +59,10 @@ class TrialCourse:
         try:
             _sampler(self.root, self.cell).tell_result(self.cell)
         except (StoreError, OSError) as error:
-            say(f"{self.cell.id} is done; its result enters the search's journal with the next trial, for now: {error}")
+            say(
+                f"{self.cell.id} is done, but its result could not be written to the search's journal ({error}); the "
+                "search's next trial will write it"
+            )
 
     def _agreed(self, ask: Callable[[Sampler], Any]) -> Any:
         box = [ask(self.sampler) if self.sampler is not None else None]

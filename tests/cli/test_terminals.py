@@ -59,14 +59,14 @@ def test_a_reader_who_never_reads(here: Path) -> None:
 def test_cli_full_stdout(here: Path, words: str) -> None:
     done = shell(f"EMPSLURM {words} > /dev/full", here)
     assert done.returncode == 1
-    assert done.stderr.startswith("empslurm: standard output must take what is printed, but does not: No space left")
+    assert done.stderr.startswith("empslurm: standard output must be writable, but is not: No space left")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_error_that_stdout_does_not_take_either(here: Path) -> None:
     done = shell("EMPSLURM --json plan nope.yaml > /dev/full", here)
     assert done.returncode == 1
-    assert "standard output must take" in done.stderr
+    assert "standard output must be writable" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -98,6 +98,8 @@ def test_names_that_programs_made_two_of_are_refused(tmp_path: Path) -> None:
         (grid().replace(",aa,1,f1_macro,0.600", ",aa,1,f1_macro,60.5"), "but is 60.5 (and 0.61 in line 3)"),
         (grid(metric="pearson").replace("0.600", "-1.2"), "must be between -1 and 1 for pearson, but is -1.2"),
         (grid(metric="mae").replace("0.600", "-0.2"), "must be at least 0 for mae"),
+        (grid().replace("0.600", "-0.2"), "remove the line"),
+        (grid().replace("0.600", "60"), "write fractions, not percent: 0.6"),
         (HEAD, "holds a header and no rows"),
         (grid().replace("bb,aa,1", "bb,aa,1,x"), "line 5, record 4 has 6 columns instead of 5"),
         (grid().replace("bb,aa,1,", "bb,,1,"), "line 5, record 4: target must be a task's name, but is blank"),

@@ -230,7 +230,7 @@ def test_backbone_folders(write, tmp_path):
         ("pairs: [{source: all}]", "pairs[0] must have the key `target`, but does not; add `target:`"),
         (
             "exclude: [epitome_er -> epitome_ex]\npairs: [epitome_ex -> epitome_er]",
-            "exclude[0] must exclude a pair of pairs",
+            "exclude[0] must name a pair that `pairs` has",
         ),
         ("kind: gird", "kind must be grid, but is the string 'gird'; did you mean grid?"),
         ("seeds: [1, -1]", "seeds[1] must be an integer at least 0"),

@@ -48,7 +48,7 @@ def test_the_best_source_helps_where_any_does(tmp_path: Path) -> None:
     ]
     (answer,) = answered(tmp_path, rows)
     assert answer.verdicts == {"helps": 1, "harms": 2, "equivalent": 0, "inconclusive": 7, "undecided": 0}
-    assert answer.sentences == ("Of 10 pairs, 1 help, 2 harm, 7 are inconclusive, 0 are undecided.",)
+    assert answer.sentences == ("Of 10 pairs, 1 helps, 2 harm, 7 are inconclusive, 0 are undecided.",)
     (best,) = answer.best
     assert (best.target, best.source, best.verdict, best.metric) == ("aa", "sure", "helps", "accuracy")
     assert best.baseline == pytest.approx(0.5)

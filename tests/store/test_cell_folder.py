@@ -39,7 +39,7 @@ def test_a_failure_is_remembered_until_a_result_comes(folder):
 def test_the_old_holder_of_a_split_cluster_cannot_commit(folder):
     first = folder.take(local_liveness)
     second = folder.take(lambda claim: False)
-    with pytest.raises(ClaimLostError, match="must be held by"):
+    with pytest.raises(ClaimLostError, match="is now held by"):
         finish(folder, first)
     assert finish(folder, second, b"second")
     assert folder.result()["claim"] == 2

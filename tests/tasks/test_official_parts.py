@@ -365,7 +365,7 @@ def test_few_test_examples_of_a_regression_are_reported_with_a_correlation(tmp_p
     write(tmp_path, "kites.csv", [["said", "mood"], *([f"kite {n}", n] for n in range(200))])
     text = CARD.replace("kind: classification\nlabels: [up, down]", "kind: regression")
     (note,) = cautions(prepare(card(tmp_path, text), tmp_path / "data", tmp_path / "cache"), DataUse())
-    assert re.search(r"only large effects: a correlation is known to within about 0\.[34]\d either way", note)
+    assert re.search(r"only large effects: a correlation is uncertain by about ±0\.[34]\d", note)
 
 
 def test_a_drawn_split_with_an_empty_part_is_reported(tmp_path: Path) -> None:
@@ -380,6 +380,8 @@ def test_few_test_examples_are_reported(tmp_path: Path) -> None:
     write_parts(tmp_path)
     notes = dataset_stats(card(tmp_path, FILES), tmp_path / "data", tmp_path / "cache")["notes"]
     (note,) = notes
-    assert note.startswith("kite_mood: 30 test examples can show only large effects: an accuracy is known to within 18")
+    assert note.startswith(
+        "kite_mood: 30 test examples can show only large effects: an accuracy is uncertain by about ±18"
+    )
     write_parts(tmp_path, {**SIZES, "test": 100})
     assert dataset_stats(card(tmp_path, FILES), tmp_path / "data", tmp_path / "cache")["notes"] == []

@@ -75,13 +75,13 @@ def test_links_out_of_the_root_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data" / "kites").symlink_to(tmp_path / "outside")
     assert locate(KITES, tmp_path / "data", tmp_path / "cache").state == "missing"
     data = tmp_path / "data"
-    assert locate(KITES, data, tmp_path / "cache").problem == (
-        f"kites must be below {data}, but {data / 'kites'} is a link to a place outside it, {tmp_path / 'outside'}; "
-        "replace the link by a copy, or name a folder that holds all data with --data"
+    problem = locate(KITES, data, tmp_path / "cache").problem
+    assert (
+        f"{data / 'kites'} is a link that leads out of the data folder, to {tmp_path / 'outside'}; replace" in problem
     )
     (data / "kites").unlink()
     problem = locate(KITES, data, tmp_path / "cache").problem
-    assert f"is missing: fly one (note: {data / 'part'} is a link to a place outside it" in problem
+    assert f"is missing: fly one (note: {data / 'part'} is a link that leads out of the data folder" in problem
     upward = replace(KITES, forms=(replace(FORM, files=(RawFile(name="../outside/part/one.csv"),)),))
     assert locate(upward, tmp_path / "data", tmp_path / "cache").state == "missing"
 
@@ -162,7 +162,10 @@ def test_card_symlink_message(tmp_path: Path) -> None:
     link.symlink_to("../../elsewhere/two.csv")
     found = locate(KITES, tmp_path / "data", tmp_path / "cache")
     assert found.state == "missing"
-    assert f"{link} is a link to a place outside it, {tmp_path / 'elsewhere' / 'two.csv'}; replace" in found.problem
+    assert (
+        f"{link} is a link that leads out of the data folder, to {tmp_path / 'elsewhere' / 'two.csv'}; replace"
+        in found.problem
+    )
     assert "--data" in found.problem
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
     assert locate(KITES, tmp_path / "linked", tmp_path / "cache").state == "missing"  # part/ lacks: no link is at fault

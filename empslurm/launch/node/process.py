@@ -48,7 +48,8 @@ def launch_command(
     job = JOBS / "train.py"
     if not job.is_file():
         raise UsageError(
-            f"{job} must exist for training, but is missing; run empslurm from its checkout (pip install -e .)"
+            f"{job} must exist for training, but is missing; install the wheel again, or use a checkout "
+            "(`make install`)"
         )
     start = shlex.split(python) if python else [sys.executable]
     command = [*start, "-m", "accelerate.commands.launch", "--config_file", str(JOBS / "accelerate.yaml")]

@@ -134,7 +134,7 @@ def _cpus_per_pack(draft: Draft) -> Choice | None:
 def _memory(draft: Draft) -> Choice:
     memory, site = draft.partition.memory, draft.site
     if site.memory_is_shared_out is False:
-        why = "not asked for: memory is no consumable resource of this cluster (SelectTypeParameters)"
+        why = "left out: this cluster does not allocate memory to jobs (SelectTypeParameters)"
         return Choice(field="mem_gb", value=None, why=why)
     if memory.most_per_cpu:
         share = draft.memory_mib / draft.cpus if draft.memory_mib else memory.most_per_cpu
@@ -207,9 +207,9 @@ def _requeues(draft: Draft) -> Choice:
         )
         return Choice(field="requeues", value=0, why=why)
     why = (
-        "most restarts of one job"
+        "at most this many restarts of one job"
         if draft.site.requeues
-        else "most restarts; whether the site allows them is not known"
+        else "at most this many restarts of one job; whether the site allows them is not known"
     )
     return Choice(field="requeues", value=REQUEUES, why=why)
 

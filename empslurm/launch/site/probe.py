@@ -23,7 +23,7 @@ from typing import Any
 
 from empslurm import files
 from empslurm.errors import SchedulerError, StoreError
-from empslurm.launch import queue, scontrol, script, snapshot
+from empslurm.launch import queue, reasons, scontrol, script, snapshot
 from empslurm.launch.logs import last_words
 from empslurm.launch.markers import Array
 from empslurm.launch.permissions import share
@@ -206,7 +206,7 @@ class Probe:
         self.stuck = self.stuck + 1 if job.fix else 0
         if job.fix and self.stuck >= STUCK_LOOKS:
             outcome.problem = f"{job.why}, and can never start as it is"
-            outcome.fix = f"in {self.profile.name}.yaml: {job.fix}"
+            outcome.fix = reasons.fix_of_probe(job.reason, f"{self.profile.name}.yaml")
         where = "waiting for its reports" if outcome.started else "waiting for its first report"
         return job, f"{job.why}; {where}" if job.runs else job.why
 
@@ -313,7 +313,7 @@ DEATHS: tuple[tuple[str, str], ...] = (
         r"Permission denied|Read-only file system",
         "make that path writable from the nodes, or choose another runs root with --runs",
     ),
-    (r"OUT_OF_MEMORY|oom.kill|MemoryError|Out Of Memory", "raise `mem_gb` in {file}"),
+    (r"OUT_OF_MEMORY|oom.kill|MemoryError|Out Of Memory", "raise `mem_gb` or `mem_per_cpu_gb` in {file}"),
     (r"TIMEOUT|DUE TO TIME LIMIT", "raise `time` in {file}, or put the runs root and Python on a faster file system"),
     (r"NODE_FAIL|BOOT_FAIL", "list the node under `exclude` in {file}"),
     (r"PREEMPTED|CANCELLED", "it was cancelled or preempted: run the same command again"),
