@@ -262,6 +262,9 @@ def suggestion(arms: Sequence[Any], node: Node) -> str:
     pattern = next((mark for mark in marks if isinstance(mark, Pattern)), None)
     if pattern is not None:
         return pattern.fix or _similar(text[:100], pattern)
+    listed = next((mark for mark in marks if isinstance(mark, Listed) and mark.fix), None)
+    if listed is not None and "," not in text:
+        return listed.fix
     items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
     if len(text) <= 57 and ("," in text or any(fit(*unwrap(item), node.value) is not FAILED for item in items)):
         return f"write [{text}]"
