@@ -44,7 +44,9 @@ Mark = Annotated[
 ]
 
 
-LABELS_FIX = "write the names here, such as `[up, down]`, or a mapping `{0: up, 1: down}` (value in the table: its name)"
+LABELS_FIX = (
+    "write the names here, such as `[up, down]`, or a mapping `{0: up, 1: down}` (value in the table: its name)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

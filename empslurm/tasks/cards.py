@@ -280,7 +280,7 @@ def _label_fix(wrong: Sequence[str], some_fit: bool) -> str:
     """What to change in a card whose labels do not fit. wrong: values of the table, at most MAX_SHOWN."""
     if not wrong:
         return "name the column of the labels in `columns.label`, or fix these rows"
-    ordered = sorted(wrong, key=lambda value: (value.zfill(MAX_DIGITS) if value.isdecimal() else value))
+    ordered = sorted(wrong, key=lambda value: value.zfill(MAX_DIGITS) if value.isdecimal() else value)
     more = ["..."] if len(wrong) == MAX_SHOWN else []
     if some_fit:
         listed = ", ".join([*map(_in_yaml, ordered), *more])

@@ -411,10 +411,10 @@ def test_a_delimiter_of_the_cards_own(tmp_path: Path, format: str, mark: str) ->
 @pytest.mark.parametrize(
     ("format", "mark", "words"),
     [
-        ("csv", ";", "its first line has semicolons: add `delimiter: ';'`"),
-        ("csv", "\t", 'its first line has tabs: add `delimiter: "\\t"`'),
-        ("tsv", ",", "its first line has commas: add `delimiter: ','`"),
-        ("tsv", "|", "its first line has bars: add `delimiter: '|'`"),
+        ("csv", ";", "its columns seem to be separated by semicolons: add `delimiter: ';'`"),
+        ("csv", "\t", 'its columns seem to be separated by tabs: add `delimiter: "\\t"`'),
+        ("tsv", ",", "its columns seem to be separated by commas: add `delimiter: ','`"),
+        ("tsv", "|", "its columns seem to be separated by bars: add `delimiter: '|'`"),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
@@ -427,6 +427,7 @@ def test_a_header_that_fits_another_delimiter_says_so(
     with pytest.raises(DataError) as caught:
         read(tmp_path, format, content)
     assert words in str(caught.value)
+    assert f"(it has {', '.join(ROLES.values())}" in str(caught.value)
 
 
 def test_a_decimal_comma(tmp_path: Path) -> None:
