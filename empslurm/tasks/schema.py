@@ -104,7 +104,7 @@ class Form:
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
     reading: int = 0  # version of the reader; raising it makes prepared data be parsed again, and moves no id
-    # The fix where most bad rows are bad by their label. Called with wrong labels, and whether other rows have right ones.
+    # The fix where most bad rows are bad by their label. Called with wrong labels, and whether other rows are good.
     label_fix: Callable[[Sequence[str], bool], str] | None = None
     leaves_out: tuple[str, ...] = ()  # labels whose rows are left out on purpose
     note: str = ""  # for users who have this form

@@ -233,9 +233,9 @@ def check_columns(
     """
     absent = [name for name in expected if name not in header]
     if absent:
+        must = f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]}"
         raise DataError(
-            f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]} (it has {_shown(likely or header)}); "
-            f"{hint or 'rename a column, or give the right file'}"
+            f"{must} (it has {_shown(likely or header)}); {hint or 'rename a column, or give the right file'}"
         )
 
 

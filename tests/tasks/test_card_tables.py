@@ -592,7 +592,7 @@ def test_each_reason_is_given_once_with_its_first_row_and_count(tmp_path: Path) 
 
 
 def test_labels_in_a_file_are_to_be_written_into_the_card(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="labels must be a list or a mapping.*; write the names here") as caught:
+    with pytest.raises(ManifestError, match=r"labels must be a list or a mapping.*; write the names here") as caught:
         dataset(tmp_path, "csv", kites(), kind="kind: classification\nlabels: letters_labels.txt")
     assert "[letters_labels.txt]" not in str(caught.value)
 
