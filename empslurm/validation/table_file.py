@@ -234,9 +234,8 @@ def check_columns(
     absent = [name for name in expected if name not in header]
     if absent:
         must = f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]}"
-        raise DataError(
-            f"{must} (it has {_shown(likely or header)}); {hint or 'rename a column, or give the right file'}"
-        )
+        there = f"its first line names {_shown(likely)}" if likely else f"it has {_shown(header)}"
+        raise DataError(f"{must} ({there}); {hint or 'rename a column, or give the right file'}")
 
 
 def other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice: str = "") -> tuple[str, list[str]]:

@@ -121,7 +121,7 @@ def test_a_table_without_the_text_column_lists_its_columns_and_names_the_option(
 
 def test_a_table_with_another_delimiter_than_scoring_reads_says_which(tmp_path: Path) -> None:
     (tmp_path / "two.csv").write_text("id|text\n1|a kite\n")
-    with pytest.raises(DataError, match=r"lacks text \(it has id, text\); .*separated by bars"):
+    with pytest.raises(DataError, match=r"lacks text \(its first line names id, text\); .*separated by bars"):
         rows(tmp_path / "two.csv")
 
 

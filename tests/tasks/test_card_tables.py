@@ -427,7 +427,7 @@ def test_a_header_that_fits_another_delimiter_says_so(
     with pytest.raises(DataError) as caught:
         read(tmp_path, format, content)
     assert words in str(caught.value)
-    assert f"(it has {', '.join(ROLES.values())}" in str(caught.value)
+    assert f"(its first line names {', '.join(ROLES.values())}" in str(caught.value)
 
 
 def test_a_decimal_comma(tmp_path: Path) -> None:
