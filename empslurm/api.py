@@ -166,7 +166,7 @@ def _instead(name: str) -> str:
     folder, last = os.path.split(name)
     if folder and not os.path.isdir(folder):
         return f"its folder {folder} does not exist; give another path"
-    names = [file for file in os.listdir(folder or ".") if file.endswith((".yaml", ".yml"))]
+    names = [file.name for file in Path(folder or ".").glob("*.y*ml")]  # none where it may not be listed
     near = difflib.get_close_matches(last[:100], names, n=1)
     return f"does not exist; {f'did you mean {os.path.join(folder, near[0])}?' if near else 'give another path'}"
 
