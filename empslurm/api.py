@@ -7,6 +7,9 @@ submits or writes results. Every error that a user can cause is an `EmpslurmErro
 
 from __future__ import annotations
 
+import difflib
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,9 +152,31 @@ def _study(
 def find_manifest(name: str) -> Path:
     """A file as it is named, or NAME.yaml of manifests/ or of those that come with empslurm. Raises UsageError."""
     found = resources.find("manifests", name)
-    if found is None:
-        raise refusal(name, resources.names("manifests"), "manifest or a YAML file")
-    return found
+    if found is not None:
+        return found
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        raise UsageError(f"{name!r} must be a YAML file, but {_instead(name)}")
+    raise refusal(name, resources.names("manifests"), "manifest or a YAML file")
+
+
+def _instead(name: str) -> str:
+    """What a path is that is no file, and what to do."""
+    if os.path.isdir(name):
+        return "is a folder; name a file in it"
+    folder, last = os.path.split(name)
+    if folder and not os.path.isdir(folder):
+        return f"its folder {folder} does not exist; give another path"
+    names = [file.name for file in Path(folder or ".").glob("*.y*ml")]  # none where it may not be listed
+    near = difflib.get_close_matches(last[:100], names, n=1)
+    return f"does not exist; {f'did you mean {os.path.join(folder, near[0])}?' if near else 'give another path'}"
+
+
+def other_data(path: Path, data: Path) -> str:
+    """The advice to use the data folder of a manifest's or card's study, where that is not the one in use."""
+    folder = os.path.normpath(path.parent / ".." / "data")
+    if not os.path.isdir(folder) or os.path.realpath(folder) == os.path.realpath(data):
+        return ""
+    return f", or add `--data {shlex.quote(folder)}`"
 
 
 def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
@@ -163,7 +188,7 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
         located = locate(manifest.registry.datasets[dataset_id], data, root.prepared)
         raw[dataset_id] = located.raw_digest
         if located.state == "missing":
-            missing[dataset_id] = located.problem
+            missing[dataset_id] = located.problem + other_data(manifest.path, data)
         elif located.state != "found" or located.problem:
             notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
     backbone = resolve(manifest.backbone)

@@ -14,6 +14,7 @@ from empslurm.cli.parser import texts
 from empslurm.errors import DataError, ManifestError
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, Survey, registry, survey
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.raw import locate
 from empslurm.tasks.schema import Dataset
 from empslurm.validation.reader import refusal
@@ -60,8 +61,10 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     added = {name: actions.add_parser(name, parents=[common_options], **text) for name, text in ACTIONS.items()}
     text = "write the corpus with this random seed (default 1)"
     added.pop("sample").add_argument("--seed", type=int, default=1, metavar="N", help=text)
-    for action in added.values():
-        dataset = action.add_argument("datasets", metavar="DATASET", nargs="*", help="name datasets (default: all)")
+    for name, action in added.items():
+        default = "all; with --cards, the cards' and those that are here" if name in OF_FILES else "all"
+        text = f"name datasets (default: {default})"
+        dataset = action.add_argument("datasets", metavar="DATASET", nargs="*", help=text)
         completed(dataset, lambda **_: registry().datasets)
         text = "add the datasets of this card, or of the cards in this folder; may be given several times"
         action.add_argument("--cards", type=Path, action="append", default=[], metavar="PATH", help=text)
@@ -71,6 +74,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     data_prepare.arguments(added["prepare"])
 
 
+OF_FILES = ("stats", "audit")  # actions that read what is here
+
+
 def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     """The named datasets, or all, in the registry's order. Raises UsageError."""
     names = set(names) or set(known.datasets)
@@ -78,6 +84,19 @@ def chosen(names: Iterable[str], known: Registry) -> list[Dataset]:
     if unknown:
         raise refusal(unknown[0], known.datasets, "dataset")
     return [dataset for name, dataset in known.datasets.items() if name in names]
+
+
+def _of_cards_or_here(datasets: Iterable[Dataset], options: argparse.Namespace) -> list[Dataset]:
+    """The datasets of cards, and the built-in ones whose files are here: who names cards asks about these."""
+    built_in, cache = {dataset.id for dataset in DATASETS}, RunsRoot(options.runs).prepared
+    return [dataset for dataset in datasets if dataset.id not in built_in or _is_here(dataset, options.data, cache)]
+
+
+def _is_here(dataset: Dataset, data_root: Path, cache: Path) -> bool:
+    try:
+        return locate(dataset, data_root, cache).state != "missing"
+    except DataError:  # there, but unreadable: the action says so
+        return True
 
 
 def _status(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset], surveyed: Survey) -> int:
@@ -137,6 +156,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if problems and (not listing or not set(options.datasets) <= set(surveyed.known.datasets)):
         raise ManifestError(problems)
     datasets = chosen(options.datasets, surveyed.known)
+    if options.action in OF_FILES and options.cards and not options.datasets:
+        datasets = _of_cards_or_here(datasets, options)
     if options.action == "status":
         return _status(options, out, datasets, surveyed)
     if options.action == "stats":

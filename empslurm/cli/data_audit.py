@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from empslurm import reference
 from empslurm.backbones import fetch
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, Training
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from empslurm.tasks.prepare import Prepared
 
 SHOWN = 25  # pairs printed for people
+LEGEND = (
+    "share: of test examples in shared groups, or near with their context (the larger one); equal: the same text; "
+    "+context: the turn before it too; by chance: equal, but in different groups; near: equal or nearly equal texts"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,14 +114,14 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
         }
     )
     if not out.json:
-        _show(findings, len(flags), options.threshold, out)
+        _show(findings, options.threshold, out)
         out.line(f"the audit is saved in {path}; tables are in {written[0].parent}")
         for problem in missing.values():
             out.line(f"missing: {problem}")
     return 0
 
 
-def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> None:
+def _show(findings: Audit, threshold: float, out: Output) -> None:
     from empslurm.report.leakage import ranked
     from empslurm.tasks.leakage import RULES
 
@@ -124,8 +129,10 @@ def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> Non
         *("pair", "share", "test", "shared groups", "equal", "+context"),
         *("by chance", "near", "+context"),
     )
+    of_paper = set(reference.task_ids())
+    overlaps = [row for row in findings.overlaps if row.splits != "paper" or of_paper & {row.source, row.target}]
     for rule in RULES:
-        own = [row for row in findings.overlaps if row.splits == rule]
+        own = [row for row in overlaps if row.splits == rule]
         rows = [
             (
                 f"{row.source} -> {row.target}",
@@ -140,9 +147,13 @@ def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> Non
             )
             for row in ranked(own)[:SHOWN]
         ]
-        out.table(f"{rule} splits: test examples of the target that the source trains on", columns, rows)
+        if rows:
+            out.table(f"{rule} splits: test examples of the target that the source trains on", columns, rows)
         if len(own) > SHOWN:
             out.line(f"... and {len(own) - SHOWN:,} more in overlap.csv")
+    if overlaps:
+        out.paragraph(LEGEND, style="dim")
+        out.line()
     _show_official(findings, out)
     tasks = [
         (
@@ -167,8 +178,10 @@ def _show(findings: Audit, n_flagged: int, threshold: float, out: Output) -> Non
         "truncated",
     )
     out.table("tasks", ("task", *names), tasks)
-    text = f"{n_flagged} of {len(findings.overlaps)} pairs are flagged (more than {threshold:.0%} of the test examples)"
-    out.line(text, style="yellow" if n_flagged else "")
+    if overlaps:
+        n_flagged = sum(bool(flag(row, threshold)) for row in overlaps)
+        flagged = f"{n_flagged} of {len(overlaps)} pairs are flagged"
+        out.line(f"{flagged} (more than {threshold:.0%} of the test examples)", style="yellow" if n_flagged else "")
 
 
 def _show_official(findings: Audit, out: Output) -> None:

@@ -12,7 +12,7 @@ from empslurm.cli.output import Output
 from empslurm.errors import DataError
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.fetch import fetch_file, source_url
-from empslurm.tasks.raw import locate
+from empslurm.tasks.raw import locate, steps
 from empslurm.tasks.schema import Dataset
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _dataset(dataset: Dataset, options: argparse.Namespace, progress: Progress) 
         finally:
             progress.remove_task(bar)
         outcome["files"].append({**vars(got), "path": str(got.path)})
-    outcome["steps"] = dataset.obtain if outcome["state"] == "steps" else ""
+    outcome["steps"] = steps(dataset, options.data) if outcome["state"] == "steps" else ""
     return outcome
 
 

@@ -114,12 +114,14 @@ def _show(
     counts = summary(rows)
     kinds = sorted({kind for table in counts.values() for kind in table})
     lines = [(f"Table {table}", *(tally.get(kind, 0) for kind in kinds)) for table, tally in counts.items()]
-    out.table("numbers beside the paper's", ("", *kinds), lines)
+    if lines:
+        out.table("numbers beside the paper's", ("", *kinds), lines)
     shown = [
         (row.table, f"{row.name}: {row.measure}", row.here, row.published, row.difference, row.verdict)
         for row in differences(rows)
     ]
-    out.table("whole datasets that differ", ("table", "what", "here", "paper", "difference", "why"), shown)
+    if shown:
+        out.table("whole datasets that differ", ("table", "what", "here", "paper", "difference", "why"), shown)
     for dataset in stats.values():
         for text in filter(None, (dataset["leaks"], *dataset["notes"])):
             out.line(f"! {text}", style="yellow")

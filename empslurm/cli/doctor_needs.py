@@ -16,7 +16,7 @@ from empslurm.manifest.load import load_manifest
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.datasets import DATASETS
-from empslurm.tasks.raw import locate
+from empslurm.tasks.raw import locate, steps
 from empslurm.tasks.schema import PARTS, Dataset
 from empslurm.validation import yaml_tree
 
@@ -25,9 +25,10 @@ CARD_KEYS = {"file", "columns"}  # which a card has and a manifest has not
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What is checked. `subject`: the manifest or card that asks for it, empty for all that there is."""
+    """What is checked. `subject`: the manifest or card that asks for it, empty for all there is; `path`: its file."""
 
     subject: str
+    path: Path | None = None
     datasets: tuple[Dataset, ...]
     backbones: tuple[Backbone, ...]
     uses: dict[str, DataUse]
@@ -48,10 +49,11 @@ def needs_of(name: str) -> Needs:
     if keys & CARD_KEYS:
         datasets = registry((path,)).datasets
         own = tuple(dataset for name, dataset in datasets.items() if name not in registry().datasets)
-        return Needs(subject=path.stem, datasets=own, backbones=(), uses={})
+        return Needs(subject=path.stem, path=path, datasets=own, backbones=(), uses={})
     manifest = load_manifest(path)
     return Needs(
         subject=manifest.name,
+        path=path,
         datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
         backbones=(manifest.backbone, *([manifest.embed.encoder] if manifest.embed else [])),
         uses=dict(manifest.data),
@@ -78,7 +80,9 @@ def _data(dataset: Dataset, needs: Needs, data_root: Path, root: RunsRoot) -> It
         yield Check.of(what, error)
         return
     if located.state == "missing":
-        fix = dataset.obtain if needs.subject else "run `empslurm data status`, which says how to obtain it"
+        fix = "run `empslurm data status`, which says how to obtain it"
+        if needs.path is not None:
+            fix = steps(dataset, data_root) + api.other_data(needs.path, data_root)
         yield Check(what=what, ok=False if needs.subject else None, found="missing", fix=fix)
         return
     good = located.state in ("found", "sample")

@@ -157,7 +157,7 @@ def _report(scorer: Any, tally: Any, wall_s: float, options: argparse.Namespace,
     out.say(
         f"{tally.n_rows:,} rows{taken}: {tally.n_errors:,} with an error, {tally.n_flagged:,} unlike training texts"
     )
-    out.say(runs.NOT_FOR)
+    out.say(about["not_for"])
     for problem in scorer.problems:
         out.say(f"left out: {problem}")
 

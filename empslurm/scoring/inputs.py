@@ -24,6 +24,7 @@ from empslurm.validation.table_file import (
     delimiter_for,
     json_rows,
     lines_of,
+    other_delimiter,
     places,
     present,
     text_of,
@@ -66,6 +67,12 @@ class Columns:
     def names(self) -> tuple[str, ...]:
         """All of them."""
         return (self.text, *self.context, *self.keep)
+
+    @property
+    def hint(self) -> str:
+        """What to do where a file lacks one of them."""
+        options = ["--text", *(["--context"] if self.context else []), *(["--keep"] if self.keep else [])]
+        return f"name one of the columns that it has with {' or '.join(f'`{option} COLUMN`' for option in options)}"
 
 
 def read(path: Path | None, columns: Columns, format: Format | None = None) -> Iterator[Row]:
@@ -241,7 +248,8 @@ def _table(lines: Iterator[str], shown: str, name: str, columns: Columns, format
     quotes: Literal["strict", "loose"] = "strict" if format == "csv" else "loose"
     records = delimited(chain([first], lines), shown, delimiter=delimiter, quotes=quotes, guarded=True)
     header = [column.strip() for column in next(records, (1, []))[1]]
-    index_of = places(shown, header, columns.names)
+    hint, likely = other_delimiter(first, delimiter, columns.names)
+    index_of = places(shown, header, columns.names, hint=hint or columns.hint, likely=likely)
     for number, cells in enumerate((cells for _, cells in records if cells), 1):
         if len(cells) != len(header):
             problem = f"the row must have {len(header)} columns, but has {len(cells)}"
@@ -265,7 +273,7 @@ def _row(name: str, number: int, columns: Columns, cells: Mapping[str, Any]) -> 
 
 
 def _jsonl(lines: Iterable[str], shown: str, name: str, columns: Columns) -> Iterator[Row]:
-    for row in json_rows(lines, shown, columns.names):
+    for row in json_rows(lines, shown, columns.names, hint=columns.hint):
         if row.flaw:
             kept = dict.fromkeys(columns.keep)
             yield Row(file=name, number=row.line, error=f"the line {row.flaw}", kept=kept)
@@ -284,7 +292,7 @@ def _parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
 
     try:
         with _readable(path.name), pq.ParquetFile(path) as file:
-            wanted = list(places(path.name, file.schema_arrow.names, columns.names))
+            wanted = list(places(path.name, file.schema_arrow.names, columns.names, hint=columns.hint))
             number = 0
             for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=wanted):
                 values = {column: batch.column(batch.schema.get_field_index(column)) for column in wanted}

@@ -67,10 +67,11 @@ def _front(measure: Measure, backbone: Published) -> str:
     """The YAML that the hub reads; written by a YAML library, since a dataset may have any name."""
     import yaml
 
-    value: dict[str, Any] = {"language": ["en"]} if measure.task in reference.task_ids() else {}
+    of_paper = measure.task in reference.task_ids()
+    value: dict[str, Any] = {"language": ["en"]} if of_paper else {}
     value |= {
         "library_name": "adapters",
-        "tags": ["adapter-transformers", "empathy", "empslurm", measure.task],
+        "tags": ["adapter-transformers", *(["empathy"] if of_paper else []), "empslurm", measure.task],
         "pipeline_tag": "text-classification",
     }
     if backbone.hub_id is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from empslurm import files, ids
+from empslurm import files, ids, reference
 from empslurm.config import Precision
 from empslurm.scoring.inputs import Columns, Row, windows
 from empslurm.scoring.outputs import RowDigest, Work
@@ -92,7 +92,7 @@ def about(chosen: Chosen, evidence: Mapping[str, Evidence | None]) -> dict[str, 
         },
         "left_out": list(chosen.problems),
         "flags": dict(FLAGS),
-        "not_for": NOT_FOR,
+        "not_for": _not_for(group.measure.task for group in chosen.groups),
     }
 
 
@@ -118,8 +118,16 @@ def _about(measure: Any, evidence: Evidence | None, n_seeds: int) -> dict[str, A
     }
 
 
-NOT_FOR = (
-    "Not for diagnosis, and not for decisions about a person or about moderation. A measure repeats how one dataset's "
-    "annotators labelled English texts from one place; people, relationships and cultures differ in how they express "
-    "and read empathy. Read it over many texts, with its test score, never as a fact about one writer."
-)
+def _not_for(tasks: Iterable[str]) -> str:
+    """What measures must not be used for. Tasks of cards may be about anything, in any language."""
+    texts = "its texts"
+    if set(tasks) & set(reference.task_ids()):
+        texts = (
+            "English texts from one place; people, relationships and cultures differ in how they express and read "
+            "empathy"
+        )
+    return (
+        "Not for diagnosis, and not for decisions about a person or about moderation. A measure repeats how one "
+        f"dataset's annotators labelled {texts}. Read it over many texts, with its test score, never as a fact about "
+        "one writer."
+    )

@@ -26,11 +26,12 @@ WANTED = {"classification": "one of the card's labels", "regression": "a number 
 
 
 class _UnfitError(Exception):
-    """Why a row gives no example. by_label: because of its label."""
+    """Why a row gives no example. by_label: because of its label. value: the wrong label, where it may be shown."""
 
-    def __init__(self, reason: str, *, by_label: bool = False) -> None:
+    def __init__(self, reason: str, *, by_label: bool = False, value: str = "") -> None:
         super().__init__(reason)
         self.by_label = by_label
+        self.value = value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,14 @@ def read(card: Card, paths: Mapping[str, Path]) -> Iterator[Example | Reject | L
                 if isinstance(item, Example) and item.id in seen:
                     raise _UnfitError("must have a new id, but a row above has the same one")
             except _UnfitError as error:
-                yield Reject(file=name, row=row.number, reason=str(error), part=part, by_label=error.by_label)
+                yield Reject(
+                    file=name,
+                    row=row.number,
+                    reason=str(error),
+                    part=part,
+                    by_label=error.by_label,
+                    value=error.value,
+                )
                 continue
             if isinstance(item, Example):
                 seen.add(item.id)
@@ -123,7 +131,7 @@ class _Maker:
             found = f"but is {text}, which means a missing value" if text else "but is empty"
             raise _UnfitError(f"{columns.text} must hold a text, {found}")
         if label is None:
-            raise _UnfitError(self._no_label(self._filled(value)), by_label=True)
+            raise self._no_label(self._filled(value))
         id = self._filled(_cell(cells, columns.id)) if columns.id else f"{name}-{row.number}"
         if id and columns.id and part:  # ids often start again in every part
             id = f"{part}-{id}"
@@ -173,12 +181,13 @@ class _Maker:
         """A number within the scale."""
         return _number(text, self.card.decimal or ".", self.card.low, self.card.high)
 
-    def _no_label(self, value: str) -> str:
+    def _no_label(self, value: str) -> _UnfitError:
         """Why a value is not a label."""
         seen = self._labels.note(value)
         must = f"{self.card.columns.label} must be {WANTED[self.card.kind]}, but is {seen or 'not'}"
         comma = self.card.kind == "regression" and self.card.format in DELIMITERS and WITH_COMMA.fullmatch(value)
-        return f"{must}; add `decimal: ','`" if comma and self.card.decimal is None else must
+        reason = f"{must}; add `decimal: ','`" if comma and self.card.decimal is None else must
+        return _UnfitError(reason, by_label=True, value=value if value in self._labels.shown else "")
 
 
 def _finder(names: Mapping[str, str], decimal: str) -> Callable[[str], str | None]:

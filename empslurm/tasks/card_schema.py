@@ -44,6 +44,11 @@ Mark = Annotated[
 ]
 
 
+LABELS_FIX = (
+    "write the names here, such as `[up, down]`, or a mapping `{0: up, 1: down}` (value in the table: its name)"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """The columns of a card's table; in JSON lines, the keys."""
@@ -105,7 +110,7 @@ class Card:
     columns: Annotated[Columns, Doc("Which column holds what.")]
     kind: Annotated[Kind, Doc("classification: labels of a fixed set. regression: ratings on a scale.")]
     labels: Annotated[
-        Annotated[tuple[Line, ...], Listed(at_least=2)] | Mapping[Line, Line],
+        Annotated[tuple[Line, ...], Listed(at_least=2, fix=LABELS_FIX)] | Mapping[Line, Line],
         Doc("Classification: all labels, in index order. A mapping: value in the table -> label."),
     ] = ()
     leave_out: Annotated[

@@ -36,7 +36,7 @@ from typing import Any
 
 from empslurm import ids
 from empslurm.errors import ManifestError
-from empslurm.tasks.card_rows import READING, read, same_label
+from empslurm.tasks.card_rows import MAX_SHOWN, READING, read, same_label
 from empslurm.tasks.card_schema import (
     DELIMITERS,
     PART_NAMES,
@@ -53,7 +53,8 @@ from empslurm.tasks.splits import SALTS
 from empslurm.validation import yaml_tree
 from empslurm.validation.reader import FAILED, Reader, required, unknown
 
-LEAVE_OUT = "; to leave rows out by their label, write the label in the card: `leave_out: [...]`"
+PLAIN = re.compile(r"[^\W\d]\w*( \w+)*")  # a YAML string that needs no quotes, but for NULLS and BOOLS
+MAX_DIGITS = 24  # of a label that an error shows
 MAX_DRAWN = 0.8  # validation and test together; the rest is train
 
 
@@ -257,7 +258,7 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         reading=READING,
         note=_note(card),
         leaves_out=card.leave_out,
-        advice=LEAVE_OUT if card.kind == "classification" else "",
+        label_fix=_label_fix if card.kind == "classification" else None,
     )
     return Dataset(
         id=card.id,
@@ -273,6 +274,30 @@ def dataset_of(card: Card, folder: Path) -> Dataset:
         official=tuple(official) or (("train", "test") if card.columns.part else ()),
         shares=card.shares,
     )
+
+
+def _label_fix(wrong: Sequence[str], some_fit: bool) -> str:
+    """What to change in a card whose labels do not fit. wrong: values of the table, at most MAX_SHOWN."""
+    if not wrong:
+        return "name the column of the labels in `columns.label`, or fix these rows"
+    ordered = sorted(wrong, key=lambda value: value.zfill(MAX_DIGITS) if value.isdecimal() else value)
+    more = ["..."] if len(wrong) == MAX_SHOWN else []
+    if some_fit:
+        listed = ", ".join([*map(_in_yaml, ordered), *more])
+        it = "it" if len(wrong) == 1 else "them"
+        return f"add {', '.join([*ordered, *more])} to `labels`, or leave {it} out with `leave_out: [{listed}]`"
+    keys = [value if value.isdecimal() else _in_yaml(value) for value in ordered]
+    mapping = ", ".join([*(f"{key}: ..." for key in keys), *more])
+    return (
+        f"write `labels: {{{mapping}}}` in the card (value in the table: its name), or name the column of the labels "
+        "in `columns.label`"
+    )
+
+
+def _in_yaml(value: str) -> str:
+    """A string as an item of a YAML list."""
+    plain = PLAIN.fullmatch(value) and value not in (*yaml_tree.NULLS, *yaml_tree.BOOLS)
+    return value if plain else f"'{value}'"
 
 
 def _reading(card: Card) -> str:

@@ -200,8 +200,7 @@ def _write(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: 
     salt = SALTS.get(dataset.family, 0)
     parts = official_parts(rows.examples, salt) if dataset.official else []
     pq.write_table(_arrow(dataset, rows.examples, parts), folder / "examples.parquet", compression="zstd")
-    kept = ({"file": reject.file, "row": reject.row, "reason": reject.reason} for reject in rows.rejected)
-    lines = (files.to_line(reject) + "\n" for reject in kept)
+    lines = (files.to_line(_kept(reject)) + "\n" for reject in rows.rejected)
     files.write_text(folder / "rejects.jsonl", "".join(lines))
     groups = sorted({example.group for example in rows.examples})
     if dataset.official:  # by example: the publisher's parts may cut through a group
@@ -223,13 +222,19 @@ def _write(dataset: Dataset, form: Form, located: Located, rows: _Rows, folder: 
     files.write_json(folder / META, asdict(meta))
 
 
+def _kept(reject: Reject) -> dict[str, Any]:
+    """What the prepared folder keeps of a bad row."""
+    value = {"value": reject.value} if reject.value else {}
+    return {"file": reject.file, "row": reject.row, "reason": reject.reason, **value}
+
+
 def _sound(dataset: Dataset, form: Form, located: Located, rows: _Rows) -> None:
     """Raise DataError where the examples differ from the record, too many rows are bad or a part is empty."""
     if not rows.examples:
         others = f" and {sum(rows.left_out.values()):,} left out by their label" if rows.left_out else ""
         raise DataError(
             f"{dataset.id} must give examples, but gives none and {len(rows.rejected):,} bad rows{others}"
-            f"{such_as(rows.rejected)}; give the right file"
+            f"{such_as(rows.rejected)}; {_fix(form, rows.rejected, some_good=False)}"
         )
     if located.state == "found" and located.pinned:
         _undrifted(dataset, form, rows.examples)
@@ -255,11 +260,17 @@ def _mostly_good(dataset: Dataset, form: Form, rows: _Rows) -> None:
         n_bad = len(rejected)
         if n_bad > max(1 if origin else 0, MAX_REJECT_SHARE * (n_good[origin] + n_bad)):
             where = f" in {origin}" if origin else ""
-            advice = form.advice if 2 * sum(reject.by_label for reject in rejected) > n_bad else ""
             raise DataError(
                 f"{dataset.id} must have at most {MAX_REJECT_SHARE:.0%} bad rows{where}, but has {n_bad:,} beside "
-                f"{n_good[origin]:,} good ones{such_as(rejected)}; give the right file, or fix these rows{advice}"
+                f"{n_good[origin]:,} good ones{such_as(rejected)}; {_fix(form, rejected, some_good=True)}"
             )
+
+
+def _fix(form: Form, rejected: Sequence[Reject], *, some_good: bool) -> str:
+    """What to do about bad rows. some_good: whether the form has good rows too."""
+    if form.label_fix is not None and 2 * sum(reject.by_label for reject in rejected) > len(rejected):
+        return form.label_fix([*dict.fromkeys(reject.value for reject in rejected if reject.value)], some_good)
+    return "give the right file, or fix these rows" if some_good else "give the right file"
 
 
 def _places(file: str, part: Part | None) -> list[str]:
@@ -292,13 +303,21 @@ def empty_part(sizes: Mapping[str, int]) -> str:
 
 
 def such_as(rejected: Sequence[Reject]) -> str:
-    """The first row of each reason, a few of them, for the end of a clause."""
-    first: dict[str, Reject] = {}
+    """The first row of each reason and the number of its rows, a few of them, for the end of a clause."""
+    by_reason: dict[str, list[Reject]] = {}
     for reject in rejected:
-        first.setdefault(reject.reason, reject)
-    shown = [*first.values()][:MAX_REASONS]
-    rows = "; ".join(f"{reject.file} row {reject.row}: {reject.reason}" for reject in shown)
+        reason = reject.reason.replace(f"but is {reject.value}", "but is", 1) if reject.value else reject.reason
+        by_reason.setdefault(reason, []).append(reject)
+    rows = "; ".join(map(_first_of, [*by_reason.values()][:MAX_REASONS]))
     return f", such as {rows}" if rows else ""
+
+
+def _first_of(alike: Sequence[Reject]) -> str:
+    """The first of several rows with one reason, how many there are, and their values."""
+    values = [*dict.fromkeys(reject.value for reject in alike)]
+    several = f": {', '.join(values)}" if len(values) > 1 else ""
+    count = f" ({len(alike):,} rows{several})" if len(alike) > 1 else ""
+    return f"{alike[0].file} row {alike[0].row}: {alike[0].reason}{count}"
 
 
 def _undrifted(dataset: Dataset, form: Form, examples: Sequence[Example]) -> None:

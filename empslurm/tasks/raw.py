@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from empslurm.validation import decode
 
 FileState = Literal["found", "altered", "sample", "missing"]
 SAMPLE_NOTE = "sample.json"
+MAX_NAMED = 10  # files of a folder, in an error
 MAX_FOLDERS = 10_000  # that are searched: a data root should not be a whole disk
 
 
@@ -153,7 +155,22 @@ def _absence(dataset: Dataset, data_root: Path, folders: Sequence[Path], root: P
     if at_home:
         return at_home
     elsewhere = _hindrance(dataset, folders, data_root, root)  # such as another project's file of that name
-    return f"is missing: {lacking}{dataset.obtain}" + (f" (note: {elsewhere})" if elsewhere else "")
+    return f"is missing: {lacking}{steps(dataset, data_root)}" + (f" (note: {elsewhere})" if elsewhere else "")
+
+
+def steps(dataset: Dataset, data_root: Path) -> str:
+    """How a person obtains a dataset, with the real folders, and which files are in its own folder already."""
+    own, text = data_root / dataset.id, dataset.obtain.replace("DATA/", f"{data_root}/")
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = sorted(path.name for path in own.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not names:
+        return text
+    wanted = [Path(file.name).name for form in dataset.forms for file in form.files]
+    absent = [name for name in wanted if name not in names]
+    near = next((close[0] for name in absent if (close := difflib.get_close_matches(name, names, n=1))), "")
+    listed = ", ".join([*names[:MAX_NAMED], *(["..."] if len(names) > MAX_NAMED else [])])
+    return f"{text} ({own} has {listed}{f': did you mean {near}?' if near else ''})"
 
 
 def _hindrance(dataset: Dataset, folders: Iterable[Path], data_root: Path, root: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -93,6 +93,7 @@ class Reject:
     reason: str
     part: Part | None = None  # the publisher's, where it is known
     by_label: bool = False  # whether the label is the reason
+    value: str = ""  # the wrong value that ends the reason, where it may be shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,8 @@ class Form:
     files: tuple[RawFile, ...]
     read: Callable[[Mapping[str, Path]], Iterator[Example | Reject | LeftOut]]  # file name -> verified path
     reading: int = 0  # version of the reader; raising it makes prepared data be parsed again, and moves no id
-    advice: str = ""  # another fix where many labels are bad, for the end of an error
+    # The fix where most bad rows are bad by their label. Called with wrong labels, and whether other rows are good.
+    label_fix: Callable[[Sequence[str], bool], str] | None = None
     leaves_out: tuple[str, ...] = ()  # labels whose rows are left out on purpose
     note: str = ""  # for users who have this form
     partial: bool = False  # the user may have only some of the texts: missing ones are not a sign of a wrong file

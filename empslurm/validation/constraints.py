@@ -61,10 +61,11 @@ class Pattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A list's least length, and whether its items must differ."""
+    """A list's least length, whether its items must differ, and what to write instead of a single value."""
 
     at_least: int = 1
     unique: bool = True
+    fix: str = ""  # empty: the value as the one item, where it can be one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -267,6 +267,9 @@ def suggestion(arms: Sequence[Any], node: Node) -> str:
     pattern = next((mark for mark in marks if isinstance(mark, Pattern)), None)
     if pattern is not None:
         return pattern.fix or _similar(text[:100], pattern)
+    listed = next((mark for mark in marks if isinstance(mark, Listed) and mark.fix), None)
+    if listed is not None and "," not in text:
+        return listed.fix
     if fits_a_list or (len(text) <= 57 and "," in text):
         return f"write [{text}]"
     return _compound_fix(kinds) or "write a text"

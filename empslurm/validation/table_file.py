@@ -201,13 +201,19 @@ def _in_quotes(
 
 
 def places(
-    name: str, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = (), hint: str = ""
+    name: str,
+    header: Sequence[str],
+    wanted: Sequence[str],
+    optional: Sequence[str] = (),
+    hint: str = "",
+    likely: Sequence[str] = (),
 ) -> dict[str, int]:
     """Column -> its index in the header, for all wanted columns and for the optional ones that are there.
 
-    hint: what to do where a wanted one is absent. Raises DataError there, and where one of them is there twice.
+    hint: what to do where a wanted one is absent. likely: the columns as another delimiter gives them. Raises DataError
+    there, and where one of them is there twice.
     """
-    check_columns(name, header, wanted, hint)
+    check_columns(name, header, wanted, hint, likely)
     counts = Counter(header)
     columns = [column for column in (*wanted, *optional) if counts[column]]
     twice = [column for column in columns if counts[column] > 1]
@@ -218,18 +224,22 @@ def places(
     return {column: list(header).index(column) for column in columns}
 
 
-def check_columns(file: str, header: Sequence[str], expected: Sequence[str], hint: str = "") -> None:
-    """Raise DataError where an expected column is not there. hint: what to do, for the end of the sentence."""
+def check_columns(
+    file: str, header: Sequence[str], expected: Sequence[str], hint: str = "", likely: Sequence[str] = ()
+) -> None:
+    """Raise DataError where an expected column is not there. hint: what to do, for the end of the sentence.
+
+    likely: the columns to list instead of the header, as another delimiter gives them.
+    """
     absent = [name for name in expected if name not in header]
     if absent:
-        raise DataError(
-            f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]} (it has {_shown(header)}); "
-            f"{hint or 'rename a column, or give the right file'}"
-        )
+        must = f"{file} must have the columns {', '.join(expected)}, but lacks {absent[0]}"
+        there = f"its first line names {_shown(likely)}" if likely else f"it has {_shown(header)}"
+        raise DataError(f"{must} ({there}); {hint or 'rename a column, or give the right file'}")
 
 
-def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice: str) -> str:
-    """A hint where another delimiter gives the wanted columns, or where this one does not split the header at all.
+def other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice: str = "") -> tuple[str, list[str]]:
+    """A hint and the columns where another delimiter gives the wanted ones, or this one does not split the header.
 
     advice: how to set the delimiter, with `{}` for it.
     """
@@ -238,15 +248,20 @@ def _other_delimiter(header: str, delimiter: str, wanted: Sequence[str], advice:
     if delimiter not in header:
         fitting += [mark for mark in others if mark in header]
     if not fitting:
-        return ""
+        return "", []
     spelled = json.dumps(fitting[0]) if fitting[0] == "\t" else f"'{fitting[0]}'"
     fix = advice.format(spelled) if advice else "if they separate the columns, give the file with another delimiter"
-    return f"its first line has {MARKS[fitting[0]]}: {fix}"
+    return f"its columns seem to be separated by {MARKS[fitting[0]]}: {fix}", _names(header, fitting[0])
 
 
 def delimiter_for(header: str, wanted: Iterable[str]) -> str:
-    """What separates the columns of a CSV file: commas, or the semicolons or tabs that give the wanted columns."""
-    return next((mark for mark in (",", ";", "\t") if set(wanted) <= set(_names(header, mark))), ",")
+    """What separates the columns of a CSV file: commas, or the semicolons or tabs that give the wanted columns.
+
+    Where none gives them, the first that is there, so that an error can list the columns.
+    """
+    marks, columns = (",", ";", "\t"), set(wanted)
+    fitting = [mark for mark in marks if columns <= set(_names(header, mark))]
+    return next(iter((*fitting, *(mark for mark in marks if mark in header))), ",")
 
 
 def _names(header: str, delimiter: str) -> list[str]:
@@ -286,16 +301,16 @@ def delimited_rows(
     """
     lines = iter(lines)
     first = next(lines, "")
-    hint = _other_delimiter(first, delimiter, wanted, advice)
+    hint, likely = other_delimiter(first, delimiter, wanted, advice)
     records = delimited(
         chain([first], lines), name, delimiter=delimiter, quotes=quotes, guarded=True, first_line=first_line
     )
     try:
         header = [column.strip() for column in next(records, (first_line, []))[1]]
     except DataError:
-        check_columns(name, _names(first, delimiter), wanted, hint)  # another delimiter explains it better
+        check_columns(name, _names(first, delimiter), wanted, hint, likely)  # another delimiter explains it better
         raise
-    positions = places(name, header, wanted, optional, hint)
+    positions = places(name, header, wanted, optional, hint, likely)
     for number, (line, cells) in enumerate(records, 1):
         stripped = [cell.strip() for cell in cells]
         if not any(stripped):
@@ -306,10 +321,12 @@ def delimited_rows(
         yield Row(number=number, line=line, cells={column: stripped[at] or None for column, at in positions.items()})
 
 
-def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+def json_rows(
+    lines: Iterable[str], name: str, wanted: Sequence[str], optional: Sequence[str] = (), hint: str = ""
+) -> Iterator[Row]:
     """Rows of JSON lines: typed values, None where a key is absent, null or NaN. Blank lines are no rows.
 
-    Raises DataError at the end where no line has a wanted key: lines leave out what is absent.
+    Raises DataError at the end where no line has a wanted key: lines leave out what is absent. hint: what to do then.
     """
     columns = (*wanted, *optional)
     seen: dict[str, None] = {}
@@ -330,7 +347,7 @@ def json_rows(lines: Iterable[str], name: str, wanted: Sequence[str], optional: 
         value = dict(pairs)
         yield Row(number=number, line=line, cells={column: present(value.get(column)) for column in columns})
     if seen or not number:  # where no line is an object, each has its flaw
-        check_columns(name, [*seen], wanted)
+        check_columns(name, [*seen], wanted, hint)
 
 
 def _pairs(text: str) -> list[tuple[str, Any]] | None:

@@ -102,6 +102,32 @@ def three_cards(tmp_path: Path, *, table: str, third: str) -> list[str]:
     return ["--data", str(tmp_path / "own"), "--runs", str(tmp_path / "runs"), "data"]
 
 
+def test_cards_are_read_without_the_built_in_datasets_that_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = ["--cards", str(tmp_path / "cards")]
+    words = three_cards(tmp_path, table="said,mood\n" + "one,up\ntwo,down\n" * 40, third=CARD)
+    for action in ("stats", "audit"):
+        assert main([*words, action, *cards]) == 0
+        shown = capsys.readouterr().out
+        assert "kite_calm" in shown
+        for absent in ("missing", "epitome", "paper"):
+            assert absent not in shown.replace(str(tmp_path), "")
+    assert "by chance: " in shown
+    assert main([*words, "stats", *cards, "kite_calm", "epitome"]) == 0  # by name it is looked for
+    assert "missing: epitome" in capsys.readouterr().out
+
+
+def test_with_cards_the_built_in_datasets_that_are_here_are_counted(
+    sample: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_cards(tmp_path, table="said,mood\n", third=CARD)
+    assert main([*sample, "data", "stats", "--cards", str(tmp_path / "cards" / "calm.yaml"), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert "epitome" in value["datasets"]
+    assert [*value["missing"]] == ["kite_calm"]
+
+
 def test_a_refused_card_is_listed_beside_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cards = ["--cards", str(tmp_path / "cards")]
     words = three_cards(tmp_path, table="said,mood\n", third=CARD.replace("format: csv", "format: xls"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from empslurm import api
 from empslurm.cli import doctor
 from empslurm.launch.site import openness
 from tests.cli.test_errors import call, problems
@@ -188,3 +189,28 @@ def test_a_card_or_manifest_that_is_wrong_is_a_sentence(kites: Path) -> None:
     for name in ("kites.yaml", "sound.yaml"):
         assert any("kind" in sentence for sentence in problems("doctor", name, expect=2))
     assert "must be a known manifest" in problems("doctor", "absent", expect=2)[0]
+
+
+def test_a_path_that_does_not_exist_is_answered_with_the_nearest_file(kites: Path) -> None:
+    for name, fix in (
+        ("kite.yaml", "does not exist; did you mean kites.yaml?"),
+        (f"{kites}/kite.yaml", f"does not exist; did you mean {kites}/kites.yaml?"),
+        ("here/kites.yaml", "its folder here does not exist"),
+        (f"{kites}/", "is a folder; name a file in it"),
+    ):
+        (problem,) = problems("doctor", name, expect=2)
+        assert fix in problem
+        assert "known:" not in problem
+
+
+def test_the_data_folder_of_another_study_is_named(kites: Path) -> None:
+    (kites / "study" / "manifests").mkdir(parents=True)
+    (kites / "study" / "data").mkdir()
+    (kites / "study" / "kites.yaml").write_text(CARD)
+    text = (kites / "sound.yaml").read_text().replace("kites.yaml", "../kites.yaml")
+    (kites / "study" / "manifests" / "mine.yaml").write_text(text)
+    _, checks = answer("study/manifests/mine.yaml", expect=1)
+    assert checks["data: kite_mood"]["fix"].endswith(", or add `--data study/data`")
+    missing = api.planned("study/manifests/mine.yaml").inputs.missing
+    assert missing["kite_mood"].endswith(", or add `--data study/data`")
+    assert "--data" not in api.planned("study/manifests/mine.yaml", data="study/data").inputs.missing["kite_mood"]

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from empslurm.errors import StoreError, UsageError
-from empslurm.scoring import export
+from empslurm.scoring import export, modelcard, run
 from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen
@@ -102,6 +103,18 @@ def test_a_card_says_what_the_measure_is_how_good_and_what_it_is_not_for(exporte
         for words in ("Licence of the data", "Data source", "diagnosis", "moderation", "English only", "seeds "):
             assert words in card
     assert "95 % interval" in (exported / "news_empathy" / "README.md").read_text()
+
+
+def test_a_task_of_a_card_is_not_said_to_be_about_empathy(chosen: Chosen) -> None:
+    (group, *_) = chosen.groups
+    members = (replace(each, measure=replace(each.measure, task="kite_mood")) for each in group.members)
+    own = replace(group, members=tuple(members))
+    for each, expected in ((group, True), (own, False)):
+        front = yaml.safe_load(modelcard.card(each, None, {1: ""}, None).split("---")[1])
+        assert ("empathy" in front["tags"]) is expected
+        told = run.about(replace(chosen, groups=(each,)), {each.name: None})["not_for"]
+        assert ("empathy" in told) is expected
+        assert "diagnosis" in told
 
 
 def test_exporting_again_replaces_and_a_foreign_folder_is_left_alone(chosen: Chosen, tmp_path: Path) -> None:

@@ -112,6 +112,19 @@ def test_a_missing_column_is_one_error_that_names_what_is_there(tmp_path: Path, 
         rows(path)
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_without_the_text_column_lists_its_columns_and_names_the_option(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "two.csv").write_text(f"id{mark}message\n1{mark}a kite\n")
+    with pytest.raises(DataError, match=r"lacks text \(it has id, message\); .*`--text COLUMN`$"):
+        rows(tmp_path / "two.csv")
+
+
+def test_a_table_with_another_delimiter_than_scoring_reads_says_which(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text("id|text\n1|a kite\n")
+    with pytest.raises(DataError, match=r"lacks text \(its first line names id, text\); .*separated by bars"):
+        rows(tmp_path / "two.csv")
+
+
 def test_what_cannot_be_an_input_is_wrong_use_or_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_text("x")
     (tmp_path / "a.parquet").write_text("no parquet")

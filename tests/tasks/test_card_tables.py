@@ -5,6 +5,7 @@ import datetime
 import decimal
 import io
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from empslurm.config import DataUse
-from empslurm.errors import DataError
+from empslurm.errors import DataError, ManifestError
 from empslurm.tasks import registry
 from empslurm.tasks.prepare import Prepared, prepare, rejects
 from empslurm.tasks.schema import Dataset
@@ -253,8 +254,11 @@ def test_labels_that_fit_no_row_are_named(tmp_path: Path, format: str, values: l
     rows = [{**row, "mood": values[n % 2]} for n, row in enumerate(kites())]
     with pytest.raises(DataError, match="gives none and 40 bad rows") as caught:
         read(tmp_path, format, rows)
-    words = str(caught.value).lower()
-    assert all(f"mood must be one of the card's labels, but is {value}" in words for value in told)
+    words, _, fix = str(caught.value).lower().rpartition("; ")
+    assert words.count("mood must be one of the card's labels") == 1
+    assert f"(40 rows: {', '.join(told)})" in words
+    assert re.search("write `labels: {.*: ..., .*: ...}` in the card", fix)
+    assert all(value in fix for value in told)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -407,10 +411,10 @@ def test_a_delimiter_of_the_cards_own(tmp_path: Path, format: str, mark: str) ->
 @pytest.mark.parametrize(
     ("format", "mark", "words"),
     [
-        ("csv", ";", "its first line has semicolons: add `delimiter: ';'`"),
-        ("csv", "\t", 'its first line has tabs: add `delimiter: "\\t"`'),
-        ("tsv", ",", "its first line has commas: add `delimiter: ','`"),
-        ("tsv", "|", "its first line has bars: add `delimiter: '|'`"),
+        ("csv", ";", "its columns seem to be separated by semicolons: add `delimiter: ';'`"),
+        ("csv", "\t", 'its columns seem to be separated by tabs: add `delimiter: "\\t"`'),
+        ("tsv", ",", "its columns seem to be separated by commas: add `delimiter: ','`"),
+        ("tsv", "|", "its columns seem to be separated by bars: add `delimiter: '|'`"),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
@@ -423,6 +427,7 @@ def test_a_header_that_fits_another_delimiter_says_so(
     with pytest.raises(DataError) as caught:
         read(tmp_path, format, content)
     assert words in str(caught.value)
+    assert f"(its first line names {', '.join(ROLES.values())}" in str(caught.value)
 
 
 def test_a_decimal_comma(tmp_path: Path) -> None:
@@ -556,10 +561,40 @@ def test_a_pair_of_quotes_around_whole_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_advice_about_labels_follows_errors_of_labels_only(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"to leave rows out by their label, .*`leave_out:"):
+    with pytest.raises(DataError, match=r"add unclear to `labels`, or leave it out with `leave_out: \[unclear\]`$"):
         read(tmp_path, "csv", [{**row, "mood": "unclear"} if n < 9 else row for n, row in enumerate(kites())])
     with pytest.raises(DataError, match=r"give the right file, or fix these rows$"):
         read(tmp_path, "csv", [{**row, "said": ""} if n < 9 else row for n, row in enumerate(kites())])
+
+
+def test_numbers_without_names_are_answered_with_a_mapping(tmp_path: Path) -> None:
+    rows = [{**row, "mood": n % 3} for n, row in enumerate(kites())]
+    with pytest.raises(DataError, match=r"write `labels: \{0: \.\.\., 1: \.\.\., 2: \.\.\.\}` in the card"):
+        read(tmp_path, "csv", rows, kind="kind: classification\nlabels: [unfriendly, mixed, friendly]")
+
+
+def test_a_value_that_a_mapping_lacks_is_to_be_added_or_left_out(tmp_path: Path) -> None:
+    rows = [{**row, "mood": n % 4} for n, row in enumerate(kites())]
+    kind = "kind: classification\nlabels: {0: a, 1: b, 3: c}"
+    with pytest.raises(DataError, match=r"add 2 to `labels`, or leave it out with `leave_out: \['2'\]`$"):
+        read(tmp_path, "csv", rows, kind=kind)
+    made = read(tmp_path, "csv", rows, kind=kind, more="leave_out: ['2']\n")  # the fix as it is written
+    assert len(rows_of(made)) == 30
+
+
+def test_each_reason_is_given_once_with_its_first_row_and_count(tmp_path: Path) -> None:
+    rows = [{**row, "mood": ("up", "", "7", "8")[n % 4]} for n, row in enumerate(kites())]
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "csv", rows)
+    must = "mood must be one of the card's labels, but is"
+    told = f"kites.csv row 2: {must} empty (10 rows); kites.csv row 3: {must} 7 (20 rows: 7, 8); "
+    assert told in str(caught.value)
+
+
+def test_labels_in_a_file_are_to_be_written_into_the_card(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"labels must be a list or a mapping.*; write the names here") as caught:
+        dataset(tmp_path, "csv", kites(), kind="kind: classification\nlabels: letters_labels.txt")
+    assert "[letters_labels.txt]" not in str(caught.value)
 
 
 def test_leave_out_names_the_value_in_the_table_not_its_label(tmp_path: Path) -> None:

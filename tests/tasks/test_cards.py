@@ -60,7 +60,8 @@ def test_a_card_is_a_full_citizen(tmp_path: Path) -> None:
     assert tuple(known.tasks) == (*BUILT_IN, "kite_mood")
     task, dataset = known.tasks["kite_mood"], known.dataset_of("kite_mood")
     assert (task.metric, task.labels, task.ratings) == ("accuracy", ("up", "down"), {"definition": 4.0, "link": 2.5})
-    assert "put kites.csv into DATA/kite_mood/" in locate(dataset, tmp_path / "data", tmp_path / "cache").problem
+    data = tmp_path / "data"
+    assert f"put kites.csv into {data}/kite_mood/" in locate(dataset, data, tmp_path / "cache").problem
     rows = "row,thread,before,said,mood\n1,t1,,one,up\n2,t1,one,two,down\n2,t2,,again,up\n3,t2,,three,sideways\n"
     write(tmp_path / "data" / "anywhere", rows + "".join(f"{n},t{n},,kite,up\n" for n in range(10, 60)), "kites.csv")
     made = prepare(dataset, tmp_path / "data", tmp_path / "cache")
@@ -157,6 +158,15 @@ def test_an_arrow_table_with_offsets_beyond_its_texts(tmp_path: Path) -> None:
     dataset = registry((write(tmp_path, card),)).datasets["kite_mood"]
     with pytest.raises(DataError, match="must be a table in the arrow format"):
         prepare(dataset, tmp_path / "data", tmp_path / "cache")
+
+
+def test_a_file_that_is_missing_is_answered_with_those_that_are_there(tmp_path: Path) -> None:
+    dataset = registry((write(tmp_path, CARD),)).datasets["kite_mood"]
+    own = tmp_path / "data" / "kite_mood"
+    write(own, "said,mood\n", "kits.csv")
+    write(own, "a table\n", "notes.txt")
+    problem = locate(dataset, tmp_path / "data", tmp_path / "cache").problem
+    assert problem.endswith(f"into {own}/ ({own} has kits.csv, notes.txt: did you mean kits.csv?)")
 
 
 def test_a_hub_dataset_says_what_saves_it(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_card_own_splits_of_a_datasets_folder(tmp_path: Path, form: str, file: s
 def test_a_folder_that_is_not_there_is_named_before_prepare(tmp_path: Path) -> None:
     dataset = card(tmp_path, HUB + "hub: {name: ./kites}\n")
     problem = locate(dataset, tmp_path / "data", tmp_path / "cache").problem
-    assert "it saves the split train of ./kites as DATA/kite_mood/kites.parquet" in problem
+    assert f"it saves the split train of ./kites as {tmp_path / 'data'}/kite_mood/kites.parquet" in problem
     assert f"but the folder {tmp_path / 'cards' / 'kites'} is not there" in problem
     (tmp_path / "cards" / "kites").mkdir()
     again = card(tmp_path, HUB + "hub: {name: ./kites}\n")

@@ -156,9 +156,9 @@ def test_each_reason_of_bad_rows_is_reported_once(tmp_path: Path, data: Path) ->
     def read(paths: Mapping[str, Path]) -> Iterator[Example | Reject]:
         yield from (Reject(file="kites.csv", row=row, reason=f"is bad {row % 7}") for row in range(1, 50))
 
-    with pytest.raises(DataError, match=r"row 1: is bad 1; kites\.csv row 2: is bad 2") as caught:
+    with pytest.raises(DataError, match=r"row 1: is bad 1 \(7 rows\); kites\.csv row 2: is bad 2") as caught:
         prepare(with_form(read=read), data, tmp_path / "cache")
-    assert "row 5: is bad 5; give the right file" in str(caught.value)
+    assert "row 5: is bad 5 (7 rows); give the right file" in str(caught.value)
 
 
 def test_rows_left_out_are_no_bad_rows(tmp_path: Path, data: Path) -> None:

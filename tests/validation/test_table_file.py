@@ -155,12 +155,12 @@ def test_only_a_key_that_no_line_has_is_a_wrong_column() -> None:
 @pytest.mark.parametrize(
     ("header", "mark", "hint"),
     [
-        ("a;b;c", ",", "its first line has semicolons: set ';'"),
-        ('"a";"b"', ",", "its first line has semicolons: set ';'"),
-        ("x,y;a;b", ",", "its first line has semicolons: set ';'"),
-        ("a\tb", ",", 'its first line has tabs: set "\\t"'),
-        ("a,b", "\t", "its first line has commas: set ','"),
-        ("p|q", ",", "its first line has bars: set '|'"),
+        ("a;b;c", ",", "its columns seem to be separated by semicolons: set ';'"),
+        ('"a";"b"', ",", "its columns seem to be separated by semicolons: set ';'"),
+        ("x,y;a;b", ",", "its columns seem to be separated by semicolons: set ';'"),
+        ("a\tb", ",", 'its columns seem to be separated by tabs: set "\\t"'),
+        ("a,b", "\t", "its columns seem to be separated by commas: set ','"),
+        ("p|q", ",", "its columns seem to be separated by bars: set '|'"),
         ("p,q", ",", ""),
     ],
 )
