@@ -127,6 +127,20 @@ def flat(
     )
 
 
+def main_columns(table: Table) -> Table:
+    """The table with its main columns alone; unchanged where it names none."""
+    kept = [table.columns.index(name) for name in table.main if name in table.columns]
+    if not kept:
+        return table
+    return replace(
+        table,
+        head=tuple(tuple(line[at] for at in kept) for line in table.head),
+        columns=tuple(table.columns[at] for at in kept),
+        rows=tuple(tuple(row[at] for at in kept) for row in table.rows),
+        n_labels=sum(at < table.n_labels for at in kept),
+    )
+
+
 def text(value: object) -> Entry:
     """An entry with text."""
     return Entry(text=MISSING if value is None or value == "" else str(value))
