@@ -10,6 +10,7 @@ from empslurm.launch.cost import Measured
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission_dir import SubmissionDir
 from empslurm.store.runs import RunsRoot
+from tests.gather.grids import baseline, finish
 from tests.launch.test_arrays import plan_of
 
 
@@ -57,6 +58,13 @@ def test_cells_of_another_kind_of_device_give_no_estimate(profile: Profile, devi
     ]
     assert cost.device_of(profile) == device
     assert len(cost.on_device(done, cost.device_of(profile))) == n
+
+
+def test_the_provenance_says_whether_a_cell_ran_on_a_gpu(tmp_path: Path) -> None:
+    root, cells = RunsRoot(tmp_path), [baseline("epitome_er", seed) for seed in (1, 2)]
+    finish(root, cells[0])
+    finish(root, cells[1], provenance={"wall_s": 1.0, "device": "cuda", "gpu": {"name": "NVIDIA L40S"}})
+    assert [cell_cost.on_gpu for cell_cost in cost.measured(root, cells)] == [False, True]
 
 
 def test_hours_are_never_between_a_number_and_itself() -> None:
