@@ -248,7 +248,7 @@ LONG_COLUMNS = {
     "flags": "Signs that the run did not learn, with commas between.",
     "n_examples": "Examples of the part.",
     "n_groups": "Groups of the part.",
-    "data": "pinned: the recorded release. sample: the invented sample. unpinned: anything else.",
+    "data": "pinned: the recorded release. sample: the invented sample. card: of a card. Else: no pinned release.",
 }
 CURVE_COLUMNS = {
     "group": "As in long.csv.",

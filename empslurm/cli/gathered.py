@@ -12,14 +12,14 @@ from empslurm.cli.printed import Cell, TextTable
 
 if TYPE_CHECKING:
     from empslurm.gather import Gathered, Missing
-    from empslurm.report.answer import Answer
+    from empslurm.report.answer import Answer, Change
     from empslurm.report.formats import Entry, Table
     from empslurm.report.summary import Summary
 
 MOST_ANSWERS = 6  # groups and data fractions
 MOST_TARGETS = 20  # of all answers together
 FEWEST_TARGETS = 3  # of one answer
-MOST_HARMS = 5  # of one answer
+MOST_PAIRS = 5  # that help, and that harm, of one answer
 MOST_SENTENCES = 12  # beside the answers
 MOST_NAMED = 4  # analyses that could not be made
 MOST_FAILED = 5  # cells that are named with their reasons
@@ -40,8 +40,10 @@ def say(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tabl
     _beware(written, out, whole=tables)
     out.line()
     if tables:
+        from empslurm.report.formats import main_columns
+
         for table in written.tables:
-            show(table, out)
+            show(main_columns(table), out)
         for name in written.too_large:
             out.paragraph(f"too large for a terminal: {name}.csv")
         for name, why in written.lacking.items():
@@ -83,7 +85,7 @@ def _left_out(n: int, what: str, out: Output, *, said: bool = True) -> None:
 
 
 def _answer(answer: Answer, out: Output, *, most: int, whole: bool) -> None:
-    """The counts, a row per target with its best source, and the pairs that harm."""
+    """The counts, a row per target with its best source, and the pairs that help and harm."""
     from empslurm.report.answer import best_table
 
     _sentences([_named(answer, sentence) for sentence in answer.sentences], out)
@@ -94,8 +96,9 @@ def _answer(answer: Answer, out: Output, *, most: int, whole: bool) -> None:
         more = len(answer.best) - most
         left = f"{more:,} more targets: {_file(answer)} has all. " if more > 0 else ""
         out.paragraph(left + table.caption, style="dim")
-    if answer.harms:
-        out.paragraph(_named(answer, _harms(answer, len(answer.harms) if whole else MOST_HARMS)))
+    for word, pairs in (("Help", _further_helps(answer)), ("Harm", answer.harms)):
+        if pairs:
+            out.paragraph(_named(answer, f"{word}: {_pairs(pairs, answer, len(pairs) if whole else MOST_PAIRS)}"))
 
 
 def _file(answer: Answer) -> str:
@@ -104,14 +107,19 @@ def _file(answer: Answer) -> str:
     return f"{answer.group}/verdicts{part}.csv" if answer.group else f"verdicts{part}.csv"
 
 
-def _harms(answer: Answer, most: int) -> str:
+def _further_helps(answer: Answer) -> tuple[Change, ...]:
+    """All pairs that help; none where every one is its target's best source, and so has a row in the table."""
+    best = {(change.source, change.target) for change in answer.best}
+    return answer.helps if any((change.source, change.target) not in best for change in answer.helps) else ()
+
+
+def _pairs(pairs: Sequence[Change], answer: Answer, most: int) -> str:
+    """The first pairs with their changes, and how many more there are."""
     from empslurm.report.answer import change_words
 
-    named = [
-        f"{change.source_title} on {change.target_title} ({change_words(change)})" for change in answer.harms[:most]
-    ]
-    more = len(answer.harms) - most
-    return f"Harm: {'; '.join(named)}" + (f"; and {more:,} more in {_file(answer)}" if more > 0 else ".")
+    named = [f"{change.source_title} on {change.target_title} ({change_words(change)})" for change in pairs[:most]]
+    more = len(pairs) - most
+    return "; ".join(named) + (f"; and {more:,} more in {_file(answer)}" if more > 0 else ".")
 
 
 def _beware(written: Summary, out: Output, *, whole: bool) -> None:

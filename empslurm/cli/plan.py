@@ -138,10 +138,14 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
 
 
 def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) -> dict[str, Any]:
-    """Estimate what the cells to run need: hours by the speed of finished cells, disk and files by their sizes."""
+    """Estimate what the cells to run need: hours by the speed of finished cells, disk and files by their sizes.
+
+    Only cells that ran on the kind of device that the profile asks for, a GPU or a CPU, count for the hours.
+    """
     grouped = packs(todo, profile.pack_size)
     trained = [cell for cell in todo if cell.kind in SCORED]
-    estimate = cost.estimate(trained, cost.measured(root, plan.cells))
+    done = cost.on_device(cost.measured(root, plan.cells), cost.device_of(profile))
+    estimate = cost.estimate(trained, done)
     hours = None
     if estimate is not None:
         hours = {
@@ -159,17 +163,22 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
     return {"profile": profile.name, "n_cells": len(todo), "n_packs": len(grouped), "hours": hours, "space": room}
 
 
-def cost_lines(value: Mapping[str, Any], gpus: int) -> list[str]:
+def cost_lines(value: Mapping[str, Any], profile: Profile) -> list[str]:
     """The estimate for people."""
     lines = []
+    hours_on = f"hours on {profile.name}"
     hours, room = value["hours"], value["space"]
     if hours is None:
-        lines.append(f"hours on {value['profile']}: not known until a first cell of this manifest has finished")
+        device = cost.device_of(profile)
+        where = f" on a {device}" if device else ""
+        lines.append(f"{hours_on}: not known, since no cell of this manifest has finished{where} yet")
     else:
-        kind = "GPU-hours" if gpus else "job-hours"
-        low, middle, high = hours["gpu_h" if gpus else "job_h"]
-        measured = f"from {hours['n_measured']} finished cells; plus start-up and waiting"
-        lines.append(f"hours on {value['profile']}: {middle:.2f} {kind}, between {low:.2f} and {high:.2f} ({measured})")
+        kind, key = ("GPU-hours", "gpu_h") if profile.gpus else ("job-hours", "job_h")
+        low, middle, high = (f"{value:.2f}" for value in hours[key])
+        span = f", between {low} and {high}" if low != high else ""
+        n = hours["n_measured"]
+        measured = f"from {n} finished {'cell' if n == 1 else 'cells'}; plus start-up and waiting"
+        lines.append(f"{hours_on}: {middle} {kind}{span} ({measured})")
     if room is not None:
         finished, peak = (room[key] / 2**30 for key in ("finished_bytes", "peak_bytes"))
         lines.append(f"disk: {finished:.1f} GiB, at most {peak:.1f} GiB while training; {room['n_files']:,} files")
@@ -236,7 +245,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     legend.explain(["pack", "wave"] if len(waves) > 1 else ["pack"], out)
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
     if estimated is not None and profile is not None:
-        for text in cost_lines(estimated, profile.gpus):
+        for text in cost_lines(estimated, profile):
             out.line(text)
     for text in remarks:
         out.line(f"! {text}", style="yellow")

@@ -19,6 +19,7 @@ from empslurm.plan import Plan
 from empslurm.store import predictions
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, overlap
+from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.raw import forms_digest, is_pinned
 from empslurm.tasks.splits import leaks
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFUSED = "refused"
+CARD = "card"  # data of a user's card, for which empslurm has no record to compare with
 NOT_PINNED = "not a pinned release: invented, altered, or never recorded"
 
 
@@ -51,7 +53,7 @@ class Group:
     setting: Mapping[str, Any]  # what its cells have in common
     runs: pd.DataFrame  # a row per finished cell; columns of `cache.COLUMNS`, `data` and `predictions` (a path)
     missing: tuple[Missing, ...]
-    notes: Mapping[str, str]  # task -> what every table must say about its data
+    notes: Mapping[str, str]  # task -> which data its numbers rest on, where they are not a pinned release
     leaks: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (source, target) -> how its test texts leak
 
 
@@ -241,15 +243,18 @@ def _name(setting: Mapping[str, Any], places: Sequence[Place]) -> str:
 
 
 def _data_notes(places: Sequence[Place], registry: Registry, samples: frozenset[str]) -> dict[str, str]:
-    """Tasks whose numbers rest on something other than a pinned release."""
+    """Tasks whose numbers rest on something other than a pinned release: `CARD`, `sample` or `NOT_PINNED`."""
+    built_in = {dataset.id for dataset in DATASETS}
     notes = {}
     for cell in places:
         if cell.target in notes:
             continue
-        data = cell.parts["data"]
-        if data["raw"] in samples:
+        raw, dataset = cell.parts["data"]["raw"], str(cell.parts["data"]["dataset"])
+        if raw in samples:
             notes[cell.target] = "sample"
-        elif data["raw"] not in _pinned(registry, str(data["dataset"])):
+        elif dataset in registry.datasets and dataset not in built_in:
+            notes[cell.target] = CARD
+        elif raw not in _pinned(registry, dataset):
             notes[cell.target] = NOT_PINNED
     return notes
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from empslurm import files
 from empslurm.cells import Cell
 from empslurm.errors import StoreError
 from empslurm.launch.journal import Event, Journal
+from empslurm.launch.profile import Profile
 from empslurm.launch.submission_dir import of_manifest
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
@@ -68,7 +69,7 @@ class Measured:
 
     target: str
     kind: str
-    device: str
+    on_gpu: bool
     wall_s: float
     n_tokens: int
 
@@ -92,12 +93,11 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
         try:
             result = files.read_object(folder.result_file)
             origin = files.read_object(folder.path / str(result["output"]) / "provenance.json")
-            gpu = origin.get("gpu") or {}
             costs.append(
                 Measured(
                     target=cell.target,
                     kind=cell.kind,
-                    device=str(gpu.get("name") or origin.get("device")),
+                    on_gpu=bool(origin.get("gpu")),
                     wall_s=float(origin["wall_s"]),
                     n_tokens=int(result["n_tokens"]),
                 )
@@ -105,6 +105,18 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
         except (StoreError, FileNotFoundError, KeyError, TypeError, ValueError):
             continue
     return costs
+
+
+def device_of(profile: Profile) -> Literal["GPU", "CPU"] | None:
+    """The kind of device that a profile asks for; None for a local profile that takes what torch finds."""
+    if profile.gpus:
+        return "GPU"
+    return None if profile.kind == "local" else "CPU"
+
+
+def on_device(done: Iterable[Measured], device: Literal["GPU", "CPU"] | None) -> list[Measured]:
+    """The cells that ran on such a device: a CPU's speed says nothing about a GPU's. None: all cells."""
+    return [cell_cost for cell_cost in done if device is None or cell_cost.on_gpu == (device == "GPU")]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

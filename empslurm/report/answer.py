@@ -61,7 +61,8 @@ class Answer:
     warnings: tuple[str, ...]  # of the whole group; only its first answer has them
     verdicts: Mapping[str, int]  # pairs by verdict; empty where no pair could be judged
     best: tuple[Change, ...]  # one per target, helped targets first
-    harms: tuple[Change, ...]
+    harms: tuple[Change, ...]  # all pairs with this verdict, the largest change first
+    helps: tuple[Change, ...] = ()  # the same for pairs that help
     pairs: tuple[Change, ...] = ()  # all pairs with a verdict, in the order of the verdict table
     summary: tuple[str, ...] = ()  # at most three sentences, for the first screen
 
@@ -104,7 +105,10 @@ def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str,
     def change(pair: PairResult) -> Change:
         return _change(pair, metrics[pair.verdict.target], registry)
 
-    harms = [pair for pair in significance.pairs if pair.verdict.verdict == "harms"]
+    def of(verdict: str) -> tuple[Change, ...]:
+        own = [pair for pair in significance.pairs if pair.verdict.verdict == verdict]
+        return tuple(map(change, sorted(own, key=lambda pair: -abs(pair.improvement.gain))))
+
     return Answer(
         group=analyses.group.name,
         fraction=significance.fraction,
@@ -112,7 +116,8 @@ def _judged(significance: Significance, analyses: Analyses, warnings: tuple[str,
         warnings=warnings,
         verdicts=counts(significance.pairs),
         best=tuple(map(change, best)),
-        harms=tuple(map(change, sorted(harms, key=lambda pair: pair.improvement.gain))),
+        harms=of("harms"),
+        helps=of("helps"),
         pairs=tuple(map(change, significance.pairs)),
         summary=summary(significance, analyses),
     )

@@ -16,6 +16,7 @@ from empslurm import files
 from empslurm.report.latex import to_latex
 
 MISSING = "—"
+ROUNDING = 1e-12  # a change of less is the error of its arithmetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,20 @@ def flat(
     )
 
 
+def main_columns(table: Table) -> Table:
+    """The table with its main columns alone; unchanged where it names none."""
+    kept = [table.columns.index(name) for name in table.main if name in table.columns]
+    if not kept:
+        return table
+    return replace(
+        table,
+        head=tuple(tuple(line[at] for at in kept) for line in table.head),
+        columns=tuple(table.columns[at] for at in kept),
+        rows=tuple(tuple(row[at] for at in kept) for row in table.rows),
+        n_labels=sum(at < table.n_labels for at in kept),
+    )
+
+
 def text(value: object) -> Entry:
     """An entry with text."""
     return Entry(text=MISSING if value is None or value == "" else str(value))
@@ -148,16 +163,19 @@ def number(value: float, digits: int = 3, *, short: bool = False, signed: bool =
 
 
 def shown(value: float, digits: int = 3, *, short: bool = False, signed: bool = False) -> str:
-    """A number as printed."""
+    """A number as printed.
+
+    `signed`: a change, with its sign. One that rounds to zero keeps its sign: beside .922 -> .921 it is −.000.
+    """
     if value != value:
         return MISSING
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "−∞"
     printed = f"{abs(value):.{digits}f}"
-    negative = value < 0 and float(printed) != 0
+    is_zero = abs(value) < ROUNDING if signed else float(printed) == 0
     if short and printed.startswith("0."):
         printed = printed[1:]
-    return ("−" if negative else "+" if signed and float(printed or 0) != 0 else "") + printed
+    return ("" if is_zero else "−" if value < 0 else "+" if signed else "") + printed
 
 
 def to_csv(table: Table) -> str:

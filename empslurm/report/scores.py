@@ -12,6 +12,7 @@ import numpy as np
 from empslurm import metrics
 from empslurm.analysis.collapse import collapsed_runs
 from empslurm.gather import Gathered, Group
+from empslurm.gather.collect import CARD
 from empslurm.tasks import Registry
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Score:
     flags_of_seeds: tuple[tuple[str, ...], ...]  # one per seed
     sample: bool  # the data are invented
     pinned: bool  # the data are a release whose checksums are recorded
+    of_card: bool = False  # the data are of a user's card
     leaks: bool  # test texts are also in the training part of the source or of the target itself
     n_examples: int  # test examples of the largest run; 0: unknown
     ids: tuple[str, ...]  # one per seed
@@ -279,6 +281,7 @@ def _score(pair: tuple[str, str], metric: str, runs: Sequence[_Run], n_missing: 
         flags_of_seeds=tuple(flags),
         sample=note == "sample",
         pinned=note == "",
+        of_card=note == CARD,
         leaks=pair in group.leaks or (pair[1], pair[1]) in group.leaks,
         n_examples=int(max((run.n_test for run in runs), default=0)),
         ids=tuple(run.id for run in runs),

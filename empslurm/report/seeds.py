@@ -267,7 +267,7 @@ def seeds_statement(
     }
     clauses = [
         _clause(n_of[""] - len(more), "has enough seeds", "have enough seeds"),
-        _clause(len(more), "needs more", "need more") + (f" ({_cost(more)})" if more else ""),
+        _clause(len(more), "needs more seeds", "need more seeds") + (f" ({_cost(more)})" if more else ""),
         _clause(n_of["examples"], "has", "have", " too few test examples for any number of seeds"),
         _clause(n_of["seeds"], "needs", "need", f" more than {MOST_SEEDS} seeds"),
         _clause(n_of["unknown"], "cannot be judged yet", "cannot be judged yet"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -72,11 +73,13 @@ def save(summary: Summary, folder: Path) -> None:
 
 
 def _plain(table: Table) -> dict[str, Any]:
-    """A table as JSON: NaN is null."""
-    rows = [
-        [{**asdict(entry), "raw": None if entry.raw != entry.raw else entry.raw} for entry in row] for row in table.rows
-    ]
+    """A table as JSON: NaN and infinity are null."""
+    rows = [[{**asdict(entry), "raw": _finite(entry.raw)} for entry in row] for row in table.rows]
     return {**asdict(table), "rows": rows, "origin": []}
+
+
+def _finite(raw: object) -> object:
+    return None if isinstance(raw, float) and not math.isfinite(raw) else raw
 
 
 def load(folder: Path, inputs: str) -> Summary | None:

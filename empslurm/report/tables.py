@@ -128,12 +128,12 @@ def details(table: ScoreTable, registry: Registry) -> str:
 
 
 def unrecorded(tables: Iterable[ScoreTable], registry: Registry) -> str:
-    """A sentence that names data which are neither a recorded release nor invented; "" where there are none."""
+    """A sentence that names data which are no recorded release, nor invented, nor of a card; "" without such data."""
     targets = dict.fromkeys(
         score.target
         for table in tables
         for score in table.scores.values()
-        if score.seeds and not score.pinned and not score.sample
+        if score.seeds and not (score.pinned or score.sample or score.of_card)
     )
     names = [*dict.fromkeys(registry.tasks[task].dataset if task in registry.tasks else task for task in targets)]
     if not names:
@@ -246,12 +246,18 @@ def pair_rows(tables: Iterable[ScoreTable]) -> list[dict[str, object]]:
                 "flags": " ".join(flags),
                 "flagged_seeds": _flagged_seeds(base, score),
                 "state": score.state,
-                "data": "sample" if score.sample else "pinned" if score.pinned else "unpinned",
+                "data": _data(score),
                 "ids_baseline": " ".join(base.ids) if base else "",
                 "ids_transfer": " ".join(score.ids),
             }
             rows.append(row)
     return rows
+
+
+def _data(score: Score) -> str:
+    """What the numbers rest on, as a column of `pairs.csv` says it."""
+    kinds = {"sample": score.sample, "card": score.of_card, "pinned": score.pinned}
+    return next((kind for kind, is_it in kinds.items() if is_it), "unpinned")
 
 
 def _flagged_seeds(base: Score | None, score: Score) -> str:

@@ -281,8 +281,8 @@ def same_cell_statement(significance: Significance) -> str:
         return ""
     low, high = significance.same_cell_interval
     return (
-        f"The paper's test calls two seeds of the same cell (same source and target) different in {n} of {total} pairs "
-        f"({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+        f"The paper's test calls two seeds of the same cell (same source and target) different in {n} of {total} "
+        f"comparisons of two seeds ({100 * n / total:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
     )
 
 

@@ -14,7 +14,7 @@ from empslurm.report import summary as summaries
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
 from empslurm.report.contents import Contents, GroupContents
-from empslurm.report.formats import Table, write_forms
+from empslurm.report.formats import Table, main_columns, write_forms
 from empslurm.report.gaps import all_gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
@@ -28,7 +28,7 @@ from empslurm.report.wording import plain_table
 ORIGIN_COLUMNS = ("row", "column", "ids")
 REPORT = "report.html"
 # Starts of the names of tables that the terminal shows on request; the page and the files have all.
-SHOWN = ("baselines", "table7", "table8", "figure6", "figure7", "seeds", "sources")
+SHOWN = ("baselines", "table7", "table8", "verdicts", "figure6", "figure7", "seeds", "sources")
 MAX_SHOWN = 3_000  # cells of a table on the terminal
 
 
@@ -113,7 +113,7 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
         for table in group.tables
         if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
     ]
-    fits = [len(table.rows) * len(table.columns) <= MAX_SHOWN for _, table in shown]
+    fits = [len(table.rows) * len(main_columns(table).columns) <= MAX_SHOWN for _, table in shown]
     return Summary(
         inputs=inputs,
         opening=contents.settings_headline,

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from empslurm import reference
 from empslurm.cli import main
-from empslurm.cli.gathered import MOST_FAILED, MOST_HARMS, say
+from empslurm.cli.gathered import MOST_FAILED, MOST_PAIRS, say
 from empslurm.cli.output import Output
 from empslurm.gather import Missing, gather
 from empslurm.report.write import write
@@ -77,9 +77,19 @@ def test_tables_are_printed_where_they_are_asked_for(root: RunsRoot, capsys: pyt
     assert said.startswith("Of 12 pairs, ")
     folder = root.gathered / "all"
     assert said.splitlines()[-1] == str(folder / "report.html")
-    for part in ("Table 7: ", "Figure 6: ", "Baselines against chance", "How many more seeds?", "missing: Figure 10: "):
+    for part in (
+        "Table 7: ",
+        "Figure 6: ",
+        "Baselines against chance",
+        "Does the source help?",
+        "How many more seeds?",
+    ):
         assert part in said
+    assert "missing: Figure 10: " in said
     assert f"{folder}/*.{{csv,md,tex}}:" in said
+    verdicts = said.partition("Does the source help?")[2].partition("How many more seeds?")[0].split()
+    assert "target" in verdicts
+    assert "paper's" not in verdicts[: verdicts.index("Epitome")]  # the main columns alone
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 100, 200])
@@ -124,11 +134,29 @@ def test_many_targets_and_harms_are_counted_not_listed(tmp_path: Path, capsys: p
     assert "10 more targets: verdicts.csv has all." in said
     harms = " ".join(said.partition("Harm: ")[2].split())
     assert harms.startswith("x on t00 (−.")
-    assert f"; and {30 - MOST_HARMS} more in verdicts.csv" in harms
+    assert f"; and {30 - MOST_PAIRS} more in verdicts.csv" in harms
     assert main([*command, "--tables"]) == 0
     said = capsys.readouterr().out
     assert said.count(" -> ") == 30 + 1
     assert "x on t29" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(("n_sources", "shown"), [(1, 0), (2, 2), (7, MOST_PAIRS)])
+def test_pairs_that_help_are_named_unless_the_table_has_all(
+    tmp_path: Path, n_sources: int, shown: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"{f's{at}' if at else ''},aa,{seed},accuracy,{0.5 + 0.05 * at + 0.001 * (seed if at % 2 else -seed)}"
+        for at in range(n_sources + 1)
+        for seed in (1, 2, 3)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    assert main(["gather", "--results", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 0
+    helps = " ".join(capsys.readouterr().out.partition("Help: ")[2].partition("\n\n")[0].split())
+    assert helps.count(" on aa (+.") == shown
+    if shown:
+        assert helps.startswith(f"s{n_sources} on aa (+.")  # the largest change first
+    assert ("; and 2 more in verdicts.csv" in helps) == (n_sources > MOST_PAIRS)
 
 
 def test_settings_are_named_and_share_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

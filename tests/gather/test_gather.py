@@ -3,20 +3,24 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import empslurm
 from empslurm.config import DataUse
 from empslurm.gather import cache, gather
 from empslurm.gather import verify as verify_module
+from empslurm.gather.collect import NOT_PINNED
 from empslurm.report.scores import score_tables
-from empslurm.report.tables import table_of_scores
+from empslurm.report.tables import table_of_scores, unrecorded
 from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.overlap import Overlap, Verdicts
 from empslurm.tasks.raw import forms_digest
+from tests.gather import grids
 from tests.gather.grids import baseline, finish, grid, transfer
 
 TASKS = ("epitome_er", "news_empathy", "conv_emopol")
@@ -267,6 +271,24 @@ def test_data_that_are_a_release_need_no_note(tmp_path):
     gathered = gather(RunsRoot(tmp_path), None, registry())
     assert gathered.groups[0].notes == {}
     assert set(gathered.long()["data"]) == {"pinned"}
+
+
+def test_data_of_a_card_are_no_caution(tmp_path, monkeypatch):
+    """They have no recorded release that they could differ from."""
+    card = Path(empslurm.__file__).parent / "starter" / "cards" / "kite_mood.yaml"
+    known = registry((card,))
+    monkeypatch.setitem(grids.TASKS, "kite_mood", known.tasks["kite_mood"])
+    own, built_in = baseline("epitome_er"), baseline("news_empathy")
+    own = replace(own, target="kite_mood", data=replace(own.data, dataset="kite_mood"))
+    root = RunsRoot(tmp_path / "runs")
+    for cell in (own, built_in):
+        finish(root, cell)
+    gathered = gather(root, None, known)
+    assert dict(gathered.long().groupby("target")["data"].first()) == {"kite_mood": "card", "news_empathy": NOT_PINNED}
+    tables = score_tables(gathered, gathered.groups[0])
+    assert unrecorded(tables, known).startswith("Data that empslurm has no record of: news (")
+    unknown = gather(root, None, registry())  # without the card
+    assert set(unknown.groups[0].notes.values()) == {NOT_PINNED}
 
 
 def test_an_empty_runs_root_is_no_error(tmp_path):

@@ -77,6 +77,7 @@ def test_the_papers_test_is_on_one_seed_and_disagreement_is_told(done):
     assert f"disagrees with the verdict in {sum(bool(pair.disagreement) for pair in pairs.values())} pairs" in caption
     assert "detected with probability .8" in caption
     assert "two seeds of the same cell" in caption
+    assert "comparisons of two seeds (" in caption
     assert one.same_cell[1] == 4 * 4 * 2  # four cells per target, two pairs of neighbouring seeds
 
 

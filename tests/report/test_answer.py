@@ -11,6 +11,7 @@ from empslurm.gather import from_file, gather
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import Answer, answers, best_table, change_words
 from empslurm.report.contents import GroupContents
+from empslurm.report.formats import shown
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import baseline, finish, grid
@@ -76,6 +77,23 @@ def test_targets_that_are_helped_come_first_and_less_of_an_error_is_better(tmp_p
     assert "lower is better" in best_table(answer, 20).caption
     assert [row[3].text[:5] for row in best_table(answer, 20).rows] == ["−.100", ".000 "]
     assert len(best_table(answer, 1).rows) == 1
+
+
+def test_a_change_that_rounds_to_zero_keeps_its_sign(tmp_path: Path) -> None:
+    """The ends, rounded separately, may differ: .922 -> .921 beside .000 would contradict itself."""
+    rows = [*runs("", "aa", [*(0.9216 + STEADY)]), *runs("x", "aa", [*(0.9213 + STEADY[::-1])])]
+    (answer,) = answered(tmp_path, rows)
+    assert [entry.text for entry in best_table(answer, 1).rows[0][2:4]] == [
+        ".922 -> .921",
+        f"−.000 ± {change_words(answer.best[0]).partition(' ± ')[2]}",
+    ]
+    assert [shown(value, signed=True) for value in (0.0004, -0.0004, 0.0, -1e-17)] == [
+        "+0.000",
+        "−0.000",
+        "0.000",
+        "0.000",
+    ]
+    assert shown(-0.0004) == "0.000"  # a score
 
 
 def test_one_seed_decides_nothing_and_its_differences_are_shown(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_target_has_a_row_and_the_headline_a_sentence(tmp_path: Path) -> N
         assert one.seeds.power >= 0.8
         assert math.isnan(one.hours)  # the time of these runs is unknown
     (said,) = [sentence for sentence in headline(done) if sentence.startswith("To detect")]
-    assert said.startswith("To detect differences of 0.02: of 2 targets, 2 need more (")
+    assert said.startswith("To detect differences of 0.02: of 2 targets, 2 need more seeds (")
     assert "h of training" not in said
     assert "seeds" in [table.name for table in tables_of(done)]
 
@@ -124,7 +124,7 @@ def test_the_note_says_what_seeds_cannot_show() -> None:
     assert shown[1] == ["6", "1", "11", "2.50"]
     assert shown[2] == ["—"] * 4
     assert seeds_statement(found, None) == (
-        "To detect differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more (11 runs, about 2.5 h of "
+        "To detect differences of 0.02: of 5 targets, 1 has enough seeds, 1 needs more seeds (11 runs, about 2.5 h of "
         "training), 1 has too few test examples for any number of seeds, 1 needs more than 64 seeds, 1 cannot be "
         "judged yet. The table `seeds` lists them."
     )
@@ -133,11 +133,11 @@ def test_the_note_says_what_seeds_cannot_show() -> None:
 def test_the_sentence_counts_and_says_whose_hours_are_known() -> None:
     one = entry(asked((1, 0)))
     assert seeds_statement([one], 0.05) == (
-        "To detect differences of 0.05: of 1 target, 1 needs more (1 run). The table `seeds` lists them."
+        "To detect differences of 0.05: of 1 target, 1 needs more seeds (1 run). The table `seeds` lists them."
     )
     half = seeds_statement([one, entry(asked((3, 0)), 0.25)], None, fraction=0.1, table="seeds-f10")
     assert half.startswith(
-        "To detect differences of 0.02 with 10 % of the target's data: of 2 targets, 2 need more (4 runs, "
+        "To detect differences of 0.02 with 10 % of the target's data: of 2 targets, 2 need more seeds (4 runs, "
     )
     assert half.endswith("about 0.2 h of training for 1 of them). The table `seeds-f10` lists them.")
     error = Next(metric="mae", seeds=asked((0, 0)), hours=math.nan)

@@ -54,7 +54,9 @@ class Costs:
     profile: Annotated[str, Doc("Name of the profile.")]
     n_cells: Annotated[int, Doc("Cells that would run.")]
     n_packs: Annotated[int, Doc("Packs they would run in.")]
-    hours: Annotated[Hours | None, Doc("Estimated hours. null: no cell of the manifest has finished yet.")]
+    hours: Annotated[
+        Hours | None, Doc("Estimated hours. null: no cell has finished on its kind of device (GPU or CPU).")
+    ]
     space: Annotated[Space | None, Doc("Estimated room. null: the backbone is not here, or is tiny.")]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from empslurm.gather.collect import CARD
 from empslurm.report.contents import GroupContents
 from empslurm.report.formats import capital
 from empslurm.report.group_results import Analyses
 from empslurm.report.tables import title_of
+
+NOTES = {"sample": "invented sample data", CARD: "data of a card, for which empslurm has no record"}
 
 
 def is_known(analyses: Analyses) -> bool:
@@ -31,8 +34,7 @@ def data(group: GroupContents) -> Mapping[str, Any] | None:
     for task, note in analyses.group.notes.items():
         notes.setdefault(note, []).append(title_of(task, registry))
     for note, tasks in notes.items():
-        words = "invented sample data" if note == "sample" else note
-        said.append(f"{capital(words)}: {', '.join(tasks)}.")
+        said.append(f"{capital(NOTES.get(note, note))}: {', '.join(tasks)}.")
     n = len(leaks)
     answer = (
         f"In {n} {'case' if n == 1 else 'cases'}, test texts are also in a training part."
