@@ -59,14 +59,21 @@ def texts(line: str, about: str, examples: Sequence[str]) -> dict[str, Any]:
     return {"help": line, "description": about or f"{line[:1].upper()}{line[1:]}.", "epilog": epilog}
 
 
+def folder(text: str) -> Path:
+    """The folder that an option names. An empty text, as of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, but is empty")
+    return Path(text)
+
+
 def common_options() -> Parser:
     """The options of every verb, which may precede it too."""
     common = Parser(add_help=False, exit_on_error=False)
     group = common.add_argument_group("options of every verb")
     text = "keep results in this runs root (default: $EMPSLURM_RUNS, else runs)"
-    group.add_argument("--runs", type=Path, metavar="DIR", default=argparse.SUPPRESS, help=text)
+    group.add_argument("--runs", type=folder, metavar="DIR", default=argparse.SUPPRESS, help=text)
     text = "read raw data from this folder (default: $EMPSLURM_DATA, else data)"
-    group.add_argument("--data", type=Path, metavar="DIR", default=argparse.SUPPRESS, help=text)
+    group.add_argument("--data", type=folder, metavar="DIR", default=argparse.SUPPRESS, help=text)
     text = "print one JSON document on stdout instead of text"
     group.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=text)
     return common

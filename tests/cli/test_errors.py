@@ -132,6 +132,14 @@ def test_a_runs_root_that_is_a_file_or_cannot_be_made(here: Path) -> None:
             assert "Traceback" not in err
 
 
+def test_a_folder_without_a_name_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--runs", "--data"):
+        with pytest.raises(SystemExit) as end:
+            main(["status", "small.yaml", option, ""])
+        assert end.value.code == 2
+        assert f"argument {option}: must name a folder" in capsys.readouterr().err
+
+
 def test_a_data_root_that_is_none(here: Path) -> None:
     (here / "file").write_text("")
     for data in ("file", "absent", "/dev/null"):
