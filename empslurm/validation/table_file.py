@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         must = f"{path.name} must be UTF-8, but is not at byte {error.start:,}"
         raise DataError(
-            f"{must}; convert it, such as by `iconv -f latin1 -t utf-8`, and keep its name (the byte is in line {line:,})"
+            f"{must}; convert it, as `iconv -f latin1 -t utf-8` does, and keep its name (the byte is in line {line:,})"
         ) from error
 
 

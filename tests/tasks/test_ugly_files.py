@@ -180,9 +180,7 @@ def test_marks_of_other_systems_change_nothing(reader: Reader, tmp_path: Path) -
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
 def test_another_encoding_is_named(reader: Reader, tmp_path: Path, encoding: str) -> None:
     content = reader.table(reader.changed(**{reader.text: "café"})).encode(encoding)
-    with pytest.raises(
-        DataError, match=r"must be UTF-8, but is not at byte [\d,]+; convert it to UTF-8 and keep its name"
-    ):
+    with pytest.raises(DataError, match=r"must be UTF-8, but is not at byte [\d,]+; convert it, as `iconv"):
         reader.read(tmp_path, content)
 
 
