@@ -101,7 +101,7 @@ def test_ctrl_c_and_term_leave_nothing_behind(project: Project, cluster: Cluster
         process = project.start("doctor", "--profile", "here", "--probe")
         cluster.wait("the probe is queued", lambda: "PENDING" in cluster.jobs().values(), 60)
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=120)
         assert process.returncode == 130, told
         assert "Traceback" not in told
         assert "PENDING" not in cluster.jobs().values()
