@@ -171,8 +171,8 @@ def test_it_is_not_said_of_what_uses_tensor_cores_or_is_invented_or_has_no_gpu(
 
 def test_plan_suggests_that_packs_of_one_cell_share_a_gpu(here: Path) -> None:
     (text,) = [text for text in told("tiny-bf16", "cluster") if "packs_per_gpu" in text]
-    assert text.startswith("4 packs train one cell each")
-    for said in ("`packs_per_gpu: 4`", "1/18", "40 %", "estimated", "profile cluster", "mem_gb"):
+    assert text.startswith("4 packs train only one cell each")
+    for said in ("`packs_per_gpu: 4`", "1/18", "40 %", "estimated", "profile cluster", "memory"):
         assert said in text
     assert not any("packs_per_gpu" in text for text in told("tiny-bf16", "shared"))
     assert not any("packs_per_gpu" in text for text in told("tiny-bf16", "cpus"))
