@@ -41,6 +41,8 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     from empslurm.tasks.stats import remarks
 
     root = RunsRoot(options.runs)
+    with files.storage_errors(root.path, "written"):
+        files.make_folder(root.path)  # checksums are kept there, too
     prepare.obtain(datasets, options, out)
     located = {dataset.id: locate(dataset, options.data, root.prepared) for dataset in datasets}
     missing = {name: item.problem for name, item in located.items() if item.state == "missing"}

@@ -65,7 +65,8 @@ def test_gather_mae_direction(tmp_path: Path, metric: str, gain: float, verdict:
     assert f"{2 * better} help, {2 * (not better)} harm" in said[0]
     assert f"{2 * better} of 2 pairs are" in said[-1]
     summary = write(gathered, tmp_path / "out", ratings=())
-    scores, changes, seeds = summary.tables
+    scores, changes, verdicts, seeds = summary.tables
+    assert (verdicts.name, len(verdicts.rows)) == ("verdicts", 2)
     assert scores.rows[0][1].bold is not better  # the baseline, where the transfer is worse
     gained: Any = changes.rows[0][2].raw
     assert (gained > 0) == better
