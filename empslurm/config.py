@@ -27,7 +27,7 @@ class Backbone:
 
     name: Annotated[
         str,
-        Doc("An encoder: a hub id, a local folder, `minilm` (comes with empslurm), or `tiny` (random weights, for tests)."),
+        Doc("An encoder: a hub id, a local folder, `minilm` (comes with empslurm), or `tiny` (random, for tests)."),
     ] = "minilm"
     revision: Annotated[
         str | None, Doc("Hub ids only: the commit, so that weights cannot change under the results.")
