@@ -6,16 +6,16 @@ text is read from the tokenizer itself, by encoding a probe: generic tokenizers 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empslurm import files
 from empslurm.backbones import config_file, resolve
 from empslurm.config import Backbone
-from empslurm.errors import BackboneError, StoreError
+from empslurm.errors import BackboneError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,7 +65,7 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     if resolved.path is None:
         raise BackboneError(resolved.problem)
     family, config = config_file.read(resolved.path)
-    settings = _settings(backbone, resolved.path)
+    settings = _settings(resolved.path)
     try:
         library = _load(backbone, resolved.path, settings)
         return _described(backbone, library, family, config)
@@ -78,7 +78,7 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
         ) from error
 
 
-def _settings(backbone: Backbone, folder: Path) -> Mapping[str, Any]:
+def _settings(folder: Path) -> Mapping[str, Any]:
     """The values of tokenizer_config.json, empty if it is absent. Raises BackboneError."""
     for path in sorted(folder.iterdir()):
         limit = MAX_MIB.get(path.name, MAX_MIB.get(path.suffix))
@@ -86,12 +86,14 @@ def _settings(backbone: Backbone, folder: Path) -> Mapping[str, Any]:
             raise BackboneError(
                 f"{path} must hold at most {limit} MiB, but holds {path.stat().st_size // 2**20}; {REMEDY}"
             )
-    try:
-        settings = files.read_object(folder / SETTINGS)
+    try:  # not by `files`: the library itself writes a model_max_length of 31 digits
+        settings = json.loads((folder / SETTINGS).read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, StoreError) as error:
-        raise BackboneError(f"backbone {backbone.name} must have a readable {SETTINGS}, but {error}") from error
+    except (OSError, ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise BackboneError(f"{folder / SETTINGS} must hold a JSON object, but cannot be read as one; {REMEDY}")
     for key, value in settings.items():
         if key in REFUSED and value:
             raise BackboneError(

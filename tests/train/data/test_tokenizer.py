@@ -27,7 +27,7 @@ SENTENCES = (
     "夜になると古い橋が歌う。誰も理由を知らない。",
     "Don't worry: 3.5 boats are 3.5 boats.",
 )
-TEXTS = ("The red kite!", "赤い凧が歌う", "", "Nobody knows why the old bridge sings", "unseen ☃ Zebra")
+TEXTS = ("The red kite!", "", "赤い凧が歌う", "Nobody knows why the old bridge sings", "unseen ☃ Zebra")
 CONTEXTS = (("Le vieux pont", "chante"), (), ("丘の上", "the night", "why?"), (), ("a",))
 STYLES = ("bert", "electra", "distilbert", "roberta", "mpnet", "xlm-roberta", "camembert", "deberta-v2", "modernbert")
 SENTENCEPIECE = {"xlm-roberta": "XLMRoberta", "camembert": "Camembert", "deberta-v2": "DebertaV2"}
