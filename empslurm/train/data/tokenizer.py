@@ -1,4 +1,4 @@
-"""Load a backbone's tokenizer, and what it puts around a text. Imports no torch of its own, and runs no code of a folder.
+"""Load a backbone's tokenizer, and what it puts around a text. Runs no code of a folder.
 
 Every fast tokenizer works that begins with a special token and puts one between context and text. What surrounds a
 text is read from the tokenizer itself, by encoding a probe: generic tokenizers say it nowhere else.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +96,18 @@ def _settings(folder: Path) -> Mapping[str, Any]:
     if not isinstance(settings, dict):
         raise BackboneError(f"{folder / SETTINGS} must hold a JSON object, but cannot be read as one; {REMEDY}")
     for key, value in settings.items():
+        names_file = key.endswith("_file") and key not in NEVER_OPENED and isinstance(value, str)
         if key in REFUSED and value:
             raise BackboneError(
                 f"{folder / SETTINGS} must not name code or files by the key {key}, but does; remove the key if the "
                 "tokenizer is a usual one, or name another backbone in the manifest"
             )
-        if key.endswith("_file") and key not in NEVER_OPENED and isinstance(value, str) and _is_elsewhere(value, folder):
+        if (
+            key.endswith("_file")
+            and key not in NEVER_OPENED
+            and isinstance(value, str)
+            and _is_elsewhere(value, folder)
+        ):
             raise BackboneError(
                 f"{folder / SETTINGS} must name only files of its folder, but {key} is {value[:200]}; remove the key"
             )
@@ -116,6 +123,9 @@ def _load(backbone: Backbone, folder: Path, settings: Mapping[str, Any]) -> PreT
     """The library's tokenizer; one that is no fast tokenizer is refused before anything of it is read."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
 
     name = settings.get("tokenizer_class")
     if name is not None:
@@ -127,7 +137,10 @@ def _load(backbone: Backbone, folder: Path, settings: Mapping[str, Any]) -> PreT
                 f"backbone {backbone.name} must have a fast tokenizer, but its tokenizer_class is {str(name)[:200]}, "
                 f"{what}; {REMEDY}"
             )
-    library = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
+    with warnings.catch_warnings():
+        # A fast version gives the unknown token for what sentencepiece may cut into bytes: as everywhere it is used.
+        warnings.simplefilter("ignore")
+        library = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     if not isinstance(library, PreTrainedTokenizerFast):
         raise BackboneError(
             f"backbone {backbone.name} must have a fast tokenizer, but has only a slow one "

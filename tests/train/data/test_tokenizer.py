@@ -302,7 +302,22 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path, folders: Callable[[str], 
     refused(tmp_path, "at most 16 MiB, but holds 17")
 
 
-VALUES = (None, True, -1, 10**15, 0.5, "", "../x", "{{ 1 / 0 }}", "\ud83e", [], [[]], {}, {"a": None}, {"__type": "AddedToken"})
+VALUES = (
+    None,
+    True,
+    -1,
+    10**15,
+    0.5,
+    "",
+    "../x",
+    "{{ 1 / 0 }}",
+    "\ud83e",
+    [],
+    [[]],
+    {},
+    {"a": None},
+    {"__type": "AddedToken"},
+)
 
 
 def test_hostile_files_are_refused_in_a_sentence(

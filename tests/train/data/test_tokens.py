@@ -11,8 +11,8 @@ import pytest
 from empslurm.backbones import resolve
 from empslurm.config import Backbone
 from empslurm.errors import StoreError
-from empslurm.train.data.tokens import encode, tokenise
 from empslurm.train.data.tokenizer import load_tokenizer
+from empslurm.train.data.tokens import encode, tokenise
 
 TABLE: Any = SimpleNamespace(
     texts=("a red kite flies", "yes"),
