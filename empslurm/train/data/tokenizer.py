@@ -73,10 +73,15 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     except (BackboneError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library's Rust code is no Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = _line(str(error) or type(error).__name__)
         raise BackboneError(
             f"backbone {backbone.name} must have a tokenizer that loads, but it does not: {reason}; {REMEDY}"
         ) from error
+
+
+def _line(value: object) -> str:
+    """What a folder says, as part of a sentence."""
+    return " ".join(str(value).split())[:200].encode(errors="backslashreplace").decode()
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:
@@ -102,14 +107,9 @@ def _settings(folder: Path) -> Mapping[str, Any]:
                 f"{folder / SETTINGS} must not name code or files by the key {key}, but does; remove the key if the "
                 "tokenizer is a usual one, or name another backbone in the manifest"
             )
-        if (
-            key.endswith("_file")
-            and key not in NEVER_OPENED
-            and isinstance(value, str)
-            and _is_elsewhere(value, folder)
-        ):
+        if names_file and _is_elsewhere(value, folder):
             raise BackboneError(
-                f"{folder / SETTINGS} must name only files of its folder, but {key} is {value[:200]}; remove the key"
+                f"{folder / SETTINGS} must name only files of its folder, but {key} is {_line(value)}; remove the key"
             )
     return settings
 
@@ -126,16 +126,14 @@ def _load(backbone: Backbone, folder: Path, settings: Mapping[str, Any]) -> PreT
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-
     name = settings.get("tokenizer_class")
     if name is not None:
         names = [f"{name.removesuffix('Fast')}Fast", name] if isinstance(name, str) else []
         classes = [known for each in names if (known := tokenizer_class_from_name(each)) is not None]
         if not any(isinstance(known, type) and issubclass(known, PreTrainedTokenizerFast) for known in classes):
-            what = "which only has a slow one" if classes else "which is unknown"
             raise BackboneError(
-                f"backbone {backbone.name} must have a fast tokenizer, but its tokenizer_class is {str(name)[:200]}, "
-                f"{what}; {REMEDY}"
+                f"backbone {backbone.name} must have a tokenizer with a fast version, but its tokenizer_class "
+                f"{_line(name)} has none; {REMEDY}"
             )
     with warnings.catch_warnings():
         # A fast version gives the unknown token for what sentencepiece may cut into bytes: as everywhere it is used.
@@ -143,8 +141,8 @@ def _load(backbone: Backbone, folder: Path, settings: Mapping[str, Any]) -> PreT
         library = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     if not isinstance(library, PreTrainedTokenizerFast):
         raise BackboneError(
-            f"backbone {backbone.name} must have a fast tokenizer, but has only a slow one "
-            f"({type(library).__name__}); {REMEDY}"
+            f"backbone {backbone.name} must have a tokenizer with a fast version, but its {type(library).__name__} has "
+            f"none; {REMEDY}"
         )
     return library
 

@@ -77,12 +77,12 @@ def unigram(folder: Path, family: str) -> None:
     options: dict[str, Any] = {}
     if family == "deberta-v2":  # its own special tokens are part of the model, as in the published one
         options = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]", "bos_piece": "[CLS]"}
-        options |= {"eos_piece": "[SEP]", "unk_piece": "[UNK]"}
+        options |= {"eos_piece": "[SEP]", "unk_piece": "[UNK]", "byte_fallback": True}
     with (folder / name).open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(SENTENCES * 3),
             model_writer=file,
-            vocab_size=120,
+            vocab_size=400,
             hard_vocab_limit=False,
             character_coverage=1.0,
             minloglevel=2,
@@ -100,11 +100,11 @@ def roberta(folder: Path) -> None:
     transformers.RobertaTokenizerFast(**files).save_pretrained(folder)
 
 
-BRACKETS = {"pad": "[PAD]", "unknown": "[UNK]", "ends": ("[CLS]", "[SEP]"), "mask": "[MASK]"}
+BRACKETS = ("[PAD]", "[UNK]", ("[CLS]", "[SEP]"), "[MASK]")
 MAKERS: Mapping[str, Callable[[Path], None]] = {
-    "bert": lambda folder: wordpiece(folder, "BertTokenizerFast", **BRACKETS),
-    "electra": lambda folder: wordpiece(folder, "ElectraTokenizerFast", **BRACKETS),
-    "distilbert": lambda folder: wordpiece(folder, "DistilBertTokenizerFast", **BRACKETS),
+    "bert": lambda folder: wordpiece(folder, "BertTokenizerFast", *BRACKETS),
+    "electra": lambda folder: wordpiece(folder, "ElectraTokenizerFast", *BRACKETS),
+    "distilbert": lambda folder: wordpiece(folder, "DistilBertTokenizerFast", *BRACKETS),
     "mpnet": lambda folder: wordpiece(folder, "MPNetTokenizerFast", "<pad>", "[UNK]", ("<s>", "</s>"), "<mask>"),
     "roberta": roberta,
     "modernbert": generic,
@@ -138,6 +138,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:The sentencepiece tokenizer")
 @pytest.mark.parametrize("family", STYLES)
 def test_ids_are_those_of_the_library(folders: Callable[[str], Path], family: str) -> None:
     library = transformers.AutoTokenizer.from_pretrained(folders(family))
@@ -279,10 +280,10 @@ def refused(folder: Path, reason: str) -> None:
         ({"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}, "auto_map"),
         ({"init_inputs": ["/etc/hostname"]}, "init_inputs"),
         ({"tokenizer_file": "/etc/hostname"}, "must name only files of its folder, but tokenizer_file"),
-        ({"tokenizer_class": "Trainer"}, "only has a slow one|no fast"),
-        ({"tokenizer_class": "NoSuchTokenizer"}, "NoSuchTokenizer, which is unknown"),
-        ({"tokenizer_class": "BertJapaneseTokenizer"}, "which only has a slow one"),
-        ({"tokenizer_class": 7}, "tokenizer_class is 7"),
+        ({"tokenizer_class": "Trainer"}, "tokenizer_class Trainer has none"),
+        ({"tokenizer_class": "NoSuchTokenizer"}, "tokenizer_class NoSuchTokenizer has none"),
+        ({"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer_class BertJapaneseTokenizer has none"),
+        ({"tokenizer_class": 7}, "tokenizer_class 7 has none"),
     ],
 )
 def test_settings_that_could_run_or_read_something_else_are_refused(
@@ -302,7 +303,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path, folders: Callable[[str], 
     refused(tmp_path, "at most 16 MiB, but holds 17")
 
 
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None,
     True,
     -1,
@@ -326,22 +327,19 @@ def test_hostile_files_are_refused_in_a_sentence(
     """A loaded one must still give ids within the vocabulary; nothing asks on stdin."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on stdin"))
     draw = random.Random(20261128)
-    outcomes = {"loaded": 0, "refused": 0}
+    refusals = []
     for number in range(300):
-        family = draw.choice(("modernbert", "bert", "roberta"))
         folder = tmp_path / str(number)
-        shutil.copytree(folders(family), folder)
+        shutil.copytree(folders(draw.choice(("modernbert", "bert", "roberta"))), folder)
         spoil(folder / draw.choice(("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")), draw)
         try:
             tokenizer = load(folder)
             assert all(0 <= token < 1000 for ids, _, _ in encode(tokenizer, CONTEXTS, TEXTS, 50) for token in ids)
-            outcomes["loaded"] += 1
         except BackboneError as error:
-            assert "\n" not in str(error)
-            assert ";" in str(error)
-            outcomes["refused"] += 1
+            refusals.append(str(error))
         shutil.rmtree(folder)
-    assert min(outcomes.values()) > 30
+    assert 30 < len(refusals) < 270
+    assert [text for text in refusals if "\n" in text or "; " not in text or " must " not in text] == []
     assert "Traceback" not in capfd.readouterr().err
 
 
