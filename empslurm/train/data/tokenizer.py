@@ -151,6 +151,8 @@ def _described(
     backbone: Backbone, library: PreTrainedTokenizerBase, family: str, config: Mapping[str, Any]
 ) -> Tokenizer:
     """A loaded tokenizer with what surrounds its texts. Raises BackboneError."""
+    from transformers import PreTrainedTokenizerFast
+
     backend: Any = library.backend_tokenizer
     backend.no_truncation()  # a tokenizer.json may hold both, and they would cut or pad in silence
     backend.no_padding()
@@ -170,7 +172,9 @@ def _described(
     if turns.count(backend.token_to_id(separator)) != 1:
         raise _refused(backbone, "reads its separator as one token", f"it cuts {separator} into pieces")
     n_types = config.get("type_vocab_size", 2 if family in TWO_SEGMENTS else 0)
-    claims = "token_type_ids" in library.model_input_names  # a generic tokenizer claims them for every model
+    # A generic tokenizer has them for every model in one release of the library, and for none in the next.
+    generic = type(library) is PreTrainedTokenizerFast and "model_input_names" not in library.init_kwargs
+    claims = generic or "token_type_ids" in library.model_input_names
     return Tokenizer(
         backend=backend,
         single=(single[0], single[1]),
