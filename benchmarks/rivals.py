@@ -152,7 +152,7 @@ class WrittenOut(torch.nn.Module):
         return self.output(loss=torch.nn.functional.cross_entropy(logits, labels), logits=logits)
 
 
-def _after(adapter: Bottleneck, module: Any, given: Any, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def _after(adapter: torch.nn.Module, module: Any, given: Any, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return (adapter(output[0]), *output[1:])
 
 
@@ -205,9 +205,12 @@ class Rival:
         from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
         device, cuda = self.device, self.device.type == "cuda"
-        base: Any = Trainer
-        if not isinstance(self.model, WrittenOut):
-            from adapters import AdapterTrainer as base
+        if isinstance(self.model, WrittenOut):
+            base: Any = Trainer
+        else:
+            from adapters import AdapterTrainer
+
+            base = AdapterTrainer
 
         class Counting(base):  # type: ignore[misc]
             n_tokens = 0
