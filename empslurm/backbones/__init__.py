@@ -41,6 +41,7 @@ class ResolvedBackbone:
     digest: str | None
     path: Path | None
     problem: str = ""
+    refused: bool = False  # whether it is here, but must not be loaded
     family: str = ""  # an entry of FAMILIES, once its config.json was read
     values: Mapping[str, Any] = field(default_factory=dict)  # of config.json: what shapes the encoder
 
@@ -143,7 +144,7 @@ def _checked(found: ResolvedBackbone, read: Callable[[Path], tuple[str, Mapping[
     try:
         family, values = read(found.path)
     except BackboneError as error:
-        return replace(found, path=None, problem=str(error))
+        return replace(found, path=None, problem=str(error), refused=True)
     return replace(found, family=family, values=values)
 
 

@@ -21,7 +21,7 @@ from empslurm.validation.constraints import Pattern
 from empslurm.validation.reader import shown
 
 FIX = "name another encoder below `embed` in the manifest"
-ORDERS = (("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize"))
+ORDERS = (("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize"))
 CLASS = re.compile(r"sentence_transformers(\.[a-z_]+)*\.(Transformer|Pooling|Normalize)", re.ASCII)
 Keys = Mapping[str, Any]  # key -> what fits it: an annotation, or the values of a Fixed
 Mode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
@@ -106,7 +106,7 @@ def read(folder: Path) -> tuple[str, Values]:
 
 
 def _pooling(folder: Path) -> list[Path]:
-    """The configuration of the pooling that modules.json names: one file, or none."""
+    """The configuration of the pooling that modules.json names; none without that file."""
     path = folder / "modules.json"
     if not path.exists():
         return []
@@ -123,9 +123,9 @@ def _pooling(folder: Path) -> list[Path]:
         raise BackboneError(
             f"{path} must have its Transformer in the folder itself, but in {modules[0]['path']}; {FIX}"
         )
-    if len(modules) > 1 and not modules[1]["path"]:
+    if not modules[1]["path"]:
         raise BackboneError(f"{path} must have its Pooling in a folder of its own, but has none; {FIX}")
-    return [folder / module["path"] / "config.json" for module in modules[1:2]]
+    return [folder / modules[1]["path"] / "config.json"]
 
 
 def _list(path: Path) -> list[Any]:
