@@ -89,7 +89,7 @@ def plain(path: Path, kind: type, fix: str) -> Any:
         why = str(error) if type(error) is ValueError else type(error).__name__
         raise BackboneError(f"{path} must hold plain JSON, but does not ({why}); {fix}") from error
     if not isinstance(value, kind):
-        what = {dict: "an object", list: "a list"}[kind]
+        what = "an object" if kind is dict else "a list"
         raise BackboneError(f"{path} must hold {what}, but holds {shown(value)}; {fix}")
     return value
 
