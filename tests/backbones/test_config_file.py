@@ -12,6 +12,7 @@ from empslurm.backbones import config_file
 from empslurm.backbones.families import FAMILIES
 from empslurm.backbones.families.facts import EVERYWHERE, Refused
 from empslurm.errors import BackboneError
+from empslurm.validation.reader import shown
 from tests.backbones.real import REAL
 
 
@@ -63,7 +64,7 @@ def test_a_key_that_could_run_code_is_refused_by_its_name(family: str, tmp_path:
         for value in (None, "someone/kernel", {"AutoModel": "evil.Model"}, True):
             assert f"must not have {key}, but does: " in problem(tmp_path, real(name, **{key: value}))
     for key in ("_attn_implementation_2", "_x", "__class__", "_"):
-        assert f"the private key {config_file.shown(key)}" in problem(tmp_path, real(name, **{key: 1}))
+        assert f"the private key {shown(key)}" in problem(tmp_path, real(name, **{key: 1}))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,8 @@ def test_files_that_a_loader_would_follow_are_refused(tmp_path: Path) -> None:
     assert "has an adapter_config.json" in problem(tmp_path, good)
     (tmp_path / "adapter_config.json").unlink()
     index = tmp_path / "model.safetensors.index.json"
-    for names in ({"a": "pytorch_model.bin"}, {"a": "../x.safetensors"}, {"a": 1}, []):
+    bad: tuple[object, ...] = ({"a": "pytorch_model.bin"}, {"a": "../x.safetensors"}, {"a": 1}, [])
+    for names in bad:
         index.write_text(json.dumps({"weight_map": names}))
         assert "model.safetensors.index.json must" in problem(tmp_path, good)
     index.write_text(json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}}))

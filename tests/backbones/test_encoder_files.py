@@ -33,9 +33,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-def module(name: str, **changes: Any) -> list[dict[str, Any]]:
+def module(kind: str, **changes: Any) -> list[dict[str, Any]]:
     """The good modules.json with one module changed."""
-    return [{**item, **changes} if item["type"].endswith(f".{name}") else dict(item) for item in GOOD["modules.json"]]
+    return [{**item, **changes} if item["type"].endswith(f".{kind}") else dict(item) for item in GOOD["modules.json"]]
 
 
 def write(folder: Path) -> Path:

@@ -58,7 +58,7 @@ def test_weights_are_read_from_safetensors_only(tmp_path: Path) -> None:
     folder = copy_of(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(
-        BackboneError, match="must hold a sentence-transformers model, but does not load: .*safetensors"
+        BackboneError, match=r"must hold a sentence-transformers model, but does not load: .*safetensors"
     ):
         load_encoder(folder, "cpu")
 
