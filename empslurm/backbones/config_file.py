@@ -110,7 +110,10 @@ def _refusal(facts: FamilyFacts, written: Mapping[str, Any]) -> str:
     for key, value in written.items():
         rule = rules.get(key)
         if isinstance(rule, Refused):
-            return f"not have {key}, but does: {rule.why}; remove the key only if you know the model works without it"
+            return (
+                f"not have {key}, but does: {rule.why}; name another backbone, or correct the file if you know that the "
+                "model works so"
+            )
         if rule is not None and not rule.allows(value):
             return (
                 f"have {key}: {json.dumps(rule.values[0])} or lack it, but has {shown(value)}: {rule.why}; name "

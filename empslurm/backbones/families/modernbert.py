@@ -20,7 +20,7 @@ from empslurm.backbones.families.facts import (
 from empslurm.validation.constraints import Range
 
 Window = Annotated[int, Range(low=2, high=1_000_000)]
-_FROM_5 = "transformers 5 wrote it, and 4.57 would read the file without it; save the model by transformers 4.57"
+_FROM_5 = "transformers 5 wrote it, and 4.57 reads the file without it; write what it says as {} instead"
 
 
 def _problem(values: Values) -> str:
@@ -53,8 +53,8 @@ FACTS = FamilyFacts(
     others={
         "rope_theta": Refused("this family has global_rope_theta and local_rope_theta"),
         "rope_scaling": Fixed((None,), "stretched positions are not in the engine"),
-        "rope_parameters": Refused(_FROM_5),
-        "layer_types": Refused(_FROM_5),
+        "rope_parameters": Refused(_FROM_5.format("global_rope_theta and local_rope_theta")),
+        "layer_types": Refused(_FROM_5.format("global_attn_every_n_layers")),
     },
     without=NOT_IN_LIBRARY,
     problem=_problem,
