@@ -111,8 +111,8 @@ def _refusal(facts: FamilyFacts, written: Mapping[str, Any]) -> str:
         rule = rules.get(key)
         if isinstance(rule, Refused):
             return (
-                f"not have {key}, but does: {rule.why}; name another backbone, or correct the file if you know that the "
-                "model works so"
+                f"not have {key}, but does: {rule.why}; name another backbone, or correct the file if you know that "
+                "the model works so"
             )
         if rule is not None and not rule.allows(value):
             return (
