@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from adapters.composition import Stack
+from transformers import AutoTokenizer
 
 from empslurm import files
 from empslurm.backbones import resolve
@@ -18,7 +19,6 @@ from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring import selection
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen, Member
-from empslurm.train.model.backbone import load_tokenizer
 from tests.scoring.conftest import CONTEXTS, TEXTS
 
 TOLERANCE = 2e-5  # rounding of single precision through two layers; records have six digits
@@ -32,7 +32,7 @@ def scorer(chosen: Chosen) -> Scorer:
 def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
     """(n_outputs,): by the library itself, for one adapter and one text, without padding, with hand-made tokens."""
     model = adapters.AutoAdapterModel.from_pretrained(backbone)
-    tokenizer = load_tokenizer(member.measure.backbone)
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
     max_length, rule = member.measure.input_rule
     name = model.load_adapter(str(member.adapter), use_safetensors=True)
     stack = name
