@@ -5,11 +5,11 @@ For each pair, its gains in K settings, each with the standard error and the deg
 doi 10.1093/biomet/38.3-4.330; James 1951 is its second-order relative): Cochran's Q over K - 1, corrected for variances
 that are themselves estimates, against F. With two settings it is the Welch-Satterthwaite t-test of the difference.
 
-Errors of different settings are taken as independent. Where they share seeds or test examples their errors may correlate;
-a positive correlation cancels in a difference, so that the test calls too few pairs, not too many.
+Errors of different settings are taken as independent. Where they share seeds or test examples their errors may
+correlate; a positive correlation cancels in a difference, so that the test calls too few pairs, not too many.
 
-`variance_parts` splits the variance of gains between pairs into three: common to all settings, pair x setting, and noise.
-Settings and pairs are fixed: the intervals are about these pairs in these settings, and only noise is random.
+`variance_parts` splits the variance of gains between pairs into three: common to all settings, pair x setting, and
+noise. Settings and pairs are fixed: the intervals are about these pairs in these settings, and only noise is random.
 `benchmarks/interaction_simulation.py` has the false-positive rates, the power and the coverage.
 """
 
@@ -54,9 +54,7 @@ class Interactions:
         return int(np.isfinite(self.p_value).sum())
 
 
-def interactions(
-    gains: NDArray[np.float64], errors: NDArray[np.float64], freedom: NDArray[np.float64]
-) -> Interactions:
+def interactions(gains: NDArray[np.float64], errors: NDArray[np.float64], freedom: NDArray[np.float64]) -> Interactions:
     """Test each pair over its settings. All shapes (n_pairs, n_settings); a setting counts where all three are known.
 
     `errors`: standard errors of the gains; `freedom`: their degrees of freedom.
@@ -130,7 +128,7 @@ def _spread(
 
 @dataclass(frozen=True, kw_only=True)
 class TargetErrors:
-    """The errors of one target's pairs. Within a setting they are correlated: they share a baseline and test examples."""
+    """The errors of one target's pairs. Within a setting they are correlated by a shared baseline and test examples."""
 
     pairs: NDArray[np.int64]  # (n_own,) rows of the gains
     covariance: NDArray[np.float64]  # (n_settings, n_own, n_own) of the errors within each setting
@@ -191,7 +189,9 @@ def variance_parts(gains: NDArray[np.float64], targets: Sequence[TargetErrors]) 
     centred = gains - gains.mean(0)
     means = centred.mean(1)
     own = noise.mean()  # of one gain, after the mean of its setting
-    common = _part(float((means**2).sum()), float(noise.sum() / n_settings**2), crossed.sum() / n_settings**4, freedom, 1)
+    common = _part(
+        float((means**2).sum()), float(noise.sum() / n_settings**2), crossed.sum() / n_settings**4, freedom, 1
+    )
     centring = np.eye(n_settings) - 1 / n_settings
     rest = centred - means[:, None]
     by_setting = _part(
@@ -211,9 +211,7 @@ def variance_parts(gains: NDArray[np.float64], targets: Sequence[TargetErrors]) 
     )
 
 
-def _noise_of(
-    targets: Sequence[TargetErrors], n_pairs: int
-) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+def _noise_of(targets: Sequence[TargetErrors], n_pairs: int) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
     """Traces of C S_k and of C S_j C S_k, and the degrees of freedom of the sum of the first.
 
     S_k: covariance of all errors in setting k; C subtracts the mean over pairs. Shapes (n_settings,) and (n_settings,

@@ -14,7 +14,7 @@ from empslurm.report.figures import values_of
 from empslurm.report.formats import Part, Table, part
 from empslurm.report.gaps import Gap
 from empslurm.report.group_results import Analyses, Significance
-from empslurm.report.settings_tables import Compared
+from empslurm.report.settings_compared import Compared
 from empslurm.report.verdict_tables import part_name
 
 MOST_CELLS = 40_000  # of all tables of one kind on the page, divided among the groups

@@ -1,4 +1,4 @@
-"""Do gains differ between settings by more than noise explains? The test of every pair, and the parts of the variance."""
+"""Do gains differ between settings by more than noise explains? The test of every pair, and variance parts."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ def metrics_of(verdicts: Significance | None) -> dict[str, str]:
     return {} if verdicts is None else {result.target: result.metric for result in verdicts.results}
 
 
-def _layout(
-    groups: Mapping[str, Analyses], verdicts: Mapping[str, Significance | None], words: Words
-) -> _Layout:
+def _layout(groups: Mapping[str, Analyses], verdicts: Mapping[str, Significance | None], words: Words) -> _Layout:
     pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
     keys = tuple(dict.fromkeys(key for own in pairs.values() for key in own))
     shape = len(keys), len(pairs)
@@ -146,9 +144,7 @@ def _layout(
                 freedom[row, column] = pair.verdict.degrees_of_freedom
         reasons.append("; ".join(reason for reason, _ in said))
         whys.append("; ".join(dict.fromkeys(why for _, why in said)))
-    return _Layout(
-        keys=keys, gains=gains, errors=errors, freedom=freedom, reasons=tuple(reasons), whys=tuple(whys)
-    )
+    return _Layout(keys=keys, gains=gains, errors=errors, freedom=freedom, reasons=tuple(reasons), whys=tuple(whys))
 
 
 def _apart(name: str, there: Mapping[str, PairResult], pairs: Mapping[str, object], words: Words) -> str:

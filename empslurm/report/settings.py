@@ -107,9 +107,7 @@ def held(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> tuple[Held, ...]:
         Held(
             source=source,
             target=target,
-            verdicts=tuple(
-                own[source, target].verdict.verdict for own in pairs.values() if (source, target) in own
-            ),
+            verdicts=tuple(own[source, target].verdict.verdict for own in pairs.values() if (source, target) in own),
             n_settings=len(pairs),
         )
         for source, target in dict.fromkeys(pair for own in pairs.values() for pair in own)

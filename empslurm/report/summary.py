@@ -17,7 +17,7 @@ from empslurm.gather import Gathered
 from empslurm.reference import Rating
 from empslurm.report.answer import Answer
 from empslurm.report.formats import Table
-from empslurm.report.settings_tables import PairOverSettings
+from empslurm.report.settings_compared import PairOverSettings
 from empslurm.validation import decode
 
 NAME = "summary.json"

@@ -11,7 +11,7 @@ from empslurm.report.contents import MOST_CELLS, Contents, block_of
 from empslurm.report.formats import shown
 from empslurm.report.overview import MOST, STEPS
 from empslurm.report.settings import NOT_COMPARED, Held, Pair
-from empslurm.report.settings_tables import Compared
+from empslurm.report.settings_compared import Compared
 from empslurm.report.significance import PairResult
 from empslurm.report.tables import title_of
 from empslurm.report.wording import MARKS, Words
@@ -140,7 +140,6 @@ def _cell(
     classes = [_colour(changes[key], reach), "" if helps or harms else "pale", "opposed" if helps and harms else ""]
     n = len(verdicts)
     label = (
-        f"helps in {helps}, harms in {harms} of {n} {words.many}; median change "
-        f"{shown(changes[key], 1, signed=True)} %"
+        f"helps in {helps}, harms in {harms} of {n} {words.many}; median change {shown(changes[key], 1, signed=True)} %"
     )
     return {"classes": " ".join(filter(None, classes)), "text": text, "label": label}
