@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def compared(folder: Path, lines: list[str]) -> Compared:
     return found
 
 
-def table(found: Compared, name: str) -> dict[tuple[str, str], dict[str, object]]:
+def table(found: Compared, name: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The rows of a table by their first two columns, each by column."""
     (one,) = (one for one in settings_tables(found) if one.name == name)
     return {(row[0].text, row[1].text): dict(zip(one.columns, row, strict=True)) for row in one.rows}
@@ -120,9 +121,9 @@ def test_variance_is_common_and_of_single_pairs(two: Compared) -> None:
     ],
 )
 def test_what_cannot_be_tested_is_counted_with_its_reason(
-    tmp_path: Path, other: dict[str, object], reason: str, n_pairs: int
+    tmp_path: Path, other: dict[str, Any], reason: str, n_pairs: int
 ) -> None:
-    found = compared(tmp_path, [*rows("a"), *rows("b", **other)])  # type: ignore[arg-type]
+    found = compared(tmp_path, [*rows("a"), *rows("b", **other)])
     untested = found.interactions.with_outcome("not tested")
     assert (len(untested), found.interactions.reasons) == (n_pairs, {reason: n_pairs})
     assert all(np.isnan(pair.p_value) for pair in untested)
@@ -149,7 +150,7 @@ def test_gains_of_an_error_count_as_better_where_it_falls(tmp_path: Path) -> Non
 
 
 def test_settings_of_a_runs_root_with_a_backbone_each_are_called_backbones(two: Compared) -> None:
-    def as_runs(same: bool) -> dict[str, object]:
+    def as_runs(same: bool) -> dict[str, Any]:
         return {
             name: replace(
                 own,
@@ -159,8 +160,8 @@ def test_settings_of_a_runs_root_with_a_backbone_each_are_called_backbones(two: 
             for name, own in two.groups.items()
         }
 
-    assert settings.words_of(as_runs(same=False)) is BACKBONES  # type: ignore[arg-type]
-    assert settings.words_of(as_runs(same=True)) is SETTINGS  # type: ignore[arg-type]
+    assert settings.words_of(as_runs(same=False)) is BACKBONES
+    assert settings.words_of(as_runs(same=True)) is SETTINGS
     assert settings.words_of(two.groups) is SETTINGS
     said = headline(replace(two, words=BACKBONES))
     assert "compared on both backbones" in said[0]
