@@ -7,7 +7,7 @@
     table.rows = table.rows.map((row) => row.map((cell) => (typeof cell === "string" ? cell : cell[0])));
   }
   const PAGE = 50; // rows of a table at a time
-  const FILTERED = ["source", "target", "verdict", "setting", "agreement", "holds", "outcome"]; // columns that get a menu of their values
+  const FILTERED = ["source", "target", "verdict", "setting", "agreement"]; // columns that get a menu of their values
   const MARKS = { helps: "▲", harms: "▼", equivalent: "=", inconclusive: "·", undecided: "?" };
 
   // ---- making elements: text never becomes markup ----

@@ -183,7 +183,7 @@ def _interaction_table(compared: Compared) -> Table | None:
         columns={
             "source": "source",
             "target": "target",
-            "outcome": "gains",
+            "verdict": "gains",
             "highest": "largest in",
             "lowest": "smallest in",
             "difference": "difference",
@@ -203,7 +203,7 @@ def _interaction_table(compared: Compared) -> Table | None:
         main=(
             "source",
             "target",
-            "outcome",
+            "verdict",
             "highest",
             "difference",
             *(("low", "high") if two else ("lowest",)),

@@ -79,11 +79,11 @@ def test_a_pair_that_moves_is_told_from_those_that_stay(two: Compared) -> None:
         assert pairs["bad", target]["holds"].text == "harms on 2 of 2"
         assert pairs["moving", target]["holds"].text == "helps on 1 of 2; inconclusive on 1"
         assert pairs["moving", target]["n_helps"].raw == 1
-        assert gains["moving", target]["outcome"].text == "differs"
+        assert gains["moving", target]["verdict"].text == "differs"
         assert gains["moving", target]["highest"].text == "a"
         assert gains["moving", target]["low"].raw > 0
         assert abs(gains["moving", target]["difference"].raw - MOVED) < 0.02
-        assert gains["good", target]["outcome"].text == "not shown to differ"
+        assert gains["good", target]["verdict"].text == "not shown to differ"
 
 
 def test_the_headline_answers_first(two: Compared) -> None:
@@ -137,7 +137,7 @@ def test_one_of_three_settings_is_left_out_of_a_test_with_its_reason(tmp_path: P
     gains, pairs = table(found, "settings-interaction"), table(found, "settings-pairs")
     assert gains["moving", "t1"]["n_settings"].raw == 2
     assert gains["moving", "t1"]["reason"].text.startswith("c: one seed only")
-    assert gains["moving", "t1"]["outcome"].text == "differs"
+    assert gains["moving", "t1"]["verdict"].text == "differs"
     assert pairs["good", "t1"]["holds"].text == "helps on 2 of 3; undecided on 1"
     assert found.interactions.parts is not None
     assert found.interactions.parts.n_settings == 2
