@@ -14,18 +14,25 @@ from empslurm.cli import main
 from empslurm.config import Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
-from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_lengths
+from empslurm.plan import Inputs, Known, Plan, decide, expand, packs, refuse_lengths
 from empslurm.store.cell_folder import CellState
 
 ROOT = Path(__file__).parents[1]
+KNOWN = Known(digest="weights")
 PENDING, DONE = CellState(state="pending"), CellState(state="done")
 FAILED = CellState(state="failed", why="data: a sentence")
 RUNNING = CellState(state="running", why="job 7")
 
 
-def plan_of(manifest: Manifest, **changes: Any) -> Plan:
-    raw = dict.fromkeys(manifest.data, "raw")
-    inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
+def plan_of(manifest: Manifest, known: Known = KNOWN, **changes: Any) -> Plan:
+    """A plan with invented digests. `known`: what is known of its backbones."""
+    inputs = Inputs(
+        raw=dict.fromkeys(manifest.data, "raw"),
+        missing={},
+        notes={},
+        backbones=dict.fromkeys(manifest.backbones, known),
+        encoder=Known(digest="encoder"),
+    )
     return expand(manifest, replace(inputs, **changes))
 
 
@@ -121,13 +128,13 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(grid: Plan) -> No
 def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_there(grid: Plan) -> None:
     manifest = grid.manifest
     training = {**manifest.training, "news_empathy": replace(manifest.training["news_empathy"], max_length=513)}
-    plan = plan_of(replace(manifest, training=training), max_tokens=512)
+    plan = plan_of(replace(manifest, training=training), Known(digest="weights", max_tokens=512))
     pending = dict.fromkeys(plan.by_id, PENDING)
     with pytest.raises(UsageError, match=r"at most 512, .* but is 513 for news_empathy; write `max_length: 512`"):
         refuse_lengths(plan, decide(plan, pending))
     done = {id: DONE for id, cell in plan.by_id.items() if cell.target == "news_empathy"}
     refuse_lengths(plan, decide(plan, {**pending, **done}))
-    refuse_lengths(plan_of(plan.manifest, max_tokens=None), decide(plan, pending))
+    refuse_lengths(plan_of(plan.manifest), decide(plan, pending))
 
 
 def test_a_length_without_room_for_text_is_refused(grid: Plan) -> None:
@@ -143,7 +150,9 @@ def test_a_searchs_trials_have_a_length_too() -> None:
     manifest = load_manifest(ROOT / "manifests/search.yaml")
     assert manifest.search is not None
     search = replace(manifest.search.search, training=replace(manifest.search.search.training, max_length=600))
-    plan = plan_of(replace(manifest, search=replace(manifest.search, search=search)), max_tokens=512)
+    plan = plan_of(
+        replace(manifest, search=replace(manifest.search, search=search)), Known(digest="weights", max_tokens=512)
+    )
     with pytest.raises(UsageError, match=r"is 600 for .* more tasks\)"):
         refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 

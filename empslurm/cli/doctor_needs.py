@@ -55,7 +55,7 @@ def needs_of(name: str) -> Needs:
         subject=manifest.name,
         path=path,
         datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
-        backbones=(manifest.backbone, *([manifest.embed.encoder] if manifest.embed else [])),
+        backbones=(*manifest.backbones, *([manifest.embed.encoder] if manifest.embed else [])),
         uses=dict(manifest.data),
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cli.plan import cost_lines
+from empslurm.config import Backbone
 from empslurm.launch import cost, journal
 from empslurm.launch.cost import Measured
 from empslurm.launch.profile import Profile
@@ -33,7 +34,7 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
     cells = plan_of("small_grid").cells
     todo = [next(cell for cell in cells if cell.target == "epitome_er"), cells[-1]]
     done = [
-        Measured(target="epitome_er", kind="baseline", on_gpu=False, wall_s=wall_s, n_tokens=1000)
+        Measured(target="epitome_er", kind="baseline", backbone=Backbone(), on_gpu=False, wall_s=wall_s, n_tokens=1000)
         for wall_s in (1.0, 2.0, 3.0)
     ]
     made = cost.estimate(todo, done)
@@ -53,7 +54,7 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
 )
 def test_cells_of_another_kind_of_device_give_no_estimate(profile: Profile, device: str | None, n: int) -> None:
     done = [
-        Measured(target="epitome_er", kind="baseline", on_gpu=on_gpu, wall_s=1.0, n_tokens=1000)
+        Measured(target="epitome_er", kind="baseline", backbone=Backbone(), on_gpu=on_gpu, wall_s=1.0, n_tokens=1000)
         for on_gpu in (False, False, True)
     ]
     assert cost.device_of(profile) == device
@@ -70,11 +71,11 @@ def test_the_provenance_says_whether_a_cell_ran_on_a_gpu(tmp_path: Path) -> None
 def test_hours_are_never_between_a_number_and_itself() -> None:
     profile = Profile(name="p", kind="slurm", gpus=1)
     hours = {"job_h": [0.071, 0.071, 0.072], "gpu_h": [0.071, 0.071, 0.072], "n_measured": 1}
-    (line,) = cost_lines({"hours": hours, "space": None}, profile)
+    (line,) = cost_lines({"hours": hours, "space": None, "backbones": {}}, profile)
     assert line.startswith("hours on p: 0.07 GPU-hours (from 1 finished cell; ")
-    (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None}, profile)
+    (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None, "backbones": {}}, profile)
     assert "0.07 GPU-hours, between 0.05 and 0.10 (" in line
-    (line,) = cost_lines({"hours": None, "space": None}, profile)
+    (line,) = cost_lines({"hours": None, "space": None, "backbones": {}}, profile)
     assert line == "hours on p: not known, since no cell of this manifest has finished on a GPU yet"
 
 

@@ -59,7 +59,7 @@ def test_the_full_grid_is_the_papers():
     grid = load_manifest(ROOT / "manifests/full_grid.yaml")
     assert grid.tasks == reference.task_ids()
     assert (len(grid.tasks), len(grid.pairs), grid.seeds, grid.fractions) == (18, 306, (1,), (1.0,))
-    assert grid.backbone == Backbone(name="roberta-base", revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b")
+    assert grid.backbones == (Backbone(name="roberta-base", revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b"),)
     assert grid.source == SourceUse(mode="frozen", epoch="best", labels="all")
     study = load_manifest(ROOT / "manifests/full_study.yaml")
     assert (study.seeds, study.baseline_seeds, study.fractions) == ((1, 2, 3), (1, 2, 3), (1.0, 0.5))
@@ -111,7 +111,7 @@ def test_defaults(write):
     n_tasks = len(registry().tasks)
     assert len(manifest.pairs) == len(set(manifest.pairs)) == n_tasks * (n_tasks - 1)
     assert (manifest.seeds, manifest.baseline_seeds, manifest.fractions) == ((1,), (1,), (1.0,))
-    assert manifest.backbone == Backbone()
+    assert manifest.backbones == (Backbone(),)
     assert set(manifest.data.values()) == {DataUse()}
     assert set(manifest.data) == set(registry().datasets)
 
