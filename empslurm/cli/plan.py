@@ -209,7 +209,7 @@ def show_backbones(
         rows.append((*row, *(_needs_row(estimated["backbones"][label], key) if estimated is not None else ())))
     shared = [item.action for item in decisions if plan.label(item.cell) is None]
     if shared:
-        row = ("all (dataset embeddings)", len(shared), *(shared.count(action) for action in ACTIONS))
+        row = ("dataset embeddings", len(shared), *(shared.count(action) for action in ACTIONS))
         rows.append((*row, *(("-", "-") if estimated is not None else ())))
     hours = ("GPU-hours" if key == "gpu_h" else "job-hours", "disk, GiB") if estimated is not None else ()
     out.table("", ("backbone", "cells", *ACTIONS, *hours), rows)

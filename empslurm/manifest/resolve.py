@@ -107,10 +107,10 @@ def resolve_backbones(
     for index, item in readable(written):
         where = f"backbone[{index}]"
         backbone = resolve_backbone(reader, item, manifest, where)
-        if backbone in backbones:
-            reader.problem(where, f"be another backbone, but {shown(backbone.name)} is there already", "remove it")
-        else:
+        if backbone not in backbones:
             backbones.append(backbone)
+        elif item not in written[:index]:  # else it is noted as a repetition
+            reader.problem(where, f"be another backbone, but {shown(backbone.name)} is there already", "remove it")
     return tuple(backbones)
 
 

@@ -1,5 +1,6 @@
 """Costs are sums over journals, and estimates have bounds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from empslurm.launch import cost, journal
 from empslurm.launch.cost import Measured
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission_dir import SubmissionDir
+from empslurm.plan import packs
 from empslurm.store.runs import RunsRoot
 from tests.gather.grids import baseline, finish
 from tests.launch.test_arrays import plan_of
@@ -44,6 +46,40 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
     assert made.high_job_h == pytest.approx(2 * 2.8 / 3600)
 
 
+def test_the_speed_of_one_backbone_says_nothing_of_another() -> None:
+    fast, slow, unknown = Backbone(), Backbone(name="./slow"), Backbone(name="./unknown")
+    todo = [baseline("epitome_er", backbone=item.name) for item in (fast, slow)]
+    done = [
+        Measured(target="epitome_er", kind="baseline", backbone=item, on_gpu=False, wall_s=wall_s, n_tokens=1000)
+        for item, wall_s in ((fast, 1.0), (slow, 9.0), (slow, 9.0))
+    ]
+    todo += [replace(cell, seed=2) for cell in todo]
+    made = cost.estimates(todo, done)
+    assert {item: one.job_h * 3600 for item, one in made.items() if one} == pytest.approx({fast: 2.0, slow: 18.0})
+    whole = cost.together(made.values())
+    assert whole is not None
+    assert (whole.n_cells, whole.n_measured, whole.job_h * 3600) == (4, 3, pytest.approx(20.0))
+    made = cost.estimates([*todo, baseline("epitome_er", backbone=unknown.name)], done)
+    assert made[unknown] is None
+    assert cost.together(made.values()) is None
+    assert cost.together([]) is None
+
+
+def test_space_counts_each_backbones_parameters() -> None:
+    small, large = Backbone(), Backbone(name="./large")
+    grouped = packs([baseline("epitome_er", seed, backbone=item.name) for item in (small, large) for seed in (1, 2)])
+    both = cost.space(grouped, {small: 1000, large: 9000}, 1)
+    one, other = (
+        cost.space([pack for pack in grouped if pack.cells[0].backbone == item], {item: size}, 1)
+        for item, size in ((small, 1000), (large, 9000))
+    )
+    assert both.finished_bytes == one.finished_bytes + other.finished_bytes
+    assert both.peak_bytes - both.finished_bytes == other.peak_bytes - other.finished_bytes == 9000 * 48
+    assert cost.n_parameters({"model_type": "distilbert", "dim": 768, "n_layers": 6}, 16) == cost.n_parameters(
+        {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 6}, 16
+    )
+
+
 @pytest.mark.parametrize(
     ("profile", "device", "n"),
     [
@@ -75,6 +111,9 @@ def test_hours_are_never_between_a_number_and_itself() -> None:
     assert line.startswith("hours on p: 0.07 GPU-hours (from 1 finished cell; ")
     (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None, "backbones": {}}, profile)
     assert "0.07 GPU-hours, between 0.05 and 0.10 (" in line
+    rows = {"minilm": {"n_cells": 3, "hours": hours}, "mpnet": {"n_cells": 3, "hours": None}}
+    (line,) = cost_lines({"hours": None, "space": None, "backbones": rows}, profile)
+    assert line == "hours on p: not known, since no cell with mpnet has finished on a GPU yet"
     (line,) = cost_lines({"hours": None, "space": None, "backbones": {}}, profile)
     assert line == "hours on p: not known, since no cell of this manifest has finished on a GPU yet"
 

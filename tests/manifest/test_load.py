@@ -116,6 +116,22 @@ def test_defaults(write):
     assert set(manifest.data) == set(registry().datasets)
 
 
+def test_a_grid_may_have_several_backbones(write, tmp_path):
+    commit = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
+    manifest = write(f"name: x\ntasks: all\nbackbone: [minilm, ./own, {{name: a/mpnet, revision: {commit}}}]")
+    own, hub = Backbone(name=str(tmp_path / "manifests" / "own")), Backbone(name="a/mpnet", revision=commit)
+    assert manifest.backbones == (Backbone(name="minilm"), own, hub)
+    shipped = load_manifest(ROOT / "manifests/two_backbones.yaml")
+    assert shipped.backbones == (Backbone(), Backbone(name="sentence-transformers/all-mpnet-base-v2", revision=commit))
+
+
+def test_a_search_has_one_backbone(write):
+    text = "name: x\nkind: search\ntasks: [epitome_er]\nn_trials: 2\nbackbone: [minilm, tiny]\n"
+    (problem,) = problems(write, text)
+    assert "backbone must be one backbone in a search, but is a list; name one, and write a search for each" in problem
+    assert "x.yaml:5)" in problem
+
+
 def test_patterns_choose_tasks_in_the_registrys_order(write):
     manifest = write("name: x\ntasks: [news_*, epitome_ex, epitome_*]")
     assert set(manifest.tasks) == {task for task in registry().tasks if task.startswith(("news_", "epitome_"))}
@@ -210,9 +226,9 @@ def test_data_layers(write):
 
 
 def test_backbone_folders(write, tmp_path):
-    assert write(FOUR + "backbone: ../models/b").backbone.name == str(tmp_path / "models/b")
-    assert write(FOUR + "backbone: /somewhere/b").backbone.name == "/somewhere/b"
-    assert write(FOUR + "backbone: {name: tiny}").backbone == Backbone(name="tiny")
+    assert write(FOUR + "backbone: ../models/b").backbones[0].name == str(tmp_path / "models/b")
+    assert write(FOUR + "backbone: /somewhere/b").backbones[0].name == "/somewhere/b"
+    assert write(FOUR + "backbone: {name: tiny}").backbones == (Backbone(name="tiny"),)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +261,13 @@ def test_backbone_folders(write, tmp_path):
         ("backbone: ../../elsewhere", "backbone must stay in the project"),
         ("backbone: a/b/c", "backbone must be a hub id, minilm, tiny or a path"),
         ("backbone: $(id)", "backbone must be a hub id"),
+        ("backbone: [minilm]", "backbone must hold at least 2, but holds 1"),
+        ("backbone: [minilm, tiny, minilm]", "backbone[2] must occur once"),
+        ("backbone: [minilm, {name: minilm}]", "backbone[1] must be another backbone, but minilm is there already"),
+        ("backbone: [./one, ../manifests/one]", "backbone[1] must be another backbone"),
+        ("backbone: [minilm, roberta-base]", "backbone[1] must pin a hub id by its revision"),
+        ("backbone: [minilm, {name: tiny, revision: x}]", "backbone[1].revision must be given for hub ids only"),
+        ("backbone: [minilm, [tiny]]", "backbone[1] must be a path of at most 1000 characters or a mapping"),
         ("adapter: {kind: loro}", "did you mean lora?"),
         ("adapter: {kind: lora}", "adapter must stack, but lora on lora multiplies the two"),
         (
