@@ -3,11 +3,15 @@
 import csv
 import shutil
 from pathlib import Path
-from typing import Any
 
+import pytest
+
+import empslurm
 from empslurm.backbones import resolve
+from empslurm.cli import prepare
 from empslurm.config import Backbone
-from tests.project import Project, create
+from empslurm.errors import BackboneError, UsageError
+from tests.project import create
 
 MANIFEST = """\
 name: two
@@ -15,7 +19,6 @@ tasks: [epitome_er, news_empathy]
 backbone: [tiny, ../models/other]
 training: {epochs: 1, batch_size: 8, max_length: 16, max_train_examples: 16, max_eval_examples: 16}
 """
-LABELS = ("tiny", "other")
 
 
 def write_backbone(folder: Path) -> None:
@@ -45,11 +48,7 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     }
     assert {cell["backbone"] for cell in planned["cells"] if cell["provisional"]} == {"other"}
     assert any("models/other must be a folder" in text for text in planned["warnings"])
-    prepared = project.json("prepare", "two", expect=1)
-    assert (list(prepared["backbones"]), list(prepared["not_here"])) == (["tiny"], ["other"])
     project.call("submit", "two", "--profile", "local")
-    gathered = project.json("gather", "two")
-    assert [(group["name"], group["n_cells"]) for group in gathered["groups"]] == [("tiny", 4)]
     assert "No table has other: its 4 cells are missing." in project.call("gather", "two")
     with (tmp_path / "runs/gathered/two/missing.csv").open() as file:
         assert {row["backbone"] for row in csv.DictReader(file)} == {"other"}
@@ -75,20 +74,32 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     assert "--backbone tiny" in said
     exported = project.json("export", "two", "--to", "exported", "--backbone", "other", "--tasks", "news_empathy")
     assert [Path(measure["folder"]).name for measure in exported["measures"]] == ["news_empathy"]
-    first, second = (next(cell["id"] for cell in cells_of(project) if cell["backbone"] == label) for label in LABELS)
-    fields = {item["field"] for item in project.json("explain", first, second)["differences"]}
-    assert fields == {"backbone.name", "backbone_digest"}
-
-
-def cells_of(project: Project) -> list[dict[str, Any]]:
-    cells: list[dict[str, Any]] = project.json("plan", "two")["cells"]
-    return cells
 
 
 def test_one_model_under_two_names_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    write_backbone(tmp_path / "models" / "one")
-    shutil.copytree(tmp_path / "models" / "one", tmp_path / "models" / "two")
+    for name in ("one", "two"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "config.json").write_text('{"model_type": "bert"}')
+        (tmp_path / "models" / name / "model.safetensors").write_bytes(b"weights")
     manifest = MANIFEST.replace("[tiny, ../models/other]", "[../models/one, ../models/two]")
-    said = create(tmp_path, {"two": manifest}).run("plan", "two", expect=2).stderr
-    assert "must be different models" in said
+    create(tmp_path, {"two": manifest})
+    with pytest.raises(UsageError, match=r"must be different models, but .*one and .*two are the same"):
+        empslurm.planned(tmp_path / "manifests" / "two.yaml", runs=tmp_path / "runs", data=tmp_path / "data")
+    (tmp_path / "models" / "two" / "model.safetensors").write_bytes(b"other weights")
+    plan = empslurm.planned(tmp_path / "manifests" / "two.yaml", runs=tmp_path / "runs", data=tmp_path / "data")
+    assert list(plan.labels.values()) == ["one", "two"]
+
+
+def test_what_can_be_fetched_is_fetched_and_the_rest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, absent = Backbone(name="tiny"), Backbone(name="./absent")
+
+    def fetched(backbone: Backbone) -> Path:
+        if backbone == absent:
+            raise BackboneError("./absent must be a folder, but is not")
+        return Path("here")
+
+    monkeypatch.setattr(prepare, "fetch", fetched)
+    folders, problems = prepare.fetch_all({absent: "absent", here: "tiny"})
+    assert (folders, problems) == ({here: Path("here")}, {"absent": "./absent must be a folder, but is not"})
+    with pytest.raises(BackboneError, match="absent must be a folder"):
+        prepare.fetch_all({absent: "absent"})
