@@ -1,6 +1,5 @@
 """One manifest, two backbones: from a plan while one is not here to tables that put them side by side."""
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from empslurm.backbones import resolve
 from empslurm.cli import prepare
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError, UsageError
+from empslurm.scoring import selection
+from empslurm.store.runs import RunsRoot
 from tests.project import create
 
 MANIFEST = """\
@@ -49,9 +50,6 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     assert {cell["backbone"] for cell in planned["cells"] if cell["provisional"]} == {"other"}
     assert any("models/other must be a folder" in text for text in planned["warnings"])
     project.call("submit", "two", "--profile", "local")
-    assert "No table has other: its 4 cells are missing." in project.call("gather", "two")
-    with (tmp_path / "runs/gathered/two/missing.csv").open() as file:
-        assert {row["backbone"] for row in csv.DictReader(file)} == {"other"}
 
     # Once it is there, the rest runs, and what is done is not run again.
     write_backbone(tmp_path / "models" / "other")
@@ -60,20 +58,20 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     assert all(path.read_bytes() == before for path, before in done.items())
     status = project.json("status", "two")
     assert {label: states["done"] for label, states in status["backbones"].items()} == {"tiny": 4, "other": 4}
-    gathered = project.json("gather", "two")
-    assert [(group["name"], group["setting"]["setting"], group["n_cells"]) for group in gathered["groups"]] == [
-        ("tiny", "tiny", 4),
-        ("other", "other", 4),
-    ]
-    with (tmp_path / "runs/gathered/two/settings-pairs.csv").open() as file:
-        assert {"tiny: percent", "other: percent"} < set(csv.DictReader(file).fieldnames or ())
+    roots = {"runs": tmp_path / "runs", "data": tmp_path / "data"}
+    study = empslurm.gathered(tmp_path / "manifests" / "two.yaml", **roots)
+    assert study.settings == ("tiny", "other")
+    assert {"tiny: percent", "other: percent"} < set(study.frame("settings-pairs", "other"))
 
     # Scoring and export use one backbone; where there are two, it must be named.
     said = project.run("export", "two", "--to", "exported", expect=2).stderr
     assert "out of tiny, other" in said
     assert "--backbone tiny" in said
-    exported = project.json("export", "two", "--to", "exported", "--backbone", "other", "--tasks", "news_empathy")
-    assert [Path(measure["folder"]).name for measure in exported["measures"]] == ["news_empathy"]
+    plan = empslurm.planned(tmp_path / "manifests" / "two.yaml", **roots)
+    for backbone in ("other", str(tmp_path / "models" / "other")):
+        chosen = selection.of_plan(plan, RunsRoot(tmp_path / "runs"), ["news_*"], backbone)
+        assert {member.measure.backbone for member in chosen.members} == {plan.manifest.backbones[1]}
+        assert chosen.problems == ()
 
 
 def test_one_model_under_two_names_is_refused(tmp_path: Path) -> None:
