@@ -58,8 +58,8 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     assert all(path.read_bytes() == before for path, before in done.items())
     status = project.json("status", "two")
     assert {label: states["done"] for label, states in status["backbones"].items()} == {"tiny": 4, "other": 4}
-    roots = {"runs": tmp_path / "runs", "data": tmp_path / "data"}
-    study = empslurm.gathered(tmp_path / "manifests" / "two.yaml", **roots)
+    path, runs, data = (tmp_path / name for name in ("manifests/two.yaml", "runs", "data"))
+    study = empslurm.gathered(path, runs=runs, data=data)
     assert study.settings == ("tiny", "other")
     assert {"tiny: percent", "other: percent"} < set(study.frame("settings-pairs", "other"))
 
@@ -67,9 +67,9 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     said = project.run("export", "two", "--to", "exported", expect=2).stderr
     assert "out of tiny, other" in said
     assert "--backbone tiny" in said
-    plan = empslurm.planned(tmp_path / "manifests" / "two.yaml", **roots)
+    plan = empslurm.planned(path, runs=runs, data=data)
     for backbone in ("other", str(tmp_path / "models" / "other")):
-        chosen = selection.of_plan(plan, RunsRoot(tmp_path / "runs"), ["news_*"], backbone)
+        chosen = selection.of_plan(plan, RunsRoot(runs), ["news_*"], backbone)
         assert {member.measure.backbone for member in chosen.members} == {plan.manifest.backbones[1]}
         assert chosen.problems == ()
 
