@@ -221,10 +221,10 @@ def test_an_adapter_that_the_backbones_family_cannot_have_is_skipped_with_the_re
     adapter = {task: Adapter(kind="lora") for task in grid.manifest.tasks}
     manifest = replace(grid.manifest, adapter=adapter, pairs=())
     for family, action in (("mpnet", "skip"), ("bert", "run"), ("", "run")):
-        plan = plan_of(manifest, family=family)
+        plan = plan_of(manifest, Known(digest="weights", family=family))
         decided = [made for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.cell.adapters]
         assert {made.action for made in decided} == {action}
-    plan = plan_of(manifest, family="mpnet")
+    plan = plan_of(manifest, Known(digest="weights", family="mpnet"))
     (why,) = {made.why for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.action == "skip"}
     assert why.startswith("adapter.kind must be one of seq_bn on a backbone of the family mpnet, but is lora: it needs")
     done = decide(plan, dict.fromkeys(plan.by_id, DONE))  # by an earlier version: its results stay
