@@ -25,10 +25,10 @@ def embed(encoder: Encoder, below: Below) -> torch.Tensor:
     """
     layout, output, residual = below.layout, below.output, below.residual
     values = encoder.adapted(0, output, residual, (), layout, None)  # (n_tokens, hidden_size) each
-    for layer in range(1, len(encoder.layers)):
+    for layer in range(1, len(encoder.blocks)):
         residual = encoder.attend(layer, values, layout, None)
         values = encoder.adapted(layer, encoder.feed(layer, residual), residual, (), layout, None)
-    return torch.nn.functional.normalize(below.layout.mean(values.wide), dim=1)
+    return torch.nn.functional.normalize(below.layout.mean(encoder.last(values.wide)), dim=1)
 
 
 def typical(encoder: Encoder, data: TaskData, accelerator: Any) -> Typical:

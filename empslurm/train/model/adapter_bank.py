@@ -137,13 +137,13 @@ class Bank:
         layout = below.layout.of(n_cells)
         residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
         values = residual
-        for index in range(len(encoder.layers)):
+        for index in range(len(encoder.blocks)):
             if index > 0:
                 residual = encoder.attend(index, values, layout, masks)
                 output = encoder.feed(index, residual)
             adapters = [self._bottleneck(level, index, layers) for level in self.levels]
             values = encoder.adapted(index, output, residual, adapters, layout, None if index == 0 else masks)
-        return self._heads(layout.first(values.wide), n_outputs, weights, masks)
+        return self._heads(encoder.last(layout.first(values.wide)), n_outputs, weights, masks)
 
     def _bottleneck(self, level: str, index: int, layers: Mapping[str, Sequence[torch.Tensor]]) -> Bottleneck:
         """The bottleneck of one level and layer."""
@@ -216,7 +216,7 @@ def initial(encoder: Encoder, adapter: Adapter, n_outputs: int, seed: int) -> Ce
 
     Each matrix depends on the seed and its place in the model only, so cells that differ in their source start equal.
     """
-    hidden, n_layers = encoder.config.hidden_size, len(encoder.layers)
+    hidden, n_layers = encoder.config.hidden_size, len(encoder.blocks)
     inner = max(1, hidden // adapter.reduction_factor)
     new = {
         "down.weight": torch.stack([_normal((inner, hidden), seed, f"layer.{i}.down") for i in range(n_layers)]),

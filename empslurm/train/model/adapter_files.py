@@ -19,10 +19,12 @@ from safetensors.torch import save as save_tensors
 from empslurm import files
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError, StoreError
+from empslurm.train.model.families import family
 
 Tensors = dict[str, torch.Tensor]
 
 LAYOUT = "adapters.1.3.0"  # the release of the library that has this layout
+OWN_LAYOUT = "empslurm.1"  # the same layout, for a family that the library lacks and cannot load
 MAX_BYTES = 2 * 2**30
 # The library's name of a tensor, and ours; ours stacks the layers: (n_layers, ...).
 BOTTLENECK = {
@@ -82,14 +84,14 @@ class SavedAdapter:
 
 
 def _common(name: str, model_config: Any) -> dict[str, Any]:
-    family = "Bert" if model_config.model_type == "bert" else "Roberta"
+    layout = family(model_config.model_type).layout
     return {
         "hidden_size": model_config.hidden_size,
-        "model_class": f"{family}AdapterModel",
+        "model_class": layout.model_class,
         "model_name": "",
         "model_type": model_config.model_type,
         "name": name,
-        "version": LAYOUT,
+        "version": LAYOUT if layout.in_library else OWN_LAYOUT,
     }
 
 
@@ -97,8 +99,9 @@ def write_adapter(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], 
     """Write adapter_config.json and adapter.safetensors. `tensors`: by our names. `config`: the backbone's."""
     settings = {**SEQ_BN, "non_linearity": adapter.non_linearity, "reduction_factor": adapter.reduction_factor}
     files.write_json(folder / "adapter_config.json", {"config": settings, **_common(name, config)})
+    prefix = family(config.model_type).layout.prefix
     flat = {
-        f"{config.model_type}.encoder.layer.{layer}.output.adapters.{name}.{path}": values
+        f"{prefix.format(model_type=config.model_type, layer=layer)}.{name}.{path}": values
         for path, ours in BOTTLENECK.items()
         for layer, values in enumerate(tensors[ours])
     }
@@ -135,7 +138,7 @@ def read_adapter(folder: Path) -> SavedAdapter:
         stored = load_tensors(files.read_bytes(folder / "adapter.safetensors", MAX_BYTES))
         tensors: Tensors = {}
         for path, ours in BOTTLENECK.items():
-            pattern = re.compile(rf"\.layer\.(\d+)\.output\.adapters\..+\.{re.escape(path)}$")
+            pattern = re.compile(rf"\.layers?\.(\d+)\.output(?:_adapters)?\.adapters\..+\.{re.escape(path)}$")
             layers = {int(match[1]): value for key, value in stored.items() if (match := pattern.search(key))}
             tensors[ours] = torch.stack([layers[layer] for layer in range(len(layers))])
         head: Tensors = {}

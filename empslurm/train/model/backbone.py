@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from empslurm.backbones import resolve
+from empslurm.backbones import config_file, resolve
 from empslurm.config import Backbone, Training
 from empslurm.errors import BackboneError
-
-FAMILIES = ("bert", "roberta")
+from empslurm.train.model.families import family
 
 
 def quiet() -> None:
@@ -45,21 +45,30 @@ def load_encoder(backbone: Backbone) -> Any:
     if backbone.name == "tiny":
         return _tiny()
     path = _path(backbone)
+    model_type, values = config_file.read(path)
+    known = family(model_type)
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        if config.model_type in FAMILIES:
-            return AutoModel.from_pretrained(
-                path, config=config, local_files_only=True, use_safetensors=True, add_pooling_layer=False
-            )
-    except (OSError, ValueError) as error:
+        model, loaded = known.model.from_pretrained(
+            path,
+            config=known.config(**values),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **known.arguments,
+        )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise BackboneError(
-            f"backbone {backbone.name} must load as an encoder of the families {', '.join(FAMILIES)}, but does "
-            f"not: {str(error).splitlines()[0]}; save it again by `save_pretrained`"
+            f"backbone {backbone.name} must load as an encoder of the family {model_type}, but does not: "
+            f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}; save it again by `save_pretrained`"
         ) from error
-    raise BackboneError(
-        f"backbone {backbone.name} must be of the families {', '.join(FAMILIES)}, but is {config.model_type}; name "
-        "another backbone in the manifest"
-    )
+    lacking = sorted(loaded["missing_keys"])
+    if lacking:  # the library would draw them at random
+        raise BackboneError(
+            f"backbone {backbone.name} must hold every weight of its encoder, but lacks {lacking[0]}"
+            f"{f' and {len(lacking) - 1:,} more' if len(lacking) > 1 else ''}; save the whole model by "
+            "`save_pretrained`"
+        )
+    return model
 
 
 def load_model(backbone: Backbone, training: Training) -> Any:
@@ -71,9 +80,11 @@ def load_model(backbone: Backbone, training: Training) -> Any:
 
     logging.getLogger("adapters").setLevel(logging.ERROR)
     encoder = load_encoder(backbone)
-    attention = "eager" if training.attention_dropout > 0 else "sdpa"  # fused attention would draw its own mask
-    encoder.config.hidden_dropout_prob = training.dropout
-    encoder.config.attention_probs_dropout_prob = training.attention_dropout
+    known = family(encoder.config.model_type)
+    fused = training.attention_dropout == 0 and known.model._supports_sdpa  # else it would draw its own mask
+    attention = "sdpa" if fused else "eager"
+    for name, rate in zip(known.rates, (training.dropout, training.attention_dropout), strict=True):
+        setattr(encoder.config, name, rate)
     model = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation=attention)
     model.base_model.load_state_dict(encoder.state_dict(), strict=False)  # only the pooler is missing, and it is unused
     model.requires_grad_(False)
@@ -91,4 +102,4 @@ def _tiny() -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20240612)
-        return AutoModel.from_config(config, add_pooling_layer=False)
+        return BertModel(config, add_pooling_layer=False)

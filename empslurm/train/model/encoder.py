@@ -1,4 +1,4 @@
-"""A frozen BERT or RoBERTa encoder, called layer by layer, so that cells share the layers below their adapters."""
+"""A frozen encoder of any family, called layer by layer, so that cells share the layers below their adapters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from empslurm.train.data.batch import Batch
 from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.dropout import Masks, Sites
+from empslurm.train.model.families import family
 from empslurm.train.model.operations import Mask, Values, dropped, operations
 from empslurm.train.model.padding import Layout
 
@@ -37,7 +37,7 @@ class Encoder:
 
     def __init__(self, model: Any, *, dropout: float, attention_dropout: float, bf16: bool = False) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.config, self.layers = model.config, list(model.encoder.layer)
+        self.config, self.family = model.config, family(model.config.model_type)
         self.dropout, self.attention_dropout = dropout, attention_dropout
         self.bf16 = bf16
         if bf16:  # autocast caches only weights with gradients, so it would convert these again at every step
@@ -45,14 +45,19 @@ class Encoder:
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)
         self.operations = operations(next(model.parameters()).device, bf16=bf16)
-        self._projections = [_joined(layer.attention.self) for layer in self.layers]
+        self.blocks = tuple(self.family.blocks(model))
+        self._projected, self._last_norm = self.family.projected(model), self.family.last_norm(model)
         self.sites = self._sites()
 
     def _sites(self) -> tuple[Sites, ...]:
         """Sites grouped by the shape of their masks: of hidden values, of attention weights, in the heads."""
-        layers = [f"layer.{index}" for index in range(len(self.layers))]
-        hidden = [f"{layer}.{part}.dropout" for layer in layers for part in ("attention.output", "output")]
-        weights = [f"{layer}.attention.self.dropout" for layer in layers]
+        layers = [(f"layer.{index}", block) for index, block in enumerate(self.blocks)]
+        hidden = [
+            f"{name}.{part}.dropout"
+            for name, block in layers
+            for part in (("attention.output", "output") if block.dropped_mixed else ("output",))
+        ]
+        weights = [f"{name}.attention.self.dropout" for name, _ in layers]
         device = next(self.model.parameters()).device
         return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
 
@@ -64,29 +69,32 @@ class Encoder:
         """Compute the embeddings and the first layer without its adapter. Nothing here is trained, so no gradients."""
         layout = Layout(batch=batch, n_heads=self.config.num_attention_heads)
         with torch.no_grad():
-            padded = self.model.embeddings(batch.inputs["input_ids"], token_type_ids=batch.inputs.get("token_type_ids"))
-            values = padded[batch.rows, batch.positions]
-            values = self.drop(values, "embeddings.dropout", self.dropout, masks, layout)
+            values = self.family.embed(self.model, batch.inputs)[batch.rows, batch.positions]
+            values = self._projected(self.drop(values, "embeddings.dropout", self.dropout, masks, layout))
             residual = self.attend(0, Values(wide=values, narrow=values), layout, masks)
             output = self.drop(self.feed(0, residual), "layer.0.output.dropout", self.dropout, masks, layout)
             return Below(residual=residual, output=output, layout=layout)
 
     def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
         """The attention block of layer `index`, its residual and norm included."""
-        block, name = self.layers[index].attention, f"layer.{index}.attention"
+        block, name = self.blocks[index], f"layer.{index}.attention"
         n_rows, length = layout.batch.shape
         weights = (n_rows, layout.n_heads, length, length)
         mask = self._mask(f"{name}.self.dropout", self.attention_dropout, masks, weights)
-        projected = functional.linear(values.narrow, *self._projections[index])
-        output = block.output.dense(self.operations.attention(projected, layout, mask))
-        mask = self._mask(f"{name}.output.dropout", self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
-        return self.operations.normed(output, values.wide, block.output.LayerNorm, mask)
+        projected = block.query_key_value(block.attention_reads(values.narrow))
+        output = block.mixed(self.operations.attention(projected, layout, mask, block.positions))
+        rate = self.dropout if block.dropped_mixed else 0.0
+        mask = self._mask(f"{name}.output.dropout", rate, masks, (layout.n_tokens, output.shape[1]), layout)
+        return self.operations.normed(output, values.wide, block.attention_norm, mask)
 
     def feed(self, index: int, values: Values) -> torch.Tensor:
-        """The feed-forward block of layer `index`, without dropout, residual and norm."""
-        layer = self.layers[index]
-        output: torch.Tensor = layer.output.dense(layer.intermediate(values.narrow))
-        return output
+        """The feed-forward block of layer `index`, without dropout, residual and the norm after it."""
+        return self.blocks[index].feed(values.narrow)
+
+    def last(self, values: torch.Tensor) -> torch.Tensor:
+        """What follows the last layer, for any of its values (n, hidden): the norm of pre-norm families."""
+        normed: torch.Tensor = self._last_norm(values)
+        return normed
 
     def adapted(
         self,
@@ -100,7 +108,7 @@ class Encoder:
         """What follows `feed` in layer `index`: dropout, the stacked adapters, residual and norm."""
         site = f"layer.{index}.output.dropout"
         mask = self._mask(site, self.dropout, masks, (layout.n_tokens, output.shape[1]), layout)
-        return self.operations.adapted(output, residual.wide, self.layers[index].output.LayerNorm, adapters, mask)
+        return self.operations.adapted(output, residual.wide, self.blocks[index].output_norm, adapters, mask)
 
     @staticmethod
     def _mask(
@@ -123,13 +131,3 @@ class Encoder:
         n_first = masks.n_rows if layout is None else layout.n_tokens
         mask = self._mask(site, rate, masks, (n_first, *values.shape[1:]), layout)
         return values if mask is None else dropped(values, mask(values.dtype))
-
-
-def _joined(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Joined weight (3 * hidden, hidden) and bias of query, key and value; the model's own become views of them."""
-    parts = (attention.query, attention.key, attention.value)
-    weight = torch.cat([part.weight for part in parts])
-    bias = torch.cat([part.bias for part in parts])
-    for part, rows, values in zip(parts, weight.chunk(3), bias.chunk(3), strict=True):
-        part.weight, part.bias = (nn.Parameter(each, requires_grad=False) for each in (rows, values))
-    return weight, bias

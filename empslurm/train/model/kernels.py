@@ -19,8 +19,9 @@ from torch import nn
 from empslurm.train.data.batch import Cut
 from empslurm.train.model import dropout
 from empslurm.train.model.bottleneck import Bottleneck, product
-from empslurm.train.model.operations import Mask, Plain, Values
+from empslurm.train.model.operations import ABSOLUTE, Mask, Plain, Values
 from empslurm.train.model.padding import Layout
+from empslurm.train.model.positions import Positions
 
 # Warps per program, and values per program: the fastest on an H200.
 N_WARPS = 4
@@ -360,17 +361,17 @@ class Fused(Plain):
     def __init__(self, narrow: torch.dtype) -> None:
         self.narrow = narrow
 
-    def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
-        """As in `Operations`."""
-        if mask is None:
-            return super().attention(projected, layout, None)
+    def attention(
+        self, projected: torch.Tensor, layout: Layout, mask: Mask | None, positions: Positions = ABSOLUTE
+    ) -> torch.Tensor:
+        """As in `Operations`; the kernels know absolute positions only."""
+        if mask is None or positions is not ABSOLUTE:
+            return super().attention(projected, layout, mask, positions)
         factors = mask(torch.float32)
         attended: torch.Tensor = _Attention.apply(projected.contiguous(), layout, factors)
         return attended
 
-    def normed(
-        self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
-    ) -> Values:
+    def normed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.Module, mask: Mask | None = None) -> Values:
         """As in `Operations`."""
         return self.adapted(output, residual, norm, (), mask)
 
@@ -378,11 +379,13 @@ class Fused(Plain):
         self,
         output: torch.Tensor,
         residual: torch.Tensor,
-        norm: nn.LayerNorm,
+        norm: nn.Module,
         adapters: Sequence[Bottleneck],
         mask: Mask | None = None,
     ) -> Values:
         """As in `Operations`; each sum is written once, as the residual of the next."""
+        if not isinstance(norm, nn.LayerNorm):
+            return super().adapted(output, residual, norm, adapters, mask)
         factors, bias = None if mask is None else mask(output.dtype), None
         after = (norm.weight, norm.bias, norm.eps, self.narrow)
         for adapter in adapters:

@@ -19,7 +19,9 @@ from torch.nn import functional
 from empslurm.train.model import dropout
 from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.padding import Layout
+from empslurm.train.model.positions import Positions
 
+ABSOLUTE = Positions()
 Mask = Callable[[torch.dtype], torch.Tensor]  # factors 0 or 1 / (1 - rate), the same for every cell
 
 
@@ -37,22 +39,22 @@ class Values:
 class Operations(Protocol):
     """The operations that a layer needs."""
 
-    def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
+    def attention(
+        self, projected: torch.Tensor, layout: Layout, mask: Mask | None, positions: Positions = ABSOLUTE
+    ) -> torch.Tensor:
         """Attention over query, key and value (n_cells * n_tokens, 3 * hidden) -> (n_cells * n_tokens, hidden).
 
         mask: of the weights (n_rows, n_heads, length, length), shared by all cells. None: no dropout.
         """
 
-    def normed(
-        self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
-    ) -> Values:
-        """The norm of (`output` after dropout + `residual`). mask: (n_tokens, hidden)."""
+    def normed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.Module, mask: Mask | None = None) -> Values:
+        """The norm of (`output` after dropout + `residual`). mask: (n_tokens, hidden). norm: nn.Identity for none."""
 
     def adapted(
         self,
         output: torch.Tensor,
         residual: torch.Tensor,
-        norm: nn.LayerNorm,
+        norm: nn.Module,
         adapters: Sequence[Bottleneck],
         mask: Mask | None = None,
     ) -> Values:
@@ -68,24 +70,28 @@ class Operations(Protocol):
 class Plain:
     """`Operations` by torch's own functions, on any device."""
 
-    def attention(self, projected: torch.Tensor, layout: Layout, mask: Mask | None) -> torch.Tensor:
+    def attention(
+        self, projected: torch.Tensor, layout: Layout, mask: Mask | None, positions: Positions = ABSOLUTE
+    ) -> torch.Tensor:
         """As in `Operations`.
 
         With dropout of attention weights, the scores are computed explicitly, since torch's fused attention would draw
         its own mask. Without it (rate 0, evaluation) the fused attention is used.
         """
         query, key, value = layout.spread(projected)
-        bias = layout.bias
-        if mask is None:
+        query, key = positions.turned(query), positions.turned(key)
+        hidden, between = layout.bias, positions.bias(layout.batch.shape[1])
+        if mask is None and positions.plain:
+            bias = hidden if between is None else between if hidden is None else hidden + between
             bias = None if bias is None else bias.to(query.dtype)
             return layout.collect(functional.scaled_dot_product_attention(query, key, value, attn_mask=bias))
-        weights = functional.softmax(_scores(query, key, bias), dim=-1)
-        weights = dropped(weights, mask(weights.dtype))
+        scores = _scores(query, key, hidden, positions)
+        weights = functional.softmax(scores if between is None else scores + between, dim=-1)
+        if mask is not None:
+            weights = dropped(weights, mask(weights.dtype))
         return layout.collect(torch.matmul(weights.to(value.dtype), value))
 
-    def normed(
-        self, output: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, mask: Mask | None = None
-    ) -> Values:
+    def normed(self, output: torch.Tensor, residual: torch.Tensor, norm: nn.Module, mask: Mask | None = None) -> Values:
         """As in `Operations`."""
         if mask is not None:
             output = dropped(output, mask(output.dtype))
@@ -96,7 +102,7 @@ class Plain:
         self,
         output: torch.Tensor,
         residual: torch.Tensor,
-        norm: nn.LayerNorm,
+        norm: nn.Module,
         adapters: Sequence[Bottleneck],
         mask: Mask | None = None,
     ) -> Values:
@@ -115,15 +121,18 @@ def dropped(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values.view(-1, *mask.shape) * mask).view(values.shape)
 
 
-def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def _scores(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, positions: Positions) -> torch.Tensor:
     """Scaled products (n, n_heads, length, length) plus bias, in one call: no scaled query is kept for backward.
 
     query, key: (n, n_heads, length, width). bias: (n, 1, 1, length).
     """
     n, n_heads, length, width = query.shape
+    scale = (width * positions.n_terms) ** -0.5
     added = query.new_zeros(1) if bias is None else bias.expand(n, n_heads, 1, length).reshape(-1, 1, length)
-    scores = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
-    return scores.view(n, n_heads, length, length)
+    scores = torch.baddbmm(added, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
+    terms = positions.terms(query, key)
+    scores = scores.view(n, n_heads, length, length)
+    return scores if terms is None else torch.add(scores, terms, alpha=scale)
 
 
 def operations(device: torch.device, *, bf16: bool) -> Operations:

@@ -1,0 +1,67 @@
+"""ModernBERT (Warner et al. 2024): pre-norm layers, rotary positions, a window in most layers, a gated feed-forward.
+
+The library `adapters` lacks it. The bottleneck is where that library puts those of its pre-norm families: it reads the
+sum after the feed-forward block, without a norm, and what it adds goes into that sum. Dropout is where most families
+have it: after the embeddings, after attention's matrix, after the feed-forward block; the released models have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import ModernBertConfig, ModernBertModel
+
+from empslurm.train.model.blocks import AdapterLayout, Block, Family
+from empslurm.train.model.positions import Positions, Rotary
+
+
+def embed(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    values: torch.Tensor = model.embeddings.norm(model.embeddings.tok_embeddings(inputs["input_ids"]))
+    return values
+
+
+def blocks(model: Any) -> list[Block]:
+    config = model.config
+    width = config.hidden_size // config.num_attention_heads
+    device = model.final_norm.weight.device
+    everywhere = Rotary(config.global_rope_theta, width, None, device)
+    near = Rotary(config.local_rope_theta or config.global_rope_theta, width, config.local_attention // 2, device)
+    return [
+        _block(layer, everywhere if index % config.global_attn_every_n_layers == 0 else near)
+        for index, layer in enumerate(model.layers)
+    ]
+
+
+def _block(layer: Any, positions: Positions) -> Block:
+    def feed(values: torch.Tensor) -> torch.Tensor:
+        fed: torch.Tensor = layer.mlp(layer.mlp_norm(values))
+        return fed
+
+    return Block(
+        query_key_value=layer.attn.Wqkv,
+        mixed=layer.attn.Wo,
+        attention_reads=layer.attn_norm,
+        feed=feed,
+        positions=positions,
+    )
+
+
+def last_norm(model: Any) -> nn.Module:
+    norm: nn.Module = model.final_norm
+    return norm
+
+
+FAMILY = Family(
+    config=ModernBertConfig,
+    model=ModernBertModel,
+    layout=AdapterLayout(
+        model_class="ModernBertModel", prefix="modernbert.layers.{layer}.output.adapters", in_library=False
+    ),
+    embed=embed,
+    blocks=blocks,
+    last_norm=last_norm,
+    rates=("mlp_dropout", "attention_dropout"),
+)

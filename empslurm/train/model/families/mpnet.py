@@ -1,0 +1,53 @@
+"""MPNet (Song et al. 2020): BERT's layers with a learnt bias per distance, which all layers share.
+
+The library `adapters` lacks it. The bottleneck is where that library puts BERT's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import MPNetConfig, MPNetModel
+
+from empslurm.train.model.blocks import NO_POOLER, AdapterLayout, Block, Family, embed, joined
+from empslurm.train.model.positions import Positions, RelativeBias
+
+PADDING = 1  # positions are counted from behind it, whatever the configuration says
+
+
+def blocks(model: Any) -> list[Block]:
+    """The layers, each with the same bias."""
+    encoder = model.encoder
+    most = model.config.max_position_embeddings - PADDING - 1
+    device = encoder.relative_attention_bias.weight.device
+    with torch.no_grad():
+        table = encoder.compute_position_bias(torch.zeros(1, most, 1, device=device))[0].float().contiguous()
+    return [_block(layer, RelativeBias(table)) for layer in encoder.layer]
+
+
+def _block(layer: Any, positions: Positions) -> Block:
+    own = layer.attention.attn
+
+    def feed(values: torch.Tensor) -> torch.Tensor:
+        fed: torch.Tensor = layer.output.dense(layer.intermediate(values))
+        return fed
+
+    return Block(
+        query_key_value=joined(own.q, own.k, own.v),
+        mixed=own.o,
+        attention_norm=layer.attention.LayerNorm,
+        feed=feed,
+        output_norm=layer.output.LayerNorm,
+        positions=positions,
+    )
+
+
+FAMILY = Family(
+    config=MPNetConfig,
+    model=MPNetModel,
+    arguments=NO_POOLER,
+    layout=AdapterLayout(model_class="MPNetModel", in_library=False),
+    embed=embed,
+    blocks=blocks,
+)
