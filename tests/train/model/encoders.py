@@ -112,10 +112,10 @@ CONFIGS: Mapping[str, Callable[[random.Random], dict[str, Any]]] = {
 assert set(CONFIGS) == set(FAMILIES)
 
 
-def random_encoder(model_type: str, seed: int) -> Any:
+def random_encoder(model_type: str, seed: int, **changes: Any) -> Any:
     """A random encoder of a random small shape, in eval mode, without any dropout."""
     known, values = family(model_type), CONFIGS[model_type](random.Random(f"{model_type} {seed}"))
-    config = known.config(**values, **dict.fromkeys(known.rates, 0.0))
+    config = known.config(**{**values, **dict.fromkeys(known.rates, 0.0), **changes})
     torch.manual_seed(seed)
     config._attn_implementation = "eager"
     model = known.model(config, **known.arguments)

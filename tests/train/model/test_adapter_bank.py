@@ -7,29 +7,31 @@ import adapters
 import pytest
 import torch
 from adapters.composition import Stack
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
+from empslurm.backbones.families import FAMILIES
 from empslurm.config import Adapter, NonLinearity
 from empslurm.errors import DamagedError
 from empslurm.train.model import adapter_files
 from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
 from empslurm.train.model.dropout import Masks, install, step_key
 from empslurm.train.model.encoder import Encoder
+from empslurm.train.model.families import family
 from tests.train.world import batch as invented
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
-FAMILIES = {"bert": (BertConfig, BertModel), "roberta": (RobertaConfig, RobertaModel)}
+LIBRARY = [name for name in FAMILIES if family(name).layout.in_library]
+OWN_DROPOUT = ("distilbert", "deberta-v2")  # some of their dropout is at other places than ours: see test_families
 ADAPTER = Adapter(reduction_factor=4, non_linearity="gelu")
 LABELS = (("no", "yes"), (), ("none", "weak", "strong"))  # none: regression
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+@pytest.fixture(params=LIBRARY)
 def encoder(request):
-    config_class, model_class = FAMILIES[request.param]
+    known = family(request.param)
+    shape = {"n_layers": 3, "n_heads": 4, "dim": 32, "hidden_dim": 48} if request.param == "distilbert" else SHAPE
     torch.manual_seed(3)
-    return Encoder(
-        model_class(config_class(vocab_size=1000, **SHAPE), add_pooling_layer=False), dropout=0.1, attention_dropout=0.1
-    )
+    model = known.model(known.config(vocab_size=1000, **shape), **known.arguments)
+    return Encoder(model, dropout=0.1, attention_dropout=0.1)
 
 
 def shaken(encoder, seed, n_outputs, *, source):
@@ -101,6 +103,8 @@ def test_every_activation_of_a_manifest_is_the_librarys(encoder, tmp_path, non_l
 
 
 def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(encoder, tmp_path):
+    if encoder.config.model_type in OWN_DROPOUT:
+        return
     bank, folders = saved(encoder, tmp_path, source=True)
     batch = invented(6, 9, pad_id=encoder.config.pad_token_id)
     rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
