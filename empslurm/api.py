@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from empslurm import resources
+from empslurm import provenance, resources
 from empslurm.backbones import hidden_size, max_tokens, resolve
+from empslurm.config import LIBRARY
 from empslurm.errors import UsageError
 from empslurm.manifest import load
 from empslurm.plan import Inputs, expand
@@ -201,6 +202,7 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
         backbone_problem=backbone.problem,
         hidden_size=hidden_size(backbone),
         max_tokens=max_tokens(backbone),
+        library=provenance.installed(LIBRARY),
         encoder_digest=encoder.digest if encoder else None,
         encoder_problem=encoder.problem if encoder else "",
     )

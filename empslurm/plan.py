@@ -20,7 +20,7 @@ from empslurm.cells import (
     Transfer,
     TrialCell,
 )
-from empslurm.config import Embed, LabelUse, Trial
+from empslurm.config import BANKED, Embed, LabelUse, Trial, library_problem
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, SearchUse
 from empslurm.store.cell_folder import CellState
@@ -44,6 +44,7 @@ class Inputs:
     encoder_problem: str = ""
     hidden_size: int | None = None  # of the backbone, where it is here
     max_tokens: int | None = None  # of the longest input that the backbone reads, where it is here
+    library: bool = True  # whether the package `adapters` is installed here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +286,27 @@ def obstacle(plan: Plan, cell: Cell) -> str:
     width = plan.inputs.hidden_size
     sizes = [adapter.size_problem(width) for adapter in cell.adapters] if width else []
     return next(filter(None, sizes), "") or plan.inputs.missing.get(cell.data.dataset, "")
+
+
+def refuse_kinds(plan: Plan, decisions: Iterable[Decision]) -> None:
+    """Raise UsageError where the library `adapters` must train or read a cell without a result, but is not here."""
+    if plan.inputs.library:
+        return
+    for decision in decisions:
+        needs = "" if decision.action == "reuse" or decision.coming else _needs_library(plan, decision.cell)
+        if needs:
+            raise UsageError(f"{library_problem(needs)}, or choose {' or '.join(BANKED)} in {plan.manifest.path}")
+
+
+def _needs_library(plan: Plan, cell: Cell) -> str:
+    """What of a cell needs the library `adapters`; empty where nothing does."""
+    for adapter in cell.adapters:
+        if adapter.kind not in BANKED:
+            return f"an adapter of kind {adapter.kind}"
+    source = plan.by_id.get(cell.starts_from) if cell.starts_from is not None else None
+    if source is not None and source.adapters != cell.adapters:
+        return f"a {cell.adapters[0].kind} adapter on one with other settings ({source.target} -> {cell.target})"
+    return ""
 
 
 def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import socket
@@ -43,6 +44,11 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be found; nothing of it is imported."""
+    return importlib.util.find_spec(package) is not None
 
 
 def _git(*arguments: str) -> str | None:

@@ -21,6 +21,7 @@ from empslurm import hardware, provenance
 from empslurm.cli import common, doctor_needs
 from empslurm.cli.completion import completed, manifest_names
 from empslurm.cli.output import Output, printable
+from empslurm.config import ADAPTER_KINDS, BANKED, INSTALL_LIBRARY, LIBRARY
 from empslurm.errors import EmpslurmError, UsageError
 from empslurm.launch import queue
 from empslurm.launch.profile import Profile
@@ -67,18 +68,35 @@ def _packages() -> Iterator[Check]:
             fix="run `pip install` of its wheel, or `make install` in a checkout",
         )
         return
+    n_checked = 0
     for requirement in map(Requirement, wanted):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
+        n_checked += 1
+        fix = f"run `pip install '{requirement}'`"
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(what=requirement.name, ok=False, found="missing", fix=f"run `pip install '{requirement}'`")
+            yield Check(what=requirement.name, ok=False, found="missing", fix=fix)
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            fix = f"run `pip install '{requirement}'`"
             yield Check(what=requirement.name, ok=False, found=version, fix=fix)
-    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements checked")
+    yield Check(what="packages", ok=True, found=f"{n_checked} requirements checked")
+
+
+def _library() -> Check:
+    """The library that most kinds of adapters need; bottlenecks do without it."""
+    from packaging.requirements import Requirement
+
+    if not provenance.installed(LIBRARY):
+        kinds = ", ".join(kind for kind in ADAPTER_KINDS if kind not in BANKED)
+        found = f"not installed: {', '.join(BANKED)} works, the kinds {kinds} need it"
+        return Check(what=LIBRARY, ok=None, found=found, fix=f"for these kinds {INSTALL_LIBRARY}")
+    version = importlib.metadata.version(LIBRARY)
+    wanted = [Requirement(text) for text in importlib.metadata.requires("empslurm") or []]
+    wrong = [each for each in wanted if each.name == LIBRARY and not each.specifier.contains(version)]
+    fix = f"run `pip install '{LIBRARY}{wrong[0].specifier}'`" if wrong else ""
+    return Check(what=LIBRARY, ok=not wrong, found=f"{version}: every kind of adapter works", fix=fix)
 
 
 def _device() -> Iterator[Check]:
@@ -246,7 +264,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     needs = doctor_needs.needs_of(options.subject) if options.subject else doctor_needs.everything()
     checks = [*doctor_needs.checks(needs, options.data, root)]
     if not needs.subject:  # what a manifest or a card needs is a question of its own
-        machine = [*_python(), *_packages(), *_device(), *_slurm()]
+        machine = [*_python(), *_packages(), _library(), *_device(), *_slurm()]
         checks = [*machine, *checks, *_disk(root), openness.check(root)]
     value: dict[str, Any] = {"subject": needs.subject} if needs.subject else {}
     if profile is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from empslurm import api
+from empslurm import api, provenance
 from empslurm.backbones import resolve
-from empslurm.config import Backbone, DataUse
+from empslurm.config import BANKED, INSTALL_LIBRARY, LIBRARY, Backbone, DataUse
 from empslurm.errors import DataError, StoreError
 from empslurm.launch.site.checks import Check
 from empslurm.manifest.load import load_manifest
@@ -31,6 +31,7 @@ class Needs:
     path: Path | None = None
     datasets: tuple[Dataset, ...]
     backbones: tuple[Backbone, ...]
+    kinds: tuple[str, ...] = ()  # of adapters
     uses: dict[str, DataUse]
 
 
@@ -51,11 +52,13 @@ def needs_of(name: str) -> Needs:
         own = tuple(dataset for name, dataset in datasets.items() if name not in registry().datasets)
         return Needs(subject=path.stem, path=path, datasets=own, backbones=(), uses={})
     manifest = load_manifest(path)
+    adapters = manifest.search.search.adapters if manifest.search else manifest.adapter.values()
     return Needs(
         subject=manifest.name,
         path=path,
         datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
         backbones=(manifest.backbone, *([manifest.embed.encoder] if manifest.embed else [])),
+        kinds=tuple(sorted({adapter.kind for adapter in adapters})),
         uses=dict(manifest.data),
     )
 
@@ -70,6 +73,16 @@ def checks(needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:
         yield Check(
             what=what, ok=resolved.path is not None, found=str(resolved.path or "missing"), fix=resolved.problem
         )
+    yield from _library(needs.kinds)
+
+
+def _library(kinds: Sequence[str]) -> Iterator[Check]:
+    """Whether the library is here that these kinds of adapters need."""
+    wanted = ", ".join(kind for kind in kinds if kind not in BANKED)
+    if wanted:
+        here = provenance.installed(LIBRARY)
+        found = f"{'installed' if here else 'not installed'}; needed for {wanted}"
+        yield Check(what=LIBRARY, ok=here, found=found, fix="" if here else INSTALL_LIBRARY)
 
 
 def _data(dataset: Dataset, needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:

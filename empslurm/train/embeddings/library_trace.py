@@ -1,4 +1,4 @@
-"""Trace a model of the library `adapters` for its Fisher information: all kinds of adapters, by hooks on its modules."""
+"""Trace a model of the library `adapters` for its Fisher information, for every kind of adapter, by hooks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ from empslurm.errors import DamagedError
 from empslurm.train.data.batch import Batch
 from empslurm.train.embeddings.fisher import Step, Trace
 
-# A module's name in the library's model, and its component; {0} is the layer.
+# A module's name in the library's model, and its component; {0} is the layer. DistilBERT has other names than BERT.
 OUTPUTS = (
-    (r"\.layer\.(\d+)\.attention\.output$", "layer_{0}.attention_output"),
-    (r"\.layer\.(\d+)\.output$", "layer_{0}.feed_forward_output"),
+    (r"\.layer\.(\d+)\.attention(\.output|_adapters)$", "layer_{0}.attention_output"),
+    (r"\.layer\.(\d+)\.output(_adapters)?$", "layer_{0}.feed_forward_output"),
 )
 # The same for projections: their inputs and output gradients give the per-example gradients of a whole batch.
 PROJECTIONS = (
-    (r"\.layer\.(\d+)\.output\.adapters\.\w+\.adapter_down\.0$", "layer_{0}.adapter_down"),
-    (r"\.layer\.(\d+)\.output\.adapters\.\w+\.adapter_up$", "layer_{0}.adapter_up"),
-    (r"\.layer\.(\d+)\.attention\.output\.adapters\.\w+\.adapter_down\.0$", "layer_{0}.attention_adapter_down"),
-    (r"\.layer\.(\d+)\.attention\.output\.adapters\.\w+\.adapter_up$", "layer_{0}.attention_adapter_up"),
+    (r"\.layer\.(\d+)\.output(_adapters)?\.adapters\.\w+\.adapter_down\.0$", "layer_{0}.adapter_down"),
+    (r"\.layer\.(\d+)\.output(_adapters)?\.adapters\.\w+\.adapter_up$", "layer_{0}.adapter_up"),
+    (
+        r"\.layer\.(\d+)\.attention(\.output|_adapters)\.adapters\.\w+\.adapter_down\.0$",
+        "layer_{0}.attention_adapter_down",
+    ),
+    (
+        r"\.layer\.(\d+)\.attention(\.output|_adapters)\.adapters\.\w+\.adapter_up$",
+        "layer_{0}.attention_adapter_up",
+    ),
 )
 # A parameter's name, and its component, for kinds whose weights are no projections: one example per backward pass.
 WEIGHTS = (

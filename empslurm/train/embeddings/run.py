@@ -85,7 +85,7 @@ def _traced(cell: TaskEmbedding, parent: Path, device: torch.device) -> fisher.T
     torch.set_float32_matmul_precision("highest")
     if cell.adapter.kind in BANKED:
         return TracedBank(load_encoder(cell.backbone).to(device), parent)
-    from empslurm.train.embeddings import library_trace  # only for the kinds that need the library `adapters`
+    from empslurm.train.embeddings import library_trace
 
     model = load_model(cell.backbone, cell.training)
     library_trace.load(model, cell.target, parent)

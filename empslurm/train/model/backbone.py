@@ -13,8 +13,9 @@ from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokeniz
 from transformers.utils import logging as transformers_logging
 
 from empslurm.backbones import config_file, resolve
-from empslurm.config import Backbone, Training
-from empslurm.errors import BackboneError
+from empslurm.config import LIBRARY, Backbone, Training, library_problem
+from empslurm.errors import BackboneError, UsageError
+from empslurm.provenance import installed
 from empslurm.train.model.families import family
 
 
@@ -74,8 +75,10 @@ def load_encoder(backbone: Backbone) -> Any:
 def load_model(backbone: Backbone, training: Training) -> Any:
     """The same encoder as a model of the `adapters` library, without adapters or heads, every parameter frozen.
 
-    Only for cells that need that library: importing it takes seconds.
+    Only for cells that need that library: importing it takes seconds. Raises UsageError where it is not installed.
     """
+    if not installed(LIBRARY):
+        raise UsageError(library_problem("this cell's adapter"))
     import adapters
 
     logging.getLogger("adapters").setLevel(logging.ERROR)
