@@ -20,6 +20,13 @@ from tests.train.world import InventedNode, baseline, invented_data, outputs_of,
 VOCABULARY = 1100  # of the invented texts
 
 
+def adapter(folder):
+    """The verified adapter of a finished cell."""
+    result = folder.result()
+    assert result is not None
+    return folder.verify(result) / "adapter"
+
+
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_stopped_and_killed_it_ends_with_the_same_bits(model_type, tmp_path, monkeypatch):
     encoders.random_encoder(model_type, 3, vocab_size=VOCABULARY).save_pretrained(tmp_path / "model")
@@ -50,10 +57,8 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(model_type, tmp_path, mon
 
     node, data = InventedNode(root), invented_data()
     folders = [(root.cell(cell.id), root.cell(parent.id)) for cell in cells]
-    verified = [
-        (own.verify(own.result()) / "adapter", above.verify(above.result()) / "adapter") for own, above in folders
-    ]
-    scored = Bank.from_folders(node.encoder(backbone, parent.training), verified)
+    stacks = [(adapter(own), adapter(below)) for own, below in folders]
+    scored = Bank.from_folders(node.encoder(backbone, parent.training), stacks)
     outputs = scored.predict(cut(data.tokens, data.rows["test"], torch.device("cpu")))
     for cell, own in zip(cells, outputs, strict=True):
         torch.testing.assert_close(own.double(), torch.from_numpy(logits(root, cell)), rtol=1e-4, atol=1e-4)

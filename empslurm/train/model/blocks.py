@@ -86,7 +86,7 @@ def joined(query: nn.Linear, key: nn.Linear, value: nn.Linear) -> nn.Linear:
 
 def in_heads(values: torch.Tensor, n_heads: int) -> torch.Tensor:
     """(n, n_heads * width) -> (n_heads, n, width)."""
-    return values.unflatten(-1, (n_heads, -1)).transpose(0, 1)
+    return values.view(len(values), n_heads, -1).transpose(0, 1)
 
 
 def linear(layer: nn.Linear, values: torch.Tensor) -> torch.Tensor:

@@ -99,4 +99,4 @@ def by_distance(values: torch.Tensor) -> torch.Tensor:
     """
     length, wide = values.shape[-2:]
     flat = values.flatten(-2)[..., length - 1 : length - 1 + length * (wide - 1)]
-    return flat.unflatten(-1, (length, wide - 1))[..., :length] if wide > 1 else values
+    return flat.view(*flat.shape[:-1], length, wide - 1)[..., :length] if wide > 1 else values

@@ -77,7 +77,9 @@ def test_logits_and_gradients_equal_plain_transformers(model_type, seed):
             for layer, stack in enumerate(stacks):
                 for level, adapter in zip(bank.levels, stack, strict=True):
                     for part in ("down", "up"):
-                        ours = free[f"{level}.{part}.weight"].grad[place, layer]
+                        gradient = free[f"{level}.{part}.weight"].grad
+                        assert gradient is not None
+                        ours = gradient[place, layer]
                         theirs = getattr(adapter, part).weight.grad
                         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max() + 1))
 
