@@ -48,7 +48,7 @@ def _version(package: str) -> str | None:
 
 def installed(package: str) -> bool:
     """Whether a package can be found; nothing of it is imported."""
-    return importlib.util.find_spec(package) is not None
+    return package in sys.modules or importlib.util.find_spec(package) is not None  # `adapters` loses its own spec
 
 
 def _git(*arguments: str) -> str | None:

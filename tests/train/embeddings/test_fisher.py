@@ -26,6 +26,7 @@ from empslurm.train.model.backbone import load_encoder, load_model
 from empslurm.train.model.encoder import Below, Encoder
 from empslurm.train.model.operations import Values
 from empslurm.validation.constraints import Kind
+from tests.library import library
 from tests.train.model import encoders
 
 N_EXAMPLES = 7
@@ -234,7 +235,7 @@ OWN = {
 
 @pytest.fixture
 def adapters() -> Any:
-    return pytest.importorskip("adapters", reason="the library `adapters` is not installed")
+    return library()
 
 
 def in_library(adapters: Any, encoder: Any) -> Any:
