@@ -28,15 +28,51 @@ from empslurm.train.loop import Settings, Trainer
 from empslurm.train.member import Member
 from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
 from empslurm.train.model.encoder import Encoder
+from empslurm.train.model.families import family
 from empslurm.train.schedule import epoch_batches
 
 MEAN_TOKENS, SPREAD, LONGEST = 35, 0.5, 128
 PAD, FIRST_TOKEN = 1, 0
-SHAPES: dict[str, dict[str, int]] = {
-    "roberta-base": {},
-    "roberta-base-3": {"num_hidden_layers": 3},  # same matrices, a quarter of the time: for a busy machine
-    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30_522},
-    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+ROBERTA = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
+FEW = {"vocab_size": 50_265, "num_hidden_layers": 3}  # base matrices, a quarter of the time: for a busy machine
+# The family and the values of its configuration that differ from the family's own.
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "roberta-base": ("roberta", ROBERTA),
+    "roberta-base-3": ("roberta", {**ROBERTA, **FEW}),
+    "minilm": (
+        "roberta",
+        {**ROBERTA, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30_522},
+    ),
+    "tiny": (
+        "roberta",
+        {**ROBERTA, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    ),
+    "bert-base-3": ("bert", FEW),
+    "xlm-roberta-base-3": ("xlm-roberta", {**ROBERTA, **FEW}),
+    "camembert-base-3": ("camembert", {**ROBERTA, **FEW}),
+    "electra-base-3": (
+        "electra",
+        {**FEW, "hidden_size": 768, "embedding_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
+    "distilbert-base-3": ("distilbert", {"vocab_size": 50_265, "n_layers": 3}),
+    "mpnet-base-3": ("mpnet", {**FEW, "max_position_embeddings": 514}),
+    "deberta-v3-base-3": (
+        "deberta-v2",
+        {
+            **FEW,
+            "hidden_size": 768,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "relative_attention": True,
+            "position_buckets": 256,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        },
+    ),
+    "modernbert-base-3": ("modernbert", {**FEW, "pad_token_id": PAD, "reference_compile": False}),
 }
 # Matrix products that reach a device's peak: too large for a processor's caches, large enough to fill a GPU.
 PEAK_SIZES = {"cpu": (4096, 1024, 4096), "cuda": (8192, 8192, 8192)}
@@ -99,16 +135,16 @@ def workload(n: int, *, length: int | None = None, seed: int = 0, n_eval: int = 
 
 def shape(name: str) -> Any:
     """The configuration of a random encoder."""
-    from transformers import RobertaConfig
-
-    base = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
-    return RobertaConfig(**{**base, **SHAPES[name]})
+    model_type, values = SHAPES[name]
+    return family(model_type).config(**values)
 
 
 def n_matrix_parameters(config: Any) -> int:
     """Weights of the frozen matrices: all but embeddings, biases and norms."""
-    hidden = config.hidden_size
-    return int(config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * config.intermediate_size))
+    known = family(config.model_type)
+    with torch.device("meta"):
+        model = known.model(config, **known.arguments)
+    return sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
 
 
 def operations_per_token(config: Any) -> float:
@@ -210,11 +246,11 @@ def random_encoder(
     shape_name: str, device: torch.device, *, bf16: bool, dropout: float, attention_dropout: float
 ) -> Encoder:
     """A frozen random encoder of a shape, on the device; racers of the same shape share it."""
-    from transformers import RobertaModel
-
+    config = shape(shape_name)
+    known = family(config.model_type)
     torch.manual_seed(0)
     with torch.device(device):
-        model = RobertaModel(shape(shape_name), add_pooling_layer=False)
+        model = known.model(config, **known.arguments)
     return Encoder(model.to(device), dropout=dropout, attention_dropout=attention_dropout, bf16=bf16)
 
 

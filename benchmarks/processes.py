@@ -106,7 +106,7 @@ def hand_over(project: Scratch, options: argparse.Namespace, seed: int) -> dict[
     from empslurm.tasks import registry
     from empslurm.tasks.prepare import prepare
     from empslurm.train.data.task_data import load
-    from empslurm.train.model.backbone import load_tokenizer
+    from empslurm.train.data.tokenizer import load_tokenizer
 
     known, prepared = registry(), project.path / "runs" / "prepared"
     baselines = {

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine import LONGEST, PAD, SHAPES, Stopwatch, Took, matmul_precision, shap
 
 from empslurm.launch.node.process import KEPT_MEMORY
 from empslurm.train.data.task_data import TaskData
+from empslurm.train.model.families import family
 
 PADDED = "AdapterTrainer, padded to 128"
 FAIR = "AdapterTrainer, dynamic padding, grouped by length"
@@ -89,6 +91,71 @@ def in_turn(rows: Sequence[int], size: int, *, warm: int, n: int) -> list[int]:
     return [row for turn in range(-warm, n) for row in batches[turn % len(batches)]]
 
 
+def library_model(config: Any, *, stacked: bool) -> Any:
+    """A random model of the library `adapters` with a new adapter, on a frozen source adapter where `stacked`."""
+    import adapters
+    from adapters.composition import Stack
+
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    model = adapters.AutoAdapterModel.from_config(config)
+    for name in ("source", "task") if stacked else ("task",):
+        model.add_adapter(name, config="seq_bn")
+    model.add_classification_head("task", num_labels=3)
+    model.train_adapter("task")
+    if stacked:
+        model.active_adapters = Stack("source", "task")
+    return model
+
+
+class Bottleneck(torch.nn.Module):
+    """An adapter of a family that the library lacks: around the norm of a layer's sum, or after a sum without one."""
+
+    def __init__(self, hidden: int, norm: Any | None = None) -> None:
+        super().__init__()
+        self.down, self.up = torch.nn.Linear(hidden, hidden // 16), torch.nn.Linear(hidden // 16, hidden)
+        self.norm = norm or torch.nn.Identity()
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        added = self.up(torch.relu(self.down(self.norm(values))))
+        normed: torch.Tensor = self.norm(values + added)
+        return normed
+
+
+class WrittenOut(torch.nn.Module):
+    """Plain transformers with bottlenecks and a head, as a user of a family that the library lacks would write them."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        known, hidden = family(config.model_type), config.hidden_size
+        self.output, self.config = SequenceClassifierOutput, config
+        self.encoder = known.model(config, **known.arguments).requires_grad_(False)
+        self.after = torch.nn.ModuleList()
+        for layer in self.encoder.layers if hasattr(self.encoder, "layers") else self.encoder.encoder.layer:
+            if hasattr(layer, "output"):
+                layer.output.LayerNorm = Bottleneck(hidden, layer.output.LayerNorm)
+            else:
+                self.after.append(Bottleneck(hidden))
+                layer.register_forward_hook(partial(_after, self.after[-1]))
+        self.head = torch.nn.Sequential(
+            torch.nn.Dropout(0.1),
+            torch.nn.Linear(hidden, hidden),
+            torch.nn.Tanh(),
+            torch.nn.Dropout(0.1),
+            torch.nn.Linear(hidden, 3),
+        )
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> Any:
+        first = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+        logits = self.head(first)
+        return self.output(loss=torch.nn.functional.cross_entropy(logits, labels), logits=logits)
+
+
+def _after(adapter: torch.nn.Module, module: Any, given: Any, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (adapter(output[0]), *output[1:])
+
+
 class Rival:
     """AdapterTrainer on a random model of a shape; `stacked`: with the new adapter on a frozen source adapter."""
 
@@ -104,22 +171,14 @@ class Rival:
         batch_size: int = 32,
         workers: int = 4,
     ) -> None:
-        import adapters
-        from adapters.composition import Stack
-
         from empslurm.train.model.backbone import quiet
 
         quiet()
-        logging.getLogger("adapters").setLevel(logging.ERROR)
         self.data, self.device, self.fair, self.precision = data, device, fair, precision
         self.batch_size, self.workers, self.n_runs = batch_size, workers, 0
-        self.model = adapters.AutoAdapterModel.from_config(shape(shape_name))
-        for name in ("source", "task") if stacked else ("task",):
-            self.model.add_adapter(name, config="seq_bn")
-        self.model.add_classification_head("task", num_labels=3)
-        self.model.train_adapter("task")
-        if stacked:
-            self.model.active_adapters = Stack("source", "task")
+        config = shape(shape_name)
+        in_library = family(config.model_type).layout.in_library
+        self.model = library_model(config, stacked=stacked) if in_library else WrittenOut(config)
         starts, flat = data.tokens.starts, torch.from_numpy(data.tokens.flat).long()
         self.examples = [
             {"input_ids": flat[starts[row] : starts[row + 1]], "labels": int(data.table.targets[row])}
@@ -143,12 +202,17 @@ class Rival:
         return took
 
     def _trainer(self, folder: str, n: int, warm: int, ready: Callable[[], None]) -> tuple[Any, Any]:
-        from adapters import AdapterTrainer
-        from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+        from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
         device, cuda = self.device, self.device.type == "cuda"
+        if isinstance(self.model, WrittenOut):
+            base: Any = Trainer
+        else:
+            from adapters import AdapterTrainer
 
-        class Counting(AdapterTrainer):  # type: ignore[misc]
+            base = AdapterTrainer
+
+        class Counting(base):  # type: ignore[misc]
             n_tokens = 0
 
             def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:

@@ -27,7 +27,10 @@ TINY_HIDDEN_SIZE = 32
 TINY_POSITIONS = 512
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
-SNAPSHOT_PATTERNS = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+SNAPSHOT_PATTERNS = (
+    *("config.json", "*.safetensors", "special_tokens_map.json"),
+    *("tokenizer*", "vocab*", "merges.txt", "*.model"),  # *.model: sentencepiece
+)
 # What sentence-transformers needs beyond it: which layers, how they are pooled.
 ENCODER_PATTERNS = ("modules.json", "*/config.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 

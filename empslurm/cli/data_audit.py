@@ -12,7 +12,7 @@ from empslurm import reference
 from empslurm.backbones import fetch
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, Training
-from empslurm.errors import BackboneError, DataError
+from empslurm.errors import DataError
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.overlap import FLAG_SHARE, flag
 from empslurm.tasks.raw import locate
@@ -30,7 +30,7 @@ LEGEND = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "count truncated texts with this tokenizer: minilm (default), or a folder with a tokenizer.json"
+    text = "count truncated texts with this tokenizer: minilm (default), or the folder of a backbone"
     parser.add_argument("--backbone", default="minilm", help=text)
     parser.add_argument(
         "--max-length",
@@ -45,21 +45,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _tokenizer(name: str, max_length: int) -> tuple[TokenCounter, dict[str, Any]]:
     """A function that counts tokens, and the maximal length with its special tokens. Raises BackboneError."""
-    from tokenizers import Tokenizer
+    from empslurm.train.data.tokenizer import load_tokenizer
 
-    path = fetch(Backbone(name=name)) / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises its base class
-        must = f"backbone {name} must hold a tokenizer.json, but it cannot be read"
-        raise BackboneError(f"{must} ({type(error).__name__}); save the tokenizer again") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    pair, single = (tokenizer.num_special_tokens_to_add(is_pair) for is_pair in (True, False))
-    length = {"backbone": name, "max_length": max_length, "specials_pair": pair, "specials": single}
-    return lambda texts: [
-        len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    ], length
+    fetch(Backbone(name=name))
+    tokenizer = load_tokenizer(Backbone(name=name))
+    specials = {"specials_pair": tokenizer.n_pair, "specials": tokenizer.n_single}
+    length = {"backbone": name, "max_length": max_length, **specials}
+    return lambda texts: [len(pieces) for pieces in tokenizer.pieces(texts)], length
 
 
 def _prepare(

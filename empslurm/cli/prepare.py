@@ -96,7 +96,7 @@ def tokenise_all(
 
     @cache
     def tokenizer() -> Any:
-        from empslurm.train.model.backbone import load_tokenizer
+        from empslurm.train.data.tokenizer import load_tokenizer
 
         return load_tokenizer(backbone)
 

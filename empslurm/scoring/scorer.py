@@ -32,9 +32,9 @@ from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.records import check_kept, flatten
 from empslurm.scoring.selection import Chosen, Group
 from empslurm.store.adapter_metadata import Evidence, Measure
+from empslurm.train.data.tokenizer import load_tokenizer
 from empslurm.train.data.tokens import Tokens, encode
 from empslurm.train.input_similarity import similarity
-from empslurm.train.model.backbone import load_tokenizer
 from empslurm.validation.table_file import present
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Scorer:
         self.chosen, self.problems, self.precision = chosen, chosen.problems, precision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bank = Bank(chosen.members, self.device, precision)
-        self.tokenizer: Any = load_tokenizer(chosen.groups[0].measure.backbone)
+        self.tokenizer = load_tokenizer(chosen.groups[0].measure.backbone)
 
     @classmethod
     def load(
@@ -182,8 +182,8 @@ class Scorer:
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             text_starts=np.asarray([start for _, start, _ in tokenised], np.int32),
             n_truncated=sum(cut for _, _, cut in tokenised),
-            pad_id=self.tokenizer.pad_token_id,
-            segments="token_type_ids" in self.tokenizer.model_input_names,
+            pad_id=self.tokenizer.pad_id,
+            segments=self.tokenizer.segments,
         )
         return tokens, [cut for _, _, cut in tokenised]
 

@@ -20,7 +20,8 @@ from empslurm.tasks.prepare import Prepared, prepare
 from empslurm.tasks.raw import locate
 from empslurm.train import input_similarity
 from empslurm.train.data import task_data as datas
-from empslurm.train.model.backbone import load_encoder, load_tokenizer, quiet
+from empslurm.train.data.tokenizer import load_tokenizer
+from empslurm.train.model.backbone import load_encoder, quiet
 from empslurm.train.model.encoder import Encoder
 
 

@@ -220,8 +220,8 @@ def test_the_truncated_share_is_that_of_training(sample: list[str], capsys: pyte
     from empslurm.config import Backbone, DataUse
     from empslurm.tasks import registry
     from empslurm.tasks.prepare import load_task, prepare
+    from empslurm.train.data.tokenizer import load_tokenizer
     from empslurm.train.data.tokens import tokenise
-    from empslurm.train.model.backbone import load_tokenizer
 
     assert main([*sample, "data", "audit", "conv", "epitome", "--max-length", "16", "--json"]) == 0
     found = {row["task"]: row["truncated_share"] for row in json.loads(capsys.readouterr().out)["tasks"]}

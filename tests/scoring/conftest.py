@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
+from empslurm.backbones import resolve
 from empslurm.config import Backbone
 from empslurm.scoring import export, selection
 from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.selection import Chosen
 from empslurm.store.runs import RunsRoot
-from empslurm.train.model.backbone import load_encoder, load_tokenizer
+from empslurm.train.model.backbone import load_encoder
 from tests.project import Project, once, trained_on_sample
 
 MANIFEST = """\
@@ -63,7 +65,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny backbone as a folder that plain `transformers` reads."""
     folder = tmp_path_factory.mktemp("backbone")
     load_encoder(Backbone(name="tiny")).save_pretrained(folder)
-    tokenizer = load_tokenizer(Backbone(name="tiny"))
+    tokenizer = AutoTokenizer.from_pretrained(resolve(Backbone(name="tiny")).path)
     tokenizer.model_max_length = 512
     tokenizer.save_pretrained(folder)
     return folder

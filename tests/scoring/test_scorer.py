@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from empslurm import files
 from empslurm.backbones import resolve
@@ -16,7 +17,6 @@ from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring import selection
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen, Member
-from empslurm.train.model.backbone import load_tokenizer
 from tests.library import library
 from tests.scoring.conftest import CONTEXTS, TEXTS
 
@@ -32,7 +32,7 @@ def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -
     """(n_outputs,): by the library itself, for one adapter and one text, without padding, with hand-made tokens."""
     adapters = library()
     model = adapters.AutoAdapterModel.from_pretrained(backbone)
-    tokenizer = load_tokenizer(member.measure.backbone)
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
     max_length, rule = member.measure.input_rule
     name = model.load_adapter(str(member.adapter), use_safetensors=True)
     stack = name

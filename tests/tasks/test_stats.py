@@ -11,7 +11,7 @@ from empslurm.tasks.prepare import TaskTable, prepare
 from empslurm.tasks.raw import locate
 from empslurm.tasks.sample import write_sample
 from empslurm.tasks.schema import Task
-from empslurm.tasks.stats import COLUMNS, WORD, dataset_stats, size, task_stats
+from empslurm.tasks.stats import COLUMNS, WORD, dataset_stats, size, task_stats, words
 
 KNOWN = registry()
 
@@ -58,7 +58,36 @@ def test_central_tendency_per_part() -> None:
 
 
 def test_what_a_token_is() -> None:
-    assert WORD.findall("I don't KNOW, 'tis 3.5!") == ["I", "don't", "KNOW", ",", "'", "tis", "3", ".", "5", "!"]
+    assert words("I don't KNOW, 'tis 3.5!") == ["I", "don't", "KNOW", ",", "'", "tis", "3", ".", "5", "!"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("我爱北京 ABC中文。", "我|爱|北|京|ABC|中|文|。"),
+        ("ミラは笑った。", "ミ|ラ|は|笑|っ|た|。"),
+        ("ฉันรักแมว", "ฉั|น|รั|ก|แ|ม|ว"),
+        ("မြန်မာ", "မြ|န်|မာ"),
+        ("안녕하세요 세계!", "안녕하세요|세계|!"),
+        ("हिन्दी में लिखा", "हिन्दी|में|लिखा"),
+        ("می\u200cخواهم بروم", "می\u200cخواهم|بروم"),
+        ("cafe\u0301 d'e\u0301te\u0301", "cafe\u0301|d'e\u0301te\u0301"),
+    ],
+)
+def test_scripts_without_spaces_count_characters_and_others_words(text: str, expected: str) -> None:
+    assert words(text) == expected.split("|")
+
+
+def test_spaced_languages_count_as_the_papers_rule_does() -> None:
+    texts = (
+        "Größe, naïve 'tis “so” – ¯\\_(ツ)_/¯",
+        "Кто там? Мы’тут",
+        "❤️ 1️⃣ 👩\u200d❤️\u200d👩 ok",
+        "שלום עולם",
+        "x\u200by _a_ ½ m²",
+    )
+    for text in texts:
+        assert words(text) == WORD.findall(text)
 
 
 def test_tokens_of_text_previous_turn_and_history(tmp_path: Path) -> None:

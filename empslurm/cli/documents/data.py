@@ -164,7 +164,13 @@ class DatasetStatistics:
     n_groups: Annotated[int, Doc("Groups of examples that are never divided between parts.")]
     split_digest: Annotated[str, Doc("Digest of the split.")]
     n_examples: Annotated[int, Doc("Examples.")]
-    n_vocabulary: Annotated[int, Doc("Distinct tokens; upper and lower case differ.")]
+    n_vocabulary: Annotated[
+        int,
+        Doc(
+            "Distinct tokens: words and punctuation marks; in scripts without spaces between words, characters. Upper "
+            "and lower case differ."
+        ),
+    ]
     n_tokens: Annotated[int, Doc("Tokens of texts with all earlier turns.")]
     n_tokens_previous: Annotated[int, Doc("Tokens of texts with the previous turn only.")]
     n_tokens_text: Annotated[int, Doc("Tokens of texts without any context.")]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from empslurm.errors import DataError
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
 from empslurm.tasks.schema import Part, Task
 from empslurm.tasks.splits import train_subset
+from empslurm.train.data.tokenizer import Tokenizer
 from empslurm.train.data.tokens import Tokens, tokenise
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ def load(
     cell: WithAdapter | Trainable,
     task: Task,
     prepared: Prepared,
-    tokenizer: Callable[[], PreTrainedTokenizerBase],
+    tokenizer: Callable[[], Tokenizer],
     cache_root: Path,
 ) -> TaskData:
     """Load the data of a cell. Raises DataError if a part is empty."""

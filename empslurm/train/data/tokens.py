@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from empslurm import files, ids
-from empslurm.errors import StoreError
+from empslurm.errors import StoreError, UsageError
 from empslurm.tasks.prepare import TaskTable
+from empslurm.train.data.tokenizer import Tokenizer
 from empslurm.validation import decode
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 TOKEN_VERSION = 1  # increase when the rule below changes, together with `cells.RECIPE`
 CHUNK = 2_000  # examples tokenised at a time
@@ -61,34 +59,36 @@ class Tokens:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, contexts: Sequence[Sequence[str]], texts: Sequence[str], max_length: int
+    tokenizer: Tokenizer, contexts: Sequence[Sequence[str]], texts: Sequence[str], max_length: int
 ) -> Iterator[tuple[list[int], int, bool]]:
     """Per example: token ids, where the text's segment starts, whether something was cut.
 
     A long text keeps its head, a long context its tail: the oldest turn is cut first. The separator token joins turns.
+    Raises UsageError if `max_length` has no room for a token of the text.
     """
-    joined = [f" {tokenizer.sep_token} ".join(turns) for turns in contexts]
-    ids_of: Any = lambda batch: tokenizer(  # noqa: E731
-        list(batch), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
-    )["input_ids"]
-    n_pair, n_single = tokenizer.num_special_tokens_to_add(pair=True), tokenizer.num_special_tokens_to_add(pair=False)
-    for context, text in zip(ids_of(joined), ids_of(texts), strict=True):
+    n_single, n_pair = tokenizer.n_single, tokenizer.n_pair
+    if max_length <= max(n_single, n_pair):
+        raise UsageError(
+            f"max_length must be larger than the {max(n_single, n_pair)} special tokens around a context and a text, "
+            f"but is {max_length}; write a larger one in the manifest"
+        )
+    joined = [f" {tokenizer.separator} ".join(turns) for turns in contexts]
+    (first, last), (begin, middle, end) = tokenizer.single, tokenizer.pair
+    for context, text in zip(tokenizer.pieces(joined), tokenizer.pieces(texts), strict=True):
         room = max_length - (n_pair if context else n_single)
         kept_text = text[:room]
         space = room - len(kept_text)
         kept = context[len(context) - space :] if len(context) > space else context
         cut = len(kept_text) < len(text) or len(kept) < len(context)
         if kept:
-            whole = tokenizer.build_inputs_with_special_tokens(kept, kept_text)
-            start = len(whole) - len(kept_text) - 1
+            yield [*begin, *kept, *middle, *kept_text, *end], len(begin) + len(kept) + len(middle), cut
         else:
-            whole, start = tokenizer.build_inputs_with_special_tokens(kept_text), 0
-        yield whole, start, cut
+            yield [*first, *kept_text, *last], 0, cut
 
 
 def tokenise(
     table: TaskTable,
-    tokenizer: Callable[[], PreTrainedTokenizerBase],
+    tokenizer: Callable[[], Tokenizer],
     backbone_digest: str,
     max_length: int,
     cache_root: Path,
@@ -109,7 +109,7 @@ def tokenise(
 _ARRAYS = ("flat", "starts", "text_starts")
 
 
-def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+def _write(folder: Path, table: TaskTable, tokenizer: Tokenizer, max_length: int) -> None:
     """Write a temporary folder and rename it: if two processes do so at once, one of their equal folders stays."""
     flat: list[NDArray[np.int32]] = []
     lengths: list[int] = []
@@ -127,8 +127,7 @@ def _write(folder: Path, table: TaskTable, tokenizer: PreTrainedTokenizerBase, m
         "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         "text_starts": np.asarray(text_starts, np.int32),
     }
-    segments = "token_type_ids" in tokenizer.model_input_names
-    _store(folder, arrays, Facts(n_truncated=n_truncated, pad_id=tokenizer.pad_token_id, segments=segments))
+    _store(folder, arrays, Facts(n_truncated=n_truncated, pad_id=tokenizer.pad_id, segments=tokenizer.segments))
 
 
 def _store(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Facts) -> None:

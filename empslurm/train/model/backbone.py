@@ -1,4 +1,4 @@
-"""Load a frozen backbone and its tokenizer from local files."""
+"""Load a frozen backbone from local files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from empslurm.backbones import config_file, resolve
@@ -31,13 +31,6 @@ def _path(backbone: Backbone) -> Path:
     if resolved.path is None:
         raise BackboneError(resolved.problem)
     return resolved.path
-
-
-def load_tokenizer(backbone: Backbone) -> PreTrainedTokenizerBase:
-    """The backbone's fast tokenizer, from local files only."""
-    tokenizer = AutoTokenizer.from_pretrained(_path(backbone), use_fast=True, local_files_only=True)
-    tokenizer.model_max_length = 10**9  # lengths are cut by our own rule, so the library's warning would be noise
-    return tokenizer
 
 
 def load_encoder(backbone: Backbone) -> Any:
