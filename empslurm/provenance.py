@@ -39,7 +39,8 @@ SLURM_FIELDS = (
 )
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The installed release of a package; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -109,7 +110,7 @@ def collect() -> dict[str, Any]:
     """Everything about this process and host that a reviewer may ask about."""
     return {
         "code": asdict(code()),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "host": socket.gethostname(),

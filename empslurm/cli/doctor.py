@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empslurm import hardware, provenance
 from empslurm.cli import common, doctor_needs
@@ -28,6 +28,9 @@ from empslurm.launch.profile import Profile
 from empslurm.launch.site import openness
 from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.store.runs import RunsRoot
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
@@ -54,49 +57,46 @@ def _python() -> Iterator[Check]:
     )
 
 
-def _packages() -> Iterator[Check]:
-    """Every requirement of setup.cfg that is missing or of a wrong version."""
+def _requirements(extra: str) -> list[Requirement]:
+    """What setup.cfg requires, with an extra or ("") without."""
     from packaging.requirements import Requirement
 
+    wanted = map(Requirement, importlib.metadata.requires("empslurm") or [])
+    return [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": extra})]
+
+
+def _packages() -> Iterator[Check]:
+    """Every requirement that is missing or of a wrong version, and the library that only some adapters need."""
     try:
-        wanted = importlib.metadata.requires("empslurm") or []
+        always, other = _requirements(""), _requirements(LIBRARY)
     except importlib.metadata.PackageNotFoundError:
+        always, other = [], []
         yield Check(
             what="packages",
             ok=False,
             found="empslurm is not installed",
             fix="run `pip install` of its wheel, or `make install` in a checkout",
         )
-        return
-    n_checked = 0
-    for requirement in map(Requirement, wanted):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        n_checked += 1
-        fix = f"run `pip install '{requirement}'`"
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(what=requirement.name, ok=False, found="missing", fix=fix)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            yield Check(what=requirement.name, ok=False, found=version, fix=fix)
-    yield Check(what="packages", ok=True, found=f"{n_checked} requirements checked")
-
-
-def _library() -> Check:
-    """The library that most kinds of adapters need; bottlenecks do without it."""
-    from packaging.requirements import Requirement
-
+    for requirement in always:
+        yield from _wrong(requirement)
+    if always:
+        yield Check(what="packages", ok=True, found=f"{len(always)} requirements checked")
     if not provenance.installed(LIBRARY):
         kinds = ", ".join(kind for kind in ADAPTER_KINDS if kind not in BANKED)
         found = f"not installed: {', '.join(BANKED)} works, the kinds {kinds} need it"
-        return Check(what=LIBRARY, ok=None, found=found, fix=f"for these kinds {INSTALL_LIBRARY}")
-    version = importlib.metadata.version(LIBRARY)
-    wanted = [Requirement(text) for text in importlib.metadata.requires("empslurm") or []]
-    wrong = [each for each in wanted if each.name == LIBRARY and not each.specifier.contains(version)]
-    fix = f"run `pip install '{LIBRARY}{wrong[0].specifier}'`" if wrong else ""
-    return Check(what=LIBRARY, ok=not wrong, found=f"{version}: every kind of adapter works", fix=fix)
+        yield Check(what=LIBRARY, ok=None, found=found, fix=f"for these kinds {INSTALL_LIBRARY}")
+        return
+    wrong = [check for requirement in other if requirement.name == LIBRARY for check in _wrong(requirement)]
+    good = Check(what=LIBRARY, ok=True, found=f"{provenance.version(LIBRARY)}: every kind of adapter works")
+    yield from wrong or [good]
+
+
+def _wrong(requirement: Requirement) -> Iterator[Check]:
+    """A problem if a package is missing or of a release that is not allowed."""
+    version = provenance.version(requirement.name)
+    if version is None or not requirement.specifier.contains(version, prereleases=True):
+        plain = f"{requirement.name}{requirement.specifier}"
+        yield Check(what=requirement.name, ok=False, found=version or "missing", fix=f"run `pip install '{plain}'`")
 
 
 def _device() -> Iterator[Check]:
@@ -264,7 +264,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     needs = doctor_needs.needs_of(options.subject) if options.subject else doctor_needs.everything()
     checks = [*doctor_needs.checks(needs, options.data, root)]
     if not needs.subject:  # what a manifest or a card needs is a question of its own
-        machine = [*_python(), *_packages(), _library(), *_device(), *_slurm()]
+        machine = [*_python(), *_packages(), *_device(), *_slurm()]
         checks = [*machine, *checks, *_disk(root), openness.check(root)]
     value: dict[str, Any] = {"subject": needs.subject} if needs.subject else {}
     if profile is not None:

@@ -99,7 +99,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     (packages / "shared.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\nimport hide_adapters\n")
     (packages / "hide_adapters.py").write_text(HIDE)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "EMPSLURM"))}
-    words = [environment / "bin" / "python", "-c", CALLS, json.dumps([*STEPS.values()])]
+    words = [str(environment / "bin" / "python"), "-c", CALLS, json.dumps([*STEPS.values()])]
     done = subprocess.run(
         words, cwd=folder, env={**kept, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )

@@ -119,9 +119,11 @@ def of_one(logits: torch.Tensor, data: Any, row: int) -> torch.Tensor:
     """log p(y|x) of one example, by hand."""
     label = data.model_targets()[row]
     if data.task.kind == "classification":
-        picked: torch.Tensor = logits.log_softmax(1)[0, label]
-        return picked
-    return torch.distributions.Normal(logits[0, 0], 1.0).log_prob(torch.as_tensor(label))
+        value = logits.log_softmax(1)[0, label]
+    else:
+        value = torch.distributions.Normal(logits[0, 0], 1.0).log_prob(torch.as_tensor(label))
+    assert isinstance(value, torch.Tensor)
+    return value
 
 
 def by_hand(predict: Any, data: Any, wanted: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -216,7 +218,7 @@ def test_draws_follow_the_models_distribution() -> None:
 
 # ---- the library's models --------------------------------------------------------------------------------------------
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "seq_bn": {"reduction_factor": 4},
     "double_seq_bn": {"reduction_factor": 4},
     "compacter": {"reduction_factor": 2, "phm_dim": 2},

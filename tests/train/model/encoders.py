@@ -225,7 +225,7 @@ def key_dropout(model: Any, hidden: float, weights: float) -> MaskBox:
                 keyed = (
                     nn.Identity() if found is None else KeyedDropout(found[1].format(*found[0].groups()), found[2], box)
                 )
-                keyed.p = 0.0  # read where weights are not dropped by a module
+                vars(keyed)["p"] = 0.0  # read where weights are not dropped by a module
                 setattr(module, child, keyed.train())
     return box
 
