@@ -18,7 +18,7 @@ CORE := tests/backbones tests/gather tests/scoring tests/store tests/tasks tests
 # What `make quick` tests: what is plain arithmetic, reading and writing. None of it may import torch, and what trains,
 # starts processes or takes long is marked `heavy` there.
 QUICK := $(filter-out tests/test_provenance.py,$(wildcard tests/test_*.py)) \
-	tests/analysis tests/gather tests/manifest tests/reference tests/search tests/store tests/tasks tests/validation \
+	tests/analysis tests/backbones tests/gather tests/manifest tests/reference tests/search tests/store tests/tasks tests/validation \
 	$(patsubst %,tests/report/test_%.py,analyses baselines cost datasets paper search seeds tables) \
 	$(patsubst %,tests/launch/test_%.py,arrays cost endings environment hold journal lookup profile queue reasons) \
 	$(patsubst %,tests/launch/node/test_%.py,devices meter process) $(patsubst %,tests/launch/site/test_%.py,facts proposal)

@@ -152,7 +152,9 @@ class WrittenOut(torch.nn.Module):
         return self.output(loss=torch.nn.functional.cross_entropy(logits, labels), logits=logits)
 
 
-def _after(adapter: torch.nn.Module, module: Any, given: Any, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def _after(
+    adapter: torch.nn.Module, module: Any, given: Any, output: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
     return (adapter(output[0]), *output[1:])
 
 

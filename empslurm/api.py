@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from empslurm import provenance, resources
-from empslurm.backbones import hidden_size, max_tokens, resolve
+from empslurm.backbones import hidden_size, max_tokens, resolve, resolve_encoder
 from empslurm.config import LIBRARY
 from empslurm.errors import UsageError
 from empslurm.manifest import load
@@ -193,13 +193,14 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
         elif located.state != "found" or located.problem:
             notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
     backbone = resolve(manifest.backbone)
-    encoder = resolve(manifest.embed.encoder) if manifest.embed else None
+    encoder = resolve_encoder(manifest.embed.encoder) if manifest.embed else None
     return Inputs(
         raw=raw,
         missing=missing,
         notes=notes,
         backbone_digest=backbone.digest,
         backbone_problem=backbone.problem,
+        family=backbone.family,
         hidden_size=hidden_size(backbone),
         max_tokens=max_tokens(backbone),
         library=provenance.installed(LIBRARY),

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from empslurm import ids
+from empslurm.backbones.families import FAMILIES
 from empslurm.cells import (
     KINDS,
     SCORED,
@@ -42,6 +43,7 @@ class Inputs:
     backbone_problem: str = ""
     encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
     encoder_problem: str = ""
+    family: str = ""  # of the backbone, an entry of FAMILIES, where it is here
     hidden_size: int | None = None  # of the backbone, where it is here
     max_tokens: int | None = None  # of the longest input that the backbone reads, where it is here
     library: bool = True  # whether the package `adapters` is installed here
@@ -279,13 +281,14 @@ def _decide_one(
 
 
 def obstacle(plan: Plan, cell: Cell) -> str:
-    """Why a cell cannot run on this machine yet: data or backbone missing. Empty when it can."""
+    """Why a cell cannot run on this machine: data or backbone missing, an adapter that does not fit. Else empty."""
     problems = {"backbone": plan.inputs.backbone_problem, "encoder": plan.inputs.encoder_problem}
     if problem := problems[KINDS[cell.kind].reads]:
         return problem
-    width = plan.inputs.hidden_size
+    family, width = plan.inputs.family, plan.inputs.hidden_size
+    kinds = [FAMILIES[family].kind_problem(family, adapter.kind) for adapter in cell.adapters] if family else []
     sizes = [adapter.size_problem(width) for adapter in cell.adapters] if width else []
-    return next(filter(None, sizes), "") or plan.inputs.missing.get(cell.data.dataset, "")
+    return next(filter(None, (*kinds, *sizes)), "") or plan.inputs.missing.get(cell.data.dataset, "")
 
 
 def refuse_kinds(plan: Plan, decisions: Iterable[Decision]) -> None:

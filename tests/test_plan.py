@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from empslurm.backbones import max_tokens, resolve
 from empslurm.cells import SCORED
 from empslurm.cli import main
-from empslurm.config import Adapter, Backbone
+from empslurm.config import Adapter
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_kinds, refuse_lengths
@@ -183,17 +182,18 @@ def test_a_searchs_trials_have_a_length_too() -> None:
         refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 
 
-def test_what_a_backbone_can_read_is_known_without_torch(tmp_path: Path) -> None:
-    assert max_tokens(resolve(Backbone(name="tiny"))) == max_tokens(resolve(Backbone(name="minilm"))) == 512
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    for config, limit in (
-        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
-        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
-        ({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}, 512),
-        ({"model_type": "bert"}, None),
-    ):
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        assert max_tokens(resolve(Backbone(name=str(tmp_path)))) == limit
+def test_an_adapter_that_the_backbones_family_cannot_have_is_skipped_with_the_reason(grid: Plan) -> None:
+    adapter = {task: Adapter(kind="lora") for task in grid.manifest.tasks}
+    manifest = replace(grid.manifest, adapter=adapter, pairs=())
+    for family, action in (("mpnet", "skip"), ("bert", "run"), ("", "run")):
+        plan = plan_of(manifest, family=family)
+        decided = [made for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.cell.adapters]
+        assert {made.action for made in decided} == {action}
+    plan = plan_of(manifest, family="mpnet")
+    (why,) = {made.why for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.action == "skip"}
+    assert why.startswith("adapter.kind must be one of seq_bn on a backbone of the family mpnet, but is lora: it needs")
+    done = decide(plan, dict.fromkeys(plan.by_id, DONE))  # by an earlier version: its results stay
+    assert {made.action for made in done} == {"reuse"}
 
 
 ALONE = "name: alone\ntasks: [epitome_er]\nbackbone: tiny\n"

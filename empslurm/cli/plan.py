@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from empslurm import files
-from empslurm.backbones import resolve
+from empslurm.backbones import hidden_size, n_layers, resolve
 from empslurm.cells import SCORED, Cell
 from empslurm.cli import advice, common, legend
 from empslurm.cli.output import Output
@@ -153,12 +152,13 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
             "gpu_h": [value * profile.gpus for value in (estimate.low_job_h, estimate.job_h, estimate.high_job_h)],
             "n_measured": estimate.n_measured,
         }
-    path = resolve(plan.manifest.backbone).path
+    backbone = resolve(plan.manifest.backbone)
+    hidden, layers = hidden_size(backbone), n_layers(backbone)
     room = None
-    if path is not None and plan.manifest.backbone.name != "tiny":
+    if hidden is not None and layers is not None and plan.manifest.backbone.name != "tiny":
         factors = [adapter.reduction_factor for adapter in plan.manifest.adapter.values() if adapter.reduction_factor]
         factor = min(factors, default=DEFAULT_FACTOR)  # what needs most room; other kinds are about as large
-        per_cell = cost.n_parameters(files.read_object(path / "config.json"), factor)
+        per_cell = cost.n_parameters(hidden, layers, factor)
         room = asdict(cost.space(grouped, per_cell, profile.array_parallelism))
     return {"profile": profile.name, "n_cells": len(todo), "n_packs": len(grouped), "hours": hours, "space": room}
 

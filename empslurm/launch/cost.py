@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from empslurm import files
 from empslurm.cells import Cell
@@ -156,11 +156,10 @@ class Space:
     n_files: int
 
 
-def n_parameters(config: Mapping[str, Any], reduction_factor: int) -> int:
-    """Trained parameters of a bottleneck adapter in each layer and a head; `config`: the encoder's config.json."""
-    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+def n_parameters(hidden: int, n_layers: int, reduction_factor: int) -> int:
+    """Trained parameters of a bottleneck adapter in each of `n_layers` layers of width `hidden`, and of a head."""
     bottleneck = max(1, hidden // reduction_factor)
-    return layers * (2 * hidden * bottleneck + bottleneck + hidden) + hidden * hidden + 3 * hidden
+    return n_layers * (2 * hidden * bottleneck + bottleneck + hidden) + hidden * hidden + 3 * hidden
 
 
 def space(packs: Sequence[Pack], per_cell: int, n_at_once: int) -> Space:

@@ -13,6 +13,7 @@ from empslurm import metrics, reference
 from empslurm.backbones import Published, published
 from empslurm.config import ADAPTER_KINDS
 from empslurm.scoring.selection import SOURCE, Group
+from empslurm.scoring.usage import in_library, usage
 from empslurm.store.adapter_metadata import Evidence, Measure
 
 PAPER = (
@@ -46,11 +47,11 @@ def card(group: Group, evidence: Evidence | None, names: Mapping[int, str], repo
     measure = group.measure
     backbone = published(measure.backbone, measure.backbone_digest)
     parts = [
-        _front(measure, backbone),
+        _front(measure, backbone, library=in_library(group)),
         f"# {measure.title}: {measure.settings['adapter']['kind']} adapter on {backbone.name}\n",
         _task(measure),
         _scores(group, evidence),
-        _use(measure, backbone, names, repository),
+        usage(group, backbone, names, repository),
         _settings(group, backbone),
         "## What it is not for\n\nNot for\n\n" + _bullets(NOT_FOR),
         "## Limitations\n\n" + _bullets(LIMITS if measure.task in reference.task_ids() else LIMITS[1:]),
@@ -63,15 +64,15 @@ def _bullets(lines: Sequence[str]) -> str:
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _front(measure: Measure, backbone: Published) -> str:
+def _front(measure: Measure, backbone: Published, *, library: bool) -> str:
     """The YAML that the hub reads; written by a YAML library, since a dataset may have any name."""
     import yaml
 
     of_paper = measure.task in reference.task_ids()
     value: dict[str, Any] = {"language": ["en"]} if of_paper else {}
     value |= {
-        "library_name": "adapters",
-        "tags": ["adapter-transformers", *(["empathy"] if of_paper else []), "empslurm", measure.task],
+        "library_name": "adapters" if library else "transformers",
+        "tags": [*["adapter-transformers"] * library, *["empathy"] * of_paper, "empslurm", measure.task],
         "pipeline_tag": "text-classification",
     }
     if backbone.hub_id is not None:
@@ -151,51 +152,6 @@ def _result_row(seed: int, result: Mapping[str, Any]) -> str:
     scores = [result[part].get(metric) for part in ("validation", "test")]
     shown = ["undefined" if score is None else f"{score:.3f}" for score in scores]
     return f"| {seed} | {result['best_epoch']} | {shown[0]} | {shown[1]} |\n"
-
-
-def _use(measure: Measure, backbone: Published, names: Mapping[int, str], repository: str | None) -> str:
-    # Other weights than those of training would give wrong values without an error.
-    exact = backbone.hub_id is not None and backbone.exact
-    model = f'"{backbone.hub_id}"' if exact else '"FOLDER OF THE BACKBONE"'
-    revision = f', revision="{backbone.revision}"' if backbone.revision else ""
-    folder = repository or "FOLDER OF THIS CARD"
-    texts, cut = ('["a text"]', "True")
-    if measure.input_rule[1] != "none":
-        texts, cut = ('["an earlier turn"], ["a text"]', '"only_first"')
-    load = [f'name = model.load_adapter("{folder}", use_safetensors=True)', "model.active_adapters = name"]
-    if measure.source is not None:
-        load = [
-            'folder = "FOLDER OF THIS CARD"' if repository is None else f'folder = snapshot_download("{repository}")',
-            f'below = model.load_adapter(folder + "/{SOURCE}", load_as="{SOURCE}", use_safetensors=True)',
-            "name = model.load_adapter(folder, use_safetensors=True)",
-            "model.active_adapters = adapters.composition.Stack(below, name)",
-        ]
-    lines = [
-        "import adapters, torch",
-        "from transformers import AutoTokenizer",
-        *(["from huggingface_hub import snapshot_download"] if repository and measure.source is not None else []),
-        "",
-        f"model = adapters.AutoAdapterModel.from_pretrained({model}{revision})",
-        f"tokenizer = AutoTokenizer.from_pretrained({model}{revision})",
-        *load,
-        "model.eval()",
-        f'batch = tokenizer({texts}, truncation={cut}, max_length={measure.max_length}, return_tensors="pt")',
-        "with torch.no_grad():",
-        "    logits = model(**batch).logits",
-        (
-            "label = model.get_labels_dict(name)[int(logits[0].argmax())]"
-            if measure.kind == "classification"
-            else f"value = {measure.centre:.9g} + {measure.scale:.9g} * logits[0, 0]"
-        ),
-    ]
-    top = next(seed for seed, name in names.items() if not name)
-    note = (
-        f"This folder holds seed {top}, the best on validation; the other seeds are in its subfolders. "
-        if len(names) > 1
-        else ""
-    )
-    note += "`empslurm score --cells FOLDER INPUT` uses all seeds and gives mean and spread.\n"
-    return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{note}"
 
 
 def _backbone(measure: Measure, backbone: Published) -> str:

@@ -9,6 +9,7 @@ import pytest
 from empslurm import api, provenance
 from empslurm.cli import doctor
 from empslurm.launch.site import openness
+from tests.backbones.real import REAL
 from tests.cli.test_errors import call, problems
 
 SLURM = "kind: slurm\npartition: gpu\ntime: 60\n"
@@ -190,6 +191,30 @@ def test_of_a_manifest_only_what_it_needs_is_checked(kites: Path) -> None:
     (backbone,) = [check for what, check in checks.items() if what.startswith("backbone")]
     assert (backbone["ok"], backbone["found"]) == (False, "missing")
     assert "config.json" in backbone["fix"]
+
+
+def test_a_backbone_that_is_not_safe_and_an_adapter_that_it_cannot_have_are_problems(kites: Path) -> None:
+    write_table(kites)
+    (kites / "mine").mkdir()
+    (kites / "mine" / "model.safetensors").write_bytes(b"")
+    config = REAL["microsoft/mpnet-base"][0]
+    text = "name: mine\ncards: [kites.yaml]\ntasks: [kite_mood]\nbackbone: ./mine\nadapter: {kind: lora}\npairs: none\n"
+    (kites / "mine.yaml").write_text(f"{text}embed: {{encoder: ./mine}}\n")
+    (kites / "mine" / "config.json").write_text(json.dumps(config))
+    _, checks = answer("mine.yaml", expect=1)
+    assert checks["adapter: lora"]["ok"] is False
+    assert "on a backbone of the family mpnet, but is lora" in checks["adapter: lora"]["fix"]
+    assert {check["ok"] for what, check in checks.items() if what.startswith(("backbone", "encoder"))} == {True}
+    (kites / "mine" / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}}))
+    _, checks = answer("mine.yaml", expect=1)
+    refused = [check for what, check in checks.items() if what.startswith(("backbone", "encoder"))]
+    assert [(check["ok"], check["found"]) for check in refused] == [(False, "refused")] * 2
+    assert all("must not have auto_map, but does" in check["fix"] for check in refused)
+    status, out, err = call("submit", "mine.yaml", "--profile", "local")
+    assert status == 1
+    assert "2 skipped: " in out + err
+    assert "must not have auto_map, but does" in out + err
+    assert not list((kites / "runs").rglob("cell.json"))
 
 
 def test_a_cards_table_is_read(kites: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from empslurm.backbones import encoder_files
 from empslurm.errors import BackboneError
 from empslurm.tasks.prepare import TaskTable
 
@@ -16,12 +17,19 @@ CHUNK = 4_096  # texts encoded at a time, so that memory stays flat
 
 
 def load_encoder(folder: Path, device: Any) -> Any:
-    """A sentence-transformers model from local files. Raises BackboneError."""
+    """A sentence-transformers model from local files, checked before the library sees them. Raises BackboneError."""
+    encoder_files.read(folder)
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(str(folder), device=str(device), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        return SentenceTransformer(
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BackboneError(
             f"{folder} must hold a sentence-transformers model, but does not load: {str(error).splitlines()[0]}; name "
             "another encoder in the manifest"

@@ -1,5 +1,9 @@
 """A dataset embedding is the mean of its texts' sentence embeddings, each example once."""
 
+import json
+import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,5 +41,41 @@ def test_a_cap_takes_the_same_examples_every_time() -> None:
 
 def test_a_folder_that_is_no_encoder_is_an_error_in_words(tmp_path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BackboneError, match="must hold a sentence-transformers model"):
+    with pytest.raises(BackboneError, match=r"config.json must be of an encoder of the families bert, .* is None"):
         load_encoder(tmp_path, "cpu")
+
+
+def copy_of(folder: Path) -> Path:
+    """A folder with links to the files of the packaged encoder, and a file of code that must not be run."""
+    path = resolve(Backbone(name="minilm")).path
+    assert path is not None
+    shutil.copytree(path, folder, copy_function=os.symlink)
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('canary').touch()\nclass Module: ...\n")
+    return folder
+
+
+def test_weights_are_read_from_safetensors_only(tmp_path: Path) -> None:
+    folder = copy_of(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(
+        BackboneError, match=r"must hold a sentence-transformers model, but does not load: .*safetensors"
+    ):
+        load_encoder(folder, "cpu")
+
+
+def test_no_code_of_the_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = copy_of(tmp_path / "model")
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").unlink()
+    modules[2]["type"] = "evil.Module"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(BackboneError, match=r"modules.json: type must be the library's .*, but is evil.Module"):
+        load_encoder(folder, "cpu")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_what_the_library_saves_is_accepted(encoder, tmp_path: Path) -> None:
+    encoder.save(str(tmp_path), create_model_card=False)
+    again = load_encoder(tmp_path, "cpu")
+    np.testing.assert_array_equal(again.encode(TEXTS[0]), encoder.encode(TEXTS[0]))
