@@ -223,3 +223,17 @@ def test_the_figures_of_the_verdicts_page_are_the_measured_ones() -> None:
     for name in ("promised", "reached"):
         values = [row[name] for row in promises]
         assert f"{short(min(values), 2)} to {short(max(values), 2)}" in page
+
+
+def test_the_figures_of_the_comparison_of_settings_are_the_measured_ones() -> None:
+    page = text_of("docs/verdicts.md")
+    rows = json.loads((ROOT / "benchmarks/results/interaction_simulation.json").read_text())["rows"]
+    called = {
+        (row["table"], row["settings"], row["seeds"], row.get("unequal", row.get("effect"))): row
+        for row in rows
+        if row["sources"] == 17
+    }
+    for settings, seeds in ((2, 3), (2, 5), (3, 3), (3, 5)):
+        alike = [short(called["alike", settings, seeds, unequal]["called"], 3) for unequal in (0, 1)]
+        power = [short(called["power", settings, seeds, effect]["called"], 2) for effect in (2.0, 3.0)]
+        assert f"| {settings} | {seeds} | {' | '.join([*alike, *power])} |" in page

@@ -331,8 +331,8 @@ def decide(comparisons: Sequence[Comparison], margin: float | None = None) -> tu
     by less are `equivalent`, even where the difference is shown not to be 0. Without a margin, no pair is.
     """
     p_values = np.concatenate([comparison.p_value for comparison in comparisons] or [np.empty(0)])
-    bh = _benjamini_hochberg(p_values)
-    equal = _benjamini_hochberg(
+    bh = benjamini_hochberg(p_values)
+    equal = benjamini_hochberg(
         np.concatenate([equivalence_p_values(comparison, margin) for comparison in comparisons] or [np.empty(0)])
     )
     n_tested = int((~np.isnan(p_values)).sum())
@@ -366,7 +366,8 @@ def equivalence_p_values(comparison: Comparison, margin: float | None) -> NDArra
     return p_values
 
 
-def _benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusted p-values of the family of all that are not NaN (Benjamini and Hochberg 1995)."""
     from statsmodels.stats.multitest import multipletests
 
     adjusted = np.full(len(p_values), np.nan)

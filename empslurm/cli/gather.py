@@ -127,6 +127,7 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, t
             "best_sources": [
                 {**_place(answer), **asdict(change)} for answer in written.answers for change in answer.best
             ],
+            **({"over_settings": [asdict(pair) for pair in written.over_settings]} if written.over_settings else {}),
             "cautions": [
                 {"group": answer.group, "text": text} for answer in written.answers for text in answer.warnings
             ],

@@ -14,6 +14,7 @@ from empslurm.report.figures import values_of
 from empslurm.report.formats import Part, Table, part
 from empslurm.report.gaps import Gap
 from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.settings_compared import Compared
 from empslurm.report.verdict_tables import part_name
 
 MOST_CELLS = 40_000  # of all tables of one kind on the page, divided among the groups
@@ -130,6 +131,7 @@ class Contents:
     ratings: tuple[Table, ...] = ()  # of the constructs, and their agreement
     settings: tuple[Table, ...] = ()  # settings compared
     settings_headline: tuple[str, ...] = ()
+    compared: Compared | None = None  # None: there are not two settings
 
     @property
     def of_paper(self) -> bool:

@@ -68,6 +68,11 @@ def unit_words(ranks: SourceRanks) -> str:
     return f"in {titles}"
 
 
+def rank_text(row: SourceRank) -> str:
+    """The interval of a source's rank."""
+    return f"{row.best}" if row.best == row.worst else f"{row.best} to {row.worst}"
+
+
 def _row(row: SourceRank, ranks: SourceRanks, registry: Registry) -> tuple[Entry, ...]:
     digits = 1 if ranks.unit == PERCENT else 3
     alike = sum(other.place == row.place for other in ranks.sources) > 1
@@ -80,7 +85,7 @@ def _row(row: SourceRank, ranks: SourceRanks, registry: Registry) -> tuple[Entry
         number(row.effect, digits, signed=True),
         number(row.low, digits, signed=True),
         number(row.high, digits, signed=True),
-        text(f"{row.best}" if row.best == row.worst else f"{row.best} to {row.worst}"),
+        text(rank_text(row)),
         whole(row.n_targets),
         whole(row.n_helps),
         whole(row.n_harms),

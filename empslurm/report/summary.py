@@ -17,6 +17,7 @@ from empslurm.gather import Gathered
 from empslurm.reference import Rating
 from empslurm.report.answer import Answer
 from empslurm.report.formats import Table
+from empslurm.report.settings_compared import PairOverSettings
 from empslurm.validation import decode
 
 NAME = "summary.json"
@@ -29,6 +30,7 @@ class Summary:
 
     inputs: str  # digest of everything that the files depend on
     opening: tuple[str, ...]  # sentences about all settings together; `headline` starts with them too
+    over_settings: tuple[PairOverSettings, ...]  # all pairs over all settings; empty without settings
     answers: tuple[Answer, ...]
     headline: tuple[str, ...]
     judged: bool  # whether any target has both a baseline and a transfer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from empslurm.report.formats import Entry, Table
 
@@ -31,6 +31,22 @@ MISSING = {
     "Figure 10": "similarity of the task embeddings",
 }
 OF_A_TABLE = ("verdicts", "baselines", "full-data baselines", "the paper's test")  # keys for a table of results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the groups that are compared are called."""
+
+    one: str
+    many: str
+
+    def all_of(self, n: int) -> str:
+        """All n of them."""
+        return f"both {self.many}" if n == 2 else f"all {n} {self.many}"
+
+
+SETTINGS = Words(one="setting", many="settings")  # of a table of results: whatever its column `setting` means
+BACKBONES = Words(one="backbone", many="backbones")  # of a runs root
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from empslurm import files
 from empslurm.gather import Gathered, Missing, curves_table
 from empslurm.reference import Rating
-from empslurm.report import figures, paper, settings
+from empslurm.report import figures, paper, settings, settings_compared, settings_headline, settings_tables
 from empslurm.report import summary as summaries
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
@@ -81,14 +81,15 @@ def contents_of(
         _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
         for group in gathered.groups
     )
-    compared = settings.named([group.analyses for group in groups])
+    compared = settings_compared.compare(settings.named([group.analyses for group in groups]))
     return Contents(
         gathered=gathered,
         groups=groups,
         gaps=all_gaps(gathered, [group.analyses for group in groups]),
         ratings=tables_of_ratings(gathered, ratings, groups),
-        settings=settings.settings_tables(compared),
-        settings_headline=settings.headline(compared),
+        settings=settings_tables.settings_tables(compared),
+        settings_headline=settings_headline.headline(compared),
+        compared=compared,
     )
 
 
@@ -117,6 +118,7 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
     return Summary(
         inputs=inputs,
         opening=contents.settings_headline,
+        over_settings=settings_compared.over_settings(contents.compared) if contents.compared else (),
         answers=tuple(answer for group in groups for answer in answers(group)),
         headline=(
             *contents.settings_headline,

@@ -111,7 +111,7 @@ def _written_out(measure: Measure, model: str, model_type: str, repository: str 
         "",
         f'folder = "{FOLDER}"' if repository is None else f'folder = snapshot_download("{repository}")',
         f"model = AutoModel.from_pretrained({model}).eval()",
-        f"tokenizer = AutoTokenizer.from_pretrained({model})",
+        f"tokenizer = AutoTokenizer.from_pretrained({model}, model_input_names=['input_ids', 'attention_mask'])",
         "",
         "def add(layer, w):  # w: the four tensors of the layer's bottleneck",
         "    def bottleneck(x):",

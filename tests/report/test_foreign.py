@@ -10,7 +10,7 @@ import pytest
 from empslurm import reference
 from empslurm.cli import main
 from empslurm.gather import from_file
-from empslurm.report import settings
+from empslurm.report import settings, settings_compared, settings_headline
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.headline import headline
 from empslurm.report.write import write
@@ -99,13 +99,20 @@ def test_settings_are_compared_and_never_mixed(tmp_path: Path) -> None:
     rows = [*(f"{row},one" for row in up), *(f"{row},two" for row in down)]
     gathered = made(tmp_path, rows, HEAD + ",setting")
     groups = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
-    found = settings.headline(groups)
-    assert "Of 6 pairs that two or more of them have, 6 help in at least one" in found[0]
-    assert "6 help in one and harm in another" in found[0]
+    found = settings_headline.headline(settings_compared.compare(groups))
+    assert found[0].startswith("Of 6 pairs compared on both settings, 0 help on both, 0 on one only;")
+    assert "6 help on one and harm on another" in found[0]
     agreement = settings.agreements({name: settings.pairs_of(one) for name, one in groups.items()})
     assert [(one.n_shared, one.n_same_side, one.n_opposed) for one in agreement] == [(6, 0, 6)]
     summary = write(gathered, tmp_path / "out", ratings=())
-    assert [table.name for table in summary.tables] == ["settings", "settings-agreement", "settings-pairs"]
+    assert [table.name for table in summary.tables] == [
+        "settings",
+        "settings-agreement",
+        "settings-pairs",
+        "settings-interaction",
+        "settings-variance",
+        "settings-sources",
+    ]
     assert {"settings.csv", "one/verdicts.csv", "two/verdicts.csv"} <= set(summary.files)
     assert "Settings compared" in (tmp_path / "out" / "report.html").read_text()
 

@@ -70,7 +70,7 @@ def test_without_baseline_fraction_the_most_data_stand_for_a_setting(tmp_path):
     ]
     of_results(tmp_path, lines, head=f"setting,{HEAD}")
     (row,) = (tmp_path / "settings-pairs.csv").read_text().splitlines()[1:]
-    assert row.split(",")[4] == "helps"  # with half of the data, not harm with a quarter
+    assert row.split(",")[5] == "helps"  # with half of the data, not harm with a quarter
 
 
 def test_too_noisy_is_not_enough_seeds(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from empslurm.cli.documents.base import CellName, Document, FilePaths
+from empslurm.cli.documents.base import ABSENT, CellName, Document, FilePaths
 from empslurm.validation.constraints import Doc, Key
 
 
@@ -59,6 +59,26 @@ class PairVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairOverSettings:
+    """A pair over all settings (backbones, models, languages). Each verdict was made within its setting."""
+
+    source: Annotated[str, Doc("Id of the source task.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    holds: Annotated[str, Doc("On how many settings it helps, harms, ..., in words.")]
+    n_settings: Annotated[int, Doc("Settings compared.")]
+    counts: Annotated[
+        Mapping[str, int], Doc("Verdict (helps, harms, equivalent, inconclusive, undecided) -> in how many settings.")
+    ]
+    n_not_compared: Annotated[int, Doc("Settings without this pair, or without its baseline.")]
+    interaction: Annotated[
+        str, Doc("Do its gains differ between settings by more than noise? differs, not shown to differ, not tested.")
+    ]
+    interaction_p: Annotated[float | None, Doc("p-value of that test. null: not tested.")]
+    interaction_p_bh: Annotated[float | None, Doc("The same, corrected over all tested pairs. null: not tested.")]
+    reason: Annotated[str, Doc("Why it, or a setting, is left out of the test. Empty: nothing is.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Caution:
     """A warning about a group."""
 
@@ -106,6 +126,9 @@ class GatherDocument(Document):
     lacking: Annotated[Mapping[str, str], Doc("Analysis that could not be made -> why.")]
     missing: Annotated[tuple[MissingCell, ...], Doc("Cells without a usable result.")]
     files: FilePaths
+    over_settings: Annotated[
+        tuple[PairOverSettings, ...], Doc("All pairs over all settings. Absent: there are not two settings.")
+    ] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)

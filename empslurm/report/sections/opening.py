@@ -10,7 +10,7 @@ from empslurm.report.answer import answers
 from empslurm.report.contents import Contents
 from empslurm.report.sections.learning import not_learnt
 
-MOST_ANSWERS = 3  # settings with a sentence each
+MOST_ANSWERS = 3  # sentences: about all settings together, or one of each
 QUESTION = "Does training on task A first help task B?"
 PROVISIONAL = "PROVISIONAL: these numbers come from the invented sample corpus; they say nothing about any task."
 PAPER = (
@@ -41,7 +41,7 @@ def opening(contents: Contents) -> Mapping[str, Any]:
 def _answer(contents: Contents) -> tuple[str, ...]:
     """At most three sentences; with several settings, about all of them together."""
     if contents.settings_headline:
-        return contents.settings_headline
+        return contents.settings_headline[:MOST_ANSWERS]
     if len(contents.groups) == 1:
         return answers(contents.groups[0])[0].summary
     named = [f"{group.analyses.group.name}: {answers(group)[0].summary[0]}" for group in contents.groups[:MOST_ANSWERS]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from empslurm.report.contents import GroupContents
 from empslurm.report.formats import capital, shown
-from empslurm.report.source_rank_tables import unit_words
+from empslurm.report.source_rank_tables import rank_text, unit_words
 from empslurm.report.source_ranks import PERCENT, SourceRanks
 from empslurm.report.tables import title_of
 from empslurm.tasks import Registry
@@ -41,7 +41,7 @@ def _ranking(ranking: SourceRanks, registry: Registry, *, titled: bool) -> Mappi
                 "tie": shared[row.place] > 1,
                 "source": title_of(row.source, registry),
                 "numbers": numbers,
-                "interval": str(row.best) if row.best == row.worst else f"{row.best} to {row.worst}",
+                "interval": rank_text(row),
                 "left": round(100 * (row.best - 1) / n, 1),
                 "width": round(100 * (row.worst - row.best + 1) / n, 1),
                 "verdicts": f"{row.n_helps} / {row.n_harms} of {row.n_targets} targets",

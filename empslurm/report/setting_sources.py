@@ -1,0 +1,98 @@
+"""Sources ranked over all settings together: mean gains with intervals, ranks, and the ranks in each setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from empslurm.analysis.interactions import concordance
+from empslurm.analysis.scores import pearson
+from empslurm.report.group_results import Analyses
+from empslurm.report.settings import FEWEST_SHARED, verdicts_of
+from empslurm.report.source_ranks import SourceRanks, source_ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingSources:
+    """The sources over all settings.
+
+    `ranks` takes each target of each setting as a target of its own, so that neither a setting's level nor its scale of
+    difficulty counts for a source. Settings are fixed: the intervals are about these, not about others like them.
+    """
+
+    ranks: SourceRanks
+    by_setting: Mapping[str, Mapping[str, float]]  # setting -> source -> its rank by mean gain there; ties share one
+    n_settings: Mapping[str, int]  # source -> settings with a gain of it
+    n_common: int  # sources with a rank in every ranked setting
+    concordance: float  # Kendall's W of these ranks; NaN with fewer than three sources
+    spearman: Mapping[tuple[str, str], float]  # two settings -> of the ranks of the sources that both have
+
+
+def sources_of(groups: Mapping[str, Analyses]) -> SettingSources | None:
+    """Rank the sources; None with fewer than two sources with a gain, or in fewer than two settings."""
+    chosen = {name: verdicts for name, own in groups.items() if (verdicts := verdicts_of(own)) is not None}
+    if len(chosen) < 2:
+        return None
+    pairs = [pair for verdicts in chosen.values() for pair in verdicts.pairs]
+    results = [result for verdicts in chosen.values() for result in verdicts.results]
+    ranks = source_ranks(results, pairs, fraction=max(verdicts.fraction for verdicts in chosen.values()))
+    if ranks is None:
+        return None
+    effects = {name: _effects(groups[name], verdicts.fraction) for name, verdicts in chosen.items()}
+    effects = {name: own for name, own in effects.items() if own}
+    common = [row.source for row in ranks.sources if effects and all(row.source in own for own in effects.values())]
+    enough = len(common) >= FEWEST_SHARED
+    return SettingSources(
+        ranks=ranks,
+        by_setting={name: _ranked(own) for name, own in effects.items()},
+        n_settings={
+            row.source: sum(
+                any(
+                    source == row.source and np.isfinite(gain)
+                    for result in verdicts.results
+                    for source, gain in zip(result.comparison.sources, result.comparison.difference, strict=True)
+                )
+                for verdicts in chosen.values()
+            )
+            for row in ranks.sources
+        },
+        n_common=len(common),
+        concordance=_concordance(effects, common) if enough else float("nan"),
+        spearman={(one, two): _spearman(effects[one], effects[two]) for one, two in combinations(effects, 2)},
+    )
+
+
+def _effects(analyses: Analyses, fraction: float) -> dict[str, float]:
+    """Source -> its mean gain within one setting; empty where sources are not ranked."""
+    return {
+        row.source: row.effect
+        for ranks in analyses.source_ranks
+        if ranks.fraction == fraction
+        for row in ranks.sources
+        if np.isfinite(row.effect)
+    }
+
+
+def _ranked(effects: Mapping[str, float]) -> dict[str, float]:
+    from scipy.stats import rankdata
+
+    ranks = rankdata([-effect for effect in effects.values()], method="min")
+    return dict(zip(effects, map(float, ranks), strict=True))
+
+
+def _concordance(effects: Mapping[str, Mapping[str, float]], common: list[str]) -> float:
+    from scipy.stats import rankdata
+
+    return concordance(np.array([rankdata([-own[source] for source in common]) for own in effects.values()]))
+
+
+def _spearman(one: Mapping[str, float], two: Mapping[str, float]) -> float:
+    from scipy.stats import rankdata
+
+    both = [source for source in one if source in two]
+    if len(both) < FEWEST_SHARED:
+        return float("nan")
+    return pearson(rankdata([one[source] for source in both]), rankdata([two[source] for source in both]))

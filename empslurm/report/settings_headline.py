@@ -1,0 +1,114 @@
+"""The findings over all settings, as sentences: the answer first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from empslurm.report.formats import shown
+from empslurm.report.settings import agreements
+from empslurm.report.settings_compared import Compared
+from empslurm.report.source_rank_tables import rank_text
+from empslurm.report.source_ranks import PERCENT
+from empslurm.report.tables import title_of
+
+
+def headline(compared: Compared | None) -> tuple[str, ...]:
+    """The findings over all settings, the answer first; empty without settings."""
+    if compared is None:
+        return ()
+    said = (
+        _holds_sentence(compared),
+        _interaction_sentence(compared),
+        _variance_sentence(compared),
+        _source_sentence(compared),
+        _rank_sentence(compared),
+    )
+    return tuple(filter(None, said))
+
+
+def _holds_sentence(compared: Compared) -> str:
+    words, n = compared.words, len(compared.pairs)
+    shared = [pair for pair in compared.held if len(pair.verdicts) > 1]
+    alone = len(compared.held) - len(shared)
+    if not shared:
+        return f"No pair is compared on two of {n} {words.many}, so nothing can be said about whether a verdict holds."
+    two = n == 2
+    where = f"on {words.all_of(2)}" if two else f"on at least two of {n} {words.many}"
+    every, some = ("on both", "on one only") if two else ("on every one that has them", "on some only")
+    opposed = sum({"helps", "harms"} <= {*pair.verdicts} for pair in shared)
+    clauses = []
+    for outcome, singular, plural in (("helps", "helps", "help"), ("harms", "harms", "harm")):
+        other = "harms" if outcome == "helps" else "helps"
+        always = sum({*pair.verdicts} == {outcome} for pair in shared)
+        partly = sum(
+            outcome in pair.verdicts and {*pair.verdicts} != {outcome} and other not in pair.verdicts for pair in shared
+        )
+        clauses.append(f"{always:,} {singular if always == 1 else plural} {every}, {partly:,} {some}")
+    contradict = (
+        f"{opposed:,} {'helps' if opposed == 1 else 'help'} on one and {'harms' if opposed == 1 else 'harm'} on another"
+    )
+    more = f" {alone:,} more {'is' if alone == 1 else 'are'} compared on one {words.one} only." if alone else ""
+    return (
+        f"Of {len(shared):,} {'pair' if len(shared) == 1 else 'pairs'} compared {where}, {clauses[0]}; {clauses[1]}; "
+        f"{contradict}.{more}"
+    )
+
+
+def _interaction_sentence(compared: Compared) -> str:
+    found, words = compared.interactions, compared.words
+    differ, untested = len(found.with_outcome("differs")), found.reasons
+    n_tested = len(found.pairs) - untested.total()
+    if not found.pairs:
+        return ""
+    if not n_tested:
+        reasons = "; ".join(untested)
+        return f"Whether gains differ between {words.many} cannot be tested for any pair: {reasons}."
+    rest = untested.total()
+    why = f"; {rest:,} cannot be tested ({'; '.join(untested)})" if rest else ""
+    return (
+        f"Gains differ between {words.many} by more than noise for {differ:,} of {n_tested:,} tested "
+        f"{'pair' if n_tested == 1 else 'pairs'}{why}; for the others no difference is shown, which does not mean that "
+        "there is none."
+        if differ < n_tested or rest
+        else f"Gains differ between {words.many} by more than noise for all {n_tested:,} tested pairs."
+    )
+
+
+def _variance_sentence(compared: Compared) -> str:
+    parts = compared.interactions.parts
+    if parts is None:
+        return ""
+    share, low, high = parts.share
+    if not np.isfinite(share):
+        return "Gains of different pairs differ by no more than noise."
+    return (
+        f"Of what makes the gains of {parts.n_pairs:,} pairs differ beyond noise, {100 * share:.0f} % is common to "
+        f"{compared.words.all_of(parts.n_settings)} (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+    )
+
+
+def _source_sentence(compared: Compared) -> str:
+    sources = compared.sources
+    if sources is None:
+        return ""
+    ranks = sources.ranks
+    best = max((row for row in ranks.sources if np.isfinite(row.effect)), key=lambda row: row.effect)
+    digits, percent = (1, " %") if ranks.unit == PERCENT else (3, "")
+    gain = f"{shown(best.effect, digits, signed=True)}{percent}"
+    if best.known:
+        ends = " to ".join(shown(end, digits, signed=True) for end in (best.low, best.high))
+        gain += f", 95 % interval {ends}; rank {rank_text(best)} of {len(ranks.sources)}"
+    return (
+        f"Over {compared.words.all_of(len(compared.groups))}, {title_of(best.source, compared.registry)} has the "
+        f"largest mean gain ({gain})."
+    )
+
+
+def _rank_sentence(compared: Compared) -> str:
+    ranks = [agreement.spearman for agreement in agreements(compared.pairs) if np.isfinite(agreement.spearman)]
+    if not ranks:
+        return ""
+    return (
+        f"Between two {compared.words.many}, Spearman's r of the pairs' changes is {shown(float(np.median(ranks)), 2)} "
+        f"(median of {len(ranks):,} {'comparison' if len(ranks) == 1 else 'comparisons'})."
+    )
