@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from empslurm import backbones as models
 from empslurm import provenance, resources
-from empslurm.backbones import hidden_size, max_tokens, resolve, resolve_encoder
-from empslurm.config import LIBRARY
+from empslurm.config import LIBRARY, Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest import load
-from empslurm.plan import Inputs, expand
+from empslurm.plan import Inputs, Known, expand
 from empslurm.search.results import finished_trials, with_second_stage
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
@@ -181,7 +181,10 @@ def other_data(path: Path, data: Path) -> str:
 
 
 def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
-    """Digests of the data and the backbone as they are on this machine, pinned ones where nothing is here."""
+    """Digests of the data and the backbones as they are on this machine, pinned ones where nothing is here.
+
+    Raises UsageError where two backbones of the manifest are one model.
+    """
     raw: dict[str, str | None] = {}
     missing: dict[str, str] = {}
     notes: dict[str, str] = {}
@@ -192,21 +195,42 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
             missing[dataset_id] = located.problem + other_data(manifest.path, data)
         elif located.state != "found" or located.problem:
             notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
-    backbone = resolve(manifest.backbone)
-    encoder = resolve_encoder(manifest.embed.encoder) if manifest.embed else None
+    backbones = {backbone: _known(models.resolve(backbone)) for backbone in manifest.backbones}
+    _refuse_twins(manifest, backbones)
     return Inputs(
         raw=raw,
         missing=missing,
         notes=notes,
-        backbone_digest=backbone.digest,
-        backbone_problem=backbone.problem,
-        family=backbone.family,
-        hidden_size=hidden_size(backbone),
-        max_tokens=max_tokens(backbone),
+        backbones=backbones,
+        encoder=_known(models.resolve_encoder(manifest.embed.encoder)) if manifest.embed else None,
         library=provenance.installed(LIBRARY),
-        encoder_digest=encoder.digest if encoder else None,
-        encoder_problem=encoder.problem if encoder else "",
     )
+
+
+def _known(resolved: models.ResolvedBackbone) -> Known:
+    return Known(
+        digest=resolved.digest,
+        problem=resolved.problem,
+        family=resolved.family,
+        hidden_size=models.hidden_size(resolved),
+        max_tokens=models.max_tokens(resolved),
+    )
+
+
+def _refuse_twins(manifest: Manifest, backbones: Mapping[Backbone, Known]) -> None:
+    """Raise UsageError where two backbones are the same model: a pair that holds on both would hold on one."""
+    first: dict[str, Backbone] = {}
+    for backbone, known in backbones.items() if len(backbones) > 1 else ():
+        if known.digest is None:
+            continue
+        public = models.published(backbone, known.digest)
+        model = public.hub_id if public.exact and public.hub_id == models.MINILM_HUB_ID else known.digest
+        other = first.setdefault(model, backbone)
+        if other != backbone:
+            raise UsageError(
+                f"the backbones of {manifest.path} must be different models, but {other.name} and {backbone.name} are "
+                "the same; remove one"
+            )
 
 
 def collect(

@@ -10,6 +10,7 @@ from typing import Literal
 
 from empslurm import ids
 from empslurm.backbones.families import FAMILIES
+from empslurm.backbones.labels import labels_of
 from empslurm.cells import (
     KINDS,
     SCORED,
@@ -21,15 +22,27 @@ from empslurm.cells import (
     Transfer,
     TrialCell,
 )
-from empslurm.config import BANKED, Embed, LabelUse, Trial, library_problem
+from empslurm.config import BANKED, Backbone, Embed, LabelUse, Trial, library_problem
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, SearchUse
 from empslurm.store.cell_folder import CellState
 from empslurm.tasks.splits import split_name
 
 Action = Literal["run", "reuse", "skip"]
+ACTIONS: tuple[Action, ...] = ("run", "reuse", "skip")
 LEAST_TOKENS = 5  # of an example: RoBERTa has four special tokens around context and text
 COMING = ("running", "queued")  # states of a cell whose result may still come
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known on this machine of a backbone or encoder."""
+
+    digest: str | None  # of its files, or of a hub id's commit; None: unknown until it is here
+    problem: str = ""  # why it cannot be used, and what to do; empty: it can
+    family: str = ""  # an entry of FAMILIES; empty: it is not here
+    hidden_size: int | None = None  # None: it is not here, or does not say
+    max_tokens: int | None = None  # of the longest input that it reads; None: as above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +52,21 @@ class Inputs:
     raw: Mapping[str, str | None]  # dataset id -> digest of its raw files (pinned, or of those found)
     missing: Mapping[str, str]  # dataset id -> how to obtain it, for the ones that are not here
     notes: Mapping[str, str]  # dataset id -> what a reader of the plan must know (altered, sample)
-    backbone_digest: str | None
-    backbone_problem: str = ""
-    encoder_digest: str | None = None  # of the encoder of the dataset embeddings, where the manifest wants them
-    encoder_problem: str = ""
-    family: str = ""  # of the backbone, an entry of FAMILIES, where it is here
-    hidden_size: int | None = None  # of the backbone, where it is here
-    max_tokens: int | None = None  # of the longest input that the backbone reads, where it is here
+    backbones: Mapping[Backbone, Known]  # those of the manifest
+    encoder: Known | None = None  # of the dataset embeddings, where the manifest wants them
     library: bool = True  # whether the package `adapters` is installed here
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why backbones or the encoder cannot be used yet, one sentence each."""
+        known = (*self.backbones.values(), *([self.encoder] if self.encoder else []))
+        return tuple(dict.fromkeys(item.problem for item in known if item.problem))
+
+    def model_of(self, cell: Cell) -> Known:
+        """What is known of the backbone, or the encoder, that a cell of the plan reads."""
+        if KINDS[cell.kind].reads == "encoder" and self.encoder is not None:
+            return self.encoder
+        return self.backbones[cell.backbone]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +112,19 @@ class Plan:
         """Cells by id."""
         return {cell.id: cell for cell in self.cells}
 
+    @cached_property
+    def labels(self) -> Mapping[Backbone, str]:
+        """Backbones of the manifest, each with its short name for people, in the manifest's order."""
+        return labels_of(self.manifest.backbones)
+
+    def label(self, cell: Cell) -> str | None:
+        """The label of a cell's backbone; None of a dataset embedding, which depends on none."""
+        return None if KINDS[cell.kind].reads == "encoder" else self.labels[cell.backbone]
+
+    def on(self, backbone: Backbone) -> tuple[Cell, ...]:
+        """The cells that depend on a backbone: all but dataset embeddings, which all backbones share."""
+        return tuple(cell for cell in self.cells if self.label(cell) == self.labels[backbone])
+
     @property
     def search(self) -> SearchUse:
         """The search that the manifest describes. Raises UsageError where it describes a grid."""
@@ -107,31 +140,34 @@ class Plan:
 def expand(manifest: Manifest, inputs: Inputs) -> Plan:
     """All cells of a manifest: baselines of every task, sources that are not among them, transfers of every pair.
 
-    For a search: its trials. `search.results` adds the cells of the second stage once the trials are finished.
+    Each backbone has a grid of its own; dataset embeddings, which depend on none, are planned once. For a search: its
+    trials. `search.results` adds the cells of the second stage once the trials are finished.
     """
     if manifest.search is not None:
         return Plan(manifest=manifest, inputs=inputs, cells=_trials(manifest, manifest.search, inputs))
-    grid = Grid(manifest=manifest, inputs=inputs)
+    grids = [Grid(manifest=manifest, inputs=inputs, backbone=backbone) for backbone in manifest.backbones]
     cells: dict[str, Cell] = {}
     for planner in PLANNERS:
-        for cell in planner(grid):
-            cells.setdefault(cell.id, cell)
+        for grid in grids:
+            for cell in planner(grid):
+                cells.setdefault(cell.id, cell)
     return Plan(manifest=manifest, inputs=inputs, cells=tuple(cells.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What the planners of a grid share: the manifest, the inputs, and the baselines made so far."""
+    """What the planners share: the manifest, the inputs, one backbone, and the baselines made on it so far."""
 
     manifest: Manifest
     inputs: Inputs
+    backbone: Backbone
     _baselines: dict[tuple[object, ...], Baseline] = field(default_factory=dict)
 
     def baseline(self, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all") -> Baseline:
         """The baseline of a task, seed and fraction, made once, since computing its id takes time."""
         key = (task, seed, fraction, labels)
         if key not in self._baselines:
-            self._baselines[key] = baseline_of(self.manifest, self.inputs, *key)
+            self._baselines[key] = baseline_of(self.manifest, self.inputs, self.backbone, *key)
         return self._baselines[key]
 
     def source(self, task: str, seed: int) -> Baseline:
@@ -176,24 +212,29 @@ def _embeddings(grid: Grid) -> Iterator[Cell]:
                 yield alone
                 yield TaskEmbedding.like(alone, fisher=manifest.fisher, parent=alone.id)
         if manifest.embed:
-            yield _embed(grid.inputs, manifest.embed, baselines[0])
+            digest = grid.inputs.encoder.digest if grid.inputs.encoder else None
+            yield _embed(manifest.embed, digest, baselines[0])
 
 
 # Every planner adds cells of some kind, parents before children; a cell that two of them plan is one cell.
 PLANNERS: tuple[Callable[[Grid], Iterator[Cell]], ...] = (_baselines, _sources, _transfers, _embeddings)
 
 
-def _embed(inputs: Inputs, embed: Embed, baseline: Baseline) -> DatasetEmbedding:
-    """The dataset embedding of a baseline's examples: neither seed, adapter nor training matters to it."""
-    return DatasetEmbedding.like(
-        baseline, seed=0, backbone=embed.encoder, backbone_digest=inputs.encoder_digest, embed=embed
-    )
+def _embed(embed: Embed, digest: str | None, baseline: Baseline) -> DatasetEmbedding:
+    """The dataset embedding of a baseline's examples: neither seed, backbone, adapter nor training matters to it."""
+    return DatasetEmbedding.like(baseline, seed=0, backbone=embed.encoder, backbone_digest=digest, embed=embed)
 
 
 def baseline_of(
-    manifest: Manifest, inputs: Inputs, task: str, seed: int, fraction: float = 1.0, labels: LabelUse = "all"
+    manifest: Manifest,
+    inputs: Inputs,
+    backbone: Backbone,
+    task: str,
+    seed: int,
+    fraction: float = 1.0,
+    labels: LabelUse = "all",
 ) -> Baseline:
-    """The cell that trains an adapter on a task, with the manifest's settings."""
+    """The cell that trains an adapter on a task and a backbone, with the manifest's settings."""
     dataset = manifest.registry.dataset_of(task)
     use = manifest.data[dataset.id]
     return Baseline(
@@ -207,19 +248,20 @@ def baseline_of(
             labels=labels,
             fraction=fraction,
         ),
-        backbone=manifest.backbone,
-        backbone_digest=inputs.backbone_digest,
+        backbone=backbone,
+        backbone_digest=inputs.backbones[backbone].digest,
         adapter=manifest.adapter[task],
         training=manifest.training[task],
     )
 
 
 def _trials(manifest: Manifest, use: SearchUse, inputs: Inputs) -> tuple[Cell, ...]:
-    """The trials of every task, with the first seed."""
+    """The trials of every task, with the first seed, on the one backbone of a search."""
+    (backbone,) = manifest.backbones
     return tuple(
         TrialCell.like(alone, trial=Trial(number=number, search=use.search))
         for task in manifest.tasks
-        for alone in [baseline_of(manifest, inputs, task, manifest.seeds[0])]
+        for alone in [baseline_of(manifest, inputs, backbone, task, manifest.seeds[0])]
         for number in range(use.n_trials)
     )
 
@@ -282,13 +324,16 @@ def _decide_one(
 
 def obstacle(plan: Plan, cell: Cell) -> str:
     """Why a cell cannot run on this machine: data or backbone missing, an adapter that does not fit. Else empty."""
-    problems = {"backbone": plan.inputs.backbone_problem, "encoder": plan.inputs.encoder_problem}
-    if problem := problems[KINDS[cell.kind].reads]:
-        return problem
-    family, width = plan.inputs.family, plan.inputs.hidden_size
-    kinds = [FAMILIES[family].kind_problem(family, adapter.kind) for adapter in cell.adapters] if family else []
+    known = plan.inputs.model_of(cell)
+    if known.problem:
+        return known.problem
+    facts, width = FAMILIES.get(known.family), known.hidden_size
+    kinds = [facts.kind_problem(known.family, adapter.kind) for adapter in cell.adapters] if facts else []
     sizes = [adapter.size_problem(width) for adapter in cell.adapters] if width else []
-    return next(filter(None, (*kinds, *sizes)), "") or plan.inputs.missing.get(cell.data.dataset, "")
+    unfit = next(filter(None, (*kinds, *sizes)), "")
+    if unfit:
+        return unfit if len(plan.labels) == 1 else f"on {plan.label(cell)}, {unfit}"
+    return plan.inputs.missing.get(cell.data.dataset, "")
 
 
 def refuse_kinds(plan: Plan, decisions: Iterable[Decision]) -> None:
@@ -314,17 +359,21 @@ def _needs_library(plan: Plan, cell: Cell) -> str:
 
 def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:
     """Raise UsageError where a cell without a result would read texts of a length that its backbone cannot."""
-    limit = plan.inputs.max_tokens or math.inf
-    wanted: dict[str, int] = {}
+    wanted: dict[Backbone, dict[str, int]] = {}
     for cell in (decision.cell for decision in decisions if decision.action != "reuse"):
-        training = cell.settled_training
-        if training is not None and not LEAST_TOKENS <= training.max_length <= limit:
-            wanted.setdefault(cell.target, training.max_length)
-    if not wanted:
-        return
+        training, longest = cell.settled_training, plan.inputs.model_of(cell).max_tokens or math.inf
+        if training is not None and not LEAST_TOKENS <= training.max_length <= longest:
+            wanted.setdefault(cell.backbone, {}).setdefault(cell.target, training.max_length)
+    for backbone, lengths in wanted.items():
+        _refuse_lengths(plan, backbone, lengths)
+
+
+def _refuse_lengths(plan: Plan, backbone: Backbone, wanted: Mapping[str, int]) -> None:
+    """Raise UsageError: the lengths wanted, by task, are not those that a backbone reads."""
+    limit = plan.inputs.backbones[backbone].max_tokens
     task, length = next(iter(wanted.items()))
     more = f" (and {len(wanted) - 1} more task{'s' * (len(wanted) > 2)})" if len(wanted) > 1 else ""
-    must = f"at most {limit}, the most tokens that the backbone {plan.manifest.backbone.name} reads"
+    must = f"at most {limit}, the most tokens that the backbone {backbone.name} reads"
     fix = f"write `max_length: {limit}` or less"
     if length < LEAST_TOKENS:
         must = f"at least {LEAST_TOKENS}, because the model's special tokens alone take up to {LEAST_TOKENS - 1}"

@@ -27,7 +27,7 @@ from empslurm.cells import (
 from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, Search, SourceUse, Training, Trial
 from empslurm.errors import DamagedError
 from empslurm.manifest.load import load_manifest
-from empslurm.plan import Inputs, expand
+from empslurm.plan import Inputs, Known, expand
 from tests import hostile
 
 ROOT = Path(__file__).parents[1]
@@ -191,7 +191,8 @@ def golden_ids() -> dict[str, str]:
     for folder, name in (("manifests", "full_study"), ("tests/golden", "small_grid")):
         manifest = load_manifest(ROOT / folder / f"{name}.yaml")
         raw = dict.fromkeys(manifest.data, "raw")
-        inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
+        known = dict.fromkeys(manifest.backbones, Known(digest="weights"))
+        inputs = Inputs(raw=raw, missing={}, notes={}, backbones=known, encoder=Known(digest="encoder"))
         cells = expand(manifest, inputs).cells
         found |= {f"{name}: {cell.prefix}": cell.id for cell in cells[:: len(cells) // 10]}
     found["the default space of a search"] = TRIAL.id

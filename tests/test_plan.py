@@ -10,21 +10,29 @@ import pytest
 
 from empslurm.cells import SCORED
 from empslurm.cli import main
-from empslurm.config import Adapter
+from empslurm.config import Adapter, Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
-from empslurm.plan import Inputs, Plan, decide, expand, packs, refuse_kinds, refuse_lengths
+from empslurm.plan import Inputs, Known, Plan, decide, expand, packs, refuse_kinds, refuse_lengths
 from empslurm.store.cell_folder import CellState
 
 ROOT = Path(__file__).parents[1]
+MINILM, OTHER = Backbone(name="minilm"), Backbone(name="./models/other")
+KNOWN = Known(digest="weights")
 PENDING, DONE = CellState(state="pending"), CellState(state="done")
 FAILED = CellState(state="failed", why="data: a sentence")
 RUNNING = CellState(state="running", why="job 7")
 
 
-def plan_of(manifest: Manifest, **changes: Any) -> Plan:
-    raw = dict.fromkeys(manifest.data, "raw")
-    inputs = Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights", encoder_digest="encoder")
+def plan_of(manifest: Manifest, known: Known = KNOWN, **changes: Any) -> Plan:
+    """A plan with invented digests. `known`: what is known of its backbones."""
+    inputs = Inputs(
+        raw=dict.fromkeys(manifest.data, "raw"),
+        missing={},
+        notes={},
+        backbones=dict.fromkeys(manifest.backbones, known),
+        encoder=Known(digest="encoder"),
+    )
     return expand(manifest, replace(inputs, **changes))
 
 
@@ -120,13 +128,73 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(grid: Plan) -> No
 def test_texts_longer_than_the_backbone_reads_are_refused_unless_a_result_is_there(grid: Plan) -> None:
     manifest = grid.manifest
     training = {**manifest.training, "news_empathy": replace(manifest.training["news_empathy"], max_length=513)}
-    plan = plan_of(replace(manifest, training=training), max_tokens=512)
+    plan = plan_of(replace(manifest, training=training), Known(digest="weights", max_tokens=512))
     pending = dict.fromkeys(plan.by_id, PENDING)
     with pytest.raises(UsageError, match=r"at most 512, .* but is 513 for news_empathy; write `max_length: 512`"):
         refuse_lengths(plan, decide(plan, pending))
     done = {id: DONE for id, cell in plan.by_id.items() if cell.target == "news_empathy"}
     refuse_lengths(plan, decide(plan, {**pending, **done}))
-    refuse_lengths(plan_of(plan.manifest, max_tokens=None), decide(plan, pending))
+    refuse_lengths(plan_of(plan.manifest), decide(plan, pending))
+
+
+@pytest.fixture
+def two(grid: Plan) -> Plan:
+    """The grid on two backbones, of which the second is not here."""
+    return plan_of(
+        replace(grid.manifest, backbones=(MINILM, OTHER)),
+        backbones={MINILM: KNOWN, OTHER: Known(digest=None, problem="backbone ./models/other must be there; save it")},
+    )
+
+
+def test_the_cells_of_two_backbones_are_those_of_one_and_of_the_other(grid: Plan, two: Plan) -> None:
+    other = plan_of(replace(grid.manifest, backbones=(OTHER,)), Known(digest=None))
+    assert set(two.by_id) == set(grid.by_id) | set(other.by_id)
+    assert [cell.id for cell in two.cells if two.label(cell) in ("minilm", None)] == [cell.id for cell in grid.cells]
+    assert [cell.id for cell in two.on(OTHER)] == [cell.id for cell in other.cells if cell.kind != "embed"]
+    assert Counter(two.label(cell) for cell in two.cells) == {"minilm": 40, "other": 40, None: 4}
+
+
+def test_packs_never_mix_backbones_and_all_baselines_come_before_what_starts_from_them(two: Plan) -> None:
+    grouped = packs(two.cells)
+    assert all(len({two.label(cell) for cell in pack.cells}) == 1 for pack in grouped)
+    kinds = [pack.cells[0].kind for pack in grouped]
+    assert kinds == sorted(kinds, key=lambda kind: kind in ("transfer", "fisher"))
+    assert kinds.count("baseline") == 16
+    before: set[str] = set()
+    for cell in two.cells:
+        assert cell.starts_from is None or cell.starts_from in before
+        before.add(cell.id)
+
+
+def test_a_backbone_that_is_not_here_makes_only_its_own_cells_wait(two: Plan) -> None:
+    decided = decide(two, dict.fromkeys(two.by_id, PENDING))
+    assert {(two.label(made.cell), made.action) for made in decided} == {
+        ("minilm", "run"),
+        ("other", "skip"),
+        (None, "run"),
+    }
+    assert all("./models/other" in made.why for made in decided if made.action == "skip")
+    assert {two.label(cell) for cell in two.cells if two.is_provisional(cell)} == {"other"}
+
+
+def test_each_backbone_has_its_own_limits(grid: Plan) -> None:
+    training = {task: replace(one, max_length=300) for task, one in grid.manifest.training.items()}
+    known = {MINILM: Known(digest="a", max_tokens=512, hidden_size=384), OTHER: Known(digest="b", max_tokens=256)}
+    plan = plan_of(replace(grid.manifest, backbones=(MINILM, OTHER), training=training), backbones=known)
+    pending = dict.fromkeys(plan.by_id, PENDING)
+    with pytest.raises(UsageError, match=r"at most 256, .* the backbone ./models/other reads, but is 300"):
+        refuse_lengths(plan, decide(plan, pending))
+    refuse_lengths(plan, decide(plan, {**pending, **dict.fromkeys((cell.id for cell in plan.on(OTHER)), DONE)}))
+    adapter = dict.fromkeys(grid.manifest.tasks, Adapter(kind="compacter"))
+    known = {MINILM: Known(digest="a", hidden_size=384), OTHER: Known(digest="b", hidden_size=20)}
+    plan = plan_of(replace(grid.manifest, backbones=(MINILM, OTHER), adapter=adapter), backbones=known)
+    skipped = [made for made in decide(plan, pending_of(plan)) if made.action == "skip"]
+    assert {plan.label(made.cell) for made in skipped} == {"other"}
+    assert skipped[0].why.startswith("on other, ")
+
+
+def pending_of(plan: Plan) -> dict[str, CellState]:
+    return dict.fromkeys(plan.by_id, PENDING)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +245,9 @@ def test_a_searchs_trials_have_a_length_too() -> None:
     manifest = load_manifest(ROOT / "manifests/search.yaml")
     assert manifest.search is not None
     search = replace(manifest.search.search, training=replace(manifest.search.search.training, max_length=600))
-    plan = plan_of(replace(manifest, search=replace(manifest.search, search=search)), max_tokens=512)
+    plan = plan_of(
+        replace(manifest, search=replace(manifest.search, search=search)), Known(digest="weights", max_tokens=512)
+    )
     with pytest.raises(UsageError, match=r"is 600 for .* more tasks\)"):
         refuse_lengths(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 
@@ -186,10 +256,10 @@ def test_an_adapter_that_the_backbones_family_cannot_have_is_skipped_with_the_re
     adapter = {task: Adapter(kind="lora") for task in grid.manifest.tasks}
     manifest = replace(grid.manifest, adapter=adapter, pairs=())
     for family, action in (("mpnet", "skip"), ("bert", "run"), ("", "run")):
-        plan = plan_of(manifest, family=family)
+        plan = plan_of(manifest, Known(digest="weights", family=family))
         decided = [made for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.cell.adapters]
         assert {made.action for made in decided} == {action}
-    plan = plan_of(manifest, family="mpnet")
+    plan = plan_of(manifest, Known(digest="weights", family="mpnet"))
     (why,) = {made.why for made in decide(plan, dict.fromkeys(plan.by_id, PENDING)) if made.action == "skip"}
     assert why.startswith("adapter.kind must be one of seq_bn on a backbone of the family mpnet, but is lora: it needs")
     done = decide(plan, dict.fromkeys(plan.by_id, DONE))  # by an earlier version: its results stay

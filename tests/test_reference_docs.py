@@ -32,7 +32,7 @@ def keys(section: type, prefix: str, where: str = "") -> Iterator[str]:
     for name, hint in field_hints(section).items():
         path = f"{where}.{name}" if where else name
         yield f"{prefix}.{path}"
-        for inner in types.sections_in(hint):
+        for inner in dict.fromkeys(types.sections_in(hint)):
             if not issubclass(section, inner):
                 yield from keys(inner, prefix, path)
 

@@ -358,7 +358,8 @@ def runs_root_page() -> str:
         "### `packs/0003.jsonl`",
         key_table(fields_of(Event), EVENT, "an event"),
         "## Results: `gathered/NAME/`",
-        "Where not all cells can be compared with each other, each group has a folder of its own below this one.",
+        "Where not all cells can be compared with each other, each group has a folder of its own below this one. With "
+        "several backbones, each has one, with the backbone's label as its name.",
         text_table(GATHERED_FILES, "file"),
         "### `long.csv` and `long.parquet`",
         key_table(LONG, LONG_COLUMNS, "long.csv", "column"),
@@ -368,7 +369,8 @@ def runs_root_page() -> str:
         key_table(PAIR_COLUMNS, PAIRS, "pairs.csv", "column"),
         "### `missing.csv`",
         "The columns `id`, `kind`, `source`, `target`, `seed` and `fraction` are as in long.csv. `state` is the state "
-        "of the cell, or `refused` where its result does not match its checksums. `why` is the reason.",
+        "of the cell, or `refused` where its result does not match its checksums. `why` is the reason. `backbone` is "
+        "there only with several backbones: the label of the cell's, empty for dataset embeddings, which all share.",
     )
 
 

@@ -69,8 +69,8 @@ def run(options: argparse.Namespace, out: Output, datasets: Sequence[Dataset]) -
     )
     rows = [(name, item.meta.n_examples, item.meta.n_rejects, item.folder) for name, item in prepared.items()]
     out.table("parsed", ("dataset", "examples", "rejected rows", "folder"), rows)
-    prepare.show(counts, here, out)
-    for text in (text for item in prepared.values() for text in remarks(item)):
+    prepare.show(counts, out)
+    for text in (*prepare.too_small(counts, here), *(text for item in prepared.values() for text in remarks(item))):
         out.line(f"! {text}", style="yellow")
     for problem in missing.values():
         out.line(f"missing: {problem}")

@@ -58,7 +58,7 @@ def needs_of(name: str) -> Needs:
         subject=manifest.name,
         path=path,
         datasets=tuple(manifest.registry.datasets[id] for id in manifest.data),
-        backbones=(manifest.backbone,),
+        backbones=manifest.backbones,
         kinds=_kinds(manifest),
         encoders=(manifest.embed.encoder,) if manifest.embed else (),
         uses=dict(manifest.data),

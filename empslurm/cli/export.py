@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 
 from empslurm.cli.output import Output
-from empslurm.cli.score import choose, tasks_argument
+from empslurm.cli.score import choose, selection_arguments
 from empslurm.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     text = "export the finished baselines of a manifest, or cells by id, or folders of exported adapters"
     parser.add_argument("cells", metavar="CELLS", nargs="+", help=text)
-    tasks_argument(parser)
+    selection_arguments(parser)
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="write one folder per measure there")
     parser.add_argument(
         "--push",
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
 def run(options: argparse.Namespace, out: Output) -> int:
     if options.dry_run and options.push is None:
         raise UsageError("--dry-run must come with --push ORG, whose upload it leaves out; add --push, or drop it")
-    chosen = choose(options.cells, options.tasks, options)
+    chosen = choose(options.cells, options)
     from empslurm.scoring import export
     from empslurm.scoring.quality import with_evidence
 

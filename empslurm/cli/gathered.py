@@ -157,6 +157,7 @@ def _missing(gathered: Gathered, out: Output, *, whole: bool) -> None:
     if states and not whole:
         said += f": {', '.join(f'{n:,} {state}' for state, n in states.items())}; --tables lists them"
     out.paragraph(said)
+    _absent_backbones(gathered, out)
     if whole:
         _lists(gathered, out)
         return
@@ -166,6 +167,15 @@ def _missing(gathered: Gathered, out: Output, *, whole: bool) -> None:
     more = len(failed) - MOST_FAILED
     if more > 0:
         out.paragraph(f"... and {more:,} more {' or '.join(state for state in FAILED if state in states)}")
+
+
+def _absent_backbones(gathered: Gathered, out: Output) -> None:
+    """Name the backbones of the manifest that no table can have yet."""
+    there = {group.setting.get("setting") for group in gathered.groups}
+    for label, n in Counter(cell.backbone for cell in gathered.missing if cell.backbone).items():
+        if label not in there:
+            many = "its 1 cell is" if n == 1 else f"its {n:,} cells are"
+            out.paragraph(f"No table has {label}: {many} missing.", style="bold")
 
 
 def _reason(cell: Missing) -> str:

@@ -13,11 +13,11 @@ from empslurm.backbones import hidden_size, n_layers, resolve
 from empslurm.cells import SCORED, Cell
 from empslurm.cli import advice, common, legend
 from empslurm.cli.output import Output
-from empslurm.config import ADAPTER_KINDS
+from empslurm.config import ADAPTER_KINDS, Backbone
 from empslurm.errors import DataError, StoreError, UsageError
 from empslurm.launch import cost
 from empslurm.launch.profile import Profile
-from empslurm.plan import Decision, Plan, counts, decide, packs, refuse_kinds, refuse_lengths
+from empslurm.plan import ACTIONS, Decision, Plan, counts, decide, packs, refuse_kinds, refuse_lengths
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.overlap import verdicts
@@ -68,7 +68,7 @@ def sbatch(
 def warnings(plan: Plan) -> list[str]:
     """What a reader of the plan must know before anything runs."""
     lines = [f"data: {text}" for text in (*plan.inputs.missing.values(), *plan.inputs.notes.values())]
-    lines += filter(None, (plan.inputs.backbone_problem, plan.inputs.encoder_problem))
+    lines += plan.inputs.problems
     for dataset_id, use in plan.manifest.data.items():
         text = leaks(plan.manifest.registry.datasets[dataset_id], use.splits)
         if text:
@@ -129,6 +129,7 @@ def describe(plan: Plan, decision: Decision) -> dict[str, Any]:
         "target": cell.target,
         "seed": cell.seed,
         "fraction": cell.data.fraction,
+        "backbone": plan.label(cell),
         "parent": cell.starts_from,
         "provisional": plan.is_provisional(cell),
         "action": decision.action,
@@ -141,37 +142,99 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
 
     Only cells that ran on the kind of device that the profile asks for, a GPU or a CPU, count for the hours.
     """
-    grouped = packs(todo, profile.pack_size)
     trained = [cell for cell in todo if cell.kind in SCORED]
     done = cost.on_device(cost.measured(root, plan.cells), cost.device_of(profile))
-    estimate = cost.estimate(trained, done)
-    hours = None
-    if estimate is not None:
-        hours = {
-            "job_h": [estimate.low_job_h, estimate.job_h, estimate.high_job_h],
-            "gpu_h": [value * profile.gpus for value in (estimate.low_job_h, estimate.job_h, estimate.high_job_h)],
-            "n_measured": estimate.n_measured,
+    estimates, sizes = cost.estimates(trained, done), _sizes(plan)
+
+    def needs(cells: Sequence[Cell], estimate: cost.Estimate | None, backbones: Sequence[Backbone]) -> dict[str, Any]:
+        grouped = packs(cells, profile.pack_size)
+        per_cell = {backbone: sizes[backbone] for backbone in backbones if backbone in sizes}
+        known = len(per_cell) == len(backbones)
+        room = asdict(cost.space(grouped, per_cell, profile.array_parallelism)) if known else None
+        return {"n_cells": len(cells), "n_packs": len(grouped), "hours": _hours(estimate, profile), "space": room}
+
+    return {
+        "profile": profile.name,
+        **needs(todo, cost.together(estimates.values()), tuple(plan.labels)),
+        "backbones": {
+            label: needs([cell for cell in todo if plan.label(cell) == label], estimates.get(backbone), (backbone,))
+            for backbone, label in plan.labels.items()
+        },
+    }
+
+
+def _hours(estimate: cost.Estimate | None, profile: Profile) -> dict[str, Any] | None:
+    if estimate is None:
+        return None
+    job_h = [estimate.low_job_h, estimate.job_h, estimate.high_job_h]
+    return {"job_h": job_h, "gpu_h": [value * profile.gpus for value in job_h], "n_measured": estimate.n_measured}
+
+
+def _sizes(plan: Plan) -> dict[Backbone, int]:
+    """Parameters that a cell trains, by backbone; without those that are not here, and without `tiny`."""
+    factors = [adapter.reduction_factor for adapter in plan.manifest.adapter.values() if adapter.reduction_factor]
+    factor = min(factors, default=DEFAULT_FACTOR)  # what needs most room; other kinds are about as large
+    sizes = {}
+    for backbone in plan.labels:
+        resolved = resolve(backbone)
+        hidden, layers = hidden_size(resolved), n_layers(resolved)
+        if hidden is not None and layers is not None and backbone.name != "tiny":
+            sizes[backbone] = cost.n_parameters(hidden, layers, factor)
+    return sizes
+
+
+def of_backbones(plan: Plan, decisions: Sequence[Decision]) -> dict[str, dict[str, Any]]:
+    """Label of each backbone -> which one it is, its cells, and what `submit` would do with them."""
+    own = {label: [item for item in decisions if plan.label(item.cell) == label] for label in plan.labels.values()}
+    return {
+        label: {
+            "name": backbone.name,
+            "revision": backbone.revision,
+            "n_cells": len(own[label]),
+            "n_training_cells": sum(item.cell.kind in SCORED for item in own[label]),
+            "actions": counts([item.action for item in own[label]]),
         }
-    backbone = resolve(plan.manifest.backbone)
-    hidden, layers = hidden_size(backbone), n_layers(backbone)
-    room = None
-    if hidden is not None and layers is not None and plan.manifest.backbone.name != "tiny":
-        factors = [adapter.reduction_factor for adapter in plan.manifest.adapter.values() if adapter.reduction_factor]
-        factor = min(factors, default=DEFAULT_FACTOR)  # what needs most room; other kinds are about as large
-        per_cell = cost.n_parameters(hidden, layers, factor)
-        room = asdict(cost.space(grouped, per_cell, profile.array_parallelism))
-    return {"profile": profile.name, "n_cells": len(todo), "n_packs": len(grouped), "hours": hours, "space": room}
+        for backbone, label in plan.labels.items()
+    }
+
+
+def show_backbones(
+    plan: Plan, decisions: Sequence[Decision], estimated: Mapping[str, Any] | None, profile: Profile | None, out: Output
+) -> None:
+    """Print a row for each of several backbones, and one for what they share."""
+    key = "gpu_h" if profile is not None and profile.gpus else "job_h"
+    rows: list[tuple[object, ...]] = []
+    for label, own in of_backbones(plan, decisions).items():
+        row = (label, own["n_cells"], *(own["actions"].get(action, 0) for action in ACTIONS))
+        rows.append((*row, *(_needs_row(estimated["backbones"][label], key) if estimated is not None else ())))
+    shared = [item.action for item in decisions if plan.label(item.cell) is None]
+    if shared:
+        row = ("dataset embeddings", len(shared), *(shared.count(action) for action in ACTIONS))
+        rows.append((*row, *(("-", "-") if estimated is not None else ())))
+    hours = ("GPU-hours" if key == "gpu_h" else "job-hours", "disk, GiB") if estimated is not None else ()
+    out.table("", ("backbone", "cells", *ACTIONS, *hours), rows)
+
+
+def _needs_row(value: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """The middle estimate of the hours of a backbone, and its disk."""
+    hours, room = value["hours"], value["space"]
+    known = "0" if not value["n_cells"] else "not known" if hours is None else f"{hours[key][1]:.2f}"
+    return known, "not known" if room is None else f"{room['finished_bytes'] / 2**30:.1f}"
 
 
 def cost_lines(value: Mapping[str, Any], profile: Profile) -> list[str]:
-    """The estimate for people."""
+    """The estimate for people; of all backbones together."""
     lines = []
     hours_on = f"hours on {profile.name}"
     hours, room = value["hours"], value["space"]
     if hours is None:
         device = cost.device_of(profile)
         where = f" on a {device}" if device else ""
-        lines.append(f"{hours_on}: not known, since no cell of this manifest has finished{where} yet")
+        rows = value["backbones"]
+        unmeasured = [label for label, row in rows.items() if row["n_cells"] and row["hours"] is None]
+        some = len(rows) > len(unmeasured) > 0
+        whose = f"with {' or with '.join(unmeasured)}" if some else "of this manifest"
+        lines.append(f"{hours_on}: not known, since no cell {whose} has finished{where} yet")
     else:
         kind, key = ("GPU-hours", "gpu_h") if profile.gpus else ("job-hours", "job_h")
         low, middle, high = (f"{value:.2f}" for value in hours[key])
@@ -218,6 +281,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "n_training_cells": n_trained,
                 "kinds": kinds,
                 "actions": actions,
+                "backbones": of_backbones(plan, decisions),
                 "n_packs_by_wave": waves,
                 "warnings": remarks,
                 "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
@@ -231,11 +295,17 @@ def run(options: argparse.Namespace, out: Output) -> int:
         )
         return 0
     shown = decisions if options.all else decisions[:SHOWN]
+    several = len(plan.labels) > 1
     rows = [
-        (f"{decision.cell.id}{'?' if plan.is_provisional(decision.cell) else ''}", decision.action, decision.why)
+        (
+            f"{decision.cell.id}{'?' if plan.is_provisional(decision.cell) else ''}",
+            *([plan.label(decision.cell) or "-"] if several else []),
+            decision.action,
+            decision.why,
+        )
         for decision in shown
     ]
-    out.table("", ("cell", "decision", "why"), rows)
+    out.table("", ("cell", *(["backbone"] if several else []), "decision", "why"), rows)
     if len(shown) < len(decisions):
         out.line(f"... and {len(decisions) - len(shown):,} more; --all prints them")
     trained = ", ".join(f"{count} {kind}s" for kind, count in kinds.items() if kind in SCORED)
@@ -246,6 +316,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.line("packs: " + ", ".join(f"{count} in wave {wave}" for wave, count in enumerate(waves)))
     legend.explain(["pack", "wave"] if len(waves) > 1 else ["pack"], out)
     out.line("decisions: " + ", ".join(f"{count} {action}" for action, count in actions.items()))
+    if several:
+        show_backbones(plan, decisions, estimated, profile, out)
     if estimated is not None and profile is not None:
         for text in cost_lines(estimated, profile):
             out.line(text)

@@ -13,7 +13,7 @@ from empslurm.backbones import fetch
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, LabelUse
-from empslurm.errors import DataError
+from empslurm.errors import BackboneError, DataError
 from empslurm.plan import Plan
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.schema import PARTS, Dataset, Task
@@ -72,14 +72,27 @@ class TokenCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadyBackbone:
+    """A backbone that is here, and the tokens that were made for it."""
+
+    folder: str
+    tasks: Mapping[str, TokenCounts]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ready:
     """What the cells of a plan need to be trained, and where it is."""
 
-    backbone: str  # its folder
+    backbones: Mapping[str, ReadyBackbone]  # by label
+    not_here: Mapping[str, str]  # label of a backbone that could not be obtained -> why
     datasets: Mapping[str, str]  # id -> folder
-    tasks: Mapping[str, TokenCounts]
     notes: tuple[str, ...]  # what a reader of the numbers should know of the data
     missing: Mapping[str, str]  # dataset id -> how to get it
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What cells still wait for, one sentence each."""
+        return (*self.not_here.values(), *self.missing.values())
 
 
 def tokenise_all(
@@ -135,27 +148,58 @@ def token_jobs(plan: Plan, prepared: Mapping[str, Prepared]) -> list[TokenJob]:
     ]
 
 
-def prepare_all(plan: Plan, root: RunsRoot, options: argparse.Namespace, out: Output) -> Ready:
-    """Make the backbone, parsed data and tokens of everything in the plan whose data is here. Raises DataError."""
+def fetch_all(backbones: Mapping[Backbone, str]) -> tuple[dict[Backbone, Path], dict[str, str]]:
+    """The folders of backbones (given with their labels), and label -> why one cannot be obtained.
+
+    Raises BackboneError where none can.
+    """
+    folders: dict[Backbone, Path] = {}
+    problems: dict[str, str] = {}
+    for backbone, label in backbones.items():
+        try:
+            folders[backbone] = fetch(backbone)
+        except BackboneError as error:
+            problems[label] = str(error)
+    if problems and not folders:
+        raise BackboneError("; ".join(problems.values()))
+    return folders, problems
+
+
+def prepare_all(
+    plan: Plan, backbones: Mapping[Backbone, str], root: RunsRoot, options: argparse.Namespace, out: Output
+) -> Ready:
+    """Make backbones (given with their labels), parsed data and tokens of all data of the plan that is here.
+
+    Raises DataError; BackboneError where no backbone can be obtained.
+    """
     from rich.progress import Progress
 
     from empslurm.tasks.prepare import empty_part
     from empslurm.tasks.stats import remarks
 
     manifest = plan.manifest
-    backbone = fetch(manifest.backbone)
+    folders, not_here = fetch_all(backbones)
     datasets = [manifest.registry.datasets[name] for name in manifest.data if name not in plan.inputs.missing]
     with Progress(console=out.console(error=True), transient=True) as progress:
         prepared = parse_all(datasets, options.data, root, progress)
         jobs = token_jobs(plan, prepared)
-        counts = tokenise_all(jobs, prepared, manifest.backbone, str(plan.inputs.backbone_digest), root, progress)
+        ready = {
+            backbones[backbone]: ReadyBackbone(
+                folder=str(folder),
+                tasks=tokenise_all(
+                    jobs, prepared, backbone, str(plan.inputs.backbones[backbone].digest), root, progress
+                ),
+            )
+            for backbone, folder in folders.items()
+        }
+    counts = next(iter(ready.values())).tasks if ready else {}
     untrainable = {task: item for task, item in counts.items() if empty_part(item.n)}
     if untrainable:
         raise DataError("; ".join(too_small(untrainable, datasets)))
     return Ready(
-        backbone=str(backbone),
+        backbones=ready,
+        not_here=not_here,
         datasets={name: str(item.folder) for name, item in prepared.items()},
-        tasks=counts,
         notes=tuple(text for item in prepared.values() for text in remarks(item)),
         missing=dict(plan.inputs.missing),
     )
@@ -182,25 +226,27 @@ def too_small(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset]) ->
     return [text for dataset, task in counted for text in few_examples(dataset, task, counts[task.id].n)]
 
 
-def show(counts: Mapping[str, TokenCounts], datasets: Iterable[Dataset], out: Output) -> None:
+def show(counts: Mapping[str, TokenCounts], out: Output, title: str = "prepared") -> None:
     """Print the examples and tokens of each task for people."""
     rows = [
         (task, item.n_examples, item.n_tokens, item.n_truncated, *(item.n.get(part, "-") for part in PARTS))
         for task, item in counts.items()
     ]
-    out.table("prepared", ("task", "examples", "tokens", "truncated", *PARTS), rows)
-    for text in too_small(counts, datasets):
-        out.line(f"! {text}", style="yellow")
+    out.table(title, ("task", "examples", "tokens", "truncated", *PARTS), rows)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
     plan, root = common.load_plan(options)
     if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), options, out):
         plan, root = common.load_plan(options)  # the ids are no longer provisional
-    ready = prepare_all(plan, root, options, out)
-    datasets = list(plan.manifest.registry.datasets.values())
-    out.document({**asdict(ready), "notes": [*ready.notes, *too_small(ready.tasks, datasets)]})
-    show(ready.tasks, datasets, out)
-    for problem in (*ready.notes, *plan.inputs.missing.values()):
+    ready = prepare_all(plan, plan.labels, root, options, out)
+    first = next(iter(ready.backbones.values()))
+    small = too_small(first.tasks, plan.manifest.registry.datasets.values())
+    value = asdict(ready)
+    of_first = {"backbone": first.folder, "tasks": value["backbones"][next(iter(ready.backbones))]["tasks"]}
+    out.document({**value, **of_first, "notes": [*ready.notes, *small]})
+    for label, item in ready.backbones.items():
+        show(item.tasks, out, "prepared" if len(plan.labels) == 1 else f"prepared for {label}")
+    for problem in (*small, *ready.notes, *ready.problems):
         out.line(f"! {problem}", style="yellow")
-    return 1 if plan.inputs.missing else 0
+    return 1 if ready.problems else 0

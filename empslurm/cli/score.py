@@ -31,17 +31,19 @@ def listed(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def tasks_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --tasks (shared with `export`)."""
+def selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --tasks and --backbone (shared with `export`)."""
     text = "use only these tasks, with commas between, such as news_* (default: all)"
     parser.add_argument("--tasks", type=listed, default=[], metavar="TASK,...", help=text)
+    text = "use only the adapters on this backbone, such as minilm (default: the only one)"
+    parser.add_argument("--backbone", metavar="NAME", help=text)
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     text = "score with the finished baselines of a manifest, or with these cells or folders of exported adapters, "
     text += "with commas between"
     parser.add_argument("--cells", type=listed, required=True, metavar="CELLS", help=text)
-    tasks_argument(parser)
+    selection_arguments(parser)
     parser.add_argument(
         "input", metavar="INPUT", help="read a txt, csv, tsv, jsonl or parquet file, a folder of them, or stdin (-)"
     )
@@ -63,19 +65,19 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help=help_text)
 
 
-def choose(words: Sequence[str], tasks: Sequence[str], options: argparse.Namespace) -> Chosen:
+def choose(words: Sequence[str], options: argparse.Namespace) -> Chosen:
     """What the words mean: folders of exported adapters, else one manifest, else cell ids. Raises UsageError."""
     from empslurm.scoring import selection
 
-    root = RunsRoot(options.runs)
+    root, tasks, backbone = RunsRoot(options.runs), options.tasks, options.backbone
     paths = [Path(word) for word in words]
     if all(path.is_dir() for path in paths):
-        return selection.of_folders(paths, tasks)
+        return selection.of_folders(paths, tasks, backbone)
     if len(words) == 1 and common.is_manifest(words[0]):
         options.manifest = words[0]
         plan, root = common.load_plan(options)
-        return selection.of_plan(plan, root, tasks)
-    return selection.of_cells([cell_of(root, word) for word in words], root, tasks)
+        return selection.of_plan(plan, root, tasks, backbone)
+    return selection.of_cells([cell_of(root, word) for word in words], root, tasks, backbone)
 
 
 @contextmanager
@@ -107,7 +109,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         outputs.format_of(options.out)
     path = None if options.input == "-" else Path(options.input)
     columns = inputs.Columns(text=options.text, context=tuple(options.context), keep=tuple(dict.fromkeys(options.keep)))
-    chosen = choose(options.cells, options.tasks, options)
+    chosen = choose(options.cells, options)
     records.check_kept(columns.keep, chosen.groups)
     total, rows = _rows(path, columns, options.format)
     from empslurm.scoring import run as runs

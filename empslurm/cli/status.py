@@ -39,10 +39,14 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
     """Counts by state and target, running cells with their progress, failures, and what was spent, as JSON values."""
     states = common.states(plan, root, queue)
     by_target = {task: dict.fromkeys(STATES, 0) for task in plan.manifest.tasks}
+    by_backbone = {label: dict.fromkeys(STATES, 0) for label in plan.labels.values()}
     running, failed, flagged, queued, idle = [], [], [], dict[str, str](), []
     for cell in plan.cells:
         state = states[cell.id]
         by_target.setdefault(cell.target, dict.fromkeys(STATES, 0))[state.state] += 1
+        label = plan.label(cell)
+        if label is not None:
+            by_backbone[label][state.state] += 1
         if state.state == "running" and state.claim is not None:
             running.append(_running(cell.id, state.claim, root))
         elif state.state == "queued":
@@ -62,6 +66,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
         "manifest": plan.manifest.name,
         "totals": totals,
         "targets": by_target,
+        "backbones": by_backbone,
         **searched,
         "running": running,
         "queued": [{"why": why, "n_cells": n} for why, n in Counter(queued.values()).items()],
@@ -134,6 +139,9 @@ def show(value: Mapping[str, Any], out: Output) -> None:
     rows = [(task, *(row[name] for name in STATES)) for task, row in value["targets"].items()]
     rows.append(("all", *(value["totals"][name] for name in STATES)))
     out.table(str(value["manifest"]), ("target", *STATES), rows)
+    if len(value["backbones"]) > 1:
+        rows = [(label, *(row[name] for name in STATES)) for label, row in value["backbones"].items()]
+        out.table("", ("backbone", *STATES), rows)
     legend.explain(["lost"] if value["totals"]["lost"] else [], out)
     if value.get("studies"):
         columns = ("study", *next(iter(value["studies"].values())))

@@ -92,7 +92,8 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
     if profile.kind == "slurm":
         _look_back(wanted, profile, root, queue, options.verb, out)
     common.warn(wanted, profile, out)
-    prepare_all(plan, root, options, out)
+    used = {plan.label(cell) for cell in wanted}
+    prepare_all(plan, {item: label for item, label in plan.labels.items() if label in used}, root, options, out)
     if profile.kind == "slurm":
         return _send(plan, wanted, profile, root, options, queue, out)
     return _run_here(plan, wanted, profile, root, options.data, out)

@@ -4,8 +4,8 @@
 `Gathered`. Computing with results is in `analysis`, showing them in `report`.
 """
 
-from empslurm.gather.collect import Gathered, Group, Missing, gather
+from empslurm.gather.collect import Gathered, Group, Missing, gather, missing_columns
 from empslurm.gather.curves import curves_table
 from empslurm.gather.inputs import from_file, published
 
-__all__ = ["Gathered", "Group", "Missing", "curves_table", "from_file", "gather", "published"]
+__all__ = ["Gathered", "Group", "Missing", "curves_table", "from_file", "gather", "missing_columns", "published"]

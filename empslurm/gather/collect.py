@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from empslurm import ids, metrics
+from empslurm.backbones.labels import labels_of_models
 from empslurm.cells import TRIAL_ID
 from empslurm.config import DataUse
 from empslurm.gather import cache
-from empslurm.gather.groups import Place, describe, groups
+from empslurm.gather.groups import Place, by_backbone, describe, groups, models_of
+from empslurm.gather.results import folder_name
 from empslurm.gather.verify import PARTS, column
 from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
@@ -43,6 +45,15 @@ class Missing:
     fraction: float
     state: str  # a cell's state (such as `lost`: its job ended without a result), or `refused`: verification failed
     why: str
+    backbone: str = ""  # the label of its backbone, where the manifest has several
+
+
+MISSING_COLUMNS = ("id", "kind", "source", "target", "seed", "fraction", "state", "why")
+
+
+def missing_columns(missing: Sequence[Missing]) -> tuple[str, ...]:
+    """The columns of the list of missing cells: with `backbone` where there are several."""
+    return (*MISSING_COLUMNS, "backbone") if any(cell.backbone for cell in missing) else MISSING_COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +61,7 @@ class Group:
     """Cells that may be in one table, because they differ in nothing but source, target, seed and data fraction."""
 
     name: str  # of its folder; "" for a single group
-    setting: Mapping[str, Any]  # what its cells have in common
+    setting: Mapping[str, Any]  # what its cells have in common; `setting`: what tells it from other groups like it
     runs: pd.DataFrame  # a row per finished cell; columns of `cache.COLUMNS`, `data` and `predictions` (a path)
     missing: tuple[Missing, ...]
     notes: Mapping[str, str]  # task -> which data its numbers rest on, where they are not a pinned release
@@ -62,7 +73,7 @@ class Gathered:
     """Verified results and the list of missing ones: the input of `report.study`."""
 
     name: str  # of the manifest, or `all`
-    groups: tuple[Group, ...]
+    groups: tuple[Group, ...]  # a backbone of the manifest of which nothing is done has none
     missing: tuple[Missing, ...]
     n_planned: int | None  # None without a manifest
     registry: Registry
@@ -151,7 +162,7 @@ def gather(
     missing = _missing(root, plan, absent, refused, there)
     return Gathered(
         name="all" if plan is None else plan.manifest.name,
-        groups=_groups(root, runs, missing, registry, sample_digests, single=plan is not None),
+        groups=_groups(root, _parts(_places(runs), plan, missing), runs, registry, sample_digests),
         missing=missing,
         n_planned=None if plan is None else len(wanted),
         registry=registry,
@@ -171,7 +182,8 @@ def _missing(
         elif cell in there:
             computed = root.cell(cell).state(alive)
             state, why = computed.state, computed.why or "never started"
-        missing.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why))
+        label = plan.label(plan.by_id[cell]) if plan is not None and len(plan.labels) > 1 else None
+        missing.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why, backbone=label or ""))
     return tuple(missing)
 
 
@@ -194,39 +206,72 @@ def _place(root: RunsRoot, plan: Plan | None, cell_id: str) -> dict[str, Any]:
         return {"kind": "?", "source": None, "target": cell_id.split("-")[0], "seed": 0, "fraction": 1.0}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The cells of one group. `label`: what tells it from groups that differ in nothing else; "" without such."""
+
+    name: str
+    places: tuple[Place, ...]
+    missing: tuple[Missing, ...] = ()
+    label: str = ""
+
+
+def _parts(places: Sequence[Place], plan: Plan | None, missing: Sequence[Missing]) -> list[_Part]:
+    """Divide cells into groups: a manifest has one for each backbone; a whole runs root may have several."""
+    if plan is None:
+        return _parts_of_root(places, missing)
+    own = by_backbone(places) if len(plan.labels) > 1 else {}
+    if not own:
+        return [_Part(name="", places=tuple(places), missing=tuple(missing))] if places else []
+    by_label = {plan.labels[backbone]: cells for (backbone, _), cells in own.items()}
+    return [
+        _Part(
+            name=folder_name(label),
+            places=by_label[label],
+            missing=tuple(cell for cell in missing if cell.backbone in (label, "")),
+            label=label,
+        )
+        for label in plan.labels.values()
+        if label in by_label
+    ]
+
+
+def _parts_of_root(places: Sequence[Place], missing: Sequence[Missing]) -> list[_Part]:
+    """The groups of a runs root, by name; those that differ only in the backbone have its label as their setting."""
+    alike = groups(places)
+    if len(alike) == 1:
+        return [_Part(name="", places=alike[0], missing=tuple(missing))]
+    models = models_of(alike)
+    if models:
+        named = zip(labels_of_models(models), alike, strict=True)
+        parts = [_Part(name=folder_name(label), places=part, label=label) for label, part in named]
+    else:
+        parts = [_Part(name=_name(describe(part), part), places=part) for part in alike]
+    return sorted(parts, key=lambda part: part.name)
+
+
 def _groups(
-    root: RunsRoot,
-    runs: pd.DataFrame,
-    missing: Sequence[Missing],
-    registry: Registry,
-    samples: frozenset[str],
-    *,
-    single: bool,
+    root: RunsRoot, parts: Sequence[_Part], runs: pd.DataFrame, registry: Registry, samples: frozenset[str]
 ) -> tuple[Group, ...]:
-    """The groups of the results: a manifest is always one group; a whole runs root may have several."""
-    places = _places(runs)
-    parts = [tuple(places)] if single and places else groups(places)
     collected = []
     for part in parts:
-        own = runs.loc[[cell.id for cell in part]].copy()
-        notes = _data_notes(part, registry, samples)
+        own = runs.loc[[cell.id for cell in part.places]].copy()
+        notes = _data_notes(part.places, registry, samples)
         own["data"] = [notes.get(target, "pinned") for target in own["target"]]
         own["data"] = own["data"].astype("string")
         folders = own["id"].map(root.cell_paths()).astype("string")
         own["predictions"] = folders + "/" + own["output"] + f"/{predictions.NAME}"
-        setting = describe(part)
-        name = "" if len(parts) == 1 else _name(setting, part)
         collected.append(
             Group(
-                name=name,
-                setting=setting,
+                name=part.name,
+                setting={**({"setting": part.label} if part.label else {}), **describe(part.places)},
                 runs=own,
-                missing=tuple(missing) if len(parts) == 1 else (),
+                missing=part.missing,
                 notes=notes,
-                leaks=_leaks(root, part, registry),
+                leaks=_leaks(root, part.places, registry),
             )
         )
-    return tuple(sorted(collected, key=lambda group: group.name))
+    return tuple(collected)
 
 
 def _places(runs: pd.DataFrame) -> list[Place]:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 from empslurm import ids
-from empslurm.cells import SCORED
+from empslurm.cells import KINDS, SCORED
+from empslurm.config import Backbone
 
 BY_TASK = ("epochs", "batch_size", "lr")  # what the preset `paper` sets task by task (Table 4)
 
@@ -38,7 +40,15 @@ class Place:
         """The setting, parsed."""
         return _parsed(self.setting)
 
+    @property
+    def model(self) -> Model | None:
+        """The backbone that it depends on; None of a dataset embedding, which depends on none."""
+        if KINDS[self.kind].reads == "encoder":
+            return None
+        return Backbone(**self.parts["backbone"]), str(self.parts["backbone_digest"])
 
+
+Model = tuple[Backbone, str]  # a backbone and the digest of its files
 Key = Callable[[Place], object]
 
 
@@ -67,6 +77,44 @@ def groups(places: Sequence[Place]) -> tuple[tuple[Place, ...], ...]:
     parts = [part for group in settled for part in _by_source_use(group)]
     embeddings = [cell for cell in places if cell.kind not in SCORED]
     return tuple((*group, *(cell for cell in embeddings if _describes(cell, group))) for group in parts)
+
+
+def by_backbone(places: Sequence[Place]) -> dict[Model, tuple[Place, ...]]:
+    """The cells of each backbone, with the dataset embeddings, which all of them share."""
+    shared = [cell for cell in places if cell.model is None]
+    own: dict[Model, list[Place]] = {}
+    for cell in places:
+        if cell.model is not None:
+            own.setdefault(cell.model, []).append(cell)
+    return {model: (*cells, *shared) for model, cells in own.items()}
+
+
+def models_of(groups: Sequence[Sequence[Place]]) -> tuple[Model, ...]:
+    """The backbone of each group, where the groups are one grid on several backbones; else empty.
+
+    Groups are that if each has a backbone of its own, every two have a cell in common but for the backbone, and no
+    cells of one kind, target and labels differ in anything else.
+    """
+    models = [{cell.model for cell in group if cell.model is not None} for group in groups]
+    if len(groups) < 2 or any(len(own) != 1 for own in models) or len(set.union(*models)) != len(groups):
+        return ()
+    settings = [_but_for_backbone(group) for group in groups]
+    for first, second in combinations(settings, 2):
+        both = first.keys() & second.keys()
+        if not both or any(first[key] != second[key] for key in both):
+            return ()
+    return tuple(model for own in models for model in own if model is not None)
+
+
+def _but_for_backbone(group: Sequence[Place]) -> dict[tuple[str, str, str], set[str]]:
+    """(kind, target, labels) -> the settings of its trained cells, without the backbone."""
+    settings: dict[tuple[str, str, str], set[str]] = {}
+    for cell in group:
+        if cell.kind in SCORED:
+            rest = {name: value for name, value in cell.parts.items() if not name.startswith("backbone")}
+            key = (cell.kind, cell.target, str(cell.parts["data"]["labels"]))
+            settings.setdefault(key, set()).add(ids.canonical_json(rest))
+    return settings
 
 
 def _describes(embedding: Place, group: Sequence[Place]) -> bool:

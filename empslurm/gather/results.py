@@ -342,10 +342,10 @@ def settings(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
     names = tuple(dict.fromkeys(row.setting for row in results))
     if len(names) == 1:
         return (("", names[0]),)
-    return tuple((_folder(name), name) for name in names)
+    return tuple((folder_name(name), name) for name in names)
 
 
-def _folder(setting: str) -> str:
+def folder_name(setting: str) -> str:
     """A readable folder name of a setting, different from those of other settings and from the report's files."""
     readable = re.sub(r"[^\w+-]+", "-", setting).strip("-")[:40] or "setting"
     return readable if readable == setting else f"{readable}-{ids.digest(setting, 6)}"

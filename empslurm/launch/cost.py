@@ -9,6 +9,7 @@ from typing import Literal
 
 from empslurm import files
 from empslurm.cells import Cell
+from empslurm.config import Backbone
 from empslurm.errors import StoreError
 from empslurm.launch.journal import Event, Journal
 from empslurm.launch.profile import Profile
@@ -69,6 +70,7 @@ class Measured:
 
     target: str
     kind: str
+    backbone: Backbone
     on_gpu: bool
     wall_s: float
     n_tokens: int
@@ -97,6 +99,7 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
                 Measured(
                     target=cell.target,
                     kind=cell.kind,
+                    backbone=cell.backbone,
                     on_gpu=bool(origin.get("gpu")),
                     wall_s=float(origin["wall_s"]),
                     n_tokens=int(result["n_tokens"]),
@@ -128,8 +131,34 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
+def estimates(todo: Sequence[Cell], done: Sequence[Measured]) -> dict[Backbone, Estimate | None]:
+    """The estimate of each backbone of `todo`, from its own finished cells: another's speed says nothing about it."""
+    return {
+        backbone: estimate(
+            [cell for cell in todo if cell.backbone == backbone],
+            [cell_cost for cell_cost in done if cell_cost.backbone == backbone],
+        )
+        for backbone in dict.fromkeys(cell.backbone for cell in todo)
+    }
+
+
+def together(parts: Iterable[Estimate | None]) -> Estimate | None:
+    """The sum of several estimates; None where one of them is not known, or where there is none."""
+    known = list(parts)
+    estimated = [part for part in known if part is not None]
+    if not estimated or len(estimated) < len(known):
+        return None
+    return Estimate(
+        n_cells=sum(part.n_cells for part in estimated),
+        n_measured=sum(part.n_measured for part in estimated),
+        job_h=sum(part.job_h for part in estimated),
+        low_job_h=sum(part.low_job_h for part in estimated),
+        high_job_h=sum(part.high_job_h for part in estimated),
+    )
+
+
 def estimate(todo: Sequence[Cell], done: Sequence[Measured]) -> Estimate | None:
-    """Estimate the hours for `todo` from the throughput of `done`; None while nothing was measured.
+    """Estimate the hours for `todo` by the throughput of `done`, all on one backbone; None while nothing was measured.
 
     A cell is assumed to need the mean tokens of its target's finished cells (of all finished cells where there are
     none), at the measured seconds per token. The bounds assume that all cells are slow, or that all are fast.
@@ -162,12 +191,16 @@ def n_parameters(hidden: int, n_layers: int, reduction_factor: int) -> int:
     return n_layers * (2 * hidden * bottleneck + bottleneck + hidden) + hidden * hidden + 3 * hidden
 
 
-def space(packs: Sequence[Pack], per_cell: int, n_at_once: int) -> Space:
-    """Disk and inodes for packs whose cells train `per_cell` parameters each, `n_at_once` of them together."""
+def space(packs: Sequence[Pack], per_cell: Mapping[Backbone, int], n_at_once: int) -> Space:
+    """Disk and inodes for packs, `n_at_once` of them running together.
+
+    `per_cell`: parameters that a cell trains, by its backbone; cells of others (encoders) count like the largest.
+    """
     n_cells = sum(len(pack.cells) for pack in packs)
-    finished = n_cells * (per_cell * BYTES_PER_PARAMETER["finished"] + SMALL_BYTES_PER_CELL)
-    largest = sorted((len(pack.cells) for pack in packs), reverse=True)[:n_at_once]
-    training = sum(largest) * per_cell * BYTES_PER_PARAMETER["training"]
+    most = max(per_cell.values())
+    trained = [len(pack.cells) * per_cell.get(pack.cells[0].backbone, most) for pack in packs]
+    finished = sum(trained) * BYTES_PER_PARAMETER["finished"] + n_cells * SMALL_BYTES_PER_CELL
+    training = sum(sorted(trained, reverse=True)[:n_at_once]) * BYTES_PER_PARAMETER["training"]
     return Space(
         finished_bytes=finished,
         peak_bytes=finished + training,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from empslurm.manifest.resolve import (
     refuse_stacks,
     resolve_adapters,
     resolve_backbone,
+    resolve_backbones,
     resolve_data,
     resolve_embed,
     resolve_space,
@@ -48,7 +49,7 @@ class Manifest:
     seeds: tuple[int, ...]
     baseline_seeds: tuple[int, ...]  # all of `seeds`, and maybe more: one baseline serves many comparisons
     fractions: tuple[float, ...]  # of a target's training part, in (0, 1]
-    backbone: Backbone
+    backbones: tuple[Backbone, ...]  # one or more, each once; a grid is planned on each of them, a search has one
     adapter: Mapping[str, Adapter]  # by task id
     training: Mapping[str, Training]  # by task id
     source: SourceUse
@@ -100,7 +101,7 @@ def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
         seeds=written.seeds,
         baseline_seeds=written.baseline_seeds or written.seeds,
         fractions=written.fractions,
-        backbone=resolve_backbone(reader, written.backbone, path, "backbone"),
+        backbones=resolve_backbones(reader, written.backbone, path),
         adapter=adapters,
         training=resolve_training(reader, written.training, preset, tasks),
         source=written.source,
@@ -120,7 +121,7 @@ def _pairless(tasks: Sequence[str]) -> str:
 
 
 def _search(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
-    values = reader.section(SearchFile, node)
+    values = reader.section(SearchFile, _with_one_backbone(reader, node))
     written = SearchFile(**{"name": "", "kind": "search", "tasks": (), "n_trials": 1, **values})
     cards = find_cards(reader, written.cards, path)
     known = find_registry(reader, cards)
@@ -135,7 +136,7 @@ def _search(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
         seeds=written.seeds,
         baseline_seeds=written.seeds,
         fractions=(1.0,),
-        backbone=resolve_backbone(reader, written.backbone, path, "backbone"),
+        backbones=(resolve_backbone(reader, written.backbone, path, "backbone"),),
         adapter=dict.fromkeys(tasks, Adapter()),
         training=dict.fromkeys(tasks, search.training),
         source=SourceUse(),
@@ -146,6 +147,17 @@ def _search(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
         registry=known,
         search=SearchUse(search=search, n_trials=written.n_trials, second_stage=written.second_stage),
     )
+
+
+def _with_one_backbone(reader: Reader, node: yaml_tree.Node) -> yaml_tree.Node:
+    """The file without a list of backbones, which is noted."""
+    if not isinstance(node, yaml_tree.Table):
+        return node
+    lists = [entry for entry in node.entries if entry[0] == "backbone" and isinstance(entry[2], yaml_tree.Items)]
+    for _, line, _ in lists:
+        must, fix = "be one backbone in a search, but is a list", "name one, and write a search for each of the others"
+        reader.problem("backbone", must, fix, line=line)
+    return replace(node, entries=tuple(entry for entry in node.entries if entry not in lists))
 
 
 def manifest_json_schema() -> dict[str, Any]:

@@ -97,6 +97,23 @@ def resolve_backbone(reader: Reader, written: str | Backbone, manifest: Path, ke
     return Backbone(name=str(_inside(reader, where, backbone.name, manifest) or backbone.name))
 
 
+def resolve_backbones(
+    reader: Reader, written: str | Backbone | Sequence[str | Backbone], manifest: Path
+) -> tuple[Backbone, ...]:
+    """The backbone or backbones of a grid, in their order; one that is named twice is noted."""
+    if isinstance(written, str | Backbone):
+        return (resolve_backbone(reader, written, manifest, "backbone"),)
+    backbones: list[Backbone] = []
+    for index, item in readable(written):
+        where = f"backbone[{index}]"
+        backbone = resolve_backbone(reader, item, manifest, where)
+        if backbone not in backbones:
+            backbones.append(backbone)
+        elif item not in written[:index]:  # else it is noted as a repetition
+            reader.problem(where, f"be another backbone, but {shown(backbone.name)} is there already", "remove it")
+    return tuple(backbones)
+
+
 def _hub_backbone(reader: Reader, where: str, backbone: Backbone, key: str) -> Backbone:
     name = backbone.name
     if not HUB_ID.fullmatch(name):

@@ -39,6 +39,7 @@ FilePath = Annotated[
 ]
 Cards = Annotated[tuple[FilePath, ...], Listed(at_least=0)]
 Seeds = Annotated[tuple[Seed, ...], Listed()]
+OneBackbone = FilePath | Backbone
 ArrowPair = Annotated[
     str,
     Pattern(
@@ -97,7 +98,7 @@ class EmbedSection:
     """The `embed` section; see `config.Embed`."""
 
     encoder: Annotated[
-        FilePath | Backbone,
+        OneBackbone,
         Doc("A sentence-transformers model, the paper's by default; a hub id needs {name, revision}."),
     ] = ENCODER
     max_examples: Annotated[
@@ -129,7 +130,8 @@ class ManifestFile:
         tuple[PositiveShare, ...], Listed(), Doc("Shares of each target's training part to train on.")
     ] = (1.0,)
     backbone: Annotated[
-        FilePath | Backbone, Doc("The frozen encoder of all adapters; a hub id needs {name, revision}.")
+        OneBackbone | Annotated[tuple[OneBackbone, ...], Listed(at_least=2)],
+        Doc("The frozen encoder of all adapters; a hub id needs {name, revision}. A list: the grid on each."),
     ] = "minilm"
     adapter: Annotated[
         Mapping[str, Any],
@@ -219,9 +221,9 @@ class SearchFile:
         SecondStage | None,
         Doc("What follows the trials: the best adapter types, trained on every task. null: nothing."),
     ] = field(default_factory=SecondStage)
-    backbone: Annotated[
-        FilePath | Backbone, Doc("The frozen encoder of all adapters; a hub id needs {name, revision}.")
-    ] = "minilm"
+    backbone: Annotated[OneBackbone, Doc("The frozen encoder of all adapters; a hub id needs {name, revision}.")] = (
+        "minilm"
+    )
     training: Annotated[
         Mapping[str, Any],
         Partial(section=Training),

@@ -45,8 +45,9 @@ def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
     ]
     of_some = [replace(gap, what=f"{name}: {gap.what}") for name, listed in own for gap in listed if gap not in of_all]
     of_analyses = [*of_all, *of_some]
-    runs = [group.runs for group in gathered.groups if not group.runs.empty]
-    return (*of_analyses, *_of_cells(gathered.missing, pd.concat(runs) if runs else None, gathered))
+    runs = {str(group.setting.get("setting", "")): group.runs for group in gathered.groups if not group.runs.empty}
+    every = pd.concat(list(runs.values())) if runs else None
+    return (*of_analyses, *_of_cells(gathered.missing, {**runs, "": every}, gathered))
 
 
 def gaps(analyses: Analyses) -> tuple[Gap, ...]:
@@ -248,11 +249,16 @@ def _manifest(gathered: Gathered) -> str:
     return gathered.name if gathered.n_planned is not None else "MANIFEST"
 
 
-def _of_cells(missing: Sequence[Missing], runs: pd.DataFrame | None, gathered: Gathered) -> tuple[Gap, ...]:
-    by_place: dict[tuple[str, str], list[Missing]] = {}
+def _of_cells(
+    missing: Sequence[Missing], runs: Mapping[str, pd.DataFrame | None], gathered: Gathered
+) -> tuple[Gap, ...]:
+    """The gaps of cells by state, kind and backbone. `runs`: by backbone, and of all together as ""."""
+    by_place: dict[tuple[str, str, str], list[Missing]] = {}
     for cell in missing:
-        by_place.setdefault((cell.state, cell.kind), []).append(cell)
-    return tuple(_of_state(state, kind, own, runs, gathered) for (state, kind), own in by_place.items())
+        by_place.setdefault((cell.state, cell.kind, cell.backbone), []).append(cell)
+    return tuple(
+        _of_state(state, kind, own, runs.get(backbone), gathered) for (state, kind, backbone), own in by_place.items()
+    )
 
 
 def _of_state(state: str, kind: str, cells: Sequence[Missing], runs: pd.DataFrame | None, gathered: Gathered) -> Gap:
@@ -260,8 +266,9 @@ def _of_state(state: str, kind: str, cells: Sequence[Missing], runs: pd.DataFram
     more = len(reasons) - MOST_REASONS
     why = "; ".join(reasons[:MOST_REASONS]) + (f"; and {more:,} more reasons" if more > 0 else "")
     of_kind = "" if kind == "?" else f"{kind} "
+    of_backbone = f" on {cells[0].backbone}" if cells[0].backbone else ""
     return Gap(
-        what=f"{len(cells):,} {state} {of_kind}{'cell' if len(cells) == 1 else 'cells'}",
+        what=f"{len(cells):,} {state} {of_kind}{'cell' if len(cells) == 1 else 'cells'}{of_backbone}",
         why=why or NEVER_STARTED,
         fill=FILLS_OF_STATES.get(state, FILLS_OF_STATES["lost"]).format(name=_manifest(gathered)),
         cost=_cost_of_cells(cells, runs),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from empslurm import files
 from empslurm.errors import UsageError
+from empslurm.gather import missing_columns
 from empslurm.report import figures
 from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Entry, Table
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENDINGS = ("svg", "png", "pdf")
-MISSING_COLUMNS = ("id", "kind", "source", "target", "seed", "fraction", "state", "why")
 # Columns of files that hold names, which may look like numbers.
 NAMES = frozenset(
     (
@@ -99,13 +99,14 @@ class Study:
         import pandas as pd
 
         gathered, name = self.contents.gathered, group.analyses.group.name
-        missing = [{column: asdict(cell)[column] for column in MISSING_COLUMNS} for cell in gathered.missing]
+        columns = missing_columns(gathered.missing)
+        missing = [{column: asdict(cell)[column] for column in columns} for cell in gathered.missing]
         long = gathered.long()
         return {
             **{table.name: table for table in self._tables(group)},
             "pairs": pd.DataFrame(pair_rows(group.analyses.tables), columns=list(PAIR_COLUMNS)),
             "long": long[long["group"] == name].reset_index(drop=True),
-            "missing": pd.DataFrame(missing, columns=list(MISSING_COLUMNS)),
+            "missing": pd.DataFrame(missing, columns=list(columns)),
         }
 
     def _drawable(self, group: GroupContents) -> dict[str, Table | Overview]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from empslurm import files
-from empslurm.gather import Gathered, Missing, curves_table
+from empslurm.gather import Gathered, Missing, curves_table, missing_columns
 from empslurm.reference import Rating
 from empslurm.report import figures, paper, settings, settings_compared, settings_headline, settings_tables
 from empslurm.report import summary as summaries
@@ -185,7 +185,7 @@ def _write_long(gathered: Gathered, folder: Path) -> list[Path]:
 
 
 def _write_missing(missing: Sequence[Missing], folder: Path) -> Path:
-    columns = ("id", "kind", "source", "target", "seed", "fraction", "state", "why")
+    columns = missing_columns(missing)
     path = folder / "missing.csv"
     files.write_text(path, to_rows_csv(columns, [{name: getattr(cell, name) for name in columns} for cell in missing]))
     return path

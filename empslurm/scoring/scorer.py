@@ -67,13 +67,17 @@ class Scorer:
         cells: Chosen | str | Path | Iterable[str | Path],
         *,
         tasks: Sequence[str] = (),
+        backbone: str | None = None,
         device: str | None = None,
         precision: Precision = "fp32",
     ) -> Scorer:
-        """Load folders of exported adapters, or what `selection` chose by a manifest or by cell ids."""
+        """Load folders of exported adapters, or what `selection` chose by a manifest or by cell ids.
+
+        `backbone`: where the folders have several, the label or the name of the one whose adapters to load.
+        """
         if not isinstance(cells, Chosen):
             paths = [cells] if isinstance(cells, str | Path) else list(cells)
-            cells = selection.of_folders(map(Path, paths), tasks)
+            cells = selection.of_folders(map(Path, paths), tasks, backbone)
         return cls(cells, device=device, precision=precision)
 
     @cached_property

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from empslurm import cells, files, ids
+from empslurm.backbones.labels import labels_of_models
+from empslurm.config import Backbone
 from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.plan import Plan
 from empslurm.store import adapter_metadata
@@ -70,26 +72,49 @@ class Chosen:
         return ids.digest([[group.name for group in self.groups], sums], 24)
 
 
-def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
+# `backbone` of these functions: label or name of the backbone whose adapters to use; needed where there are several.
+
+
+def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = (), backbone: str | None = None) -> Chosen:
     """The finished baselines of a manifest: all seeds, the largest fraction of the data, all labels."""
     whole = max(plan.manifest.fractions)
+    label = _label(plan.labels, backbone)
     wanted = [
         cell
         for cell in plan.cells
-        if cell.kind == "baseline" and cell.data.fraction == whole and cell.data.labels == "all"
+        if cell.kind == "baseline"
+        and cell.data.fraction == whole
+        and cell.data.labels == "all"
+        and plan.label(cell) == label
     ]
     return _chosen((partial(_of_cell, root.cell(cell.id), root) for cell in wanted), tasks)
 
 
-def of_cells(folders: Iterable[CellDir], root: RunsRoot, tasks: Sequence[str] = ()) -> Chosen:
+def of_cells(
+    folders: Iterable[CellDir], root: RunsRoot, tasks: Sequence[str] = (), backbone: str | None = None
+) -> Chosen:
     """Finished cells by id: baselines or transfers."""
-    return _chosen((partial(_of_cell, folder, root) for folder in folders), tasks)
+    return _chosen((partial(_of_cell, folder, root) for folder in folders), tasks, backbone)
 
 
-def of_folders(paths: Iterable[Path], tasks: Sequence[str] = ()) -> Chosen:
+def of_folders(paths: Iterable[Path], tasks: Sequence[str] = (), backbone: str | None = None) -> Chosen:
     """Folders of exported adapters, or folders that hold such folders."""
     folders = [folder for path in paths for folder in _adapters(path)]
-    return _chosen((partial(_of_folder, folder) for folder in folders), tasks)
+    return _chosen((partial(_of_folder, folder) for folder in folders), tasks, backbone)
+
+
+def _label(labels: Mapping[Backbone, str], asked: str | None) -> str:
+    """The label of the backbone that is asked for, or of the only one. Raises UsageError."""
+    if asked is None and len(labels) == 1:
+        return next(iter(labels.values()))
+    matching = [label for backbone, label in labels.items() if asked in (label, backbone.name)]
+    if len(matching) == 1:
+        return matching[0]
+    found = "none is chosen" if asked is None else f"{asked!r} is not one of them"
+    raise UsageError(
+        f"adapters of one backbone must be chosen, out of {', '.join(labels.values())}, but {found}; add "
+        f"`--backbone {next(iter(labels.values()))}`"
+    )
 
 
 def _adapters(path: Path) -> list[Path]:
@@ -147,7 +172,7 @@ def _of_folder(folder: Path) -> Member:
     return Member(adapter=folder, source=source, measure=measure)
 
 
-def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str]) -> Chosen:
+def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], backbone: str | None = None) -> Chosen:
     """Read each candidate; one that cannot be used is left out with its reason. Raises UsageError when none is left."""
     members: list[Member] = []
     problems: list[str] = []
@@ -167,21 +192,29 @@ def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str]) ->
             else "there must be a finished adapter to use, but there is none; submit the manifest first"
         )
         raise UsageError("; ".join([reason, *problems[:5]]))
-    _check_backbones(kept)
-    return Chosen(groups=_groups(kept), problems=tuple(problems))
+    return Chosen(groups=_groups(_on_one_backbone(kept, backbone)), problems=tuple(problems))
 
 
-def _check_backbones(members: Sequence[Member]) -> None:
-    """Raise UsageError if adapters have different backbones."""
-    by_digest = {member.measure.backbone_digest: member for member in members}
-    if len(by_digest) > 1:
-        shown = "; ".join(
-            f"{member.measure.cell} has {member.measure.backbone.name} ({digest})"
-            for digest, member in by_digest.items()
-        )
-        raise UsageError(
-            f"all adapters must have the same backbone, but {shown}; run the command once for each backbone"
-        )
+def _on_one_backbone(members: Sequence[Member], asked: str | None) -> list[Member]:
+    """The members on the backbone that is asked for (label or name), or on the only one. Raises UsageError."""
+    labels = labels_of_models([(member.measure.backbone, member.measure.backbone_digest) for member in members])
+    first: dict[str, Member] = {}
+    for label, member in zip(labels, members, strict=True):
+        first.setdefault(label, member)
+    if asked is None and len(first) == 1:
+        return list(members)
+    chosen = [label for label, member in first.items() if asked in (label, member.measure.backbone.name)]
+    if len(chosen) == 1:
+        return [member for label, member in zip(labels, members, strict=True) if label == chosen[0]]
+    shown = "; ".join(
+        f"{label} ({member.measure.cell} has {member.measure.backbone.name}, {member.measure.backbone_digest})"
+        for label, member in first.items()
+    )
+    asked_for = "" if asked is None else f" out of which {asked!r} names {len(chosen) or 'none'}"
+    raise UsageError(
+        f"all adapters must have the same backbone, but there are {shown}{asked_for}; run the command once for each, "
+        f"such as with `--backbone {next(iter(first))}`"
+    )
 
 
 def _groups(members: Sequence[Member]) -> tuple[Group, ...]:

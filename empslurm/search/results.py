@@ -178,11 +178,12 @@ def _second(
 ) -> Iterable[Cell]:
     """A task's cells of the second stage: the best types with the task's best batch size and learning rate."""
     by_kind = {adapter.kind: adapter for adapter in search.adapters}
+    (backbone,) = plan.manifest.backbones
     scores = {name: scores_by_type(trials) for name, trials in finished.items()}
     types = best_types(scores, list(by_kind))
     for kind in types[:n_types]:
         for seed in plan.manifest.seeds:
-            like = baseline_of(plan.manifest, plan.inputs, task, seed, 1.0, "all")
+            like = baseline_of(plan.manifest, plan.inputs, backbone, task, seed)
             yield replace(like, adapter=by_kind[kind], training=best.training)
 
 

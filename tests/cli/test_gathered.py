@@ -16,6 +16,7 @@ from empslurm.cli import main
 from empslurm.cli.gathered import MOST_FAILED, MOST_PAIRS, say
 from empslurm.cli.output import Output
 from empslurm.gather import Missing, gather
+from empslurm.report.gaps import all_gaps
 from empslurm.report.write import write
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
@@ -181,7 +182,15 @@ def test_cells_that_failed_are_named_with_their_reasons(
     given += [("refused", "predictions.parquet must match its checksum"), ("pending", "never started")]
     missing = tuple(
         Missing(
-            id=f"cell-{at}", kind="baseline", source=None, target="hope", seed=1, fraction=1.0, state=state, why=why
+            id=f"cell-{at}",
+            kind="baseline",
+            source=None,
+            target="hope",
+            seed=1,
+            fraction=1.0,
+            state=state,
+            why=why,
+            backbone="mpnet" if state == "failed" else "",
         )
         for at, (state, why) in enumerate(given)
     )
@@ -194,6 +203,11 @@ def test_cells_that_failed_are_named_with_their_reasons(
     assert "failed: cell-0: OutOfMemoryError: no memory on node 0" in said
     assert said.count("OutOfMemoryError") == MOST_FAILED - 1
     assert "... and 2 more refused or failed" in said
+    assert "No table has mpnet: its 6 cells are missing." in said
+    assert any(gap.what == "6 failed baseline cells on mpnet" for gap in all_gaps(gathered, []))
+    there = (replace(gathered.groups[0], setting={"setting": "mpnet"}),)
+    say(replace(gathered, groups=there), tmp_path / "out", written, Output(json=False), tables=False)
+    assert "No table has" not in capsys.readouterr().out
     assert "cell-7" not in said
     say(gathered, tmp_path / "out", written, Output(json=False), tables=True)
     said = " ".join(capsys.readouterr().out.split())

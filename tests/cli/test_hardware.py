@@ -65,7 +65,7 @@ def submitted(manifest: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> 
     begun = []
     assert call("data", "sample")[0] == 0
 
-    def begin(plan: Any, root: Any, given: Any, out: Any) -> None:
+    def begin(plan: Any, backbones: Any, root: Any, given: Any, out: Any) -> None:
         begun.append(True)
         out.say("begun")
 

@@ -32,10 +32,11 @@ RUNNER = '''def count_words(cell: WordCount, node: Node, _: Path | None) -> Deri
 MANIFEST = "name: counted\ntasks: [epitome_er]\npairs: none\nseeds: [1]\nbackbone: tiny\ntraining: {epochs: 1}\n"
 IDS = """
 from empslurm.manifest.load import load_manifest
-from empslurm.plan import Inputs, expand
+from empslurm.plan import Inputs, Known, expand
 
 manifest = load_manifest("manifests/full_study.yaml")
-inputs = Inputs(raw=dict.fromkeys(manifest.data, "raw"), missing={}, notes={}, backbone_digest="weights")
+known = dict.fromkeys(manifest.backbones, Known(digest="weights"))
+inputs = Inputs(raw=dict.fromkeys(manifest.data, "raw"), missing={}, notes={}, backbones=known)
 print(*(cell.id for cell in expand(manifest, inputs).cells))
 """
 ROOTS = ("--data", "data", "--runs", "runs")

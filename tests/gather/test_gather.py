@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import numpy as np
 import pytest
 
 import empslurm
+from empslurm.cells import SCORED
 from empslurm.config import DataUse
-from empslurm.gather import cache, gather
+from empslurm.gather import cache, gather, missing_columns
 from empslurm.gather import verify as verify_module
 from empslurm.gather.collect import NOT_PINNED
+from empslurm.gather.results import folder_name
+from empslurm.manifest.load import load_manifest
+from empslurm.plan import Inputs, Known, Plan, expand
 from empslurm.report.scores import score_tables
 from empslurm.report.tables import table_of_scores, unrecorded
 from empslurm.store.claims import local_liveness
@@ -47,6 +52,71 @@ def test_every_score_of_every_cell_is_in_the_long_table(root):
     assert set(long.loc[long["main"], "metric"]) == {"f1_macro", "pearson"}
     assert set(long["n_examples"]) == {20, 30}
     assert set(long["n_groups"]) == {7, 10}
+
+
+def two_backbones(tmp_path: Path, tasks: Sequence[str] = TASKS[:2]) -> Plan:
+    """The plan of a grid on `tiny` and on a folder of one's own, with both kinds of embeddings."""
+    path = tmp_path / "manifests" / "two.yaml"
+    path.parent.mkdir()
+    settings = "training: {lr: 1.0e-3}\nfisher: {}\nembed: {encoder: tiny}\n"
+    path.write_text(f"name: two\ntasks: [{', '.join(tasks)}]\nbackbone: [tiny, ./v1.5]\n{settings}")
+    manifest = load_manifest(path)
+    known = {backbone: Known(digest=f"digest of {backbone.name}") for backbone in manifest.backbones}
+    raw = dict.fromkeys(manifest.data, "0" * 64)
+    return expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbones=known, encoder=Known(digest="e")))
+
+
+def test_each_backbone_of_a_manifest_is_a_setting_of_its_own(tmp_path):
+    plan, root = two_backbones(tmp_path), RunsRoot(tmp_path / "runs")
+    for cell in plan.cells:
+        if cell.kind in SCORED:
+            finish(root, cell)
+    gathered = gather(root, plan, registry())
+    first, second = gathered.groups
+    assert (first.name, first.setting["setting"]) == ("tiny", "tiny")
+    assert (second.name, second.setting["setting"]) == (folder_name("v1.5"), "v1.5")
+    assert [len(group.runs) for group in gathered.groups] == [4, 4]
+    assert {**first.setting, "setting": "", "backbone": ""} == {**second.setting, "setting": "", "backbone": ""}
+    assert {cell.kind: cell.backbone for cell in first.missing} == {"fisher": "tiny", "embed": ""}
+    assert missing_columns(gathered.missing)[-1] == "backbone"
+    whole = gather(root, None, registry())
+    assert [(group.name, group.setting["setting"]) for group in whole.groups] == sorted(
+        (group.name, group.setting["setting"]) for group in gathered.groups
+    )
+
+
+def test_a_backbone_without_results_has_no_group_and_is_named_among_the_missing(tmp_path):
+    plan, root = two_backbones(tmp_path), RunsRoot(tmp_path / "runs")
+    baselines = [cell for cell in plan.cells if cell.kind == "baseline"]
+    finish(root, baselines[0])
+    finish(root, baselines[-1])
+    refused = root.cell(baselines[-1].id)
+    refused.result_file.write_text(refused.result_file.read_text().replace('"n_steps": 10', '"n_steps": 11'))
+    gathered = gather(root, plan, registry())
+    (group,) = gathered.groups
+    assert (group.name, group.setting["setting"], len(group.runs)) == ("tiny", "tiny", 1)
+    states = {(cell.backbone, cell.state) for cell in gathered.missing}
+    assert states == {("tiny", "pending"), ("v1.5", "pending"), ("v1.5", "refused"), ("", "pending")}
+    assert {cell.backbone for cell in group.missing} == {"tiny", ""}
+
+
+def test_groups_that_differ_in_more_than_the_backbone_are_no_settings(tmp_path):
+    one, same = grid(TASKS[:2]), grid(TASKS[:2], backbone="./other")
+    other_training = grid(TASKS[:2], backbone="./other", lr=1e-5)
+    other_tasks = [baseline(TASKS[2], backbone="./other")]
+    for name, cells, alike in (
+        ("same", same, True),
+        ("part", same[:1], True),
+        ("training", other_training, False),
+        ("tasks", other_tasks, False),
+        ("several", [*same, *other_training], False),
+    ):
+        root = RunsRoot(tmp_path / name)
+        for cell in (*one, *cells):
+            finish(root, cell)
+        found = gather(root, None, registry()).groups
+        assert ["setting" in group.setting for group in found] == [alike] * len(found)
+        assert {group.name for group in found} == {"tiny", "other"} or not alike
 
 
 def test_a_second_gather_reads_no_result_again(root, monkeypatch):

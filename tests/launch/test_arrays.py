@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from empslurm.cells import SCORED
 from empslurm.launch.arrays import Group, chunks, groups
 from empslurm.manifest.load import load_manifest
-from empslurm.plan import Inputs, Plan, expand, packs
+from empslurm.plan import Inputs, Known, Plan, expand, packs
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,8 @@ def plan_of(name: str) -> Plan:
     """The baselines and transfers of a manifest, without its data."""
     manifest = load_manifest(ROOT / ("tests/golden" if name == "small_grid" else "manifests") / f"{name}.yaml")
     raw = dict.fromkeys(manifest.data, "raw")
-    plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="weights"))
+    known = dict.fromkeys(manifest.backbones, Known(digest="weights"))
+    plan = expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbones=known))
     return replace(plan, cells=tuple(cell for cell in plan.cells if cell.kind in SCORED))
 
 

@@ -1,14 +1,17 @@
 """Costs are sums over journals, and estimates have bounds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from empslurm.cli.plan import cost_lines
+from empslurm.config import Backbone
 from empslurm.launch import cost, journal
 from empslurm.launch.cost import Measured
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission_dir import SubmissionDir
+from empslurm.plan import packs
 from empslurm.store.runs import RunsRoot
 from tests.gather.grids import baseline, finish
 from tests.launch.test_arrays import plan_of
@@ -33,7 +36,7 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
     cells = plan_of("small_grid").cells
     todo = [next(cell for cell in cells if cell.target == "epitome_er"), cells[-1]]
     done = [
-        Measured(target="epitome_er", kind="baseline", on_gpu=False, wall_s=wall_s, n_tokens=1000)
+        Measured(target="epitome_er", kind="baseline", backbone=Backbone(), on_gpu=False, wall_s=wall_s, n_tokens=1000)
         for wall_s in (1.0, 2.0, 3.0)
     ]
     made = cost.estimate(todo, done)
@@ -41,6 +44,37 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
     assert made.job_h == pytest.approx(2 * 2.0 / 3600)
     assert made.low_job_h == pytest.approx(2 * 1.2 / 3600)
     assert made.high_job_h == pytest.approx(2 * 2.8 / 3600)
+
+
+def test_the_speed_of_one_backbone_says_nothing_of_another() -> None:
+    fast, slow, unknown = Backbone(), Backbone(name="./slow"), Backbone(name="./unknown")
+    todo = [baseline("epitome_er", backbone=item.name) for item in (fast, slow)]
+    done = [
+        Measured(target="epitome_er", kind="baseline", backbone=item, on_gpu=False, wall_s=wall_s, n_tokens=1000)
+        for item, wall_s in ((fast, 1.0), (slow, 9.0), (slow, 9.0))
+    ]
+    todo += [replace(cell, seed=2) for cell in todo]
+    made = cost.estimates(todo, done)
+    assert {item: one.job_h * 3600 for item, one in made.items() if one} == pytest.approx({fast: 2.0, slow: 18.0})
+    whole = cost.together(made.values())
+    assert whole is not None
+    assert (whole.n_cells, whole.n_measured, whole.job_h * 3600) == (4, 3, pytest.approx(20.0))
+    made = cost.estimates([*todo, baseline("epitome_er", backbone=unknown.name)], done)
+    assert made[unknown] is None
+    assert cost.together(made.values()) is None
+    assert cost.together([]) is None
+
+
+def test_space_counts_each_backbones_parameters() -> None:
+    small, large = Backbone(), Backbone(name="./large")
+    grouped = packs([baseline("epitome_er", seed, backbone=item.name) for item in (small, large) for seed in (1, 2)])
+    both = cost.space(grouped, {small: 1000, large: 9000}, 1)
+    one, other = (
+        cost.space([pack for pack in grouped if pack.cells[0].backbone == item], {item: size}, 1)
+        for item, size in ((small, 1000), (large, 9000))
+    )
+    assert both.finished_bytes == one.finished_bytes + other.finished_bytes
+    assert both.peak_bytes - both.finished_bytes == other.peak_bytes - other.finished_bytes == 9000 * 48
 
 
 @pytest.mark.parametrize(
@@ -53,7 +87,7 @@ def test_an_estimate_takes_each_targets_own_tokens_and_brackets_the_rate() -> No
 )
 def test_cells_of_another_kind_of_device_give_no_estimate(profile: Profile, device: str | None, n: int) -> None:
     done = [
-        Measured(target="epitome_er", kind="baseline", on_gpu=on_gpu, wall_s=1.0, n_tokens=1000)
+        Measured(target="epitome_er", kind="baseline", backbone=Backbone(), on_gpu=on_gpu, wall_s=1.0, n_tokens=1000)
         for on_gpu in (False, False, True)
     ]
     assert cost.device_of(profile) == device
@@ -70,11 +104,14 @@ def test_the_provenance_says_whether_a_cell_ran_on_a_gpu(tmp_path: Path) -> None
 def test_hours_are_never_between_a_number_and_itself() -> None:
     profile = Profile(name="p", kind="slurm", gpus=1)
     hours = {"job_h": [0.071, 0.071, 0.072], "gpu_h": [0.071, 0.071, 0.072], "n_measured": 1}
-    (line,) = cost_lines({"hours": hours, "space": None}, profile)
+    (line,) = cost_lines({"hours": hours, "space": None, "backbones": {}}, profile)
     assert line.startswith("hours on p: 0.07 GPU-hours (from 1 finished cell; ")
-    (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None}, profile)
+    (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None, "backbones": {}}, profile)
     assert "0.07 GPU-hours, between 0.05 and 0.10 (" in line
-    (line,) = cost_lines({"hours": None, "space": None}, profile)
+    rows = {"minilm": {"n_cells": 3, "hours": hours}, "mpnet": {"n_cells": 3, "hours": None}}
+    (line,) = cost_lines({"hours": None, "space": None, "backbones": rows}, profile)
+    assert line == "hours on p: not known, since no cell with mpnet has finished on a GPU yet"
+    (line,) = cost_lines({"hours": None, "space": None, "backbones": {}}, profile)
     assert line == "hours on p: not known, since no cell of this manifest has finished on a GPU yet"
 
 

@@ -59,7 +59,7 @@ def test_the_full_grid_is_the_papers():
     grid = load_manifest(ROOT / "manifests/full_grid.yaml")
     assert grid.tasks == reference.task_ids()
     assert (len(grid.tasks), len(grid.pairs), grid.seeds, grid.fractions) == (18, 306, (1,), (1.0,))
-    assert grid.backbone == Backbone(name="roberta-base", revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b")
+    assert grid.backbones == (Backbone(name="roberta-base", revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b"),)
     assert grid.source == SourceUse(mode="frozen", epoch="best", labels="all")
     study = load_manifest(ROOT / "manifests/full_study.yaml")
     assert (study.seeds, study.baseline_seeds, study.fractions) == ((1, 2, 3), (1, 2, 3), (1.0, 0.5))
@@ -111,9 +111,25 @@ def test_defaults(write):
     n_tasks = len(registry().tasks)
     assert len(manifest.pairs) == len(set(manifest.pairs)) == n_tasks * (n_tasks - 1)
     assert (manifest.seeds, manifest.baseline_seeds, manifest.fractions) == ((1,), (1,), (1.0,))
-    assert manifest.backbone == Backbone()
+    assert manifest.backbones == (Backbone(),)
     assert set(manifest.data.values()) == {DataUse()}
     assert set(manifest.data) == set(registry().datasets)
+
+
+def test_a_grid_may_have_several_backbones(write, tmp_path):
+    commit = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
+    manifest = write(f"name: x\ntasks: all\nbackbone: [minilm, ./own, {{name: a/mpnet, revision: {commit}}}]")
+    own, hub = Backbone(name=str(tmp_path / "manifests" / "own")), Backbone(name="a/mpnet", revision=commit)
+    assert manifest.backbones == (Backbone(name="minilm"), own, hub)
+    shipped = load_manifest(ROOT / "manifests/two_backbones.yaml")
+    assert shipped.backbones == (Backbone(), Backbone(name="sentence-transformers/all-mpnet-base-v2", revision=commit))
+
+
+def test_a_search_has_one_backbone(write):
+    text = "name: x\nkind: search\ntasks: [epitome_er]\nn_trials: 2\nbackbone: [minilm, tiny]\n"
+    (problem,) = problems(write, text)
+    assert "backbone must be one backbone in a search, but is a list; name one, and write a search for each" in problem
+    assert "x.yaml:5)" in problem
 
 
 def test_patterns_choose_tasks_in_the_registrys_order(write):
@@ -210,9 +226,9 @@ def test_data_layers(write):
 
 
 def test_backbone_folders(write, tmp_path):
-    assert write(FOUR + "backbone: ../models/b").backbone.name == str(tmp_path / "models/b")
-    assert write(FOUR + "backbone: /somewhere/b").backbone.name == "/somewhere/b"
-    assert write(FOUR + "backbone: {name: tiny}").backbone == Backbone(name="tiny")
+    assert write(FOUR + "backbone: ../models/b").backbones[0].name == str(tmp_path / "models/b")
+    assert write(FOUR + "backbone: /somewhere/b").backbones[0].name == "/somewhere/b"
+    assert write(FOUR + "backbone: {name: tiny}").backbones == (Backbone(name="tiny"),)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +261,13 @@ def test_backbone_folders(write, tmp_path):
         ("backbone: ../../elsewhere", "backbone must stay in the project"),
         ("backbone: a/b/c", "backbone must be a hub id, minilm, tiny or a path"),
         ("backbone: $(id)", "backbone must be a hub id"),
+        ("backbone: [minilm]", "backbone must hold at least 2, but holds 1"),
+        ("backbone: [minilm, tiny, minilm]", "backbone[2] must occur once"),
+        ("backbone: [minilm, {name: minilm}]", "backbone[1] must be another backbone, but minilm is there already"),
+        ("backbone: [./one, ../manifests/one]", "backbone[1] must be another backbone"),
+        ("backbone: [minilm, roberta-base]", "backbone[1] must pin a hub id by its revision"),
+        ("backbone: [minilm, {name: tiny, revision: x}]", "backbone[1].revision must be given for hub ids only"),
+        ("backbone: [minilm, [tiny]]", "backbone[1] must be a path of at most 1000 characters or a mapping"),
         ("adapter: {kind: loro}", "did you mean lora?"),
         ("adapter: {kind: lora}", "adapter must stack, but lora on lora multiplies the two"),
         (

@@ -214,6 +214,15 @@ def test_adapters_of_another_backbone_are_refused_before_anything_is_scored(expo
     minilm = resolve(Backbone(name="minilm"))
     for folder in (tmp_path / "copy" / "news_empathy", *(tmp_path / "copy" / "news_empathy").glob("seed-*")):
         _rewrite(folder, backbone={"name": "minilm", "revision": None}, backbone_digest=minilm.digest)
+    with pytest.raises(UsageError, match=r"but there are tiny .*; minilm .*, such as with `--backbone tiny`"):
+        selection.of_folders([tmp_path / "copy"])
+    with pytest.raises(UsageError, match=r"out of which 'mpnet' names none"):
+        selection.of_folders([tmp_path / "copy"], backbone="mpnet")
+    names = {
+        backbone: {group.name for group in selection.of_folders([tmp_path / "copy"], backbone=backbone).groups}
+        for backbone in ("tiny", "minilm")
+    }
+    assert names == {"tiny": {"epitome_er", "epitome_er--epitome_ip", "epitome_ip"}, "minilm": {"news_empathy"}}
     with pytest.raises(BackboneError, match="2 layers of width 32 instead of 6 of 384"):
         Scorer.load(tmp_path / "copy" / "news_empathy")
 

@@ -11,7 +11,7 @@ from empslurm.cells import Baseline, Cell, TrialCell
 from empslurm.config import Adapter
 from empslurm.errors import DamagedError, ManifestError, UsageError
 from empslurm.manifest.load import load_manifest
-from empslurm.plan import Inputs, Plan, decide, expand, packs
+from empslurm.plan import Inputs, Known, Plan, decide, expand, packs
 from empslurm.search.results import (
     Finished,
     best_trial,
@@ -55,7 +55,8 @@ def folder(tmp_path: Path) -> Path:
 def plan_of(path: Path, hidden_size: int | None = 384) -> Plan:
     manifest = load_manifest(path)
     raw = dict.fromkeys(manifest.data, "raw")
-    return expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbone_digest="w", hidden_size=hidden_size))
+    known = dict.fromkeys(manifest.backbones, Known(digest="w", hidden_size=hidden_size))
+    return expand(manifest, Inputs(raw=raw, missing={}, notes={}, backbones=known))
 
 
 def result(cell: TrialCell, score: float | None, kind: str, **changes: Any) -> dict[str, Any]:

@@ -116,6 +116,9 @@ class StatusDocument(Document):
     manifest: ManifestName
     totals: Annotated[StateCounts, Doc("All cells by state.")]
     targets: Annotated[Mapping[str, StateCounts], Doc("Target task -> its cells by state.")]
+    backbones: Annotated[
+        Mapping[str, StateCounts], Doc("Label of each backbone -> its cells by state, without dataset embeddings.")
+    ]
     running: Annotated[tuple[RunningCell, ...], Doc("Cells that run.")]
     queued: Annotated[tuple[ReasonCount, ...], Doc("Why queued cells wait.")]
     never: Annotated[tuple[NeverStarts, ...], Doc("Queued cells whose jobs can never start.")]

@@ -48,16 +48,37 @@ class Space:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
-    """What running the rest would cost with the profile."""
+class CostsOfCells:
+    """What running some cells would cost."""
 
-    profile: Annotated[str, Doc("Name of the profile.")]
     n_cells: Annotated[int, Doc("Cells that would run.")]
     n_packs: Annotated[int, Doc("Packs they would run in.")]
     hours: Annotated[
-        Hours | None, Doc("Estimated hours. null: no cell has finished on its kind of device (GPU or CPU).")
+        Hours | None,
+        Doc("Estimated hours. null: of some backbone no cell has finished on its kind of device (GPU or CPU)."),
     ]
-    space: Annotated[Space | None, Doc("Estimated room. null: the backbone is not here, or is tiny.")]
+    space: Annotated[Space | None, Doc("Estimated room. null: a backbone is not here, or is tiny.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs(CostsOfCells):
+    """What running the rest would cost with the profile."""
+
+    profile: Annotated[str, Doc("Name of the profile.")]
+    backbones: Annotated[
+        Mapping[str, CostsOfCells], Doc("Label of each backbone -> its own part, without dataset embeddings.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOfPlan:
+    """A backbone and its cells: all but dataset embeddings, which no backbone changes."""
+
+    name: Annotated[str, Doc("Its name in the manifest: a hub id, or the path of a folder.")]
+    revision: Annotated[str | None, Doc("The commit of a hub id. null: it is not one.")]
+    n_cells: Annotated[int, Doc("Its cells.")]
+    n_training_cells: Annotated[int, Doc("Its cells that train and are scored.")]
+    actions: Annotated[Mapping[str, int], Doc("Action (run, reuse, skip) -> how many of its cells.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +100,7 @@ class CellOfPlan:
     target: Annotated[str, Doc("Id of the target task.")]
     seed: Annotated[int, Doc("Random seed.")]
     fraction: Annotated[float, Doc("Share of the target's training part, above 0 and at most 1.")]
+    backbone: Annotated[str | None, Doc("Label of its backbone. null: a dataset embedding, which depends on none.")]
     parent: Annotated[str | None, Doc("Id of the cell whose adapter it starts from. null: none.")]
     provisional: Annotated[bool, Doc("Whether the id will change once the data or the backbone is here.")]
     action: Annotated[Literal["run", "reuse", "skip"], Doc("What `submit` would do with it.")]
@@ -103,6 +125,7 @@ class PlanDocument(Document):
     n_training_cells: Annotated[int, Doc("Cells that train and are scored: baselines and transfers.")]
     kinds: Annotated[Mapping[str, int], Doc("Kind of cell -> how many.")]
     actions: Annotated[Mapping[str, int], Doc("Action (run, reuse, skip) -> how many cells.")]
+    backbones: Annotated[Mapping[str, BackboneOfPlan], Doc("Label -> a backbone of the manifest.")]
     n_packs_by_wave: Annotated[tuple[int, ...], Doc("Packs of wave 0, and of wave 1.")]
     leaks: Annotated[tuple[Leak, ...], Doc("Pairs of the manifest that the last audit flags.")]
     costs: Annotated[Costs | None, Doc("Estimated costs. null: no --profile was given.")]
@@ -115,12 +138,22 @@ class PlanDocument(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreparedBackbone:
+    """A backbone that is ready."""
+
+    folder: Annotated[str, Doc("The folder of the backbone.")]
+    tasks: Annotated[Mapping[str, TaskTokens], Doc("Task id -> its tokens.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareDocument(Document):
     """What is ready for the cells of a manifest."""
 
-    backbone: Annotated[str, Doc("The folder of the backbone.")]
+    backbone: Annotated[str, Doc("The folder of the backbone; of several, of the first.")]
     datasets: Annotated[Mapping[str, str], Doc("Dataset id -> the folder with its parsed table.")]
-    tasks: Annotated[Mapping[str, TaskTokens], Doc("Task id -> its tokens.")]
+    tasks: Annotated[Mapping[str, TaskTokens], Doc("Task id -> its tokens for this backbone.")]
+    backbones: Annotated[Mapping[str, PreparedBackbone], Doc("Label of each backbone -> its folder and tokens.")]
+    not_here: Annotated[Mapping[str, str], Doc("Label of a backbone that cannot be obtained -> why.")]
     notes: Annotated[tuple[str, ...], Doc("What a reader of the numbers should know about the data.")]
     missing: MissingData
 
