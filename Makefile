@@ -10,6 +10,11 @@ SEED ?= 1
 KILLS ?= 120
 RELEASE ?=
 EXAMPLES ?= 10000
+# Another environment, with a release of transformers that `adapters` does not allow.
+VENV5 ?= .venv-5
+TRANSFORMERS5 := transformers==5.24.0
+CORE := tests/backbones tests/gather tests/scoring tests/store tests/tasks tests/test_plan.py tests/train \
+	tests/end_to_end/test_without_adapters.py
 # What `make quick` tests: what is plain arithmetic, reading and writing. None of it may import torch, and what trains,
 # starts processes or takes long is marked `heavy` there.
 QUICK := $(filter-out tests/test_provenance.py,$(wildcard tests/test_*.py)) \
@@ -22,11 +27,11 @@ EMPSLURM := $(BIN)/python -m empslurm
 profile_flag := $(if $(PROFILE),--profile $(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs wheel install demo bench gpu test quick soak check format submit status resume gather debug doctor clean \
+.PHONY: help docs wheel install demo bench gpu test quick transformers5 soak check format submit status resume gather debug doctor clean \
 	cluster-up cluster-down test-cluster chaos
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: setup.cfg constraints.txt install.py
 	@rm -f $@
@@ -61,6 +66,17 @@ soak: install ## kill training KILLS times and compare; full disks; EXAMPLES hos
 	$(BIN)/python -m tests.soak.kills --seed $(SEED) --kills $(KILLS)
 	$(BIN)/python -m tests.soak.full_disk || test $$? -eq 77
 	EMPSLURM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/manifest/test_load.py tests/launch/test_profile.py -k any_ --hypothesis-seed=$(SEED)
+
+$(VENV5)/.installed: setup.cfg constraints.txt
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV5)
+	grep -vE '^(adapters|transformers|huggingface_hub|tokenizers)==' constraints.txt > $(VENV5)/constraints.txt
+	$(VENV5)/bin/python -m pip install --quiet --constraint $(VENV5)/constraints.txt \
+		'$(TRANSFORMERS5)' pytest pytest-xdist hypothesis jsonschema --editable .
+	@touch $@
+
+transformers5: $(VENV5)/.installed ## the core's tests with transformers 5 and without adapters, in .venv-5
+	OMP_NUM_THREADS=1 $(VENV5)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(wildcard $(CORE))
 
 docs: install ## the documentation as a site, in site/: its reference from the code; dead links fail
 	$(BIN)/python -m docs.pages
@@ -110,4 +126,4 @@ doctor: install ## look for problems of this machine
 	$(EMPSLURM) doctor
 
 clean: ## remove the environment and the demo
-	rm -rf $(VENV) $(DEMO) build dist site *.egg-info
+	rm -rf $(VENV) $(VENV5) $(DEMO) build dist site *.egg-info

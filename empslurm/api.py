@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from empslurm import backbones as models
-from empslurm import resources
-from empslurm.config import Backbone
+from empslurm import provenance, resources
+from empslurm.config import LIBRARY, Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest import load
 from empslurm.plan import Inputs, Known, expand
@@ -203,6 +203,7 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
         notes=notes,
         backbones=backbones,
         encoder=_known(models.resolve_encoder(manifest.embed.encoder)) if manifest.embed else None,
+        library=provenance.installed(LIBRARY),
     )
 
 

@@ -114,6 +114,8 @@ ADAPTER_KINDS: Mapping[str, KindFacts] = {
         not_on={"lora": "lora on lora multiplies the two: a fresh one, which starts at zero, cancels its source"},
     ),
 }
+LIBRARY = "adapters"  # the package that trains and reads every other kind, and stacks of adapters that differ
+INSTALL_LIBRARY = f"run `pip install 'empslurm[{LIBRARY}]'`"
 BANKED = tuple(kind for kind, facts in ADAPTER_KINDS.items() if facts.banked)
 if TYPE_CHECKING:
     AdapterKind = str
@@ -170,6 +172,11 @@ class Adapter:
     def settings(self) -> dict[str, Any]:
         """The kind and the fields that it uses."""
         return {"kind": self.kind, **{name: getattr(self, name) for name in ADAPTER_KINDS[self.kind].defaults}}
+
+
+def library_problem(what: str) -> str:
+    """What to say where the library is needed for `what`, but not installed."""
+    return f"{what} must have the package `{LIBRARY}`, but it is not installed; {INSTALL_LIBRARY}"
 
 
 def stack_problem(source: Adapter, target: Adapter) -> str:

@@ -22,7 +22,7 @@ from empslurm.cells import (
     Transfer,
     TrialCell,
 )
-from empslurm.config import Backbone, Embed, LabelUse, Trial
+from empslurm.config import BANKED, Backbone, Embed, LabelUse, Trial, library_problem
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, SearchUse
 from empslurm.store.cell_folder import CellState
@@ -54,6 +54,7 @@ class Inputs:
     notes: Mapping[str, str]  # dataset id -> what a reader of the plan must know (altered, sample)
     backbones: Mapping[Backbone, Known]  # those of the manifest
     encoder: Known | None = None  # of the dataset embeddings, where the manifest wants them
+    library: bool = True  # whether the package `adapters` is installed here
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -333,6 +334,27 @@ def obstacle(plan: Plan, cell: Cell) -> str:
     if unfit:
         return unfit if len(plan.labels) == 1 else f"on {plan.label(cell)}, {unfit}"
     return plan.inputs.missing.get(cell.data.dataset, "")
+
+
+def refuse_kinds(plan: Plan, decisions: Iterable[Decision]) -> None:
+    """Raise UsageError where the library `adapters` must train or read a cell without a result, but is not here."""
+    if plan.inputs.library:
+        return
+    for decision in decisions:
+        needs = "" if decision.action == "reuse" or decision.coming else _needs_library(plan, decision.cell)
+        if needs:
+            raise UsageError(f"{library_problem(needs)}, or choose {' or '.join(BANKED)} in {plan.manifest.path}")
+
+
+def _needs_library(plan: Plan, cell: Cell) -> str:
+    """What of a cell needs the library `adapters`; empty where nothing does."""
+    for adapter in cell.adapters:
+        if adapter.kind not in BANKED:
+            return f"an adapter of kind {adapter.kind}"
+    source = plan.by_id.get(cell.starts_from) if cell.starts_from is not None else None
+    if source is not None and source.adapters != cell.adapters:
+        return f"a {cell.adapters[0].kind} adapter on one with other settings ({source.target} -> {cell.target})"
+    return ""
 
 
 def refuse_lengths(plan: Plan, decisions: Iterable[Decision]) -> None:

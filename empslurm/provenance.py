@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import socket
@@ -38,11 +39,17 @@ SLURM_FIELDS = (
 )
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The installed release of a package; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be found; nothing of it is imported."""
+    return package in sys.modules or importlib.util.find_spec(package) is not None  # `adapters` loses its own spec
 
 
 def _git(*arguments: str) -> str | None:
@@ -103,7 +110,7 @@ def collect() -> dict[str, Any]:
     """Everything about this process and host that a reviewer may ask about."""
     return {
         "code": asdict(code()),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "host": socket.gethostname(),

@@ -13,7 +13,7 @@ from empslurm.cli import main
 from empslurm.config import Adapter, Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
-from empslurm.plan import Inputs, Known, Plan, decide, expand, packs, refuse_lengths
+from empslurm.plan import Inputs, Known, Plan, decide, expand, packs, refuse_kinds, refuse_lengths
 from empslurm.store.cell_folder import CellState
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +195,41 @@ def test_each_backbone_has_its_own_limits(grid: Plan) -> None:
 
 def pending_of(plan: Plan) -> dict[str, CellState]:
     return dict.fromkeys(plan.by_id, PENDING)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (Adapter(kind="lora"), Adapter(kind="lora"), "an adapter of kind lora must"),
+        (
+            Adapter(reduction_factor=8),
+            Adapter(),
+            r"a seq_bn adapter on one with other settings \(\w+ -> \w+\) must",
+        ),
+        (Adapter(), Adapter(), ""),
+    ],
+    ids=["kind", "stack", "bottlenecks"],
+)
+def test_what_needs_the_library_is_refused_where_it_is_not_installed(
+    grid: Plan, source: Adapter, target: Adapter, said: str
+) -> None:
+    adapters = {task: source if task == "news_empathy" else target for task in grid.manifest.tasks}
+    manifest = replace(grid.manifest, adapter=adapters)
+    plan = plan_of(manifest, library=False)
+    pending = decide(plan, dict.fromkeys(plan.by_id, PENDING))
+    refuse_kinds(plan_of(manifest), pending)
+    refuse_kinds(plan, decide(plan, dict.fromkeys(plan.by_id, DONE)))
+    if not said:
+        refuse_kinds(plan, pending)
+        return
+    with pytest.raises(UsageError, match=said + ".* have the package `adapters`, but .*, or choose seq_bn in"):
+        refuse_kinds(plan, pending)
+
+
+def test_a_search_over_kinds_needs_the_library_too() -> None:
+    plan = plan_of(load_manifest(ROOT / "manifests/search.yaml"), library=False)
+    with pytest.raises(UsageError, match="an adapter of kind double_seq_bn must have the package"):
+        refuse_kinds(plan, decide(plan, dict.fromkeys(plan.by_id, PENDING)))
 
 
 def test_a_length_without_room_for_text_is_refused(grid: Plan) -> None:

@@ -1,6 +1,7 @@
 """The wheel: in an empty folder, without the checkout, it starts a study, trains it, gathers it and scores with it."""
 
 import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_a_wheel_brings_one_top_level_package_and_what_it_needs(wheel: Path) -> 
     wanted = {"jobs/train.py", "jobs/probe.py", "jobs/tell.py", "jobs/accelerate.yaml", "code.json"}
     assert packaged >= wanted | {"manifests/full_grid.yaml", "slurm/local.yaml", "slurm/small.yaml"}
     assert "empslurm/starter/manifests/study.yaml" in names
+
+
+def test_a_wheel_does_not_bring_the_library_of_the_other_kinds_of_adapters(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (path,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    wanted = re.findall(r"^Requires-Dist: (adapters|transformers)\b(.*)$", archive.read(path).decode(), re.MULTILINE)
+    assert {(name, "extra" in rest) for name, rest in wanted} == {("transformers", False), ("adapters", True)}
 
 
 def test_what_git_knows_of_the_packaged_folders_is_listed_and_nothing_else() -> None:

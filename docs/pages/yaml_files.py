@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from docs.pages.markdown import anchor, code, escaped, page, table
 from docs.pages.types import key_sections, yaml
 from empslurm import metrics
-from empslurm.config import ADAPTER_KINDS
+from empslurm.config import ADAPTER_KINDS, BANKED
 from empslurm.launch import profile
 from empslurm.manifest.schema import ManifestFile, SearchFile
 from empslurm.tasks.card_schema import PART_NAMES, Card
@@ -34,7 +34,8 @@ def manifest_page() -> str:
         "## Kind `search`: hyper-parameters",
         *key_sections(SearchFile, "search", 3),
         "## Adapter kinds",
-        "Each kind has keys of its own. The defaults are those of the library `adapters`.",
+        "Each kind has keys of its own. The defaults are those of the library `adapters`, which all kinds need but "
+        f"{' and '.join(f'`{kind}`' for kind in BANKED)}.",
         adapter_table(),
         "A transfer stacks a new adapter on the source's. Some kinds cannot be stacked, since training would give "
         "wrong results without an error:",

@@ -15,18 +15,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empslurm import hardware, provenance
 from empslurm.cli import common, doctor_needs
 from empslurm.cli.completion import completed, manifest_names
 from empslurm.cli.output import Output, printable
+from empslurm.config import ADAPTER_KINDS, BANKED, INSTALL_LIBRARY, LIBRARY
 from empslurm.errors import EmpslurmError, UsageError
 from empslurm.launch import queue
 from empslurm.launch.profile import Profile
 from empslurm.launch.site import openness
 from empslurm.launch.site.checks import BF16_UNITS, MIN_FREE_BYTES, Check
 from empslurm.store.runs import RunsRoot
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 WAIT_MIN = 30.0
 LOG_LINES = 15
@@ -53,32 +57,46 @@ def _python() -> Iterator[Check]:
     )
 
 
-def _packages() -> Iterator[Check]:
-    """Every requirement of setup.cfg that is missing or of a wrong version."""
+def _requirements(extra: str) -> list[Requirement]:
+    """What setup.cfg requires, with an extra or ("") without."""
     from packaging.requirements import Requirement
 
+    wanted = map(Requirement, importlib.metadata.requires("empslurm") or [])
+    return [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": extra})]
+
+
+def _packages() -> Iterator[Check]:
+    """Every requirement that is missing or of a wrong version, and the library that only some adapters need."""
     try:
-        wanted = importlib.metadata.requires("empslurm") or []
+        always, other = _requirements(""), _requirements(LIBRARY)
     except importlib.metadata.PackageNotFoundError:
+        always, other = [], []
         yield Check(
             what="packages",
             ok=False,
             found="empslurm is not installed",
             fix="run `pip install` of its wheel, or `make install` in a checkout",
         )
+    for requirement in always:
+        yield from _wrong(requirement)
+    if always:
+        yield Check(what="packages", ok=True, found=f"{len(always)} requirements checked")
+    if not provenance.installed(LIBRARY):
+        kinds = ", ".join(kind for kind in ADAPTER_KINDS if kind not in BANKED)
+        found = f"not installed: {', '.join(BANKED)} works, the kinds {kinds} need it"
+        yield Check(what=LIBRARY, ok=None, found=found, fix=f"for these kinds {INSTALL_LIBRARY}")
         return
-    for requirement in map(Requirement, wanted):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(what=requirement.name, ok=False, found="missing", fix=f"run `pip install '{requirement}'`")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            fix = f"run `pip install '{requirement}'`"
-            yield Check(what=requirement.name, ok=False, found=version, fix=fix)
-    yield Check(what="packages", ok=True, found=f"{len(wanted)} requirements checked")
+    wrong = [check for requirement in other if requirement.name == LIBRARY for check in _wrong(requirement)]
+    good = Check(what=LIBRARY, ok=True, found=f"{provenance.version(LIBRARY)}: every kind of adapter works")
+    yield from wrong or [good]
+
+
+def _wrong(requirement: Requirement) -> Iterator[Check]:
+    """A problem if a package is missing or of a release that is not allowed."""
+    version = provenance.version(requirement.name)
+    if version is None or not requirement.specifier.contains(version, prereleases=True):
+        plain = f"{requirement.name}{requirement.specifier}"
+        yield Check(what=requirement.name, ok=False, found=version or "missing", fix=f"run `pip install '{plain}'`")
 
 
 def _device() -> Iterator[Check]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from empslurm import api
+from empslurm import api, provenance
 from empslurm.backbones import ResolvedBackbone, resolve, resolve_encoder
 from empslurm.backbones.families import FAMILIES
-from empslurm.config import Backbone, DataUse
+from empslurm.config import BANKED, INSTALL_LIBRARY, LIBRARY, Backbone, DataUse
 from empslurm.errors import DataError, StoreError
 from empslurm.launch.site.checks import Check
 from empslurm.manifest.load import Manifest, load_manifest
@@ -87,6 +87,16 @@ def checks(needs: Needs, data_root: Path, root: RunsRoot) -> Iterator[Check]:
                 yield Check(what=f"adapter: {kind}", ok=False, found="not for this backbone", fix=problem)
     for encoder in needs.encoders:
         yield _model(f"encoder: {encoder.name}", resolve_encoder(encoder))
+    yield from _library(needs.kinds)
+
+
+def _library(kinds: Sequence[str]) -> Iterator[Check]:
+    """Whether the library is here that these kinds of adapters need."""
+    wanted = ", ".join(kind for kind in kinds if kind not in BANKED)
+    if wanted:
+        here = provenance.installed(LIBRARY)
+        found = f"{'installed' if here else 'not installed'}; needed for {wanted}"
+        yield Check(what=LIBRARY, ok=here, found=found, fix="" if here else INSTALL_LIBRARY)
 
 
 def _model(what: str, resolved: ResolvedBackbone) -> Check:

@@ -17,7 +17,7 @@ from empslurm.config import ADAPTER_KINDS, Backbone
 from empslurm.errors import DataError, StoreError, UsageError
 from empslurm.launch import cost
 from empslurm.launch.profile import Profile
-from empslurm.plan import ACTIONS, Decision, Plan, counts, decide, packs, refuse_lengths
+from empslurm.plan import ACTIONS, Decision, Plan, counts, decide, packs, refuse_kinds, refuse_lengths
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.overlap import verdicts
@@ -253,6 +253,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     decisions = decide(plan, common.states(plan, root))
     refuse_lengths(plan, decisions)
     profile = common.choose_profile(options.profile) if options.profile else None
+    if profile is None or not profile.python:  # that Python has packages of its own
+        refuse_kinds(plan, decisions)
     todo = [decision.cell for decision in decisions if decision.action == "run"]
     script = sbatch(plan, root, todo, profile, out) if options.show_sbatch else None
     if options.show_sbatch and not out.json:

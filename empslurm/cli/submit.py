@@ -21,7 +21,7 @@ from empslurm.launch.permissions import share
 from empslurm.launch.profile import Profile
 from empslurm.launch.queue import Queue
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
-from empslurm.plan import Pack, Plan, counts, decide, packs, refuse_lengths
+from empslurm.plan import Pack, Plan, counts, decide, packs, refuse_kinds, refuse_lengths
 from empslurm.store.runs import RunsRoot
 
 LOOK_EVERY_S = 0.5
@@ -67,6 +67,8 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
         common.require_answer(queue, "submit")
     decisions = decide(plan, common.states(plan, root, queue), rerun_failed=options.verb == "resume")
     refuse_lengths(plan, decisions)
+    if not profile.python:  # that Python has packages of its own
+        refuse_kinds(plan, decisions)
     for text in advice.of_manifest(plan.manifest):
         out.warn(text)
     wanted = [decision.cell for decision in decisions if decision.action == "run"]

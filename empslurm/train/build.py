@@ -63,10 +63,10 @@ def needs_library(cell: Trainable, root: RunsRoot) -> bool:
 
 
 def _library_model(cell: Trainable, node: Node, data: datas.TaskData, *, tune_source: bool) -> PackModel:
-    from empslurm.train.model.single_adapter import LibraryModel  # slow, and only for the kinds that need it
-
     set_precision(cell.training)
     model = load_model(cell.backbone, cell.training).to(node.accelerator.device)
+    from empslurm.train.model.single_adapter import LibraryModel  # imports the library, which may not be installed
+
     source = parent_adapter(cell, node.root)
     labels = data.task.labels if data.task.kind == "classification" else ()
     return LibraryModel(model, cell.adapter, labels, cell.seed, source, tune_source=tune_source)

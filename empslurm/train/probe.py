@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from empslurm import hardware, provenance
+from empslurm.config import LIBRARY
 
 
 def report(gpus: int) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def report(gpus: int) -> dict[str, Any]:
         facts["step_problem"] = _problem_of_step(on_gpu=bool(gpus) and not facts["gpu"]["problem"])
         facts["first_step"] = time.time()
         facts["trackers"] = _trackers()
-    facts["imports"]["adapters"] = _problem_of_import("adapters")  # takes seconds that no trained cell spends
+    if provenance.installed(LIBRARY):  # it takes seconds that most cells do not spend
+        facts["imports"][LIBRARY] = _problem_of_import(LIBRARY)
     facts["packages"] = provenance.collect()["packages"]
     return facts
 

@@ -9,6 +9,7 @@ from empslurm.backbones.families import FAMILIES
 from empslurm.backbones.families.facts import NOT_IN_LIBRARY
 from empslurm.config import ADAPTER_KINDS
 from tests.backbones.real import REAL, smaller
+from tests.library import library
 
 CASES = [(family, kind) for family in FAMILIES for kind in ADAPTER_KINDS]
 SMALL: dict[str, dict[str, Any]] = {
@@ -27,8 +28,9 @@ def small_config(family: str) -> Any:
 
 def trained_once(family: str, kind: str) -> tuple[float, float]:
     """One step of a new adapter. The largest gradient, and how far padding moves an output."""
-    import adapters
     import torch
+
+    adapters = library()
 
     torch.manual_seed(0)
     config = copy.deepcopy(small_config(family))

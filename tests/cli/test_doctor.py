@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from empslurm import api
+from empslurm import api, provenance
 from empslurm.cli import doctor
 from empslurm.launch.site import openness
 from tests.backbones.real import REAL
@@ -70,6 +70,27 @@ def test_without_a_profile_it_looks_at_this_machine_and_the_answer_comes_first(h
     assert status == 0
     assert out.startswith("ready: ")
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("versions", "ok", "found"),
+    [
+        ({"numpy": "2.4", "adapters": "1.3.0"}, {"packages": True, "adapters": True}, "1.3.0: every kind"),
+        ({"numpy": "2.4", "adapters": "1.2.0"}, {"packages": True, "adapters": False}, "1.2.0"),
+        ({"numpy": "2.4"}, {"packages": True, "adapters": None}, "not installed: seq_bn works, the kinds double_"),
+        ({"adapters": "1.3.0"}, {"numpy": False, "packages": True, "adapters": True}, "1.3.0: every kind"),
+    ],
+)
+def test_the_library_of_other_kinds_of_adapters_is_no_problem_where_it_is_missing(
+    versions: dict[str, str], ok: dict[str, bool | None], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    required = ["numpy>=2", 'adapters<1.4,>=1.3; extra == "adapters"', 'pytest; extra == "dev"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: required)
+    monkeypatch.setattr(provenance, "version", versions.get)
+    monkeypatch.setattr(provenance, "installed", versions.__contains__)
+    checks = {check.what: check for check in doctor._packages()}
+    assert {what: check.ok for what, check in checks.items()} == ok
+    assert checks["adapters"].found.startswith(found)
 
 
 def test_a_local_profile_says_what_it_would_use(here: Path) -> None:

@@ -17,6 +17,7 @@ from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen
 from empslurm.store.runs import RunsRoot
+from tests.library import library
 
 SCRIPT = """\
 import sys
@@ -40,6 +41,7 @@ ALONE = ("epitome_er", "news_empathy")
 @pytest.fixture(scope="module")
 def alone(exported: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
     """Measure -> its adapter in its own folder, and the script's output for it; one start of Python for all."""
+    library()  # which the script imports
     path = tmp_path_factory.mktemp("alone")
     for name in ALONE:
         shutil.copytree(exported / name, path / name, ignore=shutil.ignore_patterns("seed-*"))

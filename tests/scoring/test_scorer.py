@@ -5,11 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import adapters
 import numpy as np
 import pytest
 import torch
-from adapters.composition import Stack
 from transformers import AutoTokenizer
 
 from empslurm import files
@@ -19,6 +17,7 @@ from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring import selection
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen, Member
+from tests.library import library
 from tests.scoring.conftest import CONTEXTS, TEXTS
 
 TOLERANCE = 2e-5  # rounding of single precision through two layers; records have six digits
@@ -31,13 +30,14 @@ def scorer(chosen: Chosen) -> Scorer:
 
 def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -> np.ndarray[Any, Any]:
     """(n_outputs,): by the library itself, for one adapter and one text, without padding, with hand-made tokens."""
+    adapters = library()
     model = adapters.AutoAdapterModel.from_pretrained(backbone)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     max_length, rule = member.measure.input_rule
     name = model.load_adapter(str(member.adapter), use_safetensors=True)
     stack = name
     if member.source is not None:
-        stack = Stack(
+        stack = adapters.composition.Stack(
             model.load_adapter(str(member.source), load_as="below", with_head=False, use_safetensors=True), name
         )
     model.active_adapters, model.active_head = stack, name

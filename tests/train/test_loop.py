@@ -6,7 +6,6 @@ import threading
 from dataclasses import asdict, replace
 from typing import Any
 
-import adapters
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from empslurm.train.loop import Interrupted, Settings, Trainer
 from empslurm.train.model.adapter_bank import Bank, initial
 from empslurm.train.model.adapter_files import OUTPUT_BIAS
 from empslurm.train.schedule import epoch_batches, lr_at
+from tests.library import library
 from tests.train.world import (
     ADAPTER,
     TRAINING,
@@ -80,7 +80,7 @@ def test_every_step_is_the_one_that_plain_adapters_and_plain_adamw_take(tmp_path
     encoder = node.encoder(cell.backbone, training)
     bank = Bank(encoder, [initial(encoder, ADAPTER, 3, cell.seed)], ADAPTER, free=("new", "head"))
     bank.save(0, "task", ("a", "b", "c"), tmp_path)
-    plain = adapters.AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
+    plain = library().AutoAdapterModel.from_config(encoder.config, attn_implementation="eager")
     plain.base_model.load_state_dict(encoder.model.state_dict(), strict=False)
     plain.train_adapter(plain.load_adapter(str(tmp_path / "adapter"), use_safetensors=True))
     plain.active_head = "task"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from empslurm.cells import Cell, TrialCell
-from empslurm.config import Adapter, Search, Trial
+from empslurm.config import BANKED, Adapter, Search, Trial
 from empslurm.plan import Pack
 from empslurm.search.results import finished_trials
 from empslurm.search.sampler import Sampler
@@ -20,6 +20,7 @@ from empslurm.tasks import registry
 from empslurm.train import run as runs
 from empslurm.train.loop import Settings
 from empslurm.train.tally import Tally
+from tests.library import library
 from tests.train.world import TRAINING, InventedNode, baseline
 
 KINDS = ("seq_bn", "lora", "prefix_tuning")
@@ -79,6 +80,8 @@ def outcome(root: RunsRoot, cell: TrialCell) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trial_that_was_stopped_is_resumed_to_the_bit(kind: str, tmp_path: Path) -> None:
+    if kind not in BANKED:
+        library()
     cell = trial(0, search(kind))
     whole, parts = RunsRoot(tmp_path / "whole"), RunsRoot(tmp_path / "parts")
     assert run(whole, [cell]).done == [cell.id]

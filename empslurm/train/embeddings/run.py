@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 
 from empslurm import files
 from empslurm.backbones import fetch
 from empslurm.cells import Cell, DatasetEmbedding, TaskEmbedding
+from empslurm.config import BANKED
 from empslurm.store.cell_folder import PROVENANCE
 from empslurm.tasks.prepare import load_task
 from empslurm.tasks.splits import train_subset
 from empslurm.train.build import parent_adapter
 from empslurm.train.context import Node
-from empslurm.train.embeddings import fisher
-from empslurm.train.embeddings.sentence_mean import chosen, load_encoder, mean_embedding
+from empslurm.train.embeddings import fisher, sentence_mean
+from empslurm.train.embeddings.bank_trace import TracedBank
 from empslurm.train.loop import Interrupted, Settings
 from empslurm.train.member import Claimed
-from empslurm.train.model.backbone import load_model
+from empslurm.train.model.backbone import load_encoder, load_model
 from empslurm.train.save import process
 from empslurm.train.tally import Tally
 
@@ -65,27 +67,38 @@ def task_embedding(cell: TaskEmbedding, node: Node, parent: Path | None) -> Deri
     if parent is None:
         raise TypeError("a task embedding must have a parent")
     section, data, device = cell.fisher, node.data(cell), node.accelerator.device
-    model = load_model(cell.backbone, cell.training).to(device)
-    fisher.load(model, cell.target, parent)
+    traced = _traced(cell, parent, device)
     row_of = {data.table.ids[row]: row for row in data.rows["train"]}
     order = train_subset(tuple(row_of), 1.0, cell.seed)[: section.max_examples]
     rows = np.sort(np.asarray([row_of[example] for example in order], np.int64))
     vectors: Vectors = {}
     for kind in fisher.KINDS:
         information = fisher.information(
-            model, data, rows, kind=kind, seed=cell.seed, n_draws=section.n_draws, device=device
+            traced, data, rows, kind=kind, seed=cell.seed, n_draws=section.n_draws, device=device
         )
         vectors |= {f"{kind}/{component}": vector for component, vector in information.items()}
     return vectors, {"n_examples": len(rows)}
+
+
+def _traced(cell: TaskEmbedding, parent: Path, device: torch.device) -> fisher.Traced:
+    """The baseline's trained model, in full float32 whatever it was trained in."""
+    torch.set_float32_matmul_precision("highest")
+    if cell.adapter.kind in BANKED:
+        return TracedBank(load_encoder(cell.backbone).to(device), parent)
+    from empslurm.train.embeddings import library_trace
+
+    model = load_model(cell.backbone, cell.training)
+    library_trace.load(model, cell.target, parent)
+    return library_trace.TracedLibrary(model.to(device))
 
 
 def dataset_embedding(cell: DatasetEmbedding, node: Node, _: Path | None) -> Derived:
     """The mean sentence embedding of the task's texts, named `mean`."""
     task, section = node.registry.tasks[cell.target], cell.embed
     table = load_task(node.examples(cell), task, cell.data.use, cell.data.labels)
-    encoder = load_encoder(fetch(section.encoder), node.accelerator.device)
-    vector = mean_embedding(encoder, table, section.max_examples)
-    return {"mean": vector}, {"n_examples": len(chosen(table, section.max_examples))}
+    encoder = sentence_mean.load_encoder(fetch(section.encoder), node.accelerator.device)
+    vector = sentence_mean.mean_embedding(encoder, table, section.max_examples)
+    return {"mean": vector}, {"n_examples": len(sentence_mean.chosen(table, section.max_examples))}
 
 
 def save(held: Claimed[Cell], vectors: Vectors, facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:

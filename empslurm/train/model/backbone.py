@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from empslurm.backbones import config_file, resolve
-from empslurm.config import Backbone, Training
-from empslurm.errors import BackboneError
+from empslurm.config import LIBRARY, Backbone, Training, library_problem
+from empslurm.errors import BackboneError, UsageError
+from empslurm.provenance import installed
 from empslurm.train.model.families import family
+
+# StrictDataclassError: the configurations of transformers 5 check their values.
+LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 
 
 def quiet() -> None:
@@ -49,7 +54,7 @@ def load_encoder(backbone: Backbone) -> Any:
             output_loading_info=True,
             **known.arguments,
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise BackboneError(
             f"backbone {backbone.name} must load as an encoder of the family {model_type}, but does not: "
             f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}; save it again by `save_pretrained`"
@@ -67,8 +72,10 @@ def load_encoder(backbone: Backbone) -> Any:
 def load_model(backbone: Backbone, training: Training) -> Any:
     """The same encoder as a model of the `adapters` library, without adapters or heads, every parameter frozen.
 
-    Only for cells that need that library: importing it takes seconds.
+    Only for cells that need that library: importing it takes seconds. Raises UsageError where it is not installed.
     """
+    if not installed(LIBRARY):
+        raise UsageError(library_problem("this cell's adapter"))
     import adapters
 
     logging.getLogger("adapters").setLevel(logging.ERROR)

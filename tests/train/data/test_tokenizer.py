@@ -18,6 +18,7 @@ from empslurm.config import Backbone
 from empslurm.errors import BackboneError, UsageError
 from empslurm.train.data.tokenizer import Tokenizer, load_tokenizer
 from empslurm.train.data.tokens import encode
+from tests.backbones.real import REAL
 
 SENTENCES = (
     "The red kite flew over the hill, and Mira laughed.",
@@ -42,7 +43,13 @@ def wordpiece(folder: Path, name: str, pad: str, unknown: str, ends: tuple[str, 
     backend.train_from_iterator(SENTENCES, trainers.WordPieceTrainer(vocab_size=200, special_tokens=specials))
     vocabulary = backend.get_vocab()
     (folder / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)) + "\n")
-    getattr(transformers, name)(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    saved_by(folder, name)
+
+
+def saved_by(folder: Path, name: str) -> None:
+    """Let the class of this name read the folder's vocabulary, and save it in the way of the installed release."""
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    getattr(transformers, name).from_pretrained(folder).save_pretrained(folder)
 
 
 def byte_level(specials: list[str]) -> Any:
@@ -96,8 +103,7 @@ def unigram(folder: Path, family: str) -> None:
 def roberta(folder: Path) -> None:
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     byte_level(specials).model.save(str(folder))
-    files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
-    transformers.RobertaTokenizerFast(**files).save_pretrained(folder)
+    saved_by(folder, "RobertaTokenizerFast")
 
 
 BRACKETS = ("[PAD]", "[UNK]", ("[CLS]", "[SEP]"), "[MASK]")
@@ -114,7 +120,9 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
 
 def finish(folder: Path, family: str, **config: Any) -> Path:
     """Make it a backbone's folder: config.json, and a file in the place of weights."""
-    (folder / "config.json").write_text(json.dumps({"model_type": family, "vocab_size": 1000} | config))
+    published = next(value for value, *_ in REAL.values() if value["model_type"] == family)
+    small = {"vocab_size": 1000, "pad_token_id": published.get("pad_token_id", 0) % 1000}
+    (folder / "config.json").write_text(json.dumps({**published, **small, **config}))
     (folder / "model.safetensors").write_bytes(b"")
     return folder
 
@@ -331,7 +339,7 @@ def test_hostile_files_are_refused_in_a_sentence(
     for number in range(300):
         folder = tmp_path / str(number)
         shutil.copytree(folders(draw.choice(("modernbert", "bert", "roberta"))), folder)
-        spoil(folder / draw.choice(("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")), draw)
+        spoil(draw.choice([folder / name for name in FILES if (folder / name).exists()]), draw)
         try:
             tokenizer = load(folder)
             assert all(0 <= token < 1000 for ids, _, _ in encode(tokenizer, CONTEXTS, TEXTS, 50) for token in ids)
@@ -341,6 +349,10 @@ def test_hostile_files_are_refused_in_a_sentence(
     assert 30 < len(refusals) < 270
     assert [text for text in refusals if "\n" in text or "; " not in text or " must " not in text] == []
     assert "Traceback" not in capfd.readouterr().err
+
+
+# transformers 5 does not write the last.
+FILES = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")
 
 
 def spoil(path: Path, draw: random.Random) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 
 from empslurm.backbones.families import FAMILIES
@@ -179,11 +180,12 @@ def write_out(model: Any, stacks: list[list[Written]]) -> None:
         setattr(holder, last, AdaptedNorm(getattr(holder, last), adapters))
 
 
-def _added(output: tuple[torch.Tensor, ...], adapters: list[Written]) -> tuple[torch.Tensor, ...]:
-    values, *rest = output
+def _added(output: Any, adapters: list[Written]) -> Any:
+    """A layer's output with what the adapters add: the values, or with transformers 4 a tuple that begins with them."""
+    values = output[0] if isinstance(output, tuple) else output
     for adapter in adapters:
         values = values + adapter(values)
-    return (values, *rest)
+    return (values, *output[1:]) if isinstance(output, tuple) else values
 
 
 # Places of dropout in transformers, and ours. What is not here has none in the engine.
@@ -195,6 +197,14 @@ PLACES = (
     (r"layers\.(\d+)\.attn\.out_drop$", "layer.{0}.attention.output.dropout", 0),
     (r"layer\.(\d+)\.(output|ffn)\.dropout$", "layer.{0}.output.dropout", 0),
 )
+
+
+def weights_are_dropped_by_a_module(model_type: str) -> bool:
+    """Whether plain transformers calls a module for the dropout of attention weights, so that it can be replaced."""
+    called = (
+        {"mpnet", "deberta-v2"} if int(transformers.__version__.split(".")[0]) > 4 else {*FAMILIES} - {"modernbert"}
+    )
+    return model_type in called
 
 
 def key_dropout(model: Any, hidden: float, weights: float) -> MaskBox:
@@ -215,6 +225,7 @@ def key_dropout(model: Any, hidden: float, weights: float) -> MaskBox:
                 keyed = (
                     nn.Identity() if found is None else KeyedDropout(found[1].format(*found[0].groups()), found[2], box)
                 )
+                vars(keyed)["p"] = 0.0  # read where weights are not dropped by a module
                 setattr(module, child, keyed.train())
     return box
 

@@ -3,10 +3,8 @@
 from dataclasses import replace
 from typing import get_args
 
-import adapters
 import pytest
 import torch
-from adapters.composition import Stack
 
 from empslurm.backbones.families import FAMILIES
 from empslurm.config import Adapter, NonLinearity
@@ -16,6 +14,7 @@ from empslurm.train.model.adapter_bank import Bank, CellTensors, initial
 from empslurm.train.model.dropout import Masks, install, step_key
 from empslurm.train.model.encoder import Encoder
 from empslurm.train.model.families import family
+from tests.library import library
 from tests.train.world import batch as invented
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -60,13 +59,14 @@ def saved(encoder, tmp_path, *, source):
 def library_model(encoder, adapter, source, **config):
     """Plain `adapters` with the encoder's weights and what `load_adapter` finds in the folders."""
     changed = type(encoder.config).from_dict({**encoder.config.to_dict(), **config})
+    adapters = library()
     model = adapters.AutoAdapterModel.from_config(changed, attn_implementation="eager")
     missing = model.base_model.load_state_dict(encoder.model.state_dict(), strict=False)
     assert missing.unexpected_keys == []
     name = model.load_adapter(str(adapter), use_safetensors=True)
     if source is not None:
         model.load_adapter(str(source), load_as="source", with_head=False, use_safetensors=True)
-    model.active_adapters = Stack("source", name) if source else name
+    model.active_adapters = adapters.composition.Stack("source", name) if source else name
     model.active_head = name
     return model.eval()
 
@@ -117,7 +117,7 @@ def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(enc
         box = install(model)
         box.masks = masks
         model.train_adapter(["source", "task"])
-        model.active_adapters = Stack("source", "task")
+        model.active_adapters = library().composition.Stack("source", "task")
         plain = model.train()(**batch.inputs).logits
         torch.testing.assert_close(logits[place], plain, rtol=1e-5, atol=1e-5)
         plain.sum().backward()

@@ -88,7 +88,7 @@ def test_logits_and_gradients_equal_plain_transformers(model_type, seed):
 def test_training_passes_equal_plain_transformers_with_the_same_masks(model_type):
     model = encoders.random_encoder(model_type, 11)
     reference = copy.deepcopy(model)
-    weights = 0.0 if model_type == "modernbert" else 0.2  # its dropout of weights is no module that could be replaced
+    weights = 0.2 if encoders.weights_are_dropped_by_a_module(model_type) else 0.0
     encoder = Encoder(model, dropout=0.1, attention_dropout=weights)
     cell = shaken(encoder, 1, source=True)
     bank = Bank(encoder, [cell], ADAPTER)

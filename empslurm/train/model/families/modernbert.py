@@ -17,6 +17,8 @@ from transformers import ModernBertConfig, ModernBertModel
 from empslurm.train.model.blocks import AdapterLayout, Block, Family
 from empslurm.train.model.positions import Positions, Rotary
 
+FULL, NEAR = "full_attention", "sliding_attention"  # the names of transformers 5
+
 
 def embed(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     values: torch.Tensor = model.embeddings.norm(model.embeddings.tok_embeddings(inputs["input_ids"]))
@@ -24,15 +26,25 @@ def embed(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def blocks(model: Any) -> list[Block]:
-    config = model.config
-    width = config.hidden_size // config.num_attention_heads
-    device = model.final_norm.weight.device
-    everywhere = Rotary(config.global_rope_theta, width, None, device)
-    near = Rotary(config.local_rope_theta or config.global_rope_theta, width, config.local_attention // 2, device)
-    return [
-        _block(layer, everywhere if index % config.global_attn_every_n_layers == 0 else near)
-        for index, layer in enumerate(model.layers)
-    ]
+    config, device = model.config, model.final_norm.weight.device
+    width, windows = config.hidden_size // config.num_attention_heads, {FULL: None, NEAR: config.local_attention // 2}
+    rotary = {kind: Rotary(theta, width, windows[kind], device) for kind, theta in _thetas(config).items()}
+    return [_block(layer, rotary[kind]) for layer, kind in zip(model.layers, _kinds(config), strict=True)]
+
+
+def _kinds(config: Any) -> list[str]:
+    """Each layer's reach: NEAR or FULL."""
+    if hasattr(config, "layer_types"):  # transformers 5
+        return list(config.layer_types)
+    every = config.global_attn_every_n_layers
+    return [NEAR if index % every else FULL for index in range(config.num_hidden_layers)]
+
+
+def _thetas(config: Any) -> dict[str, float]:
+    """The base of the wave lengths by a layer's reach."""
+    if hasattr(config, "rope_parameters"):  # transformers 5
+        return {kind: config.rope_parameters[kind]["rope_theta"] for kind in (FULL, NEAR)}
+    return {FULL: config.global_rope_theta, NEAR: config.local_rope_theta or config.global_rope_theta}
 
 
 def _block(layer: Any, positions: Positions) -> Block:
