@@ -1,12 +1,15 @@
 """Read a backbone's config.json as plain JSON, and refuse what could run code or would be lost without a word.
 
-Loading libraries act on what a config.json says: some keys name code, and published versions ran it. So nothing of the
-file reaches them but the keys that shape the family's encoder, each checked for its type and bounds:
+Loading libraries act on what a config.json says: some keys name code, and published versions ran it. So a backbone is
+built from nothing of the file but the keys that shape the family's encoder, each checked for its type and bounds:
 
 - keys that shape the encoder are checked; an absent one has the family's default, and the sizes must be there;
 - keys that name code, or mean an encoder that the engine does not have, are refused by name, as is every private key
   (with an underscore in front) that older versions of transformers did not write;
 - any other key is dropped, unless its name is close to one that is absent: that is a misspelt key.
+
+Two loaders read the whole file themselves, after this check. That of tokenizers takes `tokenizer_class` from it, which is
+checked with the tokenizer's files. That of sentence encoders takes any key, so that unknown ones are refused there.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 
 from empslurm import files
 from empslurm.backbones.families import FAMILIES, FamilyFacts
-from empslurm.backbones.families.facts import DESCRIPTIVE, EVERYWHERE, LEFT_OUT, PRIVATE, REQUIRED, Refused, Values
+from empslurm.backbones.families.facts import DESCRIPTIVE, EVERYWHERE, LEFT_OUT, OLD_NOTES, PRIVATE, REQUIRED, Refused, Values
 from empslurm.errors import BackboneError, StoreError
 from empslurm.validation import decode
 from empslurm.validation.reader import shown
@@ -29,13 +32,16 @@ MAX_BYTES = 8 * 2**20  # a hundred thousand labels need less
 SIMILAR = 0.8  # of two names, by difflib: `layer_norm_esp`, `hidden_dropout`
 # With the library peft installed, loaders read this file beside the model and put what it names on top.
 PEFT = "adapter_config.json"
+HARMLESS = DESCRIPTIVE | PRIVATE | OLD_NOTES
 SHARDS = "model.safetensors.index.json"  # which file has which weights, where they are in several
 
 
-def read(folder: Path) -> tuple[str, Values]:
+def read(folder: Path, *, others: bool = True) -> tuple[str, Values]:
     """The family of the model in a folder, and the keys of its config.json that shape the encoder, checked.
 
-    Every key of the family is there, with its default where the file lacks it. Raises BackboneError, in one line.
+    Every key of the family is there, with its default where the file lacks it. Without `others`, the file must be fit to
+    be read by a library as it is: a key that is not known, or of another release, is refused. Raises BackboneError, in
+    one line.
     """
     path = folder / "config.json"
     written = plain(path, dict, "save the model again by `save_pretrained`")
@@ -50,9 +56,17 @@ def read(folder: Path) -> tuple[str, Values]:
             f"{path} must be of an encoder of the families {', '.join(FAMILIES)}, but its model_type is "
             f"{shown(family)}; name another backbone in the manifest"
         )
+    if others:
+        written = FAMILIES[family].rewrite(written)
     problem = _refusal(FAMILIES[family], written)
     if problem:
         raise BackboneError(f"{path} must {problem}")
+    unknown = sorted(set(written) - {*FAMILIES[family].keys, *FAMILIES[family].others, *EVERYWHERE} - HARMLESS)
+    if unknown and not others:
+        raise BackboneError(
+            f"{path} must not have the unknown key {shown(unknown[0])}, but does, and the loader of sentence encoders "
+            "may act on it; remove the key if the model works without it"
+        )
     try:
         values = _values(FAMILIES[family], written)
     except decode.Unfit as error:

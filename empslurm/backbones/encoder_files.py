@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from empslurm.backbones import config_file
+from empslurm.backbones import config_file, tokenizer_files
 from empslurm.backbones.families import FAMILIES
 from empslurm.backbones.families.facts import Fixed, Positions, Values, Width
 from empslurm.errors import BackboneError
@@ -82,7 +82,8 @@ def read(folder: Path) -> tuple[str, Values]:
 
     A folder without modules.json is a plain model, over whose tokens the library takes the mean.
     """
-    family, values = config_file.read(folder)
+    family, values = config_file.read(folder, others=False)
+    tokenizer_files.read(folder)
     facts = FAMILIES[family]
     for name in OLDER:
         if (folder / name).exists():

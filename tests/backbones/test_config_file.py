@@ -86,7 +86,7 @@ def test_a_key_that_could_run_code_is_refused_by_its_name(family: str, tmp_path:
         ("answerdotai/ModernBERT-base", {"rope_scaling": {"type": "yarn"}}, "rope_scaling: null or lack it"),
         ("answerdotai/ModernBERT-base", {"hidden_size": 756}, "must be even, .* but is 63"),
         ("distilbert-base-uncased", {"hidden_size": 768}, "not have hidden_size, but does: this family calls it dim"),
-        ("microsoft/mpnet-base", {"relative_attention_num_buckets": 2}, "buckets must be an integer at least 4"),
+        ("microsoft/mpnet-base", {"relative_attention_num_buckets": 64}, "num_buckets: 32 or lack it, but has 64"),
         ("bert-base-uncased", {"hidden_size": 770}, "hidden_size must be divisible by num_attention_heads, but is 770"),
         ("bert-base-uncased", {"pad_token_id": 30522}, "pad_token_id must be below vocab_size, 30522, but is 30522"),
         ("roberta-base", {"max_position_embeddings": 2}, "max_position_embeddings must leave room"),
@@ -110,6 +110,61 @@ def test_what_the_engine_does_not_have_is_refused_with_the_reason(
     name: str, changes: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     assert re.search(said, problem(tmp_path, real(name, **changes)))
+
+
+def ropes(full: object = 5.0, near: object = 7.0, **more: object) -> dict[str, Any]:
+    kinds = {"full_attention": full, "sliding_attention": near}
+    return {kind: {"rope_type": "default", "rope_theta": theta, **more} for kind, theta in kinds.items()}
+
+
+def as_of_5(every: int, n_layers: int, **changes: Any) -> dict[str, Any]:
+    """ModernBERT's config.json as transformers 5 writes it."""
+    types = ["sliding_attention" if index % every else "full_attention" for index in range(n_layers)]
+    new = {"layer_types": types, "rope_parameters": ropes(), "num_hidden_layers": n_layers, **changes}
+    old = dict.fromkeys(("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"), ...)
+    return real("answerdotai/ModernBERT-base", **{**old, **new})
+
+
+@pytest.mark.parametrize(("every", "n_layers"), [(1, 3), (2, 5), (3, 22), (3, 2), (4, 1)])
+def test_a_modernbert_that_transformers_5_wrote_is_read_as_one_of_4_57(
+    every: int, n_layers: int, tmp_path: Path
+) -> None:
+    for kept in ({}, {"global_attn_every_n_layers": every, "global_rope_theta": 5.0}):
+        (tmp_path / "config.json").write_text(json.dumps(as_of_5(every, n_layers, **kept)))
+        _, values = config_file.read(tmp_path)
+        read = values["global_attn_every_n_layers"]
+        assert [index % read for index in range(n_layers)] == [index % every for index in range(n_layers)]
+        assert (values["global_rope_theta"], values["local_rope_theta"]) == (5.0, 7.0)
+        assert {"layer_types", "rope_parameters"}.isdisjoint(values)
+        with pytest.raises(BackboneError, match="must not have (layer_types|rope_parameters), but does"):
+            config_file.read(tmp_path, others=False)  # a library that reads it itself may not know these keys
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("layer_types", {"layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"]}),
+        ("layer_types", {"layer_types": ["sliding_attention"] * 4}),
+        ("layer_types", {"layer_types": ["full_attention"] * 3}),
+        ("layer_types", {"layer_types": [["full_attention"]] * 4}),
+        ("layer_types", {"global_attn_every_n_layers": 2}),
+        ("rope_parameters", {"rope_parameters": ropes(factor=2.0)}),
+        ("rope_parameters", {"rope_parameters": ropes(rope_type="yarn")}),
+        ("rope_parameters", {"rope_parameters": ropes(full=None)}),
+        ("rope_parameters", {"rope_parameters": {"full_attention": ropes()["full_attention"]}}),
+        ("rope_parameters", {"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}),
+        ("rope_parameters", {"global_rope_theta": 6.0}),
+    ],
+)
+def test_what_4_57_cannot_say_of_a_modernbert_is_refused(key: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    assert f"must not have {key}, but does: transformers 5 wrote it" in problem(tmp_path, as_of_5(3, 4, **changes))
+
+
+def test_a_modernbert_without_a_theta_of_its_own_within_windows_has_the_global_one(tmp_path: Path) -> None:
+    for theta, expected in ((9.0, 9.0), (..., 160_000.0)):
+        config = real("answerdotai/ModernBERT-base", local_rope_theta=None, global_rope_theta=theta)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert config_file.read(tmp_path)[1]["local_rope_theta"] == expected
 
 
 def test_a_misspelt_key_is_refused_and_a_note_is_dropped(tmp_path: Path) -> None:

@@ -54,9 +54,19 @@ def test_a_published_encoder_is_accepted_with_and_without_its_modules(tmp_path: 
         assert encoder_files.read(tmp_path)[0] == "mpnet"
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_each_published_config_file_has_known_keys_only(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(REAL[name][0]))
+    assert encoder_files.read(tmp_path)[0] == REAL[name][0]["model_type"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("config.json", {**GOOD["config.json"], "transformers_weights": "x"}, "must not have transformers_weights"),
+        ("config.json", {**GOOD["config.json"], "experts": 1}, "must not have the unknown key experts, but does, and"),
+        ("tokenizer_config.json", {"tokenizer_file": "/etc/hostname"}, "only files of its folder, but tokenizer_file"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil"]}}, "by the key auto_map"),
         ("config.json", {**GOOD["config.json"], "auto_map": {}}, "must not have auto_map, but does"),
         ("modules.json", module("Normalize", type="evil.Module"), "type must be the library's .*, but is evil.Module"),
         ("modules.json", module("Pooling", type="os.system"), "type must be the library's"),

@@ -73,6 +73,10 @@ def _all_fit(values: Values) -> str:
     return ""
 
 
+def _as_is(written: Values) -> Values:
+    return written
+
+
 def all_positions(values: Values) -> int:
     """The position table counts from the first token."""
     return int(values["max_position_embeddings"])
@@ -93,6 +97,7 @@ class FamilyFacts:
     without: Mapping[str, str] = field(default_factory=dict)  # the kinds of adapters that it cannot have, and why
     max_tokens: Callable[[Values], int] = all_positions  # the longest text that it reads
     problem: Callable[[Values], str] = _all_fit  # "KEY must ..., but ..." where values do not go together
+    rewrite: Callable[[Values], Values] = _as_is  # config.json with what other releases write under other keys
     hidden_key: str = "hidden_size"
     layers_key: str = "num_hidden_layers"
     heads_key: str = "num_attention_heads"
@@ -163,6 +168,7 @@ EVERYWHERE: Mapping[str, Fixed | Refused] = {
     "attn_implementation": Refused(_ATTENTION),
     "_attn_implementation": Refused(_ATTENTION),
     "_attn_implementation_internal": Refused(_ATTENTION),
+    "transformers_weights": Refused("it names other weights, which the model's identity would not cover"),
     "quantization_config": Refused("its weights would not be plain numbers"),
     "compression_config": Refused("its weights would not be plain numbers"),
     "is_decoder": Fixed((False, None), _DECODER),
@@ -195,5 +201,18 @@ DESCRIPTIVE = frozenset(
             "summary_first_dropout",
             "summary_proj_to_labels",
         ),
+    }
+)
+# Keys that no loader of an encoder acts on, but that published files have: settings of generation, of other families,
+# of the tokenizer, which is checked with its own files. They are dropped as any unknown key is.
+OLD_NOTES = frozenset(
+    {
+        *("tokenizer_class", "layer_norm_eps", "position_embedding_type", "type_vocab_size", "prefix", "xla_device"),
+        *("bad_words_ids", "begin_suppress_tokens", "cross_attention_hidden_size", "diversity_penalty", "do_sample"),
+        *("early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id"),
+        *("forced_eos_token_id", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups"),
+        *("num_beams", "num_return_sequences", "output_scores", "remove_invalid_values", "repetition_penalty"),
+        *("return_dict_in_generate", "suppress_tokens", "temperature", "tf_legacy_loss", "tie_encoder_decoder", "top_k"),
+        *("top_p", "typical_p", "emb_size", "model_max_length", "max_seq_length", "do_lower_case", "tokenizer_name"),
     }
 )

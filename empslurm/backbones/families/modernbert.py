@@ -1,6 +1,7 @@
 """ModernBERT: rotated positions, gated feed-forward layers, and attention within a window in most layers."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from empslurm.backbones.families.facts import (
     NOT_IN_LIBRARY,
@@ -20,7 +21,47 @@ from empslurm.backbones.families.facts import (
 from empslurm.validation.constraints import Range
 
 Window = Annotated[int, Range(low=2, high=1_000_000)]
-_FROM_5 = "transformers 5 wrote it, and 4.57 reads the file without it; write what it says as {} instead"
+_FROM_5 = "transformers 5 wrote it, and 4.57 reads only what {} can say"
+ROPES = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}  # by a layer's reach
+FULL, NEAR = ROPES
+GLOBAL_THETA = 160_000.0  # the default
+_LAYERS = "global_attn_every_n_layers"
+
+
+def _older(written: Mapping[str, Any]) -> dict[str, Any]:
+    """The file with the keys of transformers 5 as those of 4.57, where these can say the same; else they stay."""
+    older = dict(written)
+    thetas, every = _thetas(older.get("rope_parameters")), _every(older.get("layer_types"), older)
+    if thetas and all(older.get(key, theta) == theta for key, theta in thetas.items()):
+        older.update(thetas)
+        del older["rope_parameters"]
+    if every and older.get(_LAYERS, every) == every:
+        older[_LAYERS] = every
+        del older["layer_types"]
+    if older.get("local_rope_theta", 0) is None:  # the same as in other layers
+        older["local_rope_theta"] = older.get("global_rope_theta", GLOBAL_THETA)
+    return older
+
+
+def _thetas(ropes: Any) -> dict[str, Any]:
+    """The old keys for `rope_parameters`; empty where they cannot say it."""
+    if not isinstance(ropes, dict) or set(ropes) != set(ROPES):
+        return {}
+    if any(not isinstance(rope, dict) or set(rope) != {"rope_type", "rope_theta"} for rope in ropes.values()):
+        return {}
+    if any(rope["rope_type"] != "default" or type(rope["rope_theta"]) not in (int, float) for rope in ropes.values()):
+        return {}
+    return {key: ropes[reach]["rope_theta"] for reach, key in ROPES.items()}
+
+
+def _every(reaches: Any, written: Mapping[str, Any]) -> int:
+    """Each how many layers attention is not within a window, from `layer_types`; 0 where that is not regular."""
+    if not isinstance(reaches, list) or not reaches or len(reaches) != written.get("num_hidden_layers"):
+        return 0
+    every = reaches.index(FULL, 1) if FULL in reaches[1:] else written.get(_LAYERS, len(reaches))
+    if type(every) is not int or every < 1:
+        return 0
+    return every if reaches == [NEAR if index % every else FULL for index in range(len(reaches))] else 0
 
 
 def _problem(values: Values) -> str:
@@ -44,18 +85,19 @@ FACTS = FamilyFacts(
         "embedding_dropout": Key(Rate, 0.0),
         "attention_dropout": Key(Rate, 0.0),
         "mlp_dropout": Key(Rate, 0.0),
-        "global_attn_every_n_layers": Key(Depth, 3),
+        _LAYERS: Key(Depth, 3),
         "local_attention": Key(Window, 128),
-        "global_rope_theta": Key(Theta, 160_000.0),
-        "local_rope_theta": Key(Theta | None, 10_000.0),
+        "global_rope_theta": Key(Theta, GLOBAL_THETA),
+        "local_rope_theta": Key(Theta, 10_000.0),
         "pad_token_id": Key(TokenId | None, 50_283),
     },
     others={
         "rope_theta": Refused("this family has global_rope_theta and local_rope_theta"),
         "rope_scaling": Fixed((None,), "stretched positions are not in the engine"),
         "rope_parameters": Refused(_FROM_5.format("global_rope_theta and local_rope_theta")),
-        "layer_types": Refused(_FROM_5.format("global_attn_every_n_layers")),
+        "layer_types": Refused(_FROM_5.format(_LAYERS)),
     },
     without=NOT_IN_LIBRARY,
     problem=_problem,
+    rewrite=_older,
 )

@@ -6,30 +6,28 @@ text is read from the tokenizer itself, by encoding a probe: generic tokenizers 
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empslurm.backbones import config_file, resolve
+from empslurm.backbones import config_file, resolve, tokenizer_files
+from empslurm.backbones.tokenizer_files import REMEDY
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SETTINGS = "tokenizer_config.json"
-MAX_MIB = {".json": 256, ".txt": 256, ".model": 256, SETTINGS: 16}  # of one file
-# Keys of tokenizer_config.json that name code, or make the library read what the folder's digest does not cover.
-REFUSED = ("auto_map", "init_inputs", "fast_tokenizer_files", "__slow_tokenizer")
-NEVER_OPENED = ("special_tokens_map_file",)  # written by the library, often with a path of its own machine
-TWO_SEGMENTS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")  # if config.json lacks type_vocab_size
+# Classes, in lower case, that set BERT's normaliser by tokenizer_config.json, whatever tokenizer.json says.
+CASED_BY_SETTINGS = (
+    *("bert", "electra", "distilbert", "convbert", "funnel", "layoutlm", "lxmert", "mobilebert", "squeezebert"),
+    *("dprcontextencoder", "dprquestionencoder", "dprreader"),
+)
+CASED_ONLY = ("mpnet", "splinter")  # the same without the setting for Chinese characters
 PROBES = ("a", "the", "1", "я", "あ", "中")  # the first that the vocabulary knows
 RARE = "\U000f1234 \u0378"  # no vocabulary has it
-REMEDY = "save another tokenizer there by `save_pretrained`, or name another backbone in the manifest"
 
 Gaps = tuple[tuple[int, ...], ...]  # special ids before the first text, then after each
 
@@ -65,11 +63,16 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     resolved = resolve(backbone)
     if resolved.path is None:
         raise BackboneError(resolved.problem)
-    family, config = config_file.read(resolved.path)
-    settings = _settings(resolved.path)
+    family, config = resolved.family, resolved.values
+    if backbone.name == "tiny":  # a model that is made here, with the tokenizer of the folder's
+        family, config = config_file.read(resolved.path)
+    settings = tokenizer_files.read(resolved.path)
+    problem = class_problem(settings)
+    if problem:
+        raise _refused(backbone, *problem)
     try:
-        library = _load(backbone, resolved.path, settings)
-        return _described(backbone, library, family, config)
+        library = _load(backbone, resolved.path, family, settings)
+        return _described(backbone, library, config)
     except (BackboneError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library's Rust code is no Exception
@@ -84,72 +87,70 @@ def _line(value: object) -> str:
     return " ".join(str(value).split())[:200].encode(errors="backslashreplace").decode()
 
 
-def _settings(folder: Path) -> Mapping[str, Any]:
-    """The values of tokenizer_config.json, empty if it is absent. Raises BackboneError."""
-    for path in sorted(folder.iterdir()):
-        limit = MAX_MIB.get(path.name, MAX_MIB.get(path.suffix))
-        if limit is not None and path.is_file() and path.stat().st_size > limit * 2**20:
-            raise BackboneError(
-                f"{path} must hold at most {limit} MiB, but holds {path.stat().st_size // 2**20}; {REMEDY}"
-            )
-    try:  # not by `files`: the library itself writes a model_max_length of 31 digits
-        settings = json.loads((folder / SETTINGS).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise BackboneError(f"{folder / SETTINGS} must hold a JSON object, but cannot be read as one; {REMEDY}")
-    for key, value in settings.items():
-        names_file = key.endswith("_file") and key not in NEVER_OPENED and isinstance(value, str)
-        if key in REFUSED and value:
-            raise BackboneError(
-                f"{folder / SETTINGS} must not name code or files by the key {key}, but does; remove the key if the "
-                "tokenizer is a usual one, or name another backbone in the manifest"
-            )
-        if names_file and _is_elsewhere(value, folder):
-            raise BackboneError(
-                f"{folder / SETTINGS} must name only files of its folder, but {key} is {_line(value)}; remove the key"
-            )
-    return settings
+def class_problem(settings: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a tokenizer must have, and what it has instead, where the class that its files name is not a fast one.
 
-
-def _is_elsewhere(name: str, folder: Path) -> bool:
-    """Whether the library would open a file outside the folder, which the backbone's digest does not cover."""
-    return os.path.exists(name) and os.path.dirname(os.path.realpath(name)) != os.path.realpath(folder)
-
-
-def _load(backbone: Backbone, folder: Path, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """The library's tokenizer; one that is no fast tokenizer is refused before anything of it is read."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    Loaders call `from_pretrained` of any public class of the library that is named there: ask before they do.
+    """
+    from transformers import PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    name = settings.get("tokenizer_class")
+    if name is None:
+        return None
+    names = [f"{name.removesuffix('Fast')}Fast", name] if isinstance(name, str) else []
+    classes = [known for each in names if (known := tokenizer_class_from_name(each)) is not None]
+    if any(isinstance(known, type) and issubclass(known, PreTrainedTokenizerFast) for known in classes):
+        return None
+    return "has a fast version", f"its tokenizer_class {_line(name)} has none"
+
+
+def _load(backbone: Backbone, folder: Path, family: str, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """The library's tokenizer, which does what tokenizer.json says. Raises BackboneError if it is no fast one."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    name = settings.get("tokenizer_class")
-    if name is not None:
-        names = [f"{name.removesuffix('Fast')}Fast", name] if isinstance(name, str) else []
-        classes = [known for each in names if (known := tokenizer_class_from_name(each)) is not None]
-        if not any(isinstance(known, type) and issubclass(known, PreTrainedTokenizerFast) for known in classes):
-            raise BackboneError(
-                f"backbone {backbone.name} must have a tokenizer with a fast version, but its tokenizer_class "
-                f"{_line(name)} has none; {REMEDY}"
-            )
     with warnings.catch_warnings():
         # A fast version gives the unknown token for what sentencepiece may cut into bytes: as everywhere it is used.
         warnings.simplefilter("ignore")
         library = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     if not isinstance(library, PreTrainedTokenizerFast):
-        raise BackboneError(
-            f"backbone {backbone.name} must have a tokenizer with a fast version, but its {type(library).__name__} has "
-            f"none; {REMEDY}"
-        )
+        raise _refused(backbone, "has a fast version", f"its {type(library).__name__} has none")
+    keep_to_file(library, folder, family, settings)
     return library
 
 
-def _described(
-    backbone: Backbone, library: PreTrainedTokenizerBase, family: str, config: Mapping[str, Any]
-) -> Tokenizer:
+def keep_to_file(library: Any, folder: Path, family: str, settings: Mapping[str, Any]) -> None:
+    """Let a fast tokenizer of the library do what the folder's tokenizer.json says, where there is one.
+
+    Transformers 5 takes only the vocabulary and the template from it if the class has a way of its own to cut text, so
+    the same folder would give other tokens than with 4.57. Two settings count beside the file, as in 4.57.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import normalizers, pre_tokenizers
+
+    path = folder / tokenizer_files.WHOLE
+    if not path.is_file():
+        return
+    backend: Any = Backend.from_file(str(path))
+    kind = (settings.get("tokenizer_class") or family).removesuffix("Fast").removesuffix("Tokenizer").lower()
+    normalizer, cutter = backend.normalizer, backend.pre_tokenizer
+    if kind in (*CASED_BY_SETTINGS, *CASED_ONLY) and isinstance(normalizer, normalizers.BertNormalizer):
+        normalizer.lowercase = settings.get("do_lower_case", True)
+        normalizer.strip_accents = settings.get("strip_accents")
+        if kind in CASED_BY_SETTINGS:
+            normalizer.handle_chinese_chars = settings.get("tokenize_chinese_chars", True)
+    if isinstance(cutter, pre_tokenizers.ByteLevel):
+        cutter.add_prefix_space = settings.get("add_prefix_space", False)
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    added = sorted(library.added_tokens_decoder.items())
+    backend.add_tokens([token for _, token in added if token.content not in known])
+    backend.encode_special_tokens = library.backend_tokenizer.encode_special_tokens
+    library._tokenizer = backend
+
+
+def _described(backbone: Backbone, library: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Tokenizer:
     """A loaded tokenizer with what surrounds its texts. Raises BackboneError."""
     from transformers import PreTrainedTokenizerFast
 
@@ -160,8 +161,8 @@ def _described(
     single, pair, probe = _template(backbone, backend)
     tokens = {number: repr(token) for token, number in backend.get_vocab(with_added_tokens=True).items()}
     tokens = {number: "a special token" for gap in (*single, *pair) for number in gap} | tokens
-    size, largest = config.get("vocab_size"), max(tokens)
-    if isinstance(size, int) and largest >= size:
+    size, largest = config["vocab_size"], max(tokens)
+    if largest >= size:
         raise BackboneError(
             f"backbone {backbone.name} must know every token of its tokenizer, but {tokens[largest]} has the id "
             f"{largest} and config.json says vocab_size {size}; call `model.resize_token_embeddings(len(tokenizer))` "
@@ -171,7 +172,6 @@ def _described(
     turns = backend.encode(f"{probe} {separator} {probe}", add_special_tokens=False).ids
     if turns.count(backend.token_to_id(separator)) != 1:
         raise _refused(backbone, "reads its separator as one token", f"it cuts {separator} into pieces")
-    n_types = config.get("type_vocab_size", 2 if family in TWO_SEGMENTS else 0)
     # A generic tokenizer has them for every model in one release of the library, and for none in the next.
     generic = type(library) is PreTrainedTokenizerFast and "model_input_names" not in library.init_kwargs
     claims = generic or "token_type_ids" in library.model_input_names
@@ -181,7 +181,7 @@ def _described(
         pair=(pair[0], pair[1], pair[2]),
         separator=separator,
         pad_id=pair[0][0] if library.pad_token_id is None else library.pad_token_id,
-        segments=claims and isinstance(n_types, int) and n_types > 1,
+        segments=claims and config.get("type_vocab_size", 0) > 1,
     )
 
 

@@ -9,26 +9,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from empslurm.backbones import encoder_files
+from empslurm.backbones import encoder_files, tokenizer_files
 from empslurm.errors import BackboneError
 from empslurm.tasks.prepare import TaskTable
+from empslurm.train.data.tokenizer import class_problem, keep_to_file
 
 CHUNK = 4_096  # texts encoded at a time, so that memory stays flat
 
 
 def load_encoder(folder: Path, device: Any) -> Any:
     """A sentence-transformers model from local files, checked before the library sees them. Raises BackboneError."""
-    encoder_files.read(folder)
+    family, _ = encoder_files.read(folder)
+    settings = tokenizer_files.read(folder)
+    problem = class_problem(settings)
+    if problem:
+        must, but = problem
+        raise BackboneError(f"{folder} must have a tokenizer that {must}, but {but}; name another encoder in the manifest")
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(
+        encoder = SentenceTransformer(
             str(folder),
             device=str(device),
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
+        if encoder.tokenizer.is_fast:
+            keep_to_file(encoder.tokenizer, folder, family, settings)
+        return encoder
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BackboneError(
             f"{folder} must hold a sentence-transformers model, but does not load: {str(error).splitlines()[0]}; name "

@@ -193,6 +193,41 @@ def test_pieces_are_those_of_sentencepiece(folders: Callable[[str], Path], famil
         assert [tokenizer.backend.id_to_token(number) for number in ids] == own.encode(sentence, out_type=str)
 
 
+@pytest.mark.parametrize("name", ["BertTokenizer", "ElectraTokenizerFast", "RobertaTokenizer", None])
+def test_a_tokenizer_file_counts_whole_whatever_the_class_would_do(tmp_path: Path, name: str | None) -> None:
+    MAKERS["bert"](tmp_path)
+    path, settings = tmp_path / "tokenizer.json", tmp_path / "tokenizer_config.json"
+    own = Backend.from_file(str(path))
+    own.normalizer = normalizers.Sequence([normalizers.Replace("@bob", "kite"), own.normalizer])
+    own.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), own.pre_tokenizer])
+    own.save(str(path))
+    kept = {key: value for key, value in json.loads(settings.read_text()).items() if key != "tokenizer_class"}
+    settings.write_text(json.dumps(kept | ({"tokenizer_class": name} if name else {})))
+    tokenizer = load(finish(tmp_path, "bert"))
+    texts = ("@bob over 35 Hills", "the kite over 3 5 hills")
+    expected = [own.encode(text, add_special_tokens=False).ids for text in texts]
+    assert tokenizer.pieces(texts) == expected
+    assert expected[0][0] == own.encode("kite", add_special_tokens=False).ids[0]
+    specials = [own.token_to_id("[CLS]")], [own.token_to_id("[SEP]")]
+    assert list(map(list, tokenizer.single)) == list(specials)
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet", "roberta"])
+def test_the_settings_that_count_beside_the_file_are_those_of_4_57(tmp_path: Path, family: str) -> None:
+    MAKERS[family](tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = {key: value for key, value in json.loads(path.read_text()).items() if key != "add_prefix_space"}
+    changed = {"roberta": {"add_prefix_space": True}}.get(family, {"do_lower_case": False})
+    path.write_text(json.dumps(settings | {"do_lower_case": True}))
+    usual = load(finish(tmp_path, family)).pieces(["The", " The", "the"])
+    path.write_text(json.dumps(settings | changed))
+    first, spaced, lower = load(tmp_path).pieces(["The", " The", "the"])
+    if family == "roberta":
+        assert (usual[0] != usual[1], first == spaced) == (True, True)
+    else:
+        assert (usual[0] == usual[2], first != lower) == (True, True)
+
+
 def test_a_saved_truncation_and_padding_do_nothing(tmp_path: Path) -> None:
     generic(tmp_path)
     backend = Backend.from_file(str(tmp_path / "tokenizer.json"))
@@ -287,6 +322,10 @@ def refused(folder: Path, reason: str) -> None:
     [
         ({"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}, "auto_map"),
         ({"init_inputs": ["/etc/hostname"]}, "init_inputs"),
+        ({"vocab": "/etc/hostname"}, "by the key vocab"),
+        ({"merges": ["a b"]}, "by the key merges"),
+        ({"from_slow": True}, "by the key from_slow"),
+        ({"spm": "/etc/hostname"}, "must name only files of its folder, but spm is '/etc/hostname'"),
         ({"tokenizer_file": "/etc/hostname"}, "must name only files of its folder, but tokenizer_file"),
         ({"tokenizer_class": "Trainer"}, "tokenizer_class Trainer has none"),
         ({"tokenizer_class": "NoSuchTokenizer"}, "tokenizer_class NoSuchTokenizer has none"),
@@ -302,6 +341,26 @@ def test_settings_that_could_run_or_read_something_else_are_refused(
     path.write_text(json.dumps(json.loads(path.read_text()) | dict(settings)))
     (tmp_path / "evil.py").write_text("raise SystemExit('code of a folder ran')")
     refused(tmp_path, reason)
+
+
+@pytest.mark.parametrize("name", ["BertModel", "AutoModel", "CanineTokenizer", "RagRetriever", 7])
+def test_a_class_that_config_json_names_is_checked_likewise(
+    tmp_path: Path, folders: Callable[[str], Path], name: object
+) -> None:
+    shutil.copytree(folders("modernbert"), tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "tokenizer_config.json"
+    settings = {key: value for key, value in json.loads(path.read_text()).items() if key != "tokenizer_class"}
+    path.write_text(json.dumps(settings))
+    refused(finish(tmp_path, "bert", tokenizer_class=name), f"its tokenizer_class {name} has none")
+    assert load(finish(tmp_path, "bert", tokenizer_class="PreTrainedTokenizerFast"))
+
+
+def test_another_tokenizer_file_of_the_folder_is_refused(tmp_path: Path, folders: Callable[[str], Path]) -> None:
+    shutil.copytree(folders("modernbert"), tmp_path, dirs_exist_ok=True)
+    other = shutil.copy(tmp_path / "tokenizer.json", tmp_path / "other.json")
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_file": str(other)}))
+    refused(tmp_path, "must name only files of its folder, but tokenizer_file")
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path, folders: Callable[[str], Path]) -> None:
