@@ -8,8 +8,8 @@ built from nothing of the file but the keys that shape the family's encoder, eac
   (with an underscore in front) that older versions of transformers did not write;
 - any other key is dropped, unless its name is close to one that is absent: that is a misspelt key.
 
-Two loaders read the whole file themselves, after this check. That of tokenizers takes `tokenizer_class` from it, which is
-checked with the tokenizer's files. That of sentence encoders takes any key, so that unknown ones are refused there.
+Two loaders read the whole file themselves, after this check. That of tokenizers takes `tokenizer_class` from it, which
+is checked with the tokenizer's files. That of sentence encoders takes any key, so unknown ones are refused there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from typing import Any
 
 from empslurm import files
 from empslurm.backbones.families import FAMILIES, FamilyFacts
-from empslurm.backbones.families.facts import DESCRIPTIVE, EVERYWHERE, LEFT_OUT, OLD_NOTES, PRIVATE, REQUIRED, Refused, Values
+from empslurm.backbones.families.facts import (
+    DESCRIPTIVE,
+    EVERYWHERE,
+    LEFT_OUT,
+    OLD_NOTES,
+    PRIVATE,
+    REQUIRED,
+    Refused,
+    Values,
+)
 from empslurm.errors import BackboneError, StoreError
 from empslurm.validation import decode
 from empslurm.validation.reader import shown
@@ -39,9 +48,8 @@ SHARDS = "model.safetensors.index.json"  # which file has which weights, where t
 def read(folder: Path, *, others: bool = True) -> tuple[str, Values]:
     """The family of the model in a folder, and the keys of its config.json that shape the encoder, checked.
 
-    Every key of the family is there, with its default where the file lacks it. Without `others`, the file must be fit to
-    be read by a library as it is: a key that is not known, or of another release, is refused. Raises BackboneError, in
-    one line.
+    Every key of the family is there, with its default where the file lacks it. Without `others`, for a library that
+    reads the file itself, a key that is unknown or of another release is refused. Raises BackboneError, in one line.
     """
     path = folder / "config.json"
     written = plain(path, dict, "save the model again by `save_pretrained`")

@@ -136,7 +136,7 @@ def test_a_modernbert_that_transformers_5_wrote_is_read_as_one_of_4_57(
         assert [index % read for index in range(n_layers)] == [index % every for index in range(n_layers)]
         assert (values["global_rope_theta"], values["local_rope_theta"]) == (5.0, 7.0)
         assert {"layer_types", "rope_parameters"}.isdisjoint(values)
-        with pytest.raises(BackboneError, match="must not have (layer_types|rope_parameters), but does"):
+        with pytest.raises(BackboneError, match=r"must not have (layer_types|rope_parameters), but does"):
             config_file.read(tmp_path, others=False)  # a library that reads it itself may not know these keys
 
 

@@ -210,9 +210,23 @@ OLD_NOTES = frozenset(
         *("tokenizer_class", "layer_norm_eps", "position_embedding_type", "type_vocab_size", "prefix", "xla_device"),
         *("bad_words_ids", "begin_suppress_tokens", "cross_attention_hidden_size", "diversity_penalty", "do_sample"),
         *("early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id"),
-        *("forced_eos_token_id", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups"),
+        *(
+            "forced_eos_token_id",
+            "length_penalty",
+            "max_length",
+            "min_length",
+            "no_repeat_ngram_size",
+            "num_beam_groups",
+        ),
         *("num_beams", "num_return_sequences", "output_scores", "remove_invalid_values", "repetition_penalty"),
-        *("return_dict_in_generate", "suppress_tokens", "temperature", "tf_legacy_loss", "tie_encoder_decoder", "top_k"),
+        *(
+            "return_dict_in_generate",
+            "suppress_tokens",
+            "temperature",
+            "tf_legacy_loss",
+            "tie_encoder_decoder",
+            "top_k",
+        ),
         *("top_p", "typical_p", "emb_size", "model_max_length", "max_seq_length", "do_lower_case", "tokenizer_name"),
     }
 )

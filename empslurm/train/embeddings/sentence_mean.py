@@ -24,7 +24,9 @@ def load_encoder(folder: Path, device: Any) -> Any:
     problem = class_problem(settings)
     if problem:
         must, but = problem
-        raise BackboneError(f"{folder} must have a tokenizer that {must}, but {but}; name another encoder in the manifest")
+        raise BackboneError(
+            f"{folder} must have a tokenizer that {must}, but {but}; name another encoder in the manifest"
+        )
     from sentence_transformers import SentenceTransformer
 
     try:

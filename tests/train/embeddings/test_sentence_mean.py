@@ -79,3 +79,23 @@ def test_what_the_library_saves_is_accepted(encoder, tmp_path: Path) -> None:
     encoder.save(str(tmp_path), create_model_card=False)
     again = load_encoder(tmp_path, "cpu")
     np.testing.assert_array_equal(again.encode(TEXTS[0]), encoder.encode(TEXTS[0]))
+
+
+def test_texts_are_cut_as_the_tokenizer_file_says(encoder, tmp_path: Path) -> None:
+    folder = copy_of(tmp_path / "model")
+    path = folder / "tokenizer.json"
+    value = json.loads(path.read_text())
+    swap = {"type": "Replace", "pattern": {"String": "@bob"}, "content": "kite"}
+    value["normalizer"] = {"type": "Sequence", "normalizers": [swap, value["normalizer"]]}
+    path.unlink()
+    path.write_text(json.dumps(value))
+    again = load_encoder(folder, "cpu")
+    np.testing.assert_array_equal(again.encode("a red @bob"), encoder.encode("a red kite"))
+
+
+def test_a_class_that_is_no_fast_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = copy_of(tmp_path / "model")
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
+    with pytest.raises(BackboneError, match=r"a tokenizer that has a fast version, but its tokenizer_class Canine"):
+        load_encoder(folder, "cpu")
