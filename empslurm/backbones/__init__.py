@@ -29,7 +29,7 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 51
 TINY_DIGEST = "tiny-1"  # random weights are a function of the seed in train/model/backbone.py
 # What a snapshot needs: no pickled weights, so nothing in it can run code.
 SNAPSHOT_PATTERNS = (
-    *("config.json", "*.safetensors", "special_tokens_map.json"),
+    *("config.json", "*.safetensors", config_file.SHARDS, "special_tokens_map.json", "added_tokens.json"),
     *("tokenizer*", "vocab*", "merges.txt", "*.model"),  # *.model: sentencepiece
 )
 # What sentence-transformers needs beyond it: which layers, how they are pooled.
@@ -146,6 +146,7 @@ def _checked(found: ResolvedBackbone, read: Callable[[Path], tuple[str, Mapping[
         return found
     try:
         family, values = read(found.path)
+        config_file.refuse_lacking_weights(found.path)
     except BackboneError as error:
         return replace(found, path=None, problem=str(error), refused=True)
     return replace(found, family=family, values=values)
@@ -167,8 +168,7 @@ def _packaged(backbone: Backbone) -> ResolvedBackbone:
 def _local(backbone: Backbone) -> ResolvedBackbone:
     """A folder with config.json, tokenizer files and safetensors; its digest is over their bytes."""
     path = Path(backbone.name).expanduser()
-    weights = sorted(path.glob("*.safetensors"))
-    if not (path / "config.json").is_file() or not weights:
+    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
         problem = (
             f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; "
             "save the model there with `save_pretrained`"
@@ -226,4 +226,5 @@ def fetch(backbone: Backbone) -> Path:
         )
     if backbone.name != "tiny":
         config_file.read(path)
+        config_file.refuse_lacking_weights(path)
     return path

@@ -98,6 +98,20 @@ def _refuse_pickles(index: Path) -> None:
             raise BackboneError(f"{index} must name *.safetensors files beside it, but names {shown(name)}; {fix}")
 
 
+def refuse_lacking_weights(folder: Path) -> None:
+    """Raise BackboneError where a folder lacks what a loader reads: model.safetensors, or all files of an index."""
+    names = ("model.safetensors",)
+    if not (folder / names[0]).exists() and (folder / SHARDS).exists():
+        _refuse_pickles(folder / SHARDS)
+        names = tuple(sorted(set(plain(folder / SHARDS, dict, "save the model again")["weight_map"].values())))
+    lacking = next((name for name in names if not (folder / name).is_file()), None)
+    if lacking is not None:
+        raise BackboneError(
+            f"{folder} must hold its weights as safetensors, but {lacking} is not there; load the model where you "
+            "trust it, write it to a folder by `save_pretrained`, and name that folder (./path) in the manifest"
+        )
+
+
 def plain(path: Path, kind: type, fix: str) -> Any:
     """The value of a JSON file of bounded size, of the type `kind`, without duplicate keys. Raises BackboneError."""
     try:

@@ -9,6 +9,7 @@ from empslurm.backbones import Published
 from empslurm.scoring.selection import SOURCE, Group
 from empslurm.store.adapter_metadata import Measure
 from empslurm.train.model.adapter_files import OWN_LAYOUT
+from empslurm.train.model.families import family
 
 FOLDER = "FOLDER OF THIS CARD"
 FUNCTIONS = {"swish": "silu"}  # names of torch.nn.functional, where they differ from the library's
@@ -83,21 +84,9 @@ def _with_library(measure: Measure, model: str, repository: str | None) -> Seque
     )
 
 
-# How a family that `adapters` lacks calls an adapter, in plain transformers: the layers, and where to hook into each.
-ADDED = "    layer.register_forward_hook(lambda _, given, out: (out[0] + bottleneck(out[0]), *out[1:]))"
-NORMED = (
-    "    layer.output.LayerNorm.register_forward_pre_hook(",
-    "        lambda m, x: x[0] + bottleneck(F.layer_norm(x[0], m.normalized_shape, m.weight, m.bias, m.eps)))",
-)
-HOOKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "camembert": ("model.encoder.layer", NORMED),
-    "mpnet": ("model.encoder.layer", NORMED),
-    "modernbert": ("model.layers", (ADDED,)),
-}
-
-
 def _written_out(measure: Measure, model: str, model_type: str, repository: str | None) -> Sequence[str]:
-    layers, hook = HOOKS[model_type]
+    plain = family(model_type).layout.without_library
+    assert plain is not None
     non_linearity = str(measure.settings["adapter"]["non_linearity"])
     function = FUNCTIONS.get(non_linearity, non_linearity)
     folders = f'(folder + "/{SOURCE}", folder)' if measure.source is not None else "(folder,)"
@@ -117,11 +106,11 @@ def _written_out(measure: Measure, model: str, model_type: str, repository: str 
         "    def bottleneck(x):",
         f'        inner = F.{function}(F.linear(x, w["down.0.weight"], w["down.0.bias"]))',
         '        return F.linear(inner, w["up.weight"], w["up.bias"])',
-        *hook,
+        *(f"    {line}" for line in plain.hook),
         "",
         f"for path in {folders}:",
         '    tensors = load_file(path + "/adapter.safetensors")',
-        f"    for index, layer in enumerate({layers}):",
+        f"    for index, layer in enumerate({plain.layers}):",
         '        own = {k.rsplit(".adapter_", 1)[1]: v for k, v in tensors.items() if f".{index}.output." in k}',
         "        add(layer, own)",
         'head = {k.split(".", 2)[2]: v for k, v in load_file(folder + "/model_head.safetensors").items()}',

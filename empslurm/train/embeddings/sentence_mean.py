@@ -35,7 +35,7 @@ def load_encoder(folder: Path, device: Any) -> Any:
             device=str(device),
             local_files_only=True,
             trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": "float32"},  # some are stored in half precision
         )
         if encoder.tokenizer.is_fast:
             keep_to_file(encoder.tokenizer, folder, family, settings)

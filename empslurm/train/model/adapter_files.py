@@ -138,7 +138,7 @@ def read_adapter(folder: Path) -> SavedAdapter:
         stored = load_tensors(files.read_bytes(folder / "adapter.safetensors", MAX_BYTES))
         tensors: Tensors = {}
         for path, ours in BOTTLENECK.items():
-            pattern = re.compile(rf"\.layers?\.(\d+)\.output(?:_adapters)?\.adapters\..+\.{re.escape(path)}$")
+            pattern = re.compile(rf"\.(\d+)\.(?!attention)[\w.]*adapters\..+\.{re.escape(path)}$")
             layers = {int(match[1]): value for key, value in stored.items() if (match := pattern.search(key))}
             tensors[ours] = torch.stack([layers[layer] for layer in range(len(layers))])
         head: Tensors = {}

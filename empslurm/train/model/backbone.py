@@ -51,6 +51,7 @@ def load_encoder(backbone: Backbone) -> Any:
             config=known.config(**values),
             local_files_only=True,
             use_safetensors=True,
+            dtype=torch.float32,  # some are stored in half precision
             output_loading_info=True,
             **known.arguments,
         )

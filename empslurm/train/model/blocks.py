@@ -35,12 +35,45 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlainUse:
+    """Lines of Python that put a function `bottleneck` into a `layer` of plain transformers."""
+
+    layers: str  # of `model`
+    hook: tuple[str, ...]
+
+
+# Before the norm of a layer's sum; after a layer without one.
+BEFORE_NORM = PlainUse(
+    layers="model.encoder.layer",
+    hook=(
+        "layer.output.LayerNorm.register_forward_pre_hook(",
+        "    lambda m, x: x[0] + bottleneck(F.layer_norm(x[0], m.normalized_shape, m.weight, m.bias, m.eps)))",
+    ),
+)
+AFTER_LAYER = PlainUse(
+    layers="model.layers",
+    hook=(
+        "def hook(_, given, out):  # a tuple in transformers 4",
+        "    if isinstance(out, tuple):",
+        "        return (out[0] + bottleneck(out[0]), *out[1:])",
+        "    return out + bottleneck(out)",
+        "layer.register_forward_hook(hook)",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdapterLayout:
     """How adapters of the family are named on disk."""
 
     model_class: str  # the class that holds them
     prefix: str = "{model_type}.encoder.layer.{layer}.output.adapters"
-    in_library: bool = True  # whether the library `adapters` (1.3) has the family, so that it can load them
+    without_library: PlainUse | None = None  # where the library `adapters` (1.3) lacks the family
+
+    @property
+    def in_library(self) -> bool:
+        """Whether the library `adapters` can load them."""
+        return self.without_library is None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from transformers import CamembertConfig, CamembertModel
 
-from empslurm.train.model.blocks import NO_POOLER, AdapterLayout, Family, embed
+from empslurm.train.model.blocks import BEFORE_NORM, NO_POOLER, AdapterLayout, Family, embed
 from empslurm.train.model.families.bert import blocks
 
 FAMILY = Family(
@@ -10,7 +10,9 @@ FAMILY = Family(
     model=CamembertModel,
     arguments=NO_POOLER,
     layout=AdapterLayout(
-        model_class="CamembertModel", prefix="roberta.encoder.layer.{layer}.output.adapters", in_library=False
+        model_class="CamembertModel",
+        prefix="roberta.encoder.layer.{layer}.output.adapters",
+        without_library=BEFORE_NORM,
     ),
     embed=embed,
     blocks=blocks,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import ModernBertConfig, ModernBertModel
 
-from empslurm.train.model.blocks import AdapterLayout, Block, Family
+from empslurm.train.model.blocks import AFTER_LAYER, AdapterLayout, Block, Family
 from empslurm.train.model.positions import Positions, Rotary
 
 FULL, NEAR = "full_attention", "sliding_attention"  # the names of transformers 5
@@ -70,7 +70,9 @@ FAMILY = Family(
     config=ModernBertConfig,
     model=ModernBertModel,
     layout=AdapterLayout(
-        model_class="ModernBertModel", prefix="modernbert.layers.{layer}.output.adapters", in_library=False
+        model_class="ModernBertModel",
+        prefix="modernbert.layers.{layer}.output.adapters",
+        without_library=AFTER_LAYER,
     ),
     embed=embed,
     blocks=blocks,

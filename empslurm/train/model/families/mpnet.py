@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from transformers import MPNetConfig, MPNetModel
 
-from empslurm.train.model.blocks import NO_POOLER, AdapterLayout, Block, Family, embed, joined
+from empslurm.backbones.families.mpnet import PADDING
+from empslurm.train.model.blocks import BEFORE_NORM, NO_POOLER, AdapterLayout, Block, Family, embed, joined
 from empslurm.train.model.positions import Positions, RelativeBias
-
-PADDING = 1  # positions are counted from behind it, whatever the configuration says
 
 
 def blocks(model: Any) -> list[Block]:
@@ -47,7 +46,7 @@ FAMILY = Family(
     config=MPNetConfig,
     model=MPNetModel,
     arguments=NO_POOLER,
-    layout=AdapterLayout(model_class="MPNetModel", in_library=False),
+    layout=AdapterLayout(model_class="MPNetModel", without_library=BEFORE_NORM),
     embed=embed,
     blocks=blocks,
 )
