@@ -150,7 +150,9 @@ def test_the_cells_of_two_backbones_are_those_of_one_and_of_the_other(grid: Plan
     other = plan_of(replace(grid.manifest, backbones=(OTHER,)), Known(digest=None))
     assert set(two.by_id) == set(grid.by_id) | set(other.by_id)
     assert [cell.id for cell in two.cells if two.label(cell) in ("minilm", None)] == [cell.id for cell in grid.cells]
-    assert [cell.id for cell in two.cells if two.label(cell) == "other"] == [cell.id for cell in other.cells if cell.kind != "embed"]
+    assert [cell.id for cell in two.cells if two.label(cell) == "other"] == [
+        cell.id for cell in other.cells if cell.kind != "embed"
+    ]
     assert Counter(two.label(cell) for cell in two.cells) == {"minilm": 40, "other": 40, None: 4}
 
 

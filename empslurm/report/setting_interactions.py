@@ -147,9 +147,7 @@ def _layout(level: Level, words: Words) -> _Layout:
     return _Layout(keys=keys, gains=gains, errors=errors, freedom=freedom, reasons=tuple(reasons), whys=tuple(whys))
 
 
-def _apart(
-    name: str, there: Mapping[str, PairResult], level: Level, pairs: Mapping[str, object], words: Words
-) -> str:
+def _apart(name: str, there: Mapping[str, PairResult], level: Level, pairs: Mapping[str, object], words: Words) -> str:
     """Why a setting is left out of a pair's test; "" where it is compared."""
     if not pairs[name]:
         return f"no pair has a baseline and a source{level.amount}"

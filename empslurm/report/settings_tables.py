@@ -52,7 +52,11 @@ def _summary(compared: Compared) -> Table:
     one, many = compared.words.one, compared.words.many
     empty = [name for name, own in compared.pairs.items() if not own]
     note = f" {said}" if (said := compared.level.note(compared.words)) else ""
-    none = f" Without a baseline and a source{compared.level.amount}, and so without verdicts: {', '.join(empty)}." if empty else ""
+    none = (
+        f" Without a baseline and a source{compared.level.amount}, and so without verdicts: {', '.join(empty)}."
+        if empty
+        else ""
+    )
     return flat(
         name="settings",
         title=f"{capital(many)} compared",

@@ -36,4 +36,4 @@ def test_one_model_in_two_folders_is_no_second_backbone() -> None:
         return models_of(groups([place(*cell, to, by) for cell in cells for to in ("x", "y") for by in (None, "z")]))
 
     assert models(("a", "a")) == ()
-    assert models(("a", "b")) == tuple(zip(map(lambda name: Backbone(name=name), folders), "ab", strict=True))
+    assert models(("a", "b")) == tuple(zip((Backbone(name=name) for name in folders), "ab", strict=True))

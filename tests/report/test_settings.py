@@ -191,7 +191,7 @@ def test_all_settings_are_compared_at_one_data_fraction_and_the_rest_is_counted(
     first = headline(found)[0]
     assert first.startswith("Of 12 pairs compared on both settings, 3 help on both")
     left_out = 12 if n_full == 15 else 1
-    assert f"Compared with 10 % of the data, the largest amount at which both settings have pairs; other" in first
+    assert "Compared with 10 % of the data, the largest amount at which both settings have pairs; other" in first
     assert f"left out: {left_out} with 100 %." in first
     assert found.level.note(SETTINGS) in settings_tables(found)[0].caption
     assert found.sources is not None
@@ -200,10 +200,14 @@ def test_all_settings_are_compared_at_one_data_fraction_and_the_rest_is_counted(
 
 
 def test_without_a_common_data_fraction_nothing_is_compared_and_the_reason_is_said(tmp_path: Path) -> None:
-    found = compared(tmp_path, [*(f"{row},1" for row in rows("a")), *(f"{row},0.1" for row in rows("b"))], f"{HEAD},fraction")
+    found = compared(
+        tmp_path, [*(f"{row},1" for row in rows("a")), *(f"{row},0.1" for row in rows("b"))], f"{HEAD},fraction"
+    )
     first, second = headline(found)
     assert first.startswith("No pair is compared on two of 2 settings")
-    assert "Compared with 100 % of the data, at which 1 of 2 settings has pairs; other verdicts are left out: 12" in first
+    assert (
+        "Compared with 100 % of the data, at which 1 of 2 settings has pairs; other verdicts are left out: 12" in first
+    )
     assert second.endswith("no pair has a baseline and a source with 100 % of the data.")
     assert found.sources is None
 
