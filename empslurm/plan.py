@@ -121,10 +121,6 @@ class Plan:
         """The label of a cell's backbone; None of a dataset embedding, which depends on none."""
         return None if KINDS[cell.kind].reads == "encoder" else self.labels[cell.backbone]
 
-    def on(self, backbone: Backbone) -> tuple[Cell, ...]:
-        """The cells that depend on a backbone: all but dataset embeddings, which all backbones share."""
-        return tuple(cell for cell in self.cells if self.label(cell) == self.labels[backbone])
-
     @property
     def search(self) -> SearchUse:
         """The search that the manifest describes. Raises UsageError where it describes a grid."""

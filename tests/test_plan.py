@@ -150,7 +150,9 @@ def test_the_cells_of_two_backbones_are_those_of_one_and_of_the_other(grid: Plan
     other = plan_of(replace(grid.manifest, backbones=(OTHER,)), Known(digest=None))
     assert set(two.by_id) == set(grid.by_id) | set(other.by_id)
     assert [cell.id for cell in two.cells if two.label(cell) in ("minilm", None)] == [cell.id for cell in grid.cells]
-    assert [cell.id for cell in two.on(OTHER)] == [cell.id for cell in other.cells if cell.kind != "embed"]
+    assert [cell.id for cell in two.cells if two.label(cell) == "other"] == [
+        cell.id for cell in other.cells if cell.kind != "embed"
+    ]
     assert Counter(two.label(cell) for cell in two.cells) == {"minilm": 40, "other": 40, None: 4}
 
 
@@ -184,7 +186,8 @@ def test_each_backbone_has_its_own_limits(grid: Plan) -> None:
     pending = dict.fromkeys(plan.by_id, PENDING)
     with pytest.raises(UsageError, match=r"at most 256, .* the backbone ./models/other reads, but is 300"):
         refuse_lengths(plan, decide(plan, pending))
-    refuse_lengths(plan, decide(plan, {**pending, **dict.fromkeys((cell.id for cell in plan.on(OTHER)), DONE)}))
+    done = {cell.id: DONE for cell in plan.cells if plan.label(cell) == "other"}
+    refuse_lengths(plan, decide(plan, {**pending, **done}))
     adapter = dict.fromkeys(grid.manifest.tasks, Adapter(kind="compacter"))
     known = {MINILM: Known(digest="a", hidden_size=384), OTHER: Known(digest="b", hidden_size=20)}
     plan = plan_of(replace(grid.manifest, backbones=(MINILM, OTHER), adapter=adapter), backbones=known)

@@ -227,7 +227,9 @@ def cost_lines(value: Mapping[str, Any], profile: Profile) -> list[str]:
     lines = []
     hours_on = f"hours on {profile.name}"
     hours, room = value["hours"], value["space"]
-    if hours is None:
+    if not value["n_cells"]:
+        lines.append(f"{hours_on}: 0, since nothing is left to run")
+    elif hours is None:
         device = cost.device_of(profile)
         where = f" on a {device}" if device else ""
         rows = value["backbones"]

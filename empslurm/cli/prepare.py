@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from empslurm.backbones import fetch
+from empslurm.backbones import fetch, resolve_encoder
 from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.config import Backbone, DataUse, LabelUse
@@ -84,7 +84,7 @@ class Ready:
     """What the cells of a plan need to be trained, and where it is."""
 
     backbones: Mapping[str, ReadyBackbone]  # by label
-    not_here: Mapping[str, str]  # label of a backbone that could not be obtained -> why
+    not_here: Mapping[str, str]  # label of a backbone, or `encoder`, that is not here or cannot be used -> why
     datasets: Mapping[str, str]  # id -> folder
     notes: tuple[str, ...]  # what a reader of the numbers should know of the data
     missing: Mapping[str, str]  # dataset id -> how to get it
@@ -92,7 +92,7 @@ class Ready:
     @property
     def problems(self) -> tuple[str, ...]:
         """What cells still wait for, one sentence each."""
-        return (*self.not_here.values(), *self.missing.values())
+        return tuple(dict.fromkeys((*self.not_here.values(), *self.missing.values())))
 
 
 def tokenise_all(
@@ -165,12 +165,24 @@ def fetch_all(backbones: Mapping[Backbone, str]) -> tuple[dict[Backbone, Path], 
     return folders, problems
 
 
+def fetch_encoder(encoder: Backbone) -> str:
+    """Make sure the encoder of dataset embeddings is on this machine; why it cannot be used, else empty."""
+    found = resolve_encoder(encoder)
+    if found.path is None and not found.refused:
+        try:
+            fetch(encoder)
+        except BackboneError as error:
+            return resolve_encoder(encoder).problem and str(error)
+        found = resolve_encoder(encoder)
+    return found.problem
+
+
 def prepare_all(
     plan: Plan, backbones: Mapping[Backbone, str], root: RunsRoot, options: argparse.Namespace, out: Output
 ) -> Ready:
     """Make backbones (given with their labels), parsed data and tokens of all data of the plan that is here.
 
-    Raises DataError; BackboneError where no backbone can be obtained.
+    Raises DataError; BackboneError where no backbone can be obtained and tokenise.
     """
     from rich.progress import Progress
 
@@ -183,15 +195,17 @@ def prepare_all(
     with Progress(console=out.console(error=True), transient=True) as progress:
         prepared = parse_all(datasets, options.data, root, progress)
         jobs = token_jobs(plan, prepared)
-        ready = {
-            backbones[backbone]: ReadyBackbone(
-                folder=str(folder),
-                tasks=tokenise_all(
-                    jobs, prepared, backbone, str(plan.inputs.backbones[backbone].digest), root, progress
-                ),
-            )
-            for backbone, folder in folders.items()
-        }
+        ready: dict[str, ReadyBackbone] = {}
+        for backbone, folder in folders.items():
+            digest = str(plan.inputs.backbones[backbone].digest)
+            try:
+                tasks = tokenise_all(jobs, prepared, backbone, digest, root, progress)
+            except BackboneError as error:  # its tokenizer; that of another backbone may work
+                not_here[backbones[backbone]] = str(error)
+            else:
+                ready[backbones[backbone]] = ReadyBackbone(folder=str(folder), tasks=tasks)
+    if not_here and not ready:
+        raise BackboneError("; ".join(not_here.values()))
     counts = next(iter(ready.values())).tasks if ready else {}
     untrainable = {task: item for task, item in counts.items() if empty_part(item.n)}
     if untrainable:
@@ -240,6 +254,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if obtain((plan.manifest.registry.datasets[name] for name in plan.inputs.missing), options, out):
         plan, root = common.load_plan(options)  # the ids are no longer provisional
     ready = prepare_all(plan, plan.labels, root, options, out)
+    problem = fetch_encoder(plan.manifest.embed.encoder) if plan.manifest.embed else ""
+    if problem:
+        ready = replace(ready, not_here={**ready.not_here, "encoder": problem})
     first = next(iter(ready.backbones.values()))
     small = too_small(first.tasks, plan.manifest.registry.datasets.values())
     value = asdict(ready)

@@ -93,10 +93,16 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
         _look_back(wanted, profile, root, queue, options.verb, out)
     common.warn(wanted, profile, out)
     used = {plan.label(cell) for cell in wanted}
-    prepare_all(plan, {item: label for item, label in plan.labels.items() if label in used}, root, options, out)
+    backbones = {item: label for item, label in plan.labels.items() if label in used}
+    unusable = prepare_all(plan, backbones, root, options, out).not_here
+    for label, why in unusable.items():
+        out.warn(f"{sum(plan.label(cell) == label for cell in wanted)} cells on {label} are left out: {why}")
+    wanted = [cell for cell in wanted if plan.label(cell) not in unusable]
     if profile.kind == "slurm":
-        return _send(plan, wanted, profile, root, options, queue, out)
-    return _run_here(plan, wanted, profile, root, options.data, out)
+        status = _send(plan, wanted, profile, root, options, queue, out)
+    else:
+        status = _run_here(plan, wanted, profile, root, options.data, out)
+    return status or (1 if unusable else 0)
 
 
 def _look_back(wanted: Sequence[Cell], profile: Profile, root: RunsRoot, queue: Queue, verb: str, out: Output) -> None:

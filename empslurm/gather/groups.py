@@ -93,10 +93,12 @@ def models_of(groups: Sequence[Sequence[Place]]) -> tuple[Model, ...]:
     """The backbone of each group, where the groups are one grid on several backbones; else empty.
 
     Groups are that if each has a backbone of its own, every two have a cell in common but for the backbone, and no
-    cells of one kind, target and labels differ in anything else.
+    cells of one kind, target and labels differ in anything else. One model in two folders is one backbone: its digest
+    tells.
     """
     models = [{cell.model for cell in group if cell.model is not None} for group in groups]
-    if len(groups) < 2 or any(len(own) != 1 for own in models) or len(set.union(*models)) != len(groups):
+    digests = {digest for own in models for _, digest in own}
+    if len(groups) < 2 or any(len(own) != 1 for own in models) or len(digests) != len(groups):
         return ()
     settings = [_but_for_backbone(group) for group in groups]
     for first, second in combinations(settings, 2):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from empslurm.analysis.interactions import TargetErrors, VarianceParts, interactions, variance_parts
 from empslurm.analysis.verdicts import LEVEL
 from empslurm.metrics import METRICS
-from empslurm.report.group_results import Analyses, Significance
-from empslurm.report.settings import Pair, pairs_of, verdicts_of
+from empslurm.report.group_results import Significance
+from empslurm.report.settings import Level, Pair
 from empslurm.report.significance import PairResult
 from empslurm.report.wording import Words
 
@@ -75,12 +75,12 @@ class _Layout:
     whys: tuple[str, ...]  # the same without names
 
 
-def interactions_of(groups: Mapping[str, Analyses], words: Words) -> SettingInteractions:
+def interactions_of(level: Level, words: Words) -> SettingInteractions:
     """Test every pair of any setting."""
-    verdicts = {name: verdicts_of(analyses) for name, analyses in groups.items()}
-    layout = _layout(groups, verdicts, words)
+    verdicts = level.verdicts
+    layout = _layout(level, words)
     found = interactions(layout.gains, layout.errors, layout.freedom)
-    names = [*groups]
+    names = [*verdicts]
     pairs = []
     for at, (source, target) in enumerate(layout.keys):
         p_bh, tested = float(found.p_bh[at]), bool(np.isfinite(found.p_value[at]))
@@ -119,16 +119,16 @@ def metrics_of(verdicts: Significance | None) -> dict[str, str]:
     return {} if verdicts is None else {result.target: result.metric for result in verdicts.results}
 
 
-def _layout(groups: Mapping[str, Analyses], verdicts: Mapping[str, Significance | None], words: Words) -> _Layout:
-    pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
+def _layout(level: Level, words: Words) -> _Layout:
+    pairs = level.pairs
     keys = tuple(dict.fromkeys(key for own in pairs.values() for key in own))
     shape = len(keys), len(pairs)
     gains, errors, freedom = (np.full(shape, np.nan) for _ in range(3))
     reasons, whys = [], []
-    measures = {name: _measures(own) for name, own in verdicts.items()}
+    measures = {name: _measures(own) for name, own in level.verdicts.items()}
     for row, key in enumerate(keys):
         there = {name: own[key] for name, own in pairs.items() if key in own}
-        apart = {name: _apart(name, there, pairs, words) for name in pairs}
+        apart = {name: _apart(name, there, level, pairs, words) for name in pairs}
         usable = [name for name in pairs if not apart[name]]
         measured = {measures[name][key[1]] for name in usable}
         said = [(f"{name}: {why}", why) for name, why in apart.items() if why]
@@ -147,10 +147,10 @@ def _layout(groups: Mapping[str, Analyses], verdicts: Mapping[str, Significance 
     return _Layout(keys=keys, gains=gains, errors=errors, freedom=freedom, reasons=tuple(reasons), whys=tuple(whys))
 
 
-def _apart(name: str, there: Mapping[str, PairResult], pairs: Mapping[str, object], words: Words) -> str:
+def _apart(name: str, there: Mapping[str, PairResult], level: Level, pairs: Mapping[str, object], words: Words) -> str:
     """Why a setting is left out of a pair's test; "" where it is compared."""
     if not pairs[name]:
-        return "no pair has a baseline and a source"
+        return f"no pair has a baseline and a source{level.amount}"
     if name not in there:
         return f"the pair is not compared on this {words.one}"
     return there[name].verdict.reason
@@ -158,10 +158,7 @@ def _apart(name: str, there: Mapping[str, PairResult], pairs: Mapping[str, objec
 
 def _measures(verdicts: Significance | None) -> dict[str, str]:
     """Target -> by what it is measured: only gains measured alike may be subtracted."""
-    if verdicts is None:
-        return {}
-    data = "" if verdicts.fraction == 1.0 else f" with {verdicts.fraction * 100:g} % of the data"
-    return {target: METRICS[metric].title + data for target, metric in metrics_of(verdicts).items()}
+    return {target: METRICS[metric].title for target, metric in metrics_of(verdicts).items()}
 
 
 def _parts(

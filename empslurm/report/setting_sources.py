@@ -10,8 +10,8 @@ import numpy as np
 
 from empslurm.analysis.interactions import concordance
 from empslurm.analysis.scores import pearson
-from empslurm.report.group_results import Analyses
-from empslurm.report.settings import FEWEST_SHARED, verdicts_of
+from empslurm.report.group_results import Significance
+from empslurm.report.settings import FEWEST_SHARED, Level
 from empslurm.report.source_ranks import SourceRanks, source_ranks
 
 
@@ -31,17 +31,17 @@ class SettingSources:
     spearman: Mapping[tuple[str, str], float]  # two settings -> of the ranks of the sources that both have
 
 
-def sources_of(groups: Mapping[str, Analyses]) -> SettingSources | None:
-    """Rank the sources; None with fewer than two sources with a gain, or in fewer than two settings."""
-    chosen = {name: verdicts for name, own in groups.items() if (verdicts := verdicts_of(own)) is not None}
+def sources_of(level: Level) -> SettingSources | None:
+    """Rank the sources; None with fewer than two sources with a gain, or with pairs in fewer than two settings."""
+    chosen = {name: verdicts for name, verdicts in level.verdicts.items() if verdicts is not None and verdicts.pairs}
     if len(chosen) < 2:
         return None
     pairs = [pair for verdicts in chosen.values() for pair in verdicts.pairs]
     results = [result for verdicts in chosen.values() for result in verdicts.results]
-    ranks = source_ranks(results, pairs, fraction=max(verdicts.fraction for verdicts in chosen.values()))
+    ranks = source_ranks(results, pairs, fraction=level.fraction)
     if ranks is None:
         return None
-    effects = {name: _effects(groups[name], verdicts.fraction) for name, verdicts in chosen.items()}
+    effects = {name: _effects(verdicts) for name, verdicts in chosen.items()}
     effects = {name: own for name, own in effects.items() if own}
     common = [row.source for row in ranks.sources if effects and all(row.source in own for own in effects.values())]
     enough = len(common) >= FEWEST_SHARED
@@ -65,15 +65,10 @@ def sources_of(groups: Mapping[str, Analyses]) -> SettingSources | None:
     )
 
 
-def _effects(analyses: Analyses, fraction: float) -> dict[str, float]:
+def _effects(verdicts: Significance) -> dict[str, float]:
     """Source -> its mean gain within one setting; empty where sources are not ranked."""
-    return {
-        row.source: row.effect
-        for ranks in analyses.source_ranks
-        if ranks.fraction == fraction
-        for row in ranks.sources
-        if np.isfinite(row.effect)
-    }
+    ranks = source_ranks(verdicts.results, verdicts.pairs, fraction=verdicts.fraction)
+    return {row.source: row.effect for row in ranks.sources if np.isfinite(row.effect)} if ranks else {}
 
 
 def _ranked(effects: Mapping[str, float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from empslurm.analysis.scores import pearson
 from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.report.group_results import Analyses, Significance
 from empslurm.report.significance import PairResult
+from empslurm.report.verdicts import with_equal_data
 from empslurm.report.wording import BACKBONES, SETTINGS, Words
 
 Pair = tuple[str, str]  # source, target
@@ -88,17 +89,72 @@ def words_of(groups: Mapping[str, Analyses]) -> Words:
     return BACKBONES if own and len(backbones) == len(groups) else SETTINGS
 
 
-def verdicts_of(analyses: Analyses) -> Significance | None:
-    """A group's verdicts against baselines with the same amount of data, at the largest data fraction."""
-    alike = [verdicts for verdicts in analyses.significance if verdicts.fraction == verdicts.baseline_fraction]
-    return max(alike, key=lambda verdicts: verdicts.fraction, default=None)
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """The verdicts that are compared: all against baselines with the same amount of data, at one data fraction."""
+
+    fraction: float
+    verdicts: Mapping[str, Significance | None]  # setting -> its verdicts at the fraction
+    left_out: Mapping[float, int]  # other fraction -> pairs with a verdict there, summed over settings
+
+    @property
+    def pairs(self) -> dict[str, dict[Pair, PairResult]]:
+        """Setting -> its pairs; empty where it has none at the fraction."""
+        return {
+            name: {(pair.verdict.source, pair.verdict.target): pair for pair in (own.pairs if own else ())}
+            for name, own in self.verdicts.items()
+        }
+
+    @property
+    def n_with_pairs(self) -> int:
+        """Settings with a pair at the fraction."""
+        return sum(own is not None and len(own.pairs) > 0 for own in self.verdicts.values())
+
+    def settings(self, words: Words) -> str:
+        """These settings, in words."""
+        n, n_with = len(self.verdicts), self.n_with_pairs
+        return words.all_of(n) if n_with == n else f"{n_with} of {n} {words.many}"
+
+    @property
+    def amount(self) -> str:
+        """Such as ` with 10 % of the data`; empty where all data is used and nothing else is known."""
+        return "" if self.fraction == 1.0 and not self.left_out else f" with {_percent(self.fraction)} of the data"
+
+    def note(self, words: Words) -> str:
+        """The amount of data as a sentence, with what is left out for it; empty like `amount`."""
+        if not self.amount:
+            return ""
+        at = "the largest amount at which" if self.n_with_pairs > 1 else "at which"
+        have = "have" if self.n_with_pairs > 1 else "has"
+        said = f"Compared{self.amount}, {at} {self.settings(words)} {have} pairs"
+        apart = " and ".join(f"{many:,} with {_percent(fraction)}" for fraction, many in self.left_out.items())
+        return f"{said}; other verdicts are left out: {apart}." if apart else f"{said}."
 
 
-def pairs_of(analyses: Analyses) -> dict[Pair, PairResult]:
-    """The pairs of `verdicts_of`."""
-    verdicts = verdicts_of(analyses)
-    pairs = verdicts.pairs if verdicts is not None else ()
-    return {(pair.verdict.source, pair.verdict.target): pair for pair in pairs}
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:g} %"
+
+
+def level_of(groups: Mapping[str, Analyses]) -> Level:
+    """Choose the largest data fraction at which all settings with pairs have some; without one, that of the most."""
+    n_pairs = {name: _n_pairs(analyses) for name, analyses in groups.items()}
+    wanted = sum(map(bool, n_pairs.values()))
+    fractions = sorted({fraction for own in n_pairs.values() for fraction in own}, reverse=True)
+    chosen = Level(fraction=1.0, verdicts=dict.fromkeys(groups), left_out={})
+    for fraction in fractions:
+        left = {one: sum(own.get(one, 0) for own in n_pairs.values()) for one in fractions if one != fraction}
+        verdicts = {name: with_equal_data(analyses, fraction) for name, analyses in groups.items()}
+        level = Level(fraction=fraction, verdicts=verdicts, left_out=left)
+        if level.n_with_pairs > chosen.n_with_pairs:
+            chosen = level
+        if chosen.n_with_pairs == wanted:
+            break
+    return chosen
+
+
+def _n_pairs(analyses: Analyses) -> dict[float, int]:
+    """Data fraction -> pairs with a verdict."""
+    return {own.fraction: len(own.pairs) for own in analyses.significance if own.pairs}
 
 
 def held(pairs: Mapping[str, Mapping[Pair, PairResult]]) -> tuple[Held, ...]:

@@ -11,7 +11,7 @@ from empslurm.analysis.verdicts import OUTCOMES
 from empslurm.report.group_results import Analyses
 from empslurm.report.setting_interactions import SettingInteractions, interactions_of
 from empslurm.report.setting_sources import SettingSources, sources_of
-from empslurm.report.settings import Held, Pair, held, pairs_of, words_of
+from empslurm.report.settings import Held, Level, Pair, held, level_of, words_of
 from empslurm.report.significance import PairResult
 from empslurm.report.wording import Words
 from empslurm.tasks import Registry
@@ -24,7 +24,8 @@ class Compared:
     """All settings side by side."""
 
     groups: Mapping[str, Analyses]
-    pairs: Mapping[str, Mapping[Pair, PairResult]]  # setting -> its pairs
+    level: Level
+    pairs: Mapping[str, Mapping[Pair, PairResult]]  # setting -> its pairs at this level
     words: Words
     held: tuple[Held, ...]
     interactions: SettingInteractions
@@ -56,15 +57,16 @@ def compare(groups: Mapping[str, Analyses]) -> Compared | None:
     """Compare the settings (`settings.named`); None without two of them."""
     if not groups:
         return None
-    pairs = {name: pairs_of(analyses) for name, analyses in groups.items()}
-    words = words_of(groups)
+    level, words = level_of(groups), words_of(groups)
+    pairs = level.pairs
     return Compared(
         groups=groups,
+        level=level,
         pairs=pairs,
         words=words,
         held=held(pairs),
-        interactions=interactions_of(groups, words),
-        sources=sources_of(groups),
+        interactions=interactions_of(level, words),
+        sources=sources_of(level),
     )
 
 

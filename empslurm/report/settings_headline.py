@@ -30,8 +30,12 @@ def _holds_sentence(compared: Compared) -> str:
     words, n = compared.words, len(compared.pairs)
     shared = [pair for pair in compared.held if len(pair.verdicts) > 1]
     alone = len(compared.held) - len(shared)
+    note = f" {said}" if (said := compared.level.note(words)) else ""
     if not shared:
-        return f"No pair is compared on two of {n} {words.many}, so nothing can be said about whether a verdict holds."
+        return (
+            f"No pair is compared on two of {n} {words.many}, so nothing can be said about whether a verdict holds."
+            f"{note}"
+        )
     two = n == 2
     where = f"on {words.all_of(2)}" if two else f"on at least two of {n} {words.many}"
     every, some = ("on both", "on one only") if two else ("on every one that has them", "on some only")
@@ -50,7 +54,7 @@ def _holds_sentence(compared: Compared) -> str:
     more = f" {alone:,} more {'is' if alone == 1 else 'are'} compared on one {words.one} only." if alone else ""
     return (
         f"Of {len(shared):,} {'pair' if len(shared) == 1 else 'pairs'} compared {where}, {clauses[0]}; {clauses[1]}; "
-        f"{contradict}.{more}"
+        f"{contradict}.{more}{note}"
     )
 
 
@@ -99,7 +103,7 @@ def _source_sentence(compared: Compared) -> str:
         ends = " to ".join(shown(end, digits, signed=True) for end in (best.low, best.high))
         gain += f", 95 % interval {ends}; rank {rank_text(best)} of {len(ranks.sources)}"
     return (
-        f"Over {compared.words.all_of(len(compared.groups))}, {title_of(best.source, compared.registry)} has the "
+        f"Over {compared.level.settings(compared.words)}, {title_of(best.source, compared.registry)} has the "
         f"largest mean gain ({gain})."
     )
 

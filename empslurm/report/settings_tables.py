@@ -51,11 +51,17 @@ def _summary(compared: Compared) -> Table:
     there = [outcome for outcome in OUTCOMES if any(_tally(own)[outcome] for own in compared.pairs.values())]
     one, many = compared.words.one, compared.words.many
     empty = [name for name, own in compared.pairs.items() if not own]
-    none = f" Without a baseline and a source, and so without verdicts: {', '.join(empty)}." if empty else ""
+    note = f" {said}" if (said := compared.level.note(compared.words)) else ""
+    none = (
+        f" Without a baseline and a source{compared.level.amount}, and so without verdicts: {', '.join(empty)}."
+        if empty
+        else ""
+    )
     return flat(
         name="settings",
         title=f"{capital(many)} compared",
         caption=f"Each {one} is tested separately, against its own baselines, with a correction over its own pairs."
+        + note
         + none,
         details="Median %: change in percent of the baseline, over pairs with a positive baseline; positive is better.",
         columns={
@@ -288,7 +294,7 @@ def _sources_table(compared: Compared) -> Table | None:
     )
     return flat(
         name="settings-sources",
-        title=f"Which sources help most over {words.all_of(len(compared.groups))}?",
+        title=f"Which sources help most over {compared.level.settings(words)}?",
         caption=f"Mean gain over targets and {words.many}, {unit_words(ranks)}; positive is better.{agreed}{said}",
         details=f"The {words.many} are fixed: the 95 % intervals are about these, and only noise is random. The fit is "
         f"gain = effect of the target in this {words.one} + effect of the source. Rank: from simultaneous 95 % "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ BASELINE = "a baseline's row has a blank source, or its target as the source"
 
 def judge(analyses: Analyses) -> Finding:
     """Judge the pairs of every data fraction with transfers."""
+    full = _full(analyses)
     fractions = sorted({table.fraction for table in analyses.tables}, reverse=True)
-    judged = [verdicts for fraction in fractions if (verdicts := _at_fraction(analyses, fraction)) is not None]
+    judged = [verdicts for fraction in fractions if (verdicts := _at_fraction(analyses, fraction, full))]
     lacking = _without_verdicts(judged) | _without_baselines(analyses.tables)
     if _none_has_a_baseline(analyses.tables):
         lacking.pop("verdicts", None)  # the missing baselines explain it
@@ -32,9 +33,21 @@ def judge(analyses: Analyses) -> Finding:
     return Finding(result=tuple(judged), lacking=lacking)
 
 
-def _at_fraction(analyses: Analyses, fraction: float) -> Significance | None:
-    """Verdicts at one data fraction, against full-data baselines if there are any; None without transfers."""
-    full = {table.metric: table for table in analyses.tables if table.fraction == 1.0}
+def with_equal_data(analyses: Analyses, fraction: float) -> Significance | None:
+    """Verdicts at one data fraction, against baselines with the same; None without both."""
+    for verdicts in analyses.significance:
+        if verdicts.fraction == verdicts.baseline_fraction == fraction:
+            return verdicts
+    return _at_fraction(analyses, fraction, full={})
+
+
+def _full(analyses: Analyses) -> dict[str, ScoreTable]:
+    """Metric -> the scores with all data."""
+    return {table.metric: table for table in analyses.tables if table.fraction == 1.0}
+
+
+def _at_fraction(analyses: Analyses, fraction: float, full: Mapping[str, ScoreTable]) -> Significance | None:
+    """Verdicts at one data fraction, against the baselines of `full`, else its own; None without transfers."""
     results: list[TargetResult] = []
     for table in analyses.tables:
         against = None if fraction == 1.0 else full.get(table.metric)

@@ -196,14 +196,24 @@ def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], ba
 
 
 def _on_one_backbone(members: Sequence[Member], asked: str | None) -> list[Member]:
-    """The members on the backbone that is asked for (label or name), or on the only one. Raises UsageError."""
-    labels = labels_of_models([(member.measure.backbone, member.measure.backbone_digest) for member in members])
+    """The members on the backbone that is asked for (label or name), or on the only one. Raises UsageError.
+
+    A backbone is the digest of its files: the same files in two folders are one, named by the first.
+    """
+    names: dict[str, list[Backbone]] = {}  # by digest
+    for member in members:
+        names.setdefault(member.measure.backbone_digest, []).append(member.measure.backbone)
+    labels = labels_of_models([(names[digest][0], digest) for digest in (m.measure.backbone_digest for m in members)])
     first: dict[str, Member] = {}
     for label, member in zip(labels, members, strict=True):
         first.setdefault(label, member)
     if asked is None and len(first) == 1:
         return list(members)
-    chosen = [label for label, member in first.items() if asked in (label, member.measure.backbone.name)]
+    chosen = [
+        label
+        for label, member in first.items()
+        if asked == label or any(asked == one.name for one in names[member.measure.backbone_digest])
+    ]
     if len(chosen) == 1:
         return [member for label, member in zip(labels, members, strict=True) if label == chosen[0]]
     shown = "; ".join(

@@ -10,6 +10,7 @@ import torch
 
 from empslurm import hardware
 from empslurm.cli import doctor, submit
+from empslurm.cli.prepare import Ready
 from empslurm.launch.site.checks import Check
 from tests import nvidia
 from tests.cli.test_errors import call
@@ -65,9 +66,10 @@ def submitted(manifest: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> 
     begun = []
     assert call("data", "sample")[0] == 0
 
-    def begin(plan: Any, backbones: Any, root: Any, given: Any, out: Any) -> None:
+    def begin(plan: Any, backbones: Any, root: Any, given: Any, out: Any) -> Ready:
         begun.append(True)
         out.say("begun")
+        return Ready(backbones={}, not_here={}, datasets={}, notes=(), missing={})
 
     def run_here(plan: Any, wanted: Any, profile: Any, root: Any, data_root: Any, out: Any) -> int:
         assert begun

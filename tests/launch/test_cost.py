@@ -104,15 +104,19 @@ def test_the_provenance_says_whether_a_cell_ran_on_a_gpu(tmp_path: Path) -> None
 def test_hours_are_never_between_a_number_and_itself() -> None:
     profile = Profile(name="p", kind="slurm", gpus=1)
     hours = {"job_h": [0.071, 0.071, 0.072], "gpu_h": [0.071, 0.071, 0.072], "n_measured": 1}
-    (line,) = cost_lines({"hours": hours, "space": None, "backbones": {}}, profile)
+    (line,) = cost_lines({"n_cells": 6, "hours": hours, "space": None, "backbones": {}}, profile)
     assert line.startswith("hours on p: 0.07 GPU-hours (from 1 finished cell; ")
-    (line,) = cost_lines({"hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None, "backbones": {}}, profile)
+    (line,) = cost_lines(
+        {"n_cells": 6, "hours": {**hours, "gpu_h": [0.05, 0.07, 0.1]}, "space": None, "backbones": {}}, profile
+    )
     assert "0.07 GPU-hours, between 0.05 and 0.10 (" in line
     rows = {"minilm": {"n_cells": 3, "hours": hours}, "mpnet": {"n_cells": 3, "hours": None}}
-    (line,) = cost_lines({"hours": None, "space": None, "backbones": rows}, profile)
+    (line,) = cost_lines({"n_cells": 6, "hours": None, "space": None, "backbones": rows}, profile)
     assert line == "hours on p: not known, since no cell with mpnet has finished on a GPU yet"
-    (line,) = cost_lines({"hours": None, "space": None, "backbones": {}}, profile)
+    (line,) = cost_lines({"n_cells": 6, "hours": None, "space": None, "backbones": {}}, profile)
     assert line == "hours on p: not known, since no cell of this manifest has finished on a GPU yet"
+    (line,) = cost_lines({"n_cells": 0, "hours": None, "space": None, "backbones": {}}, profile)
+    assert line == "hours on p: 0, since nothing is left to run"
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 2.5), (1.0, 4.0), (0.1, 1.3)])

@@ -102,7 +102,7 @@ def test_settings_are_compared_and_never_mixed(tmp_path: Path) -> None:
     found = settings_headline.headline(settings_compared.compare(groups))
     assert found[0].startswith("Of 6 pairs compared on both settings, 0 help on both, 0 on one only;")
     assert "6 help on one and harm on another" in found[0]
-    agreement = settings.agreements({name: settings.pairs_of(one) for name, one in groups.items()})
+    agreement = settings.agreements(settings.level_of(groups).pairs)
     assert [(one.n_shared, one.n_same_side, one.n_opposed) for one in agreement] == [(6, 0, 6)]
     summary = write(gathered, tmp_path / "out", ratings=())
     assert [table.name for table in summary.tables] == [
@@ -170,7 +170,7 @@ def test_the_same_side_is_of_gains_also_below_a_baseline_that_is_not_positive(tm
     ]
     gathered = made(tmp_path, rows, HEAD + ",setting")
     groups = settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups])
-    (found,) = settings.agreements({name: settings.pairs_of(one) for name, one in groups.items()})
+    (found,) = settings.agreements(settings.level_of(groups).pairs)
     assert (found.n_shared, found.n_compared, found.n_same_side) == (6, 6, 6)
 
 

@@ -43,9 +43,9 @@ def rows(
     ]
 
 
-def compared(folder: Path, lines: list[str]) -> Compared:
+def compared(folder: Path, lines: list[str], head: str = HEAD) -> Compared:
     path = folder / "t.csv"
-    path.write_text("\n".join([HEAD, *lines]) + "\n", encoding="utf-8")
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     gathered = from_file(path, registry())
     found = compare(settings.named([analyse(gathered, group, ratings=()) for group in gathered.groups]))
     assert found is not None
@@ -179,6 +179,37 @@ def test_the_page_and_the_json_have_the_same_counts(tmp_path: Path, capsys: pyte
     assert found["good", "t1"]["counts"]["helps"] == 2
     assert found["moving", "t1"]["interaction"] == "differs"
     assert found["moving", "t1"]["interaction_p_bh"] < 0.05
+
+
+@pytest.mark.parametrize("n_full", [15, 2])
+def test_all_settings_are_compared_at_one_data_fraction_and_the_rest_is_counted(tmp_path: Path, n_full: int) -> None:
+    """The first setting alone has all of the data: for its 12 pairs, or for one."""
+    full = [f"{row},1" for row in rows("a")]
+    full = full if n_full == 15 else [row for row in full if row.split(",")[1:3] in (["", "t1"], ["good", "t1"])]
+    part = [f"{row},0.1" for row in (*rows("a"), *rows("b", moved=True))]
+    found = compared(tmp_path, [*full, *part], f"{HEAD},fraction")
+    first = headline(found)[0]
+    assert first.startswith("Of 12 pairs compared on both settings, 3 help on both")
+    left_out = 12 if n_full == 15 else 1
+    assert "Compared with 10 % of the data, the largest amount at which both settings have pairs; other" in first
+    assert f"left out: {left_out} with 100 %." in first
+    assert found.level.note(SETTINGS) in settings_tables(found)[0].caption
+    assert found.sources is not None
+    assert found.sources.ranks.fraction == 0.1
+    assert found.interactions.reasons == {}
+
+
+def test_without_a_common_data_fraction_nothing_is_compared_and_the_reason_is_said(tmp_path: Path) -> None:
+    found = compared(
+        tmp_path, [*(f"{row},1" for row in rows("a")), *(f"{row},0.1" for row in rows("b"))], f"{HEAD},fraction"
+    )
+    first, second = headline(found)
+    assert first.startswith("No pair is compared on two of 2 settings")
+    assert (
+        "Compared with 100 % of the data, at which 1 of 2 settings has pairs; other verdicts are left out: 12" in first
+    )
+    assert second.endswith("no pair has a baseline and a source with 100 % of the data.")
+    assert found.sources is None
 
 
 def test_without_two_settings_nothing_is_compared() -> None:

@@ -153,7 +153,7 @@ class PrepareDocument(Document):
     datasets: Annotated[Mapping[str, str], Doc("Dataset id -> the folder with its parsed table.")]
     tasks: Annotated[Mapping[str, TaskTokens], Doc("Task id -> its tokens for this backbone.")]
     backbones: Annotated[Mapping[str, PreparedBackbone], Doc("Label of each backbone -> its folder and tokens.")]
-    not_here: Annotated[Mapping[str, str], Doc("Label of a backbone that cannot be obtained -> why.")]
+    not_here: Annotated[Mapping[str, str], Doc("Label of a backbone, or `encoder` -> why it cannot be used.")]
     notes: Annotated[tuple[str, ...], Doc("What a reader of the numbers should know about the data.")]
     missing: MissingData
 
