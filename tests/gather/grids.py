@@ -34,7 +34,7 @@ def baseline(
         seed=seed,
         data=data,
         backbone=Backbone(name=backbone),
-        backbone_digest="tiny-1",
+        backbone_digest=f"{backbone}-1",
         adapter=Adapter(),
         training=Training(lr=lr),
     )

@@ -61,10 +61,10 @@ def test_a_source_called_as_the_control_is_printed_is_a_source(tmp_path):
     assert page.read_text().count(">(none)</button>") == 1  # in the forest plot
 
 
-def test_without_baseline_fraction_the_most_data_stand_for_a_setting(tmp_path):
+def test_settings_are_compared_with_the_most_data_that_all_of_them_have(tmp_path):
     lines = [
         f"{setting},{line}"
-        for setting, values in (("p", ((0.5, 0.6), (0.25, 0.4))), ("q", ((1.0, 0.5),)))
+        for setting, values in (("p", ((0.5, 0.6), (0.25, 0.4))), ("q", ((1.0, 0.5), (0.5, 0.5))))
         for fraction, value in values
         for line in (*rows("", "t", 0.5, fraction), *rows("x", "t", value, fraction))
     ]
