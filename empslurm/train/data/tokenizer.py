@@ -125,7 +125,8 @@ def keep_to_file(library: Any, folder: Path, family: str, settings: Mapping[str,
     """Let a fast tokenizer of the library do what the folder's tokenizer.json says, where there is one.
 
     Transformers 5 takes only the vocabulary and the template from it if the class has a way of its own to cut text, so
-    the same folder would give other tokens than with 4.57. Two settings count beside the file, as in 4.57.
+    the same folder would give other tokens than with 4.57. Four settings count beside the file, as in 4.57: those of
+    case, accents and Chinese characters for classes such as BERT's, and `add_prefix_space`.
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers import normalizers, pre_tokenizers

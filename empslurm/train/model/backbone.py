@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
-from empslurm.backbones import config_file, resolve
+from empslurm.backbones import resolve
 from empslurm.config import LIBRARY, Backbone, Training, library_problem
 from empslurm.errors import BackboneError, UsageError
 from empslurm.provenance import installed
@@ -30,25 +29,19 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|adapters|huggingface_hub).*")
 
 
-def _path(backbone: Backbone) -> Path:
-    resolved = resolve(backbone)
-    if resolved.path is None:
-        raise BackboneError(resolved.problem)
-    return resolved.path
-
-
 def load_encoder(backbone: Backbone) -> Any:
     """The plain encoder, without pooler, head or adapters. Raises BackboneError."""
     quiet()
     if backbone.name == "tiny":
         return _tiny()
-    path = _path(backbone)
-    model_type, values = config_file.read(path)
-    known = family(model_type)
+    resolved = resolve(backbone)
+    if resolved.path is None:
+        raise BackboneError(resolved.problem)
+    known = family(resolved.family)
     try:
         model, loaded = known.model.from_pretrained(
-            path,
-            config=known.config(**values),
+            resolved.path,
+            config=known.config(**resolved.values),
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,  # some are stored in half precision
@@ -57,7 +50,7 @@ def load_encoder(backbone: Backbone) -> Any:
         )
     except LOADING_ERRORS as error:
         raise BackboneError(
-            f"backbone {backbone.name} must load as an encoder of the family {model_type}, but does not: "
+            f"backbone {backbone.name} must load as an encoder of the family {resolved.family}, but does not: "
             f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}; save it again by `save_pretrained`"
         ) from error
     lacking = sorted(loaded["missing_keys"])

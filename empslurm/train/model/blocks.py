@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from empslurm.train.model.operations import ABSOLUTE
-from empslurm.train.model.positions import Positions
+from empslurm.train.model.positions import ABSOLUTE, Positions
 
 NO_NORM = nn.Identity()
 

@@ -19,9 +19,9 @@ from torch import nn
 from empslurm.train.data.batch import Cut
 from empslurm.train.model import dropout
 from empslurm.train.model.bottleneck import Bottleneck, product
-from empslurm.train.model.operations import ABSOLUTE, Mask, Plain, Values
+from empslurm.train.model.operations import Mask, Plain, Values
 from empslurm.train.model.padding import Layout
-from empslurm.train.model.positions import Positions
+from empslurm.train.model.positions import ABSOLUTE, Positions
 
 # Warps per program, and values per program: the fastest on an H200.
 N_WARPS = 4

@@ -19,9 +19,8 @@ from torch.nn import functional
 from empslurm.train.model import dropout
 from empslurm.train.model.bottleneck import Bottleneck
 from empslurm.train.model.padding import Layout
-from empslurm.train.model.positions import Positions
+from empslurm.train.model.positions import ABSOLUTE, Positions
 
-ABSOLUTE = Positions()
 Mask = Callable[[torch.dtype], torch.Tensor]  # factors 0 or 1 / (1 - rate), the same for every cell
 
 

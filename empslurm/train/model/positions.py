@@ -26,6 +26,9 @@ class Positions:
         return None
 
 
+ABSOLUTE = Positions()
+
+
 class RelativeBias(Positions):
     """A learnt bias per distance and head (MPNet)."""
 

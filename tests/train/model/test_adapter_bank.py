@@ -102,9 +102,8 @@ def test_every_activation_of_a_manifest_is_the_librarys(encoder, tmp_path, non_l
     torch.testing.assert_close(bank.predict(batch)[0], plain, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", [name for name in LIBRARY if name not in OWN_DROPOUT], indirect=True)
 def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(encoder, tmp_path):
-    if encoder.config.model_type in OWN_DROPOUT:
-        return
     bank, folders = saved(encoder, tmp_path, source=True)
     batch = invented(6, 9, pad_id=encoder.config.pad_token_id)
     rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,18 +16,19 @@ def blocks(model: Any) -> list[Block]:
     return [_block(layer) for layer in model.encoder.layer]
 
 
+def feed_forward(layer: Any, values: torch.Tensor) -> torch.Tensor:
+    """`Block.feed` of a layer with BERT's modules for it."""
+    fed: torch.Tensor = layer.output.dense(layer.intermediate(values))
+    return fed
+
+
 def _block(layer: Any) -> Block:
     own, output = layer.attention.self, layer.attention.output
-
-    def feed(values: torch.Tensor) -> torch.Tensor:
-        fed: torch.Tensor = layer.output.dense(layer.intermediate(values))
-        return fed
-
     return Block(
         query_key_value=joined(own.query, own.key, own.value),
         mixed=output.dense,
         attention_norm=output.LayerNorm,
-        feed=feed,
+        feed=partial(feed_forward, layer),
         output_norm=layer.output.LayerNorm,
     )
 

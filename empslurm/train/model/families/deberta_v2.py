@@ -6,6 +6,7 @@ dropout, since all examples would share one mask; in `transformers` they do.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from transformers import DebertaV2Config, DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from empslurm.train.model.blocks import AdapterLayout, Block, Family, embed, in_heads, joined, linear
-from empslurm.train.model.operations import ABSOLUTE
-from empslurm.train.model.positions import Disentangled, Positions
+from empslurm.train.model.families.bert import feed_forward
+from empslurm.train.model.positions import ABSOLUTE, Disentangled, Positions
 
 
 def blocks(model: Any) -> list[Block]:
@@ -46,16 +47,11 @@ def _positions(attention: Any, model: Any) -> Positions:
 
 def _block(layer: Any, positions: Positions) -> Block:
     own, output = layer.attention.self, layer.attention.output
-
-    def feed(values: torch.Tensor) -> torch.Tensor:
-        fed: torch.Tensor = layer.output.dense(layer.intermediate(values))
-        return fed
-
     return Block(
         query_key_value=joined(own.query_proj, own.key_proj, own.value_proj),
         mixed=output.dense,
         attention_norm=output.LayerNorm,
-        feed=feed,
+        feed=partial(feed_forward, layer),
         output_norm=layer.output.LayerNorm,
         positions=positions,
     )

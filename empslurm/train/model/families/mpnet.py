@@ -5,6 +5,7 @@ The library `adapters` lacks it. The bottleneck is where that library puts BERT'
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import MPNetConfig, MPNetModel
 
 from empslurm.backbones.families.mpnet import PADDING
 from empslurm.train.model.blocks import BEFORE_NORM, NO_POOLER, AdapterLayout, Block, Family, embed, joined
+from empslurm.train.model.families.bert import feed_forward
 from empslurm.train.model.positions import Positions, RelativeBias
 
 
@@ -27,16 +29,11 @@ def blocks(model: Any) -> list[Block]:
 
 def _block(layer: Any, positions: Positions) -> Block:
     own = layer.attention.attn
-
-    def feed(values: torch.Tensor) -> torch.Tensor:
-        fed: torch.Tensor = layer.output.dense(layer.intermediate(values))
-        return fed
-
     return Block(
         query_key_value=joined(own.q, own.k, own.v),
         mixed=own.o,
         attention_norm=layer.attention.LayerNorm,
-        feed=feed,
+        feed=partial(feed_forward, layer),
         output_norm=layer.output.LayerNorm,
         positions=positions,
     )
