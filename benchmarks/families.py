@@ -1,10 +1,11 @@
 """Measure the speed of training for every family of encoders, beside the fair rival, interleaved in one run.
 
-    python benchmarks/families.py --rounds 4 --threads 2
+    python benchmarks/families.py --rounds 4 --threads 2 --precisions fp32_medium bf16
 
 The rival is AdapterTrainer where `adapters` has the family, else plain transformers' Trainer with bottlenecks written
-out; both pad to the longest text of a batch and group texts by length. Base-size matrices, three layers, random
-weights. Results: benchmarks/results/families.json. On a shared machine, the ratios of processor time vary less.
+out; both pad to the longest text of a batch and group texts by length. The base size of every family, with random
+weights. Results: benchmarks/results/families.json, which keeps what another run measured. On a shared machine, the
+ratios of processor time vary less.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from empslurm.launch.node.process import KEPT_MEMORY
 from empslurm.train.model.families import family
 
 RESULTS = Path(__file__).parent / "results" / "families.json"
-WAY = Way(name="fp32_medium", precision="fp32_medium")  # what a manifest has by default
-FAMILIES = tuple(name for name in SHAPES if name.endswith("-base-3"))
+PRECISIONS = ("fp32_medium", "bf16")  # the first is what a manifest has by default
+FAMILIES = tuple(name for name in SHAPES if name.endswith(("-base", "-base-6")))
 
 
-def measured(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measured(name: str, precision: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Rates of one shape, and the ratios of ours to the rival's, per round: median and range."""
     data = workload(32 * 50)
-    rival = Apart(name, len(data.table.ids), fair=True, precision=rival_precision(WAY.precision, device))
-    ours, theirs = Engine(name, WAY, data, device), []
+    rival = Apart(name, len(data.table.ids), fair=True, precision=rival_precision(precision, device))
+    ours, theirs = Engine(name, Way(name=precision, precision=precision), data, device), []
     own = []
     ours.steps(1)
     for _ in range(options.rounds):
@@ -59,6 +60,7 @@ def measured(name: str, options: argparse.Namespace, device: torch.device) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=2, help="steps in a round; default: 2")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -68,14 +70,17 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEPT_MEMORY})
     torch.set_num_threads(options.threads)
     device = torch.device("cpu")
-    figures: dict[str, Any] = {"machine": {**machine(device), "rounds": options.rounds, "steps": options.steps}}
-    for name in options.shapes:
-        figures[name] = measured(name, options, device)
-        say(
-            f"{name}: {figures[name]['ratio_cpu_s']:.2f} x by processor time, {figures[name]['ratio_wall_s']:.2f} x by "
-            f"wall time, of {figures[name]['rival']}"
-        )
-        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    figures: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for precision in options.precisions:
+        own = figures.setdefault(precision, {})
+        own["machine"] = {**machine(device), "rounds": options.rounds, "steps": options.steps}
+        for name in options.shapes:
+            own[name] = measured(name, precision, options, device)
+            say(
+                f"{name}, {precision}: {own[name]['ratio_cpu_s']:.2f} x by processor time, "
+                f"{own[name]['ratio_wall_s']:.2f} x by wall time, of {own[name]['rival']}"
+            )
+            options.out.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
 

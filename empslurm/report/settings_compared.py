@@ -43,6 +43,7 @@ class PairOverSettings:
 
     source: str
     target: str
+    fraction: float  # of the training part, of all these verdicts
     holds: str
     n_settings: int
     counts: Mapping[str, int]  # verdict -> settings
@@ -82,6 +83,7 @@ def over_settings(compared: Compared) -> tuple[PairOverSettings, ...]:
             PairOverSettings(
                 source=pair.source,
                 target=pair.target,
+                fraction=compared.level.fraction,
                 holds=pair.words,
                 n_settings=pair.n_settings,
                 counts={outcome: pair.count(outcome) for outcome in OUTCOMES},

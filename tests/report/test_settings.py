@@ -14,7 +14,7 @@ from empslurm.cli import main
 from empslurm.gather import from_file
 from empslurm.report import settings
 from empslurm.report.analyses import analyse
-from empslurm.report.settings_compared import Compared, compare
+from empslurm.report.settings_compared import Compared, compare, over_settings
 from empslurm.report.settings_headline import headline
 from empslurm.report.settings_tables import settings_tables
 from empslurm.report.wording import BACKBONES, SETTINGS
@@ -193,6 +193,7 @@ def test_all_settings_are_compared_at_one_data_fraction_and_the_rest_is_counted(
     left_out = 12 if n_full == 15 else 1
     assert "Compared with 10 % of the data, the largest amount at which both settings have pairs; other" in first
     assert f"left out: {left_out} with 100 %." in first
+    assert {pair.fraction for pair in over_settings(found)} == {0.1}
     assert found.level.note(SETTINGS) in settings_tables(found)[0].caption
     assert found.sources is not None
     assert found.sources.ranks.fraction == 0.1

@@ -64,6 +64,7 @@ class PairOverSettings:
 
     source: Annotated[str, Doc("Id of the source task.")]
     target: Annotated[str, Doc("Id of the target task.")]
+    fraction: Annotated[float, Doc("Share of the target's training part, the same for all of these verdicts.")]
     holds: Annotated[str, Doc("On how many settings it helps, harms, ..., in words.")]
     n_settings: Annotated[int, Doc("Settings compared.")]
     counts: Annotated[

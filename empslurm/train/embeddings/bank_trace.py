@@ -38,6 +38,8 @@ class TracedBank:
         layout, (n_rows, length) = below.layout, batch.shape
 
         def by_row(values: torch.Tensor) -> torch.Tensor:
+            if len(values) == n_rows:  # of the last layer: first tokens only
+                return values.detach()[:, None]
             room = values.new_zeros(n_rows * length, values.shape[1])
             return room.index_copy_(0, layout.places, values.detach()).view(n_rows, length, -1)
 
@@ -60,9 +62,9 @@ class TracedEncoder(Encoder):
         self.steps = {_attention(0): Step(output=wide)}
         return Below(residual=residual, output=self.feed(0, residual), layout=below.layout)
 
-    def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
+    def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None, *, first: bool = False) -> Values:
         """As in `Encoder`."""
-        residual = super().attend(index, values, layout, masks)
+        residual = super().attend(index, values, layout, masks, first=first)
         self.steps[_attention(index)] = Step(output=residual.wide)
         return residual
 

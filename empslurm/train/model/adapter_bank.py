@@ -136,10 +136,11 @@ class Bank:
         n_cells, encoder = len(n_outputs), self.encoder
         layout = below.layout.of(n_cells)
         residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
-        values = residual
-        for index in range(len(encoder.blocks)):
+        values, last = residual, len(encoder.blocks) - 1
+        for index in range(last + 1):
             if index > 0:
-                residual = encoder.attend(index, values, layout, masks)
+                residual = encoder.attend(index, values, layout, masks, first=index == last)
+                layout = layout.firsts if index == last else layout  # nothing else of the last layer reaches a head
                 output = encoder.feed(index, residual)
             adapters = [self._bottleneck(level, index, layers) for level in self.levels]
             values = encoder.adapted(index, output, residual, adapters, layout, None if index == 0 else masks)

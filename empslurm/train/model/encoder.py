@@ -50,16 +50,15 @@ class Encoder:
         self.sites = self._sites()
 
     def _sites(self) -> tuple[Sites, ...]:
-        """Sites grouped by the shape of their masks: of hidden values, of attention weights, in the heads."""
-        layers = [(f"layer.{index}", block) for index, block in enumerate(self.blocks)]
-        hidden = [
-            f"{name}.{part}.dropout"
-            for name, block in layers
-            for part in (("attention.output", "output") if block.dropped_mixed else ("output",))
-        ]
-        weights = [f"{name}.attention.self.dropout" for name, _ in layers]
+        """Sites grouped by the shape of their masks: hidden values, those of the last layer, weights, heads."""
+        *below, last = (
+            [f"layer.{index}.attention.output.dropout"] * block.dropped_mixed + [f"layer.{index}.output.dropout"]
+            for index, block in enumerate(self.blocks)
+        )
+        weights = [f"layer.{index}.attention.self.dropout" for index in range(len(self.blocks))]
+        groups = ([name for names in below for name in names], last, weights, ["head.0", "head.3"])
         device = next(self.model.parameters()).device
-        return tuple(Sites.of(names, device) for names in (hidden, weights, ("head.0", "head.3")))
+        return tuple(Sites.of(names, device) for names in groups if names)
 
     def cast(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Convert weights to the precision of the products once; autocast would do it layer by layer."""
@@ -75,17 +74,20 @@ class Encoder:
             output = self.drop(self.feed(0, residual), "layer.0.output.dropout", self.dropout, masks, layout)
             return Below(residual=residual, output=output, layout=layout)
 
-    def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None) -> Values:
-        """The attention block of layer `index`, its residual and norm included."""
+    def attend(self, index: int, values: Values, layout: Layout, masks: Masks | None, *, first: bool = False) -> Values:
+        """The attention block of layer `index`, its residual and norm included. `first`: of first tokens only."""
         block, name = self.blocks[index], f"layer.{index}.attention"
         n_rows, length = layout.batch.shape
         weights = (n_rows, layout.n_heads, length, length)
         mask = self._mask(f"{name}.self.dropout", self.attention_dropout, masks, weights)
         projected = block.query_key_value(block.attention_reads(values.narrow))
-        output = block.mixed(self.operations.attention(projected, layout, mask, block.positions))
+        mixed, wide = self.operations.attention(projected, layout, mask, block.positions), values.wide
+        if first:
+            mixed, wide, layout = layout.first(mixed), layout.first(wide), layout.firsts
+        output = block.mixed(mixed)
         rate = self.dropout if block.dropped_mixed else 0.0
         mask = self._mask(f"{name}.output.dropout", rate, masks, (layout.n_tokens, output.shape[1]), layout)
-        return self.operations.normed(output, values.wide, block.attention_norm, mask)
+        return self.operations.normed(output, wide, block.attention_norm, mask)
 
     def feed(self, index: int, values: Values) -> torch.Tensor:
         """The feed-forward block of layer `index`, without dropout, residual and the norm after it."""

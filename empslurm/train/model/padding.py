@@ -28,6 +28,13 @@ class Layout:
             self.by_n_cells[n_cells] = replace(self, n_cells=n_cells, by_n_cells={})
         return self.by_n_cells[n_cells]
 
+    @cached_property
+    def firsts(self) -> Layout:
+        """The same texts with their first tokens only, for what follows attention."""
+        batch, rows = self.batch, torch.arange(len(self.batch.firsts), device=self.batch.firsts.device)
+        only = replace(batch, rows=rows, positions=torch.zeros_like(rows), firsts=rows)
+        return replace(self, batch=only, by_n_cells={})
+
     @property
     def n_tokens(self) -> int:
         """Number of tokens of one cell."""

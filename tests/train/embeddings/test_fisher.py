@@ -169,8 +169,9 @@ class Shifted(Encoder):
         residual = self.shifted("layer_0.attention_output", below.residual)
         return Below(residual=residual, output=self.feed(0, residual), layout=below.layout)
 
-    def attend(self, index, values, layout, masks):
-        return self.shifted(f"layer_{index}.attention_output", super().attend(index, values, layout, masks))
+    def attend(self, index, values, layout, masks, *, first=False):
+        residual = super().attend(index, values, layout, masks, first=first)
+        return self.shifted(f"layer_{index}.attention_output", residual)
 
     def adapted(self, index, *rest):
         return self.shifted(f"layer_{index}.feed_forward_output", super().adapted(index, *rest))

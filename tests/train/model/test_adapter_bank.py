@@ -127,6 +127,21 @@ def test_training_passes_agree_with_the_library_when_it_uses_the_keyed_masks(enc
             )
 
 
+def test_the_last_layer_computes_only_what_the_heads_read(encoder, monkeypatch):
+    """First tokens behind its attention, for each cell; all real tokens below."""
+    fed = {}
+
+    def feed(index, values):
+        fed[index] = len(values.wide)
+        return Encoder.feed(encoder, index, values)
+
+    monkeypatch.setattr(encoder, "feed", feed)
+    bank = Bank(encoder, [shaken(encoder, seed, 2, source=False) for seed in (1, 2)], ADAPTER, free=("new", "head"))
+    bank.predict(invented(4, 6))
+    n_tokens = 2 * 6 + 2 * 3
+    assert fed == {0: n_tokens, 1: 2 * n_tokens, 2: 2 * 4}
+
+
 def test_cells_that_stay_are_untouched_when_others_leave(encoder, tmp_path):
     bank, _ = saved(encoder, tmp_path, source=True)
     batch = invented(4, 7, pad_id=encoder.config.pad_token_id)
