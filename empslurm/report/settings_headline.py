@@ -11,6 +11,8 @@ from empslurm.report.source_rank_tables import rank_text
 from empslurm.report.source_ranks import PERCENT
 from empslurm.report.tables import title_of
 
+UNTOLD = 0.005  # an interval within this of 0 and of 1 says nothing
+
 
 def headline(compared: Compared | None) -> tuple[str, ...]:
     """The findings over all settings, the answer first; empty without settings."""
@@ -38,24 +40,26 @@ def _holds_sentence(compared: Compared) -> str:
         )
     two = n == 2
     where = f"on {words.all_of(2)}" if two else f"on at least two of {n} {words.many}"
-    every, some = ("on both", "on one only") if two else ("on every one that has them", "on some only")
-    opposed = sum({"helps", "harms"} <= {*pair.verdicts} for pair in shared)
-    clauses = []
-    for outcome, singular, plural in (("helps", "helps", "help"), ("harms", "harms", "harm")):
-        other = "harms" if outcome == "helps" else "helps"
-        always = sum({*pair.verdicts} == {outcome} for pair in shared)
-        partly = sum(
-            outcome in pair.verdicts and {*pair.verdicts} != {outcome} and other not in pair.verdicts for pair in shared
-        )
-        clauses.append(f"{always:,} {singular if always == 1 else plural} {every}, {partly:,} {some}")
-    contradict = (
-        f"{opposed:,} {'helps' if opposed == 1 else 'help'} on one and {'harms' if opposed == 1 else 'harm'} on another"
-    )
     more = f" {alone:,} more {'is' if alone == 1 else 'are'} compared on one {words.one} only." if alone else ""
-    return (
-        f"Of {len(shared):,} {'pair' if len(shared) == 1 else 'pairs'} compared {where}, {clauses[0]}; {clauses[1]}; "
-        f"{contradict}.{more}{note}"
-    )
+    called = [pair for pair in shared if {"helps", "harms"} & {*pair.verdicts}]
+    pairs = f"{len(shared):,} {'pair' if len(shared) == 1 else 'pairs'} compared {where}"
+    if not called:
+        return f"None of {pairs} is shown to help or to harm on {'either' if two else 'any'}.{more}{note}"
+    every, some = ("on both", "on one only") if two else ("on every one that has them", "on some only")
+    clauses = []
+    for outcome, many in (("helps", "help"), ("harms", "harm")):
+        other = "harms" if outcome == "helps" else "helps"
+        always = sum({*pair.verdicts} == {outcome} for pair in called)
+        partly = sum(outcome in pair.verdicts and other not in pair.verdicts for pair in called) - always
+        if always or partly:
+            clauses.append(f"{always:,} {outcome if always == 1 else many} {every}, {partly:,} {some}")
+        elif not any(outcome in pair.verdicts for pair in called):
+            clauses.append(f"none {outcome} on {'either' if two else 'any'}")
+    opposed = sum({"helps", "harms"} <= {*pair.verdicts} for pair in called)
+    if opposed:
+        one, another = ("helps", "harms") if opposed == 1 else ("help", "harm")
+        clauses.append(f"{opposed:,} {one} on one and {another} on {'the other' if two else 'another'}")
+    return f"Of {pairs}, {'; '.join(clauses)}.{more}{note}"
 
 
 def _interaction_sentence(compared: Compared) -> str:
@@ -85,6 +89,11 @@ def _variance_sentence(compared: Compared) -> str:
     share, low, high = parts.share
     if not np.isfinite(share):
         return "Gains of different pairs differ by no more than noise."
+    if low < UNTOLD and high > 1 - UNTOLD:
+        return (
+            f"How much of what makes the gains of {parts.n_pairs:,} pairs differ is common to "
+            f"{compared.words.all_of(parts.n_settings)} cannot be told: the 95 % interval is 0 to 100 %."
+        )
     return (
         f"Of what makes the gains of {parts.n_pairs:,} pairs differ beyond noise, {100 * share:.0f} % is common to "
         f"{compared.words.all_of(parts.n_settings)} (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
@@ -112,7 +121,6 @@ def _rank_sentence(compared: Compared) -> str:
     ranks = [agreement.spearman for agreement in agreements(compared.pairs) if np.isfinite(agreement.spearman)]
     if not ranks:
         return ""
-    return (
-        f"Between two {compared.words.many}, Spearman's r of the pairs' changes is {shown(float(np.median(ranks)), 2)} "
-        f"(median of {len(ranks):,} {'comparison' if len(ranks) == 1 else 'comparisons'})."
-    )
+    median = shown(float(np.median(ranks)), 2)
+    of = f" (median of {len(ranks):,} comparisons)" if len(ranks) > 1 else ""
+    return f"Spearman's r of the pairs' changes between two {compared.words.many} is {median}{of}."

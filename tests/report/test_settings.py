@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from empslurm.analysis.interactions import Part
 from empslurm.cli import main
 from empslurm.gather import from_file
 from empslurm.report import settings
@@ -91,6 +92,30 @@ def test_the_headline_answers_first(two: Compared) -> None:
     assert first.startswith("Of 12 pairs compared on both settings, 3 help on both, 3 on one only; 3 harm on both")
     assert second.startswith("Gains differ between settings by more than noise for 3 of 12 tested pairs")
     assert "is common to both settings (95 % interval" in third
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ((("undecided", "inconclusive"),) * 2, "None of 2 pairs compared on both settings is shown to help or to harm"),
+        ((("helps", "helps"), ("helps", "undecided")), "1 helps on both, 1 on one only; none harms on either."),
+        ((("helps", "harms"), ("harms", "undecided")), "0 harm on both, 1 on one only; 1 helps on one and harms on"),
+    ],
+)
+def test_the_first_sentence_counts_what_was_called(two: Compared, verdicts: tuple[Any, ...], said: str) -> None:
+    pairs = (settings.Held(source=str(n), target="t", verdicts=own, n_settings=2) for n, own in enumerate(verdicts))
+    assert said in headline(replace(two, held=tuple(pairs)))[0]
+
+
+def test_an_interval_that_says_nothing_is_not_shown_as_a_share(two: Compared) -> None:
+    def part(low: float, high: float) -> Part:
+        return Part(variance=1.0, low=low, high=high)
+
+    assert two.interactions.parts is not None
+    parts = replace(two.interactions.parts, common=part(0.0, 1.0), by_setting=part(0.0, 1.0))
+    assert parts.share[1:] == (0.0, 1.0)
+    third = headline(replace(two, interactions=replace(two.interactions, parts=parts)))[2]
+    assert third.endswith("is common to both settings cannot be told: the 95 % interval is 0 to 100 %.")
 
 
 def test_sources_are_ranked_over_both_and_in_each(two: Compared) -> None:
