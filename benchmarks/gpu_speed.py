@@ -217,7 +217,7 @@ def figures(setup: Setup, racer: Racer, took: Mapping[str, Sequence[Took]], race
     """The figures of one racer: medians over the rounds, and for ours the ratio to each rival."""
     mine = took[racer.name]
     rate = racer.n_cells * statistics.median(each.tokens / each.wall_s for each in mine)
-    operations = operations_per_token(shape(setup.sizes.shape))
+    operations = operations_per_token(shape(setup.sizes.shape), ours=isinstance(racer.runner, Engine))
     values: dict[str, Any] = {
         "real_tokens_per_s": rate,
         "share_of_peak": rate * operations / setup.peak(racer.precision),
@@ -313,7 +313,7 @@ def rivals_together(setup: Setup, n_processes: int, batch_size: int, left: Left)
     setup.rates[f"{n_processes} processes"] = rate
     values = {
         "real_tokens_per_s": rate,
-        "share_of_peak": rate * operations_per_token(shape(sizes.shape)) / setup.peak(sizes.main),
+        "share_of_peak": rate * operations_per_token(shape(sizes.shape), ours=False) / setup.peak(sizes.main),
     }
     pack = setup.rates.get(f"{sizes.main} {max(sizes.cells)} cells")
     return {**values, "times_of_it_by_the_largest_pack": pack and pack / rate}

@@ -81,12 +81,14 @@ def against(took: Sequence[Took], others: Sequence[Took], n_cells: int = 1) -> d
     return figures
 
 
-def share_of_peak(values: dict[str, float], config: Any, peak: float, device: torch.device) -> dict[str, float]:
+def share_of_peak(
+    values: dict[str, float], config: Any, peak: float, device: torch.device, *, ours: bool
+) -> dict[str, float]:
     """The share of the matrix peak. `values`: rates. On a CPU by processor time, like the peak."""
     rate = values["tokens_per_wall_s"]
     if device.type == "cpu":
         rate = values["tokens_per_cpu_s"] * torch.get_num_threads()
-    return {"matrix_peak_gflops": peak / 1e9, "share_of_peak": operations_per_token(config) * rate / peak}
+    return {"matrix_peak_gflops": peak / 1e9, "share_of_peak": operations_per_token(config, ours=ours) * rate / peak}
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -137,9 +139,11 @@ def speed(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             racer.close()
     peaks = {precision: matrix_peak(device, precision) for precision in set(precisions.values())}
     figures: dict[str, Any] = {}
-    for name in racers:
+    for name, racer in racers.items():
         figures[name] = rates(took[name])
-        figures[name] |= share_of_peak(figures[name], shape(options.shape), peaks[precisions[name]], device)
+        figures[name] |= share_of_peak(
+            figures[name], shape(options.shape), peaks[precisions[name]], device, ours=isinstance(racer, Engine)
+        )
         if name in {way.name for way in ways}:
             fair = fair_name(rival_precision(precisions[name], device))
             figures[name]["against"] = {other: against(took[name], took[other]) for other in (fair, PADDED)}
@@ -246,7 +250,7 @@ def study_hours(study: str, baseline_rate: float, transfer_rate: float, evaluati
 
 def floor_hours(study: str, config: Any, peak: float) -> float:
     """Hours if every real token cost only its matrix operations, at the matrix peak (operations per second)."""
-    rate = peak / operations_per_token(config)
+    rate = peak / operations_per_token(config, ours=True)
     return study_hours(study, rate, rate)
 
 

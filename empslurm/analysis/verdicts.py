@@ -38,7 +38,7 @@ KNOWN = 1.5  # see `freedom_of`
 ONE_SEED = "one seed only: what another seed would change is unknown"
 UNDEFINED = "a run has no defined score"
 MISSING = "no run"
-COLLAPSED = "its runs, or the baseline's, collapse: fewer than two of them learnt"
+COLLAPSED = "the pair's runs, or the baseline's, collapse: fewer than two of them learnt"
 ONE_SCORE = "all runs of the source have one score and all of the baseline have one: no seed noise to judge them by"
 
 

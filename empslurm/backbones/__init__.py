@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm import files, ids
-from empslurm.backbones import config_file, encoder_files
+from empslurm.backbones import config_file, encoder_files, tokenizer_files
 from empslurm.backbones.families import FAMILIES
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError, StoreError
@@ -147,6 +147,7 @@ def _checked(found: ResolvedBackbone, read: Callable[[Path], tuple[str, Mapping[
     try:
         family, values = read(found.path)
         config_file.refuse_lacking_weights(found.path)
+        tokenizer_files.refuse_lacking(found.path)
     except BackboneError as error:
         return replace(found, path=None, problem=str(error), refused=True)
     return replace(found, family=family, values=values)
@@ -170,7 +171,7 @@ def _local(backbone: Backbone) -> ResolvedBackbone:
     path = Path(backbone.name).expanduser()
     if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
         problem = (
-            f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but is not; "
+            f"backbone {backbone.name} must be a folder with config.json and *.safetensors, but {_found(path)}; "
             "save the model there with `save_pretrained`"
         )
         return ResolvedBackbone(backbone=backbone, digest=None, path=None, problem=problem)
@@ -179,6 +180,16 @@ def _local(backbone: Backbone) -> ResolvedBackbone:
     }
     sums = [[file.name, files.sha256_file(file)] for file in sorted(named)]
     return ResolvedBackbone(backbone=backbone, digest=f"sha256-{ids.digest(sums, 16)}", path=path)
+
+
+def _found(path: Path) -> str:
+    """What is at a path in place of a model's folder."""
+    if not path.is_dir():
+        return f"{path} is a file" if path.exists() else f"{path} is not there"
+    if not (path / "config.json").is_file():
+        return "has no config.json"
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.ckpt", "*.h5") for file in path.glob(pattern))
+    return f"has its weights only in {pickles[0]}, which could run code" if pickles else "has no weights"
 
 
 def _hub(backbone: Backbone) -> ResolvedBackbone:

@@ -99,7 +99,12 @@ def _refuse_pickles(index: Path) -> None:
 
 
 def refuse_lacking_weights(folder: Path) -> None:
-    """Raise BackboneError where a folder lacks what a loader reads: model.safetensors, or all files of an index."""
+    """Raise BackboneError where a folder lacks what a loader reads: model.safetensors, or all files of an index.
+
+    Each must be whole: its header is read, and the length that it gives is compared, but no weight.
+    """
+    from safetensors import SafetensorError, safe_open
+
     names = ("model.safetensors",)
     if not (folder / names[0]).exists() and (folder / SHARDS).exists():
         _refuse_pickles(folder / SHARDS)
@@ -110,6 +115,16 @@ def refuse_lacking_weights(folder: Path) -> None:
             f"{folder} must hold its weights as safetensors, but {lacking} is not there; load the model where you "
             "trust it, write it to a folder by `save_pretrained`, and name that folder (./path) in the manifest"
         )
+    for name in names:
+        try:
+            with safe_open(folder / name, framework="numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            why = " ".join(str(error).split())
+            raise BackboneError(
+                f"{folder / name} must be a whole safetensors file, but is damaged ({why}); save or copy the model "
+                "there again"
+            ) from error
 
 
 def plain(path: Path, kind: type, fix: str) -> Any:

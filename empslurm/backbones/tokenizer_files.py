@@ -14,6 +14,7 @@ from empslurm.validation.reader import shown
 
 SETTINGS = "tokenizer_config.json"
 WHOLE = "tokenizer.json"  # all that a fast tokenizer does
+VOCABULARIES = (WHOLE, "vocab*", "*.model")
 MAX_MIB = {".json": 256, ".txt": 256, ".model": 256, SETTINGS: 16}  # of one file
 # Keys of tokenizer_config.json that name code, or make some release of the library read another file, or none.
 REFUSED = (
@@ -22,6 +23,15 @@ REFUSED = (
 )
 NEVER_OPENED = ("special_tokens_map_file",)  # written by the library, often with a path of its own machine
 REMEDY = "save another tokenizer there by `save_pretrained`, or name another backbone in the manifest"
+
+
+def refuse_lacking(folder: Path) -> None:
+    """Raise BackboneError where a folder has no file from which any tokenizer could be made."""
+    if not any(path.is_file() for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise BackboneError(
+            f"{folder} must hold a tokenizer ({WHOLE}, a vocabulary or a sentencepiece .model), but holds none; "
+            "save the model's tokenizer there by `save_pretrained`"
+        )
 
 
 def read(folder: Path) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "--push",
         metavar="ORG",
-        help="upload each measure to ORG/empslurm-MEASURE on the Hugging Face hub (default: no upload)",
+        help="upload each measure to ORG/empslurm-MEASURE on the Hugging Face hub, with --backbone to "
+        "ORG/empslurm-MEASURE-BACKBONE (default: no upload)",
     )
     parser.add_argument("--dry-run", action="store_true", help="with --push: write the folders and upload nothing")
 
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm.scoring import export
     from empslurm.scoring.quality import with_evidence
 
-    exported = export.export(chosen, with_evidence(chosen), options.to, options.push)
+    by_backbone = options.backbone is not None
+    exported = export.export(chosen, with_evidence(chosen), options.to, options.push, by_backbone=by_backbone)
     addresses = export.push(exported) if options.push is not None and not options.dry_run else []
     shown = [
         {

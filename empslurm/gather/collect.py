@@ -17,7 +17,7 @@ from empslurm.gather.verify import PARTS, column
 from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
-from empslurm.plan import Plan
+from empslurm.plan import Plan, obstacle
 from empslurm.store import predictions
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, overlap
@@ -182,6 +182,8 @@ def _missing(
         elif cell in there:
             computed = root.cell(cell).state(alive)
             state, why = computed.state, computed.why or "never started"
+        if state == "pending" and plan is not None:
+            why = "; ".join(filter(None, (why, obstacle(plan, plan.by_id[cell]))))  # here: it may be elsewhere
         label = plan.label(plan.by_id[cell]) if plan is not None and len(plan.labels) > 1 else None
         missing.append(Missing(id=cell, **_place(root, plan, cell), state=state, why=why, backbone=label or ""))
     return tuple(missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,9 @@ def _hub_backbone(reader: Reader, where: str, backbone: Backbone, key: str) -> B
         reader.problem(where, must, f"write {shown(f'./{name}')} for a folder, or an id such as roberta-base")
     elif backbone.revision is None:
         must = f"pin a hub id by its revision, but {shown(name)} has none"
-        reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}")
+        near = get_close_matches(name.lower(), PACKAGED, n=1)
+        other = f"or {near[0]}" if near else f"or {shown(f'./{name}')} for a folder"
+        reader.problem(where, must, f"write {{name: {name}, revision: <40 hex digits of the commit>}}, {other}")
     elif not COMMIT.fullmatch(backbone.revision):
         must = f"be the 40 hex digits of a commit, but is {shown(backbone.revision)}"
         reader.problem(f"{key}.revision", must, "copy it from the model's history on the hub")

@@ -131,7 +131,10 @@ class ManifestFile:
     ] = (1.0,)
     backbone: Annotated[
         OneBackbone | Annotated[tuple[OneBackbone, ...], Listed(at_least=2)],
-        Doc("The frozen encoder of all adapters; a hub id needs {name, revision}. A list: the grid on each."),
+        Doc(
+            "The frozen encoder of all adapters: minilm, tiny, a folder (./path, from the manifest's folder), or a hub "
+            "id as {name, revision}. A list: the grid on each."
+        ),
     ] = "minilm"
     adapter: Annotated[
         Mapping[str, Any],

@@ -12,7 +12,7 @@ from empslurm.analysis.interactions import concordance
 from empslurm.analysis.scores import pearson
 from empslurm.report.group_results import Significance
 from empslurm.report.settings import FEWEST_SHARED, Level
-from empslurm.report.source_ranks import SourceRanks, source_ranks
+from empslurm.report.source_ranks import SourceRanks, counted, source_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class SettingSources:
     """
 
     ranks: SourceRanks
+    n_with_gains: int  # settings with a gain that counts
     by_setting: Mapping[str, Mapping[str, float]]  # setting -> source -> its rank by mean gain there; ties share one
     n_settings: Mapping[str, int]  # source -> settings with a gain of it
     n_common: int  # sources with a rank in every ranked setting
@@ -32,8 +33,11 @@ class SettingSources:
 
 
 def sources_of(level: Level) -> SettingSources | None:
-    """Rank the sources; None with fewer than two sources with a gain, or with pairs in fewer than two settings."""
-    chosen = {name: verdicts for name, verdicts in level.verdicts.items() if verdicts is not None and verdicts.pairs}
+    """Rank the sources; None with fewer than two sources with a gain, or with gains in fewer than two settings."""
+    known = {name: verdicts for name, verdicts in level.verdicts.items() if verdicts is not None and verdicts.pairs}
+    results = [result for verdicts in known.values() for result in verdicts.results]
+    with_gains = {name: counted(verdicts.results, results) for name, verdicts in known.items()}
+    chosen = {name: verdicts for name, verdicts in known.items() if with_gains[name]}
     if len(chosen) < 2:
         return None
     pairs = [pair for verdicts in chosen.values() for pair in verdicts.pairs]
@@ -48,17 +52,8 @@ def sources_of(level: Level) -> SettingSources | None:
     return SettingSources(
         ranks=ranks,
         by_setting={name: _ranked(own) for name, own in effects.items()},
-        n_settings={
-            row.source: sum(
-                any(
-                    source == row.source and np.isfinite(gain)
-                    for result in verdicts.results
-                    for source, gain in zip(result.comparison.sources, result.comparison.difference, strict=True)
-                )
-                for verdicts in chosen.values()
-            )
-            for row in ranks.sources
-        },
+        n_with_gains=len(chosen),
+        n_settings={row.source: sum(row.source in with_gains[name] for name in chosen) for row in ranks.sources},
         n_common=len(common),
         concordance=_concordance(effects, common) if enough else float("nan"),
         spearman={(one, two): _spearman(effects[one], effects[two]) for one, two in combinations(effects, 2)},

@@ -31,6 +31,10 @@ class Compared:
     interactions: SettingInteractions
     sources: SettingSources | None
 
+    def over(self, n: int) -> str:
+        """`n` of the settings, in words."""
+        return self.words.all_of(n) if n == len(self.pairs) else f"{n} of {len(self.pairs)} {self.words.many}"
+
     @property
     def registry(self) -> Registry:
         """Of all tasks."""

@@ -45,15 +45,18 @@ def _holds_sentence(compared: Compared) -> str:
     pairs = f"{len(shared):,} {'pair' if len(shared) == 1 else 'pairs'} compared {where}"
     if not called:
         return f"None of {pairs} is shown to help or to harm on {'either' if two else 'any'}.{more}{note}"
-    every, some = ("on both", "on one only") if two else ("on every one that has them", "on some only")
+    every, some = ("on both", "on one") if two else ("on every one that has them", "on some")
+    rest = "the other" if two else "the others"
     clauses = []
     for outcome, many in (("helps", "help"), ("harms", "harm")):
         other = "harms" if outcome == "helps" else "helps"
         always = sum({*pair.verdicts} == {outcome} for pair in called)
         partly = sum(outcome in pair.verdicts and other not in pair.verdicts for pair in called) - always
-        if always or partly:
-            clauses.append(f"{always:,} {outcome if always == 1 else many} {every}, {partly:,} {some}")
-        elif not any(outcome in pair.verdicts for pair in called):
+        if always:
+            clauses.append(f"{always:,} {outcome if always == 1 else many} {every}")
+        if partly:
+            clauses.append(f"{partly:,} {outcome if partly == 1 else many} {some}, which is not shown on {rest}")
+        if not any(outcome in pair.verdicts for pair in called):
             clauses.append(f"none {outcome} on {'either' if two else 'any'}")
     opposed = sum({"helps", "harms"} <= {*pair.verdicts} for pair in called)
     if opposed:
@@ -72,14 +75,13 @@ def _interaction_sentence(compared: Compared) -> str:
         reasons = "; ".join(untested)
         return f"Whether gains differ between {words.many} cannot be tested for any pair: {reasons}."
     rest = untested.total()
-    why = f"; {rest:,} cannot be tested ({'; '.join(untested)})" if rest else ""
-    return (
-        f"Gains differ between {words.many} by more than noise for {differ:,} of {n_tested:,} tested "
-        f"{'pair' if n_tested == 1 else 'pairs'}{why}; for the others no difference is shown, which does not mean that "
-        "there is none."
-        if differ < n_tested or rest
-        else f"Gains differ between {words.many} by more than noise for all {n_tested:,} tested pairs."
-    )
+    pairs = f"{n_tested:,} tested {'pair' if n_tested == 1 else 'pairs'}"
+    said = f"Gains differ between {words.many} by more than noise for {differ:,} of {pairs}"
+    if differ < n_tested:
+        said += "; for the rest of these no difference is shown, which does not mean that there is none"
+    if rest:
+        said += f"; {rest:,} more cannot be tested ({'; '.join(untested)})"
+    return f"{said}."
 
 
 def _variance_sentence(compared: Compared) -> str:
@@ -111,10 +113,12 @@ def _source_sentence(compared: Compared) -> str:
     if best.known:
         ends = " to ".join(shown(end, digits, signed=True) for end in (best.low, best.high))
         gain += f", 95 % interval {ends}; rank {rank_text(best)} of {len(ranks.sources)}"
-    return (
-        f"Over {compared.level.settings(compared.words)}, {title_of(best.source, compared.registry)} has the "
-        f"largest mean gain ({gain})."
-    )
+    name, over = title_of(best.source, compared.registry), compared.over(sources.n_with_gains)
+    if best.effect <= 0:
+        return f"Over {over}, no source has a mean gain above 0; the nearest is {name} ({gain})."
+    n_own = sources.n_settings[best.source]
+    only = f" It has gains on {compared.over(n_own)} only." if n_own < sources.n_with_gains else ""
+    return f"Over {over}, {name} has the largest mean gain ({gain}).{only}"
 
 
 def _rank_sentence(compared: Compared) -> str:

@@ -122,28 +122,35 @@ def _pairs_table(compared: Compared) -> Table:
         entries: list[Entry] = []
         for own in compared.pairs.values():
             result = own.get((pair.source, pair.target))
-            entries.append(number(result.improvement.percent if result else float("nan"), 1, signed=True))
-            entries.append(text(result.verdict.verdict if result else None))
+            gain, percent = (result.improvement.gain, result.improvement.percent) if result else (float("nan"),) * 2
+            entries += [number(gain, 3, signed=True), text(result.verdict.verdict if result else None)]
+            entries.append(number(percent, 1, signed=True))
         counted = (whole(n) for n in (*(pair.count(outcome) for outcome in OUTCOMES), pair.n_without))
         titles = (text(title_of(pair.source, registry)), text(title_of(pair.target, registry)))
         interaction = text(OUTCOME_WORDS[found[pair.source, pair.target].outcome])
         rows.append((*titles, text(pair.agreement), text(pair.words), *entries, interaction, *counted))
     columns = {"source": "source", "target": "target", "agreement": words.many, "holds": "holds on"}
     for name in compared.pairs:
-        columns |= {f"{name}: percent": f"{name}: %", f"{name}: verdict": f"{name}: verdict"}
+        columns |= {
+            f"{name}: gain": f"{name}: gain",
+            f"{name}: verdict": f"{name}: verdict",
+            f"{name}: percent": f"{name}: %",
+        }
     columns["interaction"] = "gains differ"
     columns |= {f"n_{outcome}": outcome for outcome in OUTCOMES} | {"n_not_compared": "not compared"}
-    each = [f"{name}: {what}" for name in compared.pairs for what in ("percent", "verdict")]
+    each = [f"{name}: {what}" for name in compared.pairs for what in ("gain", "verdict")]
     verdicts = [name for name in each if name.endswith(": verdict")]
     main = ("agreement", "holds", *verdicts) if len(compared.pairs) > 2 else ("holds", *each)
     return flat(
         name="settings-pairs",
         title=f"On how many {words.many} does each pair hold?",
-        caption=f"Change in percent of the baseline (positive is better), and the verdict within the {words.one}. "
+        caption=f"Gain over the baseline in the target's metric (positive is better), and the verdict within the "
+        f"{words.one}. "
         f'"Holds on k of {len(compared.pairs)}" counts these verdicts; inconclusive and undecided do not mean that '
         "there is no effect.",
         details=f"A pair that helps on one {words.one} and is inconclusive on another may have the same gain on both: "
-        f"whether gains differ is tested in settings-interaction. The last columns count the {words.many} by verdict.",
+        f"whether gains differ is tested in settings-interaction. %: the gain in percent of the baseline, which says "
+        f"little where that is near 0. The last columns count the {words.many} by verdict.",
         columns=columns,
         rows=rows,
         n_labels=4,
@@ -294,8 +301,9 @@ def _sources_table(compared: Compared) -> Table | None:
     )
     return flat(
         name="settings-sources",
-        title=f"Which sources help most over {compared.level.settings(words)}?",
-        caption=f"Mean gain over targets and {words.many}, {unit_words(ranks)}; positive is better.{agreed}{said}",
+        title=f"Which sources help most over {compared.over(sources.n_with_gains)}?",
+        caption=f"Mean gain over targets and {words.many}, {unit_words(ranks)}, adjusted for the targets that each "
+        f"source has; positive is better.{agreed}{said}",
         details=f"The {words.many} are fixed: the 95 % intervals are about these, and only noise is random. The fit is "
         f"gain = effect of the target in this {words.one} + effect of the source. Rank: from simultaneous 95 % "
         "intervals of all differences between sources (Mogstad, Romano, Shaikh and Wilhelm 2024). Place: 1 + the "

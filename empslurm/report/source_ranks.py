@@ -63,7 +63,7 @@ def source_ranks(
     names = tuple(dict.fromkeys(source for result in results for source in result.comparison.sources))
     metrics = tuple(dict.fromkeys(result.metric for result in results))
     percent = any(not METRICS[metric].higher_is_better for metric in metrics)
-    decided = any(reason == "" for result in results for reason in result.comparison.reasons)
+    decided = _decided(results)
     index = {name: at for at, name in enumerate(names)}
     targets = [_gains(result.comparison, index, percent=percent, decided=decided) for result in results]
     there = sorted({int(at) for target in targets for at in target.sources})
@@ -89,6 +89,25 @@ def source_ranks(
     )
 
 
+def counted(results: Sequence[TargetResult], all_results: Sequence[TargetResult]) -> set[str]:
+    """The sources with a gain in `results` that counts when all are ranked together by `source_ranks`."""
+    percent = any(not METRICS[result.metric].higher_is_better for result in all_results)
+    decided = _decided(all_results)
+    return {
+        source
+        for result in results
+        for source, counts in zip(
+            result.comparison.sources, _counts(result.comparison, percent=percent, decided=decided), strict=True
+        )
+        if counts
+    }
+
+
+def _decided(results: Sequence[TargetResult]) -> bool:
+    """Whether any pair can be judged."""
+    return any(reason == "" for result in results for reason in result.comparison.reasons)
+
+
 def _reasons(results: Sequence[TargetResult]) -> list[str]:
     return [reason for result in results for reason in result.comparison.reasons if reason]
 
@@ -104,12 +123,7 @@ def _doubt(ranked: RankedSources, results: Sequence[TargetResult], n_left_out: i
 def _gains(comparison: Comparison, index: dict[str, int], *, percent: bool, decided: bool) -> TargetGains:
     """A target's gains with their covariance; in percent by the delta method, only for baselines above 0."""
     named = np.array([source in index for source in comparison.sources], dtype=bool)
-    chosen: NDArray[np.bool_] = np.isfinite(comparison.difference) & named
-    if decided:
-        chosen &= np.array([reason == "" for reason in comparison.reasons], dtype=bool)
-    if percent and not comparison.baseline > 0:
-        chosen[:] = False
-    own = np.flatnonzero(chosen)
+    own = np.flatnonzero(_counts(comparison, percent=percent, decided=decided) & named)
     gains = comparison.sign * comparison.difference[own]
     covariance = comparison.covariance[np.ix_(own, own)]
     if percent:
@@ -126,6 +140,14 @@ def _gains(comparison: Comparison, index: dict[str, int], *, percent: bool, deci
         covariance=covariance,
         degrees_of_freedom=float(freedom.min()) if len(own) else float("nan"),
     )
+
+
+def _counts(comparison: Comparison, *, percent: bool, decided: bool) -> NDArray[np.bool_]:
+    """Whether each source's gain counts: known, judged where any pair is, and of a positive baseline for percent."""
+    counts: NDArray[np.bool_] = np.isfinite(comparison.difference)
+    if decided:
+        counts &= np.array([reason == "" for reason in comparison.reasons], dtype=bool)
+    return counts & (comparison.baseline > 0) if percent else counts
 
 
 def _without_errors(target: TargetGains) -> TargetGains:

@@ -188,7 +188,7 @@ def power_statement(significance: Significance) -> str:
             by_metric.setdefault(metric_of[pair.verdict.target], []).append(pair.verdict.smallest_detectable)
     if not by_metric:
         seeds = {min(pair.verdict.n_seeds_transfer, pair.verdict.n_seeds_baseline) for pair in significance.pairs}
-        why = "no pair has two seeds in both arms" if max(seeds) < 2 else "no pair could be judged"
+        why = "no pair has two seeds that learnt in both arms" if max(seeds) < 2 else "no pair could be judged"
         return f"Power: unknown, because {why}."
     seen = "; ".join(f"{METRICS[metric].title} {_detectable(np.array(values))}" for metric, values in by_metric.items())
     return (

@@ -12,6 +12,7 @@ DIR/MEASURE/README.md            the model card
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from empslurm import files
-from empslurm.errors import StoreError, UsageError
+from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.scoring.modelcard import card
 from empslurm.scoring.selection import CHECKSUMS, SOURCE, Chosen, Group, Member
 from empslurm.store import adapter_metadata
@@ -42,21 +43,23 @@ class Repository:
 
 
 def export(
-    chosen: Chosen, evidence: Mapping[str, Evidence | None], to: Path, organisation: str | None = None
+    chosen: Chosen,
+    evidence: Mapping[str, Evidence | None],
+    to: Path,
+    organisation: str | None = None,
+    *,
+    by_backbone: bool = False,
 ) -> list[Repository]:
-    """Write every measure below `to`. An earlier export of a measure is replaced; any other folder is an error.
+    """Write every measure below `to`. An earlier export on the same backbone is replaced; another folder is an error.
 
-    Raises StoreError, UsageError.
+    `by_backbone`: repositories are named by the backbone, too. Raises StoreError, UsageError.
     """
     exported = []
     for group in chosen.groups:
-        repository = f"{organisation}/empslurm-{group.name.replace('--', '-to-')}" if organisation else None
+        _refuse_another(group, to / group.name)
+    for group in chosen.groups:
+        repository = f"{organisation}/{_repository(group, by_backbone=by_backbone)}" if organisation else None
         folder = to / group.name
-        if folder.exists() and not (folder / "README.md").is_file():
-            raise UsageError(
-                f"{folder} must be absent or hold an earlier export, but holds something else; move it away, or export "
-                "to another folder"
-            )
         temporary = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             _write(group, evidence[group.name], temporary, repository)
@@ -79,6 +82,33 @@ def export(
             )
         )
     return exported
+
+
+def _refuse_another(group: Group, folder: Path) -> None:
+    """Raise UsageError where a folder holds something else than an earlier export of the measure on this backbone."""
+    if not folder.exists():
+        return
+    if not (folder / "README.md").is_file():
+        raise UsageError(
+            f"{folder} must be absent or hold an earlier export, but holds something else; move it away, or export to "
+            "another folder"
+        )
+    try:
+        earlier = adapter_metadata.read(folder)
+    except DamagedError:
+        return
+    if earlier.backbone_digest != group.measure.backbone_digest:
+        raise UsageError(
+            f"{folder} must be absent or hold an earlier export on {group.measure.backbone.name}, but holds one on "
+            f"{earlier.backbone.name}; export to another folder"
+        )
+
+
+def _repository(group: Group, *, by_backbone: bool) -> str:
+    """A measure's name on the hub."""
+    name = f"empslurm-{group.name.replace('--', '-to-')}"
+    backbone = re.sub(r"[^\w.-]+", "-", Path(group.measure.backbone.name).name, flags=re.ASCII)
+    return f"{name}-{backbone}" if by_backbone else name
 
 
 def _write(group: Group, evidence: Evidence | None, folder: Path, repository: str | None) -> None:

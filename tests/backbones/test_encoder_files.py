@@ -10,6 +10,7 @@ import pytest
 from empslurm.backbones import encoder_files, resolve, resolve_encoder
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError
+from tests.backbones.files import weights_and_vocabulary
 from tests.backbones.real import REAL
 
 GOOD: dict[str, Any] = {
@@ -115,7 +116,7 @@ def test_what_could_run_code_or_change_numbers_unseen_is_refused(
 
 def test_a_plan_refuses_an_encoder_and_still_knows_its_identity(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    weights_and_vocabulary(tmp_path)
     good = resolve_encoder(Backbone(name=str(tmp_path)))
     assert (good.path, good.problem) == (tmp_path, "")
     (tmp_path / "modules.json").write_text(json.dumps(module("Normalize", type="evil.Module")))

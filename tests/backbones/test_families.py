@@ -13,11 +13,12 @@ from empslurm.backbones.families import FAMILIES
 from empslurm.backbones.families.facts import DESCRIPTIVE, LEFT_OUT, REQUIRED
 from empslurm.config import ADAPTER_KINDS, BANKED, Backbone
 from empslurm.errors import BackboneError
+from tests.backbones.files import weights_and_vocabulary
 from tests.backbones.real import REAL
 
 
 def folder_with(folder: Path, config: object) -> ResolvedBackbone:
-    (folder / "model.safetensors").write_bytes(b"")
+    weights_and_vocabulary(folder)
     (folder / "config.json").write_text(json.dumps(config))
     return resolve(Backbone(name=str(folder)))
 
@@ -57,6 +58,35 @@ def test_a_backbone_that_is_not_safe_is_not_given_out_but_keeps_its_identity(tmp
     assert "must not have auto_map, but does" in hostile.problem
     with pytest.raises(BackboneError, match="must not have auto_map"):
         fetch(hostile.backbone)
+
+
+def test_a_folder_that_is_no_whole_model_is_refused_by_what_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+
+    def problem() -> str:
+        found = resolve(Backbone(name=str(folder)))
+        assert found.path is None
+        return found.problem
+
+    assert f"but {folder} is not there; save" in problem()
+    folder.write_text("no folder")
+    assert f"but {folder} is a file; save" in problem()
+    folder.unlink()
+    folder.mkdir()
+    assert "but has no config.json; save" in problem()
+    (folder / "config.json").write_text(json.dumps(REAL["roberta-base"][0]))
+    assert "but has no weights; save" in problem()
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    assert "but has its weights only in pytorch_model.bin, which could run code; save" in problem()
+    weights_and_vocabulary(folder)
+    assert resolve(Backbone(name=str(folder))).problem == ""
+    (folder / "vocab.txt").unlink()
+    assert "must hold a tokenizer (tokenizer.json, a vocabulary or a sentencepiece .model), but holds none" in problem()
+    weights_and_vocabulary(folder)
+    whole = (folder / "model.safetensors").read_bytes()
+    for torn in (b"", whole[:-1], whole + b"x", b"\xff" * 16):
+        (folder / "model.safetensors").write_bytes(torn)
+        assert "model.safetensors must be a whole safetensors file, but is damaged (" in problem()
 
 
 def test_families_that_the_library_lacks_have_only_what_banks_train() -> None:

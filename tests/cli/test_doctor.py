@@ -9,6 +9,7 @@ import pytest
 from empslurm import api, provenance
 from empslurm.cli import doctor
 from empslurm.launch.site import openness
+from tests.backbones.files import weights_and_vocabulary
 from tests.backbones.real import REAL
 from tests.cli.test_errors import call, problems
 
@@ -196,7 +197,7 @@ def test_of_a_manifest_only_what_it_needs_is_checked(kites: Path) -> None:
 def test_a_backbone_that_is_not_safe_and_an_adapter_that_it_cannot_have_are_problems(kites: Path) -> None:
     write_table(kites)
     (kites / "mine").mkdir()
-    (kites / "mine" / "model.safetensors").write_bytes(b"")
+    weights_and_vocabulary(kites / "mine")
     config = REAL["microsoft/mpnet-base"][0]
     text = "name: mine\ncards: [kites.yaml]\ntasks: [kite_mood]\nbackbone: ./mine\nadapter: {kind: lora}\npairs: none\n"
     (kites / "mine.yaml").write_text(f"{text}embed: {{encoder: ./mine}}\n")

@@ -12,6 +12,7 @@ from empslurm.config import Backbone
 from empslurm.errors import BackboneError, UsageError
 from empslurm.scoring import selection
 from empslurm.store.runs import RunsRoot
+from tests.backbones.files import weights_and_vocabulary
 from tests.project import create
 
 MANIFEST = """\
@@ -50,6 +51,9 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     assert {cell["backbone"] for cell in planned["cells"] if cell["provisional"]} == {"other"}
     assert any("models/other must be a folder" in text for text in planned["warnings"])
     project.call("submit", "two", "--profile", "local")
+    missing = project.json("gather", "two")["missing"]
+    assert len(missing) == 4
+    assert all("never started; backbone" in cell["why"] and "must be a folder" in cell["why"] for cell in missing)
 
     # Once it is there, the rest runs, and what is done is not run again.
     write_backbone(tmp_path / "models" / "other")
@@ -78,12 +82,12 @@ def test_one_model_under_two_names_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "config.json").write_text('{"model_type": "bert"}')
-        (tmp_path / "models" / name / "model.safetensors").write_bytes(b"weights")
+        weights_and_vocabulary(tmp_path / "models" / name)
     manifest = MANIFEST.replace("[tiny, ../models/other]", "[../models/one, ../models/two]")
     create(tmp_path, {"two": manifest})
     with pytest.raises(UsageError, match=r"must be different models, but .*one and .*two are the same"):
         empslurm.planned(tmp_path / "manifests" / "two.yaml", runs=tmp_path / "runs", data=tmp_path / "data")
-    (tmp_path / "models" / "two" / "model.safetensors").write_bytes(b"other weights")
+    weights_and_vocabulary(tmp_path / "models" / "two", "other")
     plan = empslurm.planned(tmp_path / "manifests" / "two.yaml", runs=tmp_path / "runs", data=tmp_path / "data")
     assert list(plan.labels.values()) == ["one", "two"]
 

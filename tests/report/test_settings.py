@@ -89,7 +89,9 @@ def test_a_pair_that_moves_is_told_from_those_that_stay(two: Compared) -> None:
 
 def test_the_headline_answers_first(two: Compared) -> None:
     first, second, third, *_ = headline(two)
-    assert first.startswith("Of 12 pairs compared on both settings, 3 help on both, 3 on one only; 3 harm on both")
+    assert first.startswith(
+        "Of 12 pairs compared on both settings, 3 help on both; 3 help on one, which is not shown on the other; 3 harm"
+    )
     assert second.startswith("Gains differ between settings by more than noise for 3 of 12 tested pairs")
     assert "is common to both settings (95 % interval" in third
 
@@ -98,8 +100,14 @@ def test_the_headline_answers_first(two: Compared) -> None:
     ("verdicts", "said"),
     [
         ((("undecided", "inconclusive"),) * 2, "None of 2 pairs compared on both settings is shown to help or to harm"),
-        ((("helps", "helps"), ("helps", "undecided")), "1 helps on both, 1 on one only; none harms on either."),
-        ((("helps", "harms"), ("harms", "undecided")), "0 harm on both, 1 on one only; 1 helps on one and harms on"),
+        (
+            (("helps", "helps"), ("helps", "undecided")),
+            "1 helps on both; 1 helps on one, which is not shown on the other; none harms on either.",
+        ),
+        (
+            (("helps", "harms"), ("harms", "undecided")),
+            "1 harms on one, which is not shown on the other; 1 helps on one and harms on",
+        ),
     ],
 )
 def test_the_first_sentence_counts_what_was_called(two: Compared, verdicts: tuple[Any, ...], said: str) -> None:
@@ -127,6 +135,23 @@ def test_sources_are_ranked_over_both_and_in_each(two: Compared) -> None:
     assert (best.n_targets, two.sources.n_settings["good"]) == (6, 2)
     assert all(own["bad"] == 4 for own in two.sources.by_setting.values())
     assert two.sources.concordance > 0.5
+
+
+def test_sources_are_ranked_over_settings_with_gains_only(two: Compared, tmp_path: Path) -> None:
+    """One seed is undecided, so its setting says nothing of sources while others can be judged."""
+    alone = compared(tmp_path, [*rows("a"), *rows("b", seeds=SEEDS[:1])])
+    assert alone.sources is None
+    assert not any(said.startswith("Over") for said in headline(alone))
+    three = compared(tmp_path, [*rows("a"), *rows("b"), *rows("c", seeds=SEEDS[:1])])
+    assert three.sources is not None
+    assert (three.sources.n_with_gains, set(three.sources.by_setting)) == (2, {"a", "b"})
+    assert set(three.sources.n_settings.values()) == {2}
+    assert any(said.startswith("Over 2 of 3 settings, good has the largest mean gain") for said in headline(three))
+    assert two.sources is not None
+    ranks = two.sources.ranks
+    worse = replace(ranks, sources=tuple(replace(row, effect=row.effect - 1) for row in ranks.sources))
+    said = headline(replace(two, sources=replace(two.sources, ranks=worse)))
+    assert any("no source has a mean gain above 0; the nearest is good" in one for one in said)
 
 
 def test_variance_is_common_and_of_single_pairs(two: Compared) -> None:

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from empslurm.config import Backbone
 from empslurm.errors import StoreError, UsageError
 from empslurm.scoring import export, modelcard, run
 from empslurm.scoring.quality import with_evidence
 from empslurm.scoring.scorer import Scorer
-from empslurm.scoring.selection import Chosen
+from empslurm.scoring.selection import Chosen, Group
 from empslurm.store.runs import RunsRoot
 from tests.library import library
 
@@ -131,6 +132,22 @@ def test_exporting_again_replaces_and_a_foreign_folder_is_left_alone(chosen: Cho
     with pytest.raises(UsageError, match="something else"):
         export.export(chosen, evidence, tmp_path / "else")
     assert (foreign / "thesis.txt").read_text() == "dear"
+
+
+def test_an_export_on_another_backbone_is_never_replaced(chosen: Chosen, tmp_path: Path) -> None:
+    made = export.export(chosen, with_evidence(chosen), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def moved(group: Group) -> Group:
+        other = replace(group.measure, backbone=Backbone(name="./models/other one"), backbone_digest="sha256-other")
+        return replace(group, members=tuple(replace(member, measure=other) for member in group.members))
+
+    last = replace(chosen, groups=(*chosen.groups[:-1], moved(chosen.groups[-1])))
+    with pytest.raises(UsageError, match=r"on \./models/other one, but holds one on .*; export to another folder"):
+        export.export(last, with_evidence(chosen), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    again = export.export(last, with_evidence(chosen), tmp_path / "other", "org", by_backbone=True)
+    assert again[-1].repository == f"org/empslurm-{made[-1].folder.name.replace('--', '-to-')}-other-one"
 
 
 class Hub:

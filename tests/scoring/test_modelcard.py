@@ -12,6 +12,7 @@ from empslurm.backbones import resolve
 from empslurm.config import Backbone
 from empslurm.scoring.modelcard import card
 from empslurm.scoring.selection import Chosen, Group
+from tests.backbones.files import weights_and_vocabulary
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 COMMIT = "e2da8e2f811d1448a5b465c236feacd80ffbac7b"
@@ -40,7 +41,7 @@ def base_model(text: str) -> object:
 def folder_at(path: Path, config: str = "{}") -> Backbone:
     path.mkdir(parents=True)
     (path / "config.json").write_text(config)
-    (path / "model.safetensors").write_bytes(b"weights")
+    weights_and_vocabulary(path)
     return Backbone(name=str(path))
 
 

@@ -18,6 +18,7 @@ from empslurm.config import Backbone
 from empslurm.errors import BackboneError, UsageError
 from empslurm.train.data.tokenizer import Tokenizer, load_tokenizer
 from empslurm.train.data.tokens import encode
+from tests.backbones.files import weights
 from tests.backbones.real import REAL
 
 SENTENCES = (
@@ -123,7 +124,7 @@ def finish(folder: Path, family: str, **config: Any) -> Path:
     published = next(value for value, *_ in REAL.values() if value["model_type"] == family)
     small = {"vocab_size": 1000, "pad_token_id": published.get("pad_token_id", 0) % 1000}
     (folder / "config.json").write_text(json.dumps({**published, **small, **config}))
-    (folder / "model.safetensors").write_bytes(b"")
+    weights(folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from empslurm.config import Backbone
 from empslurm.errors import BackboneError
 from empslurm.train.embeddings import sentence_mean
 from empslurm.train.model.backbone import load_encoder
+from tests.backbones.files import vocabulary
 from tests.train.model.encoders import random_encoder
 
 
@@ -20,9 +22,14 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     return all(one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
 
 
+def saved(model: Any, folder: Path, **options: str) -> None:
+    model.save_pretrained(folder, **options)
+    vocabulary(folder)
+
+
 def test_weights_in_half_precision_are_loaded_in_float32(tmp_path: Path) -> None:
     model = random_encoder("bert", 1)
-    model.half().save_pretrained(tmp_path)
+    saved(model.half(), tmp_path)
     loaded = load_encoder(Backbone(name=str(tmp_path)))
     assert {value.dtype for value in loaded.parameters()} == {torch.float32}
     assert same(loaded, model.float())
@@ -30,7 +37,7 @@ def test_weights_in_half_precision_are_loaded_in_float32(tmp_path: Path) -> None
 
 def test_weights_in_several_files_are_all_loaded_and_all_in_the_digest(tmp_path: Path) -> None:
     model = random_encoder("mpnet", 1)
-    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    saved(model, tmp_path, max_shard_size="10KB")
     backbone = Backbone(name=str(tmp_path))
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     assert same(load_encoder(backbone), model)
@@ -43,7 +50,7 @@ def test_weights_in_several_files_are_all_loaded_and_all_in_the_digest(tmp_path:
 
 
 def test_a_folder_whose_weights_no_loader_finds_is_refused_by_the_plan(tmp_path: Path) -> None:
-    random_encoder("bert", 1).save_pretrained(tmp_path)
+    saved(random_encoder("bert", 1), tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "weights.safetensors")
     resolved = resolve(Backbone(name=str(tmp_path)))
     assert resolved.path is None
@@ -51,7 +58,7 @@ def test_a_folder_whose_weights_no_loader_finds_is_refused_by_the_plan(tmp_path:
 
 
 def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> None:
-    random_encoder("modernbert", 1).save_pretrained(tmp_path)
+    saved(random_encoder("modernbert", 1), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     save_file(
         {name: value for name, value in tensors.items() if "layers.1" not in name}, tmp_path / "model.safetensors"
