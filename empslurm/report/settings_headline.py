@@ -76,9 +76,15 @@ def _interaction_sentence(compared: Compared) -> str:
         return f"Whether gains differ between {words.many} cannot be tested for any pair: {reasons}."
     rest = untested.total()
     pairs = f"{n_tested:,} tested {'pair' if n_tested == 1 else 'pairs'}"
-    said = f"Gains differ between {words.many} by more than noise for {differ:,} of {pairs}"
-    if differ < n_tested:
-        said += "; for the rest of these no difference is shown, which does not mean that there is none"
+    if differ:
+        said = f"Gains differ between {words.many} by more than noise for {differ:,} of {pairs}"
+        if differ < n_tested:
+            said += "; for the rest of these no difference is shown, which does not mean that there is none"
+    else:
+        said = (
+            f"Gains are not shown to differ between {words.many} for any of {pairs}, which does not mean that they are "
+            "equal"
+        )
     if rest:
         said += f"; {rest:,} more cannot be tested ({'; '.join(untested)})"
     return f"{said}."
