@@ -13,6 +13,7 @@ from empslurm.train import checkpoint as checkpoints
 from empslurm.train.data.batch import cut
 from empslurm.train.loop import Interrupted, Settings
 from empslurm.train.model.adapter_bank import Bank
+from tests.backbones.files import vocabulary
 from tests.train.model import encoders
 from tests.train.test_loop import Killed, logits, stopped_at
 from tests.train.world import InventedNode, baseline, invented_data, outputs_of, train, transfer
@@ -30,6 +31,7 @@ def adapter(folder):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_stopped_and_killed_it_ends_with_the_same_bits(model_type, tmp_path, monkeypatch):
     encoders.random_encoder(model_type, 3, vocab_size=VOCABULARY).save_pretrained(tmp_path / "model")
+    vocabulary(tmp_path / "model")
     backbone = Backbone(name=str(tmp_path / "model"))
     root = RunsRoot(tmp_path / "runs")
     parent = baseline(backbone=backbone, backbone_digest=resolve(backbone).digest)
