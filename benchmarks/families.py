@@ -27,6 +27,7 @@ from empslurm.launch.node.process import KEPT_MEMORY
 from empslurm.train.model.families import family
 
 RESULTS = Path(__file__).parent / "results" / "families.json"
+STEPS = 2  # of a round; an epoch has 50
 PRECISIONS = ("fp32_medium", "bf16")  # the first is what a manifest has by default
 FAMILIES = tuple(name for name in SHAPES if name != "tiny")  # RoBERTa also with fewer layers
 
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=2, help="steps in a round; default: 2")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps in a round; default: {STEPS}")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -73,7 +74,8 @@ def main() -> None:
     device = torch.device("cpu")
     figures: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     for precision in options.precisions:
-        own = figures.setdefault(precision, {})
+        section = precision if options.steps == STEPS else f"{precision}, {options.steps} steps"
+        own = figures.setdefault(section, {})
         own["machine"] = {**machine(device), "rounds": options.rounds, "steps": options.steps}
         for name in options.shapes:
             own[name] = measured(name, precision, options, device)

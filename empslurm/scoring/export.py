@@ -107,8 +107,10 @@ def _refuse_another(group: Group, folder: Path) -> None:
 def _repository(group: Group, *, by_backbone: bool) -> str:
     """A measure's name on the hub."""
     name = f"empslurm-{group.name.replace('--', '-to-')}"
-    backbone = re.sub(r"[^\w.-]+", "-", Path(group.measure.backbone.name).name, flags=re.ASCII)
-    return f"{name}-{backbone}" if by_backbone else name
+    if not by_backbone:
+        return name
+    backbone = Path(group.measure.backbone.name).name  # never the path to it
+    return f"{name}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', backbone)}"
 
 
 def _write(group: Group, evidence: Evidence | None, folder: Path, repository: str | None) -> None:
