@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from empslurm.cli.names import cell_of
 from empslurm.cli.output import Output
 from empslurm.errors import DamagedError, StoreError, UnknownCellError
 from empslurm.launch.lookup import log_of_job, newest_log
-from empslurm.launch.states import states
+from empslurm.launch.states import queue_of, states
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.runs import RunsRoot
 
@@ -102,23 +103,48 @@ def _logs(name: str, root: RunsRoot, out: Output, *, follow: bool) -> int:
             f"the log of {folder.id} was at {path}, but is gone and cannot be restored; "
             f"`empslurm show {folder.id}` prints the last failure"
         )
-    position = 0
-    text: list[str] = []
-    while True:
-        fresh = _added(path, position) if path is not None else b""
-        position += len(fresh)
-        shown = fresh.decode(errors="replace")
-        text.append(shown)
-        if shown:
-            out.line(shown.rstrip("\n"))
-        if not follow or states((folder.id,), root)[folder.id].state not in ("running", "queued"):
-            break
-        time.sleep(FOLLOW_S)
-        newest = newest_log(folder, root)
-        if newest != path:
-            path, position = newest, 0
-    out.document({"id": folder.id, "file": str(path) if path else None, "text": "".join(text)})
+    log = _Log(path, out)
+    ended = not follow
+    while not ended:
+        ended = _has_ended(folder, root)
+        log.show(whole=False)
+        time.sleep(FOLLOW_S)  # after the end too: a cell's last lines are written just after its result
+        log.move(newest_log(folder, root))
+    log.show()
+    out.document({"id": folder.id, "file": str(log.path) if log.path else None, "text": "".join(log.shown)})
     return 0
+
+
+def _has_ended(folder: CellDir, root: RunsRoot) -> bool:
+    """Whether nothing runs the cell and no job has it; while squeue does not answer, only a done cell has ended."""
+    queue = queue_of(root)
+    state = states((folder.id,), root, queue)[folder.id].state
+    unknown = state != "done" and queue.jobs is None and shutil.which("squeue") is not None
+    return not (unknown or state in ("running", "queued"))
+
+
+class _Log:
+    """A log that grows, printed from where it was last read."""
+
+    def __init__(self, path: Path | None, out: Output) -> None:
+        self.path, self.shown = path, list[str]()
+        self._out, self._position = out, 0
+
+    def move(self, path: Path | None) -> None:
+        """Go on with the beginning of another file, after all of this one."""
+        if path != self.path:
+            self.show()
+            self.path, self._position = path, 0
+
+    def show(self, *, whole: bool = True) -> None:
+        """Print what was added. `whole`: also a line that has no end yet. Raises StoreError."""
+        fresh = b"" if self.path is None else _added(self.path, self._position)
+        if not whole:
+            fresh = fresh[: fresh.rfind(b"\n") + 1]
+        if fresh:
+            self._position += len(fresh)
+            self.shown.append(fresh.decode(errors="replace"))
+            self._out.line(self.shown[-1].rstrip("\n"))
 
 
 def _added(path: Path, position: int) -> bytes:

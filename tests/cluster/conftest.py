@@ -237,10 +237,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Project:
+def project(corpus: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
     """A user's folder with invented data and nothing run yet."""
     shutil.copytree(corpus.path, tmp_path / "project")
-    return Project(path=tmp_path / "project")
+    made = Project(path=tmp_path / "project")
+    yield made
+    made.end()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Project:
     """`path` holds manifests/, slurm/, data/ and runs/."""
 
     path: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)  # by `start`, the twin's too
 
     @property
     def runs(self) -> Path:
@@ -46,7 +48,7 @@ class Project:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a call without waiting for it, in its own session."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "empslurm", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,6 +57,16 @@ class Project:
             env=self.environment(),
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a failed test has left running, with its children: other tests must not see it."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            with process:  # closes the pipes and waits
+                pass
 
     def call(self, *words: str, expect: int = 0) -> tuple[str, str]:
         """Standard output and error of one call, which must end with the status expected."""
@@ -72,7 +84,7 @@ class Project:
 
     def start_twin(self, manifest: str) -> tuple[Project, subprocess.Popen[str]]:
         """Start the same manifest in its own folder: one undisturbed process, without Slurm."""
-        twin = Project(path=self.path.with_name(f"{self.path.name}-twin"))
+        twin = replace(self, path=self.path.with_name(f"{self.path.name}-twin"))
         shutil.copytree(self.path, twin.path)
         return twin, twin.start("submit", manifest, "--profile", "local")
 

@@ -1,6 +1,8 @@
-"""The log of a cell is found after the runs root was moved."""
+"""The log of a cell: found after the runs root was moved, and followed to its last line."""
 
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from empslurm.errors import StoreError
 from empslurm.launch import submission as submissions
 from empslurm.launch.lock import submitting
 from empslurm.launch.lookup import newest_log
+from empslurm.launch.queue import Job, Queue
 from empslurm.launch.submission import Submission
+from empslurm.store.claims import local_liveness
 from empslurm.store.runs import RunsRoot
 
 
@@ -54,3 +58,53 @@ def test_logs_says_where_a_log_that_is_gone_must_be(
     said = " ".join(capsys.readouterr().err.split())
     assert f"the log of {cell.id} was at" in said
     assert "`empslurm show " in said
+
+
+def test_logs_follows_a_cell_to_its_last_line(
+    root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = made.packs[0].cells[0]
+    folder, log = root.cell(cell.id), made.folder(root).log(0).resolve()
+    log.write_text("first\n")
+    folder.create(cell)
+    claim = folder.take(local_liveness, log=str(log))
+    assert claim is not None
+
+    def steps() -> Iterator[None]:
+        add(log, "épo".encode()[:1])  # half a letter, and half a line
+        yield
+        add(log, "épo".encode()[1:] + b"ch 1\n")
+        folder.release(claim)  # the cell has ended, and its last line is not yet in the file
+        yield
+        assert capsys.readouterr().out == "first\népoch 1\n"
+        add(log, b"is done")
+        yield
+
+    waits = steps()
+    monkeypatch.setattr("empslurm.cli.cell.time.sleep", lambda _: next(waits))
+    assert main(["logs", cell.id, "--follow", "--runs", str(root.path)]) == 0
+    assert capsys.readouterr().out == "is done\n"
+
+
+def test_logs_follows_on_while_squeue_does_not_answer(
+    root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = made.packs[0].cells[0]
+    folder, log = root.cell(cell.id), made.folder(root).log(0).resolve()
+    log.write_text("first\n")
+    folder.create(cell)
+    claim = folder.take(local_liveness, log=str(log))
+    assert claim is not None
+    folder.release(claim)
+    answers: list[dict[str, Job] | None] = [None, None, {}]
+    monkeypatch.setattr("empslurm.cli.cell.queue_of", lambda _: Queue(partial(answers.pop, 0)))
+    monkeypatch.setattr("empslurm.cli.cell.shutil.which", lambda _: "/usr/bin/squeue")
+    monkeypatch.setattr("empslurm.cli.cell.time.sleep", lambda _: add(log, b"more\n"))
+    assert main(["logs", cell.id, "--follow", "--runs", str(root.path)]) == 0
+    assert capsys.readouterr().out == "first\nmore\nmore\nmore\n"
+    assert answers == []
+
+
+def add(log: Path, data: bytes) -> None:
+    with open(log, "ab") as stream:
+        stream.write(data)
