@@ -285,6 +285,7 @@ class Decision:
     action: Action
     why: str
     coming: bool = False  # whether it runs or is queued, so that its result may still come
+    failed: bool = False
 
 
 def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
@@ -299,7 +300,8 @@ def _decide_one(
     plan: Plan, cell: Cell, state: CellState, decided: Mapping[str, Decision], rerun_failed: bool
 ) -> Decision:
     def decision(action: Action, why: str) -> Decision:
-        return Decision(cell=cell, action=action, why=why, coming=state.state in COMING)
+        coming, failed = state.state in COMING, state.state == "failed"
+        return Decision(cell=cell, action=action, why=why, coming=coming, failed=failed)
 
     if state.state == "done":
         return decision("reuse", "a verified result is there")
@@ -316,6 +318,12 @@ def _decide_one(
     if state.state == "pending":
         return decision("run", "never started")
     return decision("run", f"{state.state}: {state.why}")
+
+
+def left_out(plan: Plan, decisions: Iterable[Decision]) -> dict[str, int]:
+    """Why cells that have not failed would be skipped -> how many, the most frequent cause first."""
+    skipped = [each for each in decisions if each.action == "skip" and not (each.coming or each.failed)]
+    return counts([obstacle(plan, each.cell) or "their sources will have no result" for each in skipped])
 
 
 def obstacle(plan: Plan, cell: Cell) -> str:

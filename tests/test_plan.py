@@ -13,7 +13,7 @@ from empslurm.cli import main
 from empslurm.config import Adapter, Backbone
 from empslurm.errors import UsageError
 from empslurm.manifest.load import Manifest, load_manifest
-from empslurm.plan import Inputs, Known, Plan, decide, expand, packs, refuse_kinds, refuse_lengths
+from empslurm.plan import Inputs, Known, Plan, decide, expand, left_out, packs, refuse_kinds, refuse_lengths
 from empslurm.store.cell_folder import CellState
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +121,13 @@ def test_cells_without_data_are_skipped_with_the_way_to_get_it(grid: Plan) -> No
     skipped = [made for made in decided if made.action == "skip"]
     assert {made.cell.target for made in skipped if made.cell.source_task != "news_empathy"} == {"news_empathy"}
     assert all("news must be below data; ask" in made.why for made in skipped)
+    n_own = sum(made.cell.target == "news_empathy" for made in skipped)
+    assert left_out(plan, decided) == {
+        "their sources will have no result": len(skipped) - n_own,
+        "news must be below data; ask": n_own,
+    }
+    failed = decide(plan, {**dict.fromkeys(plan.by_id, PENDING), skipped[0].cell.id: FAILED})
+    assert sum(left_out(plan, failed).values()) == len(skipped) - 1
     provisional = {cell.id for cell in plan.cells if plan.is_provisional(cell)}
     assert provisional == {made.cell.id for made in skipped}
 

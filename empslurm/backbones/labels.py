@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 
 from empslurm import ids
 from empslurm.config import Backbone
@@ -25,6 +27,14 @@ def labels_of(backbones: Iterable[Backbone]) -> Mapping[Backbone, str]:
         backbone: _tail(backbone.name, names - {backbone.name}) + _mark(backbone, revisions[backbone.name])
         for backbone in distinct
     }
+
+
+def is_called(backbone: Backbone, asked: str | None, below: str | PathLike[str] = "") -> bool:
+    """Whether a user means a backbone: by its hub id, or by a folder, also as it is written from the folder `below`."""
+    if asked is None or asked == backbone.name:
+        return asked is not None
+    folders = [folder for folder in (asked, os.path.join(below, asked)) if os.path.isdir(folder)]
+    return os.path.realpath(backbone.name) in map(os.path.realpath, folders)
 
 
 def labels_of_models(models: Sequence[tuple[Backbone, str]]) -> list[str]:

@@ -31,8 +31,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     from empslurm.scoring import export
     from empslurm.scoring.quality import with_evidence
 
-    by_backbone = options.backbone is not None
-    exported = export.export(chosen, with_evidence(chosen), options.to, options.push, by_backbone=by_backbone)
+    exported = export.export(chosen, with_evidence(chosen), options.to, options.push)
     addresses = export.push(exported) if options.push is not None and not options.dry_run else []
     shown = [
         {

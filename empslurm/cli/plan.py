@@ -27,6 +27,7 @@ from empslurm.tasks.splits import leaks
 DEFAULT_FACTOR: int = ADAPTER_KINDS["seq_bn"].defaults["reduction_factor"]
 MAX_JUDGED_BYTES = 2**21  # of the cards' tables that a plan reads; `prepare` and `data stats` read all of them
 SHOWN = 40  # decisions printed for people without --all
+LONG = 40  # characters of a reason that is printed once, and not for each cell below that has it too
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -298,14 +299,15 @@ def run(options: argparse.Namespace, out: Output) -> int:
         return 0
     shown = decisions if options.all else decisions[:SHOWN]
     several = len(plan.labels) > 1
+    above = ["", *(decision.why for decision in shown)]
     rows = [
         (
             f"{decision.cell.id}{'?' if plan.is_provisional(decision.cell) else ''}",
             *([plan.label(decision.cell) or "-"] if several else []),
             decision.action,
-            decision.why,
+            "as above" if decision.why == why and len(why) > LONG else decision.why,
         )
-        for decision in shown
+        for decision, why in zip(shown, above, strict=False)
     ]
     out.table("", ("cell", *(["backbone"] if several else []), "decision", "why"), rows)
     if len(shown) < len(decisions):

@@ -35,7 +35,8 @@ def selection_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --tasks and --backbone (shared with `export`)."""
     text = "use only these tasks, with commas between, such as news_* (default: all)"
     parser.add_argument("--tasks", type=listed, default=[], metavar="TASK,...", help=text)
-    text = "use only the adapters on this backbone, such as minilm (default: the only one)"
+    text = "use only the adapters on this backbone: minilm, a hub id, a folder, or the name that tables give it "
+    text += "(default: the only one)"
     parser.add_argument("--backbone", metavar="NAME", help=text)
 
 

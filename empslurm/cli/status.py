@@ -17,7 +17,7 @@ from empslurm.launch.endings import endings
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.states import jobs_of_cells, queue_of, unseen
 from empslurm.launch.submission_dir import of_manifest
-from empslurm.plan import Plan
+from empslurm.plan import Plan, decide, left_out
 from empslurm.search.results import finished_trials
 from empslurm.store.cell_folder import CellState
 from empslurm.store.claims import Claim
@@ -59,6 +59,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
         if state.flags:
             flagged.append({"id": cell.id, "flags": list(state.flags)})
     ended = endings(idle, root, queue)
+    left = left_out(plan, decide(plan, states)) if idle else {}
     jobs = jobs_of_cells(root, queue) if queued else {}
     searched = {"studies": studies(plan, states, root)} if plan.manifest.search is not None else {}
     totals = {name: sum(row[name] for row in by_target.values()) for name in STATES}
@@ -73,6 +74,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
         "never": never([jobs[cell] for cell in queued if cell in jobs]),
         "failed": failed,
         "flagged": flagged,
+        "left_out": [{"why": why, "n_cells": n} for why, n in left.items()],
         "died_early": [
             {"id": cell, "job": row[0].job_id, "log": str(row[0].log), "why": row[0].why}
             for cell, row in ended.early.items()
@@ -157,6 +159,10 @@ def show(value: Mapping[str, Any], out: Output) -> None:
         out.line(
             f"{item['n_cells']} cells wait for jobs that can never start, {item['reason']}: {item['fix']}", style="red"
         )
+    if value["left_out"]:
+        rows = [(item["why"], item["n_cells"]) for item in value["left_out"][:SHOWN]]
+        out.table("", ("left out by `submit`", "cells"), rows)
+        _and_more(value["left_out"], out)
     if value["died_early"]:
         died = Counter(item["why"] for item in value["died_early"])
         out.table("", ("died before they started", "cells"), died.most_common(SHOWN))

@@ -47,18 +47,16 @@ def export(
     evidence: Mapping[str, Evidence | None],
     to: Path,
     organisation: str | None = None,
-    *,
-    by_backbone: bool = False,
 ) -> list[Repository]:
     """Write every measure below `to`. An earlier export on the same backbone is replaced; another folder is an error.
 
-    `by_backbone`: repositories are named by the backbone, too. Raises StoreError, UsageError.
+    Where a backbone was asked for, the repositories are named by its label, too. Raises StoreError, UsageError.
     """
     exported = []
     for group in chosen.groups:
         _refuse_another(group, to / group.name)
     for group in chosen.groups:
-        repository = f"{organisation}/{_repository(group, by_backbone=by_backbone)}" if organisation else None
+        repository = f"{organisation}/{_repository(group.name, chosen.backbone)}" if organisation else None
         folder = to / group.name
         temporary = to / f".{group.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
@@ -104,13 +102,10 @@ def _refuse_another(group: Group, folder: Path) -> None:
         )
 
 
-def _repository(group: Group, *, by_backbone: bool) -> str:
-    """A measure's name on the hub."""
-    name = f"empslurm-{group.name.replace('--', '-to-')}"
-    if not by_backbone:
-        return name
-    backbone = Path(group.measure.backbone.name).name  # never the path to it
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', backbone)}"
+def _repository(measure: str, label: str | None) -> str:
+    """A measure's name on the hub. `label`: of its backbone; it has no more of the path than tells backbones apart."""
+    name = f"empslurm-{measure.replace('--', '-to-')}"
+    return name if label is None else f"{name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', label).strip('-')}"
 
 
 def _write(group: Group, evidence: Evidence | None, folder: Path, repository: str | None) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from empslurm import cells, files, ids
-from empslurm.backbones.labels import labels_of_models
+from empslurm.backbones.labels import is_called, labels_of_models
 from empslurm.config import Backbone
 from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.plan import Plan
@@ -56,6 +56,7 @@ class Chosen:
 
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
+    backbone: str | None = None  # label of the backbone that was asked for; None: none was, and there is only one
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -72,13 +73,14 @@ class Chosen:
         return ids.digest([[group.name for group in self.groups], sums], 24)
 
 
-# `backbone` of these functions: label or name of the backbone whose adapters to use; needed where there are several.
+# `backbone` of these functions: label, name or folder of the backbone whose adapters to use; needed where there are
+# several.
 
 
 def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = (), backbone: str | None = None) -> Chosen:
     """The finished baselines of a manifest: all seeds, the largest fraction of the data, all labels."""
     whole = max(plan.manifest.fractions)
-    label = _label(plan.labels, backbone)
+    label = _label(plan, backbone)
     wanted = [
         cell
         for cell in plan.cells
@@ -87,7 +89,8 @@ def of_plan(plan: Plan, root: RunsRoot, tasks: Sequence[str] = (), backbone: str
         and cell.data.labels == "all"
         and plan.label(cell) == label
     ]
-    return _chosen((partial(_of_cell, root.cell(cell.id), root) for cell in wanted), tasks)
+    found = _chosen((partial(_of_cell, root.cell(cell.id), root) for cell in wanted), tasks)
+    return replace(found, backbone=None if backbone is None else label)
 
 
 def of_cells(
@@ -103,11 +106,12 @@ def of_folders(paths: Iterable[Path], tasks: Sequence[str] = (), backbone: str |
     return _chosen((partial(_of_folder, folder) for folder in folders), tasks, backbone)
 
 
-def _label(labels: Mapping[Backbone, str], asked: str | None) -> str:
+def _label(plan: Plan, asked: str | None) -> str:
     """The label of the backbone that is asked for, or of the only one. Raises UsageError."""
+    labels, folder = plan.labels, plan.manifest.path.parent
     if asked is None and len(labels) == 1:
         return next(iter(labels.values()))
-    matching = [label for backbone, label in labels.items() if asked in (label, backbone.name)]
+    matching = [label for backbone, label in labels.items() if asked == label or is_called(backbone, asked, folder)]
     if len(matching) == 1:
         return matching[0]
     found = "none is chosen" if asked is None else f"{asked!r} is not one of them"
@@ -192,11 +196,14 @@ def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], ba
             else "there must be a finished adapter to use, but there is none; submit the manifest first"
         )
         raise UsageError("; ".join([reason, *problems[:5]]))
-    return Chosen(groups=_groups(_on_one_backbone(kept, backbone)), problems=tuple(problems))
+    label, own = _on_one_backbone(kept, backbone)
+    return Chosen(groups=_groups(own), problems=tuple(problems), backbone=None if backbone is None else label)
 
 
-def _on_one_backbone(members: Sequence[Member], asked: str | None) -> list[Member]:
-    """The members on the backbone that is asked for (label or name), or on the only one. Raises UsageError.
+def _on_one_backbone(members: Sequence[Member], asked: str | None) -> tuple[str, list[Member]]:
+    """The backbone that is asked for (by label, name or folder), or the only one: its label and the members on it.
+
+    Raises UsageError.
 
     A backbone is the digest of its files: the same files in two folders are one, named by the first.
     """
@@ -208,14 +215,15 @@ def _on_one_backbone(members: Sequence[Member], asked: str | None) -> list[Membe
     for label, member in zip(labels, members, strict=True):
         first.setdefault(label, member)
     if asked is None and len(first) == 1:
-        return list(members)
+        return labels[0], list(members)
     chosen = [
         label
         for label, member in first.items()
-        if asked == label or any(asked == one.name for one in names[member.measure.backbone_digest])
+        if asked == label or any(is_called(one, asked) for one in names[member.measure.backbone_digest])
     ]
     if len(chosen) == 1:
-        return [member for label, member in zip(labels, members, strict=True) if label == chosen[0]]
+        own = [member for label, member in zip(labels, members, strict=True) if label == chosen[0]]
+        return chosen[0], own
     shown = "; ".join(
         f"{label} ({member.measure.cell} has {member.measure.backbone.name}, {member.measure.backbone_digest})"
         for label, member in first.items()

@@ -50,7 +50,11 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     }
     assert {cell["backbone"] for cell in planned["cells"] if cell["provisional"]} == {"other"}
     assert any("models/other must be a folder" in text for text in planned["warnings"])
+    assert project.run("plan", "two").stdout.count("must be a folder") == 3  # twice for cells in a row, and the warning
     project.call("submit", "two", "--profile", "local")
+    ((cause, n_cells),) = (item.values() for item in project.json("status", "two")["left_out"])
+    assert ("models/other must be a folder" in cause, n_cells) == (True, 4)
+    assert "left out by `submit`" in project.run("status", "two").stdout
     missing = project.json("gather", "two")["missing"]
     assert len(missing) == 4
     assert all("never started; backbone" in cell["why"] and "must be a folder" in cell["why"] for cell in missing)
@@ -71,8 +75,13 @@ def test_two_backbones_from_the_manifest_to_the_groups(tmp_path: Path) -> None:
     said = project.run("export", "two", "--to", "exported", expect=2).stderr
     assert "out of tiny, other" in said
     assert "--backbone tiny" in said
+    words = ("export", "two", "--to", "exported", "--push", "lab", "--dry-run", "--backbone", "models/../models/other")
+    assert {measure["repository"] for measure in project.json(*words)["measures"]} == {
+        "lab/empslurm-epitome_er-other",
+        "lab/empslurm-news_empathy-other",
+    }
     plan = empslurm.planned(path, runs=runs, data=data)
-    for backbone in ("other", str(tmp_path / "models" / "other")):
+    for backbone in ("other", str(tmp_path / "models" / "other"), "../models/other"):
         chosen = selection.of_plan(plan, RunsRoot(runs), ["news_*"], backbone)
         assert {member.measure.backbone for member in chosen.members} == {plan.manifest.backbones[1]}
         assert chosen.problems == ()

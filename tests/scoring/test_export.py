@@ -146,8 +146,10 @@ def test_an_export_on_another_backbone_is_never_replaced(chosen: Chosen, tmp_pat
     with pytest.raises(UsageError, match=r"on \./models/other one, but holds one on .*; export to another folder"):
         export.export(last, with_evidence(chosen), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    again = export.export(last, with_evidence(chosen), tmp_path / "other", "org", by_backbone=True)
-    assert again[-1].repository == f"org/empslurm-{made[-1].folder.name.replace('--', '-to-')}-other-one"
+    last = replace(last, backbone="mine/other one@e8c3b32")
+    again = export.export(last, with_evidence(chosen), tmp_path / "2", "org")
+    measure = made[-1].folder.name.replace("--", "-to-")
+    assert again[-1].repository == f"org/empslurm-{measure}-mine-other-one-e8c3b32"
 
 
 class Hub:
