@@ -14,7 +14,8 @@ from empslurm.launch.lock import submitting
 from empslurm.launch.lookup import newest_log
 from empslurm.launch.queue import Job, Queue
 from empslurm.launch.submission import Submission
-from empslurm.store.claims import local_liveness
+from empslurm.store.cell_folder import CellDir
+from empslurm.store.claims import Claim, local_liveness
 from empslurm.store.runs import RunsRoot
 
 
@@ -60,15 +61,21 @@ def test_logs_says_where_a_log_that_is_gone_must_be(
     assert "`empslurm show " in said
 
 
-def test_logs_follows_a_cell_to_its_last_line(
-    root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def running(root: RunsRoot, made: Submission) -> tuple[CellDir, Claim, Path]:
+    """A cell that this process runs, its claim, and its log of one line."""
     cell = made.packs[0].cells[0]
     folder, log = root.cell(cell.id), made.folder(root).log(0).resolve()
     log.write_text("first\n")
     folder.create(cell)
     claim = folder.take(local_liveness, log=str(log))
     assert claim is not None
+    return folder, claim, log
+
+
+def test_logs_follows_a_cell_to_its_last_line(
+    root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, claim, log = running(root, made)
 
     def steps() -> Iterator[None]:
         add(log, "épo".encode()[:1])  # half a letter, and half a line
@@ -82,25 +89,20 @@ def test_logs_follows_a_cell_to_its_last_line(
 
     waits = steps()
     monkeypatch.setattr("empslurm.cli.cell.time.sleep", lambda _: next(waits))
-    assert main(["logs", cell.id, "--follow", "--runs", str(root.path)]) == 0
+    assert main(["logs", folder.id, "--follow", "--runs", str(root.path)]) == 0
     assert capsys.readouterr().out == "is done\n"
 
 
 def test_logs_follows_on_while_squeue_does_not_answer(
     root: RunsRoot, made: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = made.packs[0].cells[0]
-    folder, log = root.cell(cell.id), made.folder(root).log(0).resolve()
-    log.write_text("first\n")
-    folder.create(cell)
-    claim = folder.take(local_liveness, log=str(log))
-    assert claim is not None
+    folder, claim, log = running(root, made)
     folder.release(claim)
     answers: list[dict[str, Job] | None] = [None, None, {}]
     monkeypatch.setattr("empslurm.cli.cell.queue_of", lambda _: Queue(partial(answers.pop, 0)))
     monkeypatch.setattr("empslurm.cli.cell.shutil.which", lambda _: "/usr/bin/squeue")
     monkeypatch.setattr("empslurm.cli.cell.time.sleep", lambda _: add(log, b"more\n"))
-    assert main(["logs", cell.id, "--follow", "--runs", str(root.path)]) == 0
+    assert main(["logs", folder.id, "--follow", "--runs", str(root.path)]) == 0
     assert capsys.readouterr().out == "first\nmore\nmore\nmore\n"
     assert answers == []
 
