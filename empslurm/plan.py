@@ -285,7 +285,7 @@ class Decision:
     action: Action
     why: str
     coming: bool = False  # whether it runs or is queued, so that its result may still come
-    failed: bool = False
+    failed: bool = False  # whether its last run failed
 
 
 def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = False) -> tuple[Decision, ...]:
@@ -321,7 +321,7 @@ def _decide_one(
 
 
 def left_out(plan: Plan, decisions: Iterable[Decision]) -> dict[str, int]:
-    """Why cells that have not failed would be skipped -> how many, the most frequent cause first."""
+    """Why `submit` leaves cells out -> how many cells, the most frequent cause first; without those that failed."""
     skipped = [each for each in decisions if each.action == "skip" and not (each.coming or each.failed)]
     return counts([obstacle(plan, each.cell) or "their sources will have no result" for each in skipped])
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 
 from empslurm import ids
+from empslurm.backbones import is_local
 from empslurm.config import Backbone
 
 SHORT_REVISION = 7  # hex digits
@@ -30,11 +31,11 @@ def labels_of(backbones: Iterable[Backbone]) -> Mapping[Backbone, str]:
 
 
 def is_called(backbone: Backbone, asked: str | None, below: str | PathLike[str] = "") -> bool:
-    """Whether a user means a backbone: by its hub id, or by a folder, also as it is written from the folder `below`."""
+    """Whether a user means a backbone: by its name, or by its folder, which may be relative to here or to `below`."""
     if asked is None or asked == backbone.name:
         return asked is not None
     folders = [folder for folder in (asked, os.path.join(below, asked)) if os.path.isdir(folder)]
-    return os.path.realpath(backbone.name) in map(os.path.realpath, folders)
+    return is_local(backbone.name) and os.path.realpath(backbone.name) in map(os.path.realpath, folders)
 
 
 def labels_of_models(models: Sequence[tuple[Backbone, str]]) -> list[str]:

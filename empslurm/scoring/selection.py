@@ -203,9 +203,7 @@ def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], ba
 def _on_one_backbone(members: Sequence[Member], asked: str | None) -> tuple[str, list[Member]]:
     """The backbone that is asked for (by label, name or folder), or the only one: its label and the members on it.
 
-    Raises UsageError.
-
-    A backbone is the digest of its files: the same files in two folders are one, named by the first.
+    A backbone is the digest of its files: the same files in two folders are one, named by the first. Raises UsageError.
     """
     names: dict[str, list[Backbone]] = {}  # by digest
     for member in members:

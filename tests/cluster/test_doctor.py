@@ -1,6 +1,7 @@
 """doctor --probe through a real Slurm: a good profile, and profiles that are wrong in one way each."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ ROOMY: dict[str, Any] = {"mem_gb": 1.5}  # enough for two Pythons that import to
 
 
 @pytest.fixture
-def project(tmp_path: Path, cluster: Cluster) -> Project:
+def project(tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
     (tmp_path / "slurm").mkdir()
     made = Project(path=tmp_path)
     made.profile(**ROOMY)
-    return made
+    yield made
+    made.end()
 
 
 def probe(project: Project, expect: int, name: str = "here") -> tuple[dict[str, Any], dict[str, Any]]:

@@ -36,9 +36,12 @@ def test_a_folder_is_meant_however_it_is_written(tmp_path: Path, monkeypatch: py
     for name in ("a/model", "b/model"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    members = [member("a/model", "a"), member(str(tmp_path / "b" / "model"), "b")]
+    members = [member("./a/model", "a"), member(str(tmp_path / "b" / "model"), "b")]
     for asked in ("a/model", "./a/model", "b/../a/model", str(tmp_path / "a" / "model")):
         assert selection._on_one_backbone(members, asked) == ("a/model", members[:1])
     assert selection._on_one_backbone(members, "b/model") == ("b/model", members[1:])
     with pytest.raises(UsageError, match="out of which 'model' names none"):
         selection._on_one_backbone(members, "model")
+    (tmp_path / "minilm").mkdir()  # has the name of the model that comes with empslurm, and is not that model
+    with pytest.raises(UsageError, match=r"out of which '\./minilm' names none"):
+        selection._on_one_backbone([*members, member("minilm", "c")], "./minilm")

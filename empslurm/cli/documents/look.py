@@ -124,7 +124,7 @@ class StatusDocument(Document):
     never: Annotated[tuple[NeverStarts, ...], Doc("Queued cells whose jobs can never start.")]
     failed: Annotated[tuple[FailedCell, ...], Doc("Cells that failed.")]
     flagged: Annotated[tuple[FlaggedCell, ...], Doc("Finished cells that did not learn.")]
-    left_out: Annotated[tuple[ReasonCount, ...], Doc("Cells that the next `submit` leaves out.")]
+    left_out: Annotated[tuple[ReasonCount, ...], Doc("Cells that the next `submit` leaves out, without failed ones.")]
     died_early: Annotated[tuple[EarlyEnd, ...], Doc("Cells whose jobs ended before training started.")]
     saved: Annotated[tuple[str, ...], Doc("Ids of cells with a checkpoint that the next `submit` continues.")]
     unseen: Annotated[tuple[ReasonCount, ...], Doc("Cells that may be queued or run without being seen from here.")]
