@@ -1,0 +1,295 @@
+"""How much a source will help a target that was not tried with it, from finished grids and features of pairs.
+
+    gain[source, target] = mean + popularity[source] + level[target] + slopes . features[source, target] + rest + noise
+
+Everything but the noise is Gaussian with a variance of its own, estimated from the finished grids (restricted to no
+pair: empirical Bayes). So the popularity of a source is its mean gain, shrunk by its own noise; slopes are a ridge
+regression on features that are standardised within each target. `noise` is the covariance of a target's measured
+gains (`verdicts.py`); where it is unknown (one seed), `rest` holds it too. Features in `helpful` are such that more is
+better; their slopes share a mean, so that they count where no grid is finished.
+
+Gains are positive where the source helps. `calibrated` widens or narrows the intervals so that, with whole targets
+left out, nine in ten measured gains lie in them (split conformal prediction with the standard deviation as the scale:
+Lei et al. 2018, doi 10.1080/01621459.2017.1307116).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+LEVEL = 0.9
+HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standard deviations
+N_DRAWS = 10_000
+FEWEST_TARGETS = 3  # with fewer, no target can be left out of a fit
+MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
+MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
+DOUBT = 2.0  # standard deviation of the logarithm of a variance, around an equal share of all variance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The sources of one target."""
+
+    sources: NDArray[np.int64]  # (n_own,) each at most once
+    features: NDArray[np.float64]  # (n_own, n_features); NaN where unknown
+    gains: NDArray[np.float64]  # (n_own,) NaN where not measured
+    noise: NDArray[np.float64]  # (n_own, n_own) covariance of the measured gains; NaN where unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variances:
+    """How far gains vary, for each reason."""
+
+    popularity: float
+    level: float
+    slope: float  # of one standard deviation of a feature
+    common: float  # of the slopes' common part
+    rest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is assumed before any grid is finished."""
+
+    variances: Variances
+    common: float  # expected gain per standard deviation of every helpful feature
+    noise: float  # variance of a measured gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What finished grids say. Effects are in units of their prior standard deviation."""
+
+    n_sources: int
+    helpful: NDArray[np.bool_]  # (n_features,)
+    variances: Variances
+    common: float
+    effects: NDArray[np.float64]  # (n_effects,) posterior mean
+    covariance: NDArray[np.float64]  # (n_effects, n_effects)
+    noise: float  # typical variance of a measured gain; 0 where `rest` holds it
+    n_targets: int
+    width: float = 1.0  # of the intervals, in units of the model's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The gains of one target's sources; arrays have shape (n_own,) unless said otherwise."""
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]  # 90 % interval of the gain that runs would measure
+    high: NDArray[np.float64]
+    best: NDArray[np.float64]  # probability to be among the k best
+    popularity: NDArray[
+        np.float64
+    ]  # part of the mean; with `measured` and `parts` they add up to it but for a constant
+    parts: NDArray[np.float64]  # (n_own, n_features)
+    measured: NDArray[np.float64]  # what the target's own runs changed
+
+
+def standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each column of (n_own, n_features) with mean 0 and deviation 1; 0 where unknown, or where it does not vary."""
+    known = np.isfinite(features)
+    n = np.maximum(known.sum(0), 1)
+    centred = np.where(known, features - np.where(known, features, 0.0).sum(0) / n, 0.0)
+    spread = np.sqrt((centred**2).sum(0) / n)
+    scale = np.abs(np.where(known, features, 0.0)).max(0, initial=0.0)
+    varies = spread > 1e-9 * np.maximum(scale, np.finfo(float).tiny)
+    return np.asarray(np.where(varies, centred / np.where(varies, spread, 1.0), 0.0))
+
+
+def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
+    """Estimate the variances, then the effects. `prior` is used alone where no gain is measured."""
+    problem = _Problem(targets, n_sources, helpful, prior)
+    noise = problem.typical_noise()
+    if not problem.blocks:
+        variances = prior.variances
+    else:
+        variances = problem.estimate()
+    effects, covariance = problem.effects(variances)
+    return Fit(
+        n_sources=n_sources,
+        helpful=helpful,
+        variances=variances,
+        common=prior.common,
+        effects=effects,
+        covariance=covariance,
+        noise=prior.noise if noise is None else noise,
+        n_targets=len(problem.blocks),
+    )
+
+
+def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
+    """As `fit`, with intervals as wide as targets that are left out need; with too few targets never narrower."""
+    whole = fit(targets, n_sources, helpful, prior)
+    if whole.n_targets < FEWEST_TARGETS:
+        return whole
+    surprise = []
+    for at, own in enumerate(targets):
+        measured = np.isfinite(own.gains)
+        if measured.any():
+            others = fit([*targets[:at], *targets[at + 1 :]], n_sources, helpful, prior)
+            mean, covariance = _of_target(others, _unmeasured(own))
+            spread = np.sqrt(np.diag(covariance) + others.noise)
+            surprise.append(np.abs(own.gains - mean)[measured] / spread[measured])
+    return replace(whole, width=_quantile(surprise) / HALF_WIDTH)
+
+
+def _quantile(surprise: Sequence[NDArray[np.float64]]) -> float:
+    """How large a surprise nine in ten are below; each target weighs the same."""
+    values = np.concatenate(surprise)
+    weights = np.concatenate([np.full(len(one), 1 / len(one)) for one in surprise]) / len(surprise)
+    order = values.argsort()
+    reached = np.cumsum(weights[order])
+    at = int(np.searchsorted(reached, LEVEL))
+    return float(values[order[min(at, len(values) - 1)]])
+
+
+def expected(fitted: Fit, own: Pairs) -> NDArray[np.float64]:
+    """(n_own,) expected gains of a target that the fit does not have, without its own measured gains."""
+    return _of_target(fitted, _unmeasured(own))[0]
+
+
+def predict(fitted: Fit, own: Pairs, k: int, rng: np.random.Generator) -> Prediction:
+    """Predict the gains of one target, from a fit without it; its own measured gains are used as well."""
+    prior_mean, prior_covariance = _of_target(fitted, _unmeasured(own))
+    mean, covariance = _conditioned(prior_mean, prior_covariance, own)
+    spread = fitted.width * HALF_WIDTH * np.sqrt(np.maximum(np.diag(covariance), 0.0) + fitted.noise)
+    draws = rng.multivariate_normal(mean, covariance, size=N_DRAWS, method="eigh")
+    places = (-draws).argsort(1).argsort(1)
+    columns, scales = _columns(own, fitted.n_sources, fitted.helpful), _scales(fitted.variances, fitted)
+    slopes = scales[2 + fitted.n_sources :] * fitted.effects[2 + fitted.n_sources :]
+    common = scales[COMMON] * fitted.effects[COMMON] + fitted.common
+    popular = slice(2, 2 + fitted.n_sources)
+    return Prediction(
+        mean=mean,
+        low=mean - spread,
+        high=mean + spread,
+        best=(places < k).mean(0),
+        popularity=columns[:, popular] @ (scales[popular] * fitted.effects[popular]),
+        parts=standardised(own.features) * (slopes + np.where(fitted.helpful, common, 0.0)),
+        measured=mean - prior_mean,
+    )
+
+
+def _unmeasured(own: Pairs) -> Pairs:
+    return replace(own, gains=np.full(len(own.sources), np.nan))
+
+
+def _columns(own: Pairs, n_sources: int, helpful: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n_own, 2 + n_sources + n_features): mean, sum of the helpful features, popularities, slopes."""
+    features = standardised(own.features)
+    popularity = np.zeros((len(own.sources), n_sources))
+    popularity[np.arange(len(own.sources)), own.sources] = 1.0
+    ones, common = np.ones((len(own.sources), 1)), features[:, helpful].sum(1, keepdims=True)
+    return np.hstack([ones, common, popularity, features])
+
+
+def _scales(variances: Variances, of: Fit | _Problem) -> NDArray[np.float64]:
+    """Prior standard deviation of each effect."""
+    squares = [MEAN_VARIANCE, variances.common]
+    squares += [variances.popularity] * of.n_sources + [variances.slope] * len(of.helpful)
+    return np.sqrt(squares)
+
+
+def _of_target(fitted: Fit, own: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance of the true gains of a target that the fit does not have."""
+    columns = _columns(own, fitted.n_sources, fitted.helpful)
+    scaled = columns * _scales(fitted.variances, fitted)
+    mean = scaled @ fitted.effects + fitted.common * columns[:, COMMON]
+    covariance = scaled @ fitted.covariance @ scaled.T + fitted.variances.level
+    return mean, covariance + fitted.variances.rest * np.eye(len(mean))
+
+
+def _conditioned(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], own: Pairs
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance of the true gains, given those that were measured."""
+    seen = np.flatnonzero(np.isfinite(own.gains))
+    if not len(seen):
+        return mean, covariance
+    noise = np.nan_to_num(own.noise[np.ix_(seen, seen)])
+    within = covariance[np.ix_(seen, seen)] + noise + 1e-12 * np.eye(len(seen))
+    weight = np.linalg.solve(within, covariance[seen]).T  # (n_own, n_seen)
+    return mean + weight @ (own.gains[seen] - mean[seen]), covariance - weight @ covariance[seen]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The measured gains of one target."""
+
+    gains: NDArray[np.float64]  # less the prior's mean
+    columns: NDArray[np.float64]
+    noise: NDArray[np.float64]
+
+
+class _Problem:
+    """The likelihood of the variances, with all effects integrated out; one small matrix per target."""
+
+    def __init__(self, targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> None:
+        self.n_sources, self.helpful, self.prior = n_sources, helpful, prior
+        self.blocks = []
+        for own in targets:
+            seen = np.flatnonzero(np.isfinite(own.gains))
+            if len(seen):
+                columns = _columns(own, n_sources, helpful)[seen]
+                gains = own.gains[seen] - prior.common * columns[:, COMMON]
+                noise = np.nan_to_num(own.noise[np.ix_(seen, seen)])
+                self.blocks.append(_Block(gains, columns, noise))
+
+    def typical_noise(self) -> float | None:
+        """The median variance of a measured gain; None without one."""
+        known = [np.diag(block.noise) for block in self.blocks]
+        return float(np.median(np.concatenate(known))) if known else None
+
+    def estimate(self) -> Variances:
+        """The variances of the highest likelihood, with weak doubt about each."""
+        from scipy.optimize import minimize
+
+        gains = np.concatenate([block.gains for block in self.blocks])
+        square, noise = float((gains**2).mean()), float(np.concatenate([np.diag(b.noise) for b in self.blocks]).mean())
+        share = max(square - noise, 0.01 * square, 1e-8) / 5
+        one, n = share / max(len(self.helpful), 1), len(self.helpful)
+        equal = Variances(popularity=share, level=share, slope=one, common=one / max(n, 1), rest=share)
+        expected = np.log(np.array(list(asdict(equal).values())))
+
+        def of(logs: NDArray[np.float64]) -> Variances:
+            return Variances(**dict(zip(asdict(equal), np.exp(logs).tolist(), strict=True)))
+
+        def loss(logs: NDArray[np.float64]) -> float:
+            return float((((logs - expected) / DOUBT) ** 2).sum()) / 2 - self.log_likelihood(of(logs))
+
+        return of(minimize(loss, expected, method="L-BFGS-B", bounds=[(x - 14, x + 6) for x in expected]).x)
+
+    def _reduced(self, variances: Variances) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """-2 log likelihood without the effects, and their precision and weighted sum."""
+        scales = _scales(variances, self)
+        precision, weighted, total = np.eye(len(scales)), np.zeros(len(scales)), 0.0
+        for block in self.blocks:
+            n = len(block.gains)
+            within = block.noise + variances.level + (variances.rest + 1e-12) * np.eye(n)
+            factor = cho_factor(within, lower=True)
+            columns = block.columns * scales
+            solved = cho_solve(factor, np.column_stack([columns, block.gains]))
+            precision += columns.T @ solved[:, :-1]
+            weighted += columns.T @ solved[:, -1]
+            total += float(block.gains @ solved[:, -1]) + 2 * float(np.log(np.diag(factor[0])).sum())
+        return total, precision, weighted
+
+    def log_likelihood(self, variances: Variances) -> float:
+        """Of all measured gains, but for a constant."""
+        total, precision, weighted = self._reduced(variances)
+        factor = cho_factor(precision, lower=True)
+        log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
+        return -(total + log_determinant - float(weighted @ cho_solve(factor, weighted))) / 2
+
+    def effects(self, variances: Variances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Posterior mean and covariance of the effects, in units of their prior standard deviations."""
+        _, precision, weighted = self._reduced(variances)
+        factor = cho_factor(precision, lower=True)
+        covariance = cho_solve(factor, np.eye(len(precision)))
+        return cho_solve(factor, weighted), covariance
