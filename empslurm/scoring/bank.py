@@ -69,6 +69,19 @@ class Bank:
                 )
         return stack
 
+    def represent(self, tokens: Tokens) -> NDArray[np.float32]:
+        """(n_members, n_rows, hidden): what each member's head reads of every row."""
+        n_rows, most = len(tokens.lengths), max(stack.n_cells for _, stack in self.stacks)
+        n_members = sum(stack.n_cells for _, stack in self.stacks)
+        values = np.zeros((n_members, n_rows, self.encoder.config.hidden_size), np.float32)
+        budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
+        with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+            for batch in token_batches(tokens.lengths, budget):
+                rows = cut(tokens, batch, self.device)
+                for indices, stack in self.stacks:
+                    values[np.ix_(indices, batch)] = stack.represent(rows).float().cpu().numpy()
+        return values
+
     def score(
         self, tokens: Tokens, chosen: Sequence[int]
     ) -> tuple[Mapping[int, NDArray[np.float64]], NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from empslurm.backbones import resolve
 from empslurm.config import Backbone
 from empslurm.errors import BackboneError, DamagedError, UsageError
 from empslurm.scoring import selection
+from empslurm.scoring.inputs import row_of
 from empslurm.scoring.scorer import Scorer
 from empslurm.scoring.selection import Chosen, Member
 from tests.library import library
@@ -53,6 +54,17 @@ def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -
     )
     with torch.inference_mode():
         return np.asarray(model.eval()(input_ids=ids, token_type_ids=types).logits[0].double())
+
+
+def test_every_row_is_represented_as_it_is_alone(scorer: Scorer) -> None:
+    rows = [row_of("", at, text, (), {}) for at, text in enumerate(TEXTS, 1)]
+    rule = scorer.chosen.members[0].measure.input_rule
+    together = scorer.bank.represent(scorer.tokens(rule, rows)[0])
+    assert together.shape[:2] == (len(scorer.chosen.members), len(rows))
+    for at, row in enumerate(rows):
+        alone = scorer.bank.represent(scorer.tokens(rule, [row])[0])
+        np.testing.assert_allclose(together[:, at : at + 1], alone, atol=TOLERANCE)
+    assert len(np.unique(together[:, 0].round(3), axis=0)) == len(together)
 
 
 def test_each_adapter_gives_what_it_gives_alone(chosen: Chosen, scorer: Scorer, backbone: Path) -> None:

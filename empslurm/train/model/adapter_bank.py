@@ -129,11 +129,26 @@ class Bank:
     def logits(
         self, below: Below, cells: slice, free: Mapping[str, torch.Tensor], masks: Masks | None
     ) -> list[torch.Tensor]:
-        """Logits of the cells, each (n_rows, n_outputs). Hidden values are (n_cells * n_tokens, hidden)."""
-        weights = {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
+        """Logits of the cells, each (n_rows, n_outputs)."""
+        weights = self._weights(cells, free)
+        first = self._first(below, len(self.n_outputs[cells]), weights, masks)
+        return self._heads(first, self.n_outputs[cells], weights, masks)
+
+    def represent(self, batch: Batch) -> torch.Tensor:
+        """(n_cells, n_rows, hidden): what each cell's head reads of a batch, without dropout."""
+        with torch.inference_mode():
+            weights = self._weights(slice(0, self.n_cells), self.free)
+            return self._first(self.below(batch, None), self.n_cells, weights, None).unflatten(0, (self.n_cells, -1))
+
+    def _weights(self, cells: slice, free: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
+
+    def _first(
+        self, below: Below, n_cells: int, weights: Mapping[str, torch.Tensor], masks: Masks | None
+    ) -> torch.Tensor:
+        """The first tokens' last values (n_cells * n_rows, hidden). Within, they are (n_cells * n_tokens, hidden)."""
         layers = {name: value.unbind(1) for name, value in weights.items() if not name.startswith("head")}
-        n_outputs = self.n_outputs[cells]
-        n_cells, encoder = len(n_outputs), self.encoder
+        encoder = self.encoder
         layout = below.layout.of(n_cells)
         residual, output = repeated_values(below.residual, n_cells), repeated(below.output, n_cells)
         values, last = residual, len(encoder.blocks) - 1
@@ -144,7 +159,7 @@ class Bank:
                 output = encoder.feed(index, residual)
             adapters = [self._bottleneck(level, index, layers) for level in self.levels]
             values = encoder.adapted(index, output, residual, adapters, layout, None if index == 0 else masks)
-        return self._heads(encoder.last(layout.first(values.wide)), n_outputs, weights, masks)
+        return encoder.last(layout.first(values.wide))
 
     def _bottleneck(self, level: str, index: int, layers: Mapping[str, Sequence[torch.Tensor]]) -> Bottleneck:
         """The bottleneck of one level and layer."""

@@ -77,6 +77,11 @@ def test_saved_cells_predict_the_same_in_the_bank_and_in_plain_adapters(encoder,
     pad = encoder.config.pad_token_id
     batch = invented(6, 9, pad_id=pad)
     together = Bank.from_folders(encoder, folders).predict(batch)
+    read = bank.represent(batch)  # what the heads read
+    assert read.shape == (len(LABELS), 6, encoder.config.hidden_size)
+    weights = bank._weights(slice(0, bank.n_cells), bank.free)
+    for one, logits in zip(bank._heads(read.flatten(0, 1), bank.n_outputs, weights, None), together, strict=True):
+        torch.testing.assert_close(one, logits, atol=1e-5, rtol=1e-5)
     for place, (adapter, below) in enumerate(folders):
         with torch.inference_mode():
             plain = library_model(encoder, adapter, below)(**batch.inputs).logits
