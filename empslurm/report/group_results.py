@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empslurm.analysis.collapse import CollapseDifference
 from empslurm.analysis.importance_checks import ImportanceChecks
@@ -20,6 +20,9 @@ from empslurm.report.seeds import Next
 from empslurm.report.significance import PairResult, TargetResult
 from empslurm.report.source_ranks import SourceRanks
 from empslurm.report.sources import Ranked
+
+if TYPE_CHECKING:
+    from empslurm.report.source_choice import SourceChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,12 @@ class Analyses:
     def source_ranks(self) -> tuple[SourceRanks, ...]:
         """Sources by how much they help, per data fraction; empty with fewer than two sources."""
         return tuple(self.results["source ranks"])
+
+    @property
+    def source_choice(self) -> SourceChoice | None:
+        """Ways to choose sources; None where there are too few targets or sources."""
+        found: SourceChoice | None = self.results["source choice"]
+        return found
 
     @property
     def ranked(self) -> tuple[Ranked, ...]:

@@ -79,7 +79,7 @@ class Bank:
             for batch in token_batches(tokens.lengths, budget):
                 rows = cut(tokens, batch, self.device)
                 for indices, stack in self.stacks:
-                    values[np.ix_(indices, batch)] = stack.represent(rows).float().cpu().numpy()
+                    values[np.ix_(np.asarray(indices), batch)] = stack.represent(rows).float().cpu().numpy()
         return values
 
     def score(

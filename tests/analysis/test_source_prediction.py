@@ -1,4 +1,4 @@
-"""Gains predicted from finished grids: the model beside its dense form, shrinkage, coverage, and what is known without any."""
+"""Gains predicted from finished grids: the model beside its dense form, shrinkage, coverage, and no grid at all."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_intervals_are_over_targets_and_differences_are_paired() -> None:
     assert [*mean, *low, *high] == pytest.approx([0.5] * 15)
 
 
-def history(**changes: float) -> selection.History:
+def history(**changes: Any) -> selection.History:
     targets, _ = grid(np.random.default_rng(8), 10, **changes)
     return selection.History(
         targets=tuple(targets), n_sources=10, features=("first", "second", "third"), helpful=HELPFUL, prior=PRIOR

@@ -105,7 +105,7 @@ def test_the_ridge_probe_is_the_ridge_of_the_best_left_out_error() -> None:
 
     def left_out(penalty: float) -> float:
         fits = [fit(np.delete(z, row, 0), np.delete(target, row), penalty) for row in range(30)]
-        return sum((target[row] - np.append(z[row], 1) @ found) ** 2 for row, found in enumerate(fits))
+        return float(sum((target[row] - np.append(z[row], 1) @ found) ** 2 for row, found in enumerate(fits)))
 
     found = fit(z, target, min(estimators.PENALTIES, key=left_out))
     expected = np.hstack([z, np.ones((30, 1))]) @ found

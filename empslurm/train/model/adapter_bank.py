@@ -138,7 +138,8 @@ class Bank:
         """(n_cells, n_rows, hidden): what each cell's head reads of a batch, without dropout."""
         with torch.inference_mode():
             weights = self._weights(slice(0, self.n_cells), self.free)
-            return self._first(self.below(batch, None), self.n_cells, weights, None).unflatten(0, (self.n_cells, -1))
+            first = self._first(self.below(batch, None), self.n_cells, weights, None)
+            return first.view(self.n_cells, -1, first.shape[-1])
 
     def _weights(self, cells: slice, free: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         return {**{name: value[cells] for name, value in self.fixed.items()}, **self.encoder.cast(free)}
