@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 LEVEL = 0.9
 HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standard deviations
@@ -28,6 +27,7 @@ N_DRAWS = 10_000
 FEWEST_TARGETS = 3  # with fewer, no target can be left out of a fit
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
+TINY = 1e-12  # added to variances, so that every covariance has an inverse
 DOUBT = 2.0  # standard deviation of the logarithm of a variance, around an equal share of all variance
 
 
@@ -106,10 +106,7 @@ def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], pr
     """Estimate the variances, then the effects. `prior` is used alone where no gain is measured."""
     problem = _Problem(targets, n_sources, helpful, prior)
     noise = problem.typical_noise()
-    if not problem.blocks:
-        variances = prior.variances
-    else:
-        variances = problem.estimate()
+    variances = problem.estimate() if problem.n_targets else prior.variances
     effects, covariance = problem.effects(variances)
     return Fit(
         n_sources=n_sources,
@@ -119,7 +116,7 @@ def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], pr
         effects=effects,
         covariance=covariance,
         noise=prior.noise if noise is None else noise,
-        n_targets=len(problem.blocks),
+        n_targets=problem.n_targets,
     )
 
 
@@ -213,83 +210,119 @@ def _conditioned(
     if not len(seen):
         return mean, covariance
     noise = np.nan_to_num(own.noise[np.ix_(seen, seen)])
-    within = covariance[np.ix_(seen, seen)] + noise + 1e-12 * np.eye(len(seen))
+    within = covariance[np.ix_(seen, seen)] + noise + TINY * np.eye(len(seen))
     weight = np.linalg.solve(within, covariance[seen]).T  # (n_own, n_seen)
     return mean + weight @ (own.gains[seen] - mean[seen]), covariance - weight @ covariance[seen]
 
 
-@dataclass(frozen=True)
-class _Block:
-    """The measured gains of one target."""
-
-    gains: NDArray[np.float64]  # less the prior's mean
-    columns: NDArray[np.float64]
-    noise: NDArray[np.float64]
-
-
 class _Problem:
-    """The likelihood of the variances, with all effects integrated out; one small matrix per target."""
+    """The likelihood of the variances, with all effects integrated out.
+
+    Arrays have a row per target with a measured gain, padded to the most gains of one target: what is padded has no
+    effects, no gain and a variance of 1, and so adds nothing.
+    """
 
     def __init__(self, targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> None:
         self.n_sources, self.helpful, self.prior = n_sources, helpful, prior
-        self.blocks = []
-        for own in targets:
-            seen = np.flatnonzero(np.isfinite(own.gains))
-            if len(seen):
-                columns = _columns(own, n_sources, helpful)[seen]
-                gains = own.gains[seen] - prior.common * columns[:, COMMON]
-                noise = np.nan_to_num(own.noise[np.ix_(seen, seen)])
-                self.blocks.append(_Block(gains, columns, noise))
+        seen = [np.flatnonzero(np.isfinite(own.gains)) for own in targets]
+        there = [(own, rows) for own, rows in zip(targets, seen, strict=True) if len(rows)]
+        shape = (len(there), max((len(rows) for _, rows in there), default=0))
+        self.gains, self.there = np.zeros(shape), np.zeros(shape)  # gains are less the prior's mean
+        self.columns = np.zeros((*shape, 2 + n_sources + len(helpful)))
+        self.noise = np.zeros((*shape, shape[1]))
+        for at, (own, rows) in enumerate(there):
+            n = len(rows)
+            columns = _columns(own, n_sources, helpful)[rows]
+            self.columns[at, :n] = columns
+            self.gains[at, :n] = own.gains[rows] - prior.common * columns[:, COMMON]
+            self.noise[at, :n, :n] = np.nan_to_num(own.noise[np.ix_(rows, rows)])
+            self.there[at, :n] = 1.0
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.gains)
 
     def typical_noise(self) -> float | None:
         """The median variance of a measured gain; None without one."""
-        known = [np.diag(block.noise) for block in self.blocks]
-        return float(np.median(np.concatenate(known))) if known else None
+        known = self.noise.diagonal(axis1=1, axis2=2)[self.there > 0]
+        return float(np.median(known)) if len(known) else None
 
     def estimate(self) -> Variances:
         """The variances of the highest likelihood, with weak doubt about each."""
         from scipy.optimize import minimize
 
-        gains = np.concatenate([block.gains for block in self.blocks])
-        square, noise = float((gains**2).mean()), float(np.concatenate([np.diag(b.noise) for b in self.blocks]).mean())
+        n_gains, n = self.there.sum(), max(len(self.helpful), 1)
+        square = float((self.gains**2).sum() / n_gains)
+        noise = float(self.noise.diagonal(axis1=1, axis2=2).sum() / n_gains)
         share = max(square - noise, 0.01 * square, 1e-8) / 5
-        one, n = share / max(len(self.helpful), 1), len(self.helpful)
-        equal = Variances(popularity=share, level=share, slope=one, common=one / max(n, 1), rest=share)
+        equal = Variances(popularity=share, level=share, slope=share / n, common=share / n**2, rest=share)
         expected = np.log(np.array(list(asdict(equal).values())))
 
         def of(logs: NDArray[np.float64]) -> Variances:
             return Variances(**dict(zip(asdict(equal), np.exp(logs).tolist(), strict=True)))
 
-        def loss(logs: NDArray[np.float64]) -> float:
-            return float((((logs - expected) / DOUBT) ** 2).sum()) / 2 - self.log_likelihood(of(logs))
+        def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            doubt = (logs - expected) / DOUBT
+            likelihood, slope = self.log_likelihood(of(logs))
+            return float((doubt**2).sum()) / 2 - likelihood, doubt / DOUBT - slope
 
-        return of(minimize(loss, expected, method="L-BFGS-B", bounds=[(x - 14, x + 6) for x in expected]).x)
+        bounds = [(log - 14, log + 6) for log in expected]
+        return of(minimize(loss, expected, jac=True, method="L-BFGS-B", bounds=bounds).x)
 
-    def _reduced(self, variances: Variances) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """-2 log likelihood without the effects, and their precision and weighted sum."""
-        scales = _scales(variances, self)
-        precision, weighted, total = np.eye(len(scales)), np.zeros(len(scales)), 0.0
-        for block in self.blocks:
-            n = len(block.gains)
-            within = block.noise + variances.level + (variances.rest + 1e-12) * np.eye(n)
-            factor = cho_factor(within, lower=True)
-            columns = block.columns * scales
-            solved = cho_solve(factor, np.column_stack([columns, block.gains]))
-            precision += columns.T @ solved[:, :-1]
-            weighted += columns.T @ solved[:, -1]
-            total += float(block.gains @ solved[:, -1]) + 2 * float(np.log(np.diag(factor[0])).sum())
-        return total, precision, weighted
-
-    def log_likelihood(self, variances: Variances) -> float:
-        """Of all measured gains, but for a constant."""
-        total, precision, weighted = self._reduced(variances)
-        factor = cho_factor(precision, lower=True)
-        log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        return -(total + log_determinant - float(weighted @ cho_solve(factor, weighted))) / 2
+    def log_likelihood(self, variances: Variances) -> tuple[float, NDArray[np.float64]]:
+        """Of all measured gains, but for a constant; and its slope in the logarithm of each variance."""
+        known = self._given(variances)
+        determinants = known.log_determinant + np.linalg.slogdet(known.precision)[1]
+        weighted = known.solved[..., -1] - known.solved[..., :-1] @ known.mean  # inverse covariance times gains
+        value = -(determinants + float((self.gains * weighted).sum())) / 2
+        # The diagonal, and the sum, of each target's block of the inverse covariance.
+        inverse = np.linalg.inv(known.within) - known.solved[..., :-1] @ known.covariance @ np.swapaxes(
+            known.solved[..., :-1], 1, 2
+        )
+        diagonal = (inverse.diagonal(axis1=1, axis2=2) * self.there).sum()
+        sums = np.einsum("tij,ti,tj->t", inverse, self.there, self.there).sum()
+        moved = known.mean**2 + known.covariance.diagonal() - 1
+        slope = {
+            "popularity": moved[2 : 2 + self.n_sources].sum(),
+            "level": variances.level * ((((weighted * self.there).sum(1)) ** 2).sum() - sums),
+            "slope": moved[2 + self.n_sources :].sum(),
+            "common": moved[COMMON],
+            "rest": variances.rest * (((weighted * self.there) ** 2).sum() - diagonal),
+        }
+        return value, np.array([slope[name] for name in asdict(variances)]) / 2
 
     def effects(self, variances: Variances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Posterior mean and covariance of the effects, in units of their prior standard deviations."""
-        _, precision, weighted = self._reduced(variances)
-        factor = cho_factor(precision, lower=True)
-        covariance = cho_solve(factor, np.eye(len(precision)))
-        return cho_solve(factor, weighted), covariance
+        known = self._given(variances)
+        return known.mean, known.covariance
+
+    def _given(self, variances: Variances) -> _Given:
+        there = self.there
+        within = self.noise + variances.level * there[:, :, None] * there[:, None, :]
+        within = within + np.eye(there.shape[1]) * (1 - there + (variances.rest + TINY) * there)[:, None, :]
+        columns = self.columns * _scales(variances, self)
+        solved = np.linalg.solve(within, np.concatenate([columns, self.gains[..., None]], axis=2))
+        precision = np.eye(columns.shape[2]) + np.einsum("tij,tik->jk", columns, solved[..., :-1])
+        covariance = np.linalg.inv(precision)
+        return _Given(
+            within=within,
+            columns=columns,
+            solved=solved,
+            precision=precision,
+            covariance=covariance,
+            mean=covariance @ np.einsum("tij,ti->j", columns, solved[..., -1]),
+            log_determinant=float(np.linalg.slogdet(within)[1].sum()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What the measured gains say of the effects, given the variances."""
+
+    within: NDArray[np.float64]  # (n_targets, n, n) covariance of each target's gains, given the effects
+    columns: NDArray[np.float64]  # (n_targets, n, n_effects) of effects with variance 1
+    solved: NDArray[np.float64]  # (n_targets, n, n_effects + 1): the inverse of `within` times columns and gains
+    precision: NDArray[np.float64]  # (n_effects, n_effects) of the effects
+    covariance: NDArray[np.float64]
+    mean: NDArray[np.float64]  # (n_effects,)
+    log_determinant: float  # of all `within`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -97,11 +97,20 @@ def test_the_model_is_the_gaussian_that_its_equation_says(monkeypatch: pytest.Mo
 
 def test_the_likelihood_is_that_of_the_dense_gaussian() -> None:
     targets, _ = grid(np.random.default_rng(2))
+    targets[1] = replace(
+        targets[1], **{name: getattr(targets[1], name)[:3] for name in ("sources", "features", "gains")}
+    )
+    targets[1] = replace(targets[1], noise=targets[1].noise[:3, :3])  # a target with fewer sources
     mean, true, noise = dense(targets)
     gains = np.concatenate([own.gains for own in targets]) - mean
     problem = model._Problem(targets, N, HELPFUL, PRIOR)
     direct = -(gains @ np.linalg.solve(true + noise, gains) + np.linalg.slogdet(true + noise)[1]) / 2
-    assert problem.log_likelihood(VARIANCES) == pytest.approx(direct, rel=1e-6)
+    value, slope = problem.log_likelihood(VARIANCES)
+    assert value == pytest.approx(direct, rel=1e-6)
+    for name, at in zip(asdict(VARIANCES), slope, strict=True):
+        ends = [replace(VARIANCES, **{name: getattr(VARIANCES, name) * np.exp(step)}) for step in (-1e-4, 1e-4)]
+        low, high = (problem.log_likelihood(end)[0] for end in ends)
+        assert at == pytest.approx((high - low) / 2e-4, rel=1e-4, abs=1e-6), name
 
 
 def test_nine_in_ten_measured_gains_of_a_new_target_lie_in_their_intervals() -> None:
