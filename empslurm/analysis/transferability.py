@@ -8,7 +8,8 @@ are defined. Estimators of classes take a regression's values in quantiles (`qua
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +151,44 @@ def cross_validated(
     for fitted, held_out in GroupKFold(n_folds).split(features, groups=groups):
         predicted[held_out] = predict(features[fitted], targets[fitted], features[held_out])
     return predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A target's answers to the examples whose features are judged."""
+
+    classes: NDArray[np.int64]  # (n,) of a regression: quantiles
+    targets: NDArray[np.float64]  # (n, n_columns) one column per class, or the values
+    groups: NDArray[np.int64]  # (n,) rows of one group are never on both sides of a cross-validation
+    score: Callable[[NDArray[np.float64]], float]  # the target's metric of predicted `targets`, more is better
+
+    def cross_validated(self, predict: Predict, features: NDArray[np.float64]) -> float:
+        """The score of predictions from other folds; NaN where a part has no variation, or nothing can be left out."""
+        if _constant(self.targets).all():
+            return float("nan")
+        return self.score(cross_validated(predict, features, self.targets, self.groups))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """One entry of ESTIMATORS."""
+
+    title: str
+    value: Callable[[NDArray[np.float64], Answers], float]
+
+
+ESTIMATORS: Mapping[str, Estimator] = {
+    "log_me": Estimator(title="LogME", value=lambda features, answers: log_me(features, answers.targets)),
+    "h_score": Estimator(title="H-score", value=lambda features, answers: h_score(features, answers.classes)),
+    "trans_rate": Estimator(title="TransRate", value=lambda features, answers: trans_rate(features, answers.classes)),
+    "neighbours": Estimator(
+        title="nearest neighbours",
+        value=lambda features, answers: answers.cross_validated(nearest_neighbours, features),
+    ),
+    "ridge_probe": Estimator(
+        title="ridge probe", value=lambda features, answers: answers.cross_validated(ridge_probe, features)
+    ),
+}
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Bank:
                 f"{measure.backbone_digest}, but {here}; copy that backbone to this machine"
             )
         torch.set_float32_matmul_precision("medium" if precision == "fp32_medium" else "highest")
-        self.device, self.precision = device, precision
+        self.members, self.device, self.precision = tuple(members), device, precision
         model = load_encoder(measure.backbone).to(device)
         self.encoder = Encoder(model, dropout=0.0, attention_dropout=0.0, bf16=precision == "bf16")
         self.stacks = [(indices, self._stack([members[index] for index in indices])) for indices in _alike(members)]
@@ -69,17 +69,20 @@ class Bank:
                 )
         return stack
 
-    def represent(self, tokens: Tokens) -> NDArray[np.float32]:
-        """(n_members, n_rows, hidden): what each member's head reads of every row."""
-        n_rows, most = len(tokens.lengths), max(stack.n_cells for _, stack in self.stacks)
-        n_members = sum(stack.n_cells for _, stack in self.stacks)
-        values = np.zeros((n_members, n_rows, self.encoder.config.hidden_size), np.float32)
+    def represent(
+        self, tokens: Tokens, rows: NDArray[np.int64], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """(n_members, n_rows, hidden): what each member's head reads of some rows. `progress`: gets the rows done."""
+        values = np.zeros((len(self.members), len(rows), self.encoder.config.hidden_size), np.float32)
+        most = max(stack.n_cells for _, stack in self.stacks)
         budget = max(1, CELL_TOKENS["cuda" if self.device.type == "cuda" else "cpu"] // most)
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
-            for batch in token_batches(tokens.lengths, budget):
-                rows = cut(tokens, batch, self.device)
+            for batch in token_batches(tokens.lengths[rows], budget):
+                cut_rows = cut(tokens, rows[batch], self.device)
                 for indices, stack in self.stacks:
-                    values[np.ix_(np.asarray(indices), batch)] = stack.represent(rows).float().cpu().numpy()
+                    values[np.ix_(np.asarray(indices), batch)] = stack.represent(cut_rows).float().cpu().numpy()
+                if progress is not None:
+                    progress(len(batch))
         return values
 
     def score(

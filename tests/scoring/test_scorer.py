@@ -59,10 +59,11 @@ def alone(backbone: Path, member: Member, text: str, context: tuple[str, ...]) -
 def test_every_row_is_represented_as_it_is_alone(scorer: Scorer) -> None:
     rows = [row_of("", at, text, (), {}) for at, text in enumerate(TEXTS, 1)]
     rule = scorer.chosen.members[0].measure.input_rule
-    together = scorer.bank.represent(scorer.tokens(rule, rows)[0])
+    every = np.arange(len(rows))
+    together = scorer.bank.represent(scorer.tokens(rule, rows)[0], every)
     assert together.shape[:2] == (len(scorer.chosen.members), len(rows))
     for at, row in enumerate(rows):
-        alone = scorer.bank.represent(scorer.tokens(rule, [row])[0])
+        alone = scorer.bank.represent(scorer.tokens(rule, [row])[0], np.zeros(1, np.int64))
         np.testing.assert_allclose(together[:, at : at + 1], alone, atol=TOLERANCE)
     assert len(np.unique(together[:, 0].round(3), axis=0)) == len(together)
 
