@@ -18,7 +18,7 @@ from empslurm.launch.cost import Spent, journals, spent
 from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
 from empslurm.plan import Plan, obstacle
-from empslurm.store import predictions
+from empslurm.store import predictions, suitability
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, overlap
 from empslurm.tasks.datasets import DATASETS
@@ -66,6 +66,9 @@ class Group:
     missing: tuple[Missing, ...]
     notes: Mapping[str, str]  # task -> which data its numbers rest on, where they are not a pinned release
     leaks: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (source, target) -> how its test texts leak
+    suitability: Mapping[tuple[str, str], Mapping[str, float]] = field(
+        default_factory=dict
+    )  # pair -> estimator -> value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +274,7 @@ def _groups(
                 missing=part.missing,
                 notes=notes,
                 leaks=_leaks(root, part.places, registry),
+                suitability=_suitability(root, part.places),
             )
         )
     return tuple(collected)
@@ -317,6 +321,21 @@ def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[
     audited = overlap.verdicts(root.prepared, registry.datasets, raw, uses).flags()
     asked = {(cell.source or cell.target, cell.target) for cell in places}
     return {pair: text for pair, text in {**audited, **leaking}.items() if pair in asked}
+
+
+def _suitability(root: RunsRoot, places: Sequence[Place]) -> dict[tuple[str, str], Mapping[str, float]]:
+    """What `suggest` has kept of each pair: of the source's first seed that has values."""
+    alone = sorted((cell for cell in places if cell.kind == "baseline"), key=lambda cell: (cell.target, cell.seed))
+    found: dict[tuple[str, str], Mapping[str, float]] = {}
+    for target in {cell.target: cell for cell in reversed(alone)}.values():
+        name = suitability.reading(target.target, target.parts["data"], int(target.parts["training"]["max_length"]))
+        kept = suitability.read(root, name)
+        for source in alone if kept is not None else ():
+            values = kept.values.get(source.id) if kept is not None else None
+            if values is not None and source.target != target.target:
+                known = {name: float("nan") if value is None else value for name, value in values.items()}
+                found.setdefault((source.target, target.target), known)
+    return found
 
 
 def _pinned(registry: Registry, dataset: str) -> set[str]:

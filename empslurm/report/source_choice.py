@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from empslurm.analysis import source_selection
 from empslurm.analysis.source_prediction import Pairs, Prior, Variances
 from empslurm.analysis.source_selection import MODEL, POPULARITY, History, Quality
+from empslurm.analysis.transferability import ESTIMATORS
 from empslurm.metrics import METRICS
 from empslurm.report import task_facts
 from empslurm.report.embeddings import square
@@ -62,7 +63,25 @@ def _similar_data(analyses: Analyses) -> Matrix | None:
     return None if data is None else square(data.cosine, data.tasks, analyses.tasks)
 
 
+def _stored(name: str) -> Callable[[Analyses], Matrix | None]:
+    """What `suggest` has kept: the value of an estimator on what the source's adapter reads of the target's texts."""
+
+    def values(analyses: Analyses) -> Matrix | None:
+        at = {task: place for place, task in enumerate(analyses.tasks)}
+        known = np.full((len(at), len(at)), np.nan)
+        for (source, target), row in analyses.group.suitability.items():
+            if source in at and target in at:
+                known[at[source], at[target]] = row.get(name, np.nan)
+        return known if np.isfinite(known).any() else None
+
+    return values
+
+
 FEATURES: Mapping[str, Feature] = {
+    **{
+        name: Feature(title=estimator.title, helpful=True, values=_stored(name))
+        for name, estimator in ESTIMATORS.items()
+    },
     "task_similarity": Feature(title="task embeddings", helpful=True, values=_similar_tasks),
     "dataset_similarity": Feature(title="dataset embeddings", helpful=True, values=_similar_data),
     "n_samples": Feature(title="source's size", helpful=True, values=_of_source("n_samples", np.log)),

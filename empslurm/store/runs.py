@@ -56,6 +56,10 @@ class RunsRoot:
         return self.path / "gathered"
 
     @property
+    def suitability(self) -> Path:
+        return self.path / "suitability"
+
+    @property
     def code(self) -> Path:
         return self.path / "code"
 
