@@ -11,6 +11,7 @@ from markupsafe import Markup
 from empslurm.report import contents as page_contents
 from empslurm.report.contents import Block, Contents, GroupContents, block_of
 from empslurm.report.page_data import page_data
+from empslurm.report.sections.choice import choice
 from empslurm.report.sections.cost import costs
 from empslurm.report.sections.data import data
 from empslurm.report.sections.importance import importance
@@ -54,6 +55,13 @@ OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (
     Section(anchor="picture", link="picture", title="Sources and targets", build=picture),
     Section(anchor="targets", link="targets", title="Which source helps which target", build=targets),
     Section(anchor="sources", link="sources", title="Which sources help most", build=sources, tables=("source-ranks",)),
+    Section(
+        anchor="choice",
+        link="choosing",
+        title="Could sources be chosen without the grid?",
+        build=choice,
+        tables=("source-choice",),
+    ),
     Section(anchor="next", link="what next", title="What to run next", build=what_next, tables=("seeds",)),
     Section(anchor="pairs", link="pairs", title="All pairs", build=all_pairs),
     Section(

@@ -58,13 +58,17 @@ def _table(choice: SourceChoice, what: str, rows: Sequence[Quality]) -> Table:
     )
 
 
+def digits_of(measure: str) -> int:
+    """Decimals of a measure."""
+    return 1 if measure.startswith("regret") else 2
+
+
 def _columns(name: str, head: str) -> list[tuple[str, str]]:
     return [(name, head), (f"{name}_low", "low"), (f"{name}_high", "high")]
 
 
 def _row(one: Quality) -> tuple[Entry, ...]:
-    digits = [1 if name.startswith("regret") else 2 for name in MEASURES]
-    cells = zip(one.mean, one.low, one.high, digits, strict=True)
+    cells = zip(one.mean, one.low, one.high, map(digits_of, MEASURES), strict=True)
     return (text(title(one.way)), *(number(float(value), n) for *values, n in cells for value in values))
 
 
