@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from empslurm.api import from_table, gathered, load_gathered, load_manifest, planned, published, status
     from empslurm.errors import EmpslurmError
     from empslurm.scoring.scorer import Scorer
+    from empslurm.suggestion import suggest
 
 __version__ = "0.1.0"
 
@@ -27,10 +28,15 @@ __all__ = [
     "planned",
     "published",
     "status",
+    "suggest",
 ]
 
 # Public names that are defined elsewhere than in `api`.
-_HOMES = {"EmpslurmError": "empslurm.errors", "Scorer": "empslurm.scoring.scorer"}
+_HOMES = {
+    "EmpslurmError": "empslurm.errors",
+    "Scorer": "empslurm.scoring.scorer",
+    "suggest": "empslurm.suggestion",
+}
 
 
 def __getattr__(name: str) -> Any:

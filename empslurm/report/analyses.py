@@ -46,19 +46,7 @@ def analyse(
     gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
 ) -> Analyses:
     """Run every analysis on one group. `margin`: see `analysis.verdicts.decide`."""
-    analyses = Analyses(
-        gathered=gathered,
-        group=group,
-        ratings=tuple(ratings),
-        grouped=grouped,
-        margin=margin,
-        tables=score_tables(gathered, group),
-    )
-    analyses = replace(
-        analyses,
-        data_similarity=data_similarity(group.runs, analyses.tasks),
-        task_similarity=fused_similarity(group.runs, analyses.tasks),
-    )
+    analyses = begun(gathered, group, ratings=ratings, grouped=grouped, margin=margin)
     for analysis in ANALYSES:
         finding = analysis.run(analyses)
         analyses = replace(
@@ -69,6 +57,25 @@ def analyse(
     if analyses.of_paper:
         return analyses
     return replace(analyses, lacking=plain_missing(analyses.lacking, from_results=analyses.from_results))
+
+
+def begun(
+    gathered: Gathered, group: Group, *, ratings: Sequence[Rating], grouped: bool = True, margin: float | None = None
+) -> Analyses:
+    """What `analyse` reads before any analysis has run: scores and similarities."""
+    analyses = Analyses(
+        gathered=gathered,
+        group=group,
+        ratings=tuple(ratings),
+        grouped=grouped,
+        margin=margin,
+        tables=score_tables(gathered, group),
+    )
+    return replace(
+        analyses,
+        data_similarity=data_similarity(group.runs, analyses.tasks),
+        task_similarity=fused_similarity(group.runs, analyses.tasks),
+    )
 
 
 def tables_of(analyses: Analyses) -> tuple[Table, ...]:

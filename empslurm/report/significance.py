@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +84,11 @@ def target_results(
     `baselines`: the table whose baselines are compared with (for limited data: all data); by default `table`.
     `grouped`: resample whole conversations, posts or dialogues; False: single examples, as the paper may have done.
     """
-    results = []
+    return tuple(_target(table, target, base, there, grouped) for target, base, there in comparable(table, baselines))
+
+
+def comparable(table: ScoreTable, baselines: ScoreTable | None = None) -> Iterator[tuple[str, Score, dict[str, Score]]]:
+    """Each target that has a baseline and a transfer: its baseline, and its scores by source. As `target_results`."""
     for target in table.targets:
         base = (baselines or table).scores.get((target, target))
         moved = {source: score for source, score in table.columns[target].items() if source != target}
@@ -92,8 +96,7 @@ def target_results(
             moved[CONTROL] = table.scores[target, target]
         there = {source: score for source, score in moved.items() if score.seeds}
         if base is not None and base.seeds and there:
-            results.append(_target(table, target, base, there, grouped))
-    return tuple(results)
+            yield target, base, there
 
 
 def compare_with(

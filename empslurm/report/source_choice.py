@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -13,12 +13,12 @@ from empslurm.analysis import source_selection
 from empslurm.analysis.source_prediction import Pairs, Prior, Variances
 from empslurm.analysis.source_selection import MODEL, POPULARITY, History, Quality
 from empslurm.analysis.transferability import ESTIMATORS
+from empslurm.analysis.verdicts import Comparison
 from empslurm.metrics import METRICS
 from empslurm.report import task_facts
-from empslurm.report.embeddings import square
-from empslurm.report.group_results import Analyses, Finding, Significance
+from empslurm.report.group_results import Analyses, Finding
 from empslurm.report.scores import ScoreTable
-from empslurm.report.significance import TargetResult, stream
+from empslurm.report.significance import CONTROL, comparable, compare_with, stream
 
 CEILING = "half of the seeds"
 FEWEST_TARGETS, FEWEST_SOURCES = 3, 3
@@ -30,49 +30,73 @@ PRIOR = Prior(
     variances=Variances(popularity=1e-3, level=1e-3, slope=1e-4, common=1e-4, rest=1e-3), common=0.005, noise=1e-3
 )
 
-Matrix = NDArray[np.float64]  # (n_tasks, n_tasks), source by target
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One target whose sources were tried."""
+
+    target: str
+    comparison: Comparison
+    table: ScoreTable  # that has its runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one group of results says of its targets."""
+
+    analyses: Analyses
+    targets: tuple[Compared, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A number per pair. `values`: in the order of the tasks; None where it is not known."""
+    """A number per pair. `values`: (n_sources,) of some sources for one target; NaN where it is not known."""
 
     title: str
     helpful: bool  # whether more is expected to be better
-    values: Callable[[Analyses], Matrix | None]
+    values: Callable[[Analyses, Sequence[str], str], Numbers]
 
 
-def _of_source(name: str, function: Callable[[Matrix], Matrix]) -> Callable[[Analyses], Matrix | None]:
-    """A fact about the source, the same for every target."""
+def _of_source(name: str, function: Callable[[Numbers], Numbers]) -> Callable[[Analyses, Sequence[str], str], Numbers]:
+    """A fact about the source, the same for every target. In a table, a name may be that of another task."""
 
-    def values(analyses: Analyses) -> Matrix | None:
-        facts = task_facts.task_facts(analyses.tasks, analyses.gathered.registry, analyses.ratings)
-        known = function(np.array([getattr(fact, name) for fact in facts], dtype=np.float64))
-        return np.repeat(known[:, None], len(known), axis=1)
+    def values(analyses: Analyses, sources: Sequence[str], target: str) -> Numbers:
+        if analyses.from_results and not analyses.of_paper:
+            return _unknown(sources)
+        facts = task_facts.task_facts(sources, analyses.gathered.registry, analyses.ratings)
+        return function(np.array([getattr(fact, name) for fact in facts], dtype=np.float64))
 
     return values
 
 
-def _similar_tasks(analyses: Analyses) -> Matrix | None:
+def _similar_tasks(analyses: Analyses, sources: Sequence[str], target: str) -> Numbers:
     fused = analyses.task_similarity
-    return square(fused[0].similarity.fused, fused[0].similarity.tasks, analyses.tasks) if fused else None
+    similarity = fused[0].similarity if fused else None
+    return _column(similarity.fused, similarity.tasks, sources, target) if similarity else _unknown(sources)
 
 
-def _similar_data(analyses: Analyses) -> Matrix | None:
+def _similar_data(analyses: Analyses, sources: Sequence[str], target: str) -> Numbers:
     data = analyses.data_similarity
-    return None if data is None else square(data.cosine, data.tasks, analyses.tasks)
+    return _unknown(sources) if data is None else _column(data.cosine, data.tasks, sources, target)
 
 
-def _stored(name: str) -> Callable[[Analyses], Matrix | None]:
+def _column(matrix: Numbers, tasks: Sequence[str], sources: Sequence[str], target: str) -> Numbers:
+    at = {task: place for place, task in enumerate(tasks)}
+    return np.array([matrix[at[source], at[target]] if {source, target} <= at.keys() else np.nan for source in sources])
+
+
+def _unknown(sources: Sequence[str]) -> Numbers:
+    return np.full(len(sources), np.nan)
+
+
+def _stored(name: str) -> Callable[[Analyses, Sequence[str], str], Numbers]:
     """What `suggest` has kept: the value of an estimator on what the source's adapter reads of the target's texts."""
 
-    def values(analyses: Analyses) -> Matrix | None:
-        at = {task: place for place, task in enumerate(analyses.tasks)}
-        known = np.full((len(at), len(at)), np.nan)
-        for (source, target), row in analyses.group.suitability.items():
-            if source in at and target in at:
-                known[at[source], at[target]] = row.get(name, np.nan)
-        return known if np.isfinite(known).any() else None
+    def values(analyses: Analyses, sources: Sequence[str], target: str) -> Numbers:
+        known = analyses.group.suitability
+        return np.array([known.get((source, target), {}).get(name, np.nan) for source in sources])
 
     return values
 
@@ -114,27 +138,54 @@ def choose(analyses: Analyses) -> Finding:
     if not analyses.significance:
         return Finding(result=None, lacking={NAME: "no pair has a baseline to be compared with"})
     chosen = max(analyses.significance, key=lambda one: one.fraction)
-    results = [one for one in chosen.results if np.isfinite(one.comparison.difference).sum() >= FEWEST_SOURCES]
-    if len(results) < FEWEST_TARGETS:
+    tables = {
+        target: table for table in analyses.tables if table.fraction == chosen.fraction for target in table.targets
+    }
+    targets = tuple(
+        Compared(target=one.target, comparison=one.comparison, table=tables[one.target]) for one in chosen.results
+    )
+    return judge([Part(analyses=analyses, targets=targets)])
+
+
+def compared(analyses: Analyses) -> tuple[Compared, ...]:
+    """The targets of a group at the largest share of data that has transfers, with the noise of their gains."""
+    full = {table.metric: table for table in analyses.tables if table.fraction == 1.0}
+    found: dict[float, list[Compared]] = {}
+    for table in analyses.tables:
+        for target, base, moved in comparable(table, None if table.fraction == 1.0 else full.get(table.metric)):
+            tried = {source: score for source, score in moved.items() if source != CONTROL}
+            if tried:
+                comparison, _ = compare_with(table, target, base, tried, grouped=analyses.grouped)
+                one = Compared(target=target, comparison=comparison, table=table)
+                found.setdefault(table.fraction, []).append(one)
+    return tuple(found[max(found)]) if found else ()
+
+
+def judge(parts: Sequence[Part]) -> Finding:
+    """As `choose`, on the targets of several groups that one history is made of."""
+    known = [Part(analyses=part.analyses, targets=tuple(filter(_tells, part.targets))) for part in parts]
+    targets = [one for part in known for one in part.targets]
+    if len(targets) < FEWEST_TARGETS:
         return Finding(
             result=None,
             lacking={
                 NAME: f"it is judged on at least {FEWEST_TARGETS} targets with the gains of {FEWEST_SOURCES} sources, "
-                f"but {len(results) or 'none'} {'has' if len(results) == 1 else 'have'} them"
+                f"but {len(targets) or 'none'} {'has' if len(targets) == 1 else 'have'} them"
             },
         )
-    history = history_of(analyses, results)
-    rng = stream(NAME, *(result.target for result in results))
+    percent = in_percent(targets)
+    sources = sources_of(known)
+    pairs = measured(known, sources, percent=percent)
+    history = history_of(pairs, len(sources), varying(pairs))
+    rng = stream(NAME, *(one.target for one in targets))
 
-    def judged(values: Mapping[str, Sequence[Matrix]]) -> tuple[Quality, ...]:
+    def judged(values: Mapping[str, Sequence[Numbers]]) -> tuple[Quality, ...]:
         found = []
         for way, rows in values.items():
-            pairs = zip(rows, results, strict=True)
+            comparisons = [one.comparison for one in targets]
             by_target = [
-                source_selection.of_target(
-                    row, one.comparison.transfer, one.comparison.baseline, one.comparison.sign, rng
-                )
-                for row, one in pairs
+                source_selection.of_target(row, one.transfer, one.baseline, one.sign, rng)
+                for row, one in zip(rows, comparisons, strict=True)
             ]
             found.append(source_selection.quality(way, by_target, rng))
         return tuple(found)
@@ -144,72 +195,105 @@ def choose(analyses: Analyses) -> Finding:
     mean, low, high = source_selection.difference(by_way[MODEL], by_way[POPULARITY], rng)
     return Finding(
         result=SourceChoice(
-            fraction=chosen.fraction,
-            percent=in_percent(results),
-            targets=tuple(one.target for one in results),
+            fraction=targets[0].table.fraction,
+            percent=percent,
+            targets=tuple(one.target for one in targets),
             n_sources=history.n_sources,
             targets_left_out=targets_left_out,
             sources_left_out=judged(source_selection.sources_left_out(history)),
-            ceiling=_ceiling(analyses, chosen, results, rng),
+            ceiling=_ceiling(targets, rng),
             over_popularity=(float(mean[0]), float(low[0]), float(high[0])),
             lacking=tuple(one.title for name, one in FEATURES.items() if name not in history.features),
         )
     )
 
 
-def in_percent(results: Sequence[TargetResult]) -> bool:
+def _tells(one: Compared) -> bool:
+    return int(np.isfinite(one.comparison.difference).sum()) >= FEWEST_SOURCES
+
+
+def in_percent(targets: Sequence[Compared]) -> bool:
     """Whether a metric of the targets is an error, which has no common scale."""
-    return any(not METRICS[one.metric].higher_is_better for one in results)
+    return any(not METRICS[one.table.metric].higher_is_better for one in targets)
 
 
-def history_of(analyses: Analyses, results: Sequence[TargetResult]) -> History:
-    """The gains of a group's pairs with their noise, and what is known of each pair."""
-    sources = tuple(dict.fromkeys(name for one in results for name in one.comparison.sources))
-    known = {name: feature.values(analyses) for name, feature in FEATURES.items()}
-    there = {name: matrix for name, matrix in known.items() if matrix is not None and _varies(matrix)}
-    percent = in_percent(results)
-    at = {task: place for place, task in enumerate(analyses.tasks)}
+def sources_of(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Every source that was tried, each once."""
+    return tuple(dict.fromkeys(name for part in parts for one in part.targets for name in one.comparison.sources))
+
+
+def measured(parts: Sequence[Part], sources: Sequence[str], *, percent: bool) -> list[Pairs]:
+    """The pairs of every target, with every feature of FEATURES, their gains, and the noise of these."""
+    return [
+        pairs_of(part.analyses, one.target, one.comparison.sources, one.comparison, among=sources, percent=percent)
+        for part in parts
+        for one in part.targets
+    ]
+
+
+def varying(targets: Sequence[Pairs]) -> list[str]:
+    """The names of the features that differ between pairs."""
+    columns = np.array([row for own in targets for row in own.features]).reshape(-1, len(FEATURES)).T
+    return [name for name, column in zip(FEATURES, columns, strict=True) if _varies(column)]
+
+
+def _varies(values: Numbers) -> bool:
+    known = values[np.isfinite(values)]
+    return len(known) > 1 and bool(np.ptp(known) > 0)
+
+
+def history_of(targets: Sequence[Pairs], n_sources: int, features: Sequence[str]) -> History:
+    """What is known of some targets, with some of the features."""
     return History(
-        targets=tuple(_pairs(one, sources, list(there.values()), at, percent=percent) for one in results),
-        n_sources=len(sources),
-        features=tuple(there),
-        helpful=np.array([FEATURES[name].helpful for name in there], dtype=bool),
+        targets=tuple(with_features(own, features) for own in targets),
+        n_sources=n_sources,
+        features=tuple(features),
+        helpful=np.array([FEATURES[name].helpful for name in features], dtype=bool),
         prior=PRIOR,
     )
 
 
-def _varies(matrix: Matrix) -> bool:
-    off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
-    known = off_diagonal[np.isfinite(off_diagonal)]
-    return len(known) > 1 and bool(np.ptp(known) > 0)
+def with_features(own: Pairs, features: Sequence[str]) -> Pairs:
+    """The pairs with some of their features."""
+    return replace(own, features=own.features[:, [list(FEATURES).index(name) for name in features]])
 
 
-def _pairs(
-    one: TargetResult, sources: Sequence[str], matrices: Sequence[Matrix], at: Mapping[str, int], *, percent: bool
+def pairs_of(
+    analyses: Analyses,
+    target: str,
+    sources: Sequence[str],
+    comparison: Comparison | None,
+    *,
+    among: Sequence[str],
+    percent: bool,
 ) -> Pairs:
-    own = [source for source in one.comparison.sources if source in at]
-    kept = [place for place, source in enumerate(one.comparison.sources) if source in at]
-    unit = 1 / abs(one.comparison.baseline) if percent else 1.0
-    column = at[one.target]
+    """Some sources of a target with every feature of FEATURES, and with the gains that were measured.
+
+    `among`: all sources, which the pairs name by number.
+    """
+    n = len(sources)
+    features = [feature.values(analyses, sources, target) for feature in FEATURES.values()]
+    gains, noise = np.full(n, np.nan), np.full((n, n), np.nan)
+    if comparison is not None:
+        unit = 1 / abs(comparison.baseline) if percent else 1.0
+        here = [at for at, name in enumerate(sources) if name in comparison.sources]
+        there = [comparison.sources.index(sources[at]) for at in here]
+        gains[here] = unit * comparison.sign * comparison.difference[there]
+        noise[np.ix_(here, here)] = unit**2 * comparison.covariance[np.ix_(there, there)]
+    numbers = {name: at for at, name in enumerate(among)}
     return Pairs(
-        sources=np.array([sources.index(source) for source in own], dtype=np.int64),
-        features=np.array([[matrix[at[source], column] for matrix in matrices] for source in own]).reshape(
-            len(own), len(matrices)
-        ),
-        gains=unit * one.comparison.sign * one.comparison.difference[kept],
-        noise=unit**2 * one.comparison.covariance[np.ix_(kept, kept)],
+        sources=np.array([numbers[name] for name in sources], dtype=np.int64),
+        features=np.array(features).T.reshape(n, len(FEATURES)),
+        gains=gains,
+        noise=noise,
     )
 
 
-def _ceiling(
-    analyses: Analyses, chosen: Significance, results: Sequence[TargetResult], rng: np.random.Generator
-) -> Quality | None:
+def _ceiling(targets: Sequence[Compared], rng: np.random.Generator) -> Quality | None:
     """How well one half of the seeds predicts the other, a mean over splits; None where a target has one seed."""
-    tables = [table for table in analyses.tables if table.fraction == chosen.fraction]
     rows = []
-    for one in results:
-        table = next(table for table in tables if one.target in table.targets)
-        scores = _by_seed(table, one)
+    for one in targets:
+        scores, comparison = _by_seed(one), one.comparison
         n_seeds = scores.shape[1]
         if n_seeds < 2:
             return None
@@ -222,17 +306,15 @@ def _ceiling(
             mask = np.isin(np.arange(n_seeds), half)
             first, second = (_mean(scores[:, chosen_seeds]) for chosen_seeds in (mask, ~mask))
             judged.append(
-                source_selection.of_target(
-                    one.comparison.sign * first, second, one.comparison.baseline, one.comparison.sign, rng
-                )
+                source_selection.of_target(comparison.sign * first, second, comparison.baseline, comparison.sign, rng)
             )
         rows.append(np.nanmean(judged, 0) if np.isfinite(judged).any() else judged[0])
     return source_selection.quality(CEILING, rows, rng)
 
 
-def _by_seed(table: ScoreTable, one: TargetResult) -> Matrix:
+def _by_seed(one: Compared) -> Numbers:
     """(n_sources, n_seeds) scores of a target's transfers; NaN where missing."""
-    own = {source: table.scores[source, one.target] for source in one.comparison.sources}
+    own = {source: one.table.scores[source, one.target] for source in one.comparison.sources}
     seeds = sorted({seed for score in own.values() for seed in score.seeds})
     scores = np.full((len(own), len(seeds)), np.nan)
     for row, score in enumerate(own.values()):
@@ -241,7 +323,7 @@ def _by_seed(table: ScoreTable, one: TargetResult) -> Matrix:
     return scores
 
 
-def _mean(scores: Matrix) -> Matrix:
+def _mean(scores: Numbers) -> Numbers:
     known = np.isfinite(scores)
     n = known.sum(1)
     return np.where(n > 0, np.where(known, scores, 0.0).sum(1) / np.maximum(n, 1), np.nan)

@@ -106,6 +106,19 @@ def of_folders(paths: Iterable[Path], tasks: Sequence[str] = (), backbone: str |
     return _chosen((partial(_of_folder, folder) for folder in folders), tasks, backbone)
 
 
+# Every finished adapter with its files verified, on any backbone, and a sentence for each that cannot be used.
+
+
+def members_of_cells(folders: Iterable[CellDir], root: RunsRoot) -> tuple[list[Member], list[str]]:
+    """Of cells."""
+    return _read(partial(_of_cell, folder, root) for folder in folders)
+
+
+def members_of_folders(paths: Iterable[Path]) -> tuple[list[Member], list[str]]:
+    """Of folders of exported adapters, or folders that hold such folders."""
+    return _read(partial(_of_folder, folder) for path in paths for folder in _adapters(path))
+
+
 def _label(plan: Plan, asked: str | None) -> str:
     """The label of the backbone that is asked for, or of the only one. Raises UsageError."""
     labels, folder = plan.labels, plan.manifest.path.parent
@@ -176,17 +189,20 @@ def _of_folder(folder: Path) -> Member:
     return Member(adapter=folder, source=source, measure=measure)
 
 
-def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], backbone: str | None = None) -> Chosen:
-    """Read each candidate; one that cannot be used is left out with its reason. Raises UsageError when none is left."""
+def _read(candidates: Iterable[Callable[[], Member]]) -> tuple[list[Member], list[str]]:
     members: list[Member] = []
     problems: list[str] = []
     for candidate in candidates:
         try:
-            member = candidate()
+            members.append(candidate())
         except EmpslurmError as error:
             problems.append(str(error))
-            continue
-        members.append(member)
+    return members, problems
+
+
+def _chosen(candidates: Iterable[Callable[[], Member]], tasks: Sequence[str], backbone: str | None = None) -> Chosen:
+    """Read each candidate; one that cannot be used is left out with its reason. Raises UsageError when none is left."""
+    members, problems = _read(candidates)
     kept = [member for member in members if not tasks or any(fnmatchcase(member.measure.task, name) for name in tasks)]
     if not kept:
         known = ", ".join(sorted({member.measure.task for member in members}))

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from empslurm import ids, metrics
 from empslurm.analysis.transferability import ESTIMATORS, Answers, one_hot, quantile_classes
+from empslurm.cells import Baseline
 from empslurm.scoring.bank import Bank
+from empslurm.scoring.selection import Member
+from empslurm.tasks.prepare import Prepared
+from empslurm.tasks.schema import Part, Task
+from empslurm.train.data import task_data
 from empslurm.train.data.task_data import TaskData
+from empslurm.train.data.tokenizer import load_tokenizer
 
 Progress = Callable[[int], None]  # gets the adapter x text passes that were done since the last call
+
+
+def training_texts(cell: Baseline, task: Task, prepared: Prepared, cache_root: Path) -> TaskData:
+    """A task as its baseline would read it, of which only the training part must be there. Raises DataError."""
+    needed: Part = "train"
+    tokenizer = partial(load_tokenizer, cell.backbone)
+    return task_data.load(cell, task, prepared, tokenizer, cache_root, needed=(needed,))
+
+
+def bank_of(members: Sequence[Member]) -> Bank:
+    """The adapters, on a GPU where there is one. Raises as `Bank`."""
+    return Bank(members, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def sample(data: TaskData, most: int) -> NDArray[np.int64]:

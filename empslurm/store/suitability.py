@@ -1,7 +1,7 @@
 """How well sources suit targets before training, kept in the runs root: suitability/READING.json, a file per target.
 
 A reading is what was read: a task's training texts, with how they are cut. The values of a source are those of its
-cell, so they never change; more texts replace fewer.
+cell, so they never change; a larger sample of texts replaces a smaller one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Suitability:
 
     target: Name
     version: Annotated[int, Range(low=1)]
-    n_texts: Annotated[int, Range(low=0)]  # of the training part
+    most: Annotated[int, Range(low=1)]  # texts that were wanted
+    n_texts: Annotated[int, Range(low=0)]  # of the training part that were read
     seconds: Annotated[float, Range(low=0)]  # that reading and estimating took
     values: Mapping[CellId, Mapping[str, float | None]]  # source's cell -> estimator -> value; None: undefined
 
@@ -48,10 +49,11 @@ def read(root: RunsRoot, name: str) -> Suitability | None:
 
 
 def add(root: RunsRoot, name: str, fresh: Suitability) -> Suitability:
-    """Keep values beside those that are there, if they were made from as many texts; return all of them."""
+    """Keep values beside those that are there, if they were made from the same texts; return all of them."""
     there = read(root, name)
-    if there is not None and there.n_texts == fresh.n_texts:
+    if there is not None and (there.most, there.n_texts) == (fresh.most, fresh.n_texts):
         fresh = replace(fresh, values={**there.values, **fresh.values}, seconds=there.seconds + fresh.seconds)
+    files.make_folder(root.suitability)
     files.write_json(_file(root, name), asdict(fresh))
     return fresh
 

@@ -18,6 +18,7 @@ def values(**changes: Any) -> Suitability:
     made = Suitability(
         target="news_empathy",
         version=VERSION,
+        most=250,
         n_texts=250,
         seconds=2.0,
         values={FIRST: {"log_me": 0.5, "h_score": None}},
@@ -37,7 +38,7 @@ def test_values_are_kept_beside_each_other_unless_other_texts_were_read(root: Ru
     both = suitability.add(root, "news_empathy-1", other)
     assert suitability.read(root, "news_empathy-1") == both
     assert (set(both.values), both.seconds) == ({FIRST, SECOND}, 3.0)
-    more = values(n_texts=1_000)
+    more = values(most=1_000, n_texts=1_000)
     assert suitability.add(root, "news_empathy-1", more) == more
     assert suitability.read(root, "news_empathy-2") is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from empslurm.cells import Trainable, WithAdapter
 from empslurm.errors import DataError
 from empslurm.tasks.prepare import Prepared, TaskTable, load_task
-from empslurm.tasks.schema import Part, Task
+from empslurm.tasks.schema import PARTS, Part, Task
 from empslurm.tasks.splits import train_subset
 from empslurm.train.data.tokenizer import Tokenizer
 from empslurm.train.data.tokens import Tokens, tokenise
@@ -52,8 +52,9 @@ def load(
     prepared: Prepared,
     tokenizer: Callable[[], Tokenizer],
     cache_root: Path,
+    needed: Collection[Part] = PARTS,
 ) -> TaskData:
-    """Load the data of a cell. Raises DataError if a part is empty."""
+    """Load the data of a cell. Raises DataError if a part that is needed is empty."""
     table = load_task(prepared, task, cell.data.use, cell.data.labels)
     training = cell.training
     tokens = tokenise(table, tokenizer, str(cell.backbone_digest), training.max_length, cache_root)
@@ -65,10 +66,10 @@ def load(
     chosen = train_subset(tuple(row_of), cell.data.fraction, cell.seed)[: training.max_train_examples]
     rows["train"] = np.sort(np.asarray([row_of[example] for example in chosen], np.int64))
     for part, members in rows.items():
-        if len(members) == 0:
+        if len(members) == 0 and part in needed:
             raise DataError(f"{task.id} must have examples in its {part} part, but has none; see `empslurm data stats`")
     centre, scale = 0.0, 1.0
-    if task.kind == "regression":
+    if task.kind == "regression" and len(rows["train"]):
         values = table.targets[rows["train"]].astype(np.float64)
         centre, scale = float(values.mean()), float(values.std()) or 1.0
     return TaskData(task=task, table=table, tokens=tokens, rows=rows, centre=centre, scale=scale)

@@ -1,0 +1,205 @@
+"""From finished grids and trained adapters to the ranking of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from empslurm import reference
+from empslurm.cells import Baseline
+from empslurm.errors import UsageError
+from empslurm.gather import Gathered
+from empslurm.report.source_choice import Part
+from empslurm.scoring.selection import Member
+from empslurm.store.runs import RunsRoot
+from empslurm.suggestion import grids as grids_of
+from empslurm.suggestion import reading
+from empslurm.suggestion import sources as sources_of
+from empslurm.suggestion.grids import Finished, Grid
+from empslurm.suggestion.ranking import Candidate, Ranking, rank, title
+from empslurm.suggestion.reading import Advance, Readings, Wanted
+from empslurm.suggestion.sources import Sources
+from empslurm.tasks import Registry
+from empslurm.tasks.raw import locate
+from empslurm.validation.reader import refusal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked, and what there is to answer it with."""
+
+    target: str
+    k: int
+    grids: tuple[Grid, ...]
+    tables: tuple[Gathered, ...]  # of anybody's results
+    members: tuple[Member, ...]  # adapters that could be sources
+    problems: tuple[str, ...]  # why others cannot
+    registry: Registry  # with the target's card
+    root: RunsRoot  # where values of sources are kept
+    data: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """The answer. `rankings`: one of our own cells, then one for each setting of each table of results."""
+
+    question: Question
+    metric: str  # of the target; "" where it is not known
+    rankings: tuple[Ranking, ...]
+    sources: Sources
+    finished: tuple[Finished, ...]
+    baseline: Baseline | None  # of the target; None where no adapter says what it would be
+    readings: Readings
+    problems: tuple[str, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """A row per source of each setting, the best first.
+
+        `setting` and `source`; `expected`, `low` and `high`: improvement of the target's metric, and its 90 % interval;
+        `best`: probability to be among the k best; `reasons`: in words; `tried`: whether the transfer has finished;
+        `seconds`: that reading the target's texts with this adapter took; `popularity`, and each feature's value.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "setting": ranking.setting,
+                "source": one.source,
+                "expected": one.expected,
+                "low": one.low,
+                "high": one.high,
+                "best": one.best,
+                "reasons": in_words(one),
+                "tried": one.tried,
+                "seconds": one.seconds,
+                "popularity": one.popularity,
+                **one.values,
+            }
+            for ranking in self.rankings
+            for one in ranking.candidates
+        ]
+        frame = pd.DataFrame(rows)
+        return frame.astype(dict.fromkeys(("setting", "source", "reasons"), "string"))
+
+
+def in_words(one: Candidate, most: int = 3) -> str:
+    """The largest reasons of a source's place, such as `popularity +0.012, LogME -0.004`."""
+    said = [f"{title(reason.feature)} {reason.part:+.3f}" for reason in one.reasons[:most]]
+    return ", ".join(said) or "nothing tells it from the others"
+
+
+def answer(question: Question, advance: Advance = lambda what, done, total: None) -> Suggestion:
+    """Rank the sources of a target. `advance`: see `reading.Advance`.
+
+    Raises UsageError where nothing can be said at all; what cannot be used is left out with a sentence.
+    """
+    target, registry, ratings = question.target, question.registry, reference.ratings(None)
+    sources = sources_of.choose(question.members, question.problems, target)
+    finished = grids_of.finished(question.grids, sources.digest, registry, ratings)
+    own = bool(sources.members) or any(one.targets for one in finished)
+    problems = [*sources.problems]
+    if own and target not in registry.tasks:
+        raise refusal(target, registry.tasks, "task, or that of a card that --card names,")
+    baseline = _baseline(question, sources, finished) if own else None
+    readings = Readings()
+    if baseline is not None:
+        readings = reading.read_all(
+            _wanted(baseline, finished),
+            sources.read,
+            root=question.root,
+            data=question.data,
+            registry=registry,
+            advance=advance,
+        )
+        problems += readings.problems
+    rankings = []
+    if own:
+        facts = finished[0].analyses if finished else grids_of.without_results(registry, ratings)
+        facts = replace(facts, group=replace(facts.group, suitability=readings.values))
+        parts = [one.part(readings.values) for one in finished if one.targets]
+        ranking = rank(target, tuple(sources.members), parts, facts, k=question.k)
+        rankings.append(_with_seconds(ranking, sources, readings, target))
+    for table in question.tables:
+        for setting, part in grids_of.of_table(table, ratings):
+            found = _of_table(question, table.name, setting, part, problems)
+            rankings += [found] if found is not None else []
+    if not any(ranking.candidates for ranking in rankings):
+        raise UsageError(
+            "; ".join(
+                [
+                    f"there must be a source to suggest for {target}: a trained adapter of another task, or finished "
+                    "transfers from it, but there is none; run a grid first, or name one with --from",
+                    *problems[:5],
+                ]
+            )
+        )
+    return Suggestion(
+        question=question,
+        metric=_metric(question, rankings),
+        rankings=tuple(ranking for ranking in rankings if ranking.candidates),
+        sources=sources,
+        finished=tuple(finished),
+        baseline=baseline,
+        readings=readings,
+        problems=tuple(problems),
+    )
+
+
+def _baseline(question: Question, sources: Sources, finished: Sequence[Finished]) -> Baseline | None:
+    """The target's baseline, as it was run or as it would be beside the sources; None where nothing says how."""
+    known = [one.baselines[question.target] for one in finished if question.target in one.baselines]
+    if known or not sources.members:
+        return next(iter(known), None)
+    dataset = question.registry.dataset_of(question.target)
+    located = locate(dataset, question.data, question.root.prepared)
+    return sources.baseline(question.target, dataset, located.raw_digest)
+
+
+def _wanted(baseline: Baseline, finished: Sequence[Finished]) -> list[Wanted]:
+    """The target's texts, and fewer of each other finished target."""
+    roots = tuple(dict.fromkeys(one.root for one in finished))
+    wanted = [Wanted(cell=baseline, most=reading.MOST_OF_TARGET, known_in=roots)]
+    seen = {wanted[0].name}
+    for one in finished:
+        for compared in one.targets:
+            cell = one.baselines.get(compared.target)
+            if cell is None or compared.target == baseline.target:
+                continue
+            other = Wanted(cell=cell, most=reading.MOST_OF_OTHERS, known_in=roots)
+            wanted += [other] if other.name not in seen else []
+            seen.add(other.name)
+    return wanted
+
+
+def _with_seconds(ranking: Ranking, sources: Sources, readings: Readings, target: str) -> Ranking:
+    """The ranking with what it cost to know each source."""
+    read = sources.read
+    if target not in readings.seconds or not read:
+        return ranking
+    each = readings.seconds[target] / len(read)
+    candidates = [replace(one, seconds=each) if one.source in read else one for one in ranking.candidates]
+    return replace(ranking, candidates=tuple(candidates))
+
+
+def _of_table(question: Question, name: str, setting: str, part: Part, problems: list[str]) -> Ranking | None:
+    """The ranking of one setting of a table; None, with a sentence, where it compares nothing."""
+    where = f"{name}, {setting}" if setting else name
+    if not part.targets:
+        problems.append(
+            f"{where} must compare a transfer with a baseline to say what helps, but has no target with both; add "
+            "rows with a blank source"
+        )
+        return None
+    if question.target not in {one.target for one in part.targets}:
+        problems.append(f"{where} has no result of {question.target}: only what its sources gave to others counts")
+    return rank(question.target, (), [part], part.analyses, k=question.k, setting=where)
+
+
+def _metric(question: Question, rankings: Sequence[Ranking]) -> str:
+    task = question.registry.tasks.get(question.target)
+    return task.metric if task is not None and rankings and not rankings[0].setting else ""

@@ -1,0 +1,145 @@
+"""The sources of one target in order: what each is expected to give, how sure that is, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from empslurm.analysis import source_prediction, source_selection
+from empslurm.analysis.source_prediction import FEWEST_TARGETS, Prediction
+from empslurm.report.group_results import Analyses
+from empslurm.report.significance import stream
+from empslurm.report.source_choice import (
+    FEATURES,
+    Compared,
+    Part,
+    SourceChoice,
+    history_of,
+    in_percent,
+    judge,
+    measured,
+    pairs_of,
+    sources_of,
+    varying,
+    with_features,
+)
+
+POPULARITY, OWN_RUNS = "popularity", "own_runs"
+TITLES = {POPULARITY: "popularity", OWN_RUNS: "its runs on this target"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """A part of an expected improvement, as its difference from the other sources'."""
+
+    feature: str  # a name in FEATURES or TITLES
+    part: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One source. Numbers are improvements, positive where the source helps, in the unit of the ranking."""
+
+    source: str
+    expected: float
+    low: float  # 90 % interval of what runs would measure
+    high: float
+    best: float  # probability to be among the k best
+    tried: bool  # whether its transfer to this target has finished
+    popularity: float  # mean improvement of other targets, beside their other sources; NaN where there is none
+    values: Mapping[str, float]  # the features, NaN where one is not known
+    reasons: tuple[Reason, ...]  # the largest first
+    seconds: float = float("nan")  # that reading the target's texts with its adapter took; NaN: not read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """All sources of a target, the best first. `setting`: of a table of results; "" elsewhere."""
+
+    setting: str
+    k: int
+    percent: bool  # whether numbers are in percent of the baseline, not in the metric
+    candidates: tuple[Candidate, ...]
+    n_targets: int  # finished targets that it learnt from
+    width: float  # of the intervals, in units of the model's own
+    choice: SourceChoice | None  # how good this way to choose was for other targets, with its rivals
+    unjudged: str  # why there is no `choice`
+    one_seed: bool  # whether a finished target has gains of unknown noise
+    strangers: tuple[str, ...]  # sources of which no finished grid has a gain
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the intervals' width comes from targets that were left out."""
+        return self.n_targets >= FEWEST_TARGETS
+
+
+def rank(
+    target: str,
+    sources: Sequence[str],
+    parts: Sequence[Part],
+    facts: Analyses,
+    *,
+    k: int,
+    setting: str = "",
+) -> Ranking:
+    """Rank the sources. `parts`: what is finished, with this target or without; `facts`: of the sources' features."""
+    targets = [one for part in parts for one in part.targets]
+    among = tuple(dict.fromkeys((*sources, *sources_of(parts))))
+    percent = in_percent(targets)
+    others = [replace(part, targets=tuple(one for one in part.targets if one.target != target)) for part in parts]
+    tried = next((one.comparison for one in targets if one.target == target), None)
+    names = [name for name in among if name != target]
+    own = pairs_of(facts, target, names, tried, among=among, percent=percent)
+    pairs = measured(others, among, percent=percent)
+    history = history_of(pairs, len(among), varying([*pairs, own]))
+    fitted = source_prediction.calibrated(history.targets, len(among), history.helpful, history.prior)
+    k = min(k, len(names))
+    rng = stream("suggest", target, *names)
+    found = source_prediction.predict(fitted, with_features(own, history.features), k, rng)
+    popular = source_selection.popularity(history.targets, len(among))[own.sources]
+    judged = judge(parts)
+    candidates = [
+        Candidate(
+            source=name,
+            expected=float(found.mean[at]),
+            low=float(found.low[at]),
+            high=float(found.high[at]),
+            best=float(found.best[at]),
+            tried=bool(np.isfinite(own.gains[at])),
+            popularity=float(popular[at]),
+            values=dict(zip(FEATURES, own.features[at].tolist(), strict=True)),
+            reasons=reasons(found, history.features, at),
+        )
+        for at, name in enumerate(names)
+    ]
+    return Ranking(
+        setting=setting,
+        k=k,
+        percent=percent,
+        candidates=tuple(sorted(candidates, key=lambda one: (-one.expected, one.source))),
+        n_targets=fitted.n_targets,
+        width=fitted.width,
+        choice=judged.result,
+        unjudged="; ".join(judged.lacking.values()),
+        one_seed=any(_of_one_seed(one) for one in targets),
+        strangers=tuple(name for name, value in zip(names, popular, strict=True) if not np.isfinite(value)),
+    )
+
+
+def reasons(found: Prediction, features: Sequence[str], at: int) -> tuple[Reason, ...]:
+    """What sets a source apart from the mean source of this target, the largest part first."""
+    named = {POPULARITY: found.popularity, **dict(zip(features, found.parts.T, strict=True)), OWN_RUNS: found.measured}
+    parts = {name: float(values[at] - values.mean()) for name, values in named.items()}
+    largest = sorted(parts, key=lambda name: -abs(parts[name]))
+    return tuple(Reason(feature=name, part=parts[name]) for name in largest if parts[name])
+
+
+def title(feature: str) -> str:
+    """A feature in words."""
+    return FEATURES[feature].title if feature in FEATURES else TITLES[feature]
+
+
+def _of_one_seed(one: Compared) -> bool:
+    return not np.isfinite(one.comparison.covariance).any()

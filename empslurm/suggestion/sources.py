@@ -1,0 +1,145 @@
+"""The adapters that could be sources: one per task, all on one backbone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from empslurm import ids
+from empslurm.cells import Baseline, DataIdentity
+from empslurm.config import BANKED, Adapter, Backbone, DataUse, Training
+from empslurm.scoring.selection import Member
+from empslurm.store.adapter_metadata import Measure
+from empslurm.tasks.schema import Dataset
+from empslurm.tasks.splits import split_name
+from empslurm.validation import decode
+
+read_adapter, read_training, read_use = decode.reader(Adapter), decode.reader(Training), decode.reader(DataUse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Adapters by task. `problems`: why others were left out, and which sources cannot be read."""
+
+    members: Mapping[str, Member]
+    problems: tuple[str, ...]
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """The backbone of all of them; None without any."""
+        return next((member.measure.backbone for member in self.members.values()), None)
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the backbone's files; None without any source."""
+        return next((member.measure.backbone_digest for member in self.members.values()), None)
+
+    @property
+    def read(self) -> Mapping[str, Member]:
+        """Those that are read in one pass."""
+        return {task: member for task, member in self.members.items() if _kind(member.measure) in BANKED}
+
+    def settings(self, name: str) -> Mapping[str, Any]:
+        """The `adapter`, `training` or `data.use` section that most of them have."""
+        sections = [_section(member.measure, name) for member in self.members.values()]
+        counted = Counter(ids.canonical_json(section) for section in sections)
+        most = counted.most_common(1)[0][0]
+        return next(section for section in sections if ids.canonical_json(section) == most)
+
+    def baseline(self, target: str, dataset: Dataset, raw: str | None) -> Baseline:
+        """The baseline that a new target would have beside them."""
+        use = read_use(self.settings("data.use"))
+        return Baseline(
+            target=target,
+            seed=min(member.measure.seed for member in self.members.values()),
+            data=DataIdentity(
+                dataset=dataset.id,
+                raw=raw,
+                split=split_name(dataset, use.splits),
+                use=use,
+                labels="all",
+                fraction=1.0,
+            ),
+            backbone=next(iter(self.members.values())).measure.backbone,
+            backbone_digest=self.digest,
+            adapter=read_adapter(self.settings("adapter")),
+            training=read_training(self.settings("training")),
+        )
+
+
+def _section(measure: Measure, name: str) -> Mapping[str, Any]:
+    value: Any = measure.settings
+    for key in name.split("."):
+        value = value[key]
+    found: Mapping[str, Any] = value
+    return found
+
+
+def _kind(measure: Measure) -> str:
+    return str(measure.settings["adapter"]["kind"])
+
+
+def choose(members: Sequence[Member], problems: Iterable[str], target: str) -> Sources:
+    """The backbone with most tasks, then one adapter for each task: the first seed of the settings with most seeds."""
+    said = list(problems)
+    transfers = [member.measure.cell for member in members if member.measure.source is not None]
+    if transfers:
+        said.append(
+            f"a source must be a task's own adapter, but {_some(transfers)} were trained on top of another; they are "
+            "left out"
+        )
+    alone = [member for member in members if member.measure.source is None and member.measure.task != target]
+    by_backbone: dict[str, list[Member]] = {}
+    for member in alone:
+        by_backbone.setdefault(member.measure.backbone_digest, []).append(member)
+    if not by_backbone:
+        return Sources(members={}, problems=tuple(said))
+    chosen = max(by_backbone, key=lambda digest: len({member.measure.task for member in by_backbone[digest]}))
+    for digest, others in by_backbone.items():
+        if digest != chosen:
+            named = others[0].measure.backbone.name
+            kept = by_backbone[chosen][0].measure.backbone.name
+            said.append(
+                f"all sources must be on one backbone, {kept} with digest {chosen}, but {_some(_tasks(others))} are "
+                f"on {named} with digest {digest}; they are left out here: to rank them, name only their cells with "
+                "--cells"
+            )
+    by_task: dict[str, dict[str, list[Member]]] = {}
+    for member in by_backbone[chosen]:
+        own = by_task.setdefault(member.measure.task, {})
+        own.setdefault(_settings(member.measure), []).append(member)
+    found = {}
+    for task, settings in by_task.items():
+        most = max(settings.values(), key=len)
+        found[task] = min(most, key=lambda member: member.measure.seed)
+        if len(settings) > 1:
+            said.append(f"{task} was trained with {len(settings)} settings; those of {found[task].measure.cell} count")
+    other = [task for task, member in found.items() if _kind(member.measure) not in BANKED]
+    if other:
+        said.append(
+            f"adapters of kind {' and '.join(BANKED)} are read in one pass, but those of {_some(other)} are of another "
+            "kind; for them only what finished grids say counts"
+        )
+    return Sources(members=dict(sorted(found.items())), problems=tuple(said))
+
+
+def _settings(measure: Measure) -> str:
+    settings = measure.settings
+    data = {**settings["data"], "fraction": measure.fraction}
+    return ids.digest([settings["adapter"], settings["training"], data])
+
+
+def _tasks(members: Iterable[Member]) -> list[str]:
+    return sorted({member.measure.task for member in members})
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
+
+
+def whole(cell: Baseline) -> Baseline:
+    """The cell with all of its task's training part, whatever share of it or labels it was trained on."""
+    data = replace(cell.data, fraction=1.0, labels="all")
+    return replace(cell, data=data, training=replace(cell.training, max_train_examples=None))
