@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 LEVEL = 0.9
 HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standard deviations
 N_DRAWS = 10_000
-FEWEST_TARGETS = 3  # with fewer, no target can be left out of a fit
+FEWEST_TARGETS = 3  # with fewer, no variance can be estimated, and no target left out of a fit
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
 TINY = 1e-12  # added to variances, so that every covariance has an inverse
@@ -103,10 +103,10 @@ def standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
-    """Estimate the variances, then the effects. `prior` is used alone where no gain is measured."""
+    """Estimate the variances, then the effects. With fewer than `FEWEST_TARGETS`, the variances are the prior's."""
     problem = _Problem(targets, n_sources, helpful, prior)
     noise = problem.typical_noise()
-    variances = problem.estimate() if problem.n_targets else prior.variances
+    variances = problem.estimate() if problem.n_targets >= FEWEST_TARGETS else prior.variances
     effects, covariance = problem.effects(variances)
     return Fit(
         n_sources=n_sources,
@@ -156,7 +156,7 @@ def predict(fitted: Fit, own: Pairs, k: int, rng: np.random.Generator) -> Predic
     prior_mean, prior_covariance = _of_target(fitted, _unmeasured(own))
     mean, covariance = _conditioned(prior_mean, prior_covariance, own)
     spread = fitted.width * HALF_WIDTH * np.sqrt(np.maximum(np.diag(covariance), 0.0) + fitted.noise)
-    draws = rng.multivariate_normal(mean, covariance, size=N_DRAWS, method="eigh")
+    draws = rng.multivariate_normal(mean, fitted.width**2 * covariance, size=N_DRAWS, method="eigh")
     places = (-draws).argsort(1).argsort(1)
     columns, scales = _columns(own, fitted.n_sources, fitted.helpful), _scales(fitted.variances, fitted)
     slopes = scales[2 + fitted.n_sources :] * fitted.effects[2 + fitted.n_sources :]

@@ -33,6 +33,20 @@ VERBS: dict[str, Verb] = {
         about="Write a new folder with a manifest, two profiles, and two cards with their tables: a study of invented "
         "tasks that runs at once. Replace its cards and tables by your own.",
     ),
+    "suggest": Verb(
+        module="suggest",
+        line="rank sources for a target before a grid is paid for",
+        group="study",
+        examples=(
+            "empslurm suggest news_empathy --from full_grid",
+            "empslurm suggest my_task --card cards/my_task.yaml --from full_grid --write manifests/next.yaml",
+            "empslurm suggest news --from results.csv",
+        ),
+        about="Rank the sources of a target by what finished grids and their adapters say, before their transfers are "
+        "trained: expected improvement, its 90 % interval and the reasons. The adapters read the target's training "
+        "texts; nothing is trained. Beside the ranking stand simpler ways to choose, and how good each was for other "
+        "targets.",
+    ),
     "plan": Verb(
         module="plan",
         line="show every cell and what submit would do with it",

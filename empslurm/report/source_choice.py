@@ -147,8 +147,11 @@ def choose(analyses: Analyses) -> Finding:
     return judge([Part(analyses=analyses, targets=targets)])
 
 
-def compared(analyses: Analyses) -> tuple[Compared, ...]:
-    """The targets of a group at the largest share of data that has transfers, with the noise of their gains."""
+def compared(analyses: Analyses, advance: Callable[[int], None] = lambda done: None) -> tuple[Compared, ...]:
+    """The targets of a group at the largest share of data that has transfers, with the noise of their gains.
+
+    `advance`: gets the number of targets that are done.
+    """
     full = {table.metric: table for table in analyses.tables if table.fraction == 1.0}
     found: dict[float, list[Compared]] = {}
     for table in analyses.tables:
@@ -158,6 +161,7 @@ def compared(analyses: Analyses) -> tuple[Compared, ...]:
                 comparison, _ = compare_with(table, target, base, tried, grouped=analyses.grouped)
                 one = Compared(target=target, comparison=comparison, table=table)
                 found.setdefault(table.fraction, []).append(one)
+                advance(sum(map(len, found.values())))
     return tuple(found[max(found)]) if found else ()
 
 

@@ -34,7 +34,7 @@ def tables(analyses: Analyses) -> list[Table]:
     if choice is None:
         return []
     left_out = {"targets": choice.targets_left_out, "sources": choice.sources_left_out}
-    return [_table(choice, what, rows) for what, rows in left_out.items()]
+    return [table(choice, what, rows) for what, rows in left_out.items()]
 
 
 def title(way: str) -> str:
@@ -42,7 +42,8 @@ def title(way: str) -> str:
     return TITLES.get(way) or FEATURES[way].title
 
 
-def _table(choice: SourceChoice, what: str, rows: Sequence[Quality]) -> Table:
+def table(choice: SourceChoice, what: str, rows: Sequence[Quality]) -> Table:
+    """Every way to choose with whole `what` left out, and the ceiling."""
     ceiling = [] if choice.ceiling is None else [choice.ceiling]
     new = "A source never has a popularity where it is left out itself. " if what == "sources" else ""
     return flat(

@@ -17,10 +17,11 @@ from empslurm.store.runs import RunsRoot
 from empslurm.suggestion import grids as grids_of
 from empslurm.suggestion import reading
 from empslurm.suggestion import sources as sources_of
-from empslurm.suggestion.grids import Finished, Grid
-from empslurm.suggestion.ranking import Candidate, Ranking, rank, title
-from empslurm.suggestion.reading import Advance, Readings, Wanted
+from empslurm.suggestion.grids import Advance, Finished, Grid
+from empslurm.suggestion.ranking import Ranking, rank
+from empslurm.suggestion.reading import Readings, Wanted
 from empslurm.suggestion.sources import Sources
+from empslurm.suggestion.words import in_words
 from empslurm.tasks import Registry
 from empslurm.tasks.raw import locate
 from empslurm.validation.reader import refusal
@@ -87,20 +88,14 @@ class Suggestion:
         return frame.astype(dict.fromkeys(("setting", "source", "reasons"), "string"))
 
 
-def in_words(one: Candidate, most: int = 3) -> str:
-    """The largest reasons of a source's place, such as `popularity +0.012, LogME -0.004`."""
-    said = [f"{title(reason.feature)} {reason.part:+.3f}" for reason in one.reasons[:most]]
-    return ", ".join(said) or "nothing tells it from the others"
-
-
 def answer(question: Question, advance: Advance = lambda what, done, total: None) -> Suggestion:
-    """Rank the sources of a target. `advance`: see `reading.Advance`.
+    """Rank the sources of a target. `advance`: gets what is done so far.
 
     Raises UsageError where nothing can be said at all; what cannot be used is left out with a sentence.
     """
     target, registry, ratings = question.target, question.registry, reference.ratings(None)
     sources = sources_of.choose(question.members, question.problems, target)
-    finished = grids_of.finished(question.grids, sources.digest, registry, ratings)
+    finished = grids_of.finished(question.grids, sources.digest, registry, ratings, advance)
     own = bool(sources.members) or any(one.targets for one in finished)
     problems = [*sources.problems]
     if own and target not in registry.tasks:

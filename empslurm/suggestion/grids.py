@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from empslurm import cells
@@ -16,6 +16,9 @@ from empslurm.report.group_results import Analyses
 from empslurm.report.source_choice import Compared, Part, compared
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry
+
+
+Advance = Callable[[str, int, int], None]  # gets what is done, how much of it, and the whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,12 @@ class Finished:
 
 
 def finished(
-    grids: Sequence[Grid], digest: str | None, registry: Registry, ratings: Sequence[Rating]
+    grids: Sequence[Grid], digest: str | None, registry: Registry, ratings: Sequence[Rating], advance: Advance
 ) -> list[Finished]:
-    """The groups on a backbone (None: that of the first group). A transfer in several of them counts in the first."""
+    """The groups on a backbone (None: that of the first group). A transfer in several of them counts in the first.
+
+    `advance`: gets targets that are compared.
+    """
     found: list[Finished] = []
     seen: set[str] = set()
     for grid in grids:
@@ -68,7 +74,9 @@ def finished(
             own = replace(group, runs=group.runs[~again])
             seen |= set(own.runs["id"])
             analyses = begun(replace(grid.gathered, registry=registry), own, ratings=ratings)
-            found.append(Finished(analyses=analyses, targets=compared(analyses), baselines=baselines, root=grid.root))
+            found.append(
+                Finished(analyses=analyses, targets=_compared(analyses, advance), baselines=baselines, root=grid.root)
+            )
     return found
 
 
@@ -77,17 +85,31 @@ def _baselines(root: RunsRoot, group: Group) -> Iterator[tuple[str, Baseline]]:
     runs = group.runs[(group.runs["kind"] == "baseline") & (group.runs["labels"] == "all")]
     ordered = runs.sort_values(["target", "fraction", "seed"], ascending=[True, False, True])
     for target, cell_id in ordered.drop_duplicates("target")[["target", "id"]].itertuples(index=False):
-        cell = identity(root, str(cell_id))
+        cell = _identity(root, str(cell_id))
         if isinstance(cell, Baseline):
             yield str(target), cell
 
 
-def identity(root: RunsRoot, cell_id: str) -> Cell | None:
+def cells_of(one: Finished) -> Iterator[Cell]:
+    """The finished cells of a group, the transfers first."""
+    runs = one.analyses.group.runs.sort_values(["kind", "id"], ascending=[False, True])
+    for cell_id in runs["id"]:
+        cell = _identity(one.root, str(cell_id))
+        if cell is not None:
+            yield cell
+
+
+def _identity(root: RunsRoot, cell_id: str) -> Cell | None:
     """The cell of an id; None where its file cannot be read."""
     try:
         return cells.from_identity(root.cell(cell_id).identity())
     except EmpslurmError:
         return None
+
+
+def _compared(analyses: Analyses, advance: Advance) -> tuple[Compared, ...]:
+    total = sum(len(table.targets) for table in analyses.tables)
+    return compared(analyses, lambda done: advance("comparing runs", done, total))
 
 
 def of_table(gathered: Gathered, ratings: Sequence[Rating]) -> list[tuple[str, Part]]:

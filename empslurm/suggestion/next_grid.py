@@ -18,10 +18,11 @@ from empslurm.api import planned
 from empslurm.cells import Transfer
 from empslurm.config import DataUse, SourceUse, Training
 from empslurm.errors import EmpslurmError, UsageError
+from empslurm.launch.cost import Estimate, estimates, measured, together
 from empslurm.plan import Plan
 from empslurm.report.seeds import FIRST_SEEDS
 from empslurm.suggestion.answer import Suggestion
-from empslurm.suggestion.grids import Finished, identity
+from empslurm.suggestion.grids import Finished, cells_of
 from empslurm.suggestion.inputs import cards_of
 from empslurm.tasks.schema import Dataset
 
@@ -112,10 +113,21 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
     return f"{head}# {asked.why[:1].upper()}{asked.why[1:]}.\n" + yaml.safe_dump(content, sort_keys=False, width=100)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The manifest that was written, and what it costs."""
+
+    path: Path
+    plan: Plan
+    why: str  # a clause about its seeds
+    n_to_run: int  # cells without a result
+    hours: Estimate | None  # of these, on one device; None where no finished cell says
+
+
 def write(
     suggestion: Suggestion, path: Path, *, cards: Sequence[str | Path] = (), detect: float | None = None
-) -> tuple[Plan, str]:
-    """Write the grid manifest of a suggestion's best sources; its plan, and a sentence about its seeds.
+) -> Written:
+    """Write the grid manifest of a suggestion's best sources.
 
     `detect`: the difference in the target's metric that its seeds should detect. Raises UsageError where the file
     exists, or where no manifest can say it; ManifestError.
@@ -130,10 +142,14 @@ def write(
         if not files.create_exclusive(path, content.encode()):
             refuse_file(path)
     try:
-        return planned(path, runs=question.root.path, data=question.data), asked.why
+        plan = planned(path, runs=question.root.path, data=question.data)
     except EmpslurmError:
         path.unlink(missing_ok=True)
         raise
+    todo = [cell for cell in plan.cells if not question.root.cell(cell.id).result_file.exists()]
+    there = [cell for one in suggestion.finished for cell in cells_of(one)]
+    hours = together(estimates(todo, measured(question.root, there)).values())
+    return Written(path=path, plan=plan, why=asked.why, n_to_run=len(todo), hours=hours)
 
 
 def refuse_file(path: Path) -> None:
@@ -202,9 +218,7 @@ def _changed(section: Any, default: Any) -> dict[str, Any]:
 def _source_use(finished: Sequence[Finished]) -> SourceUse:
     """How the first finished transfer uses its source."""
     for one in finished:
-        runs = one.analyses.group.runs
-        for cell_id in runs[runs["kind"] == "transfer"]["id"]:
-            cell = identity(one.root, str(cell_id))
+        for cell in cells_of(one):
             if isinstance(cell, Transfer):
                 return cell.source_use
     return SourceUse()

@@ -66,7 +66,7 @@ class Ranking:
     width: float  # of the intervals, in units of the model's own
     choice: SourceChoice | None  # how good this way to choose was for other targets, with its rivals
     unjudged: str  # why there is no `choice`
-    one_seed: bool  # whether a finished target has gains of unknown noise
+    one_seed: bool  # whether a finished target has one seed only, so that its noise is not known
     strangers: tuple[str, ...]  # sources of which no finished grid has a gain
 
     @property
@@ -142,4 +142,4 @@ def title(feature: str) -> str:
 
 
 def _of_one_seed(one: Compared) -> bool:
-    return not np.isfinite(one.comparison.covariance).any()
+    return max(one.comparison.n_runs) == 1

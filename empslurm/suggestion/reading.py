@@ -15,14 +15,13 @@ from empslurm.scoring.selection import Member
 from empslurm.store import suitability
 from empslurm.store.runs import RunsRoot
 from empslurm.store.suitability import Suitability
+from empslurm.suggestion.grids import Advance
 from empslurm.suggestion.sources import whole
 from empslurm.tasks import Registry
 from empslurm.tasks.prepare import prepare
 
 MOST_OF_TARGET = 1_000  # texts of the target, drawn by their ids
 MOST_OF_OTHERS = 250  # texts of each other target, to learn what the estimators are worth
-
-Advance = Callable[[str, int, int], None]  # what is read, passes of an adapter over a text that are done, and all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ def read_all(
 ) -> Readings:
     """Values of every source for every wanted task; each task is kept in `root` as soon as it is read.
 
-    A task that cannot be read is left out with a sentence.
+    A task that cannot be read is left out with a sentence. `advance`: gets passes of an adapter over a text.
     """
     values: dict[tuple[str, str], Mapping[str, float]] = {}
     n_texts, seconds, problems, now = {}, {}, [], 0.0
@@ -105,9 +104,9 @@ def _read(
     advance: Callable[[int, int], None],
 ) -> Suitability:
     """Raises DataError, BackboneError, StoreError, UsageError."""
+    started, target = time.monotonic(), one.cell.target
     from empslurm.scoring import suitability as scoring
 
-    started, target = time.monotonic(), one.cell.target
     kept = suitability.read(root, one.name)
     if kept is None or kept.most < one.most:
         kept = None

@@ -29,6 +29,7 @@ from empslurm.cli.documents.results import (
     ScoreDocument,
     SearchFreeze,
     SearchReport,
+    SuggestDocument,
 )
 from empslurm.cli.documents.study import InitDocument, NothingToRun, PlanDocument, PrepareDocument, RunHere, SentToSlurm
 from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument
@@ -45,6 +46,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "data sample": (DataSample,),
     "demo": (DemoDocument,),
     "init": (InitDocument,),
+    "suggest": (SuggestDocument,),
     "plan": (PlanDocument,),
     "prepare": (PrepareDocument,),
     "submit": (NothingToRun, RunHere, SentToSlurm),

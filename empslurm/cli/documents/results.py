@@ -273,3 +273,84 @@ class ExportDocument(Document):
     measures: Annotated[tuple[ExportedMeasure, ...], Doc("One item per measure.")]
     pushed: Annotated[tuple[str, ...], Doc("Addresses of the uploaded repositories.")]
     left_out: Annotated[tuple[str, ...], Doc("Cells that were left out, with the reason.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestedSource:
+    """A source. Improvements are positive where it helps, in the ranking's `unit`."""
+
+    source: Annotated[str, Doc("Id of the source task.")]
+    expected: Annotated[float, Doc("Expected improvement.")]
+    low: Annotated[float, Doc("Lower end of the 90 % interval of what runs would measure.")]
+    high: Annotated[float, Doc("Upper end of that interval.")]
+    best: Annotated[float, Doc("Probability to be among the k best.")]
+    tried: Annotated[bool, Doc("Whether its transfer to the target has finished; its own runs then count.")]
+    popularity: Annotated[
+        float | None, Doc("Mean improvement of other targets, less that of their other sources. null: none is known.")
+    ]
+    values: Annotated[Mapping[str, float | None], Doc("Feature -> its value. null: not known.")]
+    reasons: Annotated[
+        Mapping[str, float],
+        Doc("Feature, popularity or own_runs -> its part of `expected`, less the mean over sources; largest first."),
+    ]
+    seconds: Annotated[
+        float | None, Doc("Seconds that its adapter took to read the target's texts, now or earlier. null: not read.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoosingWay:
+    """How well a way to choose ordered the sources of targets that were left out: mean, and its 95 % interval."""
+
+    way: Annotated[str, Doc("model (what `suggest` does), popularity, a feature, random order, or the ceiling.")]
+    tau: Annotated[tuple[float | None, ...], Doc("Kendall's tau-b with the measured gains.")]
+    ndcg: Annotated[tuple[float | None, ...], Doc("NDCG of the measured gains.")]
+    regret_1: Annotated[tuple[float | None, ...], Doc("Regret of the first source, in percent of the best score.")]
+    regret_3: Annotated[tuple[float | None, ...], Doc("Regret of the first 3 sources.")]
+    regret_5: Annotated[tuple[float | None, ...], Doc("Regret of the first 5 sources.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRanking:
+    """All sources of the target, the best first."""
+
+    setting: Annotated[str, Doc("Table of results and its setting. Empty: the ranking of your own cells.")]
+    k: Annotated[int, Doc("How many sources are suggested.")]
+    unit: Annotated[str, Doc("The metric, or percent of the baseline's score.")]
+    sentences: Annotated[tuple[str, ...], Doc("The answer and its cautions, as printed.")]
+    sources: Annotated[tuple[SuggestedSource, ...], Doc("Every source.")]
+    n_targets: Annotated[int, Doc("Finished targets that the ranking learnt from.")]
+    calibrated: Annotated[bool, Doc("Whether the intervals were checked on targets that were left out.")]
+    width: Annotated[float, Doc("Width of the intervals, in units of the model's own.")]
+    ways: Annotated[tuple[ChoosingWay, ...], Doc("Every way to choose. Empty: too few targets are finished.")]
+    ceiling: Annotated[
+        ChoosingWay | None,
+        Doc("How well half of the seeds predicts the other half. null: one seed, or too few targets."),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextManifest:
+    """The manifest that tries the best sources."""
+
+    file: Annotated[str, Doc("Its path.")]
+    why: Annotated[str, Doc("How many seeds it has, and why.")]
+    n_cells: Annotated[int, Doc("Its cells.")]
+    n_to_run: Annotated[int, Doc("Of these, cells without a result.")]
+    hours: Annotated[float | None, Doc("Hours to run these, by the speed of finished cells. null: unknown.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestDocument(Document):
+    """Which sources are worth trying."""
+
+    target: Annotated[str, Doc("Id of the target task.")]
+    metric: Annotated[str | None, Doc("Its metric. null: not known, as of a task that only a table has.")]
+    rankings: Annotated[
+        tuple[SourceRanking, ...], Doc("One of your own cells, then one per setting of each table of results.")
+    ]
+    n_texts: Annotated[Mapping[str, int], Doc("Task -> its training texts that were read.")]
+    seconds: Annotated[Mapping[str, float], Doc("Task -> seconds that reading them took, now or earlier.")]
+    seconds_now: Annotated[float, Doc("Seconds of reading in this call.")]
+    left_out: Annotated[tuple[str, ...], Doc("What could not be used, and why, one sentence each.")]
+    written: Annotated[NextManifest | None, Doc("The manifest that was written. null: none was asked for.")]
