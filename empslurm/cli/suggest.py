@@ -171,7 +171,8 @@ def _cost(found: Suggestion) -> Iterator[str]:
 
 def _written(written: Written, out: Output) -> None:
     hours = written.hours
-    cost = f"about {hours.job_h:.2f} hours by the finished cells' speed" if hours is not None else "their time unknown"
+    took = f"about {max(hours.job_h, 0.01):.2f} hours by the speed of finished cells" if hours is not None else ""
+    cost = took or "which takes an unknown time, since no cell on this backbone has finished"
     out.paragraph(f"Written: {written.path}, with {written.why}.")
     out.paragraph(f"{written.n_to_run} of its {len(written.plan.cells)} cells are left to run, {cost}.")
     out.line(f"empslurm submit {written.path}")

@@ -17,7 +17,6 @@ from empslurm.report.source_choice import Compared, Part, compared
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry
 
-
 Advance = Callable[[str, int, int], None]  # gets what is done, how much of it, and the whole
 
 

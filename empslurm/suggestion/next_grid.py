@@ -27,6 +27,11 @@ from empslurm.suggestion.inputs import cards_of
 from empslurm.tasks.schema import Dataset
 
 KEPT = ("adapter", "training", "source", "data", "margin")  # sections of a manifest that the next one takes over
+LIMITS = {  # why no number of seeds is enough, by the limit that most targets meet
+    "": "the noise of runs is not known where every target has one seed",
+    "examples": "the test parts of finished targets are too small to detect {:g} with any number of seeds",
+    "seeds": f"more than {MOST_SEEDS} would be needed to detect {{:g}}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,8 @@ def seeds(suggestion: Suggestion, wanted: float | None) -> Seeds:
     ]
     limits = [asked.limit for asked, _ in asked if asked.limit and asked.limit != "unknown"]
     if len(enough) <= len(limits):
-        reason = (
-            f"no number up to {MOST_SEEDS} would detect {wanted:g}"
-            if limits
-            else "the noise of a run is not known before one target has two seeds"
-        )
-        return Seeds(n=usual, n_baseline=usual, why=f"{usual} seeds, since {reason}")
+        limit = max(set(limits), key=limits.count, default="")
+        return Seeds(n=usual, n_baseline=usual, why=f"{usual} seeds, since {LIMITS[limit].format(wanted)}")
     transfer = max(FIRST_SEEDS, round(median(n for n, _ in enough)))
     baseline = max(transfer, round(median(n for _, n in enough)))
     whose = "its own runs" if own else f"the runs of {len(enough)} other targets"
@@ -110,7 +111,9 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
         **({"cards": named} if named else {}),
     }
     head = f"# Made by `empslurm suggest {question.target}`: the {len(chosen)} sources that it puts first.\n"
-    return f"{head}# {asked.why[:1].upper()}{asked.why[1:]}.\n" + yaml.safe_dump(content, sort_keys=False, width=100)
+    return f"{head}# {asked.why[:1].upper()}{asked.why[1:]}.\n" + yaml.safe_dump(
+        content, sort_keys=False, default_flow_style=None, width=100
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
