@@ -5,6 +5,7 @@ runs/prepared/                          parsed and tokenised data under content 
 runs/submissions/                       what was sent to Slurm
 runs/code/                              copies of the code that jobs run
 runs/searches/<search>/journal.log      what a search's sampler knows; rebuilt from the trials' cells if lost
+runs/suitability/                       what adapters made of training texts, for `suggest`; made again if lost
 runs/trackers/                          loss curves of trackers that write files; delete at will
 runs/gathered/                          derived; delete at will
 """
