@@ -11,7 +11,7 @@ import empslurm
 
 NAMES = {
     *("EmpslurmError", "Scorer", "__version__", "from_table", "gathered", "load_gathered", "load_manifest", "planned"),
-    *("published", "status"),
+    *("published", "status", "suggest"),
 }
 RESULTS = """source,target,seed,metric,value
 ,news,1,pearson,0.40

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE, DOCS = ROOT / "empslurm", ROOT / "docs"
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))))
 # Examples: a reader's own files, and what the demo writes.
-OWN = {"manifests/mine.yaml", "slurm/mine.yaml", "cards/kites.yaml", "demo/data/truth.md"}
+OWN = {"manifests/mine.yaml", "manifests/next.yaml", "slurm/mine.yaml", "cards/kites.yaml", "demo/data/truth.md"}
 FILE = re.compile(r"(?<![\w./-])(?:\w+/)+\w+\.(?:py|md|yaml|json)\b")
 NAME = "NAME"  # stands for a name of the reader's choice
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -28,6 +28,7 @@ FEWEST_TARGETS = 3  # with fewer, no variance can be estimated, and no target le
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
 TINY = 1e-12  # added to variances, so that every covariance has an inverse
+LEAST_SHARE = 0.1  # of the mean square of gains, that is not noise: where the search for the variances begins
 DOUBT = 2.0  # standard deviation of the logarithm of a variance, around an equal share of all variance
 
 
@@ -251,10 +252,9 @@ class _Problem:
         """The variances of the highest likelihood, with weak doubt about each."""
         from scipy.optimize import minimize
 
-        n_gains, n = self.there.sum(), max(len(self.helpful), 1)
-        square = float((self.gains**2).sum() / n_gains)
-        noise = float(self.noise.diagonal(axis1=1, axis2=2).sum() / n_gains)
-        share = max(square - noise, 0.01 * square, 1e-8) / 5
+        n = max(len(self.helpful), 1)
+        square = float((self.gains**2).sum() / self.there.sum())
+        share = max(square - (self.typical_noise() or 0.0), LEAST_SHARE * square, 1e-8) / 5
         equal = Variances(popularity=share, level=share, slope=share / n, common=share / n**2, rest=share)
         expected = np.log(np.array(list(asdict(equal).values())))
 

@@ -39,7 +39,7 @@ VERBS: dict[str, Verb] = {
         group="study",
         examples=(
             "empslurm suggest news_empathy --from full_grid",
-            "empslurm suggest my_task --card cards/my_task.yaml --from full_grid --write manifests/next.yaml",
+            "empslurm suggest kite_mood --card cards/kites.yaml --from full_grid --write manifests/next.yaml",
             "empslurm suggest news --from results.csv",
         ),
         about="Rank the sources of a target by what finished grids and their adapters say, before their transfers are "
