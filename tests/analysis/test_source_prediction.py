@@ -132,7 +132,7 @@ def test_popularity_is_shrunk_by_its_noise() -> None:
         return float(np.std(model.predict(fit, model._unmeasured(targets[0]), 3, np.random.default_rng(1)).popularity))
 
     assert spread(0.001) == pytest.approx(0.03, rel=0.5)
-    assert spread(0.3) < 0.01
+    assert spread(0.3) < 0.015
 
 
 def test_features_that_say_nothing_get_no_weight_and_those_that_do_get_theirs() -> None:
