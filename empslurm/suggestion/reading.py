@@ -10,7 +10,7 @@ from pathlib import Path
 
 from empslurm import ids
 from empslurm.cells import Baseline
-from empslurm.errors import DataError, EmpslurmError
+from empslurm.errors import BackboneError, DataError, EmpslurmError
 from empslurm.scoring.selection import Member
 from empslurm.store import suitability
 from empslurm.store.runs import RunsRoot
@@ -60,7 +60,7 @@ def read_all(
 ) -> Readings:
     """Values of every source for every wanted task; each task is kept in `root` as soon as it is read.
 
-    A task that cannot be read is left out with a sentence. `advance`: gets passes of an adapter over a text.
+    A task that cannot be read is left out with a sentence; if it is the first, no other is read. `advance`: gets passes of an adapter over a text.
     """
     values: dict[tuple[str, str], Mapping[str, float]] = {}
     n_texts, seconds, problems, now = {}, {}, [], 0.0
@@ -75,6 +75,8 @@ def read_all(
                 kept = _read(one, own, root, data, registry, partial(advance, label))
             except EmpslurmError as error:
                 problems.append(f"the training texts of {target} were not read: {error}")
+                if at == 0 or isinstance(error, BackboneError):
+                    break  # without the first task's values, or without a backbone, others are of no use
             now += time.monotonic() - started
         if kept is not None:
             n_texts[target], seconds[target] = kept.n_texts, kept.seconds
