@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 LEVEL = 0.9
 HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standard deviations
 N_DRAWS = 10_000
-FEWEST_TARGETS = 3  # with fewer, no variance can be estimated, and no target left out of a fit
+FEWEST_TARGETS = 3  # with fewer, no variance can be estimated
+FEWEST_CALIBRATED = FEWEST_TARGETS + 1  # with fewer, a fit without one target could not estimate them either
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
 TINY = 1e-12  # added to variances, so that every covariance has an inverse
@@ -124,7 +125,7 @@ def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], pr
 def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
     """As `fit`, with intervals as wide as targets that are left out need; with too few targets never narrower."""
     whole = fit(targets, n_sources, helpful, prior)
-    if whole.n_targets < FEWEST_TARGETS:
+    if whole.n_targets < FEWEST_CALIBRATED:
         return whole
     surprise = []
     for at, own in enumerate(targets):
@@ -155,7 +156,9 @@ def expected(fitted: Fit, own: Pairs) -> NDArray[np.float64]:
 def predict(fitted: Fit, own: Pairs, k: int, rng: np.random.Generator) -> Prediction:
     """Predict the gains of one target, from a fit without it; its own measured gains are used as well."""
     prior_mean, prior_covariance = _of_target(fitted, _unmeasured(own))
-    mean, covariance = _conditioned(prior_mean, prior_covariance, own)
+    # Where no history says how noisy a run is, `rest` holds that noise: then a run may be all noise.
+    typical = fitted.noise if fitted.noise > 0 else fitted.variances.rest
+    mean, covariance = _conditioned(prior_mean, prior_covariance, own, typical)
     spread = fitted.width * HALF_WIDTH * np.sqrt(np.maximum(np.diag(covariance), 0.0) + fitted.noise)
     draws = rng.multivariate_normal(mean, fitted.width**2 * covariance, size=N_DRAWS, method="eigh")
     places = (-draws).argsort(1).argsort(1)
@@ -204,13 +207,14 @@ def _of_target(fitted: Fit, own: Pairs) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _conditioned(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64], own: Pairs
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], own: Pairs, typical: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and covariance of the true gains, given those that were measured."""
+    """Mean and covariance of the true gains, given those that were measured. `typical`: noise where it is unknown."""
     seen = np.flatnonzero(np.isfinite(own.gains))
     if not len(seen):
         return mean, covariance
-    noise = np.nan_to_num(own.noise[np.ix_(seen, seen)])
+    noise = own.noise[np.ix_(seen, seen)]
+    noise = np.where(np.isfinite(noise), noise, typical * np.eye(len(seen)))
     within = covariance[np.ix_(seen, seen)] + noise + TINY * np.eye(len(seen))
     weight = np.linalg.solve(within, covariance[seen]).T  # (n_own, n_seen)
     return mean + weight @ (own.gains[seen] - mean[seen]), covariance - weight @ covariance[seen]

@@ -4,8 +4,18 @@
 `Gathered`. Computing with results is in `analysis`, showing them in `report`.
 """
 
-from empslurm.gather.collect import Gathered, Group, Missing, gather, missing_columns
+from empslurm.gather.collect import Gathered, Group, Missing, gather, joined, missing_columns
 from empslurm.gather.curves import curves_table
 from empslurm.gather.inputs import from_file, published
 
-__all__ = ["Gathered", "Group", "Missing", "curves_table", "from_file", "gather", "missing_columns", "published"]
+__all__ = [
+    "Gathered",
+    "Group",
+    "Missing",
+    "curves_table",
+    "from_file",
+    "gather",
+    "joined",
+    "missing_columns",
+    "published",
+]

@@ -274,10 +274,33 @@ def _groups(
                 missing=part.missing,
                 notes=notes,
                 leaks=_leaks(root, part.places, registry),
-                suitability=_suitability(root, part.places),
+                suitability=_suitability(root, part.places, dict(zip(own["target"], own["metric"], strict=True))),
             )
         )
     return tuple(collected)
+
+
+def joined(results: Sequence[Gathered]) -> tuple[Group, ...]:
+    """The groups of several results taken together, as of one runs root; each cell once, missing ones not at all."""
+    import pandas as pd
+
+    groups_of = [group for gathered in results for group in gathered.groups]
+    if not groups_of:
+        return ()
+    runs = pd.concat([group.runs for group in groups_of])
+    runs = runs[~runs.index.duplicated()]
+    return tuple(
+        Group(
+            name=_name(describe(part), part),
+            setting=describe(part),
+            runs=runs.loc[[cell.id for cell in part]],
+            missing=(),
+            notes={task: note for group in groups_of for task, note in group.notes.items()},
+            leaks={pair: text for group in groups_of for pair, text in group.leaks.items()},
+            suitability={pair: values for group in groups_of for pair, values in group.suitability.items()},
+        )
+        for part in groups(_places(runs))
+    )
 
 
 def _places(runs: pd.DataFrame) -> list[Place]:
@@ -323,18 +346,20 @@ def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[
     return {pair: text for pair, text in {**audited, **leaking}.items() if pair in asked}
 
 
-def _suitability(root: RunsRoot, places: Sequence[Place]) -> dict[tuple[str, str], Mapping[str, float]]:
-    """What `suggest` has kept of each pair: of the source's first seed that has values."""
+def _suitability(
+    root: RunsRoot, places: Sequence[Place], metrics: Mapping[str, str]
+) -> dict[tuple[str, str], Mapping[str, float]]:
+    """What `suggest` has kept of each pair: of the source's first seed that has values. `metrics`: of each target."""
     alone = sorted((cell for cell in places if cell.kind == "baseline"), key=lambda cell: (cell.target, cell.seed))
     found: dict[tuple[str, str], Mapping[str, float]] = {}
-    for target in {cell.target: cell for cell in reversed(alone)}.values():
-        name = suitability.reading(target.target, target.parts["data"], int(target.parts["training"]["max_length"]))
-        kept = suitability.read(root, name)
+    for target, cell in {cell.target: cell for cell in reversed(alone)}.items():
+        max_length = int(cell.parts["training"]["max_length"])
+        kept = suitability.read(root, suitability.reading(target, cell.parts["data"], max_length, metrics[target]))
         for source in alone if kept is not None else ():
             values = kept.values.get(source.id) if kept is not None else None
-            if values is not None and source.target != target.target:
+            if values is not None and source.target != target:
                 known = {name: float("nan") if value is None else value for name, value in values.items()}
-                found.setdefault((source.target, target.target), known)
+                found.setdefault((source.target, target), known)
     return found
 
 

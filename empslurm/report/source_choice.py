@@ -14,7 +14,6 @@ from empslurm.analysis.source_prediction import Pairs, Prior, Variances
 from empslurm.analysis.source_selection import MODEL, POPULARITY, History, Quality
 from empslurm.analysis.transferability import ESTIMATORS
 from empslurm.analysis.verdicts import Comparison
-from empslurm.metrics import METRICS
 from empslurm.report import task_facts
 from empslurm.report.group_results import Analyses, Finding
 from empslurm.report.scores import ScoreTable
@@ -24,7 +23,6 @@ CEILING = "half of the seeds"
 FEWEST_TARGETS, FEWEST_SOURCES = 3, 3
 MOST_SPLITS = 20  # of the seeds in halves
 NAME = "the choice of sources"
-PERCENT = 100.0  # of the baseline, in place of the metric, where a metric has no common scale
 # What is assumed before three targets are finished, in the unit of a metric between 0 and 1: about twice the variance
 # of the gains of a grid of 14 tasks with 3 seeds on MiniLM (docs/choosing.md), divided as they were there.
 PRIOR = Prior(
@@ -124,7 +122,6 @@ class SourceChoice:
     """Ways to choose sources, judged on one group's largest share of data; in the order of the tables."""
 
     fraction: float
-    percent: bool  # whether gains are in percent of the baseline
     targets: tuple[str, ...]
     n_sources: int
     targets_left_out: tuple[Quality, ...]
@@ -178,9 +175,8 @@ def judge(parts: Sequence[Part]) -> Finding:
                 f"but {len(targets) or 'none'} {'has' if len(targets) == 1 else 'have'} them"
             },
         )
-    percent = in_percent(targets)
     sources = sources_of(known)
-    pairs = measured(known, sources, percent=percent)
+    pairs = measured(known, sources)
     history = history_of(pairs, len(sources), varying(pairs))
     rng = stream(NAME, *(one.target for one in targets))
 
@@ -201,7 +197,6 @@ def judge(parts: Sequence[Part]) -> Finding:
     return Finding(
         result=SourceChoice(
             fraction=targets[0].table.fraction,
-            percent=percent,
             targets=tuple(one.target for one in targets),
             n_sources=history.n_sources,
             targets_left_out=targets_left_out,
@@ -217,20 +212,15 @@ def _tells(one: Compared) -> bool:
     return int(np.isfinite(one.comparison.difference).sum()) >= FEWEST_SOURCES
 
 
-def in_percent(targets: Sequence[Compared]) -> bool:
-    """Whether a metric of the targets is an error, which has no common scale."""
-    return any(not METRICS[one.table.metric].higher_is_better for one in targets)
-
-
 def sources_of(parts: Sequence[Part]) -> tuple[str, ...]:
     """Every source that was tried, each once."""
     return tuple(dict.fromkeys(name for part in parts for one in part.targets for name in one.comparison.sources))
 
 
-def measured(parts: Sequence[Part], sources: Sequence[str], *, percent: bool) -> list[Pairs]:
+def measured(parts: Sequence[Part], sources: Sequence[str]) -> list[Pairs]:
     """The pairs of every target, with every feature of FEATURES, their gains, and the noise of these."""
     return [
-        pairs_of(part.analyses, one.target, one.comparison.sources, one.comparison, among=sources, percent=percent)
+        pairs_of(part.analyses, one.target, one.comparison.sources, one.comparison, among=sources)
         for part in parts
         for one in part.targets
     ]
@@ -270,17 +260,18 @@ def pairs_of(
     comparison: Comparison | None,
     *,
     among: Sequence[str],
-    percent: bool,
 ) -> Pairs:
     """Some sources of a target with every feature of FEATURES, and with the gains that were measured.
 
-    `among`: all sources, which the pairs name by number.
+    `among`: all sources, which the pairs name by number. Gains are in the metric; of an error, which has no common
+    scale, they are shares of the baseline's (unknown where that is 0).
     """
     n = len(sources)
     features = [feature.values(analyses, sources, target) for feature in FEATURES.values()]
     gains, noise = np.full(n, np.nan), np.full((n, n), np.nan)
     if comparison is not None:
-        unit = 1 / abs(comparison.baseline) if percent else 1.0
+        base = abs(comparison.baseline)
+        unit = 1.0 if comparison.higher_is_better else 1 / base if base else np.nan
         here = [at for at, name in enumerate(sources) if name in comparison.sources]
         there = [comparison.sources.index(sources[at]) for at in here]
         gains[here] = unit * comparison.sign * comparison.difference[there]

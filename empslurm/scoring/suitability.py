@@ -80,5 +80,8 @@ def suitability(
     answers = answers_of(data, rows, metric)
     values = []
     for features in read.astype(np.float64):
-        values.append({name: estimator.value(features, answers) for name, estimator in ESTIMATORS.items()})
+        finite = bool(np.isfinite(features).all())  # else its training has diverged
+        values.append(
+            {name: estimator.value(features, answers) if finite else np.nan for name, estimator in ESTIMATORS.items()}
+        )
     return values

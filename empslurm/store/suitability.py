@@ -1,7 +1,7 @@
 """How well sources suit targets before training, kept in the runs root: suitability/READING.json, a file per target.
 
-A reading is what was read: a task's training texts, with how they are cut. The values of a source are those of its
-cell, so they never change; a larger sample of texts replaces a smaller one.
+A reading is what was read: a task's training texts, with how they are cut, and the metric of their answers. The values
+of a source are those of its cell, so they never change; a larger sample of texts replaces a smaller one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Suitability:
     values: Mapping[CellId, Mapping[str, float | None]]  # source's cell -> estimator -> value; None: undefined
 
 
-def reading(target: str, data: Mapping[str, Any], max_length: int) -> str:
+def reading(target: str, data: Mapping[str, Any], max_length: int, metric: str) -> str:
     """The name of a reading. `data`: as in a cell's identity; its share of the training part and labels are whole."""
     kept = {name: data[name] for name in ("dataset", "raw", "split", "use")}
-    return f"{target}-{ids.digest([kept, max_length], 12)}"
+    return f"{target}-{ids.digest([kept, max_length, metric], 12)}"
 
 
 def read(root: RunsRoot, name: str) -> Suitability | None:

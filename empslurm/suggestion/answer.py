@@ -21,7 +21,7 @@ from empslurm.suggestion.grids import Advance, Finished, Grid
 from empslurm.suggestion.ranking import Ranking, rank
 from empslurm.suggestion.reading import Readings, Wanted
 from empslurm.suggestion.sources import Sources
-from empslurm.suggestion.words import in_words
+from empslurm.suggestion.words import in_words, unit
 from empslurm.tasks import Registry
 from empslurm.tasks.raw import locate
 from empslurm.validation.reader import refusal
@@ -53,7 +53,7 @@ class Suggestion:
     metric: str  # of the target; "" where it is not known
     rankings: tuple[Ranking, ...]
     sources: Sources
-    finished: tuple[Finished, ...]
+    finished: Finished | None
     baseline: Baseline | None  # of the target; None where no adapter says what it would be
     readings: Readings
     problems: tuple[str, ...]
@@ -61,7 +61,8 @@ class Suggestion:
     def frame(self) -> pd.DataFrame:
         """A row per source of each setting, the best first.
 
-        `setting` and `source`; `expected`, `low` and `high`: improvement of the target's metric, and its 90 % interval;
+        `setting` and `source`; `expected`, `low` and `high`: improvement, and its 90 % interval, in `unit`: the
+        target's metric, or for an error percent of the baseline's;
         `best`: probability to be among the k best; `reasons`: in words; `tried`: whether the transfer has finished;
         `seconds`: that reading the target's texts with this adapter took; `popularity`, and each feature's value.
         """
@@ -71,6 +72,7 @@ class Suggestion:
             {
                 "setting": ranking.setting,
                 "source": one.source,
+                "unit": unit(ranking, self.metric),
                 "expected": one.expected,
                 "low": one.low,
                 "high": one.high,
@@ -85,7 +87,7 @@ class Suggestion:
             for one in ranking.candidates
         ]
         frame = pd.DataFrame(rows)
-        return frame.astype(dict.fromkeys(("setting", "source", "reasons"), "string"))
+        return frame.astype(dict.fromkeys(("setting", "source", "unit", "reasons"), "string"))
 
 
 def answer(question: Question, advance: Advance = lambda what, done, total: None) -> Suggestion:
@@ -94,10 +96,13 @@ def answer(question: Question, advance: Advance = lambda what, done, total: None
     Raises UsageError where nothing can be said at all; what cannot be used is left out with a sentence.
     """
     target, registry, ratings = question.target, question.registry, reference.ratings(None)
-    sources = sources_of.choose(question.members, question.problems, target)
-    finished = grids_of.finished(question.grids, sources.digest, registry, ratings, advance)
-    own = bool(sources.members) or any(one.targets for one in finished)
-    problems = [*sources.problems]
+    usable = sources_of.usable(question.members, question.problems, target)
+    digest = sources_of.backbone_of(usable.members.values())
+    finished, left_out = grids_of.finished(question.grids, digest, registry, ratings, advance)
+    preferred = () if finished is None else (finished.parents, finished.ids)
+    sources = sources_of.choose(usable, digest, preferred)
+    problems = [*sources.problems, *left_out]
+    own = bool(sources.members) or (finished is not None and bool(finished.targets))
     if own and target not in registry.tasks:
         raise refusal(target, registry.tasks, "task, or that of a card that --card names,")
     baseline = _baseline(question, sources, finished) if own else None
@@ -114,9 +119,9 @@ def answer(question: Question, advance: Advance = lambda what, done, total: None
         problems += readings.problems
     rankings = []
     if own:
-        facts = finished[0].analyses if finished else grids_of.without_results(registry, ratings)
-        facts = replace(facts, group=replace(facts.group, suitability=readings.values))
-        parts = [one.part(readings.values) for one in finished if one.targets]
+        parts = [] if finished is None or not finished.targets else [finished.part(readings.values)]
+        facts = grids_of.without_results(registry, ratings) if finished is None else finished.analyses
+        facts = replace(facts, group=replace(facts.group, suitability={**facts.group.suitability, **readings.values}))
         ranking = rank(target, tuple(sources.members), parts, facts, k=question.k)
         rankings.append(_with_seconds(ranking, sources, readings, target))
     for table in question.tables:
@@ -138,37 +143,35 @@ def answer(question: Question, advance: Advance = lambda what, done, total: None
         metric=_metric(question, rankings),
         rankings=tuple(ranking for ranking in rankings if ranking.candidates),
         sources=sources,
-        finished=tuple(finished),
+        finished=finished,
         baseline=baseline,
         readings=readings,
         problems=tuple(problems),
     )
 
 
-def _baseline(question: Question, sources: Sources, finished: Sequence[Finished]) -> Baseline | None:
+def _baseline(question: Question, sources: Sources, finished: Finished | None) -> Baseline | None:
     """The target's baseline, as it was run or as it would be beside the sources; None where nothing says how."""
-    known = [one.baselines[question.target] for one in finished if question.target in one.baselines]
-    if known or not sources.members:
-        return next(iter(known), None)
+    known = None if finished is None else finished.baselines.get(question.target)
+    if known is not None or not sources.members:
+        return known
     dataset = question.registry.dataset_of(question.target)
     located = locate(dataset, question.data, question.root.prepared)
     return sources.baseline(question.target, dataset, located.raw_digest)
 
 
-def _wanted(baseline: Baseline, finished: Sequence[Finished]) -> list[Wanted]:
+def _wanted(baseline: Baseline, finished: Finished | None) -> list[Wanted]:
     """The target's texts, and fewer of each other finished target."""
-    roots = tuple(dict.fromkeys(one.root for one in finished))
-    wanted = [Wanted(cell=baseline, most=reading.MOST_OF_TARGET, known_in=roots)]
-    seen = {wanted[0].name}
-    for one in finished:
-        for compared in one.targets:
-            cell = one.baselines.get(compared.target)
-            if cell is None or compared.target == baseline.target:
-                continue
-            other = Wanted(cell=cell, most=reading.MOST_OF_OTHERS, known_in=roots)
-            wanted += [other] if other.name not in seen else []
-            seen.add(other.name)
-    return wanted
+    roots = () if finished is None else tuple(dict.fromkeys(finished.roots.values()))
+    others = [] if finished is None else [finished.baselines.get(one.target) for one in finished.targets]
+    return [
+        Wanted(cell=baseline, most=reading.MOST_OF_TARGET, known_in=roots),
+        *(
+            Wanted(cell=cell, most=reading.MOST_OF_OTHERS, known_in=roots)
+            for cell in others
+            if cell is not None and cell.target != baseline.target
+        ),
+    ]
 
 
 def _with_seconds(ranking: Ranking, sources: Sources, readings: Readings, target: str) -> Ranking:
@@ -176,7 +179,7 @@ def _with_seconds(ranking: Ranking, sources: Sources, readings: Readings, target
     read = sources.read
     if target not in readings.seconds or not read:
         return ranking
-    each = readings.seconds[target] / len(read)
+    each = readings.seconds[target] / readings.n_sources[target]
     candidates = [replace(one, seconds=each) if one.source in read else one for one in ranking.candidates]
     return replace(ranking, candidates=tuple(candidates))
 

@@ -1,4 +1,4 @@
-"""What finished grids say of sources: cells on one backbone, each transfer counted once; tables of results."""
+"""What finished grids say of sources: cells of one backbone and one way of training, and tables of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from empslurm import cells
 from empslurm.cells import Baseline, Cell
 from empslurm.errors import EmpslurmError
-from empslurm.gather import Gathered, Group
+from empslurm.gather import Gathered, Group, joined
 from empslurm.plan import Plan
 from empslurm.reference import Rating
 from empslurm.report.analyses import begun
@@ -28,23 +28,37 @@ class Grid:
     gathered: Gathered
     plan: Plan | None = None
 
-    def baselines(self) -> list[str]:
-        """Ids of the finished baselines with all labels, at the largest share of the data."""
-        found: list[str] = []
+    def sources(self) -> list[str]:
+        """Ids of the finished cells whose adapters transfers start from, or could: the parents, then all baselines."""
+        parents: list[str] = []
+        alone: list[str] = []
         for group in self.gathered.groups:
-            runs = group.runs[(group.runs["kind"] == "baseline") & (group.runs["labels"] == "all")]
-            found += runs[runs["fraction"] == runs["fraction"].max()]["id"].tolist()
-        return list(dict.fromkeys(found))
+            runs = group.runs
+            parents += runs[(runs["kind"] == "transfer") & runs["parent"].isin(runs["id"])]["parent"].tolist()
+            own = runs[(runs["kind"] == "baseline") & (runs["labels"] == "all")]
+            alone += own[own["fraction"] == own["fraction"].max()]["id"].tolist()
+        return list(dict.fromkeys([*parents, *alone]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A group of cells on one backbone. `baselines`: task -> its first baseline; `root`: where they are."""
+    """The results that count. `roots`: where each cell is; `baselines`: task -> its first baseline."""
 
     analyses: Analyses
     targets: tuple[Compared, ...]
     baselines: Mapping[str, Baseline]
-    root: RunsRoot
+    roots: Mapping[str, RunsRoot]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of the cells that count."""
+        return frozenset(self.analyses.group.runs["id"])
+
+    @property
+    def parents(self) -> frozenset[str]:
+        """Ids of the cells whose adapters the transfers started from."""
+        runs = self.analyses.group.runs
+        return frozenset(runs["parent"].dropna())
 
     def part(self, values: Mapping[tuple[str, str], Mapping[str, float]]) -> Part:
         """Its targets, with the values of the estimators for (source, target)."""
@@ -52,50 +66,55 @@ class Finished:
         known = replace(group, suitability={**group.suitability, **values})
         return Part(analyses=replace(self.analyses, group=known), targets=self.targets)
 
+    def cells(self) -> Iterator[Cell]:
+        """Its cells, the transfers first."""
+        runs = self.analyses.group.runs.sort_values(["kind", "id"], ascending=[False, True])
+        return (cell for cell in (_identity(self.roots[id], id) for id in runs["id"]) if cell is not None)
+
 
 def finished(
     grids: Sequence[Grid], digest: str | None, registry: Registry, ratings: Sequence[Rating], advance: Advance
-) -> list[Finished]:
-    """The groups on a backbone (None: that of the first group). A transfer in several of them counts in the first.
+) -> tuple[Finished | None, list[str]]:
+    """The group of cells on a backbone (None: on any) with most transfers; and a sentence for each other with some.
 
-    `advance`: gets targets that are compared.
+    All grids are taken together, each cell once, and divided as `gather` divides a runs root: no target has two ways of
+    training in one group. `advance`: gets targets that are compared.
     """
-    found: list[Finished] = []
-    seen: set[str] = set()
-    for grid in grids:
-        for group in grid.gathered.groups:
-            baselines = dict(_baselines(grid.root, group))
-            digests = {cell.backbone_digest for cell in baselines.values()}
-            digest = next(iter(digests), None) if digest is None else digest
-            if not baselines or digests != {digest}:
-                continue
-            again = (group.runs["kind"] == "transfer") & group.runs["id"].isin(seen)
-            own = replace(group, runs=group.runs[~again])
-            seen |= set(own.runs["id"])
-            analyses = begun(replace(grid.gathered, registry=registry), own, ratings=ratings)
-            found.append(
-                Finished(analyses=analyses, targets=_compared(analyses, advance), baselines=baselines, root=grid.root)
-            )
-    return found
+    roots = {id: grid.root for grid in reversed(grids) for group in grid.gathered.groups for id in group.runs["id"]}
+    found = [(group, dict(_baselines(roots, group))) for group in joined([grid.gathered for grid in grids])]
+    on_it = [one for one in found if digest is None or _digest(one[1]) == digest]
+    group, baselines = max(on_it, key=lambda one: _n_transfers(one[0]), default=(None, {}))
+    left_out = [
+        f"{_n_transfers(other)} finished transfers on {other.setting['backbone']} were trained in another way than the "
+        "others, or on another backbone; they are left out: to learn from them, name only their manifest with --from"
+        for other, _ in found
+        if other is not group and _n_transfers(other)
+    ]
+    if group is None:
+        return None, left_out
+    gathered = replace(grids[0].gathered, groups=(group,), registry=registry)
+    analyses = begun(gathered, group, ratings=ratings)
+    total = sum(len(table.targets) for table in analyses.tables)
+    targets = compared(analyses, lambda done: advance("comparing runs", done, total))
+    return Finished(analyses=analyses, targets=targets, baselines=baselines, roots=roots), left_out
 
 
-def _baselines(root: RunsRoot, group: Group) -> Iterator[tuple[str, Baseline]]:
+def _n_transfers(group: Group) -> int:
+    return int((group.runs["kind"] == "transfer").sum())
+
+
+def _digest(baselines: Mapping[str, Baseline]) -> str | None:
+    return next((cell.backbone_digest for cell in baselines.values()), None)
+
+
+def _baselines(roots: Mapping[str, RunsRoot], group: Group) -> Iterator[tuple[str, Baseline]]:
     """Each task of the group with its baseline of the first seed; one whose identity cannot be read is left out."""
     runs = group.runs[(group.runs["kind"] == "baseline") & (group.runs["labels"] == "all")]
     ordered = runs.sort_values(["target", "fraction", "seed"], ascending=[True, False, True])
     for target, cell_id in ordered.drop_duplicates("target")[["target", "id"]].itertuples(index=False):
-        cell = _identity(root, str(cell_id))
+        cell = _identity(roots[cell_id], cell_id)
         if isinstance(cell, Baseline):
             yield str(target), cell
-
-
-def cells_of(one: Finished) -> Iterator[Cell]:
-    """The finished cells of a group, the transfers first."""
-    runs = one.analyses.group.runs.sort_values(["kind", "id"], ascending=[False, True])
-    for cell_id in runs["id"]:
-        cell = _identity(one.root, str(cell_id))
-        if cell is not None:
-            yield cell
 
 
 def _identity(root: RunsRoot, cell_id: str) -> Cell | None:
@@ -104,11 +123,6 @@ def _identity(root: RunsRoot, cell_id: str) -> Cell | None:
         return cells.from_identity(root.cell(cell_id).identity())
     except EmpslurmError:
         return None
-
-
-def _compared(analyses: Analyses, advance: Advance) -> tuple[Compared, ...]:
-    total = sum(len(table.targets) for table in analyses.tables)
-    return compared(analyses, lambda done: advance("comparing runs", done, total))
 
 
 def of_table(gathered: Gathered, ratings: Sequence[Rating]) -> list[tuple[str, Part]]:

@@ -117,7 +117,7 @@ def _members(
     members: list[Member] = []
     problems: list[str] = []
     for grid in grids:
-        found, left_out = selection.members_of_cells(map(grid.root.cell, grid.baselines()), grid.root)
+        found, left_out = selection.members_of_cells(map(grid.root.cell, grid.sources()), grid.root)
         known = {member.measure.cell for member in members}
         members += [member for member in found if member.measure.cell not in known]
         problems += left_out

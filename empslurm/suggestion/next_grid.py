@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,18 +19,19 @@ from empslurm.analysis.verdicts import Comparison
 from empslurm.api import planned
 from empslurm.cells import Transfer
 from empslurm.config import DataUse, SourceUse, Training
-from empslurm.errors import EmpslurmError, UsageError
+from empslurm.errors import UsageError
 from empslurm.launch.cost import Estimate, estimates, measured, together
 from empslurm.plan import Plan
 from empslurm.report.seeds import FIRST_SEEDS
 from empslurm.suggestion.answer import Suggestion
-from empslurm.suggestion.grids import Finished, cells_of
+from empslurm.suggestion.grids import Finished
 from empslurm.suggestion.inputs import cards_of
 from empslurm.tasks.schema import Dataset
 
 KEPT = ("adapter", "training", "source", "data", "margin")  # sections of a manifest that the next one takes over
 LIMITS = {  # why no number of seeds is enough, by the limit that most targets meet
-    "": "the noise of runs is not known where every target has one seed",
+    "unknown": "the noise of a run is not known where finished targets have one seed",
+    "metric": "no finished target has the same metric, so the noise of a run is not known",
     "examples": "the test parts of finished targets are too small to detect {:g} with any number of seeds",
     "seeds": f"more than {MOST_SEEDS} would be needed to detect {{:g}}",
 }
@@ -46,38 +49,44 @@ class Seeds:
 def seeds(suggestion: Suggestion, wanted: float | None) -> Seeds:
     """Enough to detect a difference of `wanted` in the target's metric with probability .8; None: as many as before.
 
-    By the noise of the target's own runs, else the median over the other finished targets.
+    By the noise of the target's own runs, else the median over finished targets of the same metric. A seed of the
+    baseline costs one run for every task of the next grid.
     """
-    comparisons = [one.comparison for found in suggestion.finished for one in found.targets]
-    own = [one for one in comparisons if one.target == suggestion.question.target]
-    present = [max(one.n_runs[1:], default=0) for one in comparisons]
+    question, finished = suggestion.question, suggestion.finished
+    targets = [] if finished is None else finished.targets
+    own = [one.comparison for one in targets if one.target == question.target]
+    alike = own or [one.comparison for one in targets if one.table.metric == suggestion.metric]
+    present = [max(one.comparison.n_runs[1:], default=0) for one in targets]
     usual = max([FIRST_SEEDS, *present])
     if wanted is None:
         why = f"{usual} seeds, " + ("as in the finished grid" if usual in present else "the fewest for useful verdicts")
         return Seeds(n=usual, n_baseline=usual, why=why)
-    asked = [(more_seeds(one, wanted), one) for one in own or comparisons]
+    asked = [(more_seeds(one, wanted, cost_of_baseline=_cost(one, question.k)), one) for one in alike]
     enough = [
-        (_total(one, asked.more_transfer), one.n_runs[0] + asked.more_baseline)
-        for asked, one in asked
-        if not asked.limit
+        (max(one.n_runs[1:], default=0) + more.more_transfer, one.n_runs[0] + more.more_baseline)
+        for more, one in asked
+        if not more.limit
     ]
-    limits = [asked.limit for asked, _ in asked if asked.limit and asked.limit != "unknown"]
+    limits = [more.limit for more, _ in asked if more.limit and more.limit != "unknown"]
     if len(enough) <= len(limits):
-        limit = max(set(limits), key=limits.count, default="")
+        limit: str = "unknown" if alike else "metric"
+        if limits:
+            limit = Counter(limits).most_common(1)[0][0]
         return Seeds(n=usual, n_baseline=usual, why=f"{usual} seeds, since {LIMITS[limit].format(wanted)}")
     transfer = max(FIRST_SEEDS, round(median(n for n, _ in enough)))
     baseline = max(transfer, round(median(n for _, n in enough)))
     whose = "its own runs" if own else f"the runs of {len(enough)} other targets"
+    arms = f"{transfer} seeds" if baseline == transfer else f"{transfer} seeds, {baseline} of the baselines"
     return Seeds(
         n=transfer,
         n_baseline=baseline,
-        why=f"{transfer} seeds, and {baseline} of the baseline, which detect a difference of {wanted:g} with "
-        f"probability .8 by the noise of {whose}",
+        why=f"{arms}, which detect a difference of {wanted:g} with probability .8 by the noise of {whose}",
     )
 
 
-def _total(comparison: Comparison, more: int) -> int:
-    return max(comparison.n_runs[1:], default=0) + more
+def _cost(comparison: Comparison, k: int) -> float:
+    """Of one seed of all baselines of a grid with k sources, where one of its transfers costs one per source."""
+    return (k + 1) / k * len(comparison.sources)
 
 
 def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[Path], asked: Seeds) -> str:
@@ -87,7 +96,8 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
     """
     question, sources = suggestion.question, suggestion.sources
     ranked = suggestion.rankings[0]
-    chosen = [one.source for one in ranked.candidates if one.source in sources.members][: question.k]
+    there = [one.source for one in ranked.candidates if one.source in sources.members]
+    chosen = there[: question.k]
     if not chosen or suggestion.baseline is None:
         raise UsageError(
             f"a source needs a trained adapter to be tried for {question.target}, but none of them has one here; name "
@@ -97,7 +107,7 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
     backbone = suggestion.baseline.backbone
     folder = path.absolute().parent.resolve()
     named = [os.path.relpath(card.absolute(), folder) for card in dict.fromkeys(cards)]
-    sections = _of_manifest(plan) if plan is not None else _of_cells(suggestion, chosen)
+    sections = _of_manifest(plan, tasks) if plan is not None else _of_cells(suggestion, chosen)
     known = _known_seeds(suggestion)
     content = {
         "name": path.stem,
@@ -106,11 +116,13 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
         "pairs": [f"{source} -> {question.target}" for source in chosen],
         "seeds": _numbers(known, asked.n),
         **({"baseline_seeds": _numbers(known, asked.n_baseline)} if asked.n_baseline > asked.n else {}),
+        **({"fractions": [ranked.fraction]} if ranked.fraction != 1.0 else {}),
         "backbone": backbone.name if backbone.revision is None else asdict(backbone),
         **sections,
         **({"cards": named} if named else {}),
     }
-    head = f"# Made by `empslurm suggest {question.target}`: the {len(chosen)} sources that it puts first.\n"
+    first = "that it puts first" if len(there) == len(ranked.candidates) else "with an adapter here that it puts first"
+    head = f"# Made by `empslurm suggest {question.target}`: the {len(chosen)} sources {first}.\n"
     return f"{head}# {asked.why[:1].upper()}{asked.why[1:]}.\n" + yaml.safe_dump(
         content, sort_keys=False, default_flow_style=None, width=100
     )
@@ -139,18 +151,18 @@ def write(
     question = suggestion.question
     plans = [grid.plan for grid in question.grids if grid.plan is not None]
     asked = seeds(suggestion, detect)
-    content = text(suggestion, next(iter(plans), None), path, cards_of(plans, cards), asked)
+    content = text(suggestion, _plan_of(suggestion, plans), path, cards_of(plans, cards), asked)
     with files.storage_errors(path.parent, "written"):
         files.make_folder(path.parent)
         if not files.create_exclusive(path, content.encode()):
             refuse_file(path)
     try:
         plan = planned(path, runs=question.root.path, data=question.data)
-    except EmpslurmError:
+    except BaseException:  # also an interrupt: what was not checked must not stay
         path.unlink(missing_ok=True)
         raise
     todo = [cell for cell in plan.cells if not question.root.cell(cell.id).result_file.exists()]
-    there = [cell for one in suggestion.finished for cell in cells_of(one)]
+    there = [] if suggestion.finished is None else suggestion.finished.cells()
     hours = together(estimates(todo, measured(question.root, there)).values())
     return Written(path=path, plan=plan, why=asked.why, n_to_run=len(todo), hours=hours)
 
@@ -176,10 +188,25 @@ def _known_seeds(suggestion: Suggestion) -> list[int]:
     return sorted(seeds)
 
 
-def _of_manifest(plan: Plan) -> dict[str, Any]:
-    """The sections as its file has them."""
+def _plan_of(suggestion: Suggestion, plans: Sequence[Plan]) -> Plan | None:
+    """The plan that has most of the sources' cells, so that these are used again; None where none has any."""
+    cells = {member.measure.cell for member in suggestion.sources.members.values()}
+    n_own = [len(cells & plan.by_id.keys()) for plan in plans]
+    return plans[n_own.index(max(n_own))] if any(n_own) else None
+
+
+def _of_manifest(plan: Plan, tasks: Sequence[str]) -> dict[str, Any]:
+    """The sections as its file has them, without what is said of other tasks and datasets."""
     written = yaml.safe_load(plan.manifest.path.read_text())
-    return {name: written[name] for name in KEPT if name in written}
+    registry = plan.manifest.registry
+    datasets = [registry.tasks[task].dataset for task in tasks if task in registry.tasks]
+    sections = {name: written[name] for name in KEPT if written.get(name) is not None}
+    for section, key, names in (("training", "per_task", tasks), ("data", "per_dataset", datasets)):
+        said = sections.get(section, {}).get(key)
+        if said is not None:
+            own = {name: value for name, value in said.items() if any(fnmatchcase(one, name) for one in names)}
+            sections[section] = {**sections[section], key: own}
+    return sections
 
 
 def _of_cells(suggestion: Suggestion, chosen: Iterable[str]) -> dict[str, Any]:
@@ -187,7 +214,7 @@ def _of_cells(suggestion: Suggestion, chosen: Iterable[str]) -> dict[str, Any]:
     measures = {task: suggestion.sources.members[task].measure for task in chosen}
     baseline, registry = suggestion.baseline, suggestion.question.registry
     assert baseline is not None
-    adapter = ids.plain(baseline.adapter.settings)
+    adapter = ids.plain(baseline.adapter)
     other = [task for task, measure in measures.items() if measure.settings["adapter"] != adapter]
     if other:
         raise UsageError(
@@ -203,7 +230,7 @@ def _of_cells(suggestion: Suggestion, chosen: Iterable[str]) -> dict[str, Any]:
     data = {**_changed(baseline.data.use, DataUse()), **({"per_dataset": per_dataset} if per_dataset else {})}
     source = _changed(_source_use(suggestion.finished), SourceUse())
     sections = {
-        "adapter": adapter,
+        "adapter": ids.plain(baseline.adapter.settings),
         "training": {**usual, **({"per_task": per_task} if per_task else {})},
         "source": source,
         "data": data,
@@ -218,10 +245,7 @@ def _changed(section: Any, default: Any) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value != usual[name]}
 
 
-def _source_use(finished: Sequence[Finished]) -> SourceUse:
+def _source_use(finished: Finished | None) -> SourceUse:
     """How the first finished transfer uses its source."""
-    for one in finished:
-        for cell in cells_of(one):
-            if isinstance(cell, Transfer):
-                return cell.source_use
-    return SourceUse()
+    found = () if finished is None else finished.cells()
+    return next((cell.source_use for cell in found if isinstance(cell, Transfer)), SourceUse())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from empslurm.analysis import source_prediction, source_selection
-from empslurm.analysis.source_prediction import FEWEST_TARGETS, Prediction
+from empslurm.analysis.source_prediction import FEWEST_CALIBRATED, Prediction
 from empslurm.report.group_results import Analyses
 from empslurm.report.significance import stream
 from empslurm.report.source_choice import (
@@ -17,7 +17,6 @@ from empslurm.report.source_choice import (
     Part,
     SourceChoice,
     history_of,
-    in_percent,
     judge,
     measured,
     pairs_of,
@@ -26,6 +25,7 @@ from empslurm.report.source_choice import (
     with_features,
 )
 
+PERCENT = 100.0
 POPULARITY, OWN_RUNS = "popularity", "own_runs"
 TITLES = {POPULARITY: "popularity", OWN_RUNS: "its runs on this target"}
 
@@ -40,7 +40,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One source. Numbers are improvements, positive where the source helps, in the unit of the ranking."""
+    """One source. Improvements are positive where it helps, in the unit of the ranking."""
 
     source: str
     expected: float
@@ -59,20 +59,21 @@ class Ranking:
     """All sources of a target, the best first. `setting`: of a table of results; "" elsewhere."""
 
     setting: str
-    k: int
-    percent: bool  # whether numbers are in percent of the baseline, not in the metric
-    candidates: tuple[Candidate, ...]
-    n_targets: int  # finished targets that it learnt from
-    width: float  # of the intervals, in units of the model's own
-    choice: SourceChoice | None  # how good this way to choose was for other targets, with its rivals
-    unjudged: str  # why there is no `choice`
-    one_seed: bool  # whether a finished target has one seed only, so that its noise is not known
-    strangers: tuple[str, ...]  # sources of which no finished grid has a gain
+    k: int = 0
+    percent: bool = False  # whether the target's metric is an error: improvements are in percent of the baseline's
+    candidates: tuple[Candidate, ...] = ()
+    fraction: float = 1.0  # of the targets' training parts, in what is finished
+    n_targets: int = 0  # finished targets that it learnt from
+    width: float = 1.0  # of the intervals, in units of the model's own
+    choice: SourceChoice | None = None  # how good this way to choose was for other targets, with its rivals
+    unjudged: str = ""  # why there is no `choice`
+    one_seed: bool = False  # whether a finished target has one seed only, so that its noise is not known
+    strangers: tuple[str, ...] = ()  # sources of which no finished grid has a gain
 
     @property
     def calibrated(self) -> bool:
         """Whether the intervals' width comes from targets that were left out."""
-        return self.n_targets >= FEWEST_TARGETS
+        return self.n_targets >= FEWEST_CALIBRATED
 
 
 def rank(
@@ -87,12 +88,13 @@ def rank(
     """Rank the sources. `parts`: what is finished, with this target or without; `facts`: of the sources' features."""
     targets = [one for part in parts for one in part.targets]
     among = tuple(dict.fromkeys((*sources, *sources_of(parts))))
-    percent = in_percent(targets)
-    others = [replace(part, targets=tuple(one for one in part.targets if one.target != target)) for part in parts]
-    tried = next((one.comparison for one in targets if one.target == target), None)
     names = [name for name in among if name != target]
-    own = pairs_of(facts, target, names, tried, among=among, percent=percent)
-    pairs = measured(others, among, percent=percent)
+    if not names:
+        return Ranking(setting=setting)
+    others = [replace(part, targets=tuple(one for one in part.targets if one.target != target)) for part in parts]
+    tried = next((one for one in targets if one.target == target), None)
+    own = pairs_of(facts, target, names, tried.comparison if tried else None, among=among)
+    pairs = measured(others, among)
     history = history_of(pairs, len(among), varying([*pairs, own]))
     fitted = source_prediction.calibrated(history.targets, len(among), history.helpful, history.prior)
     k = min(k, len(names))
@@ -100,17 +102,19 @@ def rank(
     found = source_prediction.predict(fitted, with_features(own, history.features), k, rng)
     popular = source_selection.popularity(history.targets, len(among))[own.sources]
     judged = judge(parts)
+    percent = bool(targets) and all(_is_error(one) for one in ([tried] if tried else targets))
+    unit = PERCENT if percent else 1.0
     candidates = [
         Candidate(
             source=name,
-            expected=float(found.mean[at]),
-            low=float(found.low[at]),
-            high=float(found.high[at]),
+            expected=unit * float(found.mean[at]),
+            low=unit * float(found.low[at]),
+            high=unit * float(found.high[at]),
             best=float(found.best[at]),
             tried=bool(np.isfinite(own.gains[at])),
-            popularity=float(popular[at]),
+            popularity=unit * float(popular[at]),
             values=dict(zip(FEATURES, own.features[at].tolist(), strict=True)),
-            reasons=reasons(found, history.features, at),
+            reasons=reasons(found, history.features, at, unit),
         )
         for at, name in enumerate(names)
     ]
@@ -119,6 +123,7 @@ def rank(
         k=k,
         percent=percent,
         candidates=tuple(sorted(candidates, key=lambda one: (-one.expected, one.source))),
+        fraction=targets[0].table.fraction if targets else 1.0,
         n_targets=fitted.n_targets,
         width=fitted.width,
         choice=judged.result,
@@ -128,10 +133,14 @@ def rank(
     )
 
 
-def reasons(found: Prediction, features: Sequence[str], at: int) -> tuple[Reason, ...]:
+def _is_error(one: Compared) -> bool:
+    return not one.comparison.higher_is_better
+
+
+def reasons(found: Prediction, features: Sequence[str], at: int, unit: float) -> tuple[Reason, ...]:
     """What sets a source apart from the mean source of this target, the largest part first."""
     named = {POPULARITY: found.popularity, **dict(zip(features, found.parts.T, strict=True)), OWN_RUNS: found.measured}
-    parts = {name: float(values[at] - values.mean()) for name, values in named.items()}
+    parts = {name: unit * float(values[at] - values.mean()) for name, values in named.items()}
     largest = sorted(parts, key=lambda name: -abs(parts[name]))
     return tuple(Reason(feature=name, part=parts[name]) for name in largest if parts[name])
 

@@ -32,10 +32,10 @@ class Wanted:
     most: int
     known_in: tuple[RunsRoot, ...]
 
-    @property
-    def name(self) -> str:
-        """Of its reading in the store."""
-        return suitability.reading(self.cell.target, ids.plain(self.cell)["data"], self.cell.training.max_length)
+    def name(self, metric: str) -> str:
+        """Of its reading in the store. `metric`: of the task."""
+        data = ids.plain(self.cell)["data"]
+        return suitability.reading(self.cell.target, data, self.cell.training.max_length, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Readings:
     values: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)  # (source, target) -> values
     n_texts: Mapping[str, int] = field(default_factory=dict)  # of each task's training part that were read
     seconds: Mapping[str, float] = field(default_factory=dict)  # that each task took, now or earlier
+    n_sources: Mapping[str, int] = field(default_factory=dict)  # that read each task in these seconds
     now: float = 0.0  # seconds of this call
     problems: tuple[str, ...] = ()
 
@@ -60,36 +61,43 @@ def read_all(
 ) -> Readings:
     """Values of every source for every wanted task; each task is kept in `root` as soon as it is read.
 
-    A task that cannot be read is left out with a sentence; if it is the first, no other is read. `advance`: gets passes of an adapter over a text.
+    A task that cannot be read is left out with a sentence; if it is the first, no other is read. `advance`: gets passes
+    of an adapter over a text.
     """
     values: dict[tuple[str, str], Mapping[str, float]] = {}
-    n_texts, seconds, problems, now = {}, {}, [], 0.0
+    n_texts, seconds, n_sources, problems, now = {}, {}, {}, [], 0.0
     for at, one in enumerate(wanted):
         target = one.cell.target
         own = {task: member for task, member in members.items() if task != target}
-        kept = _known(one, own, root)
+        if target not in registry.tasks:
+            problems.append(f"the training texts of {target} were not read: its card must be known; add it with --card")
+            continue
+        name = one.name(registry.tasks[target].metric)
+        kept = _known(one, name, own, root)
         if kept is None and own:
             started = time.monotonic()
             try:
                 label = f"{target} ({at + 1} of {len(wanted)})"
-                kept = _read(one, own, root, data, registry, partial(advance, label))
+                kept = _read(one, name, own, root, data, registry, partial(advance, label))
             except EmpslurmError as error:
                 problems.append(f"the training texts of {target} were not read: {error}")
                 if at == 0 or isinstance(error, BackboneError):
                     break  # without the first task's values, or without a backbone, others are of no use
             now += time.monotonic() - started
         if kept is not None:
-            n_texts[target], seconds[target] = kept.n_texts, kept.seconds
+            n_texts[target], seconds[target], n_sources[target] = kept.n_texts, kept.seconds, len(kept.values)
             for task, member in own.items():
                 row = kept.values.get(member.measure.cell, {})
-                values[task, target] = {name: float("nan") if value is None else value for name, value in row.items()}
-    return Readings(values=values, n_texts=n_texts, seconds=seconds, now=now, problems=tuple(problems))
+                values[task, target] = {key: float("nan") if value is None else value for key, value in row.items()}
+    return Readings(
+        values=values, n_texts=n_texts, seconds=seconds, n_sources=n_sources, now=now, problems=tuple(problems)
+    )
 
 
-def _known(one: Wanted, members: Mapping[str, Member], root: RunsRoot) -> Suitability | None:
+def _known(one: Wanted, name: str, members: Mapping[str, Member], root: RunsRoot) -> Suitability | None:
     """What is kept, where it has every source and was made from a sample that is large enough."""
     for place in (root, *one.known_in):
-        kept = suitability.read(place, one.name)
+        kept = suitability.read(place, name)
         if kept is None or kept.most < one.most:
             continue
         if all(member.measure.cell in kept.values for member in members.values()):
@@ -99,6 +107,7 @@ def _known(one: Wanted, members: Mapping[str, Member], root: RunsRoot) -> Suitab
 
 def _read(
     one: Wanted,
+    name: str,
     members: Mapping[str, Member],
     root: RunsRoot,
     data_root: Path,
@@ -109,7 +118,7 @@ def _read(
     started, target = time.monotonic(), one.cell.target
     from empslurm.scoring import suitability as scoring
 
-    kept = suitability.read(root, one.name)
+    kept = suitability.read(root, name)
     if kept is None or kept.most < one.most:
         kept = None
     most = one.most if kept is None else kept.most
@@ -139,8 +148,8 @@ def _read(
         n_texts=len(rows),
         seconds=time.monotonic() - started,
         values={
-            member.measure.cell: {name: value if value == value else None for name, value in row.items()}
+            member.measure.cell: {key: value if value == value else None for key, value in row.items()}
             for member, row in zip(todo, found, strict=True)
         },
     )
-    return suitability.add(root, one.name, fresh)
+    return suitability.add(root, name, fresh)

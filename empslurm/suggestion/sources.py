@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from empslurm import ids
 from empslurm.cells import Baseline, DataIdentity
-from empslurm.config import BANKED, Adapter, Backbone, DataUse, Training
+from empslurm.config import BANKED, Adapter, DataUse, Training
 from empslurm.scoring.selection import Member
 from empslurm.store.adapter_metadata import Measure
 from empslurm.tasks.schema import Dataset
@@ -21,15 +21,10 @@ read_adapter, read_training, read_use = decode.reader(Adapter), decode.reader(Tr
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Adapters by task. `problems`: why others were left out, and which sources cannot be read."""
+    """Adapters by task (of `usable`: by cell). `problems`: why others are left out, and which cannot be read."""
 
     members: Mapping[str, Member]
     problems: tuple[str, ...]
-
-    @property
-    def backbone(self) -> Backbone | None:
-        """The backbone of all of them; None without any."""
-        return next((member.measure.backbone for member in self.members.values()), None)
 
     @property
     def digest(self) -> str | None:
@@ -81,48 +76,69 @@ def _kind(measure: Measure) -> str:
     return str(measure.settings["adapter"]["kind"])
 
 
-def choose(members: Sequence[Member], problems: Iterable[str], target: str) -> Sources:
-    """The backbone with most tasks, then one adapter for each task: the first seed of the settings with most seeds."""
-    said = list(problems)
+def usable(members: Sequence[Member], problems: Iterable[str], target: str) -> Sources:
+    """Every adapter of another task, of all seeds and backbones: what `choose` chooses from."""
     transfers = [member.measure.cell for member in members if member.measure.source is not None]
+    said = list(problems)
     if transfers:
         said.append(
             f"a source must be a task's own adapter, but {_some(transfers)} were trained on top of another; they are "
             "left out"
         )
     alone = [member for member in members if member.measure.source is None and member.measure.task != target]
-    by_backbone: dict[str, list[Member]] = {}
-    for member in alone:
-        by_backbone.setdefault(member.measure.backbone_digest, []).append(member)
-    if not by_backbone:
-        return Sources(members={}, problems=tuple(said))
-    chosen = max(by_backbone, key=lambda digest: len({member.measure.task for member in by_backbone[digest]}))
-    for digest, others in by_backbone.items():
-        if digest != chosen:
-            named = others[0].measure.backbone.name
-            kept = by_backbone[chosen][0].measure.backbone.name
-            said.append(
-                f"all sources must be on one backbone, {kept} with digest {chosen}, but {_some(_tasks(others))} are "
-                f"on {named} with digest {digest}; they are left out here: to rank them, name only their cells with "
-                "--cells"
-            )
-    by_task: dict[str, dict[str, list[Member]]] = {}
-    for member in by_backbone[chosen]:
-        own = by_task.setdefault(member.measure.task, {})
-        own.setdefault(_settings(member.measure), []).append(member)
-    found = {}
-    for task, settings in by_task.items():
-        most = max(settings.values(), key=len)
-        found[task] = min(most, key=lambda member: member.measure.seed)
-        if len(settings) > 1:
-            said.append(f"{task} was trained with {len(settings)} settings; those of {found[task].measure.cell} count")
-    other = [task for task, member in found.items() if _kind(member.measure) not in BANKED]
+    return Sources(members={member.measure.cell: member for member in alone}, problems=tuple(said))
+
+
+def backbone_of(members: Iterable[Member]) -> str | None:
+    """The digest of the backbone with most tasks; None without any."""
+    tasks: dict[str, set[str]] = {}
+    for member in members:
+        tasks.setdefault(member.measure.backbone_digest, set()).add(member.measure.task)
+    return max(tasks, key=lambda digest: len(tasks[digest]), default=None)
+
+
+def choose(found: Sources, digest: str | None, preferred: Sequence[Collection[str]]) -> Sources:
+    """One adapter for each task on a backbone.
+
+    Its cell is in the first set of `preferred` that has any of the task's; else it is of the settings with most seeds.
+    Of several seeds the first is taken.
+    """
+    said = list(found.problems)
+    members = list(found.members.values())
+    own = [member for member in members if member.measure.backbone_digest == digest]
+    others = [member for member in members if member.measure.backbone_digest != digest]
+    if others:
+        name = own[0].measure.backbone.name if own else "the finished transfers' backbone"
+        said.append(
+            f"all sources must be on one backbone, {name} with digest {digest}, but {_some(_tasks(others))} are (also) "
+            "on another; those adapters are left out: to rank them, name only their cells with --cells"
+        )
+    by_task: dict[str, list[Member]] = {}
+    for member in own:
+        by_task.setdefault(member.measure.task, []).append(member)
+    chosen = {task: _first(there, preferred) for task, there in sorted(by_task.items())}
+    for task, there in by_task.items():
+        if len({_settings(member.measure) for member in there}) > 1:
+            said.append(f"{task} was trained in several ways; the adapter of {chosen[task].measure.cell} is read")
+    other = [task for task, member in chosen.items() if _kind(member.measure) not in BANKED]
     if other:
         said.append(
             f"adapters of kind {' and '.join(BANKED)} are read in one pass, but those of {_some(other)} are of another "
             "kind; for them only what finished grids say counts"
         )
-    return Sources(members=dict(sorted(found.items())), problems=tuple(said))
+    return Sources(members=chosen, problems=tuple(said))
+
+
+def _first(members: Sequence[Member], preferred: Sequence[Collection[str]]) -> Member:
+    for cells in preferred:
+        there = [member for member in members if member.measure.cell in cells]
+        if there:
+            return min(there, key=lambda member: member.measure.seed)
+    settings: dict[str, list[Member]] = {}
+    for member in members:
+        settings.setdefault(_settings(member.measure), []).append(member)
+    most: list[Member] = max(settings.values(), key=len)
+    return min(most, key=lambda member: member.measure.seed)
 
 
 def _settings(measure: Measure) -> str:

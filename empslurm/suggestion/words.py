@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empslurm.analysis.source_prediction import FEWEST_TARGETS
+from empslurm.analysis.source_prediction import FEWEST_CALIBRATED
 from empslurm.report import source_choice_tables
 from empslurm.suggestion.ranking import Candidate, Ranking, title
 
@@ -34,7 +34,7 @@ def opening(ranking: Ranking, target: str) -> str:
 
 def unit(ranking: Ranking, metric: str) -> str:
     """What the numbers of a ranking are."""
-    return "percent of the baseline's score" if ranking.percent else metric or "the target's metric"
+    return "percent of the baseline's error" if ranking.percent else metric or "the target's metric"
 
 
 def cautions(ranking: Ranking) -> list[str]:
@@ -54,13 +54,15 @@ def cautions(ranking: Ranking) -> list[str]:
     elif n:
         said.append(
             f"Intervals are the model's own: {n} finished {others} beside this one cannot check them "
-            f"({FEWEST_TARGETS} can)."
+            f"({FEWEST_CALIBRATED} can)."
         )
     else:
         said.append(
-            "No other target is finished: the order follows from features alone, by what they were worth in other "
-            "studies, and the intervals are wide."
+            "No other target has a result that counts: the order follows from features alone, by what they were worth "
+            "in other studies, and the intervals are wide."
         )
+    if ranking.fraction != 1.0:
+        said.append(f"All finished results are with {ranking.fraction:.0%} of the targets' training parts.")
     if ranking.one_seed:
         said.append("Some targets have one seed, so how far their results vary by chance is not known.")
     if ranking.strangers and n:

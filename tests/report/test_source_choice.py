@@ -77,18 +77,36 @@ def test_one_seed_has_no_ceiling_and_few_targets_are_not_judged(tmp_path: Path) 
     )
 
 
-def test_an_error_is_compared_in_percent_and_less_is_better(tmp_path: Path) -> None:
+def as_error(tmp_path: Path) -> Path:
+    """The same results, as an error on a scale of ten times as much."""
     file = results(tmp_path)
     lines = [line.replace("accuracy", "mae") for line in file.read_text().splitlines()]
     flipped = [lines[0]] + [
         ",".join([*line.split(",")[:4], f"{10 * (1 - float(line.split(',')[4])):.4f}"]) for line in lines[1:]
     ]
     file.write_text("\n".join(flipped) + "\n")
-    found = chosen(empslurm.from_table(file))
-    assert found.percent
+    return file
+
+
+def test_of_an_error_less_is_better_in_shares_of_the_baseline(tmp_path: Path) -> None:
+    study = empslurm.from_table(as_error(tmp_path))
+    analyses, found = study.contents.groups[0].analyses, chosen(study)
+    one = source_choice.compared(analyses)[0]
+    pairs = source_choice.pairs_of(analyses, one.target, one.comparison.sources, one.comparison, among=TASKS)
+    shares = (one.comparison.baseline - one.comparison.transfer) / one.comparison.baseline
+    assert pairs.gains == pytest.approx(shares)
     by_way = {one.way: one for one in found.targets_left_out}
     assert by_way["popularity"].mean[0] > 0.6
     assert by_way["model"].mean[0] > 0.6
+
+
+def test_an_error_of_zero_has_no_share(tmp_path: Path) -> None:
+    file = as_error(tmp_path)
+    lines = [
+        line[: line.rindex(",")] + ",0.0" if line.startswith("one,one,") else line for line in file.read_text().split()
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    assert chosen(empslurm.from_table(file)).targets == TASKS
 
 
 def test_values_that_suggest_has_kept_are_features(study: Study) -> None:

@@ -53,8 +53,13 @@ def test_what_cannot_be_used_is_made_again(root: RunsRoot) -> None:
 
 
 def test_a_reading_is_named_by_all_that_changes_the_texts() -> None:
-    name = suitability.reading("news_empathy", DATA, 64)
+    name = suitability.reading("news_empathy", DATA, 64, "pearson")
     assert name.startswith("news_empathy-")
-    assert name == suitability.reading("news_empathy", {**DATA, "fraction": 1.0, "labels": "all"}, 64)
-    changed = [({**DATA, "raw": "b"}, 64), ({**DATA, "use": {"context": "none"}}, 64), (DATA, 32)]
-    assert len({name, *(suitability.reading("news_empathy", data, length) for data, length in changed)}) == 4
+    assert name == suitability.reading("news_empathy", {**DATA, "fraction": 1.0, "labels": "all"}, 64, "pearson")
+    changed = [
+        ({**DATA, "raw": "b"}, 64, "pearson"),
+        ({**DATA, "use": {"context": "none"}}, 64, "pearson"),
+        (DATA, 32, "pearson"),
+        (DATA, 64, "spearman"),
+    ]
+    assert len({name, *(suitability.reading("news_empathy", *one) for one in changed)}) == 5
