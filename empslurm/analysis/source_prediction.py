@@ -26,6 +26,7 @@ HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standa
 N_DRAWS = 10_000
 FEWEST_TARGETS = 3  # with fewer, no variance can be estimated
 FEWEST_CALIBRATED = FEWEST_TARGETS + 1  # with fewer, a fit without one target could not estimate them either
+MANY_TARGETS = 9  # with fewer, even the largest of their surprises may be below nine in ten of a further target's
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
 TINY = 1e-12  # added to variances, so that every covariance has an inverse
@@ -41,6 +42,7 @@ class Pairs:
     features: NDArray[np.float64]  # (n_own, n_features); NaN where unknown
     gains: NDArray[np.float64]  # (n_own,) NaN where not measured
     noise: NDArray[np.float64]  # (n_own, n_own) covariance of the measured gains; NaN where unknown
+    known: NDArray[np.bool_] | None = None  # (n_own,) sources that features are standardised over; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,17 @@ class Prediction:
     measured: NDArray[np.float64]  # what the target's own runs changed
 
 
-def standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each column of (n_own, n_features) with mean 0 and deviation 1; 0 where unknown, or where it does not vary."""
+def standardised(features: NDArray[np.float64], over: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Each column of (n_own, n_features) with mean 0 and deviation 1; 0 where unknown, or where it does not vary.
+
+    `over`: (n_own,) rows whose mean and deviation count, if they are at least two; None: all.
+    """
     known = np.isfinite(features)
-    n = np.maximum(known.sum(0), 1)
-    centred = np.where(known, features - np.where(known, features, 0.0).sum(0) / n, 0.0)
-    spread = np.sqrt((centred**2).sum(0) / n)
-    scale = np.abs(np.where(known, features, 0.0)).max(0, initial=0.0)
+    counts = known if over is None or over.sum() < 2 else known & over[:, None]
+    n = np.maximum(counts.sum(0), 1)
+    centred = np.where(known, features - np.where(counts, features, 0.0).sum(0) / n, 0.0)
+    spread = np.sqrt((np.where(counts, centred, 0.0) ** 2).sum(0) / n)
+    scale = np.abs(np.where(counts, features, 0.0)).max(0, initial=0.0)
     varies = spread > 1e-9 * np.maximum(scale, np.finfo(float).tiny)
     return np.asarray(np.where(varies, centred / np.where(varies, spread, 1.0), 0.0))
 
@@ -123,7 +129,13 @@ def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], pr
 
 
 def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
-    """As `fit`, with intervals as wide as targets that are left out need; with too few targets never narrower."""
+    """As `fit`, with intervals as wide as targets that are left out need.
+
+    With few targets no quantile of theirs is sure enough; then the intervals are never narrower than Student's t has
+    them for so many targets, whose levels are what is least known. With too few, the model's own are left.
+    """
+    from scipy.special import stdtrit
+
     whole = fit(targets, n_sources, helpful, prior)
     if whole.n_targets < FEWEST_CALIBRATED:
         return whole
@@ -135,7 +147,9 @@ def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.boo
             mean, covariance = _of_target(others, _unmeasured(own))
             spread = np.sqrt(np.diag(covariance) + others.noise)
             surprise.append(np.abs(own.gains - mean)[measured] / spread[measured])
-    return replace(whole, width=_quantile(surprise) / HALF_WIDTH)
+    n = len(surprise)
+    least = float(stdtrit(n - 1, (1 + LEVEL) / 2)) if n < MANY_TARGETS else 0.0
+    return replace(whole, width=max(_quantile(surprise), least) / HALF_WIDTH)
 
 
 def _quantile(surprise: Sequence[NDArray[np.float64]]) -> float:
@@ -172,7 +186,7 @@ def predict(fitted: Fit, own: Pairs, k: int, rng: np.random.Generator) -> Predic
         high=mean + spread,
         best=(places < k).mean(0),
         popularity=columns[:, popular] @ (scales[popular] * fitted.effects[popular]),
-        parts=standardised(own.features) * (slopes + np.where(fitted.helpful, common, 0.0)),
+        parts=standardised(own.features, own.known) * (slopes + np.where(fitted.helpful, common, 0.0)),
         measured=mean - prior_mean,
     )
 
@@ -183,7 +197,7 @@ def _unmeasured(own: Pairs) -> Pairs:
 
 def _columns(own: Pairs, n_sources: int, helpful: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n_own, 2 + n_sources + n_features): mean, sum of the helpful features, popularities, slopes."""
-    features = standardised(own.features)
+    features = standardised(own.features, own.known)
     popularity = np.zeros((len(own.sources), n_sources))
     popularity[np.arange(len(own.sources)), own.sources] = 1.0
     ones, common = np.ones((len(own.sources), 1)), features[:, helpful].sum(1, keepdims=True)
@@ -256,10 +270,10 @@ class _Problem:
         """The variances of the highest likelihood, with weak doubt about each."""
         from scipy.optimize import minimize
 
-        n = max(len(self.helpful), 1)
+        n, n_helpful = max(len(self.helpful), 1), max(int(self.helpful.sum()), 1)
         square = float((self.gains**2).sum() / self.there.sum())
         share = max(square - (self.typical_noise() or 0.0), LEAST_SHARE * square, 1e-8) / 5
-        equal = Variances(popularity=share, level=share, slope=share / n, common=share / n**2, rest=share)
+        equal = Variances(popularity=share, level=share, slope=share / n, common=share / n_helpful**2, rest=share)
         expected = np.log(np.array(list(asdict(equal).values())))
 
         def of(logs: NDArray[np.float64]) -> Variances:

@@ -145,7 +145,7 @@ def _by_popularity(others: Sequence[Pairs], own: Pairs, history: History) -> Val
 
 
 def _by_feature(at: int) -> Callable[[Sequence[Pairs], Pairs, History], Values]:
-    return lambda others, own, history: standardised(own.features)[:, at]
+    return lambda others, own, history: standardised(own.features, own.known)[:, at]
 
 
 def _by_chance(others: Sequence[Pairs], own: Pairs, history: History) -> Values:

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if options.detect is not None and options.write is None:
         raise UsageError("--detect must come with --write, but does not; add `--write manifests/next.yaml`")
     if options.write is not None:
-        next_grid.refuse_file(options.write)
+        next_grid.refuse_file(options.write, options.cards)
     with progress_bars(out) as (verified, advance):
         question = ask(
             options.target,
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         found = answer(question, advance)
     written = None
     if options.write is not None:
-        written = next_grid.write(found, options.write, cards=options.cards, detect=options.detect)
+        written = next_grid.write(found, options.write, detect=options.detect)
     out.document(document(found, written))
     say(found, written, out)
     return 0

@@ -98,4 +98,5 @@ def _tau(one: Quality) -> float:
 
 
 def _said(one: Quality) -> str:
-    return f"{one.mean[0]:.2f} ({one.low[0]:.2f} to {one.high[0]:.2f})"
+    mean, low, high = (round(float(value), 2) + 0.0 for value in (one.mean[0], one.low[0], one.high[0]))  # no -0.00
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"

@@ -41,6 +41,7 @@ class Question:
     members: tuple[Member, ...]  # adapters that could be sources
     problems: tuple[str, ...]  # why others cannot
     registry: Registry  # with the target's card
+    cards: tuple[Path, ...]  # of every manifest that is named, and those that were given
     root: RunsRoot  # where values of sources are kept
     data: Path
 
@@ -104,7 +105,7 @@ def answer(question: Question, advance: Advance = lambda what, done, total: None
     problems = [*sources.problems, *left_out]
     own = bool(sources.members) or (finished is not None and bool(finished.targets))
     if own and target not in registry.tasks:
-        raise refusal(target, registry.tasks, "task, or that of a card that --card names,")
+        raise refusal(target, registry.tasks, "task, or that of a card that --card names")
     baseline = _baseline(question, sources, finished) if own else None
     readings = Readings()
     if baseline is not None:

@@ -46,7 +46,8 @@ def ask(
     for plan in given:
         if plan.manifest.search is not None:
             raise UsageError(f"{plan.manifest.path} must be a grid to learn from, but is a search; name a grid")
-    known = registry(cards_of(given, cards))
+    all_cards = _cards(given, cards)
+    known = registry(all_cards)
     finished = [
         Grid(root=root, gathered=collect(plan, root, known, data_root, verified), plan=plan) for plan in plans.values()
     ]
@@ -63,13 +64,20 @@ def ask(
         members=tuple(members),
         problems=tuple(problems),
         registry=known,
+        cards=tuple(all_cards),
         root=root,
         data=data_root,
     )
 
 
 def _is_table(word: str) -> bool:
-    return Path(word).suffix.lower() in TABLES
+    """Whether a word names a table of results; one that is not there is refused."""
+    path = Path(word)
+    if path.suffix.lower() not in TABLES:
+        return False
+    if not path.exists():
+        raise UsageError(f"{word} must be a table of results to learn from, but does not exist; give another path")
+    return True
 
 
 def _is_root(word: str) -> bool:
@@ -92,7 +100,7 @@ def _default_grids(cells: Sequence[str], root: RunsRoot) -> list[str]:
     return [str(root.path)] if root.cells_folder.is_dir() else []
 
 
-def cards_of(plans: Sequence[Plan], cards: Sequence[str | Path]) -> list[Path]:
+def _cards(plans: Sequence[Plan], cards: Sequence[str | Path]) -> list[Path]:
     """The cards of manifests and those that are named, each once."""
     paths = [*(card for plan in plans for card in plan.manifest.cards), *(Path(card).resolve() for card in cards)]
     for path in map(Path, cards):

@@ -25,7 +25,6 @@ from empslurm.plan import Plan
 from empslurm.report.seeds import FIRST_SEEDS
 from empslurm.suggestion.answer import Suggestion
 from empslurm.suggestion.grids import Finished
-from empslurm.suggestion.inputs import cards_of
 from empslurm.tasks.schema import Dataset
 
 KEPT = ("adapter", "training", "source", "data", "margin")  # sections of a manifest that the next one takes over
@@ -49,12 +48,12 @@ class Seeds:
 def seeds(suggestion: Suggestion, wanted: float | None) -> Seeds:
     """Enough to detect a difference of `wanted` in the target's metric with probability .8; None: as many as before.
 
-    By the noise of the target's own runs, else the median over finished targets of the same metric. A seed of the
-    baseline costs one run for every task of the next grid.
+    By the noise of the target's own runs where it is known, else the median over finished targets of the same metric. A
+    seed of the baseline costs one run for every task of the next grid.
     """
     question, finished = suggestion.question, suggestion.finished
     targets = [] if finished is None else finished.targets
-    own = [one.comparison for one in targets if one.target == question.target]
+    own = [one.comparison for one in targets if one.target == question.target and not all(one.comparison.reasons)]
     alike = own or [one.comparison for one in targets if one.table.metric == suggestion.metric]
     present = [max(one.comparison.n_runs[1:], default=0) for one in targets]
     usual = max([FIRST_SEEDS, *present])
@@ -75,7 +74,7 @@ def seeds(suggestion: Suggestion, wanted: float | None) -> Seeds:
         return Seeds(n=usual, n_baseline=usual, why=f"{usual} seeds, since {LIMITS[limit].format(wanted)}")
     transfer = max(FIRST_SEEDS, round(median(n for n, _ in enough)))
     baseline = max(transfer, round(median(n for _, n in enough)))
-    whose = "its own runs" if own else f"the runs of {len(enough)} other targets"
+    whose = "its own runs" if own else f"the runs of {len(enough)} other target{'s' if len(enough) > 1 else ''}"
     arms = f"{transfer} seeds" if baseline == transfer else f"{transfer} seeds, {baseline} of the baselines"
     return Seeds(
         n=transfer,
@@ -89,7 +88,7 @@ def _cost(comparison: Comparison, k: int) -> float:
     return (k + 1) / k * len(comparison.sources)
 
 
-def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[Path], asked: Seeds) -> str:
+def text(suggestion: Suggestion, plan: Plan | None, path: Path, asked: Seeds) -> str:
     """The manifest's YAML. `plan`: of the manifest whose sections it takes over; None: they follow from the cells.
 
     `path`: where it will be written, since cards are named from there. Raises UsageError.
@@ -106,7 +105,7 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, cards: Sequence[
     tasks = [*chosen, question.target]
     backbone = suggestion.baseline.backbone
     folder = path.absolute().parent.resolve()
-    named = [os.path.relpath(card.absolute(), folder) for card in dict.fromkeys(cards)]
+    named = [os.path.relpath(card.absolute(), folder) for card in question.cards]
     sections = _of_manifest(plan, tasks) if plan is not None else _of_cells(suggestion, chosen)
     known = _known_seeds(suggestion)
     content = {
@@ -139,9 +138,7 @@ class Written:
     hours: Estimate | None  # of these, on one device; None where no finished cell says
 
 
-def write(
-    suggestion: Suggestion, path: Path, *, cards: Sequence[str | Path] = (), detect: float | None = None
-) -> Written:
+def write(suggestion: Suggestion, path: Path, *, detect: float | None = None) -> Written:
     """Write the grid manifest of a suggestion's best sources.
 
     `detect`: the difference in the target's metric that its seeds should detect. Raises UsageError where the file
@@ -151,7 +148,7 @@ def write(
     question = suggestion.question
     plans = [grid.plan for grid in question.grids if grid.plan is not None]
     asked = seeds(suggestion, detect)
-    content = text(suggestion, _plan_of(suggestion, plans), path, cards_of(plans, cards), asked)
+    content = text(suggestion, _plan_of(suggestion, plans), path, asked)
     with files.storage_errors(path.parent, "written"):
         files.make_folder(path.parent)
         if not files.create_exclusive(path, content.encode()):
@@ -167,12 +164,19 @@ def write(
     return Written(path=path, plan=plan, why=asked.why, n_to_run=len(todo), hours=hours)
 
 
-def refuse_file(path: Path) -> None:
-    """Raise UsageError where a manifest cannot be written to a path."""
+def refuse_file(path: Path, cards: Sequence[Path] = ()) -> None:
+    """Raise UsageError where a manifest cannot be written to a path, or cannot name a card from there."""
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{path} must end with .yaml to be a manifest, but does not; give another name")
     if path.exists():
         raise UsageError(f"{path} must not exist yet, but does; give another name, or delete it")
+    project = path.absolute().parent.resolve().parent
+    for card in cards:
+        if not card.resolve().is_relative_to(project):
+            raise UsageError(
+                f"{card} must be in the project {project} (the parent of the manifest's folder) to be named in {path}, "
+                "but is not; move it there, or write the manifest beside it"
+            )
 
 
 def _numbers(known: Sequence[int], n: int) -> list[int]:

@@ -99,8 +99,9 @@ def rank(
     fitted = source_prediction.calibrated(history.targets, len(among), history.helpful, history.prior)
     k = min(k, len(names))
     rng = stream("suggest", target, *names)
-    found = source_prediction.predict(fitted, with_features(own, history.features), k, rng)
     popular = source_selection.popularity(history.targets, len(among))[own.sources]
+    own = replace(own, known=np.isfinite(popular))
+    found = source_prediction.predict(fitted, with_features(own, history.features), k, rng)
     judged = judge(parts)
     percent = bool(targets) and all(_is_error(one) for one in ([tried] if tried else targets))
     unit = PERCENT if percent else 1.0
