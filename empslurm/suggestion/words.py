@@ -48,8 +48,8 @@ def cautions(ranking: Ranking) -> list[str]:
     others = "target" if n == 1 else "targets"
     if ranking.calibrated:
         said.append(
-            f"Intervals are {ranking.width:.2f} times as wide as the model's own, so that nine in ten improvements of "
-            f"{n} finished targets, each left out in turn, lie in them."
+            f"Intervals are {ranking.width:.2f} times as wide as the model's own, so that at least nine in ten "
+            f"improvements of {n} finished targets, each left out in turn, lie in them."
         )
     elif n:
         said.append(

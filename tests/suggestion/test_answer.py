@@ -18,7 +18,7 @@ from tests.project import Project
 from tests.suggestion.made import CARD, GRID, HELPS, copy, suggested, table
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("few_texts")]
-COLUMNS = ["setting", "source", "expected", "low", "high", "best", "reasons", "tried", "seconds", "popularity"]
+COLUMNS = ["setting", "source", "unit", "expected", "low", "high", "best", "reasons", "tried", "seconds", "popularity"]
 
 
 def test_every_source_of_a_new_target_is_ranked_and_nothing_is_trained(read: Project) -> None:
@@ -51,7 +51,7 @@ def test_a_target_of_the_grid_learns_from_the_others_and_from_its_own_runs(read:
 def test_the_function_returns_the_frame_that_it_describes(read: Project) -> None:
     frame = empslurm.suggest("hope", runs=read.path / "runs", data=read.path / "data")
     assert list(frame.columns) == [*COLUMNS, *FEATURES]
-    assert (frame[["setting", "source", "reasons"]].dtypes == "string").all()
+    assert (frame[["setting", "source", "unit", "reasons"]].dtypes == "string").all()
     assert frame["tried"].dtype == bool
     numbers = ["expected", "low", "high", "best", "seconds", "popularity", *FEATURES]
     assert all(pd.api.types.is_float_dtype(frame[name]) for name in numbers)
@@ -124,7 +124,7 @@ def test_without_any_finished_transfer_features_alone_count(read: Project, tmp_p
     assert (ranking.n_targets, ranking.calibrated, ranking.choice, found.readings.now) == (0, False, None, 0)
     assert all(math.isnan(one.popularity) and one.low < one.expected < one.high for one in ranking.candidates)
     assert len({one.expected for one in ranking.candidates}) == len(GRID)
-    assert any(text.startswith("No other target is finished") for text in cautions(ranking))
+    assert any(text.startswith("No other target has a result that counts") for text in cautions(ranking))
 
 
 def test_a_source_that_no_transfer_was_tried_with_is_a_stranger(read: Project, tmp_path: Path) -> None:

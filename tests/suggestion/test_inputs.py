@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import empslurm
-from empslurm.errors import DataError, ManifestError, UsageError
+from empslurm.errors import ManifestError, UsageError
 from empslurm.scoring import export, selection
 from empslurm.scoring.quality import with_evidence
 from empslurm.store.runs import RunsRoot
@@ -98,7 +98,7 @@ def test_what_is_named_must_be_there(empty: Project, tmp_path: Path) -> None:
         asked(empty, "hope", grids=["full_grit"])
     with pytest.raises(UsageError, match=r"next\.yaml"):
         asked(empty, "hope", grids=[tmp_path / "next.yaml"])
-    with pytest.raises(DataError, match=r"nothing\.csv must be readable"):
+    with pytest.raises(UsageError, match=r"nothing\.csv must be a table of results to learn from, but does not exist"):
         asked(empty, "hope", grids=[tmp_path / "nothing.csv"])
     (tmp_path / "cardless.yaml").write_text(CARDLESS)
     with pytest.raises(ManifestError, match="must be a known task"):

@@ -72,7 +72,7 @@ def test_an_error_is_ranked_in_percent_and_less_is_better(empty: Project, tmp_pa
     (ranking,) = suggested(empty, "seven", grids=[table(tmp_path / "t.csv", metric="mae")]).rankings
     assert ranking.percent
     assert [one.source for one in ranking.candidates] == list(reversed(HELPS))
-    assert words.unit(ranking, "") == "percent of the baseline's score"
+    assert words.unit(ranking, "") == "percent of the baseline's error"
 
 
 def test_one_seed_has_no_ceiling_and_says_so(empty: Project, tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ def test_the_opening_says_whom_to_try_and_how_sure_that_is() -> None:
 def test_the_cautions_say_how_the_intervals_were_made() -> None:
     nothing = cautions(ranking(candidate("a", 0.1, 0.1), strangers=("a",)))
     assert nothing[0] == "Whether such rankings can be trusted is not known: nothing is finished."
-    assert nothing[1].startswith("No other target is finished: the order follows from features alone")
+    assert nothing[1].startswith("No other target has a result that counts: the order follows from features alone")
     assert len(nothing) == 2  # with no history, every source is a stranger
     one = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=1))
-    assert "1 finished target beside this one cannot check them (3 can)" in one[1]
+    assert "1 finished target beside this one cannot check them (4 can)" in one[1]
     two = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=2))
-    assert "2 finished targets beside this one cannot check them (3 can)" in two[1]
+    assert "2 finished targets beside this one cannot check them (4 can)" in two[1]
     checked = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=4, width=1.5))
     assert checked[1].startswith("Intervals are 1.50 times as wide as the model's own")
     assert "4 finished targets" in checked[1]
@@ -89,7 +89,7 @@ def test_only_the_largest_reasons_are_said(reasons: tuple[tuple[str, float], ...
 
 
 def test_the_unit_of_the_numbers_is_said() -> None:
-    assert unit(ranking(percent=True), "pearson") == "percent of the baseline's score"
+    assert unit(ranking(percent=True), "pearson") == "percent of the baseline's error"
     assert unit(ranking(), "pearson") == "pearson"
     assert unit(ranking(), "") == "the target's metric"
 
