@@ -26,7 +26,7 @@ HALF_WIDTH = 1.6448536269514722  # of a normal interval of that level, in standa
 N_DRAWS = 10_000
 FEWEST_TARGETS = 3  # with fewer, no variance can be estimated
 FEWEST_CALIBRATED = FEWEST_TARGETS + 1  # with fewer, a fit without one target could not estimate them either
-MANY_TARGETS = 9  # with fewer, even the largest of their surprises may be below nine in ten of a further target's
+MANY_TARGETS = 9  # with fewer, even the largest error seen may be too small for a 90 % interval
 MEAN, COMMON = 0, 1  # columns: the mean, and the common part of the helpful features' slopes
 MEAN_VARIANCE = 1.0  # scores lie between -1 and 1
 TINY = 1e-12  # added to variances, so that every covariance has an inverse
@@ -87,7 +87,7 @@ class Prediction:
     mean: NDArray[np.float64]
     low: NDArray[np.float64]  # 90 % interval of the gain that runs would measure
     high: NDArray[np.float64]
-    best: NDArray[np.float64]  # probability to be among the k best
+    best: NDArray[np.float64]  # probability of being among the k best
     popularity: NDArray[
         np.float64
     ]  # part of the mean; with `measured` and `parts` they add up to it but for a constant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,30 +28,33 @@ SHOWN = 20  # sources printed for people; --json has all
 
 def positive(text: str) -> float:
     """A number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, but is {text}")
-    return value
+    with suppress(ValueError):
+        value = float(text)
+        if 0 < value < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0, but is {text!r}; write for example 0.02")
 
 
 def count(text: str) -> int:
     """A whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, but is {text}")
-    return value
+    with suppress(ValueError):
+        value = int(text)
+        if value >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, but is {text!r}; write for example 3")
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     added = parser.add_argument("target", metavar="TARGET", help="suggest sources for this task")
     completed(added, lambda **_: registry().tasks)
-    text = "learn from these finished grids: manifests, runs roots, tables of results (default: all of the runs root)"
+    text = "learn from these finished grids: manifests, runs roots or tables of results (default: the manifest of "
+    text += "--cells, else the whole runs root)"
     added = parser.add_argument(
         "--from", dest="grids", nargs="+", action="extend", default=[], metavar="MANIFEST|RUNS|RESULTS", help=text
     )
     completed(added, manifest_names)
-    text = "use the adapters of this manifest, of these cells or in these folders of exported adapters, with commas "
-    text += "between (default: those of the grids)"
+    text = "rank these adapters as sources: one manifest, or cell ids, or folders of exported adapters, with commas "
+    text += "between (default: all adapters of the grids)"
     parser.add_argument("--cells", type=listed, default=[], metavar="CELLS", help=text)
     text = "read the target's dataset from this card (a folder of cards; may be repeated)"
     parser.add_argument("--card", dest="cards", type=Path, action="append", default=[], metavar="CARD", help=text)
@@ -136,12 +139,13 @@ def _ranking(found: Suggestion, ranking: Ranking, out: Output) -> None:
     out.line()
     digits = 1 if ranking.percent else 3
     rows = [_row(one, digits) for one in ranking.candidates[:SHOWN]]
-    columns = ("source", "expected", "90 % interval", f"in best {ranking.k}", "why")
+    columns = ("source", "expected", "90 % interval", f"chance of best {ranking.k}", "why")
     out.table(f"expected improvement, in {words.unit(ranking, found.metric)}", columns, rows)
     if len(ranking.candidates) > SHOWN:
         out.line(f"and {len(ranking.candidates) - SHOWN} others; --json has all")
+    out.paragraph("Why: parts of the expected improvement, compared with the mean of all sources.", style="dim")
     if any(one.tried for one in ranking.candidates):
-        out.line("*: tried already; its own runs count")
+        out.paragraph("*: its transfer to this target has finished; its own runs count.", style="dim")
     out.line()
     if ranking.choice is not None:
         show(main_columns(table(ranking.choice, "targets", ranking.choice.targets_left_out)), out)
@@ -164,15 +168,15 @@ def _cost(found: Suggestion) -> Iterator[str]:
         n_others = len(readings.n_texts) - 1
         others = f", and some of {n_others} finished targets," if n_others else ""
         adapters = f"{len(found.sources.read)} adapters read {readings.n_texts[target]:,} training texts of {target}"
-        seconds = f"{sum(readings.seconds.values()):.0f} s, {readings.now:.0f} s of them now"
+        seconds = f"{sum(readings.seconds.values()):.0f} s ({readings.now:.0f} s in this call)"
         yield f"{adapters}{others} in {seconds}. Nothing was trained."
-        yield f"What they gave is kept in {found.question.root.suitability}."
+        yield f"The values are kept in {found.question.root.suitability}."
 
 
 def _written(written: Written, out: Output) -> None:
     hours = written.hours
     took = f"about {max(hours.job_h, 0.01):.2f} hours by the speed of finished cells" if hours is not None else ""
-    cost = took or "which takes an unknown time, since no cell on this backbone has finished"
+    cost = took or "in an unknown time, since no cell on this backbone has finished"
     out.paragraph(f"Written: {written.path}, with {written.why}.")
     out.paragraph(f"{written.n_to_run} of its {len(written.plan.cells)} cells are left to run, {cost}.")
     out.line(f"empslurm submit {written.path}")

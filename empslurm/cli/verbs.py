@@ -35,17 +35,17 @@ VERBS: dict[str, Verb] = {
     ),
     "suggest": Verb(
         module="suggest",
-        line="rank sources for a target before a grid is paid for",
+        line="rank the sources of a target before transfers are trained",
         group="study",
         examples=(
             "empslurm suggest news_empathy --from full_grid",
             "empslurm suggest kite_mood --card cards/kites.yaml --from full_grid --write manifests/next.yaml",
             "empslurm suggest news --from results.csv",
         ),
-        about="Rank the sources of a target by what finished grids and their adapters say, before their transfers are "
-        "trained: expected improvement, its 90 % interval and the reasons. The adapters read the target's training "
-        "texts; nothing is trained. Beside the ranking stand simpler ways to choose, and how good each was for other "
-        "targets.",
+        about="Rank the sources of a target from the results of finished grids and from their adapters, before "
+        "transfers are trained: expected improvement, its 90 % interval and the reasons. The adapters read the "
+        "target's training "
+        "texts; nothing is trained. A second table shows how well simpler ways would have chosen for other targets.",
     ),
     "plan": Verb(
         module="plan",

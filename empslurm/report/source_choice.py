@@ -24,7 +24,7 @@ FEWEST_TARGETS, FEWEST_SOURCES = 3, 3
 MOST_SPLITS = 20  # of the seeds in halves
 NAME = "the choice of sources"
 # What is assumed before three targets are finished, in the unit of a metric between 0 and 1: about twice the variance
-# of the gains of a grid of 14 tasks with 3 seeds on MiniLM (docs/choosing.md), divided as they were there.
+# of the gains of a grid of 14 tasks on MiniLM (docs/choosing.md), split among the causes as in that grid.
 PRIOR = Prior(
     variances=Variances(popularity=1e-4, level=8e-4, slope=2e-6, common=1e-5, rest=4e-4), common=0.001, noise=5e-4
 )
@@ -91,7 +91,7 @@ def _unknown(sources: Sequence[str]) -> Numbers:
 
 
 def _stored(name: str) -> Callable[[Analyses, Sequence[str], str], Numbers]:
-    """What `suggest` has kept: the value of an estimator on what the source's adapter reads of the target's texts."""
+    """What `suggest` has kept: the value of an estimator on the source adapter's features of the target's texts."""
 
     def values(analyses: Analyses, sources: Sequence[str], target: str) -> Numbers:
         known = analyses.group.suitability
@@ -108,11 +108,13 @@ FEATURES: Mapping[str, Feature] = {
     "task_similarity": Feature(title="task embeddings", helpful=True, values=_similar_tasks),
     "dataset_similarity": Feature(title="dataset embeddings", helpful=True, values=_similar_data),
     "n_samples": Feature(title="source's size", helpful=True, values=_of_source("n_samples", np.log)),
-    "n_labels": Feature(title="source's labels", helpful=False, values=_of_source("n_labels", np.log)),
-    "definition": Feature(title="source's definition", helpful=False, values=_of_source("definition", np.asarray)),
-    "link": Feature(title="source's link", helpful=False, values=_of_source("link", np.asarray)),
+    "n_labels": Feature(title="source's number of labels", helpful=False, values=_of_source("n_labels", np.log)),
+    "definition": Feature(
+        title="source's rating: definition", helpful=False, values=_of_source("definition", np.asarray)
+    ),
+    "link": Feature(title="source's rating: link", helpful=False, values=_of_source("link", np.asarray)),
     "conduciveness": Feature(
-        title="source's conduciveness", helpful=False, values=_of_source("conduciveness", np.asarray)
+        title="source's rating: conduciveness", helpful=False, values=_of_source("conduciveness", np.asarray)
     ),
 }
 
@@ -171,8 +173,8 @@ def judge(parts: Sequence[Part]) -> Finding:
         return Finding(
             result=None,
             lacking={
-                NAME: f"it is judged on at least {FEWEST_TARGETS} targets with the gains of {FEWEST_SOURCES} sources, "
-                f"but {len(targets) or 'none'} {'has' if len(targets) == 1 else 'have'} them"
+                NAME: f"this needs at least {FEWEST_TARGETS} targets, each with measured gains of at least "
+                f"{FEWEST_SOURCES} sources, but {len(targets) or 'none'} {'has' if len(targets) == 1 else 'have'} them"
             },
         )
     sources = sources_of(known)

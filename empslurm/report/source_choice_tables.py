@@ -21,10 +21,11 @@ TITLES = {
 HEADS = {"tau": "tau", "ndcg": "NDCG", **{f"regret_{k}": f"regret@{k}" for k in REGRETS}}
 DETAILS = (
     "Tau: Kendall's tau-b of a way's values with the measured gains of a target's sources; 0 is a random order. NDCG: "
-    "of gains above the worst one. Regret@k: how far the best of the first k sources stays behind the best of all, in "
-    "percent of its score (Poth et al. 2021). Means over targets; 95 % intervals from resampling targets. "
-    "Popularity: a source's mean gain on other targets. The ceiling: how well one half of the seeds predicts the other "
-    "half."
+    "the measured gains, less the worst one, are the relevance. Regret@k: how far the best of the first k sources "
+    "stays behind the best of all, in percent of its score (Poth et al. 2021). Means over targets; 95 % intervals "
+    "from resampling targets. Popularity: how much more a source gained than the average source of the same target, "
+    "mean over other targets. The ceiling: how well one half of the seeds predicts the other; no way can be expected "
+    "to do much better."
 )
 
 
@@ -45,12 +46,12 @@ def title(way: str) -> str:
 def table(choice: SourceChoice, what: str, rows: Sequence[Quality]) -> Table:
     """Every way to choose with whole `what` left out, and the ceiling."""
     ceiling = [] if choice.ceiling is None else [choice.ceiling]
-    new = "A source never has a popularity where it is left out itself. " if what == "sources" else ""
+    new = "A source that is left out has no popularity. " if what == "sources" else ""
     return flat(
         name=f"source-choice-{what}{part_name(choice.fraction)}",
         title=f"Ways to choose sources, whole {what} left out",
         caption=f"How well each way orders the {choice.n_sources} sources of {len(choice.targets)} targets. {new}"
-        "More tau and NDCG, and less regret, are better.",
+        "Higher tau and NDCG are better, and lower regret.",
         details=DETAILS,
         columns={"way": "way", **{name: head for one, head in HEADS.items() for name, head in _columns(one, head)}},
         rows=[_row(one) for one in (*rows, *ceiling)],
@@ -78,18 +79,20 @@ def sentences(choice: SourceChoice) -> list[str]:
     by_way = {one.way: one for one in choice.targets_left_out}
     _, low, high = choice.over_popularity
     if not np.isfinite(low):
-        first = "No gain of any target differs between its sources, so no way to choose can be judged."
+        first = "On every target all sources gained the same, so no way to choose can be judged."
     elif low > 0:
         first = "Features predict the order of a new target's sources better than popularity alone."
     elif high < 0:
-        first = "Popularity alone predicts the order of a new target's sources better than with features."
+        first = "Popularity alone predicts the order of a new target's sources better than popularity with features."
     else:
-        first = "Popularity is as good: features are not shown to add to it."
-    said = [first, f"Kendall's tau with the measured order, targets left out: {_said(by_way[MODEL])} with features,"]
-    said[-1] += f" {_said(by_way[POPULARITY])} by popularity alone, 0 by chance"
+        first = "Popularity is as good, as far as can be seen: features are not shown to improve on it."
     best = max((one for one in choice.targets_left_out if one.way in FEATURES), key=_tau, default=None)
-    said[-1] += f", {_said(best)} by the best single feature ({title(best.way)})" if best is not None else ""
-    said[-1] += f"; one half of the seeds predicts the other with {_said(choice.ceiling)}." if choice.ceiling else "."
+    tau = f"Kendall's tau with the measured order of targets that are left out: {_said(by_way[MODEL])} by `suggest`, "
+    tau += f"{_said(by_way[POPULARITY])} by popularity alone, 0 in random order"
+    tau += f", {_said(best)} by the best single feature ({title(best.way)})." if best is not None else "."
+    said = [first, tau]
+    if choice.ceiling:
+        said.append(f"One half of the seeds predicts the order by the other half with {_said(choice.ceiling)}.")
     return said
 
 

@@ -25,10 +25,12 @@ def suggest(
 ) -> pd.DataFrame:
     """Which sources are worth trying for a target: a row per source, the best first; nothing is trained.
 
-    `grids`: finished ones to learn from: manifests, runs roots, and tables of results (default: all of the runs root).
-    `cells`: whose adapters could be sources: a manifest, ids of cells, or folders of exported adapters (default: those
-    of `grids`). `cards`: of the target's dataset, and folders of cards. Columns: `Suggestion.frame`. The values of the
-    estimators are kept in the runs root. Raises UsageError where nothing can be said; ManifestError, DataError.
+    `grids`: finished ones to learn from: manifests, runs roots, tables of results (default: the manifest of `cells`,
+    else the whole runs root). `cells`: whose adapters could be sources: one manifest, or ids of cells, or folders of
+    exported adapters (default: all of `grids`). `cards`: of the target's dataset, and folders of cards. Columns:
+    `Suggestion.frame`. The values of the estimators are kept in the runs root.
+
+    Raises UsageError where nothing can be said; ManifestError, DataError.
     """
     from empslurm.suggestion.answer import answer
     from empslurm.suggestion.inputs import ask

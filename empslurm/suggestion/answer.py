@@ -64,7 +64,7 @@ class Suggestion:
 
         `setting` and `source`; `expected`, `low` and `high`: improvement, and its 90 % interval, in `unit`: the
         target's metric, or for an error percent of the baseline's;
-        `best`: probability to be among the k best; `reasons`: in words; `tried`: whether the transfer has finished;
+        `best`: probability of being among the k best; `reasons`: in words; `tried`: whether the transfer has finished;
         `seconds`: that reading the target's texts with this adapter took; `popularity`, and each feature's value.
         """
         import pandas as pd
@@ -191,7 +191,7 @@ def _of_table(question: Question, name: str, setting: str, part: Part, problems:
     if not part.targets:
         problems.append(
             f"{where} must compare a transfer with a baseline to say what helps, but has no target with both; add "
-            "rows with a blank source"
+            "its baselines: rows with a blank source"
         )
         return None
     if question.target not in {one.target for one in part.targets}:

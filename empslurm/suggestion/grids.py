@@ -85,8 +85,9 @@ def finished(
     on_it = [one for one in found if digest is None or _digest(one[1]) == digest]
     group, baselines = max(on_it, key=lambda one: _n_transfers(one[0]), default=(None, {}))
     left_out = [
-        f"{_n_transfers(other)} finished transfers on {other.setting['backbone']} were trained in another way than the "
-        "others, or on another backbone; they are left out: to learn from them, name only their manifest with --from"
+        "all results must come from one backbone and one way of training, but "
+        f"{_n_transfers(other)} finished transfers on {other.setting['backbone']} differ from the largest group; they "
+        "are left out: to learn from them instead, name only their manifest with --from"
         for other, _ in found
         if other is not group and _n_transfers(other)
     ]

@@ -99,8 +99,8 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, asked: Seeds) ->
     chosen = there[: question.k]
     if not chosen or suggestion.baseline is None:
         raise UsageError(
-            f"a source needs a trained adapter to be tried for {question.target}, but none of them has one here; name "
-            "cells or exported adapters with --cells"
+            f"--write needs a source with a trained adapter for {question.target}, but no ranked source has one here; "
+            "name cells or exported adapters with --cells"
         )
     tasks = [*chosen, question.target]
     backbone = suggestion.baseline.backbone
@@ -222,8 +222,8 @@ def _of_cells(suggestion: Suggestion, chosen: Iterable[str]) -> dict[str, Any]:
     other = [task for task, measure in measures.items() if measure.settings["adapter"] != adapter]
     if other:
         raise UsageError(
-            f"the sources must have the same adapter as {suggestion.question.target} to be in one manifest, but "
-            f"{', '.join(other)} have another; name the manifest that has them with --from"
+            f"all sources must have the adapter settings of {suggestion.question.target} to be in one manifest, but "
+            f"these differ: {', '.join(other)}; add the manifest that trained them to --from"
         )
     usual, use = _changed(baseline.training, Training()), ids.plain(baseline.data.use)
     training = {task: measure.settings["training"] for task, measure in measures.items()}

@@ -46,9 +46,9 @@ class Candidate:
     expected: float
     low: float  # 90 % interval of what runs would measure
     high: float
-    best: float  # probability to be among the k best
+    best: float  # probability of being among the k best
     tried: bool  # whether its transfer to this target has finished
-    popularity: float  # mean improvement of other targets, beside their other sources; NaN where there is none
+    popularity: float  # how much more it gained than the average source of a target, mean over others; NaN: unknown
     values: Mapping[str, float]  # the features, NaN where one is not known
     reasons: tuple[Reason, ...]  # the largest first
     seconds: float = float("nan")  # that reading the target's texts with its adapter took; NaN: not read

@@ -70,7 +70,10 @@ def read_all(
         target = one.cell.target
         own = {task: member for task, member in members.items() if task != target}
         if target not in registry.tasks:
-            problems.append(f"the training texts of {target} were not read: its card must be known; add it with --card")
+            problems.append(
+                f"the training texts of {target} were not read: its card must be known, but no card has it; add it "
+                "with --card"
+            )
             continue
         name = one.name(registry.tasks[target].metric)
         kept = _known(one, name, own, root)

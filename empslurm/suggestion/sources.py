@@ -110,8 +110,8 @@ def choose(found: Sources, digest: str | None, preferred: Sequence[Collection[st
     if others:
         name = own[0].measure.backbone.name if own else "the finished transfers' backbone"
         said.append(
-            f"all sources must be on one backbone, {name} with digest {digest}, but {_some(_tasks(others))} are (also) "
-            "on another; those adapters are left out: to rank them, name only their cells with --cells"
+            f"all sources must be on one backbone, {name} with digest {digest}, but {_some(_tasks(others))} have "
+            "adapters on another; these are left out: to rank them, name only their cells with --cells"
         )
     by_task: dict[str, list[Member]] = {}
     for member in own:
@@ -119,12 +119,15 @@ def choose(found: Sources, digest: str | None, preferred: Sequence[Collection[st
     chosen = {task: _first(there, preferred) for task, there in sorted(by_task.items())}
     for task, there in by_task.items():
         if len({_settings(member.measure) for member in there}) > 1:
-            said.append(f"{task} was trained in several ways; the adapter of {chosen[task].measure.cell} is read")
+            said.append(
+                f"{task} must have one adapter, but was trained in several ways; that of {chosen[task].measure.cell} "
+                "is used: for another, name its cell with --cells"
+            )
     other = [task for task, member in chosen.items() if _kind(member.measure) not in BANKED]
     if other:
         said.append(
-            f"adapters of kind {' and '.join(BANKED)} are read in one pass, but those of {_some(other)} are of another "
-            "kind; for them only what finished grids say counts"
+            f"an adapter must be of kind {' or '.join(BANKED)} to read texts here, but those of {_some(other)} are of "
+            "another; these sources are ranked without LogME and the other estimators"
         )
     return Sources(members=chosen, problems=tuple(said))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empslurm.analysis.source_prediction import FEWEST_CALIBRATED
+from empslurm.analysis.source_prediction import FEWEST_CALIBRATED, FEWEST_TARGETS
 from empslurm.report import source_choice_tables
 from empslurm.suggestion.ranking import Candidate, Ranking, title
 
@@ -17,7 +17,7 @@ def in_words(one: Candidate) -> str:
     """The largest reasons of a source's place, such as `popularity +0.012, LogME -0.004`."""
     told = [reason for reason in one.reasons if abs(reason.part) >= LEAST_REASON]
     said = [f"{title(reason.feature)} {reason.part:+.3f}" for reason in told[:MOST_REASONS]]
-    return ", ".join(said) or "nothing tells it from the others"
+    return ", ".join(said) or "no reason stands out"
 
 
 def opening(ranking: Ranking, target: str) -> str:
@@ -45,28 +45,30 @@ def cautions(ranking: Ranking) -> list[str]:
     else:
         said.append(f"Whether such rankings can be trusted is not known: {ranking.unjudged}.")
     n = ranking.n_targets
-    others = "target" if n == 1 else "targets"
+    others = "finished target" if n == 1 else "finished targets"
     if ranking.calibrated:
         said.append(
-            f"Intervals are {ranking.width:.2f} times as wide as the model's own, so that at least nine in ten "
-            f"improvements of {n} finished targets, each left out in turn, lie in them."
+            f"Intervals were checked on {n} {others}, each left out in turn, and scaled by {ranking.width:.2f}, so "
+            "that at least nine in ten measured improvements lie in them."
         )
     elif n:
         said.append(
-            f"Intervals are the model's own: {n} finished {others} beside this one cannot check them "
-            f"({FEWEST_CALIBRATED} can)."
+            f"The intervals are not checked: this needs {FEWEST_CALIBRATED} finished targets beside this one, but "
+            f"there {'is' if n == 1 else 'are'} {n}."
         )
     else:
         said.append(
-            "No other target has a result that counts: the order follows from features alone, by what they were worth "
-            "in other studies, and the intervals are wide."
+            "No other target has a usable result: the order follows from features alone, by what they were worth in "
+            "another study, and the intervals are wide."
         )
+    if 0 < n < FEWEST_TARGETS:
+        said.append(f"How far gains vary is taken from another study: {n} {others} cannot tell ({FEWEST_TARGETS} can).")
     if ranking.fraction != 1.0:
-        said.append(f"All finished results are with {ranking.fraction:.0%} of the targets' training parts.")
+        said.append(f"All finished results were trained on {ranking.fraction:.0%} of the targets' training texts.")
     if ranking.one_seed:
         said.append("Some targets have one seed, so how far their results vary by chance is not known.")
     if ranking.strangers and n:
-        said.append(f"No other target has a result with {listed(ranking.strangers)}, so popularity says nothing there.")
+        said.append(f"No other target has a result with {listed(ranking.strangers)}, whose popularity is unknown.")
     return said
 
 

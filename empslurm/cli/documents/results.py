@@ -283,10 +283,11 @@ class SuggestedSource:
     expected: Annotated[float, Doc("Expected improvement.")]
     low: Annotated[float, Doc("Lower end of the 90 % interval of what runs would measure.")]
     high: Annotated[float, Doc("Upper end of that interval.")]
-    best: Annotated[float, Doc("Probability to be among the k best.")]
+    best: Annotated[float, Doc("Probability of being among the k best.")]
     tried: Annotated[bool, Doc("Whether its transfer to the target has finished; its own runs then count.")]
     popularity: Annotated[
-        float | None, Doc("Mean improvement of other targets, less that of their other sources. null: none is known.")
+        float | None,
+        Doc("How much more it gained than the average source of the same target, mean over others. null: unknown."),
     ]
     values: Annotated[Mapping[str, float | None], Doc("Feature -> its value. null: not known.")]
     reasons: Annotated[
@@ -316,7 +317,7 @@ class SourceRanking:
 
     setting: Annotated[str, Doc("Table of results and its setting. Empty: the ranking of your own cells.")]
     k: Annotated[int, Doc("How many sources are suggested.")]
-    unit: Annotated[str, Doc("The metric, or percent of the baseline's score.")]
+    unit: Annotated[str, Doc("The metric, or `percent of the baseline's error`.")]
     sentences: Annotated[tuple[str, ...], Doc("The answer and its cautions, as printed.")]
     sources: Annotated[tuple[SuggestedSource, ...], Doc("Every source.")]
     n_targets: Annotated[int, Doc("Finished targets that the ranking learnt from.")]
