@@ -26,7 +26,7 @@ ROOT_FOLDERS = {
     "submissions/ID/": "What was submitted, and what happened to it. Needed as long as its cells run.",
     "code/DIGEST/": "Copies of the code that Slurm jobs run.",
     "searches/NAME/journal.log": "What the sampler of a search knows. Made again from its cells when lost.",
-    "suitability/READING.json": "Values of LogME and the other estimators, per source, for one target. Made again when deleted.",
+    "suitability/READING.json": "Values of LogME and the other estimators, for one target. Made again when deleted.",
     "probes/": "Logs of `doctor --probe`. Delete them at will.",
     "trackers/": "Loss curves of trackers that write files. Delete them at will.",
     "gathered/NAME/": "Tables, figures and the report of `gather`. Delete them at will.",

@@ -274,7 +274,7 @@ def _groups(
                 missing=part.missing,
                 notes=notes,
                 leaks=_leaks(root, part.places, registry),
-                suitability=_suitability(root, part.places, dict(zip(own["target"], own["metric"], strict=True))),
+                suitability=_suitability(root, part.places, own),
             )
         )
     return tuple(collected)
@@ -347,14 +347,15 @@ def _leaks(root: RunsRoot, places: Sequence[Place], registry: Registry) -> dict[
 
 
 def _suitability(
-    root: RunsRoot, places: Sequence[Place], metrics: Mapping[str, str]
+    root: RunsRoot, places: Sequence[Place], runs: pd.DataFrame
 ) -> dict[tuple[str, str], Mapping[str, float]]:
-    """What `suggest` has kept of each pair: of the source's first seed that has values. `metrics`: of each target."""
+    """What `suggest` has kept of each pair: of the source's first seed that has values."""
     alone = sorted((cell for cell in places if cell.kind == "baseline"), key=lambda cell: (cell.target, cell.seed))
     found: dict[tuple[str, str], Mapping[str, float]] = {}
     for target, cell in {cell.target: cell for cell in reversed(alone)}.items():
         max_length = int(cell.parts["training"]["max_length"])
-        kept = suitability.read(root, suitability.reading(target, cell.parts["data"], max_length, metrics[target]))
+        metric = str(runs.loc[cell.id, "metric"])
+        kept = suitability.read(root, suitability.reading(target, cell.parts["data"], max_length, metric))
         for source in alone if kept is not None else ():
             values = kept.values.get(source.id) if kept is not None else None
             if values is not None and source.target != target:

@@ -135,6 +135,12 @@ FILLS: Mapping[str, _Fill] = {
     "the seed ceiling": _Fill(
         what="how much of the improvements is seed noise", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost
     ),
+    "the choice of sources": _Fill(
+        what="whether sources could be chosen without the grid",
+        runs="study more pairs: more `tasks`, and `pairs: all_ordered`",
+        results="add rows of more pairs, and of the targets' baselines",
+        cost=_unknown,
+    ),
     "features": _Fill(
         what="features of the importances",
         runs="rate the tasks (`ratings` on a task's card, or --ratings FILE), and add `embed: {}` and `fisher: {}` to "

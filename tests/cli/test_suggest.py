@@ -102,7 +102,7 @@ def test_a_target_of_the_grid_is_marked_as_tried(
     made.few(monkeypatch)
     assert main(words_of(read.path, "condolence")) == 0
     said = capsys.readouterr().out
-    assert "*: tried already; its own runs count" in said
+    assert "*: its transfer to this target has finished; its own runs count." in said
     assert "conv_empathy *" in said
 
 
@@ -115,7 +115,7 @@ def test_the_next_manifest_is_written_and_its_command_is_said(
     assert main([*words_of(read.path, "hope", "-k", "1", "--write", str(file), "--detect", "0.1"), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)["written"]
     assert (written["file"], written["n_cells"], written["n_to_run"]) == (str(file), 9, 8)
-    assert written["why"] == "3 seeds, since the noise of runs is not known where every target has one seed"
+    assert written["why"] == "3 seeds, since no finished target has the same metric, so the noise of a run is not known"
     assert written["hours"] > 0
     file.unlink()
     assert main(words_of(read.path, "hope", "-k", "1", "--write", str(file))) == 0
@@ -194,11 +194,15 @@ def test_in_a_pipe_without_colours(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_none_is_refused(tmp_path: Path, capsys: Captured) -> None:
-    assert "argument -k: must be 1 or more, but is 0" in refused(capsys, tmp_path, "hope", "-k", "0")
-    assert "argument -k: invalid count value: 'x'" in refused(capsys, tmp_path, "hope", "-k", "x")
+    assert "argument -k: must be a whole number of 1 or more, but is '0'; write for example 3" in refused(
+        capsys, tmp_path, "hope", "-k", "0"
+    )
+    assert "argument -k: must be a whole number of 1 or more, but is 'x'" in refused(
+        capsys, tmp_path, "hope", "-k", "x"
+    )
     for wrong in ("0", "-1", "inf", "nan"):
         said = refused(capsys, tmp_path, "hope", "--write", "n.yaml", f"--detect={wrong}")
-        assert f"argument --detect: must be a number above 0, but is {wrong}" in said
+        assert f"argument --detect: must be a number above 0, but is {wrong!r}" in said
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_any_work(
@@ -226,7 +230,7 @@ def test_what_is_named_must_be_usable(tmp_path: Path, capsys: Captured) -> None:
     assert "must be a card or a folder of cards" in refused(capsys, tmp_path, "hope", "--card", str(tmp_path / "no"))
     assert "did you mean full_grid" in refused(capsys, tmp_path, "hope", "--from", "full_grit")
     missing = str(tmp_path / "no.csv")
-    assert "must be readable, but is not" in refused(capsys, tmp_path, "hope", "--from", missing, status_is=1)
+    assert "must be a table of results to learn from" in refused(capsys, tmp_path, "hope", "--from", missing)
 
 
 def test_without_runs_it_is_said_what_to_do(tmp_path: Path, capsys: Captured) -> None:

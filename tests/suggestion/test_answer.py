@@ -124,7 +124,7 @@ def test_without_any_finished_transfer_features_alone_count(read: Project, tmp_p
     assert (ranking.n_targets, ranking.calibrated, ranking.choice, found.readings.now) == (0, False, None, 0)
     assert all(math.isnan(one.popularity) and one.low < one.expected < one.high for one in ranking.candidates)
     assert len({one.expected for one in ranking.candidates}) == len(GRID)
-    assert any(text.startswith("No other target has a result that counts") for text in cautions(ranking))
+    assert any(text.startswith("No other target has a usable result") for text in cautions(ranking))
 
 
 def test_a_source_that_no_transfer_was_tried_with_is_a_stranger(read: Project, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_source_that_no_transfer_was_tried_with_is_a_stranger(read: Project, t
     (ranking,) = suggested(project, "hope").rankings
     assert ranking.strangers == ("condolence",)
     assert {one.source for one in ranking.candidates} == set(GRID)
-    assert cautions(ranking)[-1] == "No other target has a result with condolence, so popularity says nothing there."
+    assert cautions(ranking)[-1] == "No other target has a result with condolence, whose popularity is unknown."
 
 
 def test_an_unknown_target_of_own_cells_is_refused_with_the_nearest_name(read: Project) -> None:

@@ -112,7 +112,7 @@ def test_sources_with_another_adapter_are_refused(read: Project, tmp_path: Path)
     settings = {**member.measure.settings, "adapter": {**member.measure.settings["adapter"], "reduction_factor": 2}}
     odd = replace(member, measure=replace(member.measure, settings=settings))
     sources = replace(found.sources, members={**found.sources.members, best: odd})
-    with pytest.raises(UsageError, match=f"must have the same adapter as hope.*but {best} have another"):
+    with pytest.raises(UsageError, match=f"must have the adapter settings of hope.*but these differ: {best};"):
         next_grid.write(replace(found, sources=sources), tmp_path / "next.yaml")
     assert not (tmp_path / "next.yaml").exists()
 
@@ -147,7 +147,7 @@ def test_cards_of_every_manifest_that_is_named_are_kept(read: Project, tmp_path:
 
 def test_without_an_adapter_there_is_nothing_to_try(empty: Project, tmp_path: Path) -> None:
     found = suggested(empty, "seven", grids=[table(tmp_path / "t.csv")])
-    with pytest.raises(UsageError, match=r"a source needs a trained adapter to be tried for seven.*with --cells"):
+    with pytest.raises(UsageError, match=r"--write needs a source with a trained adapter for seven.*with --cells"):
         next_grid.write(found, tmp_path / "next.yaml")
     assert not (tmp_path / "next.yaml").exists()
 

@@ -94,7 +94,7 @@ def test_a_table_without_baselines_compares_nothing(empty: Project, tmp_path: Pa
     found = suggested(empty, "one", grids=[bare, table(tmp_path / "t.csv")])
     assert len(found.rankings) == 1
     (problem,) = found.problems
-    assert "add rows with a blank source" in problem
+    assert "add its baselines: rows with a blank source" in problem
 
 
 def test_few_targets_are_ranked_but_not_judged(empty: Project, tmp_path: Path) -> None:

@@ -56,28 +56,30 @@ def test_the_opening_says_whom_to_try_and_how_sure_that_is() -> None:
 def test_the_cautions_say_how_the_intervals_were_made() -> None:
     nothing = cautions(ranking(candidate("a", 0.1, 0.1), strangers=("a",)))
     assert nothing[0] == "Whether such rankings can be trusted is not known: nothing is finished."
-    assert nothing[1].startswith("No other target has a result that counts: the order follows from features alone")
+    assert nothing[1].startswith("No other target has a usable result: the order follows from features alone")
     assert len(nothing) == 2  # with no history, every source is a stranger
     one = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=1))
-    assert "1 finished target beside this one cannot check them (4 can)" in one[1]
+    assert "this needs 4 finished targets beside this one, but there is 1." in one[1]
+    assert one[2] == "How far gains vary is taken from another study: 1 finished target cannot tell (3 can)."
     two = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=2))
-    assert "2 finished targets beside this one cannot check them (4 can)" in two[1]
+    assert "this needs 4 finished targets beside this one, but there are 2." in two[1]
     checked = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=4, width=1.5))
-    assert checked[1].startswith("Intervals are 1.50 times as wide as the model's own")
-    assert "4 finished targets" in checked[1]
+    assert checked[1].startswith(
+        "Intervals were checked on 4 finished targets, each left out in turn, and scaled by 1.50"
+    )
 
 
 def test_the_cautions_name_what_is_not_known() -> None:
     said = cautions(ranking(candidate("a", 0.1, 0.1), n_targets=4, one_seed=True, strangers=("a", "b")))
     assert "Some targets have one seed, so how far their results vary by chance is not known." in said
-    assert said[-1] == "No other target has a result with a and b, so popularity says nothing there."
+    assert said[-1] == "No other target has a result with a and b, whose popularity is unknown."
 
 
 @pytest.mark.parametrize(
     ("reasons", "said"),
     [
-        ((), "nothing tells it from the others"),
-        ((("popularity", 0.0004),), "nothing tells it from the others"),
+        ((), "no reason stands out"),
+        ((("popularity", 0.0004),), "no reason stands out"),
         (
             (("own_runs", 0.02), ("log_me", -0.01), ("popularity", 0.005), ("h_score", 0.004)),
             "its runs on this target +0.020, LogME -0.010, popularity +0.005",
