@@ -3,7 +3,7 @@
     python benchmarks/suggest.py [--sizes 18x1000 50x10000]
 
 SOURCESxTEXTS: so many sources, whose adapters are trained on a few invented texts each, on MiniLM, and a target with
-so many training texts of about 30 words. `suggest` draws at most 1,000 of them. Each size is written to
+so many training texts of about 40 tokens. `suggest` draws at most 1,000 of them. Each size is written to
 benchmarks/results/suggest.json as soon as it is measured.
 """
 
@@ -24,7 +24,7 @@ import yaml
 from scratch import Scratch, scratch
 
 RESULTS = Path(__file__).parent / "results" / "suggest.json"
-WORDS = 30  # of a text, as in conversations and posts
+WORDS = 12  # of a text: about 40 tokens, since invented words are several
 OTHER_PARTS = 1.5  # validation and test part are drawn from the rows that are left
 
 

@@ -225,6 +225,30 @@ def test_the_figures_of_the_verdicts_page_are_the_measured_ones() -> None:
         assert f"{short(min(values), 2)} to {short(max(values), 2)}" in page
 
 
+def test_the_figures_of_the_choosing_page_are_the_measured_ones() -> None:
+    page = " ".join(text_of("docs/choosing.md").split())
+    real, planted, times = (
+        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        for name in ("suggest_real", "suggest_planted", "suggest")
+    )
+    for study in ("grid", "paper"):
+        for row in real[study]["targets_left_out"].values():
+            tau = "{:.2f} ({:.2f} to {:.2f})".format(*(value + 0.0 for value in row["tau"]))
+            others = [f"{row['ndcg'][0]:.2f}", *(f"{row[f'regret_{k}'][0]:.1f}" for k in (1, 3, 5))]
+            assert f"| {' | '.join([tau, *others])} |".replace("-0.00", "0.00") in page
+    total = planted["total"]
+    assert total["n_corpora"] >= 10
+    assert f"first three in {total['found']['suggest']:.2f} of {total['n_targets']} targets" in page
+    assert f"90 % intervals hold {total['coverage']:.2f} of {total['n_pairs']} measured gains" in page
+    for way, found in total["found"].items():
+        assert f"| {found:.2f} | {total['tau'][way] + 0.0:.2f} |" in page
+    for row in times.values():
+        assert (
+            f"| {row['n_sources']} | {row['n_training_texts']:,} | {row['n_read']:,} | {row['wall_s'] / 60:.1f} min"
+            in page
+        )
+
+
 def test_the_figures_of_the_comparison_of_settings_are_the_measured_ones() -> None:
     page = text_of("docs/verdicts.md")
     rows = json.loads((ROOT / "benchmarks/results/interaction_simulation.json").read_text())["rows"]
