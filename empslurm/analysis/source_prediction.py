@@ -131,11 +131,9 @@ def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], pr
 def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
     """As `fit`, with intervals as wide as targets that are left out need.
 
-    With few targets no quantile of theirs is sure enough; then the intervals are never narrower than Student's t has
-    them for so many targets, whose levels are what is least known. With too few, the model's own are left.
+    With few targets no quantile of theirs is sure enough: then the intervals are never narrower than the model's own.
+    With fewer than `FEWEST_CALIBRATED` they are the model's own.
     """
-    from scipy.special import stdtrit
-
     whole = fit(targets, n_sources, helpful, prior)
     if whole.n_targets < FEWEST_CALIBRATED:
         return whole
@@ -147,9 +145,8 @@ def calibrated(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.boo
             mean, covariance = _of_target(others, _unmeasured(own))
             spread = np.sqrt(np.diag(covariance) + others.noise)
             surprise.append(np.abs(own.gains - mean)[measured] / spread[measured])
-    n = len(surprise)
-    least = float(stdtrit(n - 1, (1 + LEVEL) / 2)) if n < MANY_TARGETS else 0.0
-    return replace(whole, width=max(_quantile(surprise), least) / HALF_WIDTH)
+    least = 1.0 if len(surprise) < MANY_TARGETS else 0.0
+    return replace(whole, width=max(_quantile(surprise) / HALF_WIDTH, least))
 
 
 def _quantile(surprise: Sequence[NDArray[np.float64]]) -> float:
