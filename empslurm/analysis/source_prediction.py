@@ -111,10 +111,13 @@ def standardised(features: NDArray[np.float64], over: NDArray[np.bool_] | None =
 
 
 def fit(targets: Sequence[Pairs], n_sources: int, helpful: NDArray[np.bool_], prior: Prior) -> Fit:
-    """Estimate the variances, then the effects. With fewer than `FEWEST_TARGETS`, the variances are the prior's."""
+    """Estimate the variances, then the effects.
+
+    With fewer than `FEWEST_TARGETS` the variances are the prior's, larger in proportion where the known gains are.
+    """
     problem = _Problem(targets, n_sources, helpful, prior)
     noise = problem.typical_noise()
-    variances = problem.estimate() if problem.n_targets >= FEWEST_TARGETS else prior.variances
+    variances = problem.estimate() if problem.n_targets >= FEWEST_TARGETS else problem.assumed()
     effects, covariance = problem.effects(variances)
     return Fit(
         n_sources=n_sources,
@@ -262,6 +265,15 @@ class _Problem:
         """The median variance of a measured gain; None without one."""
         known = self.noise.diagonal(axis1=1, axis2=2)[self.there > 0]
         return float(np.median(known)) if len(known) else None
+
+    def assumed(self) -> Variances:
+        """The prior's variances, in proportion to the mean square of the known gains where that is larger."""
+        prior = self.prior.variances
+        if not self.n_targets:
+            return prior
+        square = float((self.gains**2).sum() / self.there.sum()) - (self.typical_noise() or 0.0)
+        factor = max(1.0, square / (prior.popularity + prior.level + prior.rest))
+        return Variances(**{name: factor * value for name, value in asdict(prior).items()})
 
     def estimate(self) -> Variances:
         """The variances of the highest likelihood, with weak doubt about each."""

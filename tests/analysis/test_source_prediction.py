@@ -165,3 +165,12 @@ def test_what_is_unknown_adds_nothing() -> None:
     fit = model.calibrated(unknown, N, HELPFUL, PRIOR)  # one seed: the rest holds the noise
     assert fit.noise == 0
     assert np.isfinite(model.predict(fit, model._unmeasured(targets[0]), 2, np.random.default_rng(1)).high).all()
+
+
+def test_few_targets_with_large_gains_are_not_shrunk_to_the_scale_of_another_study() -> None:
+    targets, truth = grid(np.random.default_rng(8), popularity=0.5, level=0.3, rest=0.2)
+    few = model.fit(targets[1:3], N, HELPFUL, PRIOR)
+    assert few.variances.popularity > 10 * VARIANCES.popularity
+    found = model.predict(few, targets[0], 3, np.random.default_rng(1))
+    assert found.mean == pytest.approx(truth[0], abs=0.1)
+    assert model.fit([], N, HELPFUL, PRIOR).variances == VARIANCES
