@@ -1,4 +1,4 @@
-"""Time and memory of `empslurm suggest` where nothing is known of its sources yet.
+"""Time and memory of the first call of `empslurm suggest`, with nothing kept from earlier ones.
 
     python benchmarks/suggest.py [--sizes 18x1000 50x10000]
 

@@ -2,11 +2,11 @@
 
     gain[source, target] = mean + popularity[source] + level[target] + slopes . features[source, target] + rest + noise
 
-Everything but the noise is Gaussian with a variance of its own, estimated from the finished grids (restricted to no
-pair: empirical Bayes). So the popularity of a source is its mean gain, shrunk by its own noise; slopes are a ridge
-regression on features that are standardised within each target. `noise` is the covariance of a target's measured
-gains (`verdicts.py`); where it is unknown (one seed), `rest` holds it too. Features in `helpful` are such that more is
-better; their slopes share a mean, so that they count where no grid is finished.
+Everything but the noise is Gaussian with a variance of its own, which maximises the likelihood of all measured gains
+(empirical Bayes), with a weak prior. So the popularity of a source is its mean gain, shrunk by its noise; slopes are a
+ridge regression on features that are standardised within each target. `noise` is the covariance of a target's measured
+gains (`verdicts.py`); where it is unknown (one seed), it is part of `rest`. In `helpful` features more is better; their
+slopes share a mean, so that they count before any grid is finished.
 
 Gains are positive where the source helps. `calibrated` widens or narrows the intervals so that, with whole targets
 left out, nine in ten measured gains lie in them (split conformal prediction with the standard deviation as the scale:

@@ -120,10 +120,12 @@ def answer(question: Question, advance: Advance = lambda what, done, total: None
         problems += readings.problems
     rankings = []
     if own:
-        parts = [] if finished is None or not finished.targets else [finished.part(readings.values)]
-        facts = grids_of.without_results(registry, ratings) if finished is None else finished.analyses
-        facts = replace(facts, group=replace(facts.group, suitability={**facts.group.suitability, **readings.values}))
-        ranking = rank(target, tuple(sources.members), parts, facts, k=question.k)
+        if finished is None:
+            facts = grids_of.without_results(registry, ratings)
+            part = Part(analyses=replace(facts, group=replace(facts.group, suitability=readings.values)), targets=())
+        else:
+            part = finished.part(readings.values)
+        ranking = rank(target, tuple(sources.members), part, k=question.k)
         rankings.append(_with_seconds(ranking, sources, readings, target))
     for table in question.tables:
         for setting, part in grids_of.of_table(table, ratings):
@@ -196,7 +198,7 @@ def _of_table(question: Question, name: str, setting: str, part: Part, problems:
         return None
     if question.target not in {one.target for one in part.targets}:
         problems.append(f"{where} has no result of {question.target}: only what its sources gave to others counts")
-    return rank(question.target, (), [part], part.analyses, k=question.k, setting=where)
+    return rank(question.target, (), part, k=question.k, setting=where)
 
 
 def _metric(question: Question, rankings: Sequence[Ranking]) -> str:

@@ -107,7 +107,7 @@ def text(suggestion: Suggestion, plan: Plan | None, path: Path, asked: Seeds) ->
     folder = path.absolute().parent.resolve()
     named = [os.path.relpath(card.absolute(), folder) for card in question.cards]
     sections = _of_manifest(plan, tasks) if plan is not None else _of_cells(suggestion, chosen)
-    known = _known_seeds(suggestion)
+    known = sorted({member.measure.seed for member in question.members})
     content = {
         "name": path.stem,
         "kind": "grid",
@@ -183,13 +183,6 @@ def _numbers(known: Sequence[int], n: int) -> list[int]:
     """So many seeds: those that the sources have, then the next numbers."""
     others = (seed for seed in range(1, n + len(known) + 1) if seed not in known)
     return [*known[:n], *(next(others) for _ in range(n - len(known[:n])))]
-
-
-def _known_seeds(suggestion: Suggestion) -> list[int]:
-    seeds: dict[int, int] = {}
-    for member in suggestion.question.members:
-        seeds[member.measure.seed] = seeds.get(member.measure.seed, 0) + 1
-    return sorted(seeds)
 
 
 def _plan_of(suggestion: Suggestion, plans: Sequence[Plan]) -> Plan | None:

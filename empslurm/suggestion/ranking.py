@@ -9,7 +9,6 @@ import numpy as np
 
 from empslurm.analysis import source_prediction, source_selection
 from empslurm.analysis.source_prediction import FEWEST_CALIBRATED, Prediction
-from empslurm.report.group_results import Analyses
 from empslurm.report.significance import stream
 from empslurm.report.source_choice import (
     FEATURES,
@@ -76,25 +75,17 @@ class Ranking:
         return self.n_targets >= FEWEST_CALIBRATED
 
 
-def rank(
-    target: str,
-    sources: Sequence[str],
-    parts: Sequence[Part],
-    facts: Analyses,
-    *,
-    k: int,
-    setting: str = "",
-) -> Ranking:
-    """Rank the sources. `parts`: what is finished, with this target or without; `facts`: of the sources' features."""
-    targets = [one for part in parts for one in part.targets]
-    among = tuple(dict.fromkeys((*sources, *sources_of(parts))))
+def rank(target: str, sources: Sequence[str], part: Part, *, k: int, setting: str = "") -> Ranking:
+    """Rank the sources. `part`: what is finished, with this target or without, and what is known of the sources."""
+    targets = part.targets
+    among = tuple(dict.fromkeys((*sources, *sources_of([part]))))
     names = [name for name in among if name != target]
     if not names:
         return Ranking(setting=setting)
-    others = [replace(part, targets=tuple(one for one in part.targets if one.target != target)) for part in parts]
+    others = replace(part, targets=tuple(one for one in targets if one.target != target))
     tried = next((one for one in targets if one.target == target), None)
-    own = pairs_of(facts, target, names, tried.comparison if tried else None, among=among)
-    pairs = measured(others, among)
+    own = pairs_of(part.analyses, target, names, tried.comparison if tried else None, among=among)
+    pairs = measured([others], among)
     history = history_of(pairs, len(among), varying([*pairs, own]))
     fitted = source_prediction.calibrated(history.targets, len(among), history.helpful, history.prior)
     k = min(k, len(names))
@@ -102,7 +93,7 @@ def rank(
     popular = source_selection.popularity(history.targets, len(among))[own.sources]
     own = replace(own, known=np.isfinite(popular))
     found = source_prediction.predict(fitted, with_features(own, history.features), k, rng)
-    judged = judge(parts)
+    judged = judge([part])
     percent = bool(targets) and all(_is_error(one) for one in ([tried] if tried else targets))
     unit = PERCENT if percent else 1.0
     candidates = [
