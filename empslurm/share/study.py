@@ -1,0 +1,43 @@
+"""One study, from a manifest or from a bundle: its plan, its runs root, and where its tables are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from empslurm import api
+from empslurm.errors import UsageError
+from empslurm.store.runs import RunsRoot
+
+if TYPE_CHECKING:
+    from empslurm.gather import Gathered
+    from empslurm.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study on disk. Nothing here writes."""
+
+    name: str
+    plan: Plan
+    root: RunsRoot
+    data: Path  # the raw data; of a bundle, a folder that is not there
+    tables: Path  # the folder that `gather` wrote; it may not be there
+
+    def gathered(self, advance: Callable[[int], None] = lambda n: None) -> Gathered:
+        """Verified results. `advance(n)` is called whenever n more cells are done. Raises StoreError."""
+        return api.collect(self.plan, self.root, self.plan.manifest.registry, self.data, advance)
+
+
+def of_manifest(manifest: str | Path, *, runs: Path, data: Path) -> Study:
+    """The study of a manifest. Raises ManifestError; UsageError for the manifest of a search."""
+    plan = api.planned(manifest, runs=runs, data=data)
+    if plan.manifest.search is not None:
+        raise UsageError(
+            f"the manifest must describe a grid, but {plan.manifest.name} describes a search; name the manifest of a "
+            "grid"
+        )
+    root, name = RunsRoot(runs), plan.manifest.name
+    return Study(name=name, plan=plan, root=root, data=data, tables=root.gathered / name)
