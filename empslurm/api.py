@@ -21,6 +21,7 @@ from empslurm.errors import UsageError
 from empslurm.manifest import load
 from empslurm.plan import Inputs, Known, expand
 from empslurm.search.results import finished_trials, with_second_stage
+from empslurm.store import digests
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 from empslurm.tasks.raw import locate, sample_sums
@@ -188,28 +189,30 @@ def inputs(manifest: Manifest, data: Path, root: RunsRoot) -> Inputs:
     raw: dict[str, str | None] = {}
     missing: dict[str, str] = {}
     notes: dict[str, str] = {}
+    noted = digests.read(root)
     for dataset_id in manifest.data:
         located = locate(manifest.registry.datasets[dataset_id], data, root.prepared)
         raw[dataset_id] = located.raw_digest
         if located.state == "missing":
+            raw[dataset_id] = noted.raw.get(dataset_id, located.raw_digest)
             missing[dataset_id] = located.problem + other_data(manifest.path, data)
         elif located.state != "found" or located.problem:
             notes[dataset_id] = located.problem or f"{dataset_id} is {located.state} data"
-    backbones = {backbone: _known(models.resolve(backbone)) for backbone in manifest.backbones}
+    backbones = {backbone: _known(models.resolve(backbone), noted) for backbone in manifest.backbones}
     _refuse_twins(manifest, backbones)
     return Inputs(
         raw=raw,
         missing=missing,
         notes=notes,
         backbones=backbones,
-        encoder=_known(models.resolve_encoder(manifest.embed.encoder)) if manifest.embed else None,
+        encoder=_known(models.resolve_encoder(manifest.embed.encoder), noted) if manifest.embed else None,
         library=provenance.installed(LIBRARY),
     )
 
 
-def _known(resolved: models.ResolvedBackbone) -> Known:
+def _known(resolved: models.ResolvedBackbone, noted: digests.Digests) -> Known:
     return Known(
-        digest=resolved.digest,
+        digest=resolved.digest or noted.backbones.get(digests.model_name(resolved.backbone)),
         problem=resolved.problem,
         family=resolved.family,
         hidden_size=models.hidden_size(resolved),
@@ -239,8 +242,14 @@ def collect(
     """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked."""
     from empslurm.gather import gather
 
-    samples: frozenset[str] = frozenset()
-    if sample_sums(data):
-        located = [locate(dataset, data, root.prepared) for dataset in known.datasets.values()]
-        samples = frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest)
+    samples = sample_digests(root, known, data)
     return gather(root, plan, known, sample_digests=samples, advance=advance)
+
+
+def sample_digests(root: RunsRoot, known: Registry, data: Path) -> frozenset[str]:
+    """Digests of raw data that are known to be the invented sample, here or where the results were made."""
+    noted = frozenset(digests.read(root).samples)
+    if not sample_sums(data):
+        return noted
+    located = [locate(dataset, data, root.prepared) for dataset in known.datasets.values()]
+    return noted | {item.raw_digest for item in located if item.state == "sample" and item.raw_digest}

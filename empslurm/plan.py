@@ -292,13 +292,15 @@ def decide(plan: Plan, states: Mapping[str, CellState], *, rerun_failed: bool = 
     """One decision per cell, in the plan's order; a cell whose parent will have no result is skipped."""
     decided: dict[str, Decision] = {}
     for cell in plan.cells:
-        decided[cell.id] = _decide_one(plan, cell, states[cell.id], decided, rerun_failed)
+        decided[cell.id] = _decide_one(plan, cell, states, decided, rerun_failed)
     return tuple(decided.values())
 
 
 def _decide_one(
-    plan: Plan, cell: Cell, state: CellState, decided: Mapping[str, Decision], rerun_failed: bool
+    plan: Plan, cell: Cell, states: Mapping[str, CellState], decided: Mapping[str, Decision], rerun_failed: bool
 ) -> Decision:
+    state = states[cell.id]
+
     def decision(action: Action, why: str) -> Decision:
         coming, failed = state.state in COMING, state.state == "failed"
         return Decision(cell=cell, action=action, why=why, coming=coming, failed=failed)
@@ -315,6 +317,10 @@ def _decide_one(
     parent = decided.get(cell.starts_from) if cell.starts_from is not None else None
     if parent is not None and parent.action == "skip" and not parent.coming:
         return decision("skip", f"its source {parent.cell.id} will not be there: {parent.why}")
+    if parent is not None and states[parent.cell.id].bare:
+        return decision(
+            "skip", f"the adapter of {parent.cell.id} was left out of a bundle: move its folder away to train it again"
+        )
     if state.state == "pending":
         return decision("run", "never started")
     return decision("run", f"{state.state}: {state.why}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from empslurm import api, resources
@@ -84,6 +85,16 @@ def require_answer(queue: Queue, to: str) -> None:
         raise SchedulerError(
             f"squeue must answer to {to}, but does not; wait until `sinfo` answers, then run the same command again"
         )
+
+
+@contextmanager
+def counting(what: str, out: Output, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show a bar; what it yields is called with the number of things that are done."""
+    from rich.progress import Progress
+
+    with Progress(console=out.console(error=True), transient=True) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda n: progress.update(bar, advance=n)
 
 
 def warn(cells: Sequence[Cell], profile: Profile, out: Output) -> None:

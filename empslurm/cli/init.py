@@ -1,4 +1,4 @@
-"""`init`: a folder with a study that runs at once, to be replaced by your own tasks."""
+"""`init`: a folder with a study that runs at once, to be replaced by your own tasks; or the study of a bundle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from empslurm import files, resources
+from empslurm.cli import common
 from empslurm.cli.output import Output
 from empslurm.errors import StoreError, UsageError
 from empslurm.launch.profile import NAME
@@ -22,6 +23,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "folder", metavar="FOLDER", type=Path, help="write there; its last part becomes the name of the study"
     )
+    text = "continue the study of this bundle, a folder or a zip file, under its own name"
+    parser.add_argument("--from", dest="bundle", metavar="BUNDLE", type=Path, help=text)
 
 
 def _name(folder: Path) -> str:
@@ -75,7 +78,47 @@ def _write(folder: Path, name: str) -> list[Path]:
     return [folder / inner for inner in texts]
 
 
+def _continue(options: argparse.Namespace, out: Output) -> int:
+    """Write the study of a bundle, and say how to go on."""
+    from empslurm import api
+    from empslurm.share import bundle, handover
+    from empslurm.share.bundle.opening import read_note
+
+    handover.refuse_used(options.folder)
+    with common.counting("checking the bundle", out) as advance, bundle.opened(options.bundle, advance) as study:
+        unpacked = study.root.path.parent
+        made = handover.hand_over(study, read_note(unpacked), unpacked, options.folder)
+        plan = api.planned(made.manifest, runs=options.folder / "runs", data=options.folder / "data")
+        moved = handover.moved(study, plan)
+    if moved:
+        out.warn(moved)
+    inside = made.manifest.relative_to(Path(os.path.abspath(options.folder)))
+    by_name = inside.parent == Path("manifests")
+    manifest = plan.manifest.name if by_name and inside.stem == plan.manifest.name else inside.as_posix()
+    out.document({"name": plan.manifest.name, "folder": str(options.folder), "files": [str(f) for f in made.files]})
+    out.line(
+        f"{options.folder} is the study {plan.manifest.name}: {made.n_done:,} of its {made.n_cells:,} cells are done"
+    )
+    if made.again:
+        out.line(
+            f"{len(made.again):,} sources will be trained again, because the bundle has no adapters and unfinished "
+            "cells start from theirs"
+        )
+    lacking = plan.inputs.missing
+    if lacking and made.n_done < made.n_cells:
+        out.line(f"to run the rest, put the data of {', '.join(lacking)} below {options.folder / 'data'}:")
+        for text in lacking.values():
+            out.line(f"  {text}")
+    out.line(f"  cd {shlex.quote(str(options.folder))}")
+    out.line(f"  empslurm gather {manifest}  # its tables; needs no data")
+    if made.n_done < made.n_cells:
+        out.line(f"  empslurm submit {manifest} --profile laptop  # the rest")
+    return 0
+
+
 def run(options: argparse.Namespace, out: Output) -> int:
+    if options.bundle is not None:
+        return _continue(options, out)
     name = _name(options.folder)
     written = _write(options.folder, name)
     out.document({"name": name, "folder": str(options.folder), "files": [str(path) for path in written]})

@@ -9,6 +9,7 @@ GROUPS = {
     "study": "run a study",
     "look": "look at a study",
     "data": "data",
+    "share": "share a study",
     "tools": "tools",
 }
 
@@ -19,7 +20,7 @@ class Verb:
 
     module: str
     line: str  # for `empslurm --help`; starts with a verb, no full stop
-    group: str
+    group: str  # a key of GROUPS
     examples: tuple[str, ...]  # commands, as a user types them
     about: str = ""  # full sentences for the verb's own --help; empty: `line`
 
@@ -29,9 +30,10 @@ VERBS: dict[str, Verb] = {
         module="init",
         line="write a new folder with a study that runs at once",
         group="study",
-        examples=("empslurm init my-study",),
+        examples=("empslurm init my-study", "empslurm init --from full-grid.zip my-continuation"),
         about="Write a new folder with a manifest, two profiles, and two cards with their tables: a study of invented "
-        "tasks that runs at once. Replace its cards and tables by your own.",
+        "tasks that runs at once. Replace its cards and tables by your own. With --from, write the study of a bundle "
+        "instead, to continue it.",
     ),
     "suggest": Verb(
         module="suggest",
@@ -155,6 +157,18 @@ VERBS: dict[str, Verb] = {
         examples=("empslurm data status", "empslurm data fetch epitome"),
         about="Check which datasets are here, download them, parse and tokenise them, count them, look for leakage, or "
         "write a small invented corpus.",
+    ),
+    "bundle": Verb(
+        module="bundle",
+        line="write a study into one folder or zip file for others",
+        group="share",
+        examples=(
+            "empslurm bundle full_grid --to full-grid.zip",
+            "empslurm bundle full_grid --to full-grid --with adapters --author 'Family, Given' --dry-run",
+        ),
+        about="Write the manifest, cards, results, predictions, provenance, tables and figures of a study into one "
+        "folder or zip file (an RO-Crate), with metadata for a deposit. It never holds a text of the data. Others "
+        "gather it without the data, check it, and continue it.",
     ),
     "demo": Verb(
         module="demo",

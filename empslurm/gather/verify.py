@@ -11,7 +11,7 @@ from typing import Any
 from empslurm import files, ids, metrics
 from empslurm.cells import KINDS, Kind
 from empslurm.errors import DamagedError, StoreError
-from empslurm.store import predictions
+from empslurm.store import predictions, results
 from empslurm.store.cell_folder import PROVENANCE, CellDir
 
 PARTS = ("validation", "test")
@@ -49,7 +49,8 @@ def verify(folder: CellDir) -> Row | None:
     identity = _identity(folder, result)
     output = folder.verify(result)
     own = (folder.identity_file.name, folder.result_file.name)
-    names = (*own, *(f"{output.name}/{name}" for name in sorted(result["files"])))
+    there = sorted(set(result["files"]) - results.left_out(folder.path))
+    names = (*own, *(f"{output.name}/{name}" for name in there))
     before = fingerprint(str(folder.path), names)
     row: Row = {"id": folder.id, **{name: identity.get(name) for name in PLACE}}
     row["fraction"], row["labels"] = float(identity["data"]["fraction"]), str(identity["data"]["labels"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from empslurm.config import Adapter, Backbone, DataUse, Embed, Fisher, Search, SourceUse, Training
 from empslurm.manifest.patterns import choose_pairs, choose_tasks, readable
+from empslurm.manifest.presets import PRESETS, frozen_path
 from empslurm.manifest.resolve import (
     find_cards,
     find_preset,
@@ -61,6 +62,7 @@ class Manifest:
     search: SearchUse | None = None  # of kind search; it has no pairs
     margin: float | None = None  # the largest difference that counts as no effect, for `gather`; in no id
     pairless: str = ""  # why there are no pairs, where some were asked for
+    preset: Path | None = None  # the file of the preset that it names, where that is not a built-in one
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -89,7 +91,8 @@ def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
     if written.baseline_seeds is not None and not set(written.seeds) <= set(written.baseline_seeds):
         lacking = ", ".join(str(seed) for _, seed in readable(written.seeds) if seed not in written.baseline_seeds)
         reader.problem("baseline_seeds", f"hold every one of seeds, but lacks {lacking}", f"add {lacking}")
-    preset = find_preset(reader, written.training.get("preset"), path)
+    named = written.training.get("preset")
+    preset = find_preset(reader, named, path)
     adapters = resolve_adapters(reader, preset, written.adapter, tasks)
     pairs = choose_pairs(reader, written, tasks, known)
     refuse_stacks(reader, pairs, adapters)
@@ -112,6 +115,7 @@ def _grid(reader: Reader, node: yaml_tree.Node, path: Path) -> Manifest:
         registry=known,
         margin=written.margin,
         pairless="" if pairs or written.pairs in ("none", ()) else _pairless(tasks),
+        preset=frozen_path(path, named) if named is not None and named not in PRESETS else None,
     )
 
 

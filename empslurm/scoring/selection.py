@@ -16,8 +16,9 @@ from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.plan import Plan
 from empslurm.store import adapter_metadata
 from empslurm.store.adapter_metadata import Measure
-from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER, SOURCE_ADAPTER, CellDir
+from empslurm.store.cell_folder import LAST_ADAPTER, CellDir
 from empslurm.store.predictions import NAME as PREDICTIONS
+from empslurm.store.results import ADAPTER, SOURCE_ADAPTER
 from empslurm.store.runs import RunsRoot
 from empslurm.validation import decode
 

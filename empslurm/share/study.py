@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
     from empslurm.gather import Gathered
+    from empslurm.launch.cost import Spent
     from empslurm.plan import Plan
 
 
@@ -25,10 +26,18 @@ class Study:
     root: RunsRoot
     data: Path  # the raw data; of a bundle, a folder that is not there
     tables: Path  # the folder that `gather` wrote; it may not be there
+    samples: frozenset[str] | None = None  # of a bundle: digests of data that is the invented sample
+    spent: Spent | None = None  # of a bundle: what its jobs cost
 
     def gathered(self, advance: Callable[[int], None] = lambda n: None) -> Gathered:
         """Verified results. `advance(n)` is called whenever n more cells are done. Raises StoreError."""
-        return api.collect(self.plan, self.root, self.plan.manifest.registry, self.data, advance)
+        from empslurm.gather import gather
+
+        registry = self.plan.manifest.registry
+        if self.samples is None:
+            return api.collect(self.plan, self.root, registry, self.data, advance)
+        results = gather(self.root, self.plan, registry, sample_digests=self.samples, advance=advance)
+        return replace(results, spent=self.spent)
 
 
 def of_manifest(manifest: str | Path, *, runs: Path, data: Path) -> Study:

@@ -8,6 +8,7 @@ metrics.jsonl           one line per evaluation, for people to watch
 progress.json           how far training is, replaced every few seconds
 output-0001/            adapter/, predictions.parquet, provenance.json of claim 1
 result.json             written last, by exclusive link; names its output and every checksum
+left-out.json           in a bundle: the adapters that it does not have
 error.json              the last failure: class, sentence, traceback tail
 """
 
@@ -28,12 +29,10 @@ from empslurm.errors import ClaimLostError, DamagedError, StoreError
 from empslurm.store import results
 from empslurm.store.claims import Claim, ClaimFolder, Liveness, local_liveness, of_this_process
 from empslurm.store.folders import names
-from empslurm.store.results import OUTPUT
+from empslurm.store.results import ADAPTER, LAST, OUTPUT
 from empslurm.validation import decode
 
 State = Literal["done", "failed", "running", "queued", "lost", "pending"]  # queued: known only from Slurm
-# Names in an output folder: adapters and their provenance. Predictions have their own module.
-ADAPTER, LAST, SOURCE_ADAPTER = "adapter", "last", "source_adapter"
 LAST_ADAPTER = f"{LAST}/{ADAPTER}"  # a baseline's adapter after the last epoch
 PROVENANCE = "provenance.json"
 RESULT = "result.json"
@@ -48,6 +47,7 @@ class CellState:
     why: str = ""
     claim: Claim | None = None
     flags: tuple[str, ...] = ()  # of a done cell: those of its result, see `metrics.FLAGS`
+    bare: bool = False  # whether a done cell is from a bundle without adapters, so that no cell can start from it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +279,8 @@ class CellDir:
         """Result: done; living claim: running; error of the last claim: failed; dead claim: lost; else pending."""
         try:
             if (result := self.result()) is not None:
-                return CellState(state="done", flags=results.envelope(result).flags)
+                bare = (self.path / results.LEFT_OUT).exists()
+                return CellState(state="done", flags=results.envelope(result).flags, bare=bare)
             claim = self.claim()
         except StoreError as error:
             return CellState(state="failed", why=str(error))

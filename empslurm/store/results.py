@@ -2,6 +2,9 @@
 
 The fields beyond `Envelope` depend on the kind of cell, so unknown ones are allowed: a new kind or a newer version may
 add some.
+
+A bundle leaves adapters out. `left-out.json` beside the result then names the files that are not there on purpose; no
+score depends on them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from empslurm.validation import decode
 from empslurm.validation.constraints import Later, Pattern
 
 OUTPUT = re.compile(r"output-[0-9]{4,9}")
+# Names in an output folder: adapters, and beside them what says what they are.
+ADAPTER, LAST, SOURCE_ADAPTER = "adapter", "last", "source_adapter"
+LEFT_OUT = "left-out.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,13 @@ class Envelope:
     output: Annotated[str, Pattern(regex=OUTPUT.pattern, words="the name of an output folder")]
     files: Mapping[str, str]  # path below the output -> sha256
     flags: Annotated[tuple[str, ...], Later()] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What a bundle left out of a cell's output."""
+
+    files: tuple[str, ...]  # paths below the output
 
 
 def envelope(result: Mapping[str, Any]) -> Envelope:
@@ -72,7 +85,10 @@ def verify(cell: Path, result: Mapping[str, Any]) -> Path:
     """Check every file of a result's output; return the output folder. Raises DamagedError naming the file."""
     folder = cell / str(result["output"])
     there = {path.relative_to(folder).as_posix() for path in walk(folder)}
+    absent = left_out(cell)
     for name, expected in result["files"].items():
+        if name not in there and name in absent:
+            continue
         if name not in there:
             raise DamagedError(
                 f"{folder / name} must be part of the result of {cell.name}, but is missing; move the cell's folder "
@@ -89,6 +105,21 @@ def verify(cell: Path, result: Mapping[str, Any]) -> Path:
             f"{folder / foreign[0]} must be named in result.json to be there, but is not; move the file away"
         )
     return folder
+
+
+def of_adapters(result: Mapping[str, Any]) -> frozenset[str]:
+    """The files of a result's output that are adapters, which a bundle may leave out."""
+    folders = (f"{ADAPTER}/", f"{LAST}/", f"{SOURCE_ADAPTER}/")
+    return frozenset(name for name in result["files"] if name.startswith(folders))
+
+
+def left_out(cell: Path) -> frozenset[str]:
+    """The files of a cell's output that were left out on purpose; only adapters can be. Raises DamagedError."""
+    try:
+        named: LeftOut = decode.load(cell / LEFT_OUT, LeftOut, "take the cell from its bundle again")
+    except FileNotFoundError:
+        return frozenset()
+    return of_adapters({"files": named.files})
 
 
 def _sealed(value: Mapping[str, Any]) -> bool:

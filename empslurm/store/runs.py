@@ -7,6 +7,7 @@ runs/code/                              copies of the code that jobs run
 runs/searches/<search>/journal.log      what a search's sampler knows; rebuilt from the trials' cells if lost
 runs/suitability/                       what adapters made of training texts, for `suggest`; made again if lost
 runs/trackers/                          loss curves of trackers that write files; delete at will
+runs/digests.json                       data and backbones that are not here, of a study from a bundle
 runs/gathered/                          derived; delete at will
 """
 
@@ -22,10 +23,11 @@ from empslurm.store.folders import names
 
 
 class RunsRoot:
-    """The folder that is the database."""
+    """The folder that is the database. `gathered`: another folder for what is derived, where `path` must not change."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gathered: Path | None = None) -> None:
         self.path = path
+        self.gathered = path / "gathered" if gathered is None else gathered
 
     @property
     def prepared(self) -> Path:
@@ -53,8 +55,8 @@ class RunsRoot:
         return self.path / "trackers"
 
     @property
-    def gathered(self) -> Path:
-        return self.path / "gathered"
+    def digests(self) -> Path:
+        return self.path / "digests.json"
 
     @property
     def suitability(self) -> Path:

@@ -10,7 +10,8 @@ from empslurm.cells import Cell, Trainable, Transfer
 from empslurm.config import BANKED
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch.policy import failure_of
-from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER
+from empslurm.store.cell_folder import LAST_ADAPTER
+from empslurm.store.results import ADAPTER
 from empslurm.store.runs import RunsRoot
 from empslurm.train.context import Node, set_precision
 from empslurm.train.data import task_data as datas

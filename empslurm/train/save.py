@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from empslurm import files, metrics, provenance
 from empslurm.cells import KINDS
 from empslurm.store import adapter_metadata, predictions
-from empslurm.store.cell_folder import ADAPTER, LAST, PROVENANCE
+from empslurm.store.cell_folder import PROVENANCE
+from empslurm.store.results import ADAPTER, LAST
 from empslurm.tasks.schema import Part
 from empslurm.train.context import Node
 from empslurm.train.data import task_data as datas

@@ -31,6 +31,7 @@ from empslurm.cli.documents.results import (
     SearchReport,
     SuggestDocument,
 )
+from empslurm.cli.documents.share import BundleDocument
 from empslurm.cli.documents.study import InitDocument, NothingToRun, PlanDocument, PrepareDocument, RunHere, SentToSlurm
 from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument
 from empslurm.validation.reader import json_schema
@@ -44,6 +45,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "data fetch": (DataFetch,),
     "data prepare": (DataPrepare,),
     "data sample": (DataSample,),
+    "bundle": (BundleDocument,),
     "demo": (DemoDocument,),
     "init": (InitDocument,),
     "suggest": (SuggestDocument,),
