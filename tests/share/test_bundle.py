@@ -1,0 +1,343 @@
+"""A bundle holds a study without its data: others gather it, check it and continue it."""
+
+import json
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pyarrow.parquet as pq
+import pytest
+
+from empslurm import files, reference
+from empslurm.errors import DamagedError, UsageError
+from empslurm.report.write import write
+from empslurm.share import bundle as bundles
+from empslurm.share.bundle import every_eval_ever
+from empslurm.share.bundle.layout import CHECKSUMS, CRATE
+from tests.project import Project
+
+pytestmark = pytest.mark.heavy
+CARD = """\
+id: kite_mood
+title: Kite Mood
+file: kites.csv
+format: csv
+columns: {text: said, label: mood, group: said}
+kind: classification
+labels: [up, down]
+data_source: Twitter
+language_setting: social media
+citation: Nobody (2026). Kites of invention.
+licence: CC BY 4.0
+"""
+TIME = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """The files of a gather without what differs each time: the page's time, and the digest of its inputs."""
+    found = files_of(folder)
+    found["report.html"] = TIME.sub("", found["report.html"].decode()).encode()
+    return {name: data for name, data in found.items() if name != "summary.json"}
+
+
+def gathered(bundle: Path, out: Path) -> dict[str, bytes]:
+    with bundles.opened(bundle) as study:
+        write(study.gathered(), out, ratings=reference.ratings(), margin=study.plan.manifest.margin)
+    return tables(out)
+
+
+def texts(project: Project) -> set[str]:
+    """Every text of the prepared data."""
+    found: set[str] = set()
+    for path in (project.path / "runs" / "prepared").glob("*/examples.parquet"):
+        table = pq.read_table(path)
+        found |= {*table["text"].to_pylist(), *(turn for turns in table["context"].to_pylist() for turn in turns)}
+    return {text for text in found if len(text) > 15}
+
+
+def test_a_bundle_without_the_data_gives_identical_tables(trained: Project, bundle: Path, tmp_path: Path) -> None:
+    trained.call("gather", "small", "--out", str(tmp_path / "here"))
+    here = tables(tmp_path / "here")
+    assert len(here) > 20
+    assert gathered(bundle, tmp_path / "there") == here
+    assert tables(bundle / "tables") == here
+
+
+def test_a_zip_file_gives_the_same(trained: Project, bundle: Path, tmp_path: Path) -> None:
+    place = tmp_path / "study.zip"
+    told = trained.json("bundle", "small", "--to", str(place))
+    assert told["written"]
+    assert told["n_done"] == told["n_cells"] == 8
+    with zipfile.ZipFile(place) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    varying = {"tables/report.html", "tables/summary.json", CHECKSUMS}
+    loose = files_of(bundle)
+    assert set(packed) == set(loose)
+    assert {name for name in packed if packed[name] != loose[name]} <= varying
+    assert told["n_bytes"] == sum(len(data) for name, data in packed.items() if name != CHECKSUMS)
+    assert gathered(place, tmp_path / "out") == tables(bundle / "tables")
+
+
+def test_no_text_of_the_data_is_in_it(trained: Project, bundle: Path) -> None:
+    wanted = texts(trained)
+    assert len(wanted) > 100
+    held = b"\n".join(files_of(bundle).values()).decode(errors="replace")
+    strings = [
+        value
+        for path in bundle.rglob("*.parquet")
+        for column in pq.read_table(path).columns
+        for value in column.to_pylist()
+        if isinstance(value, str)
+    ]
+    held += "\n".join(strings)
+    assert not [text for text in wanted if text in held]
+    assert any(text in (trained.path / "data").joinpath("news", name).read_text() for text in wanted for name in
+               [path.name for path in (trained.path / "data" / "news").iterdir()])  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["id", "group"])
+def test_a_text_that_names_an_example_is_refused(tmp_path: Path, column: str) -> None:
+    from tests.project import create
+
+    manifest = """\
+name: kites
+tasks: [kite_mood]
+pairs: none
+cards: [../cards]
+backbone: tiny
+training: {epochs: 1, batch_size: 8, max_length: 16}
+"""
+    project = create(tmp_path, {"kites": manifest})
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "kite_mood.yaml").write_text(CARD.replace("group: said", f"{column}: said"))
+    (tmp_path / "data" / "kite_mood").mkdir(parents=True)
+    rows = [
+        f"the {n} kites of my town {'rise' if n % 2 else 'fall'} today,{'up' if n % 2 else 'down'}" for n in range(80)
+    ]
+    (tmp_path / "data" / "kite_mood" / "kites.csv").write_text("\n".join(["said,mood", *rows, ""]))
+    project.call("submit", "kites", "--profile", "local")
+    done = project.run("bundle", "kites", "--to", "out", expect=2)
+    assert "predictions.parquet would hold one of kite_mood" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], str]:
+    def do(folder: Path) -> str:
+        path = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.match(name))
+        path.write_bytes(change(path.read_bytes()))
+        return path.relative_to(folder).as_posix()
+
+    return do
+
+
+def removed(folder: Path) -> str:
+    (folder / "tables" / "long.csv").unlink()
+    return "tables/long.csv"
+
+
+def added(folder: Path) -> str:
+    (folder / "runs" / "extra.txt").write_text("more")
+    return "runs/extra.txt"
+
+
+def linked(folder: Path) -> str:
+    path = folder / "study.json"
+    path.rename(folder.parent / "elsewhere.json")
+    path.symlink_to(folder.parent / "elsewhere.json")
+    return "study.json"
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        changed("**/predictions.parquet", lambda data: data[:-9] + b"X" + data[-8:]),
+        changed("tables/long.csv", lambda data: data.replace(b"0.", b"1.", 1)),
+        changed("**/result.json", lambda data: data + b" "),
+        changed("plan.jsonl", lambda data: data[:-20]),
+        changed("checksums.txt", lambda data: b"nothing\n" + data),
+        removed,
+        added,
+        linked,
+    ],
+)
+def test_a_tampered_bundle_is_refused_by_the_name_of_the_file(
+    bundle: Path, tmp_path: Path, tamper: Callable[[Path], str]
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    name = tamper(folder)
+    with pytest.raises(DamagedError, match=re.escape(name)), bundles.opened(folder):
+        pass
+
+
+def test_a_forged_list_of_checksums_does_not_hide_a_forged_prediction(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    name = changed("**/predictions.parquet", lambda data: data[:-9] + b"X" + data[-8:])(folder)
+    lines = (folder / CHECKSUMS).read_text().splitlines()
+    fresh = [f"{files.sha256_file(folder / name)}  {name}" if line.endswith(name) else line for line in lines]
+    (folder / CHECKSUMS).write_text("\n".join([*fresh, ""]))
+    with bundles.opened(folder) as study:
+        refused = [cell for cell in study.gathered().missing if cell.state == "refused"]
+    assert [cell.id in name for cell in refused] == [True]
+
+
+def test_what_is_no_bundle_is_refused_in_a_sentence(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.zip").write_bytes(b"")
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    with zipfile.ZipFile(tmp_path / "escape.zip", "w") as archive:
+        archive.writestr("../outside.txt", "a")
+        archive.writestr(CRATE, "{}")
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        info = zipfile.ZipInfo("study.json")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+        archive.writestr(CRATE, "{}")
+    cases = {
+        "empty.zip": "must be a zip file",
+        "torn.zip": "must be a zip file",
+        "other.zip": "holds no ro-crate-metadata.json",
+        "escape.zip": "outside.txt",
+        "link.zip": "is a link",
+        "nowhere": "must be a bundle",
+    }
+    for name, words in cases.items():
+        with pytest.raises((DamagedError, UsageError), match=words), bundles.opened(tmp_path / name):
+            pass
+    assert not (tmp_path.parent / "outside.txt").exists()
+
+
+def test_a_folder_that_a_desktop_packed_is_opened(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "pack" / "small")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "pack")
+    with bundles.opened(tmp_path / "packed.zip") as study:
+        assert study.gathered().n_done == 8
+
+
+def test_a_damaged_result_is_not_given_away(copy: Project) -> None:
+    path = next((copy.path / "runs" / "cells").glob("*/output-*/predictions.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    done = copy.run("bundle", "small", "--to", "out", expect=2)
+    assert "must pass its check" in done.stderr
+    assert path.name in done.stderr
+    assert not (copy.path / "out").exists()
+
+
+def test_nothing_is_written_over_and_a_dry_run_writes_nothing(copy: Project) -> None:
+    before = copy.files()
+    told = copy.json("bundle", "small", "--to", "out", "--dry-run", "--with", "adapters")
+    assert not told["written"]
+    assert not (copy.path / "out").exists()
+    assert {part["path"] for part in told["parts"]} >= {"runs/", "tables/", "study/", "README.md"}
+    assert any(name.endswith(".safetensors") for name in before)
+    (copy.path / "full").mkdir()
+    (copy.path / "full" / "mine.txt").write_text("mine")
+    assert "is there already" in copy.run("bundle", "small", "--to", "full", expect=2).stderr
+    (copy.path / "file.zip").write_text("mine")
+    assert "is there already" in copy.run("bundle", "small", "--to", "file.zip", expect=2).stderr
+    assert (copy.path / "file.zip").read_text() == "mine"
+
+
+def test_wrong_words_are_refused(trained: Project, tmp_path: Path) -> None:
+    place = str(tmp_path / "out")
+    assert "SPDX" in trained.run("bundle", "small", "--to", place, "--licence", "as you like", expect=2).stderr
+    assert "author" in trained.run("bundle", "small", "--to", place, "--author", " ", expect=2).stderr
+    done = trained.run("--runs", str(tmp_path / "none"), "bundle", "small", "--to", place, expect=2)
+    assert "must hold results" in done.stderr
+
+
+def test_adapters_are_there_only_where_they_are_asked_for(trained: Project, bundle: Path, tmp_path: Path) -> None:
+    assert not list(bundle.rglob("*.safetensors"))
+    trained.call("bundle", "small", "--to", str(tmp_path / "whole"), "--with", "adapters")
+    cells = sorted(path.name for path in (bundle / "runs" / "cells").iterdir())
+    for cell in cells:
+        absent = json.loads((bundle / "runs" / "cells" / cell / "left-out.json").read_text())["files"]
+        output = next((tmp_path / "whole" / "runs" / "cells" / cell).glob("output-*"))
+        assert absent
+        assert all((output / name).is_file() for name in absent)
+        assert not (output.parent / "left-out.json").exists()
+
+
+def test_the_crate_is_as_its_specification_demands(bundle: Path) -> None:
+    crate = json.loads((bundle / CRATE).read_text())
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(entities) == len(crate["@graph"])
+    assert entities[CRATE]["about"] == {"@id": "./"}
+    assert entities[CRATE]["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    root = entities["./"]
+    assert root["@type"] == "Dataset"
+    assert root["name"]
+    assert root["description"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", root["datePublished"])
+    assert entities[root["license"]["@id"]]["@type"] == "CreativeWork"
+    parts = [part["@id"] for part in root["hasPart"]]
+    assert {"README.md", "tables/", "runs/", "study/", "study.json", CHECKSUMS} <= set(parts)
+    for name in parts:
+        assert (bundle / name).exists(), name
+        assert entities[name]["@type"] == ("Dataset" if name.endswith("/") else "File")
+        size = entities[name].get("contentSize")
+        assert size is None or int(size) == (bundle / name).stat().st_size
+    linked_to = [item["@id"] for item in [*root["isBasedOn"], *([root["creator"]])]]
+    assert all(name in entities for name in linked_to)
+    of_data = {entities[item["@id"]]["name"]: entities[item["@id"]] for item in root["isBasedOn"]}
+    assert len(of_data) == 2
+    assert all(entity["license"] and entity["citation"] for entity in of_data.values())
+
+
+def test_metadata_for_a_deposit(trained: Project, tmp_path: Path) -> None:
+    who = ("--author", "Kite, Ada", "--author", "River, Bo", "--licence", "CC0-1.0")
+    trained.call("bundle", "small", "--to", str(tmp_path / "out"), *who)
+    metadata = json.loads((tmp_path / "out" / "zenodo.json").read_text())["metadata"]
+    assert metadata["creators"] == [{"name": "Kite, Ada"}, {"name": "River, Bo"}]
+    assert (metadata["license"], metadata["upload_type"]) == ("cc0-1.0", "dataset")
+    assert "Licence:" in metadata["description"]
+    assert metadata["publication_date"].startswith("20")
+    crate = {entity["@id"]: entity for entity in json.loads((tmp_path / "out" / CRATE).read_text())["@graph"]}
+    assert [crate[item["@id"]]["name"] for item in crate["./"]["author"]] == ["Kite, Ada", "River, Bo"]
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "Kite, Ada; River, Bo" in readme
+    assert "licence:" in readme
+    listed = (tmp_path / "out" / "environment.txt").read_text()
+    assert re.search(r"(?m)^torch==\S+$", listed)
+    assert "# python: " in listed
+
+
+def test_scores_and_answers_in_the_schema_of_every_eval_ever(trained: Project, tmp_path: Path) -> None:
+    trained.call("bundle", "small", "--to", str(tmp_path / "out"), "--with", "every-eval-ever")
+    folder = tmp_path / "out" / "every_eval_ever"
+    records = sorted(folder.rglob("*.json"))
+    assert len(records) == 8
+    n_answers = 0
+    for path in records:
+        record = json.loads(path.read_text())
+        jsonschema.validate(record, dict(every_eval_ever.RECORD))
+        details = record.get("detailed_evaluation_results")
+        if "epitome_er" not in path.parts[-2].partition("-s")[0].split("--")[-1]:
+            assert details is None  # ratings have no right answer
+            continue
+        answers = folder / details["file_path"]
+        assert files.sha256_file(answers) == details["checksum"]
+        lines = [json.loads(line) for line in answers.read_text().splitlines()]
+        assert len(lines) == details["total_rows"] > 0
+        for line in lines:
+            jsonschema.validate(line, dict(every_eval_ever.ANSWER))
+            assert line["evaluation_id"] == record["evaluation_id"]
+        accuracy = next(
+            result["score_details"]["score"]
+            for result in record["evaluation_results"]
+            if result["metric_config"]["metric_id"] == "accuracy"
+        )
+        assert sum(line["evaluation"]["is_correct"] for line in lines) / len(lines) == pytest.approx(accuracy)
+        n_answers += len(lines)
+    assert n_answers
