@@ -32,7 +32,7 @@ from empslurm.cli.documents.results import (
     SuggestDocument,
 )
 from empslurm.cli.documents.study import InitDocument, NothingToRun, PlanDocument, PrepareDocument, RunHere, SentToSlurm
-from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument
+from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument, RateDocument
 from empslurm.validation.reader import json_schema
 
 ERROR = "error"  # the name of the error document, which is no verb
@@ -58,6 +58,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "explain": (ExplainDocument, ExplainManifests),
     "debug": (DebugDocument,),
     "gather": (GatherDocument, SearchReport),
+    "rate": (RateDocument,),
     "agreement": (AgreementDocument,),
     "score": (ScoreDocument,),
     "export": (ExportDocument,),

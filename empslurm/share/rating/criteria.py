@@ -14,8 +14,8 @@ SOURCE = (
     "section 4.1 and Figures 4 and 5, in other words."
 )
 INSTRUCTIONS = (
-    "The construct is what the task is meant to measure, such as empathy. Read the publication of each dataset: it says "
-    "how the construct is defined, how it was measured, and where the texts come from.",
+    "The construct is what the task is meant to measure, such as empathy. Read the publication of each dataset: it "
+    "says how the construct is defined, how it was measured, and where the texts come from.",
     "Choose one level from 1 to 5 for each criterion. Levels are whole: there is no 3.5. Leave a criterion blank where "
     "you cannot judge it, and say why in the note.",
     "Rate alone, and do not compare answers before all raters have finished. The tasks are in another order for each "

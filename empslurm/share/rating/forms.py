@@ -63,8 +63,8 @@ def refuse_raters(raters: Sequence[str]) -> None:
             )
         if rater.lower() in RESERVED:
             raise UsageError(
-                f"the name of a rater must not be {' or '.join(RESERVED)}, which are columns of a table of ratings, but "
-                f"is {rater}; choose another name"
+                f"the name of a rater must not be {' or '.join(RESERVED)}, which are columns of a table of ratings, "
+                f"but is {rater}; choose another name"
             )
     names = [rater.lower() for rater in raters]
     twice = [rater for rater in raters if names.count(rater.lower()) > 1]

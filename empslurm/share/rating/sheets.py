@@ -123,7 +123,7 @@ def _sheet(path: Path, problems: list[str]) -> Sheet | None:
         word, lines = _lines(path)
         number, header = next(lines, (1, ()))
         columns = _columns(path, header, problems)
-        rows = [(number, cells) for number, cells in lines if any(map(table_file.present, _stripped(cells)))]
+        rows = [(number, cells) for number, cells in lines if any(_stripped(cells))]
     except DataError as error:
         problems.append(str(error))
         return None
@@ -179,8 +179,8 @@ def _columns(path: Path, header: Sequence[Any], problems: list[str]) -> dict[str
     odd = [name for name in dict.fromkeys(names) if name and name not in COLUMNS]
     if len(absent) == len(NEEDED):
         problems.append(
-            f"{path} must be a filled form with the columns {', '.join(NEEDED)}, but has none of them; give a file that "
-            "`empslurm rate` wrote"
+            f"{path} must be a filled form with the columns {', '.join(NEEDED)}, but has none of them; give a file "
+            "that `empslurm rate` wrote"
         )
         return None
     for name in odd:
@@ -228,7 +228,9 @@ def _level(where: str, criterion: str, task: str, value: Any, problems: list[str
         fix = "write the level itself instead of a formula"
     elif DECIMAL.fullmatch(text) or _is_date(value):
         fix = "choose one of the two levels: there is none between them"
-    problems.append(f"{where}: the {criterion} of {shown(task)} must be a whole level from 1 to 5, but is {text!r:.60}; {fix}")
+    problems.append(
+        f"{where}: the {criterion} of {shown(task)} must be a whole level from 1 to 5, but is {text!r:.60}; {fix}"
+    )
     return None
 
 
@@ -257,8 +259,8 @@ def _stripped(cells: Sequence[Any]) -> list[str | None]:
 def _lines(path: Path) -> tuple[str, Iterator[Line]]:
     """What a row is called, and the rows with their numbers, the header first. Raises DataError."""
     if not path.is_file():
-        raise DataError(f"{path} must be a filled form, but {'is no file' if path.exists() else 'does not exist'}; "
-                        "give the path of a CSV or XLSX")  # fmt: skip
+        found = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"{path} must be a filled form, but {found}; give the path of a CSV or XLSX")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -269,7 +271,7 @@ def _lines(path: Path) -> tuple[str, Iterator[Line]]:
 
 
 def _csv_lines(path: Path, data: bytes) -> tuple[str, Iterator[Line]]:
-    lines = [line for line in table_file.lines_of(_decoded(data))]
+    lines = list(table_file.lines_of(_decoded(data)))
     first = 2 if lines and SEPARATOR.fullmatch(lines[0]) else 1
     lines = lines[first - 1 :]
     blank = next((at for at, line in enumerate(lines) if line.strip(" \t\r\n;,")), 0)
