@@ -229,8 +229,8 @@ VERBS: dict[str, Verb] = {
             "empslurm rate kite_mood --card cards/kites.yaml --raters A B --to forms",
         ),
         about="Write a page for the browser, a CSV and a spreadsheet for each rater, with what is known of each task "
-        "and three criteria of five levels. A rater fills one of them; `agreement` reads the filled files. No text of the "
-        "data is in a form.",
+        "and three criteria of five levels. A rater fills one of them; `agreement` reads the filled files. No text of "
+        "the data is in a form.",
     ),
     "agreement": Verb(
         module="agreement",
@@ -242,7 +242,7 @@ VERBS: dict[str, Verb] = {
             "empslurm agreement",
         ),
         about="Show Krippendorff's alpha and Spearman's correlation of the construct ratings, for each aspect: of "
-        "filled forms of `rate`, of a table of ratings, or of the paper's Table 2. --to writes the ratings of filled forms to "
-        "one table, which `gather --ratings` reads.",
+        "filled forms of `rate`, of a table of ratings, or of the paper's Table 2. --to writes the ratings of filled "
+        "forms to one table, which `gather --ratings` reads.",
     ),
 }

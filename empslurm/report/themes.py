@@ -75,7 +75,10 @@ def _theme_table(panel: ThemePanels) -> Table:
     good = "helps" if panel.fraction == 1.0 else "not harmed"
     rule = ""
     if panel.n_by_rule:
-        rule = f" Themes of {panel.n_by_rule} tasks follow a rule on their mean ratings: {task_facts.RULE}."
+        one = panel.n_by_rule == 1
+        follow = "The theme of 1 task follows a rule on its mean rating"
+        follow = follow if one else f"The themes of {panel.n_by_rule} tasks follow a rule on their mean ratings"
+        rule = f" {follow}: {task_facts.RULE}."
     test = "default" if panel.test == "the default verdict" else "paper"
     where = "top" if panel.fraction == 1.0 else "bottom"
     return flat(

@@ -76,7 +76,11 @@
   // A link to a gap moves the keyboard to its first level, too.
   gaps.addEventListener("click", (event) => {
     const link = event.target.closest("a");
-    if (link) document.querySelector(`${link.getAttribute("href")} input`).focus();
+    if (!link) return;
+    event.preventDefault();
+    const field = document.querySelector(link.getAttribute("href"));
+    field.scrollIntoView();
+    field.querySelector("input").focus({ preventScroll: true });
   });
   document.getElementById("save").addEventListener("click", () => {
     const missing = open();

@@ -11,8 +11,8 @@ import pytest
 
 from empslurm import reference
 from empslurm.cli import main
-from empslurm.report import paper
 from empslurm.reference import Rating
+from empslurm.report import paper
 from tests.report.pages import words_of
 from tests.share.rating import made
 
@@ -83,7 +83,7 @@ def test_filled_forms_go_through_to_agreement_themes_and_importances(
     assert "printed" not in importances["C1 Definition"]
     page = words_of(out / "report.html")
     assert "Themes by a rule on the mean: direct from 3.58, abstract from 3.08, adjacent below." in page
-    assert "Themes of 6 tasks follow a rule on their mean ratings" in page
+    assert "The themes of 6 tasks follow a rule on their mean ratings" in page
 
 
 def test_the_document_has_forms_means_and_gaps(forms: tuple[Path, Path], capsys: Captured) -> None:
@@ -108,9 +108,7 @@ def test_the_document_has_forms_means_and_gaps(forms: tuple[Path, Path], capsys:
     assert f"A left 2 blank, not rated: link of {rows[1]['task']}" in said(capsys)
 
 
-def test_a_third_rater_counts_in_alpha_and_in_no_correlation(
-    forms: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_third_rater_counts_in_alpha_and_in_no_correlation(forms: tuple[Path, Path], tmp_path: Path) -> None:
     rows = [{**row, "rater": "third"} for row in made.rows_of_semicolons(forms[0])]
     third = made.save(tmp_path / "third.csv", rows, delimiter="\t")
     assert main(["agreement", *map(str, forms), str(third), "--to", str(tmp_path / "all.csv")]) == 0
@@ -147,9 +145,7 @@ def test_table_5_keeps_the_papers_themes_and_marks_those_of_the_rule(tmp_path: P
     from empslurm.tasks import registry
 
     known = registry([made.cards(tmp_path / "cards", ["kite_mood"])])
-    own = [
-        Rating(task="kite_mood", aspect=name, annotators=("A", "B"), values=(4.0, 5.0)) for name in made.NAMES
-    ]
+    own = [Rating(task="kite_mood", aspect=name, annotators=("A", "B"), values=(4.0, 5.0)) for name in made.NAMES]
     table = paper.table5([*reference.ratings(), *own], known, (*reference.task_ids(), "kite_mood"))
     assert table is not None
     rows = {row[1].text: row[0].text for row in table.rows}
