@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from empslurm.analysis.features import NO_FEATURE
 from empslurm.analysis.verdicts import COLLAPSED, ONE_SEED, UNDEFINED
 from empslurm.gather import Gathered, Missing
 from empslurm.report.group_results import Analyses
@@ -214,6 +215,8 @@ WAITS_FOR = {"Figure 9": "embed", "Figure 10": "fisher"}
 
 def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
     known = _without_verdicts(why) if name == "verdicts" else FILLS.get(name)
+    if known is not None and why.startswith(NO_FEATURE):
+        known = replace(FILLS["features"], what=known.what)
     if known is None:
         start = next((start for start in OF_A_TABLE if name.startswith(start)), "")
         return Gap(what=name, why=why, fill=OF_A_TABLE.get(start, "nothing fills it"), cost=NOTHING)

@@ -13,8 +13,7 @@ from empslurm.report.formats import Entry, Table, flat, number, text, whole
 from empslurm.report.group_results import Analyses, Finding, Significance, ThemePanels
 from empslurm.report.significance import PairResult
 from empslurm.report.verdict_tables import counts, part_name
-
-MOST_NAMED = 5  # tasks without a theme
+from empslurm.report.wording import some
 
 
 def theme_panels(analyses: Analyses) -> Finding:
@@ -24,8 +23,7 @@ def theme_panels(analyses: Analyses) -> Finding:
     lacking = {}
     without = [task for task in analyses.tasks if task not in themes]
     if themes and without:
-        more = f" and {len(without) - MOST_NAMED} more" if len(without) > MOST_NAMED else ""
-        lacking["themes"] = f"not rated on all three criteria: {', '.join(without[:MOST_NAMED])}{more}"
+        lacking["themes"] = f"not rated on all three criteria: {some(without)}"
     if not panels:
         lacking["Figure 3"] = "no pair of tasks with themes has a verdict or the paper's test"
     return Finding(result=tuple(panels), lacking=lacking)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from empslurm.report.formats import Entry, Table
@@ -33,6 +33,7 @@ MISSING = {
     "Figure 9": "similarity of the datasets",
     "Figure 10": "similarity of the task embeddings",
 }
+MOST_NAMED = 5  # names in one sentence
 OF_A_TABLE = (
     "verdicts",
     "baselines",
@@ -58,6 +59,12 @@ class Words:
 
 SETTINGS = Words(one="setting", many="settings")  # of a table of results: whatever its column `setting` means
 BACKBONES = Words(one="backbone", many="backbones")  # of a runs root
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def plain(text: str) -> str:

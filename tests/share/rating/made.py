@@ -49,7 +49,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def filled(rows: Sequence[Mapping[str, str]], rater: int, levels: Mapping[str, tuple[str, str]] = LEVELS) -> list[dict]:
+def filled(
+    rows: Sequence[Mapping[str, str]], rater: int, levels: Mapping[str, tuple[str, str]] = LEVELS
+) -> list[dict[str, str]]:
     """The rows with the levels of the first or second rater (0 or 1)."""
     return [{**row, **dict(zip(NAMES, levels[row["task"]][rater], strict=True))} for row in rows]
 

@@ -135,8 +135,10 @@ def test_ratings_of_some_tasks_leave_a_gap_that_says_what_fills_it(
     assert main(words) == 0
     lacking = json.loads(capsys.readouterr().out)["lacking"]
     assert lacking["themes of some tasks"] == "not rated on all three criteria: kite_role"
+    assert lacking["importances"].endswith("; not rated on all criteria: kite_role")
     page = words_of(out / "report.html")
     assert "rate them: `empslurm rate`" in page
+    assert "rate the tasks (`empslurm rate`, then --ratings FILE)" in page  # which fills the gap of the importances
     assert (out / "table5.csv").exists()
     assert len(rows_of(next(out.rglob("figure3-default.csv")))) == 9
 

@@ -129,11 +129,10 @@ def test_answers_outlive_the_page_and_are_the_raters_own(folder: Path, look: Any
     fill(page, 0)
     page.get_by_label("Note about Epitome ER").fill("kept")
     page.get_by_role("button", name="Clear the definition of Empathy Hope").click()
-    page.close()
-    again = look(folder / "Ann.html")
-    assert again.locator("#count").inner_text() == "5 of 6 rated"
-    assert again.get_by_label("Note about Epitome ER").input_value() == "kept"
-    box = again.locator("section.task").filter(has_text="(hope,")
+    page.reload()
+    assert page.locator("#count").inner_text() == "5 of 6 rated"
+    assert page.get_by_label("Note about Epitome ER").input_value() == "kept"
+    box = page.locator("section.task").filter(has_text="(hope,")
     assert box.locator("fieldset[data-criterion=definition] input:checked").count() == 0
     assert box.locator("fieldset[data-criterion=link] input:checked").input_value() == "1"
     assert look(folder / "B.html").locator("#count").inner_text() == "0 of 6 rated"
@@ -148,11 +147,12 @@ def test_a_browser_that_keeps_nothing_says_so_and_the_page_works(folder: Path, l
 
 
 def test_kept_answers_that_are_damaged_are_left_out(folder: Path, look: Any) -> None:
-    fill(look(folder / "Ann.html"), 0)
+    page = look(folder / "Ann.html")
+    fill(page, 0)
     kept = '{"hope": {"link": "9", "definition": "4"}, "epitome_er": 3}'
     for text, n in ((kept, 1), ("{", 0), ("null", 0)):
-        script = f"for (const key of Object.keys(localStorage)) localStorage.setItem(key, '{text}')"
-        page = look(folder / "Ann.html", before=script)
+        page.evaluate("text => Object.keys(localStorage).forEach((key) => localStorage.setItem(key, text))", text)
+        page.reload()
         assert page.locator("#count").inner_text() == f"{n} of 6 rated"
 
 
