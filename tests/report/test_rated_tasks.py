@@ -73,6 +73,8 @@ def test_the_rule_gives_the_papers_themes_but_for_the_tasks_that_it_marks() -> N
         row.task for row in rows if row.theme != theme_of_mean((row.definition + row.link + row.conduciveness) / 3)
     }
     assert others == {row.task for row in rows if row.deviates}
+    means = {43 / 12: "direct", 3.58: "abstract", (3.25 + 3.0 + 3.0) / 3: "abstract", 3.08: "adjacent", 1.0: "adjacent"}
+    assert {mean: theme_of_mean(mean) for mean in means} == means
 
 
 def test_a_file_of_ratings_comes_before_a_card(tmp_path: Path) -> None:
