@@ -57,7 +57,8 @@ def _matching(word: str, known: Registry) -> list[str]:
             "your own)"
         )
     if not matching:
-        raise refusal(word, known.tasks, "task, pattern of tasks or manifest (--card adds your own tasks)")
+        names = {*known.tasks, *resources.names("manifests")}
+        raise refusal(word, names, "task, pattern of tasks or manifest (--card adds your own tasks)")
     return matching
 
 
