@@ -5,6 +5,7 @@ EmpslurmError
 │   ├── ManifestError     every problem of a YAML file at once, each with file, line and fix
 │   └── UnknownCellError  a name that fits no cell, or several
 ├── DataError             exit 1: a raw file is missing, altered or has the wrong columns
+│   └── SheetError        every problem of filled rating forms at once
 ├── StoreError            exit 1: the runs root cannot be read or written
 │   ├── DamagedError      a file does not match its checksum or its identity
 │   └── ClaimLostError    another process took the cell over; this one must stop
@@ -42,6 +43,14 @@ class UnknownCellError(UsageError):
 
 class DataError(EmpslurmError):
     pass
+
+
+class SheetError(DataError):
+    """All problems of filled rating forms; `problems` keeps them apart, each a whole sentence."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
 
 
 class StoreError(EmpslurmError):

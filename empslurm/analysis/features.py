@@ -15,6 +15,7 @@ RATINGS = ("definition", "link", "conduciveness")
 SIZES = ("n_samples", "n_tokens", "n_vocabulary", "n_labels")
 CATEGORIES = ("task_type", "data_source", "language_setting")
 SIMILARITIES = ("dataset_similarity", "task_similarity")
+NO_FEATURE = "at least one feature must be known for every task"  # how the error begins where none is
 FEATURES = RATINGS + SIZES + CATEGORIES + SIMILARITIES
 
 # pair: one indicator per ordered pair of categories; changes of size as -1, 0, 1. ends: indicators of the source's and
@@ -73,9 +74,7 @@ def pair_features(
     there = {name: block for name, block in blocks.items() if block is not None}
     names = tuple(name for name in FEATURES if name in there)
     if not names:
-        raise UsageError(
-            "at least one feature must be known for every task, but none is; rate the tasks on their cards"
-        )
+        raise UsageError(f"{NO_FEATURE}, but none is; rate the tasks on their cards, or in forms (`empslurm rate`)")
     return PairFeatures(
         tasks=tuple(task.task for task in tasks),
         names=names,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from empslurm.cli import parser
 from empslurm.cli.output import Output, StdoutError, flush, open_closed_streams, silence
 from empslurm.cli.verbs import VERBS
-from empslurm.errors import EmpslurmError, ManifestError
+from empslurm.errors import EmpslurmError, ManifestError, SheetError
 from empslurm.launch import environment
 
 CLOSED = 0o007  # texts and predictions are private, whatever the user's umask allows
@@ -56,7 +56,7 @@ def _run(words: Sequence[str], out: Output) -> int:
     except StdoutError:
         raise
     except EmpslurmError as error:
-        problems = list(error.problems) if isinstance(error, ManifestError) else [str(error)]
+        problems = list(error.problems) if isinstance(error, ManifestError | SheetError) else [str(error)]
         out.fail(type(error).__name__, problems)
         return error.exit_code
 

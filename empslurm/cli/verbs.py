@@ -233,11 +233,30 @@ VERBS: dict[str, Verb] = {
         'TAB key. For bash, add `eval "$(empslurm completion bash)"` to ~/.bashrc; the last line printed says how to '
         "load them in your shell.",
     ),
+    "rate": Verb(
+        module="rate",
+        line="write forms in which raters judge tasks",
+        group="tools",
+        examples=(
+            "empslurm rate 'epitome_*' --raters A B --to forms",
+            "empslurm rate full_grid --raters ann bob --to forms",
+            "empslurm rate kite_mood --card cards/kites.yaml --raters A B --to forms",
+        ),
+        about="Write a page for the browser, a CSV and a spreadsheet for each rater, with what is known of each task "
+        "and three criteria of five levels. A rater fills one of them; `agreement` reads the filled files. No text of "
+        "the data is in a form.",
+    ),
     "agreement": Verb(
         module="agreement",
         line="show how far the annotators of the construct ratings agree",
         group="tools",
-        examples=("empslurm agreement", "empslurm agreement --ratings ratings.csv --level ordinal"),
-        about="Show Krippendorff's alpha and Spearman's correlation of the construct ratings, for each aspect.",
+        examples=(
+            "empslurm agreement forms/A.csv forms/B.xlsx --to ratings.csv",
+            "empslurm agreement --ratings ratings.csv --level ordinal",
+            "empslurm agreement",
+        ),
+        about="Show Krippendorff's alpha and Spearman's correlation of the construct ratings, for each aspect: of "
+        "filled forms of `rate`, of a table of ratings, or of the paper's Table 2. --to writes the ratings of filled "
+        "forms to one table, which `gather --ratings` reads.",
     ),
 }

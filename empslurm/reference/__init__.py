@@ -8,6 +8,7 @@ compute ourselves, or what a dataset's files say, does not belong here.
 from __future__ import annotations
 
 from empslurm.reference.loaders import (
+    RATED,
     DatasetSize,
     HyperParameters,
     LabelShare,
@@ -34,6 +35,7 @@ from empslurm.reference.loaders import (
 )
 
 __all__ = [
+    "RATED",
     "DatasetSize",
     "HyperParameters",
     "LabelShare",

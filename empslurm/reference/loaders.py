@@ -17,6 +17,7 @@ Row = TypeVar("Row")
 FOLDER = Path(__file__).parent
 RATED = ("task", "aspect")  # columns that say what is rated; the others are annotators
 LOWEST, HIGHEST = 1, 5  # of a rating
+MERGE = "merge the filled forms of all raters: `empslurm agreement FORM FORM --to ratings.csv`"
 FILES = (
     "ratings.csv",
     "themes.csv",
@@ -223,6 +224,8 @@ def ratings(path: Path | None = None) -> tuple[Rating, ...]:
     Columns may be separated by semicolons or tabs, too. Raises DataError.
     """
     path = path or FOLDER / "ratings.csv"
+    if path.suffix.lower() == ".xlsx":
+        raise DataError(f"{path} must be a CSV of all raters, but is a spreadsheet; {MERGE}")
     header, records = _table(path, RATED)
     _check_header(path, header)
     if not records:
@@ -241,6 +244,8 @@ def ratings(path: Path | None = None) -> tuple[Rating, ...]:
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     """Raise DataError where the columns are not those of a table of ratings."""
+    if "rater" in header and "aspect" not in header:
+        raise DataError(f"{path} must be a table of all raters, but is the form of one; {MERGE}")
     if not set(RATED) <= set(header) or len(header) < len(RATED) + 2:
         raise DataError(
             f"{path} must have the columns task, aspect and two annotators or more, but has {', '.join(header)}; "

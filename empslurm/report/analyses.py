@@ -16,6 +16,7 @@ from empslurm.report import (
     source_choice_tables,
     source_rank_tables,
     source_tables,
+    task_facts,
     themes,
     verdict_tables,
 )
@@ -56,7 +57,9 @@ def analyse(
         )
     if analyses.of_paper:
         return analyses
-    return replace(analyses, lacking=plain_missing(analyses.lacking, from_results=analyses.from_results))
+    rated = task_facts.by_rule(task_facts.themes(analyses.tasks, gathered.registry, analyses.ratings))
+    lacking = plain_missing(analyses.lacking, from_results=analyses.from_results, rated=bool(rated))
+    return replace(analyses, lacking=lacking)
 
 
 def begun(

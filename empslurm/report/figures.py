@@ -132,16 +132,19 @@ def _texts(table: Table) -> list[str]:
 
 
 def _importance_bars(table: Table) -> Any:
-    """Figure 2: importances with their spread, next to the printed ones."""
+    """Figure 2: importances with their spread, next to the printed ones where the table has them."""
     rows = [row for row in table.rows if isinstance(row[1].raw, float)]
     figure = heat_maps.blank_figure(6.5, 0.6 + 0.42 * len(rows))
     axes = figure.subplots()
     positions = np.arange(len(rows))
     ours = [float(str(row[1].raw)) for row in rows]
     spread = [float(row[1].text.split("±")[1]) for row in rows]
-    axes.barh(positions - 0.2, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
-    printed = [row[2].raw if isinstance(row[2].raw, float) else np.nan for row in rows]
-    axes.barh(positions + 0.2, printed, 0.38, color=BARS[1], label="printed in the paper")
+    compared = "printed" in table.columns
+    offset = 0.2 if compared else 0.0
+    axes.barh(positions - offset, ours, 0.38, xerr=spread, color=BARS[0], label="here", error_kw={"linewidth": 0.8})
+    if compared:
+        printed = [row[2].raw if isinstance(row[2].raw, float) else np.nan for row in rows]
+        axes.barh(positions + offset, printed, 0.38, color=BARS[1], label="printed in the paper")
     axes.set_yticks(positions, [short(row[0].text) for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from empslurm.analysis.features import NO_FEATURE
 from empslurm.analysis.verdicts import COLLAPSED, ONE_SEED, UNDEFINED
 from empslurm.gather import Gathered, Missing
 from empslurm.report.group_results import Analyses
@@ -104,6 +105,7 @@ def _free(analyses: Analyses) -> str:
 
 
 TWO_SEEDS = f"add two seeds to `seeds` in the manifest, as in `seeds: [1, 2, {FIRST_SEEDS}]`, and submit it again"
+RATE = "rate them: `empslurm rate`, then `empslurm agreement FORM FORM --to FILE`, then gather with --ratings FILE"
 TWO_ROWS = "add rows with two more seeds of every pair and baseline"
 # Key of `Analyses.lacking` (for the paper's tasks, or for other results) -> what fills it.
 FILLS: Mapping[str, _Fill] = {
@@ -143,9 +145,10 @@ FILLS: Mapping[str, _Fill] = {
     ),
     "features": _Fill(
         what="features of the importances",
-        runs="rate the tasks (`ratings` on a task's card, or --ratings FILE), and add `embed: {}` and `fisher: {}` to "
-        "the manifest",
-        results="describe the tasks on cards (YAML files; `cards:` in a manifest)",
+        runs="rate the tasks (`ratings` on a task's card, or `empslurm rate` and --ratings FILE), and add `embed: {}` "
+        "and `fisher: {}` to the manifest",
+        results="rate the tasks (`empslurm rate`, then --ratings FILE), or describe them on cards (YAML files; "
+        "`cards:` in a manifest)",
         cost=_unknown,
     ),
     "limited data (Figure 3, bottom)": _Fill(
@@ -173,6 +176,9 @@ FILLS: Mapping[str, _Fill] = {
         cost=_unknown,
     ),
     "Figure 3": _Fill(what="transfer by theme (Figure 3)", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost),
+    "transfer by theme": _Fill(what="transfer by theme", runs=TWO_SEEDS, results=TWO_ROWS, cost=_seeds_cost),
+    "themes": _Fill(what="themes of some tasks", runs=RATE, results=RATE, cost=_free),
+    "themes of some tasks": _Fill(what="themes of some tasks", runs=RATE, results=RATE, cost=_free),
     "Figure 9": _Fill(
         what="similarity of the datasets (Figure 9)",
         runs="add `embed: {}` to the manifest, and submit it again",
@@ -209,6 +215,8 @@ WAITS_FOR = {"Figure 9": "embed", "Figure 10": "fisher"}
 
 def _of_analysis(name: str, why: str, analyses: Analyses) -> Gap:
     known = _without_verdicts(why) if name == "verdicts" else FILLS.get(name)
+    if known is not None and why.startswith(NO_FEATURE):
+        known = replace(FILLS["features"], what=known.what)
     if known is None:
         start = next((start for start in OF_A_TABLE if name.startswith(start)), "")
         return Gap(what=name, why=why, fill=OF_A_TABLE.get(start, "nothing fills it"), cost=NOTHING)

@@ -66,6 +66,7 @@ class ThemePanels:
     gains: tuple[ThemeCell, ...]  # improvement; with limited data: not harmed
     harms: tuple[ThemeCell, ...]
     n_pairs: int
+    n_by_rule: int  # tasks whose themes follow from their mean ratings
 
 
 @dataclass(frozen=True, kw_only=True)

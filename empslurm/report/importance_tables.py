@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from empslurm.report.formats import Entry, Table, capital, number, shown, text
 from empslurm.report.group_results import Analyses
 
 FEATURE_TITLES = {row.feature: row.title for row in reference.importances()}
+PRINTED = ("printed", "difference")  # columns with the paper's values
+OF_THE_PAPER = "Printed: the paper's values."
 # Columns of each estimator: plain name -> what is printed.
 MEASURES = {
     "importance": "drop in R²",
@@ -27,7 +30,8 @@ def tables(analyses: Analyses) -> list[Table]:
     checked = analyses.importances
     if not checked:
         return []
-    return [table6(checked), *(settings_table(checks, first=checks is checked[0]) for checks in checked)]
+    table = table6(checked) if analyses.of_paper else without_printed(table6(checked))
+    return [table, *(settings_table(checks, first=checks is checked[0]) for checks in checked)]
 
 
 def of_each(checked: Sequence[ImportanceChecks], say: Callable[[ImportanceChecks], str]) -> list[str]:
@@ -78,12 +82,25 @@ def table6(checked: Sequence[ImportanceChecks]) -> Table:
         title="Feature importances in a regression on the improvement over the baseline",
         caption="Drop in held-out R² when one feature is permuted: mean ± standard deviation. "
         + ("" if first.interpretable else "The model does not predict, so these numbers say nothing about the tasks. ")
-        + "Printed: the paper's values.",
+        + OF_THE_PAPER,
         details=" ".join(of_each(checked, caption)),
         head=(tuple(columns.values()),),
         columns=tuple(columns),
         rows=tuple(rows),
         main=("feature", drop_name, "printed", "difference", *rest_names),
+    )
+
+
+def without_printed(table: Table) -> Table:
+    """Table 6 without the paper's values, which say nothing about other tasks."""
+    kept = [at for at, name in enumerate(table.columns) if name not in PRINTED]
+    return replace(
+        table,
+        caption=table.caption.removesuffix(OF_THE_PAPER).strip(),
+        head=tuple(tuple(line[at] for at in kept) for line in table.head),
+        columns=tuple(table.columns[at] for at in kept),
+        rows=tuple(tuple(row[at] for at in kept) for row in table.rows),
+        main=tuple(name for name in table.main if name not in PRINTED),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from empslurm.analysis.features import pair_features
+from empslurm.analysis.features import RATINGS, TaskFacts, pair_features
 from empslurm.analysis.importance import ESTIMATORS, FEWEST_PAIRS, Settings
 from empslurm.analysis.importance_checks import check
 from empslurm.analysis.improvement import improvement_matrix
@@ -16,6 +17,7 @@ from empslurm.report import task_facts
 from empslurm.report.embeddings import square
 from empslurm.report.group_results import Analyses, Finding
 from empslurm.report.scores import ScoreTable
+from empslurm.report.wording import some
 
 N_NULL = 99  # permutations of the tasks in the checks: the smallest p is .01
 SEED = 20240  # of splits and permutations: a table must not change from one gather to the next
@@ -33,6 +35,7 @@ def importances(analyses: Analyses) -> Finding:
         few = f"importances must have at least {2 * FEWEST_PAIRS} pairs with an outcome, but there are {n_pairs}"
         return Finding(result=(), lacking={NAME: few})
     known = task_facts.task_facts(order, analyses.gathered.registry, analyses.ratings)
+    unrated = _unrated(known)
     similarities = _similarities(analyses)
     seeds = sorted({seed for table in analyses.tables for score in table.scores.values() for seed in score.seeds})
     by_seed = np.stack([outcome(analyses.tables, order, seed) for seed in seeds]) if len(seeds) > 1 else None
@@ -51,13 +54,20 @@ def importances(analyses: Analyses) -> Finding:
             for estimator in ESTIMATORS
         )
     except UsageError as error:
-        return Finding(result=(), lacking={NAME: str(error)})
+        return Finding(result=(), lacking={NAME: f"{error}{unrated}"})
     lacking = {}
     if by_seed is None:
         lacking["the seed ceiling"] = "only one seed: the share of seed noise in the improvements is unknown"
     if pairs.missing:
         lacking["features"] = f"left out of the importances: not every task has {', '.join(pairs.missing)}"
+        lacking["features"] += unrated
     return Finding(result=checked, lacking=lacking)
+
+
+def _unrated(known: Sequence[TaskFacts]) -> str:
+    """Which tasks lack a rating where others have all of them, as the end of a sentence."""
+    lacking = [task.task for task in known if any(math.isnan(getattr(task, name)) for name in RATINGS)]
+    return f"; not rated on all criteria: {some(lacking)}" if 0 < len(lacking) < len(known) else ""
 
 
 def _similarities(analyses: Analyses) -> dict[str, NDArray[np.float64] | None]:

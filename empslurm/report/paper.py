@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from empslurm import reference
 from empslurm.analysis.agreement import Agreement, Level, agreements
 from empslurm.analysis.improvement import improvement_matrix
+from empslurm.analysis.themes import THEMES
 from empslurm.metrics import METRICS, PAPERS
 from empslurm.reference import Rating
-from empslurm.report.formats import Entry, Table, number, shown, text, whole
+from empslurm.report import task_facts
+from empslurm.report.formats import Entry, Table, main_columns, number, shown, text, whole
 from empslurm.report.scores import ScoreTable
 from empslurm.report.tables import column_heads, improvements, suffix, title_of
 from empslurm.tasks import Registry
@@ -70,11 +73,17 @@ def _compare_ratings(ratings: Sequence[Rating]) -> str:
     return f"{same} of {len(ratings)} rows are equal to those that {CITATION} printed."
 
 
-def table3(agreement: Sequence[Agreement]) -> Table:
-    """Table 3: agreement per aspect and overall, next to the printed values."""
+def of_table2(ratings: Sequence[Rating]) -> bool:
+    """Whether exactly what Table 2 rates is rated: only then does agreement compare with the printed one."""
+    rated, printed = ({(rating.task, rating.aspect) for rating in rows} for rows in (ratings, reference.ratings()))
+    return rated == printed
+
+
+def table3(agreement: Sequence[Agreement], *, compared: bool = True) -> Table:
+    """Table 3: agreement per aspect and overall, next to the printed values. `compared`: see `of_table2`."""
     printed = {row.aspect: row for row in reference.agreement()}
     level = agreement[0].level
-    comparable = level == "interval"
+    comparable = level == "interval" and compared
     rows = []
     for row in agreement:
         before = printed.get(row.aspect) if comparable else None
@@ -95,22 +104,27 @@ def table3(agreement: Sequence[Agreement]) -> Table:
         )
     names: tuple[str, ...] = ("aspect", "alpha", "alpha_printed", "alpha_difference")
     names += ("spearman", "spearman_printed", "spearman_difference", "p_value", "n_units")
-    return Table(
+    n_annotators = agreement[0].n_annotators
+    table = Table(
         name="table3",
         number="Table 3",
         title="Agreement between annotators",
-        caption=f"Krippendorff's alpha at the {level} level, {agreement[0].n_annotators} annotators; Spearman's r with "
-        "two-sided p.",
+        caption=f"Krippendorff's alpha at the {level} level, {n_annotators} annotators; Spearman's r with "
+        f"two-sided p{'' if n_annotators == 2 else ', which is of two annotators only'}.",
         details="Overall pools the aspects. Difference: here minus the printed value, at two digits.",
         main=("aspect", "alpha", "alpha_printed", "spearman", "spearman_printed", "p_value", "n_units"),
         head=(("aspect", "α", "printed", "difference", "r", "printed", "difference", "p", "units"),),
         columns=names,
         rows=tuple(rows),
     )
+    if compared:
+        return table
+    own = main_columns(replace(table, main=("aspect", "alpha", "spearman", "p_value", "n_units")))
+    return replace(own, main=(), details="Overall pools the aspects.")
 
 
-def figure8(agreement: Sequence[Agreement]) -> Table:
-    """Figure 8: how often two annotators differ, by the size of the difference."""
+def figure8(agreement: Sequence[Agreement], *, compared: bool = True) -> Table:
+    """Figure 8: how often two annotators differ, by the size of the difference. `compared`: see `of_table2`."""
     values = sorted({value for row in agreement for value in row.difference_counts})
     rows = [
         (
@@ -125,7 +139,9 @@ def figure8(agreement: Sequence[Agreement]) -> Table:
         number="Figure 8",
         title="Counts of differences in ratings",
         caption="Absolute difference between two annotators, counted over tasks and all pairs of annotators.",
-        details="The paper prints the bars without values; its text has four two-point differences for conduciveness.",
+        details="The paper prints the bars without values; its text has four two-point differences for conduciveness."
+        if compared
+        else "",
         head=(("aspect", *(f"{value:g}" for value in values)),),
         columns=("aspect", *(f"difference_{value:g}" for value in values)),
         rows=tuple(rows),
@@ -137,32 +153,64 @@ def ratings_agreement(ratings: Sequence[Rating], level: Level = "interval") -> t
     return agreements(rating_arrays(ratings), level)
 
 
-def table5(ratings: Sequence[Rating], registry: Registry) -> Table:
-    """Table 5: themes with the tasks' mean ratings."""
-    means = {(rating.task, rating.aspect): rating.mean for rating in ratings}
+def table5(
+    ratings: Sequence[Rating], registry: Registry, tasks: Collection[str] = reference.task_ids()
+) -> Table | None:
+    """Table 5: themes with the mean ratings of `tasks`; None where none of them has a theme.
+
+    The paper's tasks have the theme that it gives them and come first, others that of the rule on their means.
+    """
+    printed = {row.task: row for row in reference.themes() if row.task in tasks}
+    order = [*printed, *(task for task in tasks if task not in printed)]
+    themes = task_facts.themes(order, registry, ratings)
+    means = task_facts.mean_ratings(order, registry, ratings)
+    whole = {task: float(np.mean([*means[task].values()])) for task in order}
+    others = sorted((task for task in themes if task not in printed), key=lambda task: -whole[task])
     rows = []
     n_different = 0
-    for row in reference.themes():
-        values = [means.get((row.task, aspect), float("nan")) for aspect in ASPECTS]
-        mean = float(np.mean(values))
-        printed = (row.definition, row.link, row.conduciveness, row.mean)
-        n_different += any(abs(a - b) > 0.006 for a, b in zip((*values, mean), printed, strict=True))
-        title = title_of(row.task, registry) + ("*" if row.deviates else "")
-        difference = number(round(mean, 2) - row.mean, 2, signed=True)
+    for task in sorted([*printed, *others], key=lambda task: THEMES.index(themes[task])):
+        values, mean = [*means[task].values()], whole[task]
+        before = printed.get(task)
+        title = title_of(task, registry) + ("" if before is None else "*" if before.deviates else "")
+        title += "†" if printed and before is None else ""
+        difference = float("nan")
+        if before is not None:
+            of_print = (before.definition, before.link, before.conduciveness, before.mean)
+            n_different += any(abs(a - b) > 0.006 for a, b in zip((*values, mean), of_print, strict=True))
+            difference = round(mean, 2) - before.mean
         rows.append(
-            (text(row.theme), text(title), *(number(value, 1) for value in values), number(mean, 2), difference)
+            (
+                text(themes[task]),
+                text(title),
+                *(number(value, 1) for value in values),
+                number(mean, 2),
+                number(difference, 2, signed=True),
+            )
         )
-    return Table(
+    if not rows:
+        return None
+    of_paper = f"{n_different} of {len(printed)} tasks differ from the printed means. *: so marked in the paper, since "
+    of_paper += "the mean does not agree with the theme."
+    rule = f"{'†: theme' if printed else 'Themes'} by a rule on the mean: {task_facts.RULE}."
+    table = Table(
         name="table5",
         number="Table 5",
         title="Themes of theoretical grounding",
-        caption=f"Means of the annotators' ratings. {n_different} of {len(rows)} tasks differ from the printed means. "
-        "*: so marked in the paper, since the mean does not agree with the theme.",
+        caption=" ".join(
+            ["Means of the annotators' ratings.", *([of_paper] if printed else []), *([rule] if others else [])]
+        ),
+        details="The cut points of the rule lie halfway between the groups of Table 5 of Lahnala et al. (2024), "
+        "without its tasks marked *. There, people chose the themes; four of its eighteen tasks do not follow the rule."
+        if others
+        else "",
         head=(("theme", "task", "Def.", "Link", "Cond.", "Mean", "mean − printed"),),
         columns=("theme", "task", "definition", "link", "conduciveness", "mean", "mean_difference"),
         rows=tuple(rows),
         n_labels=2,
     )
+    if printed:
+        return table
+    return replace(main_columns(replace(table, main=table.columns[:-1])), main=())
 
 
 def printed_scores() -> Mapping[tuple[str, str], float]:

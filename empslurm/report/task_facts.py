@@ -7,23 +7,25 @@ from pathlib import Path
 
 from empslurm import reference
 from empslurm.analysis.features import RATINGS, TaskFacts
+from empslurm.analysis.themes import LOWEST_MEANS, theme_of_mean
 from empslurm.reference import Rating
 from empslurm.tasks import Registry
 from empslurm.tasks.schema import Task
 
 NAN = float("nan")
+# Which mean of a task's three ratings gives which theme, in words.
+RULE = "direct from {direct:.2f}, abstract from {abstract:.2f}, adjacent below".format_map(LOWEST_MEANS)
 
 
 def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Rating]) -> tuple[TaskFacts, ...]:
     """The facts behind the importance features, from Table 1 of the paper, the ratings, and cards for other tasks."""
     rows = {row.task: row for row in reference.tasks()}
     sizes = {row.dataset: row for row in reference.dataset_sizes()}
-    means = {(row.task, row.aspect): row.mean for row in ratings}
+    rated = mean_ratings(tasks, registry, ratings)
     facts = []
     for task in tasks:
         row, own = rows.get(task), registry.tasks.get(task)
         size = sizes.get(row.dataset) if row else None
-        rated = own.ratings if own and own.ratings else {aspect: means.get((task, aspect), NAN) for aspect in RATINGS}
         facts.append(
             TaskFacts(
                 task=task,
@@ -34,10 +36,25 @@ def task_facts(tasks: Sequence[str], registry: Registry, ratings: Sequence[Ratin
                 n_vocabulary=size.n_vocabulary if size else NAN,
                 data_source=row.data_source if row else own.data_source if own else "",
                 language_setting=row.language_setting if row else own.language_setting if own else "",
-                **{aspect: rated.get(aspect, NAN) for aspect in RATINGS},
+                **rated[task],
             )
         )
     return tuple(facts)
+
+
+def mean_ratings(
+    tasks: Sequence[str], registry: Registry, ratings: Sequence[Rating]
+) -> Mapping[str, Mapping[str, float]]:
+    """Task -> its mean rating by criterion, NaN where unknown: those of `ratings`, else those on the task's card."""
+    means: dict[str, dict[str, float]] = {}
+    for row in ratings:
+        means.setdefault(row.task, {})[row.aspect] = row.mean
+    known: dict[str, Mapping[str, float]] = {}
+    for task in tasks:
+        of_card = registry.tasks[task].ratings if task in registry.tasks else {}
+        own = means.get(task, of_card)
+        known[task] = {aspect: own.get(aspect, NAN) for aspect in RATINGS}
+    return known
 
 
 def _n_labels(task: Task | None) -> float:
@@ -52,9 +69,25 @@ def is_of_the_paper(tasks: Iterable[str], *, whole: bool = False) -> bool:
     return (all if whole else any)(task in reference.task_ids() for task in tasks)
 
 
-def themes() -> Mapping[str, str]:
-    """Task -> its theme in Table 5."""
-    return {row.task: row.theme for row in reference.themes()}
+def themes(tasks: Sequence[str], registry: Registry, ratings: Sequence[Rating]) -> Mapping[str, str]:
+    """Task -> its theme: that of Table 5, which the paper chose; else by a rule on its mean rating, where it is rated.
+
+    The rule needs all three criteria: see `analysis.themes.theme_of_mean`. A task without them is left out.
+    """
+    of_paper = {row.task: row.theme for row in reference.themes()}
+    known = {}
+    for task, means in mean_ratings(tasks, registry, ratings).items():
+        mean = sum(means.values()) / len(means)
+        if task in of_paper:
+            known[task] = of_paper[task]
+        elif mean == mean:
+            known[task] = theme_of_mean(mean)
+    return known
+
+
+def by_rule(tasks: Iterable[str]) -> tuple[str, ...]:
+    """The tasks whose themes the paper does not give."""
+    return tuple(task for task in tasks if task not in reference.task_ids())
 
 
 def ratings(path: Path | None = None) -> tuple[Rating, ...]:

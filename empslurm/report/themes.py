@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,20 +13,24 @@ from empslurm.report.formats import Entry, Table, flat, number, text, whole
 from empslurm.report.group_results import Analyses, Finding, Significance, ThemePanels
 from empslurm.report.significance import PairResult
 from empslurm.report.verdict_tables import counts, part_name
+from empslurm.report.wording import some
 
 
 def theme_panels(analyses: Analyses) -> Finding:
     """Count pairs by theme, per data fraction and test, where both tasks have a theme."""
-    panels = [panel for significance in analyses.significance for panel in _panels(significance)]
-    if panels:
-        return Finding(result=tuple(panels))
-    missing = "no pair of tasks with themes has a verdict or the paper's test"
-    return Finding(result=(), lacking={"Figure 3": missing})
+    themes = task_facts.themes(analyses.tasks, analyses.gathered.registry, analyses.ratings)
+    panels = [panel for significance in analyses.significance for panel in _panels(significance, themes)]
+    lacking = {}
+    without = [task for task in analyses.tasks if task not in themes]
+    if themes and without:
+        lacking["themes"] = f"not rated on all three criteria: {some(without)}"
+    if not panels:
+        lacking["Figure 3"] = "no pair of tasks with themes has a verdict or the paper's test"
+    return Finding(result=tuple(panels), lacking=lacking)
 
 
-def _panels(significance: Significance) -> list[ThemePanels]:
+def _panels(significance: Significance, themes: Mapping[str, str]) -> list[ThemePanels]:
     """One panel for the default verdict and one for the paper's test, if they judge any pair."""
-    themes = task_facts.themes()
     known = [pair for pair in significance.pairs if {pair.verdict.source, pair.verdict.target} <= set(themes)]
     pairs = [(pair.verdict.source, pair.verdict.target) for pair in known]
     tests: dict[str, list[str]] = {
@@ -41,6 +45,7 @@ def _panels(significance: Significance) -> list[ThemePanels]:
             gains=theme_table(pairs, verdicts, themes, good),
             harms=theme_table(pairs, verdicts, themes, "harms"),
             n_pairs=len(pairs),
+            n_by_rule=len(task_facts.by_rule({task for pair in pairs for task in pair})),
         )
         for test, verdicts in tests.items()
         if any(verdict != "undecided" for verdict in verdicts)
@@ -66,6 +71,12 @@ def _theme_table(panel: ThemePanels) -> Table:
         for gain, harm in zip(panel.gains, panel.harms, strict=True)
     ]
     good = "helps" if panel.fraction == 1.0 else "not harmed"
+    rule = ""
+    if panel.n_by_rule:
+        one = panel.n_by_rule == 1
+        follow = "The theme of 1 task follows a rule on its mean rating"
+        follow = follow if one else f"The themes of {panel.n_by_rule} tasks follow a rule on their mean ratings"
+        rule = f" {follow}: {task_facts.RULE}."
     test = "default" if panel.test == "the default verdict" else "paper"
     where = "top" if panel.fraction == 1.0 else "bottom"
     return flat(
@@ -73,7 +84,7 @@ def _theme_table(panel: ThemePanels) -> Table:
         number=f"Figure 3, {where}",
         title=f"Transfer by theme, {panel.test}"
         + ("" if panel.fraction == 1.0 else f", {panel.fraction * 100:g} % of the data against the full-data baseline"),
-        caption=f"{panel.n_pairs} pairs. Rate: share of the decided pairs, with Wilson's 95 % interval.",
+        caption=f"{panel.n_pairs} pairs. Rate: share of the decided pairs, with Wilson's 95 % interval." + rule,
         details="The intervals treat pairs as independent. The paper prints this figure without values.",
         columns={
             "source_theme": "source theme",

@@ -65,7 +65,7 @@ def _at_fraction(analyses: Analyses, fraction: float, full: Mapping[str, ScoreTa
         pairs=pairs,
         control=pair_results(significance.only_control(results), analyses.margin),
         margin=analyses.margin,
-        effects=_effects(transfers),
+        effects=_effects(transfers, analyses),
         collapse=collapse_differences([result.comparison for result in transfers]),
         next=next_seeds(
             transfers,
@@ -79,9 +79,9 @@ def _at_fraction(analyses: Analyses, fraction: float, full: Mapping[str, ScoreTa
     )
 
 
-def _effects(results: Sequence[TargetResult]) -> tuple[MeanEffect, ...]:
+def _effects(results: Sequence[TargetResult], analyses: Analyses) -> tuple[MeanEffect, ...]:
     """Mean difference by source theme, with the covariance from shared baselines and examples."""
-    themes = task_facts.themes()
+    themes = task_facts.themes(analyses.tasks, analyses.gathered.registry, analyses.ratings)
     sources = [source for result in results for source in result.comparison.sources]
     if not set(sources) <= set(themes) or any(
         not np.isfinite(result.comparison.covariance).any() for result in results

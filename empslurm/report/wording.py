@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from empslurm.report.formats import Entry, Table
@@ -28,9 +28,12 @@ MISSING = {
     "features": "features",
     "limited data (Figure 3, bottom)": "limited data",
     "Figure 2 and Table 6": "importances",
+    "Figure 3": "transfer by theme",
+    "themes": "themes of some tasks",
     "Figure 9": "similarity of the datasets",
     "Figure 10": "similarity of the task embeddings",
 }
+MOST_NAMED = 5  # names in one sentence
 OF_A_TABLE = (
     "verdicts",
     "baselines",
@@ -38,6 +41,8 @@ OF_A_TABLE = (
     "the paper's test",
     "the choice of sources",
 )  # of a table of results
+OF_THEMES = ("Figure 3", "themes")
+OF_RATED = ("features", "Figure 2 and Table 6", *OF_THEMES)  # also of a table, where some tasks are rated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,12 @@ class Words:
 
 SETTINGS = Words(one="setting", many="settings")  # of a table of results: whatever its column `setting` means
 BACKBONES = Words(one="backbone", many="backbones")  # of a runs root
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def plain(text: str) -> str:
@@ -80,7 +91,11 @@ def _entry(entry: Entry) -> Entry:
     return replace(entry, text=plain(entry.text)) if "paper" in entry.text else entry
 
 
-def plain_missing(lacking: Mapping[str, str], *, from_results: bool) -> dict[str, str]:
-    """`lacking` under plain names, without what concerns the paper alone. `from_results`: for a table of results."""
-    wanted = OF_A_TABLE if from_results else tuple(MISSING)
+def plain_missing(lacking: Mapping[str, str], *, from_results: bool, rated: bool) -> dict[str, str]:
+    """`lacking` under plain names, without what concerns the paper alone.
+
+    `from_results`: for a table of results. `rated`: where tasks beside the paper's are rated.
+    """
+    wanted = [*OF_A_TABLE] if from_results else [name for name in MISSING if name not in OF_THEMES]
+    wanted += OF_RATED if rated else ()
     return {MISSING[name]: plain(why) for name, why in lacking.items() if name in wanted}

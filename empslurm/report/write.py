@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from empslurm import files
+from empslurm import files, reference
 from empslurm.gather import Gathered, Missing, curves_table, missing_columns
 from empslurm.reference import Rating
-from empslurm.report import figures, paper, settings, settings_compared, settings_headline, settings_tables
+from empslurm.report import figures, paper, settings, settings_compared, settings_headline, settings_tables, task_facts
 from empslurm.report import summary as summaries
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
@@ -35,16 +35,26 @@ MAX_SHOWN = 3_000  # cells of a table on the terminal
 def tables_of_ratings(
     gathered: Gathered, ratings: Sequence[Rating], groups: Sequence[GroupContents]
 ) -> tuple[Table, ...]:
-    """Tables 2, 3 and 5 and Figure 8; none where the tasks are neither the paper's nor rated."""
-    tasks = {task for group in groups for task in group.analyses.tasks}
+    """Tables 2, 3 and 5 and Figure 8; none where the tasks are neither the paper's nor rated.
+
+    Table 5 alone where the ratings are on the tasks' cards, since they do not say who gave them.
+    """
+    tasks = list(dict.fromkeys(task for group in groups for task in group.analyses.tasks))
+    rated = {rating.task for rating in ratings} & {*tasks}
     of_paper = any(group.analyses.of_paper for group in groups)
-    if not of_paper and not (tasks and tasks <= {rating.task for rating in ratings}):
-        return ()
-    agreement = paper.ratings_agreement(ratings)
-    tables = (paper.table2(ratings, gathered.registry), paper.table3(agreement), paper.figure8(agreement))
-    if of_paper:
-        return (*tables, paper.table5(ratings, gathered.registry))
-    return tuple(map(plain_table, tables))
+    tables: list[Table | None] = []
+    if of_paper or (rated and (task_facts.by_rule(rated) or rated == {*tasks})):
+        agreement, compared = paper.ratings_agreement(ratings), paper.of_table2(ratings)
+        tables = [
+            paper.table2(ratings, gathered.registry),
+            paper.table3(agreement, compared=compared),
+            paper.figure8(agreement, compared=compared),
+        ]
+    if tables or task_facts.by_rule(task_facts.themes(tasks, gathered.registry, ratings)):
+        wanted = dict.fromkeys((*reference.task_ids(), *tasks)) if of_paper else tasks
+        tables.append(paper.table5(ratings, gathered.registry, wanted))
+    made = tuple(table for table in tables if table is not None)
+    return made if of_paper else tuple(map(plain_table, made))
 
 
 def write(

@@ -33,7 +33,7 @@ from empslurm.cli.documents.results import (
 )
 from empslurm.cli.documents.share import BundleDocument
 from empslurm.cli.documents.study import InitDocument, NothingToRun, PlanDocument, PrepareDocument, RunHere, SentToSlurm
-from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument
+from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument, RateDocument
 from empslurm.validation.reader import json_schema
 
 ERROR = "error"  # the name of the error document, which is no verb
@@ -60,6 +60,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "explain": (ExplainDocument, ExplainManifests),
     "debug": (DebugDocument,),
     "gather": (GatherDocument, SearchReport),
+    "rate": (RateDocument,),
     "agreement": (AgreementDocument,),
     "score": (ScoreDocument,),
     "export": (ExportDocument,),

@@ -185,17 +185,46 @@ class AspectAgreement:
 
     aspect: Annotated[str, Doc("definition, link or conduciveness.")]
     alpha: Annotated[float | None, Doc("Krippendorff's alpha. null: undefined.")]
-    spearman: Annotated[float | None, Doc("Mean Spearman correlation of annotators. null: undefined.")]
+    spearman: Annotated[
+        float | None, Doc("Spearman's correlation of two annotators. null: undefined, or more than two annotators.")
+    ]
     p_value: Annotated[float | None, Doc("Its p-value. null: undefined.")]
-    n_units: Annotated[int, Doc("Rated tasks.")]
+    n_units: Annotated[int, Doc("Tasks that two annotators or more rated; of overall, tasks and aspects.")]
     n_annotators: Annotated[int, Doc("Annotators.")]
     difference_counts: Annotated[Mapping[str, int], Doc("Difference of two ratings -> how often it occurs.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledForm:
+    """One rater's filled form."""
+
+    file: Annotated[str, Doc("Path of the file.")]
+    rater: Annotated[str, Doc("Name of the rater, as the file says it.")]
+    n_tasks: Annotated[int, Doc("Tasks in the form.")]
+    n_rated: Annotated[int, Doc("Ratings given.")]
+    gaps: Annotated[tuple[tuple[str, str], ...], Doc("Task and aspect of each blank rating.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedTask:
+    """A task's mean ratings."""
+
+    task: Annotated[str, Doc("Id of the task.")]
+    means: Annotated[Mapping[str, float | None], Doc("Aspect -> mean rating. null: nobody rated it.")]
+    theme: Annotated[
+        str | None,
+        Doc("Theme: of the paper's tasks that of its Table 5, of others by a rule on the mean. null: not rated."),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementDocument(Document):
     """How far annotators agree."""
 
+    read: Annotated[str, Doc("What was read, in words.")]
+    forms: Annotated[tuple[FilledForm, ...], Doc("The filled forms. Empty: a table of ratings was read.")]
+    tasks: Annotated[tuple[RatedTask, ...], Doc("Every rated task.")]
+    written: Annotated[str | None, Doc("Path of the table of all ratings. null: none was asked for.")]
     level: Annotated[Literal["nominal", "ordinal", "interval", "ratio"], Doc("Level of measurement of alpha.")]
     annotators: Annotated[tuple[str, ...], Doc("Names of the annotators.")]
     agreement: Annotated[tuple[AspectAgreement, ...], Doc("One item per aspect.")]

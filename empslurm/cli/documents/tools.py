@@ -114,6 +114,16 @@ class DoctorDocument(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateDocument(Document):
+    """The forms that were written."""
+
+    folder: Annotated[str, Doc("The folder of the forms.")]
+    raters: Annotated[tuple[str, ...], Doc("Names of the raters.")]
+    tasks: Annotated[tuple[str, ...], Doc("Ids of the tasks. Each form has them in its own order.")]
+    files: Annotated[tuple[str, ...], Doc("Paths of the files: a page, a CSV and a spreadsheet for each rater.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlantedEffect:
     """An effect that the invented corpus has."""
 
