@@ -234,13 +234,22 @@ def _refuse_twins(manifest: Manifest, backbones: Mapping[Backbone, Known]) -> No
 
 
 def collect(
-    plan: Plan | None, root: RunsRoot, known: Registry, data: Path, advance: Callable[[int], None] = lambda n: None
+    plan: Plan | None,
+    root: RunsRoot,
+    known: Registry,
+    data: Path,
+    advance: Callable[[int], None] = lambda n: None,
+    *,
+    fresh: bool = False,
 ) -> Gathered:
-    """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked."""
+    """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked.
+
+    `fresh`: read all results again, whatever was verified before, and write nothing.
+    """
     from empslurm.gather import gather
 
     samples: frozenset[str] = frozenset()
     if sample_sums(data):
         located = [locate(dataset, data, root.prepared) for dataset in known.datasets.values()]
         samples = frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest)
-    return gather(root, plan, known, sample_digests=samples, advance=advance)
+    return gather(root, plan, known, sample_digests=samples, advance=advance, fresh=fresh)
