@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from empslurm.cli.documents.base import DRAFT, Document, Error
+from empslurm.cli.documents.checks import CleanDocument, VerifyDocument
 from empslurm.cli.documents.data import DataAudit, DataFetch, DataPrepare, DataSample, DataStats, DataStatus
 from empslurm.cli.documents.look import (
     CancelDocument,
@@ -58,6 +59,8 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "explain": (ExplainDocument, ExplainManifests),
     "debug": (DebugDocument,),
     "gather": (GatherDocument, SearchReport),
+    "verify": (VerifyDocument,),
+    "clean": (CleanDocument,),
     "agreement": (AgreementDocument,),
     "score": (ScoreDocument,),
     "export": (ExportDocument,),
