@@ -241,15 +241,16 @@ def collect(
     advance: Callable[[int], None] = lambda n: None,
     *,
     fresh: bool = False,
+    samples: frozenset[str] = frozenset(),
 ) -> Gathered:
     """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked.
 
-    `fresh`: read all results again, whatever was verified before, and write nothing.
+    `fresh`: read all results again, whatever was verified before, and write nothing. `samples`: digests of raw data
+    that are the invented sample, besides those found below `data`.
     """
     from empslurm.gather import gather
 
-    samples: frozenset[str] = frozenset()
     if sample_sums(data):
         located = [locate(dataset, data, root.prepared) for dataset in known.datasets.values()]
-        samples = frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest)
+        samples |= frozenset(item.raw_digest for item in located if item.state == "sample" and item.raw_digest)
     return gather(root, plan, known, sample_digests=samples, advance=advance, fresh=fresh)

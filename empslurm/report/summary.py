@@ -48,6 +48,8 @@ class Made:
     results: Mapping[str, str]  # cell -> the first digits of its result's seal; empty without a runs root
     leaks: str  # digest of the pairs that leak, by split rule or audit
     suitability: str  # digest of what `suggest` has kept of the pairs
+    spent: str  # digest of the GPU time of the study's jobs
+    samples: tuple[str, ...]  # digests of the raw data that are the invented sample
     code: str  # digest of the code that decides the numbers
     versions: Mapping[str, str]  # of Python, empslurm and the packages that compute and draw
     summary: str  # digest of all other fields of the summary
@@ -120,10 +122,23 @@ def leaks_digest(gathered: Gathered) -> str:
 def suitability_digest(gathered: Gathered) -> str:
     """Digest of what `suggest` has kept of the pairs: it may have read more since."""
     return ids.digest(
-        [[group.name, repr(sorted((pair, sorted(values.items())) for pair, values in group.suitability.items()))]
-         for group in gathered.groups],
+        [
+            [group.name, repr(sorted((pair, sorted(values.items())) for pair, values in group.suitability.items()))]
+            for group in gathered.groups
+        ],
         SHORT,
     )
+
+
+def spent_digest(gathered: Gathered) -> str:
+    """Digest of the GPU time of the study's jobs: more jobs may have run since."""
+    return ids.digest(repr(gathered.spent), SHORT)
+
+
+def _samples(gathered: Gathered) -> tuple[str, ...]:
+    """Digests of the raw data of cells that rest on the invented sample."""
+    settings = {text for group in gathered.groups for text in group.runs["setting"][group.runs["data"] == "sample"]}
+    return tuple(sorted({str(files.parse_json(text.encode())["data"]["raw"]) for text in settings}))
 
 
 def versions() -> dict[str, str]:
@@ -167,6 +182,8 @@ def with_made(
         results=seals(gathered),
         leaks=leaks_digest(gathered),
         suitability=suitability_digest(gathered),
+        spent=spent_digest(gathered),
+        samples=_samples(gathered),
         code=code_digest(),
         versions=versions(),
         summary=digest_of(summary),

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 PAGE = "verification.html"
 FEW = 5  # names or entries that a sentence or finding shows
-STATED = ("missing.csv", "report.html")  # files that say in which state cells without a result are
 Advance = Callable[[int], None]
 Say = Callable[[str], None]
 
@@ -88,7 +88,18 @@ def check(study: Study, advance: Advance = lambda n: None, say: Say = lambda tex
     cannot be listed.
     """
     say("verifying results")
-    gathered = api.collect(study.plan, study.root, study.plan.manifest.registry, study.data, advance, fresh=True)
+    summary, broken = _summary_of(study)
+    # Without the raw data, nobody can tell an invented sample; the note of the gather is taken for it.
+    noted = summary.made.samples if summary is not None and summary.made is not None and not study.data.is_dir() else ()
+    gathered = api.collect(
+        study.plan,
+        study.root,
+        study.plan.manifest.registry,
+        study.data,
+        advance,
+        fresh=True,
+        samples=frozenset(noted),
+    )
     refused = {cell.id: cell.why for cell in gathered.missing if cell.state == "refused"}
     findings = [Finding(kind="refused", where=cell, text=why) for cell, why in refused.items()]
     checked = Checked(
@@ -105,11 +116,11 @@ def check(study: Study, advance: Advance = lambda n: None, say: Say = lambda tex
         unchecked=(),
         options=(),
     )
-    if not (study.tables / _summary_name()).is_file():
+    if summary is None and not broken:
         lacking = f"No tables were compared, since `gather` has not written {study.tables}."
         return replace(checked, unchecked=(lacking,))
     say("making the tables again")
-    return _compare_tables(study, gathered, checked)
+    return _compare_tables(study, gathered, checked, summary, broken)
 
 
 def _scores() -> tuple[str, ...]:
@@ -127,16 +138,25 @@ def _summary_name() -> str:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _compare_tables(study: Study, gathered: Gathered, checked: Checked) -> Checked:
+def _summary_of(study: Study) -> tuple[Summary | None, str]:
+    """The summary of the gather that wrote the tables, and why it cannot be read; None and "" where there is none."""
+    from empslurm.report.summary import NAME, Summary
+
+    try:
+        return decode.load(study.tables / NAME, Summary, "run `empslurm gather` again"), ""
+    except FileNotFoundError:
+        return None, ""
+    except StoreError as error:
+        return None, str(error)
+
+
+def _compare_tables(
+    study: Study, gathered: Gathered, checked: Checked, summary: Summary | None, broken: str
+) -> Checked:
+    """Make the tables again and compare. `broken`: why the summary cannot be read."""
     from empslurm.report.summary import NAME, Summary
     from empslurm.report.write import write
 
-    path = study.tables / NAME
-    summary, broken = None, ""
-    try:
-        summary = decode.load(path, Summary, "run `empslurm gather` again")
-    except StoreError as error:
-        broken = str(error)
     made = summary.made if summary is not None else None
     margin = made.margin if made is not None else study.plan.manifest.margin
     ratings = made.ratings_of() if made is not None else reference.ratings()
@@ -181,6 +201,7 @@ def _cautions(made: Made | None, summary: Summary | None, others: Sequence[str])
     return [f"The tables were made with other versions, so last digits may differ: {', '.join(other)}.", *others]
 
 
+@cache
 def _versions() -> dict[str, str]:
     from empslurm.report.summary import versions
 
@@ -235,7 +256,7 @@ class _Comparison:
     def run(self) -> _Found:
         older = self._older()
         causes = bool(older) or any(cell.state == "refused" for cell in self.gathered.missing)
-        moved = self._states_moved()
+        excused = self._excused()
         found = _Found(findings=list(older), follows=[], cautions=[], unchecked=[], n_files={})
         kinds: Counter[str] = Counter()
         n_digits, undrawn = 0, 0
@@ -259,8 +280,8 @@ class _Comparison:
             n_digits += compared.n_digits
             if compared.same and (intact is not False or old == new):
                 continue
-            self._sort(name, compared, intact, causes, moved, found)
-        self._summary(causes, found)
+            self._sort(name, compared, intact, causes, excused, found)
+        self._summary(causes, excused, found)
         found.n_files = dict(kinds)
         if n_digits:
             found.cautions.append(f"{n_digits:,} numbers agree to nine digits, but not in the last ones.")
@@ -269,8 +290,8 @@ class _Comparison:
                 f"{undrawn:,} figures were not drawn again byte by byte, since another matplotlib drew them; their "
                 "checksums are those that gather noted, and their tables were compared."
             )
-        if moved and not causes:
-            found.cautions.append(f"{moved:,} cells without a result are in another state than when gather ran.")
+        if not causes:
+            found.cautions += dict.fromkeys(excused.values())
         found.cautions += self._extra()
         return found
 
@@ -289,7 +310,13 @@ class _Comparison:
         return self.made is not None and self.made.versions.get("matplotlib") != _versions().get("matplotlib")
 
     def _sort(
-        self, name: str, compared: Compared, intact: bool | None, causes: bool, moved: int, found: _Found
+        self,
+        name: str,
+        compared: Compared,
+        intact: bool | None,
+        causes: bool,
+        excused: Mapping[str, str],
+        found: _Found,
     ) -> None:
         """Decide what a file that differs means."""
         n = len(compared.entries)
@@ -303,7 +330,7 @@ class _Comparison:
             found.findings.append(Finding(kind="edited", where=name, text=text, entries=shown, n_entries=n))
         elif causes:
             found.follows.append(Follows(name=name, n_entries=n))
-        elif moved and name in STATED:
+        elif name in excused:
             return
         else:
             text = "differs from what the results give"
@@ -314,7 +341,9 @@ class _Comparison:
 
     def _unexplained_first(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """Entries whose place names no task of a refused result first."""
-        tasks = {task for cell in self.gathered.missing if cell.state == "refused" for task in (cell.source, cell.target)}
+        tasks = {
+            task for cell in self.gathered.missing if cell.state == "refused" for task in (cell.source, cell.target)
+        }
         known = self.gathered.registry.tasks
         names = {text for task in tasks if task for text in (task, known[task].title if task in known else task)}
         return tuple(sorted(entries, key=lambda entry: any(name in entry.place for name in names)))
@@ -344,7 +373,9 @@ class _Comparison:
         if self.made is not None and self.made.leaks != leaks_digest(self.gathered):
             texts.append("an audit of the data has been made or lost since; run `empslurm gather` again")
         if self.made is not None and self.made.suitability != suitability_digest(self.gathered):
-            texts.append("`suggest` has read texts since, which the choice of sources uses; run `empslurm gather` again")
+            texts.append(
+                "`suggest` has read texts since, which the choice of sources uses; run `empslurm gather` again"
+            )
         return [Finding(kind="older", where=str(self.study.tables), text=text) for text in texts]
 
     def _printed_ids(self, now: set[str]) -> list[str]:
@@ -356,7 +387,22 @@ class _Comparison:
         scored = {cell.id for cell in self.study.plan.cells if cell.kind in ("baseline", "transfer")}
         return sorted(listed | (now - scored))
 
-    def _states_moved(self) -> int:
+    def _excused(self) -> dict[str, str]:
+        """Files that may differ although no result has changed -> why: they say what goes on beside the results."""
+        from empslurm.report.summary import spent_digest
+        from empslurm.report.write import REPORT
+
+        reasons: dict[str, str] = {}
+        moved = self._n_moved()
+        if moved:
+            text = f"{moved:,} cells without a result are in another state than when gather ran."
+            reasons |= dict.fromkeys((REPORT, "missing.csv", _summary_name()), text)
+        if self.made is not None and self.made.spent != spent_digest(self.gathered):
+            text = "The GPU time of the jobs is not as it was: more have run since, or their notes are not here."
+            reasons |= dict.fromkeys((REPORT, _summary_name()), text)
+        return reasons
+
+    def _n_moved(self) -> int:
         """How many cells without a result are listed with another state or reason than now."""
         old, new = (_read(folder / "missing.csv") for folder in (self.study.tables, self.folder))
         if old is None or new is None or self._intact("missing.csv") is False:
@@ -366,7 +412,7 @@ class _Comparison:
 
     # ---- the rest of the folder --------------------------------------------------------------------------------------
 
-    def _summary(self, causes: bool, found: _Found) -> None:
+    def _summary(self, causes: bool, excused: Mapping[str, str], found: _Found) -> None:
         """Check the summary, which terminals and programs read: its digest, then what it says."""
         from empslurm.report.summary import NAME, digest_of
 
@@ -377,7 +423,7 @@ class _Comparison:
             return
         said, says = (_said(summary) for summary in (self.old, self.new))
         differing = [name for name in says if said[name] != says[name]]
-        if not differing:
+        if not differing or (NAME in excused and not causes):
             return
         if causes:
             found.follows.append(Follows(name=NAME, n_entries=len(differing)))

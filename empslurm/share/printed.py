@@ -88,9 +88,7 @@ def rows_of(data: bytes) -> list[list[str]]:
     return [row for row in csv.reader(io.StringIO(data.decode(errors="replace"), newline="")) if row]
 
 
-def _pairs(
-    old: Sequence[list[str]], new: Sequence[list[str]]
-) -> Iterator[tuple[list[str] | None, list[str] | None]]:
+def _pairs(old: Sequence[list[str]], new: Sequence[list[str]]) -> Iterator[tuple[list[str] | None, list[str] | None]]:
     """Rows that belong together, in the new order; None where one has no partner."""
     if len(old) == len(new):
         yield from zip(old, new, strict=True)

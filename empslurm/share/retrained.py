@@ -26,9 +26,9 @@ from empslurm import backbones, files, provenance
 from empslurm.cells import SCORED, Baseline, Cell, Transfer
 from empslurm.errors import EmpslurmError, StoreError, UnknownCellError, UsageError
 from empslurm.launch import environment, local, submission
+from empslurm.launch.liveness import liveness
 from empslurm.launch.profile import Profile
 from empslurm.launch.states import queue_of
-from empslurm.launch.liveness import liveness
 from empslurm.metrics import METRICS
 from empslurm.plan import packs
 from empslurm.share.study import Study
@@ -96,8 +96,8 @@ def _named(cells: Sequence[Cell], name: str) -> Cell:
         return (exact or starting)[0]
     what = f"but {len(starting)} do" if starting else "but none does"
     raise UnknownCellError(
-        f"{name!r} must be the start of one cell id with a result that passed its check, {what}; write a number to draw "
-        "cells, or whole ids with commas between"
+        f"{name!r} must be the start of one cell id with a result that passed its check, {what}; write a number to "
+        "draw cells, or whole ids with commas between"
     )
 
 
@@ -281,8 +281,10 @@ def _judge(cell: Cell, old: CellDir, new: CellDir, then: Mapping[str, Any], now:
     weights = {name for name in kept if name.endswith(".safetensors")}
     if all(now["files"][name] == kept[name] for name in {*weights, predictions.NAME}):
         return replace(one, outcome=SAME_BITS, text="the same bits: adapter and predictions")
-    parts = [predictions.read(folder.path / result["output"] / predictions.NAME) for folder, result in
-             ((old, then), (new, now))]
+    parts = [
+        predictions.read(folder.path / result["output"] / predictions.NAME)
+        for folder, result in ((old, then), (new, now))
+    ]
     gap = max(
         (float(np.max(np.abs(parts[0][part].outputs - parts[1][part].outputs), initial=0.0)) for part in parts[0])
         if _same_examples(*parts)

@@ -90,7 +90,11 @@ def answer(made: Verification) -> tuple[str, ...]:
     parts = [COUNTED[kind][counts[kind] > 1].format(counts[kind]) for kind in KINDS if counts[kind]]
     follows = f" {len(checked.follows):,} other files differ because of that." if checked.follows else ""
     honest = [one for one in made.retrained if one.agrees]
-    confirmed = f" {_cells(len(honest))} trained again with the same outcome: {such([one.cell for one in honest])}." if honest else ""
+    confirmed = (
+        f" {_cells(len(honest))} trained again with the same outcome: {such([one.cell for one in honest])}."
+        if honest
+        else ""
+    )
     first = "; ".join(parts)
     return (f"{first[:1].upper()}{first[1:]}.{follows}{confirmed}", f"The rest agrees. Checked: {amount}.")
 
