@@ -35,6 +35,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
     wanted = None if options.retrain is None else retrained.asked(options.retrain)
     with _opened(options) as (study, page), _bars(out) as bars:
+        wanted = None if wanted is None else retrained.named(study, wanted)  # a mistake is said before the work
         verified = bars.add_task("verifying results", total=None)
         checked = check(
             study,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -25,6 +26,7 @@ NAME = "summary.json"
 CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # the code that decides a table's numbers
 # Packages whose version may change the digits of a table, or the bytes of a figure.
 PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn", "krippendorff", "pyarrow", "matplotlib")
+MADE_BY = re.compile(rb"<dt>made by</dt><dd>[^<]*</dd>")  # of the page: the version and the time that wrote it
 SHORT = 12  # hex digits that are kept of a seal
 
 
@@ -187,9 +189,16 @@ def with_made(
         code=code_digest(),
         versions=versions(),
         summary=digest_of(summary),
-        sums={name: files.sha256_file(folder / name) for name in summary.files},
+        sums={name: sum_of(folder / name) for name in summary.files},
     )
     return replace(summary, made=made)
+
+
+def sum_of(path: Path) -> str:
+    """sha256 of a written file; of a page without the line that says when it was made. Raises OSError."""
+    if path.suffix == ".html":
+        return files.sha256_bytes(MADE_BY.sub(b"", path.read_bytes()))
+    return files.sha256_file(path)
 
 
 def digest_of(summary: Summary) -> str:

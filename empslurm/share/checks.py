@@ -266,7 +266,7 @@ class _Comparison:
             if old is None:
                 known = self.old is not None and name in self.old.files
                 if known or not causes:
-                    text = "gather wrote it, but it is not there" if known else "it should be there, but is not"
+                    text = "gather wrote it, but it is not there" if known else "this version writes it, but it is not there"
                     found.findings.append(Finding(kind="missing", where=name, text=text))
                 else:
                     found.follows.append(Follows(name=name, n_entries=1))
@@ -287,8 +287,8 @@ class _Comparison:
             found.cautions.append(f"{n_digits:,} numbers agree to nine digits, but not in the last ones.")
         if undrawn:
             found.unchecked.append(
-                f"{undrawn:,} figures were not drawn again byte by byte, since another matplotlib drew them; their "
-                "checksums are those that gather noted, and their tables were compared."
+                f"{'1 figure was' if undrawn == 1 else f'{undrawn:,} figures were'} not compared byte by byte, since "
+                "another matplotlib drew them; the checksums are those of gather, and the tables were compared."
             )
         if not causes:
             found.cautions += dict.fromkeys(excused.values())
@@ -458,8 +458,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _sum(path: Path) -> str:
+    from empslurm.report.summary import sum_of
+
     try:
-        return files.sha256_file(path)
+        return sum_of(path)
     except OSError:
         return ""
 

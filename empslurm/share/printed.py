@@ -10,14 +10,16 @@ import csv
 import difflib
 import html
 import io
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from empslurm.report.summary import MADE_BY
+
 RELATIVE, ABSOLUTE = 1e-9, 1e-12  # of two numbers that are called the same
-MADE_BY = re.compile(r"<dt>made by</dt><dd>[^<]*</dd>")  # the page's version and time
 TAG = re.compile(r"<[^>]*>")
 AROUND = 40  # letters that are shown of a long line, before and after the first that differs
 MOST_LINES = 20_000  # of a text that is compared line by line; a longer one is only called different
@@ -127,6 +129,8 @@ def _close(one: str, two: str) -> bool:
         return False
     if first == second or (first != first and second != second):
         return True
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return False
     return abs(first - second) <= max(ABSOLUTE, RELATIVE * max(abs(first), abs(second)))
 
 
@@ -166,7 +170,7 @@ def _texts(printed: str, again: str) -> Compared:
 
 def _page(printed: bytes, again: bytes) -> Compared:
     """All of the page but the line that says when it was made. Lines are shown without markup."""
-    texts = [MADE_BY.sub("", data.decode(errors="replace")) for data in (printed, again)]
+    texts = [MADE_BY.sub(b"", data).decode(errors="replace") for data in (printed, again)]
     if texts[0] == texts[1]:
         return Compared(same=True)
     plain = _texts(*("\n".join(_shown(text)) for text in texts))

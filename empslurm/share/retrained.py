@@ -74,31 +74,39 @@ Count = Callable[[int, int], None]  # cells that have ended, all cells
 # ---- choosing --------------------------------------------------------------------------------------------------------
 
 
-def draw(study: Study, finished: Sequence[str], wanted: int | Sequence[str]) -> Drawn:
-    """Cells to train again: some of the finished ones at random, or those whose ids start with the names given.
+def named(study: Study, wanted: int | Sequence[str]) -> int | tuple[str, ...]:
+    """What is asked for, with whole ids. Raises UnknownCellError for a name that fits no scored cell, or several."""
+    if isinstance(wanted, int):
+        return wanted
+    ids = [cell.id for cell in study.plan.cells if cell.kind in SCORED]
+    return tuple(dict.fromkeys(_named(ids, name) for name in wanted))
 
-    The draw has no seed: nobody can know it before. Raises UnknownCellError for a name that fits no finished cell, or
-    several.
+
+def _named(ids: Sequence[str], name: str) -> str:
+    starting = [cell for cell in ids if cell.startswith(name)]
+    if name in starting or len(starting) == 1:
+        return name if name in starting else starting[0]
+    what = f"but {len(starting)} have it" if starting else "but none has it"
+    raise UnknownCellError(
+        f"{name!r} must be the start of one id of a baseline or transfer, {what}; write a number to draw cells, or whole "
+        "ids with commas between"
+    )
+
+
+def draw(study: Study, finished: Sequence[str], wanted: int | Sequence[str]) -> Drawn:
+    """Cells to train again: some of the finished ones at random, or those with the ids given.
+
+    The draw has no seed: nobody can know it before.
     """
-    cells = [study.plan.by_id[name] for name in finished if study.plan.by_id[name].kind in SCORED]
+    cells = {name: cell for name in finished if (cell := study.plan.by_id[name]).kind in SCORED}
     if not isinstance(wanted, int):
-        return Drawn(cells=tuple(_named(cells, name) for name in wanted), unchecked=())
-    chosen = random.SystemRandom().sample(cells, min(wanted, len(cells)))
+        lacking = [f"{name} was not trained again: it has no result that passed its check." for name in wanted
+                   if name not in cells]
+        return Drawn(cells=tuple(cells[name] for name in wanted if name in cells), unchecked=tuple(lacking))
+    chosen = random.SystemRandom().sample(list(cells.values()), min(wanted, len(cells)))
     few = f"Only {len(cells):,} cells have a result that can be trained again." if len(cells) < wanted else ""
     order = {cell.id: at for at, cell in enumerate(study.plan.cells)}
     return Drawn(cells=tuple(sorted(chosen, key=lambda cell: order[cell.id])), unchecked=(few,) if few else ())
-
-
-def _named(cells: Sequence[Cell], name: str) -> Cell:
-    starting = [cell for cell in cells if cell.id.startswith(name)]
-    exact = [cell for cell in starting if cell.id == name]
-    if len(exact) == 1 or len(starting) == 1:
-        return (exact or starting)[0]
-    what = f"but {len(starting)} do" if starting else "but none does"
-    raise UnknownCellError(
-        f"{name!r} must be the start of one cell id with a result that passed its check, {what}; write a number to "
-        "draw cells, or whole ids with commas between"
-    )
 
 
 def obstacle(study: Study, cell: Cell, data: Path, scratch: RunsRoot) -> str:
@@ -264,18 +272,18 @@ def _compare(study: Study, cell: Cell, scratch: RunsRoot) -> Retrained:
             why = state.why or "its process ended without a result"
             return Retrained(cell=cell.id, outcome=FAILED, text=f"could not be trained again: {why}")
         assert then is not None
-        return _judge(cell, old, new, then, now)
+        return _judge(old, new, then, now)
     except EmpslurmError as error:
         return Retrained(cell=cell.id, outcome=FAILED, text=f"could not be compared: {error}")
 
 
-def _judge(cell: Cell, old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str, Any]) -> Retrained:
+def _judge(old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str, Any]) -> Retrained:
     """Compare a result with that of the second training."""
     metric = str(then["metric"])
     scores = [result["test"].get(metric) for result in (then, now)]
     elsewhere = differences(_note(old), _note(new))
     one = Retrained(
-        cell=cell.id, outcome=DIFFERS, text="", metric=metric, score=scores[0], again=scores[1], elsewhere=elsewhere
+        cell=old.id, outcome=DIFFERS, text="", metric=metric, score=scores[0], again=scores[1], elsewhere=elsewhere
     )
     kept = {name: digest for name, digest in then["files"].items() if name in now["files"] and name != PROVENANCE}
     weights = {name for name in kept if name.endswith(".safetensors")}

@@ -88,7 +88,9 @@ def answer(made: Verification) -> tuple[str, ...]:
         return (f"No cell of {checked.name} has a result here, so nothing could be checked.",)
     counts = Counter(finding.kind for finding in made.findings)
     parts = [COUNTED[kind][counts[kind] > 1].format(counts[kind]) for kind in KINDS if counts[kind]]
-    follows = f" {len(checked.follows):,} other files differ because of that." if checked.follows else ""
+    n_follow = len(checked.follows)
+    words = "1 other file differs" if n_follow == 1 else f"{n_follow:,} other files differ"
+    follows = f" {words} because of that." if n_follow else ""
     honest = [one for one in made.retrained if one.agrees]
     confirmed = (
         f" {_cells(len(honest))} trained again with the same outcome: {such([one.cell for one in honest])}."
