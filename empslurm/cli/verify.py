@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from empslurm.share.study import Study
     from empslurm.share.verification import Verification
 
+LOGIN_NODE = (
+    "cells are trained again on this machine, which seems to be a login node; run the same command inside a job, such "
+    "as one of `salloc`, where that is not allowed"
+)
 MOST_NAMED = 5  # findings of one kind that are printed; the page has all
 
 
@@ -47,6 +53,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
         if wanted is not None:
             finished = sorted({str(cell) for group in checked.results.groups for cell in group.runs["id"]})
             drawn = retrained.draw(study, finished, wanted)
+            if shutil.which("sbatch") is not None and "SLURM_JOB_ID" not in os.environ:
+                out.warn(LOGIN_NODE)
             bars.update(verified, visible=False)
             bar = bars.add_task("training cells again", total=len(drawn.cells))
 

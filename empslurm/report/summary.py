@@ -226,10 +226,15 @@ def _finite(raw: object) -> object:
 
 
 def load(folder: Path, inputs: str) -> Summary | None:
-    """The saved summary, if its inputs are the same and all its files exist; else None."""
+    """The saved summary, if its inputs are the same and all its files are there as they were written; else None."""
     try:
         summary: Summary = decode.load(folder / NAME, Summary)
     except (FileNotFoundError, StoreError):
         return None
-    there = summary.inputs == inputs and all((folder / name).is_file() for name in summary.files)
-    return summary if there else None
+    if summary.made is None or summary.inputs != inputs:
+        return None
+    try:
+        same = all(sum_of(folder / name) == summary.made.sums.get(name) for name in summary.files)
+    except OSError:
+        return None
+    return summary if same else None

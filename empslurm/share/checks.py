@@ -266,7 +266,11 @@ class _Comparison:
             if old is None:
                 known = self.old is not None and name in self.old.files
                 if known or not causes:
-                    text = "gather wrote it, but it is not there" if known else "this version writes it, but it is not there"
+                    text = (
+                        "gather wrote it, but it is not there"
+                        if known
+                        else "this version writes it, but it is not there"
+                    )
                     found.findings.append(Finding(kind="missing", where=name, text=text))
                 else:
                     found.follows.append(Follows(name=name, n_entries=1))

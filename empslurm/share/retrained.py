@@ -88,8 +88,8 @@ def _named(ids: Sequence[str], name: str) -> str:
         return name if name in starting else starting[0]
     what = f"but {len(starting)} have it" if starting else "but none has it"
     raise UnknownCellError(
-        f"{name!r} must be the start of one id of a baseline or transfer, {what}; write a number to draw cells, or whole "
-        "ids with commas between"
+        f"{name!r} must be the start of one id of a baseline or transfer, {what}; write a number to draw cells, or "
+        "whole ids with commas between"
     )
 
 
@@ -100,8 +100,11 @@ def draw(study: Study, finished: Sequence[str], wanted: int | Sequence[str]) -> 
     """
     cells = {name: cell for name in finished if (cell := study.plan.by_id[name]).kind in SCORED}
     if not isinstance(wanted, int):
-        lacking = [f"{name} was not trained again: it has no result that passed its check." for name in wanted
-                   if name not in cells]
+        lacking = [
+            f"{name} was not trained again: it has no result that passed its check."
+            for name in wanted
+            if name not in cells
+        ]
         return Drawn(cells=tuple(cells[name] for name in wanted if name in cells), unchecked=tuple(lacking))
     chosen = random.SystemRandom().sample(list(cells.values()), min(wanted, len(cells)))
     few = f"Only {len(cells):,} cells have a result that can be trained again." if len(cells) < wanted else ""

@@ -17,7 +17,7 @@ SEALS = (
     "A seal shows that nothing was changed after training, not that the training was honest: whoever can write the "
     "runs root can make new seals. Only training again shows that."
 )
-NOT_TRAINED = "No cell was trained again; `--retrain 3` draws three at random."
+NOT_TRAINED = "No cell was trained again: --retrain 3 would draw three at random."
 # Kind of finding -> how several of it are counted in the answer: one, many.
 COUNTED = {
     "refused": ("1 result fails its check", "{:,} results fail their check"),

@@ -81,7 +81,9 @@ def test_what_a_dry_run_names_is_needed_by_no_second_gather_and_submit(project: 
     project.call("gather", "small", "--out", "after")
     for path in sorted((project.path / "before").rglob("*")):
         if path.is_file() and path.name not in ("report.html", "summary.json"):  # they say when they were made
-            assert (project.path / "after" / path.relative_to(project.path / "before")).read_bytes() == path.read_bytes()
+            assert (
+                project.path / "after" / path.relative_to(project.path / "before")
+            ).read_bytes() == path.read_bytes()
     assert project.json("submit", "small", "--profile", "local")["submitted"] == 0
     after = project.files()
     after.pop("runs/gathered/verified-4.parquet")

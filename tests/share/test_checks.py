@@ -101,6 +101,16 @@ def test_an_edit_whose_checksum_was_changed_too_still_does_not_follow_from_the_r
     assert checked.findings[0].entries[0].printed == "0.987"
 
 
+def test_a_second_gather_writes_an_edited_file_again(study: Study) -> None:
+    before = contents(study.tables)
+    edit(study.tables / "table7.csv", r"(Epitome ER,)[^\n,]*", r"\g<1>0.987")
+    gather(study)
+    after = contents(study.tables)
+    for name in ("report.html", NAME):  # they say when they were made
+        del before[name], after[name]
+    assert after == before
+
+
 def test_an_edited_summary_is_found(study: Study) -> None:
     edit(study.tables / NAME, "cells", "cellars")
     assert found(check(study)) == [("edited", NAME)]

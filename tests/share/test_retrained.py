@@ -19,7 +19,9 @@ from empslurm.store import predictions, results
 from empslurm.store.cell_folder import CellDir
 
 
-@pytest.mark.parametrize(("text", "wanted"), [("3", 3), (" 1 ", 1), ("a-s1", ("a-s1",)), ("a-s1, b-s2,", ("a-s1", "b-s2"))])
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("3", 3), (" 1 ", 1), ("a-s1", ("a-s1",)), ("a-s1, b-s2,", ("a-s1", "b-s2"))]
+)
 def test_a_number_or_ids_may_be_asked_for(text: str, wanted: object) -> None:
     assert asked(text) == wanted
 
@@ -135,7 +137,9 @@ def test_on_a_cpu_where_nothing_differs_other_bits_are_a_finding(study: Study, t
     assert "although nothing that is recorded differs" in one.text
 
 
-@pytest.mark.parametrize("note", [{"n_threads": 2}, {"packages": {"torch": "2.7", "numpy": "2.0"}}, {"device": "cuda:0"}])
+@pytest.mark.parametrize(
+    "note", [{"n_threads": 2}, {"packages": {"torch": "2.7", "numpy": "2.0"}}, {"device": "cuda:0"}]
+)
 def test_elsewhere_scores_may_differ_a_little(study: Study, tmp_path: Path, note: Mapping[str, Any]) -> None:
     near = again(study, tmp_path / "near", change=1e-6, **note)
     assert (near.outcome, near.agrees) == (SAME_SCORE, True)

@@ -84,7 +84,9 @@ class Parser(HTMLParser):
         self.text.append(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [str(value) for name, value in attrs if name in ("src", "href") and not str(value).startswith("#")]
+        self.loads += [
+            str(value) for name, value in attrs if name in ("src", "href") and not str(value).startswith("#")
+        ]
 
 
 def test_the_page_shows_every_finding_as_text_and_loads_nothing(checked: Checked) -> None:
