@@ -28,7 +28,7 @@ from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import liveness
 from empslurm.launch.queue import Queue
-from empslurm.launch.states import hidden, queue_of
+from empslurm.launch.states import queue_of, why_hidden
 from empslurm.launch.submission_dir import SubmissionDir, every
 from empslurm.store.folders import names
 from empslurm.store.results import OUTPUT
@@ -291,7 +291,7 @@ def _is_open(submission: SubmissionDir, queue: Queue) -> bool:
             continue
         array = markers.load_array(submission.arrays / f"{number}.json")
         jobs = [ending.removeprefix("job-") for ending in endings if ending.startswith("job-")]
-        if not jobs or queue.jobs is None or hidden(array):
+        if not jobs or queue.jobs is None or why_hidden(array):
             return True
         for job in jobs:
             found = (queue.jobs.get(element) for element in array.element_ids(job))

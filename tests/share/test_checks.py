@@ -84,8 +84,10 @@ def test_every_kind_of_file_is_found_where_it_was_edited(drawn: Study) -> None:
     (tables / "notes").mkdir()
     (tables / "notes" / "mine.txt").write_text("mine")
     checked = check(study)
-    edited = ("verdicts.md", "table7.tex", "report.html", "setting.json", "long.csv", "table7-ids.csv")
-    edited += ("overview.png", "figure6.svg", "figure6.pdf", "long.parquet")
+    edited = [
+        *("verdicts.md", "table7.tex", "report.html", "setting.json", "long.csv", "table7-ids.csv"),
+        *("overview.png", "figure6.svg", "figure6.pdf", "long.parquet"),
+    ]
     assert {where for kind, where in found(checked) if kind == "edited"} == {*edited}
     assert [where for kind, where in found(checked) if kind == "missing"] == ["seeds.csv"]
     assert len(found(checked)) == len(edited) + 1

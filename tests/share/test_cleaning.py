@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from empslurm.cells import Cell
-from empslurm.launch import queue, snapshot, states
+from empslurm.launch import queue, snapshot
 from empslurm.launch import submission as submissions
 from empslurm.launch.markers import Marker, write_marker
 from empslurm.launch.queue import Job
@@ -29,7 +29,7 @@ LONG_AGO = time.time() - 10 * cleaning.DAY_S
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunsRoot:
-    monkeypatch.setattr(cleaning.queues, "ask", lambda *_: {})
+    monkeypatch.setattr(queue, "ask", lambda *_: {})
     (tmp_path / "runs").mkdir()
     return RunsRoot(tmp_path / "runs")
 
@@ -201,7 +201,6 @@ def test_code_stays_while_a_job_may_read_it(
         end.write_text(json.dumps({"name": "small-end.1"}))
         jobs = {"8": Job(id="8", state="PENDING", restarts=0, reason="", node="", name="small-end.1")}
     monkeypatch.setattr(queue, "ask", lambda *_: jobs)
-    monkeypatch.setattr(states.queues, "ask", lambda *_: jobs)
     expected = {f"code/{OLD}": why, f"code/{OTHER}": why if why == cleaning.UNSURE_JOBS else None}
     assert named(root) == {name: "code" for name, reason in expected.items() if reason is None}
     assert {name: reason for name, reason in kept(root).items() if name.startswith("code/")} == {
