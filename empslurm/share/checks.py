@@ -51,7 +51,7 @@ KINDS: Mapping[str, str] = {
     "edited": "files that were changed after gather wrote them",
     "missing": "files that are missing",
     "differs": "files that do not follow from the results",
-    "retrained": "cells that were trained again with another outcome",
+    "retrained": "cells that do not train to their results again",
 }
 
 
@@ -142,12 +142,28 @@ def _summary_of(study: Study) -> tuple[Summary | None, str]:
     """The summary of the gather that wrote the tables, and why it cannot be read; None and "" where there is none."""
     from empslurm.report.summary import NAME, Summary
 
+    path = study.tables / NAME
     try:
-        return decode.load(study.tables / NAME, Summary, "run `empslurm gather` again"), ""
+        summary: Summary = decode.load(path, Summary, "run `empslurm gather` again")
     except FileNotFoundError:
         return None, ""
     except StoreError as error:
         return None, str(error)
+    if summary.made is not None and not _possible(summary.made):
+        return None, f"{path} must note options that gather accepts, but does not; run `empslurm gather` again"
+    return summary, ""
+
+
+def _possible(made: Made) -> bool:
+    """Whether a gather may have had these options: the file may have been edited."""
+    annotators = {rating.annotators for rating in made.ratings}
+    places = [(rating.task, rating.aspect) for rating in made.ratings]
+    return (
+        (made.margin is None or made.margin > 0)
+        and all(len(rating.values) == len(rating.annotators) for rating in made.ratings)
+        and len(annotators) == 1
+        and len(places) == len(set(places))
+    )
 
 
 def _compare_tables(
@@ -370,7 +386,7 @@ class _Comparison:
             "are no longer there": [cell for cell in then if cell not in now and cell not in refused],
         }
         texts = [
-            f"{len(cells):,} results {what}, such as {cells[0]}; run `empslurm gather` again"
+            f"results {what}: {len(cells):,}, {such(cells, 3)}; run `empslurm gather` again"
             for what, cells in changes.items()
             if cells
         ]
@@ -399,7 +415,8 @@ class _Comparison:
         reasons: dict[str, str] = {}
         moved = self._n_moved()
         if moved:
-            text = f"{moved:,} cells without a result are in another state than when gather ran."
+            cells = "1 cell without a result is" if moved == 1 else f"{moved:,} cells without a result are"
+            text = f"{cells} in another state than when gather ran."
             reasons |= dict.fromkeys((REPORT, "missing.csv", _summary_name()), text)
         if self.made is not None and self.made.spent != spent_digest(self.gathered):
             text = "The GPU time of the jobs is not as it was: more have run since, or their notes are not here."
@@ -444,7 +461,9 @@ class _Comparison:
         extra = [name for name in there if name not in listed]
         if not extra:
             return []
-        return [f"{len(extra):,} files beside the tables are not gather's and were not checked, {such(extra)}."]
+        return [
+            f"{len(extra):,} files beside the tables are not of the last gather and were not checked: {such(extra)}."
+        ]
 
 
 def _said(summary: Summary) -> dict[str, str]:

@@ -24,6 +24,7 @@ import numpy as np
 
 from empslurm import backbones, files, provenance
 from empslurm.cells import SCORED, Baseline, Cell, Transfer
+from empslurm.config import BANKED, LIBRARY, library_problem
 from empslurm.errors import EmpslurmError, StoreError, UnknownCellError, UsageError
 from empslurm.launch import environment, local, submission
 from empslurm.launch.liveness import liveness
@@ -113,7 +114,7 @@ def draw(study: Study, finished: Sequence[str], wanted: int | Sequence[str]) -> 
 
 
 def obstacle(study: Study, cell: Cell, data: Path, scratch: RunsRoot) -> str:
-    """Why a cell cannot be trained here: its data or backbone is missing or another one. Else empty."""
+    """Why a cell cannot be trained here: data, backbone or library is missing, or is another one. Else empty."""
     registry = study.plan.manifest.registry
     needed = [cell]
     if isinstance(cell, Transfer) and not _adapter_here(study, cell):
@@ -125,6 +126,9 @@ def obstacle(study: Study, cell: Cell, data: Path, scratch: RunsRoot) -> str:
             return located.problem
         if located.raw_digest != each.data.raw:
             return f"{dataset.id} below {data} has other files than {each.id} was trained on"
+    kinds = [adapter.kind for adapter in cell.adapters if adapter.kind not in BANKED]
+    if kinds and not provenance.installed(LIBRARY):
+        return library_problem(f"an adapter of kind {kinds[0]}")
     resolved = backbones.resolve(cell.backbone)
     if resolved.problem:
         return resolved.problem

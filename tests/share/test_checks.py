@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from empslurm.report.summary import NAME, sum_of
 from empslurm.share import checks
 from empslurm.share.checks import Checked, check
 from empslurm.share.study import Study
+from empslurm.store.claims import local_liveness
 from tests.gather.grids import finish
 from tests.share.conftest import gather, tamper
 
@@ -122,6 +124,14 @@ def test_an_edited_summary_is_found(study: Study) -> None:
     assert sum(checked.n_files.values()) > 50  # compared all the same
 
 
+@pytest.mark.parametrize("options", [{"margin": -1.0}, {"ratings": []}])
+def test_options_that_no_gather_has_are_a_finding(study: Study, options: Mapping[str, object]) -> None:
+    resummed(study, "table7.csv", **options)
+    checked = check(study)
+    assert found(checked) == [("edited", NAME)]
+    assert "options that gather accepts" in checked.findings[0].text
+
+
 def test_tables_older_than_the_results_say_so_once(study: Study) -> None:
     last = study.plan.cells[-1]
     folder = study.root.cell(last.id)
@@ -189,3 +199,34 @@ def test_without_tables_seals_and_scores_are_checked(study: Study) -> None:
     assert found(checked) == [("refused", study.plan.cells[0].id)]
     assert "gather" in checked.unchecked[0]
     assert checked.n_files == {}
+
+
+def test_facts_beside_the_results_that_have_changed_since_are_said(study: Study) -> None:
+    resummed(study, "table7.csv", leaks="0" * 12, suitability="0" * 12)
+    checked = check(study)
+    assert [finding.text.partition(";")[0] for finding in checked.findings] == [
+        "an audit of the data has been made or lost since",
+        "`suggest` has read texts since, which the choice of sources uses",
+    ]
+    gather(study)
+    resummed(study, "table7.csv", spent="0" * 12)
+    checked = check(study)
+    assert checked.findings == ()  # nothing that was printed differs
+    assert checked.cautions[0].startswith("The GPU time of the jobs is not as it was")
+
+
+def test_a_cell_that_fails_after_gather_ran_is_a_caution(study: Study) -> None:
+    last = study.plan.cells[-1]
+    folder = study.root.cell(last.id)
+    folder.result_file.unlink()
+    gather(study)
+    claim = folder.take(local_liveness)
+    assert claim is not None
+    folder.fail(claim, kind="DataError", message="no rows")
+    folder.release(claim)
+    checked = check(study)
+    assert checked.findings == ()
+    state, left = checked.cautions
+    assert state == "1 cell without a result is in another state than when gather ran."
+    assert "not of the last gather" in left  # tables that only the first gather could make
+    assert "source-ranks.csv" in left
