@@ -237,13 +237,24 @@ def _refuse_twins(manifest: Manifest, backbones: Mapping[Backbone, Known]) -> No
 
 
 def collect(
-    plan: Plan | None, root: RunsRoot, known: Registry, data: Path, advance: Callable[[int], None] = lambda n: None
+    plan: Plan | None,
+    root: RunsRoot,
+    known: Registry,
+    data: Path,
+    advance: Callable[[int], None] = lambda n: None,
+    *,
+    fresh: bool = False,
+    samples: frozenset[str] = frozenset(),
 ) -> Gathered:
-    """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked."""
+    """Verified results of a plan, or of the whole runs root. `advance`: is called with the number of cells checked.
+
+    `fresh`: read all results again, whatever was verified before, and write nothing. `samples`: digests of raw data
+    that are the invented sample, besides those found below `data`.
+    """
     from empslurm.gather import gather
 
-    samples = sample_digests(root, known, data)
-    return gather(root, plan, known, sample_digests=samples, advance=advance)
+    samples |= sample_digests(root, known, data)
+    return gather(root, plan, known, sample_digests=samples, advance=advance, fresh=fresh)
 
 
 def sample_digests(root: RunsRoot, known: Registry, data: Path) -> frozenset[str]:

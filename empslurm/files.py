@@ -19,6 +19,7 @@ from empslurm.errors import DamagedError, StoreError
 MAX_JSON_BYTES = 256 * 2**20  # a runs root may be hostile: nothing larger is parsed
 MAX_DEPTH = 50  # nothing that is written here nests deeper
 MAX_DIGITS = 30  # of an integer: a longer one may overflow when it becomes a float
+TEMPORARY = ".*.tmp"  # names of files that are being written, or were when their process was killed
 READ_TRIES = 3  # of a file that another host replaces while it is read (NFS: stale file handle)
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -89,7 +90,7 @@ def _drop(beside: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove the temporary files of killed processes. Only for the one process that may write here."""
     with contextlib.suppress(OSError):
-        for beside in folder.glob(".*.tmp"):
+        for beside in folder.glob(TEMPORARY):
             _drop(beside)
 
 

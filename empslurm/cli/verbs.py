@@ -224,6 +224,23 @@ VERBS: dict[str, Verb] = {
         "solve each problem. With a manifest or a card, check only the data and backbone that it needs, and read the "
         "card's table. With --profile, also check a profile against the cluster.",
     ),
+    "verify": Verb(
+        module="verify",
+        line="check a study: seals, scores, every printed number",
+        group="tools",
+        examples=("empslurm verify full_grid", "empslurm verify full_grid --retrain 3"),
+        about="Check a finished study as a reviewer would: verify every seal and checksum, compute every score again "
+        "from the predictions, make every table, figure and page again and compare them, and train some cells again. "
+        "One page says what was checked.",
+    ),
+    "clean": Verb(
+        module="clean",
+        line="remove from the runs root what nothing needs any more",
+        group="tools",
+        examples=("empslurm clean --dry-run", "empslurm clean"),
+        about="Remove checkpoints of finished cells, copies of the code that no job needs, tokens and parsed data that "
+        "no unfinished cell needs, and leftovers of ended processes. Results, tables and logs stay.",
+    ),
     "completion": Verb(
         module="completion",
         line="print the lines that let bash, zsh or fish complete words",

@@ -147,6 +147,7 @@ def gather(
     *,
     sample_digests: frozenset[str] = frozenset(),
     advance: Callable[[int], None] = lambda n: None,
+    fresh: bool = False,
 ) -> Gathered:
     """Verify and collect the results of a runs root: the cells of a plan, or all cells.
 
@@ -156,11 +157,12 @@ def gather(
 
     Every checksum is verified and every score computed again from the saved predictions. A result that fails is not in
     `Gathered.groups`, but in `Gathered.missing` with the state `refused` and the reason. Verified results are cached in
-    the runs root, and read again only where their files have changed.
+    the runs root, and read again only where their files have changed. `fresh`: all are read again, and nothing is
+    written.
     """
     there = {cell for cell in root.ids() if not TRIAL_ID.search(cell)}  # trials are for `report.search`
     wanted = sorted(there) if plan is None else [cell.id for cell in plan.cells if cell.kind != "trial"]
-    runs, refused = cache.verified(root, [cell for cell in wanted if cell in there], advance)
+    runs, refused = cache.verified(root, [cell for cell in wanted if cell in there], advance, fresh=fresh)
     absent = [cell for cell in wanted if cell not in runs.index]
     missing = _missing(root, plan, absent, refused, there)
     return Gathered(

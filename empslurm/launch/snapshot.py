@@ -40,24 +40,14 @@ def take(root: RunsRoot) -> Path:
 
     Files of an older one that are missing or altered are restored: some file systems remove what nobody reads.
     """
-    folders = sources()
-    original = dict(
-        sorted(
-            (f"{part}/{path.relative_to(folder).as_posix()}", path)
-            for part, folder in folders.items()
-            for path in folder.rglob("*")
-            if path.is_file() and not _ignored(path.relative_to(folder))
-        )
-    )
-    code = provenance.code()
-    content = {name: files.sha256_file(path) for name, path in original.items()}
-    target = root.code.resolve() / ids.digest({"files": content, "code": code}, 16)
+    original, content, code = _now()
+    target = root.code.resolve() / _name(content, code)
     if target.is_dir():
         _restore(target, original, content, code)
         return target
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        for part, folder in folders.items():
+        for part, folder in sources().items():
             shutil.copytree(folder, beside / part, ignore=IGNORED)
         files.write_json(beside / provenance.CODE_FILE, asdict(code))
         beside.rename(target)
@@ -70,6 +60,30 @@ def take(root: RunsRoot) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def name() -> str:
+    """The name of the running code's snapshot. Raises UsageError where the installation is incomplete."""
+    _, content, code = _now()
+    return _name(content, code)
+
+
+def _name(content: Mapping[str, str], code: provenance.Code) -> str:
+    return ids.digest({"files": content, "code": code}, 16)
+
+
+def _now() -> tuple[dict[str, Path], dict[str, str], provenance.Code]:
+    """The running code: name in the snapshot -> file, and -> its checksum; and the commit."""
+    folders = sources()
+    original = dict(
+        sorted(
+            (f"{part}/{path.relative_to(folder).as_posix()}", path)
+            for part, folder in folders.items()
+            for path in folder.rglob("*")
+            if path.is_file() and not _ignored(path.relative_to(folder))
+        )
+    )
+    return original, {name: files.sha256_file(path) for name, path in original.items()}, provenance.code()
 
 
 def _restore(target: Path, original: Mapping[str, Path], content: Mapping[str, str], code: provenance.Code) -> None:

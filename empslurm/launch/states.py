@@ -95,7 +95,7 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
     hidden: dict[str, str] = {}
     wanted, jobs = set(cell_ids), queue.jobs
     for array_id, array in sent(root) if wanted and jobs is not None else ():
-        why = _hidden(array)
+        why = why_hidden(array)
         for element, cells in zip(array.element_ids(array_id), array.cells, strict=True):
             job = (jobs or {}).get(element)
             if why and (job is None or not job.is_called(array.name, array.cluster)):
@@ -103,7 +103,7 @@ def unseen(cell_ids: Iterable[str], root: RunsRoot, queue: Queue) -> dict[str, i
     return {why: list(hidden.values()).count(why) for why in sorted(set(hidden.values()))}
 
 
-def _hidden(array: Array) -> str:
+def why_hidden(array: Array) -> str:
     """Why squeue would not show an array's jobs here; empty where it would."""
     mine = array.user in (None, os.getuid())
     if array.cluster is None and mine:

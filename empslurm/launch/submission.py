@@ -217,5 +217,10 @@ def end_jobs(root: RunsRoot, manifest: str) -> set[str]:
     jobs = set()
     for submission in of_manifest(root, manifest):
         with contextlib.suppress(StoreError, FileNotFoundError):
-            jobs.add(notes.read(EndJob, submission.end, "a note of the last job").name)
+            jobs.add(end_job(submission))
     return jobs
+
+
+def end_job(submission: SubmissionDir) -> str:
+    """The name of the job that reports at the end of a submission. Raises FileNotFoundError, StoreError."""
+    return notes.read(EndJob, submission.end, "a note of the last job").name

@@ -79,6 +79,7 @@ def write(
     paths += [_write_missing(gathered.missing, folder), folder / REPORT]
     files.write_text(folder / REPORT, page(contents))
     summary = _summary(contents, inputs, [path.relative_to(folder).as_posix() for path in paths])
+    summary = summaries.with_made(summary, folder, gathered, ratings, grouped=grouped, margin=margin)
     summaries.save(summary, folder)
     return summary
 

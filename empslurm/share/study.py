@@ -26,18 +26,19 @@ class Study:
     root: RunsRoot
     data: Path  # the raw data; of a bundle, a folder that is not there
     tables: Path  # the folder that `gather` wrote; it may not be there
-    samples: frozenset[str] | None = None  # of a bundle: digests of data that is the invented sample
+    samples: frozenset[str] = (
+        frozenset()
+    )  # digests of raw data known to be the invented sample, besides those of `data`
     spent: Spent | None = None  # of a bundle: what its jobs cost
 
-    def gathered(self, advance: Callable[[int], None] = lambda n: None) -> Gathered:
-        """Verified results. `advance(n)` is called whenever n more cells are done. Raises StoreError."""
-        from empslurm.gather import gather
+    def gathered(self, advance: Callable[[int], None] = lambda n: None, *, fresh: bool = False) -> Gathered:
+        """Verified results. `advance(n)` is called whenever n more cells are done. Raises StoreError.
 
+        `fresh`: read all results again, whatever was verified before, and write nothing.
+        """
         registry = self.plan.manifest.registry
-        if self.samples is None:
-            return api.collect(self.plan, self.root, registry, self.data, advance)
-        results = gather(self.root, self.plan, registry, sample_digests=self.samples, advance=advance)
-        return replace(results, spent=self.spent)
+        results = api.collect(self.plan, self.root, registry, self.data, advance, fresh=fresh, samples=self.samples)
+        return results if self.spent is None else replace(results, spent=self.spent)
 
 
 def of_manifest(manifest: str | Path, *, runs: Path, data: Path) -> Study:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -244,13 +245,29 @@ class CellDir:
         result = self.result()
         if result is None:
             return False
-        for name in (self.checkpoints.name, *names(self.path, OUTPUT)):
-            if name != result["output"]:
-                shutil.rmtree(self.path / name, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.error_file.unlink(missing_ok=True)
-        files.sweep(self.path)
+        for path in self._spare(result):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
         return True
+
+    def spare(self) -> list[Path]:
+        """What `tidy` would remove; nothing of an unfinished cell. Raises DamagedError."""
+        result = self.result()
+        return [] if result is None else self._spare(result)
+
+    def _spare(self, result: Mapping[str, Any]) -> list[Path]:
+        """What a finished cell no longer needs: checkpoints, other outputs, errors, files of killed processes."""
+        own = (self.checkpoints.name, *names(self.path, OUTPUT), self.error_file.name)
+        others = [self.path / name for name in own if name != result["output"]]
+        return [path for path in (*others, *sorted(self.path.glob(files.TEMPORARY))) if os.path.lexists(path)]
+
+    def held(self, alive: Liveness) -> bool:
+        """Whether a living process holds the cell."""
+        claim = self.claim()
+        return claim is not None and not self._claims.is_released(claim) and self.holder_lives(claim, alive)
 
     def result(self) -> dict[str, Any] | None:
         """The result, whose seal and id must match; None when there is none. Raises DamagedError."""

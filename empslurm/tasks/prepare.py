@@ -112,7 +112,7 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
     form = located.form
     if form is None or located.raw_digest is None:
         raise DataError(located.problem)
-    folder = cache_root / f"{dataset.id}-{_key(dataset, form, located.raw_digest)}"
+    folder = cache_root / folder_name(dataset, form, located.raw_digest)
     if not _intact(folder):
         rows = _read(dataset, form, located.paths, progress or (lambda _dataset, _n_rows: None))
         _sound(dataset, form, located, rows)
@@ -120,10 +120,11 @@ def prepare(dataset: Dataset, data_root: Path, cache_root: Path, progress: Progr
     return Prepared(dataset=dataset, folder=folder)
 
 
-def _key(dataset: Dataset, form: Form, raw_digest: str) -> str:
-    """Digest of what the prepared folder depends on; for cards also the reader's version and the split."""
+def folder_name(dataset: Dataset, form: Form, raw_digest: str) -> str:
+    """The prepared folder of raw files: a digest of all that it depends on; for cards also reader and split."""
     own = [form.reading, split_name(dataset, "family")] if form.reading else []
-    return ids.digest([PREPARE_VERSION, raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
+    key = ids.digest([PREPARE_VERSION, raw_digest, SPLIT_VERSION, SALTS.get(dataset.family, 0), *own], 12)
+    return f"{dataset.id}-{key}"
 
 
 def _intact(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """A bundle holds a study without its data: others gather it, check it and continue it."""
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from empslurm import files, reference
-from empslurm.errors import DamagedError, UsageError
+from empslurm.errors import DamagedError, EmpslurmError, UsageError
 from empslurm.report.write import write
 from empslurm.share import bundle as bundles
 from empslurm.share.bundle import every_eval_ever
@@ -178,16 +179,49 @@ def test_a_tampered_bundle_is_refused_by_the_name_of_the_file(
         pass
 
 
+def forge(folder: Path, name: str) -> None:
+    """Write the checksum that a changed file has now."""
+    lines = (folder / CHECKSUMS).read_text().splitlines()
+    fresh = [f"{files.sha256_file(folder / name)}  {name}" if line[66:] == name else line for line in lines]
+    (folder / CHECKSUMS).unlink()
+    (folder / CHECKSUMS).write_text("\n".join([*fresh, ""]))
+
+
 def test_a_forged_list_of_checksums_does_not_hide_a_forged_prediction(bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(bundle, folder)
     name = changed("**/predictions.parquet", lambda data: data[:-9] + b"X" + data[-8:])(folder)
-    lines = (folder / CHECKSUMS).read_text().splitlines()
-    fresh = [f"{files.sha256_file(folder / name)}  {name}" if line.endswith(name) else line for line in lines]
-    (folder / CHECKSUMS).write_text("\n".join([*fresh, ""]))
+    forge(folder, name)
     with bundles.opened(folder) as study:
         refused = [cell for cell in study.gathered().missing if cell.state == "refused"]
     assert [cell.id in name for cell in refused] == [True]
+
+
+@pytest.mark.parametrize("name", ["study.json", "plan.jsonl", "study/manifests/small.yaml"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"version": 99}', b'{"kind": "baseline"}', b"null", b"name: [1, 2]"]
+)
+def test_hostile_notes_are_refused_in_a_sentence(bundle: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder, copy_function=os.link)
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    forge(folder, name)
+    with pytest.raises(EmpslurmError) as refused, bundles.opened(folder):
+        pass
+    assert Path(name).name in str(refused.value)
+
+
+def test_a_manifest_outside_the_bundle_is_not_read(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    note = json.loads((folder / "study.json").read_text())
+    (tmp_path / "outside.yaml").write_text("name: outside")
+    for path in ("../outside.yaml", str(tmp_path / "outside.yaml")):
+        (folder / "study.json").write_text(json.dumps({**note, "manifest": path}))
+        forge(folder, "study.json")
+        with pytest.raises(DamagedError, match="must name files below it"), bundles.opened(folder):
+            pass
 
 
 def test_what_is_no_bundle_is_refused_in_a_sentence(bundle: Path, tmp_path: Path) -> None:

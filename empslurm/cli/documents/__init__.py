@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from empslurm.cli.documents.base import DRAFT, Document, Error
+from empslurm.cli.documents.checks import CleanDocument, VerifyDocument
 from empslurm.cli.documents.data import DataAudit, DataFetch, DataPrepare, DataSample, DataStats, DataStatus
 from empslurm.cli.documents.look import (
     CancelDocument,
@@ -61,6 +62,8 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "debug": (DebugDocument,),
     "gather": (GatherDocument, SearchReport),
     "rate": (RateDocument,),
+    "verify": (VerifyDocument,),
+    "clean": (CleanDocument,),
     "agreement": (AgreementDocument,),
     "score": (ScoreDocument,),
     "export": (ExportDocument,),

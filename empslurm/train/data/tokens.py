@@ -25,6 +25,7 @@ TOKEN_VERSION = 1  # increase when the rule below changes, together with `cells.
 CHUNK = 2_000  # examples tokenised at a time
 
 
+FOLDER = "tokens"  # below the prepared data
 DONE = "done.json"  # beside the arrays
 
 
@@ -97,13 +98,17 @@ def tokenise(
 
     `tokenizer()` is called only to compute them: loading one takes seconds.
     """
-    key = ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
-    folder = cache_root / "tokens" / key
+    folder = cache_root / FOLDER / name_of(table, backbone_digest, max_length)
     if not (folder / DONE).exists():
         _write(folder, table, tokenizer(), max_length)
     facts: Facts = decode.load(folder / DONE, Facts)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     return Tokens(**arrays, **vars(facts))
+
+
+def name_of(table: TaskTable, backbone_digest: str, max_length: int) -> str:
+    """The name of the folder of a table's tokens."""
+    return ids.digest([TOKEN_VERSION, backbone_digest, max_length, table.digest], 24)
 
 
 _ARRAYS = ("flat", "starts", "text_starts")
