@@ -34,7 +34,8 @@ from empslurm.metrics import METRICS
 from empslurm.plan import packs
 from empslurm.share.study import Study
 from empslurm.store import predictions
-from empslurm.store.cell_folder import ADAPTER, LAST_ADAPTER, PROVENANCE, CellDir
+from empslurm.store.cell_folder import LAST_ADAPTER, PROVENANCE, CellDir
+from empslurm.store.results import ADAPTER, LEFT_OUT
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks.raw import locate
 
@@ -245,7 +246,7 @@ def _copy(cell: CellDir, target: CellDir) -> None:
         target.path.mkdir(parents=True)
         for path in (cell.identity_file, cell.result_file):
             shutil.copyfile(path, target.path / path.name)
-        for other in cell.path.glob("left-out.json"):  # of a bundle: the files that it leaves out
+        for other in cell.path.glob(LEFT_OUT):  # of a bundle: the files that it leaves out
             shutil.copyfile(other, target.path / other.name)
         shutil.copytree(cell.path / result["output"], target.path / result["output"])
 
