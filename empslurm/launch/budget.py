@@ -1,0 +1,422 @@
+"""Which cells to run first where hours are limited: those that bring most verdicts per hour; pure.
+
+A verdict needs two runs in both arms, the baseline and the transfer, and whoever starts from an adapter needs that cell
+too. A *step* adds seeds to some sources of one target, with the baselines that they need. The next step is always the
+one with the most expected verdicts per hour. At the start that is whole seeds of a target, since its sources share
+their baseline, one pass over the data and the estimate of the noise. Later it is the pairs whose verdict is most likely
+to be decided by one more seed. A step that does not fit is made smaller, or another takes its place. At the end, single
+cells fill what is left of the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from empslurm.analysis.seed_noise import FEW_SOURCES
+from empslurm.analysis.verdicts import KNOWN, LEVEL
+from empslurm.cells import SCORED, Baseline, Cell, Transfer
+from empslurm.config import Backbone
+from empslurm.launch.cost import CellCost, Estimate, summed
+from empslurm.plan import Decision, Plan
+
+if TYPE_CHECKING:
+    from empslurm.analysis.verdicts import Comparison
+
+MOST_SEEDS = 3  # that one step adds
+LEAST_RUNS = 2  # of each arm, for a verdict
+# Until results say more. In units of a run's noise: the standard deviation of true differences, the variance of the
+# example error of a difference, and that of the common effect of equal seeds. And the share of pairs that are decided,
+# for Benjamini-Hochberg. They count as much as `PAIRS` pairs with results.
+EFFECT, EXAMPLES, SEED, DECIDED, PAIRS = 2.0, 0.5, 0.5, 0.2, 5
+LEAST_GAIN = 1e-3  # expected verdicts of a step that is worth its place
+
+
+class Unit(NamedTuple):
+    """The pairs that are compared with one baseline."""
+
+    backbone: Backbone
+    target: str
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What finished results say of one target's pairs."""
+
+    comparison: Comparison
+    decided: frozenset[str]  # sources with a verdict that is not inconclusive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a budget pays for."""
+
+    cells: tuple[Cell, ...]  # the most informative first, parents before children
+    estimate: Estimate
+    n_verdicts: int  # pairs that can have a verdict once these cells are done, and could not before
+    n_left: int  # training cells that are left for later
+    n_unpriced: int  # cells of other kinds, whose time is not estimated; they are left, too
+
+
+def choose(
+    plan: Plan,
+    decisions: Sequence[Decision],
+    costs: Mapping[str, CellCost],
+    limit_s: float,
+    *,
+    known: Mapping[Unit, Standing] | None = None,
+    n_measured: int = 0,
+    pack_size: int | None = None,
+) -> Chosen:
+    """The cells of a grid to run for at most `limit_s` seconds, by their estimated `costs`.
+
+    Every training cell that is to run must have a cost. `known`: results so far. `n_measured`: cells that the costs are
+    estimated from, for the estimate. `pack_size`: most cells of a pack.
+    """
+    search = _Search(plan, decisions, costs, known or {}, pack_size)
+    order = search.run(limit_s)
+    todo = [item.cell for item in decisions if item.action == "run"]
+    trained = [cell for cell in todo if cell.kind in SCORED]
+    return Chosen(
+        cells=order,
+        estimate=summed(order, costs, n_measured, pack_size),
+        n_verdicts=search.n_possible() - search.n_possible_before,
+        n_left=len(trained) - len(order),
+        n_unpriced=len(todo) - len(trained),
+    )
+
+
+def pilot(plan: Plan, decisions: Sequence[Decision], backbones: Iterable[Backbone]) -> tuple[Cell, ...]:
+    """The first cells that measure what a baseline and a transfer take on each backbone: its first pair, one seed."""
+    there = {item.cell.id for item in decisions if item.action == "reuse" or item.coming}
+    todo = {item.cell.id: item.cell for item in decisions if item.action == "run"}
+    chosen: dict[str, Cell] = {}
+    for backbone in backbones:
+        own = [cell for cell in todo.values() if cell.backbone == backbone and cell.kind in SCORED]
+        moved = next((cell for cell in own if cell.starts_from in todo or cell.starts_from in there), None)
+        alone = next((cell for cell in own if cell.starts_from is None), None)
+        if moved is not None and moved.starts_from in todo:
+            alone = todo[moved.starts_from]
+        chosen |= {cell.id: cell for cell in (alone, moved) if cell is not None}
+    return tuple(chosen.values())
+
+
+# ---- what a verdict is worth -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is assumed of pairs without results; in units of the noise of a run."""
+
+    effect: float = EFFECT  # standard deviation of true differences
+    examples: float = EXAMPLES  # variance of a difference over test sets
+    seed: float = SEED  # variance of the common effect of equal seeds
+    decided: float = DECIDED  # share of pairs with a decided verdict
+
+
+def prior_of(known: Iterable[Standing]) -> Prior:
+    """The assumptions, moved towards what the pairs with results say."""
+    rows = [row for standing in known for row in _ratios(standing)]
+    usual = (EFFECT**2, EXAMPLES, SEED, DECIDED)
+    effect, examples, seed, decided = (
+        (sum(values) + PAIRS * value) / (len(values) + PAIRS)
+        for value, values in zip(usual, zip(*rows, strict=True) if rows else ((),) * len(usual), strict=True)
+    )
+    return Prior(effect=math.sqrt(max(effect, 0.1)), examples=examples, seed=seed, decided=max(decided, 0.05))
+
+
+def _ratios(standing: Standing) -> Iterator[tuple[float, float, float, float]]:
+    """Of each pair that was tested: squared effect, example error, seed effect, and 1 where it is decided, else 0."""
+    comparison = standing.comparison
+    for at, source in enumerate(comparison.sources):
+        variance = float(comparison.noise.variance[1 + at])
+        if comparison.reasons[at] == "" and variance > 0:
+            gap = float(comparison.difference[at] ** 2 - comparison.standard_error[at] ** 2)
+            others = float(comparison.example_variance[at]), comparison.noise.seed_variance
+            values = [min(value / variance, 100.0) for value in (gap, *others)]
+            yield values[0], values[1], values[2], float(source in standing.decided)
+
+
+@lru_cache(maxsize=4096)
+def _quantile(freedom: float, level: float) -> float:
+    """The two-sided quantile of Student's t. `freedom`: rounded by the caller, so that few are computed."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - level / 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """Variance components of one pair; of the difference, in any unit."""
+
+    baseline: float  # of a run
+    transfer: float
+    seed: float  # of the common effect of equal seeds
+    examples: float
+    n_sources: int
+
+    def error(self, n_transfer: int, n_baseline: int) -> tuple[float, float]:
+        """Variance of the difference and its degrees of freedom; both arms share as many seeds as they can."""
+        base, own = self.baseline / n_baseline, self.transfer / n_transfer
+        common = self.seed * abs(1 / n_transfer - 1 / n_baseline)
+        seeds_only = base + own + common
+        if seeds_only <= 0:
+            return self.examples, 1e3
+        fitted = 1 - 1 / (1 + self.n_sources) if self.n_sources >= FEW_SOURCES else 1.0
+        free_base = fitted * (n_baseline - 1) + 0.5
+        free = max(0.5, fitted * (n_transfer - 1) * self.n_sources)
+        spread = base**2 / free_base + own**2 / free + common**2 / max(1, n_transfer - 1)
+        limit = free + fitted * (n_baseline - 1)
+        total = seeds_only + self.examples
+        return total, min(seeds_only**2 / spread, limit) * (total / seeds_only) ** KNOWN
+
+    def least(self, n_transfer: int, n_baseline: int, level: float) -> tuple[float, float]:
+        """Variance of the difference, and the smallest estimated difference that is decided."""
+        variance, freedom = self.error(n_transfer, n_baseline)
+        return variance, _quantile(float(f"{max(freedom, 0.5):.2g}"), level) * math.sqrt(variance)
+
+
+def _above(least: float, mean: float, deviation: float) -> float:
+    """Probability that a normal variable is further than `least` from 0."""
+    if deviation <= 0:
+        return float(abs(mean) > least)
+    far = math.sqrt(2) * deviation
+    return 0.5 * (math.erfc((least - mean) / far) + math.erfc((least + mean) / far))
+
+
+class _Pair:
+    """How likely one pair is to have a decided verdict, by its numbers of runs."""
+
+    def __init__(self, source: str, standing: Standing | None, n_sources: int, prior: Prior) -> None:
+        self.prior, self.level = prior, LEVEL * prior.decided
+        self.estimate: float | None = None  # of the difference; None: not known yet
+        self.settled = standing is not None and source in standing.decided
+        noise = _Noise(baseline=1.0, transfer=1.0, seed=prior.seed, examples=prior.examples, n_sources=n_sources)
+        comparison = standing.comparison if standing is not None else None
+        if comparison is not None and source in comparison.sources:
+            at = comparison.sources.index(source)
+            variance = [float(comparison.noise.variance[row]) for row in (0, 1 + at)]
+            if comparison.reasons[at] == "" and comparison.standard_error[at] > 0 and all(map(math.isfinite, variance)):
+                noise = _Noise(
+                    baseline=variance[0],
+                    transfer=variance[1],
+                    seed=comparison.noise.seed_variance,
+                    examples=float(comparison.example_variance[at]),
+                    n_sources=n_sources,
+                )
+                self.estimate = float(comparison.difference[at])
+                self.variance = float(comparison.standard_error[at]) ** 2
+                self.runs = comparison.n_seeds[1 + at], comparison.n_seeds[0]
+        self.noise = noise
+
+    def chance(self, n_transfer: int, n_baseline: int) -> float:
+        """Of a decided verdict with these runs. 0 for a verdict that is decided already: more runs add none."""
+        if self.settled or min(n_transfer, n_baseline) < LEAST_RUNS:
+            return 0.0
+        if self.estimate is None:
+            variance, least = self.noise.least(n_transfer, n_baseline, self.level)
+            return _above(least, 0.0, math.sqrt(self.prior.effect**2 + variance))
+        if n_transfer <= self.runs[0] and n_baseline <= self.runs[1]:
+            return 0.0
+        # With more runs, the estimate moves by what the variance loses.
+        before, _ = self.noise.error(*self.runs)
+        after, least = self.noise.least(n_transfer, n_baseline, self.level)
+        return _above(least, self.estimate, math.sqrt(max(0.0, before - after)))
+
+
+# ---- the search ------------------------------------------------------------------------------------------------------
+
+
+class _Step(NamedTuple):
+    """Cells to add. `rate`: expected verdicts per second."""
+
+    rate: float
+    cells: tuple[str, ...]
+    seconds: float
+
+
+class _Search:
+    """The greedy choice: what is there, what may run, and what was chosen so far."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        decisions: Sequence[Decision],
+        costs: Mapping[str, CellCost],
+        known: Mapping[Unit, Standing],
+        pack_size: int | None,
+    ) -> None:
+        self.costs, self.pack_size = costs, pack_size
+        self.there = {item.cell.id for item in decisions if item.action == "reuse" or item.coming}
+        todo = [item.cell for item in decisions if item.action == "run" and item.cell.kind in SCORED]
+        self.todo = {cell.id: cell for cell in todo}  # what may still be chosen; in the plan's order
+        self.by_id = plan.by_id
+        self.seeds = {seed: at for at, seed in enumerate(dict.fromkeys(cell.seed for cell in plan.cells))}
+        numbers: dict[object, int] = {}
+        self.pack_of = {cell.id: numbers.setdefault(cell.pack_key, len(numbers)) for cell in todo}
+        self.n_in_pack: dict[int, int] = {}
+        self.chosen: dict[str, Cell] = {}
+        self._units(plan, known)
+        self.n_possible_before = self.n_possible()
+
+    def _units(self, plan: Plan, known: Mapping[Unit, Standing]) -> None:
+        """Sort the plan's cells into units, and find the baselines that each is compared with: those with all data."""
+        baselines: dict[Unit, dict[int, str]] = {}
+        self.moved: dict[Unit, dict[str, dict[int, str]]] = {}
+        for cell in sorted(plan.cells, key=lambda cell: self.seeds[cell.seed]):
+            unit = Unit(cell.backbone, cell.target, cell.data.fraction)
+            if isinstance(cell, Baseline) and cell.data.labels == "all":
+                baselines.setdefault(unit, {}).setdefault(cell.seed, cell.id)
+            elif isinstance(cell, Transfer):
+                self.moved.setdefault(unit, {}).setdefault(cell.source, {}).setdefault(cell.seed, cell.id)
+        self.alone = {
+            unit: baselines.get(unit._replace(fraction=1.0)) or baselines.get(unit, {}) for unit in self.moved
+        }
+        prior = prior_of(known.values())
+        self.pairs = {
+            (unit, source): _Pair(source, known.get(unit), len(sources), prior)
+            for unit, sources in self.moved.items()
+            for source in sources
+        }
+
+    def has(self, cell_id: str) -> bool:
+        """Whether a cell is there, or was chosen."""
+        return cell_id in self.there or cell_id in self.chosen
+
+    def n_runs(self, cells: Mapping[int, str]) -> int:
+        return sum(self.has(cell_id) for cell_id in cells.values())
+
+    def n_possible(self) -> int:
+        """Pairs that can have a verdict once what was chosen is done."""
+        return sum(
+            min(self.n_runs(cells), self.n_runs(self.alone[unit])) >= LEAST_RUNS
+            for unit, sources in self.moved.items()
+            for cells in sources.values()
+        )
+
+    def run(self, limit_s: float) -> tuple[Cell, ...]:
+        """The cells that fit, in order."""
+        left = limit_s
+        steps: dict[Unit, _Step | None] = {}
+        while True:
+            for unit in self.moved:
+                step = steps.get(unit)
+                if unit not in steps or (step is not None and step.seconds > left):
+                    steps[unit] = self._best(unit, left)
+            best = max((step for step in steps.values() if step is not None), default=None)
+            if best is None:
+                break
+            left -= self._take(best.cells)
+            added = {*best.cells}
+            steps = {unit: step for unit, step in steps.items() if step is None or not added & {*step.cells}}
+        self._fill(left)
+        return tuple(self.chosen.values())
+
+    def _take(self, cells: Sequence[str]) -> float:
+        """Choose cells; what they take."""
+        seconds = self._seconds(cells)
+        for cell_id in cells:
+            self.chosen[cell_id] = self.todo.pop(cell_id)
+            pack = self.pack_of[cell_id]
+            self.n_in_pack[pack] = self.n_in_pack.get(pack, 0) + 1
+        return seconds
+
+    def _seconds(self, cells: Iterable[str]) -> float:
+        """What more cells take: those that join a pack share its pass over the data."""
+        joined: dict[int, int] = {}
+        total = 0.0
+        for cell_id in cells:
+            cost, pack = self.costs[cell_id], self.pack_of[cell_id]
+            size = self.n_in_pack.get(pack, 0) + joined.get(pack, 0)
+            opens = size == 0 or (self.pack_size is not None and size % self.pack_size == 0)
+            total += cost.cell_s + (cost.pack_s if opens else 0.0)
+            joined[pack] = joined.get(pack, 0) + 1
+        return total
+
+    def _fill(self, left: float) -> None:
+        """Add single cells while they fit: seed by seed, baselines before transfers."""
+        for cell_id in sorted(self.todo, key=lambda cell_id: self.seeds[self.todo[cell_id].seed]):
+            parent = self.todo[cell_id].starts_from
+            if parent is not None and not self.has(parent):
+                continue
+            seconds = self._seconds([cell_id])
+            if seconds <= left:
+                left -= self._take([cell_id])
+
+    def _best(self, unit: Unit, left: float) -> _Step | None:
+        """The step of a unit with most expected verdicts per second that takes at most `left`; None without one."""
+        steps = [step for n in range(1, MOST_SEEDS + 1) for step in self._with_seeds(unit, n, left)]
+        return max([*steps, *self._more_baseline(unit, left)], default=None)
+
+    def _more_baseline(self, unit: Unit, left: float) -> Iterator[_Step]:
+        """One more seed of the baseline alone."""
+        added = next((cell_id for cell_id in self.alone[unit].values() if cell_id in self.todo), None)
+        if added is None:
+            return
+        n, gain, seconds = self.n_runs(self.alone[unit]), 0.0, self._seconds([added])
+        for source, cells in self.moved[unit].items():
+            pair, n_transfer = self.pairs[unit, source], self.n_runs(cells)
+            gain += max(0.0, pair.chance(n_transfer, n + 1) - pair.chance(n_transfer, n))
+        if gain > LEAST_GAIN and seconds <= left:
+            yield _Step(gain / seconds, (added,), seconds)
+
+    def _with_seeds(self, unit: Unit, n: int, left: float) -> Iterator[_Step]:
+        """`n` more seeds of the pairs that gain most from them, with all that these need: every number of pairs."""
+        alone = self.alone[unit]
+        n_baseline = self.n_runs(alone)
+        ranked: list[tuple[float, float, list[str]]] = []
+        for source, cells in self.moved[unit].items():
+            pair = self.pairs[unit, source]
+            open_seeds = [seed for seed, cell_id in cells.items() if self._may_run(cell_id)]
+            if pair.settled or len(open_seeds) < n:
+                continue
+            added = [cells[seed] for seed in open_seeds[:n]]
+            needs = self._needs(unit, open_seeds[:n], added)
+            n_transfer = self.n_runs(cells)
+            more = n_baseline + sum(cell_id in needs for cell_id in alone.values())
+            gain = pair.chance(n_transfer + n, more) - pair.chance(n_transfer, n_baseline)
+            if gain > 0:
+                ranked.append((gain, self._seconds(added), [*needs, *added]))
+        ranked.sort(key=lambda item: -item[0] / item[1])
+        together: dict[str, None] = {}
+        gain = 0.0
+        for own, _, cells_of_pair in ranked:
+            gain += own
+            together |= dict.fromkeys(cells_of_pair)
+            seconds = self._seconds(together)
+            if seconds > left:
+                break
+            if gain > LEAST_GAIN:
+                yield _Step(gain / seconds, self._sorted(together), seconds)
+
+    def _may_run(self, cell_id: str) -> bool:
+        cell = self.todo.get(cell_id)
+        return cell is not None and (
+            cell.starts_from is None or self.has(cell.starts_from) or cell.starts_from in self.todo
+        )
+
+    def _needs(self, unit: Unit, seeds: Sequence[int], added: Iterable[str]) -> dict[str, None]:
+        """What transfers need besides themselves: sources, and baselines of the target with the same seeds."""
+        alone = self.alone[unit]
+        needs = dict.fromkeys(
+            parent
+            for cell_id in added
+            if (parent := self.todo[cell_id].starts_from) is not None and parent in self.todo
+        )
+        needs |= dict.fromkeys(alone[seed] for seed in seeds if alone.get(seed) in self.todo)
+        lacking = LEAST_RUNS - self.n_runs(alone) - sum(cell_id in needs for cell_id in alone.values())
+        others = [cell_id for cell_id in alone.values() if cell_id in self.todo and cell_id not in needs]
+        return needs | dict.fromkeys(others[: max(0, lacking)])
+
+    def _sorted(self, cells: Iterable[str]) -> tuple[str, ...]:
+        """Baselines first, then transfers; seed by seed."""
+        return tuple(
+            sorted(
+                cells,
+                key=lambda cell_id: (self.todo[cell_id].starts_from is not None, self.seeds[self.todo[cell_id].seed]),
+            )
+        )
