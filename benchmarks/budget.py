@@ -263,9 +263,9 @@ def one_grid(plan: Plan, kind: Kind, number: int) -> list[dict[str, Any]]:
             row["spent"] = seconds(plan, drawn, orders[OURS]) / limit_s
             rows.append(row)
     for name, done in (("spent_measured", first), ("spent_pilot", small)):
-        todo = [cell for cell in plan.cells if cell.id not in {*done}]
-        limit_s = 0.35 * seconds(plan, drawn, [cell.id for cell in todo])
-        costs = cost.per_cell(todo, measured(plan, drawn, done))
+        left = [cell for cell in plan.cells if cell.id not in {*done}]
+        limit_s = 0.35 * seconds(plan, drawn, [cell.id for cell in left])
+        costs = cost.per_cell(left, measured(plan, drawn, done))
         chosen = budget.choose(plan, decisions(plan, done), costs, limit_s)
         took = seconds(plan, drawn, [cell.id for cell in chosen.cells], vary=True)
         low, high = (hours * 3600 for hours in (chosen.estimate.low_job_h, chosen.estimate.high_job_h))

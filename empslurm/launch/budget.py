@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from empslurm.analysis.seed_noise import FEW_SOURCES
+from empslurm.analysis.seed_noise import FEW_SOURCES, LENT
 from empslurm.analysis.verdicts import KNOWN, LEVEL
 from empslurm.cells import SCORED, Baseline, Cell, Transfer
 from empslurm.config import Backbone
@@ -31,7 +31,7 @@ LEAST_RUNS = 2  # of each arm, for a verdict
 # Until results say more. In units of a run's noise: the standard deviation of true differences, the variance of the
 # example error of a difference, and that of the common effect of equal seeds. And the share of pairs that are decided,
 # for Benjamini-Hochberg. They count as much as `PAIRS` pairs with results.
-EFFECT, EXAMPLES, SEED, DECIDED, PAIRS = 2.0, 0.5, 0.5, 0.2, 5
+EFFECT, EXAMPLES, SEED, DECIDED, PAIRS = 2.0, 0.5, 1.0, 0.2, 5
 LEAST_GAIN = 1e-3  # expected verdicts of a step that is worth its place
 
 
@@ -132,8 +132,8 @@ def prior_of(known: Iterable[Standing]) -> Prior:
 def _ratios(standing: Standing) -> Iterator[tuple[float, float, float, float]]:
     """Of each pair that was tested: squared effect, example error, seed effect, and 1 where it is decided, else 0."""
     comparison = standing.comparison
+    variance = comparison.noise.centre
     for at, source in enumerate(comparison.sources):
-        variance = float(comparison.noise.variance[1 + at])
         if comparison.reasons[at] == "" and variance > 0:
             gap = float(comparison.difference[at] ** 2 - comparison.standard_error[at] ** 2)
             others = float(comparison.example_variance[at]), comparison.noise.seed_variance
@@ -167,7 +167,7 @@ class _Noise:
         if seeds_only <= 0:
             return self.examples, 1e3
         fitted = 1 - 1 / (1 + self.n_sources) if self.n_sources >= FEW_SOURCES else 1.0
-        free_base = fitted * (n_baseline - 1) + 0.5
+        free_base = fitted * (n_baseline - 1) + LENT
         free = max(0.5, fitted * (n_transfer - 1) * self.n_sources)
         spread = base**2 / free_base + own**2 / free + common**2 / max(1, n_transfer - 1)
         limit = free + fitted * (n_baseline - 1)
@@ -175,9 +175,14 @@ class _Noise:
         return total, min(seeds_only**2 / spread, limit) * (total / seeds_only) ** KNOWN
 
     def least(self, n_transfer: int, n_baseline: int, level: float) -> tuple[float, float]:
-        """Variance of the difference, and the smallest estimated difference that is decided."""
+        """Variance of the difference, and the smallest estimated difference that is decided.
+
+        The verdict estimates the variance, too: the threshold is that of the median estimate (Wilson and Hilferty).
+        """
         variance, freedom = self.error(n_transfer, n_baseline)
-        return variance, _quantile(float(f"{max(freedom, 0.5):.2g}"), level) * math.sqrt(variance)
+        rounded = float(f"{max(freedom, 0.5):.2g}")
+        usual = max(0.05, 1 - 2 / (9 * rounded)) ** 1.5
+        return variance, _quantile(rounded, level) * usual * math.sqrt(variance)
 
 
 def _above(least: float, mean: float, deviation: float) -> float:
@@ -232,9 +237,10 @@ class _Pair:
 
 
 class _Step(NamedTuple):
-    """Cells to add. `rate`: expected verdicts per second."""
+    """Cells to add; a larger one comes first."""
 
-    rate: float
+    whole: bool  # False: it has only some pairs of a unit of which nothing is known, where all would go together
+    rate: float  # expected verdicts per second
     cells: tuple[str, ...]
     seconds: float
 
@@ -338,8 +344,15 @@ class _Search:
         return total
 
     def _fill(self, left: float) -> None:
-        """Add single cells while they fit: seed by seed, baselines before transfers."""
-        for cell_id in sorted(self.todo, key=lambda cell_id: self.seeds[self.todo[cell_id].seed]):
+        """Add single cells while they fit: seed by seed, baselines before transfers; last those of decided pairs."""
+        settled = {
+            cell_id
+            for (unit, source), pair in self.pairs.items()
+            if pair.settled
+            for cell_id in self.moved[unit][source].values()
+        }
+        order = sorted(self.todo, key=lambda cell_id: (cell_id in settled, self.seeds[self.todo[cell_id].seed]))
+        for cell_id in order:
             parent = self.todo[cell_id].starts_from
             if parent is not None and not self.has(parent):
                 continue
@@ -362,7 +375,7 @@ class _Search:
             pair, n_transfer = self.pairs[unit, source], self.n_runs(cells)
             gain += max(0.0, pair.chance(n_transfer, n + 1) - pair.chance(n_transfer, n))
         if gain > LEAST_GAIN and seconds <= left:
-            yield _Step(gain / seconds, (added,), seconds)
+            yield _Step(True, gain / seconds, (added,), seconds)
 
     def _with_seeds(self, unit: Unit, n: int, left: float) -> Iterator[_Step]:
         """`n` more seeds of the pairs that gain most from them, with all that these need: every number of pairs."""
@@ -382,16 +395,17 @@ class _Search:
             if gain > 0:
                 ranked.append((gain, self._seconds(added), [*needs, *added]))
         ranked.sort(key=lambda item: -item[0] / item[1])
+        known = any(self.pairs[unit, source].estimate is not None for source in self.moved[unit])
         together: dict[str, None] = {}
         gain = 0.0
-        for own, _, cells_of_pair in ranked:
+        for at, (own, _, cells_of_pair) in enumerate(ranked, 1):
             gain += own
             together |= dict.fromkeys(cells_of_pair)
             seconds = self._seconds(together)
             if seconds > left:
                 break
             if gain > LEAST_GAIN:
-                yield _Step(gain / seconds, self._sorted(together), seconds)
+                yield _Step(known or at == len(ranked), gain / seconds, self._sorted(together), seconds)
 
     def _may_run(self, cell_id: str) -> bool:
         cell = self.todo.get(cell_id)

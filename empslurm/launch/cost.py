@@ -61,12 +61,12 @@ class Spent:
         if not self.stated_wh:
             return "CO2e not known, since no energy was measured"
         part = f", of {self.stated_wh / 1000:.2f} kWh" if self.stated_wh < 0.999 * self.energy_wh else ""
-        return f"{carbon_words(self.co2e_g)} ({intensities(self.grid_g_per_kwh)}{part})"
+        return f"{mass(self.co2e_g)} CO2e ({intensities(self.grid_g_per_kwh)}{part})"
 
 
-def carbon_words(grams: float) -> str:
-    """A mass of CO2e in words."""
-    return f"{grams / 1000:.2f} kg CO2e" if grams >= 10 else f"{grams:.2g} g CO2e"
+def mass(grams: float) -> str:
+    """A mass in words."""
+    return f"{grams / 1000:.2f} kg" if grams >= 10 else f"{grams:.2g} g"
 
 
 def intensities(values: Sequence[float]) -> str:
@@ -114,7 +114,7 @@ def spent_on(root: RunsRoot, manifest: str) -> Spent:
         ends=dict(sum((Counter(part.ends) for part in parts), Counter())),
         co2e_g=sum(part.co2e_g for part in parts),
         stated_wh=sum(part.stated_wh for part in parts),
-        grid_g_per_kwh=tuple(dict.fromkeys(value for part in parts for value in part.grid_g_per_kwh)),
+        grid_g_per_kwh=tuple(sorted({value for part in parts for value in part.grid_g_per_kwh})),
     )
 
 
