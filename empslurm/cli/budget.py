@@ -118,8 +118,8 @@ def _standings(plan: Plan, root: RunsRoot, data: Path, out: Output) -> dict[Unit
     found: dict[Unit, Standing] = {}
     gathered = verified(plan, root, data, out)
     with out.console(error=True).status("verdicts so far"):
-        for group, verdicts in judged(gathered, margin=plan.manifest.margin):
-            backbone = plan.by_id[group.runs["id"].iloc[0]].backbone
+        for cell_id, _, verdicts in judged(gathered, margin=plan.manifest.margin):
+            backbone = plan.by_id[cell_id].backbone
             for one in verdicts:
                 decided = {
                     (pair.verdict.source, pair.verdict.target)

@@ -110,9 +110,9 @@ def detectable(
     gathered = verified(plan, root, data, out)
     device = None if profile is None else cost.device_of(profile)
     with out.console(error=True).status("noise of the runs so far"):
-        for group, verdicts in judged(gathered, margin=plan.manifest.margin):
+        for cell_id, group, verdicts in judged(gathered, margin=plan.manifest.margin):
             runs = _timed(scored(group), device)
-            label = plan.label(plan.by_id[group.runs["id"].iloc[0]]) if len(plan.labels) > 1 else None
+            label = plan.label(plan.by_id[cell_id]) if len(plan.labels) > 1 else None
             for one in verdicts:
                 asked = next_seeds(
                     one.results,

@@ -8,7 +8,15 @@ from empslurm.report.group_results import Significance
 from empslurm.report.verdicts import judge
 
 
-def judged(gathered: Gathered, *, margin: float | None = None) -> list[tuple[Group, tuple[Significance, ...]]]:
-    """Each group that has a finished transfer, with its verdicts per data fraction. `margin`: see `verdicts.decide`."""
-    groups = [group for group in gathered.groups if (group.runs["kind"] == "transfer").any()]
-    return [(group, tuple(judge(begun(gathered, group, ratings=(), margin=margin)).result)) for group in groups]
+def judged(gathered: Gathered, *, margin: float | None = None) -> list[tuple[str, Group, tuple[Significance, ...]]]:
+    """Each group that has a finished transfer: the id of one, the group, and its verdicts per data fraction.
+
+    `margin`: see `analysis.verdicts.decide`.
+    """
+    found = []
+    for group in gathered.groups:
+        moved = group.runs[group.runs["kind"] == "transfer"]["id"]
+        if len(moved):
+            verdicts = judge(begun(gathered, group, ratings=(), margin=margin)).result
+            found.append((str(moved.iloc[0]), group, tuple(verdicts)))
+    return found

@@ -201,7 +201,7 @@ def test_tokens_follow_the_data_fraction() -> None:
         ({"gpus": 4, "num_processes": 2}, 2.0),
     ],
 )
-def test_a_pack_takes_its_share_of_the_gpus(options: Mapping[str, int], gpus: float) -> None:
+def test_a_pack_takes_its_share_of_the_gpus(options: Mapping[str, Any], gpus: float) -> None:
     assert cost.gpus_per_pack(Profile(name="p", kind="slurm", **options)) == gpus
 
 
