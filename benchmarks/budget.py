@@ -37,9 +37,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from empslurm.analysis.chances import Standing
 from empslurm.analysis.verdicts import Comparison, TargetScores, compare, decide
 from empslurm.launch import budget, cost
-from empslurm.launch.budget import Standing, Unit
+from empslurm.launch.budget import Unit
 from empslurm.launch.cost import CellCost, Measured
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import Decision, Inputs, Known, Plan, expand, packs

@@ -20,8 +20,9 @@ from empslurm.plan import Decision, Plan, left_out
 from empslurm.store.runs import RunsRoot
 
 if TYPE_CHECKING:
+    from empslurm.analysis.chances import Standing
     from empslurm.gather import Gathered
-    from empslurm.launch.budget import Chosen, Standing, Unit
+    from empslurm.launch.budget import Chosen, Unit
 
 HOURS = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)(h|m)", re.ASCII)
 MOST_NAMED = 4
@@ -112,7 +113,8 @@ def _unit(profile: Profile) -> str:
 
 def _standings(plan: Plan, root: RunsRoot, data: Path, out: Output) -> dict[Unit, Standing]:
     """What finished results say of the plan's pairs."""
-    from empslurm.launch.budget import Standing, Unit
+    from empslurm.analysis.chances import Standing
+    from empslurm.launch.budget import Unit
     from empslurm.report.judged import judged
 
     found: dict[Unit, Standing] = {}

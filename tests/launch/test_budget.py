@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from empslurm.analysis.chances import Standing
 from empslurm.analysis.verdicts import TargetScores, compare, decide
 from empslurm.cells import Cell
 from empslurm.launch import budget
-from empslurm.launch.budget import Chosen, Standing, Unit
+from empslurm.launch.budget import Chosen, Unit
 from empslurm.launch.cost import CellCost, summed
 from empslurm.manifest.load import load_manifest
 from empslurm.plan import Decision, Inputs, Known, Plan, expand
@@ -210,16 +211,6 @@ def test_a_further_seed_of_the_baseline_alone_is_a_step(tmp_path: Path) -> None:
     open_cells = [item for item in decisions(plan, done) if item.action == "reuse" or item.cell.target == "epitome_er"]
     found = budget.choose(plan, open_cells, costs(plan), 100.0, known=known)
     assert named(found.cells) == [(None, "epitome_er", 4)]
-
-
-def test_the_assumptions_follow_the_results() -> None:
-    assert budget.prior_of([]) == budget.Prior()
-    plan = hypothesis_plan()
-    large = standing(plan, "epitome_er", {"epitome_ex": 50.0, "news_distress": -50.0, "news_empathy": 40.0}, 3)
-    small = standing(plan, "epitome_er", {"epitome_ex": 0.1, "news_distress": -0.1, "news_empathy": 0.0}, 3)
-    of_large, of_small = budget.prior_of(large.values()), budget.prior_of(small.values())
-    assert of_large.effect > budget.Prior().effect > of_small.effect
-    assert of_large.decided > budget.Prior().decided > of_small.decided
 
 
 # ---- packs and pilots ------------------------------------------------------------------------------------------------
