@@ -147,7 +147,7 @@ def _timed(runs: pd.DataFrame, device: str | None) -> pd.DataFrame:
 def total(found: Detectable) -> str:
     """The runs and hours of all targets in one sentence."""
     if not found.n_runs:
-        return "No further run would help any target."
+        return "Together: no further runs."
     hours = found.hours
     took = "hours not known" if hours is None else f"about {hours:.{2 if hours < 10 else 0}f} {found.unit}"
     return f"Together: {found.n_runs:,} {'run' if found.n_runs == 1 else 'runs'}, {took}."
