@@ -53,8 +53,6 @@ VERBS: dict[str, Verb] = {
         group="study",
         examples=(
             "empslurm plan full_grid",
-            "empslurm plan full_grid --profile local --all",
-            "empslurm plan full_grid --profile example-single-gpu --show-sbatch",
             "empslurm plan full_grid --profile example-single-gpu --budget 40h",
             "empslurm plan full_grid --detect 0.02",
         ),
