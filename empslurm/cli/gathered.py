@@ -157,6 +157,8 @@ def _missing(gathered: Gathered, out: Output, *, whole: bool) -> None:
     if states and not whole:
         said += f": {', '.join(f'{n:,} {state}' for state, n in states.items())}; --tables lists them"
     out.paragraph(said)
+    if gathered.spent is not None and gathered.spent.n_starts:
+        out.paragraph(f"Spent: {gathered.spent}.")
     _absent_backbones(gathered, out)
     if whole:
         _lists(gathered, out)

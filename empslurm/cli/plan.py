@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empslurm.backbones import hidden_size, n_layers, resolve
 from empslurm.cells import SCORED, Cell
-from empslurm.cli import advice, common, legend
+from empslurm.cli import advice, budget, common, legend
 from empslurm.cli.output import Output
+from empslurm.cli.suggest import positive
 from empslurm.config import ADAPTER_KINDS, Backbone
 from empslurm.errors import DataError, StoreError, UsageError
 from empslurm.launch import cost
@@ -23,6 +24,9 @@ from empslurm.tasks.datasets import DATASETS
 from empslurm.tasks.overlap import verdicts
 from empslurm.tasks.raw import locate
 from empslurm.tasks.splits import leaks
+
+if TYPE_CHECKING:
+    from empslurm.cli.detect import Detectable
 
 DEFAULT_FACTOR: int = ADAPTER_KINDS["seq_bn"].defaults["reduction_factor"]
 MAX_JUDGED_BYTES = 2**21  # of the cards' tables that a plan reads; `prepare` and `data stats` read all of them
@@ -35,6 +39,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     common.profile_argument(parser, "estimate the hours, disk and files of running it with this profile")
     text = "print only the batch script of the first array, and send nothing; needs --profile"
     parser.add_argument("--show-sbatch", action="store_true", help=text)
+    budget.argument(parser, "show which cells `submit --budget` would run with this profile; needs --profile")
+    text = "say how many seeds each target with results needs to detect this difference in its metric, and their cost"
+    parser.add_argument("--detect", type=positive, metavar="D", help=text)
     parser.add_argument("--all", action="store_true", help=f"print every cell (default: the first {SHOWN})")
 
 
@@ -144,19 +151,24 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
     Only cells that ran on the kind of device that the profile asks for, a GPU or a CPU, count for the hours.
     """
     trained = [cell for cell in todo if cell.kind in SCORED]
-    done = cost.on_device(cost.measured(root, plan.cells), cost.device_of(profile))
-    estimates, sizes = cost.estimates(trained, done), _sizes(plan)
+    device, name = cost.device_of(profile), plan.manifest.name
+    done = cost.on_device(cost.measured(root, plan.cells), device)
+    start_s = cost.start_s(root, name, done, device)
+    estimates, sizes = cost.estimates(trained, done, profile.pack_size, start_s), _sizes(plan)
+    whole = cost.together(estimates.values())
 
     def needs(cells: Sequence[Cell], estimate: cost.Estimate | None, backbones: Sequence[Backbone]) -> dict[str, Any]:
         grouped = packs(cells, profile.pack_size)
         per_cell = {backbone: sizes[backbone] for backbone in backbones if backbone in sizes}
         known = len(per_cell) == len(backbones)
         room = asdict(cost.space(grouped, per_cell, profile.array_parallelism)) if known else None
-        return {"n_cells": len(cells), "n_packs": len(grouped), "hours": _hours(estimate, profile), "space": room}
+        hours = _hours(estimate, profile, starts=start_s > 0)
+        return {"n_cells": len(cells), "n_packs": len(grouped), "hours": hours, "space": room}
 
     return {
         "profile": profile.name,
-        **needs(todo, cost.together(estimates.values()), tuple(plan.labels)),
+        **needs(todo, whole, tuple(plan.labels)),
+        "energy": _energy(whole, profile, cost.watts(cost.journals(root, name)) if profile.gpus else None),
         "backbones": {
             label: needs([cell for cell in todo if plan.label(cell) == label], estimates.get(backbone), (backbone,))
             for backbone, label in plan.labels.items()
@@ -164,11 +176,26 @@ def costs(plan: Plan, root: RunsRoot, todo: Sequence[Cell], profile: Profile) ->
     }
 
 
-def _hours(estimate: cost.Estimate | None, profile: Profile) -> dict[str, Any] | None:
+def _hours(estimate: cost.Estimate | None, profile: Profile, *, starts: bool) -> dict[str, Any] | None:
     if estimate is None:
         return None
-    job_h = [estimate.low_job_h, estimate.job_h, estimate.high_job_h]
-    return {"job_h": job_h, "gpu_h": [value * profile.gpus for value in job_h], "n_measured": estimate.n_measured}
+    job_h, share = [estimate.low_job_h, estimate.job_h, estimate.high_job_h], cost.gpus_per_pack(profile)
+    return {
+        "job_h": job_h,
+        "gpu_h": [value * share for value in job_h],
+        "n_measured": estimate.n_measured,
+        "n_unseen": estimate.n_unseen,
+        "starts": starts,
+    }
+
+
+def _energy(estimate: cost.Estimate | None, profile: Profile, watts: float | None) -> dict[str, Any] | None:
+    """Energy of the GPUs, by the power that they had while finished jobs ran, and its CO2e where the grid is stated."""
+    if estimate is None or watts is None:
+        return None
+    gpu_h = [value * cost.gpus_per_pack(profile) for value in (estimate.low_job_h, estimate.job_h, estimate.high_job_h)]
+    kwh, grid = [value * watts / 1000 for value in gpu_h], profile.grid_g_per_kwh
+    return {"watts": watts, "kwh": kwh, "co2e_g": None if grid is None else [value * grid for value in kwh]}
 
 
 def _sizes(plan: Plan) -> dict[Backbone, int]:
@@ -243,15 +270,38 @@ def cost_lines(value: Mapping[str, Any], profile: Profile) -> list[str]:
         low, middle, high = (f"{value:.2f}" for value in hours[key])
         span = f", between {low} and {high}" if low != high else ""
         n = hours["n_measured"]
-        measured = f"from {n} finished {'cell' if n == 1 else 'cells'}; plus start-up and waiting"
+        besides = "waiting" if hours.get("starts") else "start-up and waiting"
+        measured = f"from {n} finished {'cell' if n == 1 else 'cells'}; plus {besides}"
         lines.append(f"{hours_on}: {middle} {kind}{span} ({measured})")
+        if hours.get("n_unseen"):
+            n = hours["n_unseen"]
+            whose = "1 cell has a target" if n == 1 else f"{n:,} cells have targets"
+            lines.append(f"{whose} without a finished cell, and counted as the mean of the others")
+        lines += energy_lines(value.get("energy"), profile)
     if room is not None:
         finished, peak = (room[key] / 2**30 for key in ("finished_bytes", "peak_bytes"))
         lines.append(f"disk: {finished:.1f} GiB, at most {peak:.1f} GiB while training; {room['n_files']:,} files")
     return lines
 
 
+def energy_lines(value: Mapping[str, Any] | None, profile: Profile) -> list[str]:
+    """The energy of the GPUs for people, with its CO2e where the profile states the intensity of its grid."""
+    grid = profile.grid_g_per_kwh
+    if value is None:
+        known = "energy and CO2e: not known, since no job of this manifest has reported the power of its GPUs yet"
+        return [known] if profile.gpus and grid is not None else []
+    low, middle, high = value["kwh"]
+    power = f"at {value['watts']:.0f} W, as measured"
+    line = f"energy of the GPUs: {middle:.2f} kWh, between {low:.2f} and {high:.2f} ({power})"
+    if value["co2e_g"] is None or grid is None:
+        return [line]
+    low, middle, high = (cost.mass(grams) for grams in value["co2e_g"])
+    return [line, f"its CO2e: {middle}, between {low} and {high} ({cost.intensities([grid])})"]
+
+
 def run(options: argparse.Namespace, out: Output) -> int:
+    if options.budget is not None and not options.profile:
+        raise UsageError("--budget must come with a profile, but none is named; add --profile NAME")
     plan, root = common.load_plan(options)
     decisions = decide(plan, common.states(plan, root))
     refuse_lengths(plan, decisions)
@@ -259,7 +309,16 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if profile is None or not profile.python:  # that Python has packages of its own
         refuse_kinds(plan, decisions)
     todo = [decision.cell for decision in decisions if decision.action == "run"]
-    script = sbatch(plan, root, todo, profile, out) if options.show_sbatch else None
+    selection = None
+    if options.budget is not None and profile is not None:
+        selection = budget.select(plan, root, decisions, profile, options.budget, options.data, out)
+    found = None
+    if options.detect is not None:
+        from empslurm.cli import detect
+
+        found = detect.detectable(plan, root, options.detect, profile, options.data, out)
+    sent = todo if selection is None else selection.cells
+    script = sbatch(plan, root, sent, profile, out) if options.show_sbatch else None
     if options.show_sbatch and not out.json:
         return 0
     estimated = costs(plan, root, todo, profile) if profile is not None else None
@@ -289,6 +348,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "warnings": remarks,
                 "leaks": [{"source": source, "target": target, "why": why} for (source, target), why in flags.items()],
                 "costs": estimated,
+                "budget": None if selection is None else selection.document,
+                "detect": None if found is None else found.document(plan),
                 "sbatch": script,
                 "packs": [
                     {"id": pack.id, "wave": pack.wave, "cells": [cell.id for cell in pack.cells]} for pack in grouped
@@ -296,6 +357,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "cells": [describe(plan, decision) for decision in decisions],
             }
         )
+        return 0
+    if selection is not None or found is not None:
+        _answer(selection, found, plan, out, whole=options.all)
         return 0
     shown = decisions if options.all else decisions[:SHOWN]
     several = len(plan.labels) > 1
@@ -330,3 +394,17 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if remark:
         out.line(remark)
     return 0
+
+
+def _answer(
+    selection: budget.Selection | None, found: Detectable | None, plan: Plan, out: Output, *, whole: bool
+) -> None:
+    """Print what a budget pays for, and what it takes to detect a difference, instead of all cells."""
+    if selection is not None:
+        cells = selection.cells if whole else selection.cells[:SHOWN]
+        out.table("", ("first to last", "kind", "target", "seed"), [(c.id, c.kind, c.target, c.seed) for c in cells])
+        if len(cells) < len(selection.cells):
+            out.line(f"... and {len(selection.cells) - len(cells):,} more; --all prints them")
+        selection.say(out)
+    if found is not None:
+        found.say(plan, out)

@@ -83,7 +83,7 @@ def summary(plan: Plan, root: RunsRoot, queue: Queue) -> dict[str, Any]:
         "unseen": [{"why": why, "n_cells": n} for why, n in unseen(idle, root, queue).items()],
         "queue_answers": queue.jobs is not None if root.submissions.is_dir() else None,
         "held": held(root, plan.manifest.name),
-        "spent": asdict(cost.spent(cost.journals(root, plan.manifest.name))),
+        "spent": asdict(cost.spent_on(root, plan.manifest.name)),
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from empslurm.cells import Cell
-from empslurm.cli import advice, common
+from empslurm.cli import advice, budget, common
 from empslurm.cli.output import Output
 from empslurm.cli.prepare import prepare_all
 from empslurm.errors import SchedulerError, UsageError
@@ -37,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "--no-wait", action="store_true", help="do not wait at a queue limit; submit the rest next time"
     )
+    budget.argument(parser, "run only the most informative of the missing cells, as many as this time pays for")
     parser.add_argument("--clean", action="store_true", help="refuse code that is not committed to git")
 
 
@@ -85,6 +87,15 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
     skipped = [item for item in decisions if item.action == "skip"]
     for reason, count in counts([item.why.partition(":")[0] if item.coming else item.why for item in skipped]).items():
         out.say(f"  {count} skipped: {reason}")
+    selection = None
+    if options.budget is not None and wanted:
+        selection = budget.select(plan, root, decisions, profile, options.budget, options.data, out)
+        selection.say(out)
+        wanted = list(selection.cells)
+    said = {} if selection is None else {"budget": selection.document}
+    if selection is not None and not wanted:
+        out.document({"manifest": plan.manifest.name, "submitted": 0, "decisions": tally, **said})
+        return 0 if selection.document["pilot"] or not selection.document["n_left"] else 1
     if not wanted:
         out.document({"manifest": plan.manifest.name, "submitted": 0, "decisions": tally})
         out.line("nothing to run" if not skipped else "nothing more to run")
@@ -99,9 +110,9 @@ def _decide_and_run(options: argparse.Namespace, profile: Profile, out: Output) 
         out.warn(f"{sum(plan.label(cell) == label for cell in wanted)} cells on {label} are left out: {why}")
     wanted = [cell for cell in wanted if plan.label(cell) not in unusable]
     if profile.kind == "slurm":
-        status = _send(plan, wanted, profile, root, options, queue, out)
+        status = _send(plan, wanted, profile, root, options, queue, out, said)
     else:
-        status = _run_here(plan, wanted, profile, root, options.data, out)
+        status = _run_here(plan, wanted, profile, root, options.data, out, said)
     return status or (1 if unusable else 0)
 
 
@@ -137,6 +148,7 @@ def _send(
     options: argparse.Namespace,
     queue: Queue,
     out: Output,
+    said: Mapping[str, Any],
 ) -> int:
     """Queue the cells as Slurm arrays and return without waiting for results."""
     from empslurm.launch.slurm import Sender
@@ -161,6 +173,7 @@ def _send(
         "jobs": list(sent.jobs),
         "cancelled": sent.cancelled,
         "never": stuck,
+        **said,
     }
     out.document(value)
     if sent.cancelled:
@@ -187,7 +200,13 @@ def _stuck(root: RunsRoot, sent: Sequence[str]) -> dict[str, str]:
 
 
 def _run_here(
-    plan: Plan, wanted: Sequence[Cell], profile: Profile, root: RunsRoot, data_root: Path, out: Output
+    plan: Plan,
+    wanted: Sequence[Cell],
+    profile: Profile,
+    root: RunsRoot,
+    data_root: Path,
+    out: Output,
+    said: Mapping[str, Any],
 ) -> int:
     """Train in processes on this machine and wait for them."""
     manifest = plan.manifest
@@ -199,7 +218,9 @@ def _run_here(
     after = {cell.id: root.cell(cell.id).state(liveness(queue_of(root))) for cell in created.cells}
     tally = counts([state.state for state in after.values()])
     failed = {cell: state.why for cell, state in after.items() if state.state == "failed"}
-    out.document({"manifest": manifest.name, "submitted": len(created.cells), "states": tally, "failed": failed})
+    out.document(
+        {"manifest": manifest.name, "submitted": len(created.cells), "states": tally, "failed": failed, **said}
+    )
     for cell, why in failed.items():
         out.line(f"{cell} failed: {why}", style="red")
     out.line(f"{manifest.name}: " + ", ".join(f"{count} {state}" for state, count in tally.items()))

@@ -55,8 +55,8 @@ VERBS: dict[str, Verb] = {
         group="study",
         examples=(
             "empslurm plan full_grid",
-            "empslurm plan full_grid --profile local --all",
-            "empslurm plan full_grid --profile example-single-gpu --show-sbatch",
+            "empslurm plan full_grid --profile example-single-gpu --budget 40h",
+            "empslurm plan full_grid --detect 0.02",
         ),
         about="Show what a manifest asks for: every cell, whether submit would run, reuse or skip it, and why. Nothing "
         "is written and nothing runs.",
@@ -76,9 +76,11 @@ VERBS: dict[str, Verb] = {
         examples=(
             "empslurm submit demo --profile local",
             "empslurm submit full_grid --profile example-single-gpu",
+            "empslurm submit full_grid --profile example-single-gpu --budget 40h",
         ),
         about="Run every cell that has no result yet, on this machine or as Slurm jobs. Interrupted cells go on from "
-        "their checkpoints. Failed cells are left out: `resume` runs them too.",
+        "their checkpoints. Failed cells are left out: `resume` runs them too. With --budget, run only the most "
+        "informative cells, as many as these hours pay for.",
     ),
     "resume": Verb(
         module="submit",

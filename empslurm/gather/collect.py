@@ -14,7 +14,7 @@ from empslurm.gather import cache
 from empslurm.gather.groups import Place, by_backbone, describe, groups, models_of
 from empslurm.gather.results import folder_name
 from empslurm.gather.verify import PARTS, column
-from empslurm.launch.cost import Spent, journals, spent
+from empslurm.launch.cost import Spent, spent_on
 from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
 from empslurm.plan import Plan, obstacle
@@ -171,7 +171,7 @@ def gather(
         missing=missing,
         n_planned=None if plan is None else len(wanted),
         registry=registry,
-        spent=None if plan is None else spent(journals(root, plan.manifest.name)),
+        spent=None if plan is None else spent_on(root, plan.manifest.name),
     )
 
 

@@ -50,6 +50,7 @@ Umask = Annotated[str, Pattern(regex=r"0?[0-7]{3}", words="three octal digits in
 Address = Annotated[str, Pattern(regex=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,199}", words="a user or an e-mail address")]
 MOST_CORES = 1024
 Cores = Annotated[int, Range(low=1, high=MOST_CORES)]
+CarbonIntensity = Annotated[float, Range(low=0, high=5000)]  # g CO2e per kWh; coal is at about 1000
 Gibibytes = Annotated[float, Range(above=0, high=65536)]
 # The trackers of accelerate, which is not imported to read a profile.
 Tracker = Literal[
@@ -234,6 +235,10 @@ class ProfileFile:
         Listed(at_least=0),
         Doc("Trackers of accelerate that get each cell's loss curve, such as [tensorboard], in RUNS/trackers."),
     ] = ()
+    grid_g_per_kwh: Annotated[
+        CarbonIntensity | None,
+        Doc("Carbon intensity of the site's electricity in g CO2e per kWh, for estimates. null: not known, no CO2e."),
+    ] = None
     requeues: Annotated[
         int, Range(low=0, high=100), Doc("At most this many restarts of one job; 0 for sites that allow none.")
     ] = 10

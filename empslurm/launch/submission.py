@@ -15,7 +15,7 @@ from empslurm import files, ids, provenance
 from empslurm.cells import Cell, from_identity
 from empslurm.errors import DamagedError, StoreError
 from empslurm.launch import notes
-from empslurm.launch.profile import Line, NodeList, Profile, Tracker
+from empslurm.launch.profile import CarbonIntensity, Line, NodeList, Profile, Tracker
 from empslurm.launch.submission_dir import SubmissionDir, of_manifest, refuse_file
 from empslurm.plan import Pack
 from empslurm.store.runs import RunsRoot
@@ -43,6 +43,7 @@ class NodeSettings:
     exclusive: bool = False  # the job has its whole node
     python: Line | None = None  # for training; None: the one that runs the element
     trackers: Annotated[tuple[Tracker, ...], Listed(at_least=0), Later()] = ()  # that record loss curves
+    grid_g_per_kwh: CarbonIntensity | None = None  # of the electricity; None: not stated
 
 
 def node_settings(profile: Profile) -> NodeSettings:
@@ -62,6 +63,7 @@ def node_settings(profile: Profile) -> NodeSettings:
         exclusive=profile.exclusive,
         python=profile.python,
         trackers=profile.trackers,
+        grid_g_per_kwh=profile.grid_g_per_kwh,
     )
 
 

@@ -73,6 +73,15 @@ def test_other_peoples_jobs_are_left_alone(lab: Path, root: RunsRoot, call: Call
     assert call("submit")[1]["submitted"] == 4
 
 
+def test_a_budget_without_measured_cells_sends_a_pilot_and_then_waits_for_it(lab: Path, call: Call) -> None:
+    code, sent = call("submit", "--budget", "40h")
+    assert (code, sent["submitted"], sent["budget"]["pilot"]) == (0, 2, True)
+    assert sent["packs"] == 2
+    code, again = call("submit", "--budget", "40h")
+    assert (code, again["submitted"], again["budget"]["cells"]) == (0, 0, [])
+    assert "run or are queued" in again["budget"]["sentences"][-1]
+
+
 def test_squeue_is_asked_for_our_own_jobs(lab: Path, root: RunsRoot, call: Call) -> None:
     call("submit")
     (lab / "queue-asked").unlink()

@@ -107,6 +107,9 @@ class SpentSoFar:
     energy_wh: Annotated[float, Doc("Energy of the GPUs in watt-hours.")]
     n_starts: Annotated[int, Doc("Starts of packs.")]
     ends: Annotated[Mapping[str, int], Doc("Reason of an end -> how many.")]
+    co2e_g: Annotated[float, Doc("Grams of CO2e of `stated_wh`.")]
+    stated_wh: Annotated[float, Doc("The part of the energy whose grid the profile stated when it was submitted.")]
+    grid_g_per_kwh: Annotated[tuple[float, ...], Doc("The intensities that profiles stated, in g CO2e per kWh.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from empslurm.cli.documents.base import CellName, Document, FilePaths, ManifestName, MissingData
+from empslurm.cli.documents.base import ABSENT, CellName, Document, FilePaths, ManifestName, MissingData
 from empslurm.cli.documents.data import TaskTokens
 from empslurm.validation.constraints import Doc
 
@@ -36,6 +36,78 @@ class Hours:
     job_h: Annotated[tuple[float, ...], Doc("Hours of jobs: low, middle, high.")]
     gpu_h: Annotated[tuple[float, ...], Doc("Hours of GPUs: low, middle, high.")]
     n_measured: Annotated[int, Doc("Finished cells that the estimate is made from.")]
+    n_unseen: Annotated[
+        int, Doc("Cells whose target has no finished cell: they count as the mean of the other targets.")
+    ]
+    starts: Annotated[bool, Doc("Whether the start-up of jobs is in the hours, as finished jobs needed it.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Estimated energy of the GPUs alone; each list is the low end, the middle and the high end, as of the hours."""
+
+    watts: Annotated[float, Doc("Mean power of a GPU while finished jobs used it.")]
+    kwh: Annotated[tuple[float, ...], Doc("Kilowatt-hours: low, middle, high.")]
+    co2e_g: Annotated[
+        tuple[float, ...] | None, Doc("Grams of CO2e: low, middle, high. null: the profile states no grid_g_per_kwh.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOfCells:
+    """The cells that a budget pays for, or a pilot that measures what cells take."""
+
+    asked_h: Annotated[float, Doc("The budget in `unit`.")]
+    unit: Annotated[Literal["GPU-hours", "job-hours"], Doc("GPU-hours where the profile has GPUs, else job-hours.")]
+    pilot: Annotated[bool, Doc("Whether what cells take is not known yet, so that only a pilot is chosen.")]
+    hours: Annotated[
+        tuple[float, ...] | None, Doc("Estimated hours in `unit`: low, middle, high. null: they are not known.")
+    ]
+    n_measured: Annotated[int, Doc("Finished cells that the estimate is made from.")]
+    n_unseen: Annotated[int, Doc("Chosen cells whose target has no finished cell.")]
+    n_verdicts: Annotated[int, Doc("Pairs that can have a verdict once the cells are done, and could not before.")]
+    n_left: Annotated[int, Doc("Training cells that are left for later.")]
+    n_unpriced: Annotated[int, Doc("Embeddings that are left, since their time is not estimated.")]
+    sentences: Annotated[tuple[str, ...], Doc("What is printed for people.")]
+    cells: Annotated[tuple[str, ...], Doc("Ids of the chosen cells, the most informative first.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsOfTarget:
+    """What one target needs to detect the wanted difference."""
+
+    target: Annotated[str, Doc("Id of the target task.")]
+    metric: Annotated[str, Doc("Its metric.")]
+    backbone: Annotated[str | None, Doc("Label of the backbone. null: the manifest has one.")]
+    fraction: Annotated[float, Doc("Share of the target's training part.")]
+    n_baseline: Annotated[int, Doc("Present seeds of the baseline.")]
+    n_transfer: Annotated[int, Doc("Present seeds of a source, the median.")]
+    n_sources: Annotated[int, Doc("Sources with results.")]
+    detectable: Annotated[float | None, Doc("The difference detected with probability .8 now. null: not known.")]
+    more_baseline: Annotated[int, Doc("Extra seeds of the baseline.")]
+    more_transfer: Annotated[int, Doc("Extra seeds of each source.")]
+    n_runs: Annotated[int, Doc("Extra runs.")]
+    power: Annotated[float | None, Doc("For the wanted difference with these seeds. null: not known.")]
+    hours: Annotated[float | None, Doc("Of the extra runs, in the unit of the whole. null: not known.")]
+    limit: Annotated[
+        Literal["unknown", "examples", "seeds"] | None,
+        Doc("Why no number of seeds is given: unknown noise, too few test examples, or too many seeds. null: one is."),
+    ]
+    least: Annotated[float | None, Doc("The difference that unlimited seeds would detect. null: not known.")]
+    sentence: Annotated[str, Doc("All of it in words.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsToDetect:
+    """How many more seeds targets need to detect a difference."""
+
+    wanted: Annotated[float, Doc("The difference, in each target's metric.")]
+    targets: Annotated[tuple[SeedsOfTarget, ...], Doc("Targets with results.")]
+    n_runs: Annotated[int, Doc("Extra runs of all targets.")]
+    hours: Annotated[float | None, Doc("Of these, in `unit`. null: not known.")]
+    unit: Annotated[str, Doc("GPU-hours where the profile has GPUs, else hours of training.")]
+    without_results: Annotated[tuple[str, ...], Doc("Targets without a finished baseline and transfer.")]
+    sentences: Annotated[tuple[str, ...], Doc("The sum, and what to run first.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +137,9 @@ class Costs(CostsOfCells):
     """What running the rest would cost with the profile."""
 
     profile: Annotated[str, Doc("Name of the profile.")]
+    energy: Annotated[
+        Energy | None, Doc("Estimated energy. null: hours are not known, or no job has reported the power of its GPUs.")
+    ]
     backbones: Annotated[
         Mapping[str, CostsOfCells], Doc("Label of each backbone -> its own part, without dataset embeddings.")
     ]
@@ -129,6 +204,8 @@ class PlanDocument(Document):
     n_packs_by_wave: Annotated[tuple[int, ...], Doc("Packs of wave 0, and of wave 1.")]
     leaks: Annotated[tuple[Leak, ...], Doc("Pairs of the manifest that the last audit flags.")]
     costs: Annotated[Costs | None, Doc("Estimated costs. null: no --profile was given.")]
+    budget: Annotated[BudgetOfCells | None, Doc("What --budget pays for. null: no --budget was given.")]
+    detect: Annotated[SeedsToDetect | None, Doc("What --detect asks. null: no --detect was given.")]
     warnings: Annotated[tuple[str, ...], Doc("What to know before anything runs, one sentence each.")] = field()
     sbatch: Annotated[
         BatchScript | None, Doc("What sbatch would get. null: no --show-sbatch was given, or the profile is local.")
@@ -165,6 +242,7 @@ class NothingToRun(Document):
     manifest: ManifestName
     submitted: Annotated[Literal[0], Doc("0: nothing was submitted.")]
     decisions: Annotated[Mapping[str, int], Doc("Action (reuse, skip) -> how many cells.")]
+    budget: Annotated[BudgetOfCells, Doc("What the budget pays for. Absent: no --budget was given.")] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +253,7 @@ class RunHere(Document):
     submitted: Annotated[int, Doc("Cells that were to run.")]
     states: Annotated[Mapping[str, int], Doc("State after the run -> how many of these cells.")]
     failed: Annotated[Mapping[str, str], Doc("Id of a failed cell -> why it failed.")]
+    budget: Annotated[BudgetOfCells, Doc("What the budget pays for. Absent: no --budget was given.")] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +268,4 @@ class SentToSlurm(Document):
     jobs: Annotated[tuple[str, ...], Doc("Slurm ids of the arrays.")]
     cancelled: Annotated[bool, Doc("Whether `cancel` stopped the submission while it was being sent.")]
     never: Annotated[Mapping[str, str], Doc("Slurm's reason why a job can never start -> what to do.")]
+    budget: Annotated[BudgetOfCells, Doc("What the budget pays for. Absent: no --budget was given.")] = ABSENT

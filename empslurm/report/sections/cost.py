@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from empslurm.launch.cost import intensities, mass
 from empslurm.report.contents import GroupContents
 from empslurm.report.group_results import Analyses
 
@@ -40,6 +41,7 @@ def cost(analyses: Analyses) -> list[tuple[str, str]]:
     if not facts and energy is None and runs["device"].isna().all():
         return []
     facts.append(energy or (NOT_MEASURED, "energy"))
+    facts += _carbon(analyses)
     names = ["device", "driver", "gpu_memory_mib", "mig_profile"]
     columns = [runs[name].astype(object).where(runs[name].notna(), None).tolist() for name in names]
     devices = Counter(hardware_line(*values) for values in zip(*columns, strict=True))
@@ -61,6 +63,18 @@ def _energy(analyses: Analyses) -> tuple[str, str] | None:
     if spent is not None and spent.energy_wh > 0:
         return f"{spent.energy_wh / 1000:.2f} kWh", "of energy, as the jobs of this manifest read it from their GPUs"
     return None
+
+
+def _carbon(analyses: Analyses) -> list[tuple[str, str]]:
+    """CO2e of the jobs, where a profile stated the intensity of its grid: it is never assumed."""
+    spent = analyses.gathered.spent
+    if spent is None or not spent.grid_g_per_kwh:
+        return []
+    at = intensities(spent.grid_g_per_kwh)
+    if not spent.stated_wh:
+        return [(NOT_MEASURED, f"CO2e, since the energy is not known ({at})")]
+    energy = f"{spent.stated_wh / 1000:.3g} kWh of the GPUs of this manifest's jobs"
+    return [(f"{mass(spent.co2e_g)} CO2e", f"from {energy}, {at} as their profiles say")]
 
 
 def hardware_line(device: str | None, driver: str | None, memory_mib: float | None, mig_profile: str | None) -> str:
