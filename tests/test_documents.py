@@ -182,7 +182,7 @@ def test_the_docs_list_the_metrics_there_are() -> None:
 
 WORDS = (
     *("cell", "pack", "wave", "claim", "runs root", "profile", "manifest", "card", "seal", "verdict", "family"),
-    *("source", "target", "baseline", "transfer", "snapshot", "lost", "setting"),
+    *("source", "target", "baseline", "transfer", "snapshot", "lost", "setting", "bundle", "lab"),
 )
 
 

@@ -31,6 +31,7 @@ def test_table_2_has_every_rating():
 
 def test_table_5_groups_by_theme():
     table = paper.table5(reference.ratings(), registry())
+    assert table is not None
     assert [row[0].text for row in table.rows] == ["direct"] * 6 + ["abstract"] * 6 + ["adjacent"] * 6
     assert table.caption.startswith("Means of the annotators' ratings. 0 of 18 tasks differ")
 
