@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from empslurm.api import from_table, gathered, load_gathered, load_manifest, planned, published, status
     from empslurm.errors import EmpslurmError
     from empslurm.scoring.scorer import Scorer
+    from empslurm.share.inputs import pooled
     from empslurm.suggestion import suggest
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "load_gathered",
     "load_manifest",
     "planned",
+    "pooled",
     "published",
     "status",
     "suggest",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "EmpslurmError": "empslurm.errors",
     "Scorer": "empslurm.scoring.scorer",
+    "pooled": "empslurm.share.inputs",
     "suggest": "empslurm.suggestion",
 }
 

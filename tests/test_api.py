@@ -11,7 +11,7 @@ import empslurm
 
 NAMES = {
     *("EmpslurmError", "Scorer", "__version__", "from_table", "gathered", "load_gathered", "load_manifest", "planned"),
-    *("published", "status", "suggest"),
+    *("pooled", "published", "status", "suggest"),
 }
 RESULTS = """source,target,seed,metric,value
 ,news,1,pearson,0.40
@@ -76,6 +76,20 @@ def test_anybodys_table_becomes_verdicts(tmp_path: Path) -> None:
     verdicts = study.frame("verdicts")
     assert verdicts[["source", "target", "verdict"]].to_numpy().tolist() == [["chat", "news", "helps"]]
     assert verdicts["difference"].tolist() == pytest.approx([0.1])
+
+
+def test_tables_of_several_labs_are_pooled(tmp_path: Path) -> None:
+    files = []
+    for at, name in enumerate(("a", "b", "c")):
+        files.append(tmp_path / f"{name}.csv")
+        files[-1].write_text(RESULTS.replace("0.5", f"0.5{at}"))
+    study = empslurm.pooled(files)
+    pooled, labs = study.frame("pooled"), study.frame("labs")
+    assert pooled[["source", "target", "n_labs", "verdict"]].to_numpy().tolist() == [["chat", "news", 3, "helps"]]
+    assert pooled["low"][0] < 0.1 < pooled["high"][0]
+    assert labs["lab"].tolist() == ["a", "b", "c"]
+    with pytest.raises(empslurm.EmpslurmError, match="must have an input"):
+        empslurm.pooled([])
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1, float("nan"), float("inf")])

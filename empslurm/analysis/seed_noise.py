@@ -38,6 +38,8 @@ class SeedNoise:
     centre: float  # the variance that the transfers' variances are shrunk towards
     own_variance: float  # the baseline's variance from its own runs alone; NaN with fewer than two
     own_degrees_of_freedom: float
+    transfer_variance: float  # mean of the transfers' variances from their own runs, by degrees of freedom; or NaN
+    transfer_degrees_of_freedom: float
 
     def of(self, cells: NDArray[np.int64]) -> SeedNoise:
         """The noise of some of the cells, still shrunk towards all of them."""
@@ -80,6 +82,8 @@ def _moderated(scores: NDArray[np.float64], there: NDArray[np.bool_], shared: ND
         centre=transfers.centre,
         own_variance=float(squares[0] / freedom[0]) if freedom[0] > 0 else float("nan"),
         own_degrees_of_freedom=float(freedom[0]),
+        transfer_variance=float(squares[1:].sum() / freedom[1:].sum()) if freedom[1:].sum() > 0 else float("nan"),
+        transfer_degrees_of_freedom=float(freedom[1:].sum()),
     )
 
 

@@ -77,12 +77,17 @@ class Comparison:
     mean_covariance: NDArray[np.float64]  # (1 + n_sources, 1 + n_sources) of the cells' means
     noise: SeedNoise  # of single runs of the cells
     n_shared: NDArray[np.int64]  # (n_sources,) seeds with which both the source and the baseline learnt
-    example_variance: NDArray[np.float64]  # (n_sources,) of the differences over test sets; 0 where unknown
+    example_covariance: NDArray[np.float64]  # (n_sources, n_sources) of the differences over test sets; 0 where unknown
     n_seeds: tuple[int, ...]  # per cell, the baseline first: compared runs, without collapsed ones
     n_collapsed: tuple[int, ...]  # per cell, the baseline first: runs that did not learn
     reasons: tuple[str, ...]  # per source, why undecided; "" where decided
     with_examples: bool  # False: errors cover seed noise only
     higher_is_better: bool
+
+    @property
+    def example_variance(self) -> NDArray[np.float64]:
+        """(n_sources,) of the differences over test sets; 0 where unknown."""
+        return np.diag(self.example_covariance)
 
     @property
     def sign(self) -> int:
@@ -287,7 +292,7 @@ def _tested(
         mean_covariance=total,
         noise=noise,
         n_shared=(there[1:] & there[0]).sum(1),
-        example_variance=np.diag(_contrast(parts.examples)),
+        example_covariance=_contrast(parts.examples),
         n_seeds=tuple(int(n) for n in n_seeds),
         n_collapsed=tuple(int(n) for n in n_collapsed),
         reasons=reasons,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from empslurm.plan import Plan
     from empslurm.report.answer import Answer
     from empslurm.report.summary import Summary
+    from empslurm.share.inputs import Read
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
@@ -31,11 +34,18 @@ def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argpar
     parser.add_argument(
         "--results",
         type=Path,
-        metavar="FILE",
-        help="gather a table of results instead of runs: source,target,seed,metric,value",
+        nargs="+",
+        metavar="INPUT",
+        help="gather a table of results (source,target,seed,metric,value), a runs root or a bundle; several of them "
+        "are several labs, whose changes are pooled",
     )
     parser.add_argument(
-        "--predictions", type=Path, metavar="DIR", help="with --results: read ID.csv or ID.parquet of each run there"
+        "--predictions",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="with --results: read ID.csv or ID.parquet of each run there; a folder per table, in their order",
     )
     parser.add_argument(
         "--ratings", type=Path, metavar="FILE", help="read the construct ratings there (default: the paper's Table 2)"
@@ -64,49 +74,55 @@ def run(options: argparse.Namespace, out: Output) -> int:
             return search.report(plan, root, options, out)
         margin = plan.manifest.margin if margin is None else margin
     refuse_margin(options.margin, "--margin")
-    gathered = _gathered(options, out)
-    folder = options.out or RunsRoot(options.runs).gathered / gathered.name
-    with out.console(error=True).status("tables, tests and figures"):
-        written = write(
-            gathered, folder, ratings=reference.ratings(options.ratings), grouped=not options.rows, margin=margin
-        )
-    return report(gathered, folder, written, out, tables=options.tables)
+    with _read(options, out) as read:
+        gathered, margin = read.gathered, read.margin if margin is None else margin
+        folder = options.out or RunsRoot(options.runs).gathered / read.name
+        with out.console(error=True).status("tables, tests and figures"):
+            written = write(
+                gathered, folder, ratings=reference.ratings(options.ratings), grouped=not options.rows, margin=margin
+            )
+        return report(gathered, folder, written, out, tables=options.tables)
 
 
-def _gathered(options: argparse.Namespace, out: Output) -> Gathered:
-    """From the runs root, a file of results, or the paper."""
+@contextmanager
+def _read(options: argparse.Namespace, out: Output) -> Iterator[Read]:
+    """From the runs root, results of others, or the paper."""
     from empslurm import gather
+    from empslurm.share import inputs
 
     if sum((options.manifest is not None, options.published, options.results is not None)) > 1:
         raise UsageError("gather must have one input, but got several; give a manifest, --published or --results")
-    if options.predictions is not None and options.results is None:
+    if options.predictions and options.results is None:
         raise UsageError("--predictions must come with --results, but does not; name the table of results")
-    if options.predictions is not None and not options.predictions.is_dir():
-        raise UsageError(
-            f"--predictions must be a folder, but {options.predictions} is not; give the folder of ID.csv files"
-        )
-    if options.published:
-        return gather.published(registry())
     if options.results is not None:
-        return gather.from_file(options.results, registry(), options.predictions)
-    if options.manifest is None:
-        return _verified(None, RunsRoot(options.runs), registry(), options.data, out)
-    plan, root = common.load_plan(options)
-    return _verified(plan, root, plan.manifest.registry, options.data, out)
+        with (
+            common.counting("verifying results", out) as advance,
+            inputs.read(
+                options.results, options.predictions, known=registry(), data=options.data, advance=advance
+            ) as read,
+        ):
+            yield read
+        return
+    if options.published:
+        gathered = gather.published(registry())
+    elif options.manifest is None:
+        gathered = _verified(None, RunsRoot(options.runs), registry(), options.data, out)
+    else:
+        plan, root = common.load_plan(options)
+        gathered = _verified(plan, root, plan.manifest.registry, options.data, out)
+    yield inputs.Read(name=gathered.name, gathered=gathered)
 
 
 def _verified(plan: Plan | None, root: RunsRoot, known: Registry, data_root: Path, out: Output) -> Gathered:
-    from rich.progress import Progress
-
-    with Progress(console=out.console(error=True), transient=True) as progress:
-        bar = progress.add_task("verifying results", total=None)
-        return api.collect(plan, root, known, data_root, lambda n: progress.update(bar, advance=n))
+    with common.counting("verifying results", out) as advance:
+        return api.collect(plan, root, known, data_root, advance)
 
 
 def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, tables: bool) -> int:
     """Print the answer for people, with tables on request, or one document for programs; the exit status.
 
-    It is 1 where a result was refused, or where a table of results has no baseline to compare a source with.
+    It is 1 where a result was refused, where labs disagree on a run, or where a table of results has no baseline to
+    compare a source with.
     """
     out.document(
         {
@@ -128,6 +144,7 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, t
                 {**_place(answer), **asdict(change)} for answer in written.answers for change in answer.best
             ],
             **({"over_settings": [asdict(pair) for pair in written.over_settings]} if written.over_settings else {}),
+            **(_of_labs(written) if written.labs else {}),
             "cautions": [
                 {"group": answer.group, "text": text} for answer in written.answers for text in answer.warnings
             ],
@@ -140,8 +157,16 @@ def report(gathered: Gathered, folder: Path, written: Summary, out: Output, *, t
         }
     )
     say(gathered, folder, written, out, tables=tables)
-    refused = any(cell.state == "refused" for cell in gathered.missing)
+    refused = any(cell.state in ("refused", "disagrees") for cell in gathered.missing)
     return 1 if refused or (gathered.origin == "results" and not written.judged) else 0
+
+
+def _of_labs(written: Summary) -> dict[str, object]:
+    return {
+        "labs": [asdict(lab) for lab in written.labs],
+        "pooled": [asdict(pair) for pair in written.pooled],
+        "disagreements": [asdict(told) for told in written.disagreements],
+    }
 
 
 def _place(answer: Answer) -> dict[str, object]:

@@ -23,7 +23,7 @@ MOST_PAIRS = 5  # that help, and that harm, of one answer
 MOST_SENTENCES = 12  # beside the answers
 MOST_NAMED = 4  # analyses that could not be made
 MOST_FAILED = 5  # cells that are named with their reasons
-FAILED = ("refused", "failed", "lost")  # states of cells that somebody must look at
+FAILED = ("refused", "disagrees", "failed", "lost")  # states of cells that somebody must look at
 LONGEST = 200  # characters of a reason
 SHOWN_MISSING = 12  # of one state, where tables are asked for; the file has all
 

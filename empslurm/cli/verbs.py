@@ -104,10 +104,21 @@ VERBS: dict[str, Verb] = {
         examples=(
             "empslurm gather full_grid",
             "empslurm gather full_grid --tables",
-            "empslurm gather --results scores.csv --out tables",
+            "empslurm gather --results north.csv south.csv ../east/runs --out pooled",
         ),
         about="Verify the results so far, write tables, tests, figures and a page of them, and say what is missing. "
         "It may run at any time, also while cells are training.",
+    ),
+    "import": Verb(
+        module="import_runs",
+        line="take finished cells of other runs roots into this one",
+        group="study",
+        examples=(
+            "empslurm import /scratch/other/runs --dry-run",
+            "empslurm --runs runs import ../north/runs ../south/bundle.zip",
+        ),
+        about="Verify the finished cells of other runs roots or bundles, and link or copy those that are not here yet, "
+        "with their seals. Nothing is overwritten. A later `submit` and `gather` treat them as their own.",
     ),
     "status": Verb(
         module="status",

@@ -79,12 +79,14 @@ def _read(root: RunsRoot) -> pd.DataFrame:
 
 
 def _write(root: RunsRoot, rows: pd.DataFrame) -> None:
+    """Keep the rows, where the runs root may be written: another lab's may not."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), sink, compression="zstd")
-    files.write_bytes(root.gathered / NAME, sink.getvalue().to_pybytes())
+    with contextlib.suppress(StoreError):
+        files.write_bytes(root.gathered / NAME, sink.getvalue().to_pybytes())
 
 
 def _unchanged(root: RunsRoot, known: pd.DataFrame, wanted: set[str]) -> set[str]:

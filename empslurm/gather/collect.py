@@ -28,7 +28,10 @@ from empslurm.tasks.splits import leaks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from empslurm.gather.labs import LabRuns, Told
+
 REFUSED = "refused"
+DISAGREES = "disagrees"  # labs have different numbers for it
 CARD = "card"  # data of a user's card, for which empslurm has no record to compare with
 NOT_PINNED = "not a pinned release: invented, altered, or never recorded"
 
@@ -43,7 +46,7 @@ class Missing:
     target: str
     seed: int
     fraction: float
-    state: str  # a cell's state (such as `lost`: its job ended without a result), or `refused`: verification failed
+    state: str  # a cell's state (such as `lost`: its job ended), `refused` (verification failed) or `disagrees`
     why: str
     backbone: str = ""  # the label of its backbone, where the manifest has several
 
@@ -82,6 +85,9 @@ class Gathered:
     registry: Registry
     spent: Spent | None = None  # GPU time of the manifest's jobs, as far as it was recorded
     origin: Literal["runs", "published", "results"] = "runs"  # a runs root, the paper's tables, or anyone's table
+    labs: tuple[LabRuns, ...] = ()  # of several inputs: who contributed what
+    told: tuple[Told, ...] = ()  # runs on which labs disagree; they are in no group
+    remarks: tuple[str, ...] = ()  # sentences about how several inputs were taken together
 
     @property
     def n_done(self) -> int:
@@ -293,15 +299,15 @@ def joined(results: Sequence[Gathered]) -> tuple[Group, ...]:
     runs = runs[~runs.index.duplicated()]
     return tuple(
         Group(
-            name=_name(describe(part), part),
-            setting=describe(part),
-            runs=runs.loc[[cell.id for cell in part]],
+            name=part.name,
+            setting={**({"setting": part.label} if part.label else {}), **describe(part.places)},
+            runs=runs.loc[[cell.id for cell in part.places]],
             missing=(),
             notes={task: note for group in groups_of for task, note in group.notes.items()},
             leaks={pair: text for group in groups_of for pair, text in group.leaks.items()},
             suitability={pair: values for group in groups_of for pair, values in group.suitability.items()},
         )
-        for part in groups(_places(runs))
+        for part in _parts_of_root(_places(runs), ())
     )
 
 

@@ -39,6 +39,9 @@ LARGEST_VALUE = 1e15  # beyond it, sums of squares lose the digits in which two 
 SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
+Run = tuple[str, str, str, int, float]  # setting, source, target, seed and fraction identify a run of a table
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """One run's score. `where`: its line, or in Parquet its record."""
@@ -176,9 +179,23 @@ def _result(where: str, row: table_file.Row, comma: bool) -> Result:
 
 def _id(row: Result) -> str:
     """The id of a run where the table gives none; its predictions file is named after it."""
-    part = "" if row.fraction == 1.0 else f"-f{row.fraction * 100:g}"
-    name = f"{row.source}--{row.target}" if row.source else row.target
-    return f"{f'{row.setting}-' if row.setting else ''}{name}-s{row.seed}{part}"
+    return _made_id(_run(row))
+
+
+def _made_id(run: Run) -> str:
+    setting, source, target, seed, fraction = run
+    part = "" if fraction == 1.0 else f"-f{fraction * 100:g}"
+    name = f"{source}--{target}" if source else target
+    return f"{f'{setting}-' if setting else ''}{name}-s{seed}{part}"
+
+
+def names_a_run(id: str, run: Run) -> bool:
+    """Whether an id is one that its table gave, not one that is made from the other columns.
+
+    `run`: setting, source ("" of a baseline), target, seed and fraction.
+    """
+    made = _made_id(run)
+    return id not in (made, f"{made}-{ids.digest(run, 6)}")
 
 
 def _with_ids(results: Sequence[Result]) -> tuple[Result, ...]:
@@ -191,7 +208,7 @@ def _with_ids(results: Sequence[Result]) -> tuple[Result, ...]:
     )
 
 
-def _run(row: Result) -> tuple[object, ...]:
+def _run(row: Result) -> Run:
     """The columns that identify a run."""
     return (row.setting, row.source, row.target, row.seed, row.fraction)
 

@@ -14,6 +14,7 @@ from empslurm.report.figures import values_of
 from empslurm.report.formats import Part, Table, part
 from empslurm.report.gaps import Gap
 from empslurm.report.group_results import Analyses, Significance
+from empslurm.report.pooling import Pooling
 from empslurm.report.settings_compared import Compared
 from empslurm.report.verdict_tables import part_name
 
@@ -132,6 +133,9 @@ class Contents:
     settings: tuple[Table, ...] = ()  # settings compared
     settings_headline: tuple[str, ...] = ()
     compared: Compared | None = None  # None: there are not two settings
+    pooling: Pooling | None = None  # None: there are not several inputs
+    pooling_tables: tuple[Table, ...] = ()
+    pooling_headline: tuple[str, ...] = ()
 
     @property
     def of_paper(self) -> bool:

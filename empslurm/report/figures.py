@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +192,11 @@ def _count_bars(table: Table) -> Any:
     return figure
 
 
-def save(figure: Any, folder: Path, name: str) -> list[Path]:
+def save(figure: Any, folder: Path, name: str, endings: Sequence[str] = ("svg", "png", "pdf")) -> list[Path]:
     """Write SVG, PNG and PDF; equal figures give equal SVG and PDF bytes."""
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
-    for ending in ("svg", "png", "pdf"):
+    for ending in endings:
         sink = io.BytesIO()
         with fonts.settings({"svg.hashsalt": name}):
             figure.savefig(sink, format=ending, dpi=_dpi(figure), metadata=dated.get(ending))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NEVER_RUN = "unknown: no such cell has run yet"
 NOT_RECORDED = "unknown: the results do not say how long runs took"
 NOTHING = "nothing"
+POOLED = "changes pooled over labs"
+FILL_OF_LABS = "give results of at least two labs that each have two seeds of the same pairs and of their baselines"
 MOST_REASONS = 3  # of the cells of one state
 
 
@@ -34,8 +36,11 @@ class Gap:
     cost: str  # runs and hours, estimated from similar cells; or why they are unknown
 
 
-def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
-    """The gaps of all groups (one that all groups share is listed once), then the missing cells."""
+def all_gaps(gathered: Gathered, groups: Sequence[Analyses], not_pooled: str = "") -> tuple[Gap, ...]:
+    """The gaps of all groups (one that all groups share is listed once), then the missing cells.
+
+    `not_pooled`: why no change of several labs could be pooled; "" where some could, or where there is one input.
+    """
     import pandas as pd
 
     own = [(analyses.group.name, gaps(analyses)) for analyses in groups]
@@ -46,6 +51,8 @@ def all_gaps(gathered: Gathered, groups: Sequence[Analyses]) -> tuple[Gap, ...]:
     ]
     of_some = [replace(gap, what=f"{name}: {gap.what}") for name, listed in own for gap in listed if gap not in of_all]
     of_analyses = [*of_all, *of_some]
+    if not_pooled:
+        of_analyses.append(Gap(what=POOLED, why=not_pooled, fill=FILL_OF_LABS, cost=NOT_RECORDED))
     runs = {str(group.setting.get("setting", "")): group.runs for group in gathered.groups if not group.runs.empty}
     every = pd.concat(list(runs.values())) if runs else None
     return (*of_analyses, *_of_cells(gathered.missing, {**runs, "": every}, gathered))
@@ -255,6 +262,7 @@ FILLS_OF_STATES = {
     "failed": "fix the error that the reason names, then `python -m empslurm resume {name}`",
     "lost": "their jobs ended without a result: `python -m empslurm resume {name}`",
     "refused": "their results failed verification: move each folder away, then `python -m empslurm resume {name}`",
+    "disagrees": "find out which lab's numbers are right, and gather without the other's",
 }
 NEVER_STARTED = "never started"
 

@@ -29,6 +29,7 @@ NAMES = frozenset(
     (
         *("source", "target", "task", "id", "ids", "row", "column", "group", "setting", "ids_baseline", "ids_transfer"),
         *("source_theme", "target_theme", "next", "best_source", "flags", "why", "disagreement_or_reason"),
+        *("lab", "seeds", "reason"),
     )
 )
 
@@ -93,7 +94,8 @@ class Study:
         return self._groups[_setting(setting, self._groups)]
 
     def _tables(self, group: GroupContents) -> tuple[Table, ...]:
-        return (*group.tables, *self.contents.settings, *self.contents.ratings)
+        of_all = (*self.contents.pooling_tables, *self.contents.settings, *self.contents.ratings)
+        return (*group.tables, *of_all)
 
     def _frames(self, group: GroupContents) -> dict[str, Table | pd.DataFrame]:
         import pandas as pd

@@ -15,6 +15,7 @@ from empslurm.report.sections.choice import choice
 from empslurm.report.sections.cost import costs
 from empslurm.report.sections.data import data
 from empslurm.report.sections.importance import importance
+from empslurm.report.sections.labs import labs
 from empslurm.report.sections.learning import learning
 from empslurm.report.sections.missing import missing
 from empslurm.report.sections.next import what_next
@@ -49,6 +50,7 @@ class Section(Generic[Shown]):
 
 # The sections in the order of the page; the sections of a group are repeated for every group.
 BEFORE_THE_GROUPS: tuple[Section[Contents], ...] = (
+    Section(anchor="labs", link="labs", title="Several labs together", build=labs),
     Section(anchor="settings", link="settings", title="Settings compared", build=settings),
 )
 OF_EACH_GROUP: tuple[Section[GroupContents], ...] = (

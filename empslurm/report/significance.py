@@ -347,6 +347,7 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
         n_collapsed=tuple(comparison.n_collapsed[at] for at in cells),
         noise=comparison.noise.of(cells),
         covariance=comparison.covariance[np.ix_(chosen, chosen)],
+        example_covariance=comparison.example_covariance[np.ix_(chosen, chosen)],
         mean_covariance=comparison.mean_covariance[np.ix_(cells, cells)],
         **{
             name: getattr(comparison, name)[chosen]
@@ -360,7 +361,6 @@ def _keep(result: TargetResult, keep: Sequence[bool]) -> TargetResult:
                 "high",
                 "smallest_detectable",
                 "n_shared",
-                "example_variance",
             )
         },
     )

@@ -19,6 +19,7 @@ from empslurm.gather import Gathered
 from empslurm.reference import Rating
 from empslurm.report.answer import Answer
 from empslurm.report.formats import Table
+from empslurm.report.pooling_tables import Contribution, Disagreement, PooledChange
 from empslurm.report.settings_compared import PairOverSettings
 from empslurm.validation import decode
 
@@ -86,6 +87,9 @@ class Summary:
     contents: tuple[Mapping[str, str], ...]  # every table: name, number, title, caption, details
     files: tuple[str, ...]  # relative to the folder
     report: str
+    pooled: tuple[PooledChange, ...] = ()  # of several labs
+    labs: tuple[Contribution, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()  # runs on which labs disagree
     made: Made | None = None  # None: an earlier version wrote it
 
 
@@ -109,9 +113,14 @@ def inputs_digest(gathered: Gathered, ratings: Sequence[Rating], *, grouped: boo
     for group in gathered.groups:
         digest.update(ids.canonical_json([group.name, group.setting, group.notes]).encode())
         digest.update(pd.util.hash_pandas_object(group.runs, index=False).to_numpy().tobytes())
+    for lab in gathered.labs:
+        counts = [lab.n_runs, lab.n_copies, lab.n_repeated, lab.n_disagreeing]
+        digest.update(ids.canonical_json([lab.name, lab.kind, lab.group.setting, *counts]).encode())
+        digest.update(pd.util.hash_pandas_object(lab.group.runs, index=False).to_numpy().tobytes())
     missing = [asdict(cell) for cell in gathered.missing]
     rest = [gathered.name, gathered.n_planned, missing, [repr(rating) for rating in ratings], grouped]
     rest += [repr(gathered.spent), repr(margin), leaks_digest(gathered), suitability_digest(gathered)]
+    rest += [repr(gathered.told), repr(gathered.remarks)]
     digest.update(ids.canonical_json(rest).encode())
     return digest.hexdigest()
 

@@ -9,18 +9,29 @@ from pathlib import Path
 from empslurm import files, reference
 from empslurm.gather import Gathered, Missing, curves_table, missing_columns
 from empslurm.reference import Rating
-from empslurm.report import figures, paper, settings, settings_compared, settings_headline, settings_tables, task_facts
+from empslurm.report import (
+    figures,
+    forests,
+    paper,
+    pooling_tables,
+    settings,
+    settings_compared,
+    settings_headline,
+    settings_tables,
+    task_facts,
+)
 from empslurm.report import summary as summaries
 from empslurm.report.analyses import analyse, tables_of
 from empslurm.report.answer import answers
 from empslurm.report.contents import Contents, GroupContents
 from empslurm.report.formats import Table, main_columns, write_forms
-from empslurm.report.gaps import all_gaps
+from empslurm.report.gaps import POOLED, all_gaps
 from empslurm.report.group_results import Analyses
 from empslurm.report.headline import headline
 from empslurm.report.marks import Marks, marks_of
 from empslurm.report.overview import overview
 from empslurm.report.page import page
+from empslurm.report.pooling import pool_labs
 from empslurm.report.summary import Summary, inputs_digest
 from empslurm.report.tables import PAIR_COLUMNS, pair_rows, to_rows_csv
 from empslurm.report.wording import plain_table
@@ -72,8 +83,9 @@ def write(
     files.write_json(folder / summaries.NAME, {})  # an interrupted gather must not look complete
     contents = contents_of(gathered, ratings=ratings, grouped=grouped, margin=margin)
     paths = _write_long(gathered, folder)
-    for table in (*contents.settings, *contents.ratings):
+    for table in (*contents.pooling_tables, *contents.settings, *contents.ratings):
         paths += write_table(table, folder)
+    paths += forests.save(contents.pooling, folder)
     for group in contents.groups:
         paths += _write_group(group, folder / group.analyses.group.name)
     paths += [_write_missing(gathered.missing, folder), folder / REPORT]
@@ -92,15 +104,20 @@ def contents_of(
         _contents(analyse(gathered, group, ratings=ratings, grouped=grouped, margin=margin))
         for group in gathered.groups
     )
-    compared = settings_compared.compare(settings.named([group.analyses for group in groups]))
+    analyses = [group.analyses for group in groups]
+    compared = settings_compared.compare(settings.named(analyses))
+    pooling = pool_labs(gathered, analyses, grouped=grouped, margin=margin)
     return Contents(
         gathered=gathered,
         groups=groups,
-        gaps=all_gaps(gathered, [group.analyses for group in groups]),
+        gaps=all_gaps(gathered, analyses, pooling.lacking if pooling else ""),
         ratings=tables_of_ratings(gathered, ratings, groups),
         settings=settings_tables.settings_tables(compared),
         settings_headline=settings_headline.headline(compared),
         compared=compared,
+        pooling=pooling,
+        pooling_tables=pooling_tables.tables(pooling),
+        pooling_headline=pooling_tables.headline(pooling),
     )
 
 
@@ -117,7 +134,8 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
         name = group.analyses.group.name
         return f"{name}: {text}" if name else text
 
-    groups = contents.groups
+    groups, pooling = contents.groups, contents.pooling
+    opening = (*contents.pooling_headline, *contents.settings_headline)
     tables = [table for group in groups for table in group.tables]
     shown = [(table.name, table) for table in contents.settings] or [
         ((Path(group.analyses.group.name) / table.name).as_posix(), replace(table, title=named(group, table.title)))
@@ -125,28 +143,33 @@ def _summary(contents: Contents, inputs: str, paths: Sequence[str]) -> Summary:
         for table in group.tables
         if table.name.startswith(SHOWN) and not table.name.endswith("versus-printed")
     ]
+    shown = [*((table.name, table) for table in contents.pooling_tables), *shown]
     fits = [len(table.rows) * len(main_columns(table).columns) <= MAX_SHOWN for _, table in shown]
     return Summary(
         inputs=inputs,
-        opening=contents.settings_headline,
+        opening=opening,
         over_settings=settings_compared.over_settings(contents.compared) if contents.compared else (),
         answers=tuple(answer for group in groups for answer in answers(group)),
         headline=(
-            *contents.settings_headline,
+            *opening,
             *(named(group, sentence) for group in groups for sentence in headline(group.analyses)),
         ),
         judged=any(group.analyses.significance for group in groups),
         lacking=dict(
             sorted((named(group, name), why) for group in groups for name, why in group.analyses.lacking.items())
-        ),
+        )
+        | ({POOLED: pooling.lacking} if pooling and pooling.lacking else {}),
         tables=tuple(table for fit, (_, table) in zip(fits, shown, strict=True) if fit),
         too_large=tuple(name for fit, (name, _) in zip(fits, shown, strict=True) if not fit),
         contents=tuple(
             {name: str(getattr(table, name)) for name in ("name", "number", "title", "caption", "details")}
-            for table in (*contents.settings, *contents.ratings, *tables)
+            for table in (*contents.pooling_tables, *contents.settings, *contents.ratings, *tables)
         ),
         files=tuple(paths),
         report=REPORT,
+        pooled=pooling_tables.changes(pooling) if pooling else (),
+        labs=pooling_tables.contributions(pooling) if pooling else (),
+        disagreements=pooling_tables.disagreements(pooling) if pooling else (),
     )
 
 

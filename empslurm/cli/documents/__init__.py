@@ -33,7 +33,15 @@ from empslurm.cli.documents.results import (
     SuggestDocument,
 )
 from empslurm.cli.documents.share import BundleDocument
-from empslurm.cli.documents.study import InitDocument, NothingToRun, PlanDocument, PrepareDocument, RunHere, SentToSlurm
+from empslurm.cli.documents.study import (
+    ImportDocument,
+    InitDocument,
+    NothingToRun,
+    PlanDocument,
+    PrepareDocument,
+    RunHere,
+    SentToSlurm,
+)
 from empslurm.cli.documents.tools import DemoDocument, DoctorDocument, ProfileDocument, RateDocument
 from empslurm.validation.reader import json_schema
 
@@ -55,6 +63,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], ...]] = {
     "submit": (NothingToRun, RunHere, SentToSlurm),
     "resume": (NothingToRun, RunHere, SentToSlurm),
     "cancel": (CancelDocument,),
+    "import": (ImportDocument,),
     "status": (StatusDocument,),
     "logs": (LogDocument,),
     "show": (CellDocument,),

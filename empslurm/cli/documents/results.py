@@ -80,6 +80,66 @@ class PairOverSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one lab contributed, and whether it departs from the others."""
+
+    lab: Annotated[str, Doc("Name of the input; with its setting where it has several.")]
+    kind: Annotated[str, Doc("table, runs root or bundle.")]
+    n_runs: Annotated[int, Doc("Runs that it has.")]
+    n_counted: Annotated[int, Doc("Of these, runs that count for it.")]
+    n_copies: Annotated[int, Doc("Copies of runs of an earlier lab, for which they count.")]
+    n_repeated: Annotated[int, Doc("Runs of an earlier lab that it computed again, with the same numbers.")]
+    n_disagreeing: Annotated[int, Doc("Runs for which another lab has other numbers: left out everywhere.")]
+    n_pairs: Annotated[int, Doc("Pairs of which its own runs give a change and its error.")]
+    departs: Annotated[
+        bool | None, Doc("Whether its gains differ from those of the others more than usual. null: not tested.")
+    ]
+    shift: Annotated[float | None, Doc("Mean of its gains minus those of the others. null: not tested.")]
+    p_value: Annotated[float | None, Doc("p-value of that test, corrected over labs. null: not tested.")]
+    reason: Annotated[str, Doc("Why it is not tested. Empty: it is.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledChange:
+    """A pair over labs: random effects. Numbers are in the target's metric; null: unknown."""
+
+    source: Annotated[str, Doc("Id of the source task.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    fraction: Annotated[float, Doc("Share of the target's training part.")]
+    metric: Annotated[str, Doc("The target's metric.")]
+    labs: Annotated[tuple[str, ...], Doc("Labs that have the pair.")]
+    verdict: Annotated[str, Doc("helps, harms, equivalent or inconclusive, by p_bh; or not pooled.")]
+    pooled: Annotated[float | None, Doc("Mean change over labs.")]
+    low: Annotated[float | None, Doc("Low end of its 95 % interval.")]
+    high: Annotated[float | None, Doc("High end of its 95 % interval.")]
+    p_value: Annotated[float | None, Doc("p-value of no change, before correction.")]
+    p_bh: Annotated[float | None, Doc("The same, corrected over all pooled pairs.")]
+    tau: Annotated[float | None, Doc("Standard deviation of the labs' true changes.")]
+    i2: Annotated[float | None, Doc("Share of the labs' differences that is not noise, 0 to 1.")]
+    q: Annotated[float | None, Doc("Cochran's Q.")]
+    q_p: Annotated[float | None, Doc("p-value of no difference between labs, before correction.")]
+    q_p_bh: Annotated[float | None, Doc("The same, corrected over all pooled pairs.")]
+    prediction_low: Annotated[float | None, Doc("Low end of where the true change of another lab would lie (95 %).")]
+    prediction_high: Annotated[float | None, Doc("High end of it.")]
+    together: Annotated[float | None, Doc("Change of all runs analysed as those of one lab.")]
+    reason: Annotated[str, Doc("Why it is not pooled. Empty: it is.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """What one lab says of a run for which another lab has other numbers."""
+
+    id: CellName
+    lab: Annotated[str, Doc("Name of the lab.")]
+    source: Annotated[str, Doc("Id of the source task. Empty: a baseline.")]
+    target: Annotated[str, Doc("Id of the target task.")]
+    seed: Annotated[int, Doc("Seed of the run.")]
+    fraction: Annotated[float, Doc("Share of the target's training part.")]
+    score: Annotated[str, Doc("Part and metric of the score that differs.")]
+    value: Annotated[float | None, Doc("This lab's value. null: undefined.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Caution:
     """A warning about a group."""
 
@@ -112,7 +172,10 @@ class MissingCell:
 class GatherDocument(Document):
     """What the results say, and what is missing."""
 
-    name: Annotated[str, Doc("Name of the manifest, or all, published or the name of the file of results.")]
+    name: Annotated[
+        str,
+        Doc("Name of the manifest, or all, published or the name of the input; of several inputs their names with +."),
+    ]
     folder: Annotated[str, Doc("The folder with all files.")]
     report: Annotated[str, Doc("Path of the report page.")]
     n_planned: Annotated[int | None, Doc("Planned cells. null: no manifest was given.")]
@@ -129,6 +192,16 @@ class GatherDocument(Document):
     files: FilePaths
     over_settings: Annotated[
         tuple[PairOverSettings, ...], Doc("All pairs over all settings. Absent: there are not two settings.")
+    ] = ABSENT
+    labs: Annotated[
+        tuple[Contribution, ...], Doc("Who contributed what, per lab and setting. Absent: there is one input.")
+    ] = ABSENT
+    pooled: Annotated[tuple[PooledChange, ...], Doc("All pairs, pooled over labs. Absent: there is one input.")] = (
+        ABSENT
+    )
+    disagreements: Annotated[
+        tuple[Disagreement, ...],
+        Doc("Runs with one id and several numbers, one entry per lab. Absent: there is one input."),
     ] = ABSENT
 
 

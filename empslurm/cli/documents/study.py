@@ -269,3 +269,32 @@ class SentToSlurm(Document):
     cancelled: Annotated[bool, Doc("Whether `cancel` stopped the submission while it was being sent.")]
     never: Annotated[Mapping[str, str], Doc("Slurm's reason why a job can never start -> what to do.")]
     budget: Annotated[BudgetOfCells, Doc("What the budget pays for. Absent: no --budget was given.")] = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedCell:
+    """A cell of another runs root or bundle."""
+
+    id: CellName
+    origin: Annotated[str, Doc("The runs root or bundle, as it was named.")]
+    fate: Annotated[
+        Literal["linked", "copied", "here", "running", "differs", "refused", "unfinished"],
+        Doc(
+            "linked or copied: it was taken (with --dry-run: it would be). here: it is here already, with the same "
+            "scores. running: it is being run here. differs: it is here with other scores, which are kept. refused: "
+            "it does not match its checksums. unfinished: it has no result there."
+        ),
+    ]
+    why: Annotated[str, Doc("Why it was not taken. Empty: it was, or it is here.")]
+    n_bytes: Annotated[int, Doc("Bytes of its files. 0: it has no result that can be used.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportDocument(Document):
+    """What became of the cells of other runs roots."""
+
+    runs: Annotated[str, Doc("The runs root that they were taken into.")]
+    dry_run: Annotated[bool, Doc("Whether nothing was done.")]
+    counts: Annotated[Mapping[str, int], Doc("Fate -> how many cells.")]
+    n_bytes: Annotated[int, Doc("Bytes of the cells that were taken; linked ones need no more room.")]
+    cells: Annotated[tuple[ImportedCell, ...], Doc("Every cell of the other runs roots.")]

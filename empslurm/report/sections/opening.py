@@ -29,6 +29,9 @@ def opening(contents: Contents) -> Mapping[str, Any]:
     refused = sum(cell.state == "refused" for cell in contents.gathered.missing)
     if refused:
         notes.append(f"{refused:,} {'result' if refused == 1 else 'results'} failed verification and are in no table.")
+    told = len({one.id for one in contents.gathered.told})
+    if told:
+        notes.append(f"Labs disagree on {told:,} {'run' if told == 1 else 'runs'}, which are in no table.")
     return {
         "question": QUESTION,
         "answer": _answer(contents),
@@ -40,6 +43,8 @@ def opening(contents: Contents) -> Mapping[str, Any]:
 
 def _answer(contents: Contents) -> tuple[str, ...]:
     """At most three sentences; with several settings, about all of them together."""
+    if contents.pooling_headline:
+        return contents.pooling_headline[:MOST_ANSWERS]
     if contents.settings_headline:
         return contents.settings_headline[:MOST_ANSWERS]
     if len(contents.groups) == 1:
@@ -54,9 +59,11 @@ def _lead(contents: Contents) -> str:
     """What was compared, and where the question comes from."""
     gathered = contents.gathered
     if gathered.origin == "results":
-        files = dict.fromkeys(str(group.analyses.group.setting["origin"]) for group in contents.groups)
+        settings = [group.analyses.group.setting for group in contents.groups]
+        files = dict.fromkeys(str(setting["origin"]) for setting in settings if "origin" in setting)
         said = (
-            f"{gathered.name}: a table of results, {', '.join(files)}, with {gathered.n_done:,} scores. The score of a "
+            f"{gathered.name}: {'results of several labs' if gathered.labs else 'a table of results'}, "
+            f"{', '.join(files)}, with {gathered.n_done:,} scores. The score of a "
             "target task alone (the baseline) is compared with its score after training on another task, the source."
         )
     else:
