@@ -27,6 +27,7 @@ ROOT_FOLDERS = {
     "code/DIGEST/": "Copies of the code that Slurm jobs run.",
     "searches/NAME/journal.log": "What the sampler of a search knows. Made again from its cells when lost.",
     "suitability/READING.json": "Values of LogME and the other estimators, for one target. Made again when deleted.",
+    "digests.json": "Digests of data and backbones that are not here. Only in a study continued from a bundle.",
     "probes/": "Logs of `doctor --probe`. Delete them at will.",
     "trackers/": "Loss curves of trackers that write files. Delete them at will.",
     "gathered/NAME/": "Tables, figures and the report of `gather`. Delete them at will.",
@@ -44,6 +45,7 @@ CELL_FILES = {
     "progress.json": "Where training stands; replaced every few seconds.",
     "output-0001/": "What attempt 1 wrote: adapter, predictions, provenance.",
     "result.json": "Written last. A cell with a valid result.json is done.",
+    "left-out.json": "Only from a bundle: `files` names the adapters that it left out. No score depends on them.",
     "error.json": "The last failure. Removed when the cell is done.",
 }
 OUTPUT_FILES = {
@@ -227,7 +229,10 @@ GATHERED_FILES = {
     "missing.csv": "Cells without a usable result.",
     "pairs.csv": "Each source and target beside its baseline, with the ids of the cells.",
     "setting.json": "What the cells of a group have in common, and what could not be computed.",
-    "summary.json": "What `gather` prints. With nothing new, it is read instead of computed.",
+    "summary.json": "What `gather` prints. With nothing new, it is read instead of computed. Its key `made` "
+    "has options, ratings, seals, versions and checksums, by which `verify` makes the files again.",
+    "verification.html": "What `verify` checked and found.",
+    "forests/SOURCE--TARGET.*": "The change of a pair in each of several labs, and the pooled one.",
     "NAME.csv, NAME.md, NAME.tex": "A table of the report as CSV, Markdown and LaTeX.",
     "NAME-ids.csv": "Ids of the cells behind each number of that table.",
     "NAME-versus-printed.*": "That table beside the paper's own.",
