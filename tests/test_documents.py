@@ -249,6 +249,43 @@ def test_the_figures_of_the_choosing_page_are_the_measured_ones() -> None:
         )
 
 
+def test_the_figures_of_the_pooling_page_are_the_measured_ones() -> None:
+    page = text_of("docs/pooling.md")
+    rows = json.loads((ROOT / "benchmarks/results/pooling.json").read_text())["rows"]
+    alike = [row for row in rows if not row["shift"] and not row["scatter"] and row["targets"] == 3]
+    shown = 0
+    for labs, seeds, mark in re.findall(
+        r"(?m)^\| (\d), (\d)(, with the same test examples|, which differ.*?)? \|", page
+    ):
+        (row,) = (
+            row
+            for row in alike
+            if (row["labs"], row["seeds"]) == (int(labs), int(seeds))
+            and (row["tau"] > 0, row["examples"] > 0) == (mark.startswith(", which"), mark.startswith(", with"))
+            and row["same_examples"]
+        )
+        own = next(line for line in page.splitlines() if line.startswith(f"| {labs}, {seeds}{mark} |"))
+        assert f"| {row['covers']:.0%} | {row['width']:.1f} |".replace("%", " %") in own
+        if not row["tau"]:
+            assert f"| {row['q']:.0%} ({row['q_chi2']:.0%}) |".replace("%", " %") in own
+        shown += 1
+    assert shown == 7
+    (shifted,) = (row for row in rows if row["shift"] == 2 and row["labs"] == 4)
+    assert f"by two in {shifted['flagged']:.0%}".replace("%", " %") in page
+
+
+def test_the_figures_of_budgets_are_the_measured_ones() -> None:
+    page = text_of("docs/costs.md")
+    kinds = json.loads((ROOT / "benchmarks/results/budget.json").read_text())["kinds"].values()
+    for situation, shares in {"nothing": (0.1, 0.35, 0.5, 0.75), "rest": (0.1, 0.35, 0.5, 0.75)}.items():
+        for share in shares:
+            of_kinds = [kind[f"{situation}, {share}"] for kind in kinds]
+            ways = ("budget", "plan's order", "random order")
+            means = [sum(kind[way]["decided_per_hour"]["mean"] for kind in of_kinds) / len(of_kinds) for way in ways]
+            assert f"| {share:.2f} | {' | '.join(f'{mean:.2f}' for mean in means)} |".replace("| 0.", "| .", 1) in page
+            assert all(0.95 <= kind["spent"]["mean"] <= 1.05 for kind in of_kinds)
+
+
 def test_the_figures_of_the_comparison_of_settings_are_the_measured_ones() -> None:
     page = text_of("docs/verdicts.md")
     rows = json.loads((ROOT / "benchmarks/results/interaction_simulation.json").read_text())["rows"]
