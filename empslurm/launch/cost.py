@@ -43,7 +43,7 @@ class Spent:
     ends: Mapping[str, int] = field(default_factory=dict)  # by reason
     co2e_g: float = 0.0  # of `stated_wh`
     stated_wh: float = 0.0  # the part of the energy whose grid's intensity was stated
-    grid_g_per_kwh: Sequence[float] = ()  # the intensities that were stated, each once
+    grid_g_per_kwh: tuple[float, ...] = ()  # the intensities that were stated, each once
 
     def __str__(self) -> str:
         """For people, on one line."""
@@ -89,11 +89,11 @@ def spent(events_of: Iterable[Sequence[Event]], grid_g_per_kwh: float | None = N
     """Sum the journals of several packs. `grid_g_per_kwh`: of the grid that they ran on; None: not stated."""
     events = [event for pack in events_of for event in pack]
     ends = [event for event in events if event.event == "end"]
-    energy_wh = sum(event.energy_wh or 0.0 for event in ends)
+    energy_wh = sum((event.energy_wh or 0.0 for event in ends), 0.0)
     stated = grid_g_per_kwh is not None and bool(events)
     return Spent(
-        job_h=sum(event.wall_s or 0.0 for event in ends) / 3600,
-        gpu_h=sum(event.gpu_s or 0.0 for event in ends) / 3600,
+        job_h=sum((event.wall_s or 0.0 for event in ends), 0.0) / 3600,
+        gpu_h=sum((event.gpu_s or 0.0 for event in ends), 0.0) / 3600,
         energy_wh=energy_wh,
         n_starts=len(events) - len(ends),
         ends=dict(Counter(str(event.reason) for event in ends)),
@@ -107,13 +107,13 @@ def spent_on(root: RunsRoot, manifest: str) -> Spent:
     """What all jobs of a manifest have used, each submission on the grid that its profile stated."""
     parts = [spent(_journals(one), _stated_grid(one)) for one in of_manifest(root, manifest)]
     return Spent(
-        job_h=sum(part.job_h for part in parts),
-        gpu_h=sum(part.gpu_h for part in parts),
-        energy_wh=sum(part.energy_wh for part in parts),
+        job_h=sum((part.job_h for part in parts), 0.0),
+        gpu_h=sum((part.gpu_h for part in parts), 0.0),
+        energy_wh=sum((part.energy_wh for part in parts), 0.0),
         n_starts=sum(part.n_starts for part in parts),
         ends=dict(sum((Counter(part.ends) for part in parts), Counter())),
-        co2e_g=sum(part.co2e_g for part in parts),
-        stated_wh=sum(part.stated_wh for part in parts),
+        co2e_g=sum((part.co2e_g for part in parts), 0.0),
+        stated_wh=sum((part.stated_wh for part in parts), 0.0),
         grid_g_per_kwh=tuple(sorted({value for part in parts for value in part.grid_g_per_kwh})),
     )
 
@@ -257,8 +257,8 @@ def _whole(events: Sequence[Event], device: Literal["GPU", "CPU"] | None) -> flo
 def watts(events_of: Iterable[Sequence[Event]]) -> float | None:
     """Mean power of a GPU while packs used it; None where no GPU reported any."""
     ends = [event for pack in events_of for event in pack if event.event == "end" and event.energy_wh and event.gpu_s]
-    gpu_s = sum(event.gpu_s or 0.0 for event in ends)
-    return sum(event.energy_wh or 0.0 for event in ends) * 3600 / gpu_s if gpu_s else None
+    gpu_s = sum((event.gpu_s or 0.0 for event in ends), 0.0)
+    return sum((event.energy_wh or 0.0 for event in ends), 0.0) * 3600 / gpu_s if gpu_s else None
 
 
 def estimates(

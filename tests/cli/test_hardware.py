@@ -71,7 +71,7 @@ def submitted(manifest: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> 
         out.say("begun")
         return Ready(backbones={}, not_here={}, datasets={}, notes=(), missing={})
 
-    def run_here(plan: Any, wanted: Any, profile: Any, root: Any, data_root: Any, out: Any) -> int:
+    def run_here(plan: Any, wanted: Any, profile: Any, root: Any, data_root: Any, out: Any, said: Any) -> int:
         assert begun
         out.document({"manifest": plan.manifest.name, "submitted": len(wanted), "states": {}, "failed": {}})
         return 0
