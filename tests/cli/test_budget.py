@@ -191,7 +191,7 @@ def test_a_budget_trains_a_pilot_first_and_then_divides_what_is_left(sample: Pat
     assert 0 < low <= whole <= high
     assert planned["costs"]["hours"]["job_h"] == pytest.approx([low, whole, high])
     # What does not fit is not sent, and nothing was done.
-    nothing = project.json(*submit, f"{whole / 100:.12f}h", expect=1)
+    nothing = project.json(*submit, "0.000001h", expect=1)
     assert (nothing["submitted"], nothing["budget"]["n_left"]) == (0, 6)
     assert project.json("status", "small")["totals"]["done"] == 2
 

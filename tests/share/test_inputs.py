@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -18,6 +15,7 @@ from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import finish, grid
 from tests.gather.lab_tables import HEAD, rows, write
+from tests.project import Project
 
 TASKS = ("epitome_er", "news_empathy")
 
@@ -98,48 +96,25 @@ def test_each_table_has_its_own_predictions(tmp_path: Path) -> None:
 # ---- bundles ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bundle(root: RunsRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for a bundle that can be opened: its files are there inside the `with` block alone."""
-    path = tmp_path / "deposit"
-    path.mkdir()
-    (path / "ro-crate-metadata.json").write_text("{}")
-    study = SimpleNamespace(
-        name="deposit",
-        plan=SimpleNamespace(manifest=SimpleNamespace(margin=0.03)),
-        root=root,
-        gathered=lambda advance: replace(gather(root, None, registry(), advance=advance), name="deposit"),
-    )
-
-    @contextlib.contextmanager
-    def opened(given: Path) -> Iterator[SimpleNamespace]:
-        assert given == path
-        if (path / "changed").exists():
-            raise DamagedError(f"{path / 'changed'} must match its checksum, but does not; get the bundle again")
-        yield study
-
-    module = ModuleType("empslurm.share.bundle")
-    module.opened = opened  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "empslurm.share.bundle", module)
-    return path
-
-
 def test_one_bundle_keeps_its_name_origin_and_margin(bundle: Path) -> None:
     found = read([bundle])
-    assert (found.gathered.name, found.gathered.origin, found.margin) == ("deposit", "runs", 0.03)
+    assert (found.name, found.gathered.name, found.gathered.origin) == ("bundle", "small", "runs")
+    assert (found.gathered.n_done, found.margin) == (8, None)
 
 
-def test_a_bundle_is_a_lab_like_others(bundle: Path, root: RunsRoot) -> None:
-    found = read([bundle, root.path])
-    kinds = {lab.name: (lab.kind, len(lab.group.runs), lab.n_copies) for lab in found.gathered.labs}
-    assert kinds == {"deposit": ("bundle", 8, 0), "north": ("runs root", 0, 8)}
+def test_a_bundle_is_a_lab_like_others(bundle: Path, trained: Project) -> None:
+    found = read([bundle, trained.path / "runs"])
+    kinds = [(lab.kind, len(lab.group.runs), lab.n_copies, lab.n_disagreeing) for lab in found.gathered.labs]
+    assert kinds == [("bundle", 8, 0, 0), ("runs root", 0, 8, 0)]
     assert found.margin is None
 
 
-def test_a_bundle_that_was_changed_is_refused_naming_the_file(bundle: Path) -> None:
-    (bundle / "changed").touch()
-    with pytest.raises(DamagedError, match="changed must match its checksum"):
-        read([bundle])
+def test_a_bundle_that_was_changed_is_refused_naming_the_file(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "deposit")
+    path = next((tmp_path / "deposit").rglob("predictions.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"predictions\.parquet does not match its checksum"):
+        read([tmp_path / "deposit", write(tmp_path, "a", rows((1, 2)))])
 
 
 # ---- what is no input ------------------------------------------------------------------------------------------------
