@@ -16,6 +16,7 @@ import empslurm
 from empslurm import files, ids, provenance
 from empslurm.errors import StoreError
 from empslurm.gather import Gathered
+from empslurm.launch.cost import Spent
 from empslurm.reference import Rating
 from empslurm.report.answer import Answer
 from empslurm.report.formats import Table
@@ -27,7 +28,8 @@ NAME = "summary.json"
 CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # the code that decides a table's numbers
 # Packages whose version may change the digits of a table, or the bytes of a figure.
 PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn", "krippendorff", "pyarrow", "matplotlib")
-MADE_BY = re.compile(rb"<dt>made by</dt><dd>[^<]*</dd>")  # of the page: the version and the time that wrote it
+# Of the page: the version and the time that wrote it.
+MADE_BY = re.compile(rb"<dt>made by</dt><dd>empslurm [\w.+-]+, \d{4}-\d\d-\d\d \d\d:\d\d UTC</dd>")
 SHORT = 12  # hex digits that are kept of a seal
 
 
@@ -51,7 +53,7 @@ class Made:
     results: Mapping[str, str]  # cell -> the first digits of its result's seal; empty without a runs root
     leaks: str  # digest of the pairs that leak, by split rule or audit
     suitability: str  # digest of what `suggest` has kept of the pairs
-    spent: str  # digest of the GPU time of the study's jobs
+    spent: Spent | None  # time of the study's jobs
     samples: tuple[str, ...]  # digests of the raw data that are the invented sample
     code: str  # digest of the code that decides the numbers
     versions: Mapping[str, str]  # of Python, empslurm and the packages that compute and draw
@@ -141,11 +143,6 @@ def suitability_digest(gathered: Gathered) -> str:
     )
 
 
-def spent_digest(gathered: Gathered) -> str:
-    """Digest of the GPU time of the study's jobs: more jobs may have run since."""
-    return ids.digest(repr(gathered.spent), SHORT)
-
-
 def _samples(gathered: Gathered) -> tuple[str, ...]:
     """Digests of the raw data of cells that rest on the invented sample."""
     settings = {text for group in gathered.groups for text in group.runs["setting"][group.runs["data"] == "sample"]}
@@ -193,7 +190,7 @@ def with_made(
         results=seals(gathered),
         leaks=leaks_digest(gathered),
         suitability=suitability_digest(gathered),
-        spent=spent_digest(gathered),
+        spent=gathered.spent,
         samples=_samples(gathered),
         code=code_digest(),
         versions=versions(),
@@ -206,7 +203,7 @@ def with_made(
 def sum_of(path: Path) -> str:
     """sha256 of a written file; of a page without the line that says when it was made. Raises OSError."""
     if path.suffix == ".html":
-        return files.sha256_bytes(MADE_BY.sub(b"", path.read_bytes()))
+        return files.sha256_bytes(MADE_BY.sub(b"", path.read_bytes(), count=1))
     return files.sha256_file(path)
 
 
@@ -240,7 +237,7 @@ def load(folder: Path, inputs: str) -> Summary | None:
         summary: Summary = decode.load(folder / NAME, Summary)
     except (FileNotFoundError, StoreError):
         return None
-    if summary.made is None or summary.inputs != inputs:
+    if summary.made is None or summary.inputs != inputs or summary.made.summary != digest_of(summary):
         return None
     try:
         same = all(sum_of(folder / name) == summary.made.sums.get(name) for name in summary.files)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,10 +170,12 @@ def _compare_tables(
     ratings = made.ratings_of() if made is not None else reference.ratings()
     with tempfile.TemporaryDirectory(prefix="empslurm-verify-") as scratch:
         grouped = made.grouped if made is not None else True
-        write(gathered, Path(scratch), ratings=ratings, grouped=grouped, margin=margin)
+        then, cautions = _as_it_was(study, gathered, made)
+        write(then, Path(scratch), ratings=ratings, grouped=grouped, margin=margin)
         again: Summary = decode.load(Path(scratch) / NAME, Summary)  # read back, to be compared with one that was read
         comparison = _Comparison(study=study, gathered=gathered, old=summary, new=again, folder=Path(scratch))
         found = comparison.run()
+        found.cautions[:0] = cautions
     damaged = [Finding(kind="edited", where=NAME, text=broken)] if broken else []
     return replace(
         checked,
@@ -184,6 +186,47 @@ def _compare_tables(
         unchecked=(*checked.unchecked, *found.unchecked),
         options=_options(made, study),
     )
+
+
+def _as_it_was(study: Study, gathered: Gathered, made: Made | None) -> tuple[Gathered, list[str]]:
+    """The results with what goes on beside them as it was when gather ran, and what has changed since, as sentences.
+
+    That is the time of jobs, and the states of cells without a result: no score depends on them, but the page says
+    them.
+    """
+    cautions = []
+    if made is not None and repr(made.spent) != repr(gathered.spent):
+        cautions.append("The GPU time of the jobs is not as it was: more have run since, or their notes are not here.")
+        gathered = replace(gathered, spent=made.spent)
+    listed = _listed(study, made)
+    moved = {
+        cell.id: replace(cell, state=listed[cell.id][0], why=listed[cell.id][1])
+        for cell in gathered.missing
+        if cell.state != "refused" and listed.get(cell.id, (cell.state, cell.why)) != (cell.state, cell.why)
+    }
+    if moved:
+        cells = "1 cell without a result is" if len(moved) == 1 else f"{len(moved):,} cells without a result are"
+        cautions.append(f"{cells} in another state than when gather ran.")
+        groups = tuple(
+            replace(group, missing=tuple(moved.get(cell.id, cell) for cell in group.missing))
+            for group in gathered.groups
+        )
+        missing = tuple(moved.get(cell.id, cell) for cell in gathered.missing)
+        gathered = replace(gathered, groups=groups, missing=missing)
+    return gathered, cautions
+
+
+def _listed(study: Study, made: Made | None) -> dict[str, tuple[str, str]]:
+    """Cell -> its state and the reason, in the list of missing cells that gather wrote; none where it was edited."""
+    name = "missing.csv"
+    data = _read(study.tables / name)
+    if made is None or data is None or _sum(study.tables / name) != made.sums.get(name):
+        return {}
+    head, *rows = printed.rows_of(data) or [[]]
+    if not {"id", "state", "why"} <= set(head):
+        return {}
+    at = [head.index(column) for column in ("id", "state", "why")]
+    return {row[at[0]]: (row[at[1]], row[at[2]]) for row in rows if len(row) == len(head)}
 
 
 def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -264,7 +307,6 @@ class _Comparison:
     def run(self) -> _Found:
         older = self._older()
         causes = bool(older) or any(cell.state == "refused" for cell in self.gathered.missing)
-        excused = self._excused()
         found = _Found(findings=list(older), follows=[], cautions=[], unchecked=[], n_files={})
         kinds: Counter[str] = Counter()
         n_digits, undrawn = 0, 0
@@ -292,8 +334,8 @@ class _Comparison:
             n_digits += compared.n_digits
             if compared.same and (intact is not False or old == new):
                 continue
-            self._sort(name, compared, intact, causes, excused, found)
-        self._summary(causes, excused, found)
+            self._sort(name, compared, intact, causes, found)
+        self._summary(causes, found)
         found.n_files = dict(kinds)
         if n_digits:
             found.cautions.append(f"{n_digits:,} numbers agree to nine digits, but not in the last ones.")
@@ -302,8 +344,6 @@ class _Comparison:
                 f"{'1 figure was' if undrawn == 1 else f'{undrawn:,} figures were'} not compared byte by byte, since "
                 "another matplotlib drew them; the checksums are those of gather, and the tables were compared."
             )
-        if not causes:
-            found.cautions += dict.fromkeys(excused.values())
         found.cautions += self._extra()
         return found
 
@@ -327,7 +367,6 @@ class _Comparison:
         compared: Compared,
         intact: bool | None,
         causes: bool,
-        excused: Mapping[str, str],
         found: _Found,
     ) -> None:
         """Decide what a file that differs means."""
@@ -342,8 +381,6 @@ class _Comparison:
             found.findings.append(Finding(kind="edited", where=name, text=text, entries=shown, n_entries=n))
         elif causes:
             found.follows.append(Follows(name=name, n_entries=n))
-        elif name in excused:
-            return
         else:
             text = "differs from what the results give"
             if self.made is not None and (self.made.code != _code() or self.made.versions != _versions()):
@@ -399,33 +436,9 @@ class _Comparison:
         scored = {cell.id for cell in self.study.plan.cells if cell.kind in ("baseline", "transfer")}
         return sorted(listed | (now - scored))
 
-    def _excused(self) -> dict[str, str]:
-        """Files that may differ although no result has changed -> why: they say what goes on beside the results."""
-        from empslurm.report.summary import spent_digest
-        from empslurm.report.write import REPORT
-
-        reasons: dict[str, str] = {}
-        moved = self._n_moved()
-        if moved:
-            cells = "1 cell without a result is" if moved == 1 else f"{moved:,} cells without a result are"
-            text = f"{cells} in another state than when gather ran."
-            reasons |= dict.fromkeys((REPORT, "missing.csv", _summary_name()), text)
-        if self.made is not None and self.made.spent != spent_digest(self.gathered):
-            text = "The GPU time of the jobs is not as it was: more have run since, or their notes are not here."
-            reasons |= dict.fromkeys((REPORT, _summary_name()), text)
-        return reasons
-
-    def _n_moved(self) -> int:
-        """How many cells without a result are listed with another state or reason than now."""
-        old, new = (_read(folder / "missing.csv") for folder in (self.study.tables, self.folder))
-        if old is None or new is None or self._intact("missing.csv") is False:
-            return 0
-        rows = [{row[0]: row for row in printed.rows_of(data)[1:]} for data in (old, new)]
-        return sum(rows[0][cell] != row for cell, row in rows[1].items() if cell in rows[0])
-
     # ---- the rest of the folder --------------------------------------------------------------------------------------
 
-    def _summary(self, causes: bool, excused: Mapping[str, str], found: _Found) -> None:
+    def _summary(self, causes: bool, found: _Found) -> None:
         """Check the summary, which terminals and programs read: its digest, then what it says."""
         from empslurm.report.summary import NAME, digest_of
 
@@ -436,7 +449,7 @@ class _Comparison:
             return
         said, says = (_said(summary) for summary in (self.old, self.new))
         differing = [name for name in says if said[name] != says[name]]
-        if not differing or (NAME in excused and not causes):
+        if not differing:
             return
         if causes:
             found.follows.append(Follows(name=NAME, n_entries=len(differing)))
@@ -459,9 +472,9 @@ class _Comparison:
 
 
 def _said(summary: Summary) -> dict[str, str]:
-    """What a summary says, by field, as text that can be compared."""
-    fields = ("opening", "answers", "headline", "judged", "lacking", "contents")
-    return {name: repr(getattr(summary, name)) for name in fields}
+    """What a summary says, by field, as text that can be compared; not what it was made from, nor which files."""
+    apart = ("inputs", "made", "files")
+    return {field.name: repr(getattr(summary, field.name)) for field in fields(summary) if field.name not in apart}
 
 
 def _read(path: Path) -> bytes | None:

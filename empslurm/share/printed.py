@@ -65,7 +65,9 @@ def _cells(printed: bytes, again: bytes) -> Compared:
     n_digits = 0
     head = new[0] if new else []
     if old[:1] != new[:1]:
-        entries.append(Entry(place="the names of the columns", printed=", ".join(*old[:1]), again=", ".join(head)))
+        entries.append(
+            Entry(place="the names of the columns", printed=", ".join(old[0] if old else []), again=", ".join(head))
+        )
     for before, after in _pairs(old[1:], new[1:]):
         if before is None or after is None:
             row = before or after or []
@@ -170,7 +172,7 @@ def _texts(printed: str, again: str) -> Compared:
 
 def _page(printed: bytes, again: bytes) -> Compared:
     """All of the page but the line that says when it was made. Lines are shown without markup."""
-    texts = [MADE_BY.sub(b"", data).decode(errors="replace") for data in (printed, again)]
+    texts = [MADE_BY.sub(b"", data, count=1).decode(errors="replace") for data in (printed, again)]
     if texts[0] == texts[1]:
         return Compared(same=True)
     plain = _texts(*("\n".join(_shown(text)) for text in texts))

@@ -26,6 +26,7 @@ from empslurm import backbones, files, provenance
 from empslurm.cells import SCORED, Baseline, Cell, Transfer
 from empslurm.config import BANKED, LIBRARY, library_problem
 from empslurm.errors import EmpslurmError, StoreError, UnknownCellError, UsageError
+from empslurm.gather.verify import TOLERANCE
 from empslurm.launch import environment, local, submission
 from empslurm.launch.liveness import liveness
 from empslurm.launch.profile import Profile
@@ -306,12 +307,16 @@ def _judge(old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str
         if _same_examples(*parts)
         else [float("inf")]
     )
-    if gap == 0.0:
-        return replace(one, outcome=SAME_PREDICTIONS, text="the same predictions in every bit")
     apart = difference(metric, *scores)
     value = f"{metric} {_shown(scores[0])} then, {_shown(scores[1])} now"
     if gap == float("inf"):
-        return replace(one, text=f"other examples were predicted; {value}")
+        return replace(one, text=f"other examples, groups or right answers are in the predictions; {value}")
+    if gap == 0.0 and apart > TOLERANCE:
+        return replace(one, text=f"the same predictions with another score: {value}")
+    if gap == 0.0 and elsewhere:
+        return replace(one, outcome=SAME_PREDICTIONS, text="the same predictions in every bit")
+    if gap == 0.0:
+        return replace(one, text="the same predictions from another adapter, although nothing that is recorded differs")
     if not elsewhere:
         return replace(one, text=f"other bits, although nothing that is recorded differs; {value}")
     if apart > MOST_OF_SCORE:
@@ -321,7 +326,10 @@ def _judge(old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str
 
 def _same_examples(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     return set(one) == set(two) and all(
-        one[part].ids == two[part].ids and one[part].outputs.shape == two[part].outputs.shape for part in one
+        (one[part].ids, one[part].groups) == (two[part].ids, two[part].groups)
+        and one[part].outputs.shape == two[part].outputs.shape
+        and np.array_equal(one[part].gold, two[part].gold, equal_nan=True)
+        for part in one
     )
 
 

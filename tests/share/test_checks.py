@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from empslurm import files, reference
-from empslurm.report.summary import NAME, sum_of
+from empslurm.launch.cost import Spent
+from empslurm.report.summary import NAME, Summary, digest_of, sum_of
 from empslurm.share import checks
 from empslurm.share.checks import Checked, check
 from empslurm.share.study import Study
 from empslurm.store.claims import local_liveness
+from empslurm.validation import decode
 from tests.gather.grids import finish
 from tests.share.conftest import gather, tamper
 
@@ -209,10 +212,37 @@ def test_facts_beside_the_results_that_have_changed_since_are_said(study: Study)
         "`suggest` has read texts since, which the choice of sources uses",
     ]
     gather(study)
-    resummed(study, "table7.csv", spent="0" * 12)
-    checked = check(study)
+    checked = check(replace(study, spent=Spent(job_h=5.0, n_starts=1)))
     assert checked.findings == ()  # nothing that was printed differs
     assert checked.cautions[0].startswith("The GPU time of the jobs is not as it was")
+
+
+def test_a_page_is_compared_although_jobs_have_run_since(study: Study) -> None:
+    edit(study.tables / "report.html", r"<body>", "<body>All pairs help.")
+    resummed(study, "report.html", spent=asdict(Spent(job_h=5.0, n_starts=1)))
+    assert found(check(study)) == [("differs", "report.html")]
+
+
+@pytest.mark.parametrize("field", ["headline", "tables", "judged"])
+def test_a_summary_that_was_edited_with_its_digest_is_found_and_not_printed(study: Study, field: str) -> None:
+    gather(study)
+    before = (study.tables / NAME).read_bytes()
+    value = files.read_object(study.tables / NAME)
+    edits = {"headline": ["All pairs help."], "tables": value["tables"][1:], "judged": not value["judged"]}
+    value[field] = edits[field]
+    files.write_json(study.tables / NAME, value)
+    gather(study)  # which makes it again
+    assert (study.tables / NAME).read_bytes() == before
+    value["made"]["summary"] = digest_of(decode.reader(Summary)(value))
+    files.write_json(study.tables / NAME, value)
+    assert found(check(study)) == [("differs", NAME)]
+    assert field in check(study).findings[0].text
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_emptied_table_is_named(study: Study, text: str) -> None:
+    (study.tables / "table7.csv").write_text(text)
+    assert found(check(study)) == [("edited", "table7.csv")]
 
 
 def test_a_cell_that_fails_after_gather_ran_is_a_caution(study: Study) -> None:

@@ -66,7 +66,7 @@ def test_the_first_difference_of_a_long_line_is_shown():
     assert len(entry.printed) == 2 * printed.AROUND
 
 
-PAGE = "<p>{}</p>\n<dl><dt>made by</dt><dd>empslurm 1, {}</dd></dl>\n"
+PAGE = "<p>{}</p>\n<dl><dt>made by</dt><dd>empslurm 1, 2026-01-01 {} UTC</dd></dl>\n"
 
 
 def test_a_page_may_differ_in_the_time_at_which_it_was_made_and_nothing_else():
@@ -77,6 +77,8 @@ def test_a_page_may_differ_in_the_time_at_which_it_was_made_and_nothing_else():
     assert (entry.printed, entry.again) == ("A harms B.", "A helps B.")
     (entry,) = compare(page.replace(b"<p>", b"<p hidden>"), page).entries
     assert entry.place == "the page's markup"
+    forged = page.replace(b"empslurm 1, 2026-01-01 10:00 UTC", b"empslurm 1. Every source helps.")
+    assert not compare(forged, page).same
 
 
 def test_parquet_files_are_compared_by_their_rows():

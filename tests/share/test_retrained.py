@@ -84,7 +84,9 @@ THERE: Mapping[str, Any] = {
 }
 
 
-def again(study: Study, folder: Path, *, change: float = 0.0, weights: bytes = b"", **note: Any) -> Retrained:
+def again(
+    study: Study, folder: Path, *, change: float = 0.0, reverse: bool = False, weights: bytes = b"", **note: Any
+) -> Retrained:
     """Compare the first regression with a second result, whose predictions differ by `change` times their spread."""
     cell = next(cell for cell in study.plan.cells if cell.target == "news_empathy")
     old = study.root.cell(cell.id)
@@ -96,7 +98,10 @@ def again(study: Study, folder: Path, *, change: float = 0.0, weights: bytes = b
     for name, part in parts.items():
         noise = rng.normal(size=part.outputs.shape) * change
         parts[name] = predictions.Predictions(
-            ids=part.ids, groups=part.groups, gold=part.gold, outputs=part.outputs + noise
+            ids=part.ids,
+            groups=part.groups,
+            gold=part.gold[::-1] if reverse else part.gold,
+            outputs=part.outputs + noise,
         )
     files.write_bytes(output / "adapter" / "adapter.safetensors", cell.id.encode() + weights)
     predictions.write(output / predictions.NAME, parts)
@@ -128,7 +133,20 @@ def test_equal_files_are_the_same_bits(study: Study, tmp_path: Path) -> None:
 
 
 def test_equal_predictions_in_other_files_are_said_to_be_that(study: Study, tmp_path: Path) -> None:
-    assert again(study, tmp_path, weights=b"x").outcome == SAME_PREDICTIONS
+    assert again(study, tmp_path, weights=b"x", host="two").outcome == SAME_PREDICTIONS
+
+
+def test_another_adapter_on_the_same_machine_is_a_finding(study: Study, tmp_path: Path) -> None:
+    one = again(study, tmp_path, weights=b"x")
+    assert (one.outcome, one.elsewhere) == (DIFFERS, ())
+    assert "from another adapter" in one.text
+
+
+@pytest.mark.parametrize("host", ["one", "two"])
+def test_right_answers_that_were_changed_and_sealed_are_a_finding(study: Study, tmp_path: Path, host: str) -> None:
+    one = again(study, tmp_path, reverse=True, host=host)
+    assert (one.outcome, one.agrees) == (DIFFERS, False)
+    assert "right answers" in one.text
 
 
 def test_on_a_cpu_where_nothing_differs_other_bits_are_a_finding(study: Study, tmp_path: Path) -> None:
