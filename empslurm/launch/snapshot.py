@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -44,6 +46,8 @@ def take(root: RunsRoot) -> Path:
     target = root.code.resolve() / _name(content, code)
     if target.is_dir():
         _restore(target, original, content, code)
+        with contextlib.suppress(OSError):  # of another user: `clean` then goes by its age
+            os.utime(target)
         return target
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:

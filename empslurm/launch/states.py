@@ -27,14 +27,14 @@ def queue_of(root: RunsRoot, *, every_s: float = 0.0) -> Queue:
 
     def ask() -> Mapping[str, Job] | None:
         arrays = [array for _, array in sent(root)]
-        users = {array.user if array.user is not None else _owner(array) for array in arrays}
+        users = {array.user if array.user is not None else owner(array) for array in arrays}
         known = {user for user in users if user is not None and _is_known(user)}
         return queues.ask({array.name for array in arrays}, known if known == users else ()) if arrays else {}
 
     return Queue(ask, every_s=every_s)
 
 
-def _owner(array: Array) -> int | None:
+def owner(array: Array) -> int | None:
     """The owner of a marker's file, for a marker that does not name its user."""
     try:
         return array.path.stat().st_uid

@@ -17,18 +17,18 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from empslurm import files
 from empslurm.cells import CELL_ID, Cell, from_identity
-from empslurm.errors import EmpslurmError, StoreError, UsageError
-from empslurm.launch import markers, snapshot
+from empslurm.errors import EmpslurmError, SchedulerError, StoreError, UsageError
+from empslurm.launch import markers, scontrol, snapshot
 from empslurm.launch import queue as queues
 from empslurm.launch import submission as submissions
 from empslurm.launch.liveness import liveness
 from empslurm.launch.queue import Queue
-from empslurm.launch.states import queue_of, why_hidden
+from empslurm.launch.states import owner, queue_of, why_hidden
 from empslurm.launch.submission_dir import SubmissionDir, every
 from empslurm.store.folders import names
 from empslurm.store.results import OUTPUT
@@ -78,7 +78,7 @@ IN_SCRIPT = re.compile(r"/code/([0-9a-f]{16})\b")
 PARSED = re.compile(r"[a-z0-9_]+-[0-9a-f]{12}")
 TOKENS = re.compile(r"[0-9a-f]{24}")
 CACHES = re.compile(r"verified-[0-9]+\.parquet")
-READ = re.compile(r"checksums\.json|audit-[0-9a-f]+\.json")
+READ = re.compile(r"checksums\.json|(audit|tokens)-[0-9a-f]+\.json")
 # Names of files and folders that are renamed when they are whole.
 TEMPORARY = re.compile(r"\..+\.tmp|\.[a-z0-9_-]+\.[0-9]+\.[0-9a-f]{12}")
 ANY = re.compile(r"(?s).+")
@@ -128,7 +128,9 @@ def find(root: RunsRoot) -> Cleaning:
         look(root, seen)
     known = {*FOR_PEOPLE, "cells", "code", "prepared", "gathered"}
     for path in _entries(root.path):
-        if path.name not in known:
+        if path == root.digests:
+            seen.kept[path] = READ_BY_GATHER
+        elif path.name not in known:
             seen.unknown.append(path)
     spare = tuple(Spare(kind=kind, path=path, **_size(path)) for path, kind in seen.spare.items())
     order = list(KINDS)
@@ -211,6 +213,8 @@ def _look_at_cells(root: RunsRoot, seen: _Seen) -> None:
         try:
             result = cell.result()
             spare = cell.spare() if result is not None else []
+            if spare and result is not None:  # a damaged result may need its checkpoint again
+                cell.verify(result)
         except StoreError:
             seen.kept |= dict.fromkeys(there, DAMAGED)
             continue
@@ -253,6 +257,8 @@ def _look_at_code(root: RunsRoot, seen: _Seen) -> None:
             seen.kept[path] = UNSURE_JOBS
         elif path.name in needed:
             seen.kept[path] = OF_JOBS
+        elif _age_s(path) < HOUR_S:
+            seen.kept[path] = RECENT  # a submission may be about to send jobs that read it
         else:
             seen.spare[path] = "code"
 
@@ -291,13 +297,25 @@ def _is_open(submission: SubmissionDir, queue: Queue) -> bool:
             continue
         array = markers.load_array(submission.arrays / f"{number}.json")
         jobs = [ending.removeprefix("job-") for ending in endings if ending.startswith("job-")]
-        if not jobs or queue.jobs is None or why_hidden(array):
+        if not jobs or queue.jobs is None or _hidden(array):
             return True
         for job in jobs:
             found = (queue.jobs.get(element) for element in array.element_ids(job))
             if any(item is not None and not item.ended and item.is_called(array.name, array.cluster) for item in found):
                 return True
     return bool(by_number) and _end_job_waits(submission)
+
+
+def _hidden(array: markers.Array) -> bool:
+    """Whether squeue may not show the jobs of an array here. What cannot be known counts as hidden."""
+    sender = array.user if array.user is not None else owner(array)
+    if array.cluster is None and sender == os.getuid():
+        return False
+    try:
+        scontrol.cluster()
+    except SchedulerError:
+        return True
+    return bool(why_hidden(replace(array, user=sender)))
 
 
 def _end_job_waits(submission: SubmissionDir) -> bool:

@@ -44,7 +44,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Project
     }.items():
         (runs / name).parent.mkdir(parents=True, exist_ok=True)
         (runs / name).write_bytes(content)
-    age(runs / "prepared")
+    for name in ("prepared", "code"):
+        age(runs / name)
     return Project(path=tmp_path / "project")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from empslurm.cells import Cell
-from empslurm.launch import queue, snapshot
+from empslurm.errors import SchedulerError
+from empslurm.launch import queue, scontrol, snapshot
 from empslurm.launch import submission as submissions
 from empslurm.launch.markers import Marker, write_marker
 from empslurm.launch.queue import Job
@@ -111,6 +112,15 @@ def test_a_damaged_result_is_for_a_person(root: RunsRoot) -> None:
     assert set(kept(root).values()) == {cleaning.DAMAGED}
 
 
+def test_a_result_with_a_damaged_file_keeps_its_checkpoint(root: RunsRoot) -> None:
+    cell = baseline("epitome_er")
+    path = finish(root, cell)
+    left_behind(root, cell)
+    (path / "output-0001" / "adapter" / "adapter.safetensors").write_bytes(b"torn")
+    assert named(root) == {}
+    assert set(kept(root).values()) == {cleaning.DAMAGED}
+
+
 def test_a_cell_that_a_living_process_holds_is_left_alone(root: RunsRoot) -> None:
     cell = baseline("epitome_er")
     path = finish(root, cell)
@@ -148,11 +158,19 @@ def test_links_are_never_followed(root: RunsRoot, tmp_path: Path) -> None:
 # ---- code ------------------------------------------------------------------------------------------------------------
 
 
-def sent(root: RunsRoot, code: str, *, name: str, job: str | None) -> None:
+def sent(root: RunsRoot, code: str, *, name: str, job: str | None, cluster: str | None = None) -> None:
     """An array that was sent with a copy of the code. `job` None: nobody knows whether Slurm has it."""
     folder = root.submissions / f"20260101T000000Z-small-{name}"
     cell = baseline("epitome_er").id
-    marker = Marker(nonce=name, name=f"small.{name}", created=1.0, elements=((0,),), cells=((cell,),), user=os.getuid())
+    marker = Marker(
+        nonce=name,
+        name=f"small.{name}",
+        created=1.0,
+        elements=((0,),),
+        cells=((cell,),),
+        cluster=cluster,
+        user=os.getuid(),
+    )
     write_marker(folder / "arrays" / "0001.json", marker)
     put(root, f"submissions/{folder.name}/arrays/0001/7_submission.sh", f"cd /here/runs/code/{code} || exit\n")
     if job is not None:
@@ -220,6 +238,33 @@ def test_the_running_code_and_what_is_being_written_stay(root: RunsRoot) -> None
         f"code/.{OLD}.0123abcd.tmp": cleaning.BEING_WRITTEN,
     }
     assert unknown(root) == {"code/notes.txt"}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_code_stays_where_slurm_may_hide_the_job(
+    root: RunsRoot, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    def cluster() -> scontrol.Cluster:
+        if not answers:
+            raise SchedulerError("silent")
+        return scontrol.Cluster(name="here", max_array=1000, hides_jobs=False)
+
+    monkeypatch.setattr(scontrol, "cluster", cluster)
+    put(root, f"code/{OLD}/empslurm/x.py")
+    sent(root, OLD, name="aaaaaaaa", job="7", cluster="here")
+    assert named(root) == ({f"code/{OLD}": "code"} if answers else {})
+    assert kept(root) == ({} if answers else {f"code/{OLD}": cleaning.OF_JOBS})
+
+
+def test_a_copy_that_was_just_made_or_taken_again_stays(root: RunsRoot) -> None:
+    put(root, f"code/{OLD}/code.json", age_s=60)
+    put(root, f"code/{OTHER}/code.json")
+    assert named(root) == {f"code/{OTHER}": "code"}
+    assert kept(root) == {f"code/{OLD}": cleaning.RECENT}
+    own = snapshot.take(root)
+    os.utime(own, (0, 0))
+    snapshot.take(root)
+    assert time.time() - own.stat().st_mtime < cleaning.HOUR_S
 
 
 # ---- prepared data ---------------------------------------------------------------------------------------------------

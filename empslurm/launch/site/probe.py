@@ -113,10 +113,10 @@ class Probe:
         """Send the job and wait for its reports. Raises StoreError, UsageError, SchedulerError before it is sent."""
         script.refuse_percent(self.root)
         share(self.root, self.profile)
-        code = snapshot.take(self.root)
         begun = time.monotonic()
         try:
-            self._send(code)
+            files.create_exclusive(self.folder / TAKEN, b"login node")  # first: `clean` now keeps the code
+            self._send(snapshot.take(self.root))
             self._wait()
         finally:
             self.outcome.waited_s = time.monotonic() - begun
@@ -127,7 +127,6 @@ class Probe:
 
     def _send(self, code: Path) -> None:
         """Write what the job reads, and give it to Slurm."""
-        files.create_exclusive(self.folder / TAKEN, b"login node")
         array, profile = fit.array_of_one(self.folder, self.outcome.name), short(self.profile)
         executor = script.executor(profile, array, code)
         job = NodeProbe(str(self.folder), profile.gpus, profile.python, profile.cpus)
