@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from empslurm.analysis.seed_noise import FEW_SOURCES, LENT
-from empslurm.analysis.verdicts import KNOWN, LEVEL, Comparison
+from empslurm.analysis.verdicts import KNOWN, LEVEL, MISSING, ONE_SEED, Comparison
 
 LEAST_RUNS = 2  # of each arm, for a verdict
 # Until results say more. In units of a run's noise: the standard deviation of true differences, the variance of the
@@ -123,6 +123,7 @@ class Pair:
         self.prior, self.level = prior, LEVEL * prior.decided
         self.estimate: float | None = None  # of the difference; None: not known yet
         self.settled = standing is not None and source in standing.decided
+        self.hopeless = False  # a run has no score, or too few learnt: more runs are no way to a verdict
         noise = _Noise(baseline=1.0, transfer=1.0, seed=prior.seed, examples=prior.examples, n_sources=n_sources)
         comparison = standing.comparison if standing is not None else None
         if comparison is not None and source in comparison.sources:
@@ -139,11 +140,12 @@ class Pair:
                 self.estimate = float(comparison.difference[at])
                 self.variance = float(comparison.standard_error[at]) ** 2
                 self.runs = comparison.n_seeds[1 + at], comparison.n_seeds[0]
+            self.hopeless = comparison.reasons[at] not in ("", MISSING, ONE_SEED)
         self.noise = noise
 
     def chance(self, n_transfer: int, n_baseline: int) -> float:
-        """Of a decided verdict with these runs. 0 for a verdict that is decided already: more runs add none."""
-        if self.settled or min(n_transfer, n_baseline) < LEAST_RUNS:
+        """Of a decided verdict with these runs. 0 where more runs add none: it is decided, or cannot be."""
+        if self.settled or self.hopeless or min(n_transfer, n_baseline) < LEAST_RUNS:
             return 0.0
         if self.estimate is None:
             variance, least = self.noise.least(n_transfer, n_baseline, self.level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class Detectable:
 
     wanted: float  # a difference in each target's metric
     parts: tuple[Part, ...]
-    without: tuple[str, ...]  # targets of the plan that have no baseline and transfer with results
+    without: Mapping[str, str]  # targets of the plan without baseline and transfer with results: for people -> id
     unit: str
     share: float  # of `unit` in an hour of a pack
 
@@ -86,7 +86,7 @@ class Detectable:
             "n_runs": self.n_runs,
             "hours": self.hours,
             "unit": self.unit,
-            "without_results": list(self.without),
+            "without_results": list(dict.fromkeys(self.without.values())),
             "sentences": [*([total(self)] if self.parts else []), *missing(self, plan)],
         }
 
@@ -124,16 +124,27 @@ def detectable(
                     registry=gathered.registry,
                 )
                 parts.append(Part(label=label or "", fraction=one.fraction, targets=asked))
-    there = {target.seeds.target for part in parts for target in part.targets}
-    targets = dict.fromkeys(cell.target for cell in plan.cells if isinstance(cell, Transfer))
+    there = {(part.label, target.seeds.target, part.fraction) for part in parts for target in part.targets}
     share = cost.gpus_per_pack(profile) if profile is not None else 0.0
     return Detectable(
         wanted=wanted,
         parts=tuple(parts),
-        without=tuple(target for target in targets if target not in there),
+        without=_without(plan, there),
         unit="GPU-hours" if share else "hours of training",
         share=share or 1.0,
     )
+
+
+def _without(plan: Plan, there: Collection[tuple[str, str, float]]) -> dict[str, str]:
+    """The targets that have no results on some backbone at some data fraction: for people -> id."""
+    found: dict[str, str] = {}
+    several, fractions = len(plan.labels) > 1, plan.manifest.fractions
+    for cell in (cell for cell in plan.cells if isinstance(cell, Transfer)):
+        label = (plan.label(cell) or "") if several else ""
+        if (label, cell.target, cell.data.fraction) not in there:
+            part = "" if len(fractions) == 1 else f" with {cell.data.fraction * 100:g} % of its data"
+            found[f"{cell.target}{f' on {label}' if label else ''}{part}"] = cell.target
+    return found
 
 
 def _timed(runs: pd.DataFrame, device: str | None) -> pd.DataFrame:
@@ -150,7 +161,9 @@ def total(found: Detectable) -> str:
         return "Together: no further runs."
     hours = found.hours
     took = "hours not known" if hours is None else f"about {hours:.{2 if hours < 10 else 0}f} {found.unit}"
-    return f"Together: {found.n_runs:,} {'run' if found.n_runs == 1 else 'runs'}, {took}."
+    shared = len({part.fraction for part in found.parts}) > 1
+    twice = " Baselines with all data serve several data fractions: count their seeds once." if shared else ""
+    return f"Together: {found.n_runs:,} {'run' if found.n_runs == 1 else 'runs'}, {took}.{twice}"
 
 
 def missing(found: Detectable, plan: Plan) -> list[str]:

@@ -132,8 +132,11 @@ class _Search:
                 baselines.setdefault(unit, {}).setdefault(cell.seed, cell.id)
             elif isinstance(cell, Transfer):
                 self.moved.setdefault(unit, {}).setdefault(cell.source, {}).setdefault(cell.seed, cell.id)
+        # As in the report: once a backbone has a baseline with all data, only such baselines count.
+        whole = {unit.backbone for unit in baselines if unit.fraction == 1.0}
         self.alone = {
-            unit: baselines.get(unit._replace(fraction=1.0)) or baselines.get(unit, {}) for unit in self.moved
+            unit: baselines.get(unit._replace(fraction=1.0) if unit.backbone in whole else unit, {})
+            for unit in self.moved
         }
         prior = prior_of(known.values())
         self.pairs = {
@@ -154,7 +157,8 @@ class _Search:
         return sum(
             min(self.n_runs(cells), self.n_runs(self.alone[unit])) >= LEAST_RUNS
             for unit, sources in self.moved.items()
-            for cells in sources.values()
+            for source, cells in sources.items()
+            if not self.pairs[unit, source].hopeless
         )
 
     def run(self, limit_s: float) -> tuple[Cell, ...]:

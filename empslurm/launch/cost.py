@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import fmean as mean
 from typing import Literal
 
-from empslurm import files
+from empslurm import files, hardware
 from empslurm.cells import Cell
 from empslurm.config import Backbone
 from empslurm.errors import StoreError
 from empslurm.launch.journal import Event, Journal
+from empslurm.launch.node.devices import n_slots
 from empslurm.launch.profile import Profile
 from empslurm.launch.submission import load
 from empslurm.launch.submission_dir import SubmissionDir, of_manifest
@@ -66,7 +67,7 @@ class Spent:
 
 def mass(grams: float) -> str:
     """A mass in words."""
-    return f"{grams / 1000:.2f} kg" if grams >= 10 else f"{grams:.2g} g"
+    return f"{grams / 1000:.2f} kg" if grams >= 1000 else f"{grams:.0f} g" if grams >= 10 else f"{grams:.2g} g"
 
 
 def intensities(values: Sequence[float]) -> str:
@@ -195,11 +196,9 @@ def measured(root: RunsRoot, cells: Iterable[Cell]) -> list[Measured]:
     return costs
 
 
-def device_of(profile: Profile) -> Literal["GPU", "CPU"] | None:
-    """The kind of device that a profile asks for; None for a local profile that takes what torch finds."""
-    if profile.gpus:
-        return "GPU"
-    return None if profile.kind == "local" else "CPU"
+def device_of(profile: Profile) -> Literal["GPU", "CPU"]:
+    """The kind of device that a profile asks for; where a local one takes what is there, what this machine has."""
+    return "GPU" if profile.gpus or (profile.kind == "local" and hardware.visible_gpus()) else "CPU"
 
 
 def on_device(done: Iterable[Measured], device: Literal["GPU", "CPU"] | None) -> list[Measured]:
@@ -217,8 +216,15 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def gpus_per_pack(profile: Profile) -> float:
-    """GPUs that one pack takes: several packs may share one, and a job's packs train side by side."""
-    return profile.num_processes / profile.packs_per_gpu if profile.gpus else 0.0
+    """GPUs that one pack of a full job takes: its packs train side by side, and share all of the job's GPUs."""
+    at_once = n_slots(
+        gpus=profile.gpus,
+        num_processes=profile.num_processes,
+        packs_per_gpu=profile.packs_per_gpu,
+        cpus=profile.cpus,
+        cpus_per_pack=profile.cpus_per_pack,
+    )
+    return profile.gpus / at_once
 
 
 def start_s(root: RunsRoot, manifest: str, done: Iterable[Measured], device: Literal["GPU", "CPU"] | None) -> float:

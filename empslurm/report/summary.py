@@ -6,6 +6,7 @@ import hashlib
 import math
 import platform
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -26,8 +27,10 @@ from empslurm.validation import decode
 
 NAME = "summary.json"
 CODE = ("analysis", "gather", "reference", "report", "metrics.py")  # the code that decides a table's numbers
+DRAWING = ("matplotlib", "pillow", "fonttools")
+ZLIB = "zlib"  # which packs pictures and PDF files
 # Packages whose version may change the digits of a table, or the bytes of a figure.
-PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn", "krippendorff", "pyarrow", "matplotlib")
+PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn", "krippendorff", "pyarrow", *DRAWING)
 # Of the page: the version and the time that wrote it.
 MADE_BY = re.compile(rb"<dt>made by</dt><dd>empslurm [\w.+-]+, \d{4}-\d\d-\d\d \d\d:\d\d UTC</dd>")
 SHORT = 12  # hex digits that are kept of a seal
@@ -151,7 +154,11 @@ def _samples(gathered: Gathered) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """The versions that decide the digits of tables and the bytes of figures; a package that is absent is left out."""
-    known = {"python": platform.python_version(), "empslurm": empslurm.__version__}
+    known = {
+        "python": platform.python_version(),
+        "empslurm": empslurm.__version__,
+        ZLIB: zlib.ZLIB_RUNTIME_VERSION,
+    }
     return known | {name: found for name in PACKAGES if (found := provenance.version(name)) is not None}
 
 

@@ -342,7 +342,7 @@ class _Comparison:
         if undrawn:
             found.unchecked.append(
                 f"{'1 figure was' if undrawn == 1 else f'{undrawn:,} figures were'} not compared byte by byte, since "
-                "another matplotlib drew them; the checksums are those of gather, and the tables were compared."
+                "another release of matplotlib or of what it uses drew them; the checksums are those of gather, and the tables were compared."
             )
         found.cautions += self._extra()
         return found
@@ -359,7 +359,10 @@ class _Comparison:
 
     def _drawn_otherwise(self) -> bool:
         """Whether another version drew the figures."""
-        return self.made is not None and self.made.versions.get("matplotlib") != _versions().get("matplotlib")
+        from empslurm.report.summary import DRAWING, ZLIB
+
+        then = {} if self.made is None else self.made.versions
+        return self.made is not None and any(then.get(name) != _versions().get(name) for name in (*DRAWING, ZLIB))
 
     def _sort(
         self,

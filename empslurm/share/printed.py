@@ -125,10 +125,15 @@ def _number(text: str) -> float | None:
         return None
 
 
+WHOLE = re.compile(r"[+-]?\d{1,40}", re.ASCII)  # which has no last digits to round
+
+
 def _close(one: str, two: str) -> bool:
     first, second = _number(one), _number(two)
     if first is None or second is None:
         return False
+    if WHOLE.fullmatch(one.strip()) and WHOLE.fullmatch(two.strip()):
+        return int(one) == int(two)
     if first == second or (first != first and second != second):
         return True
     if not (math.isfinite(first) and math.isfinite(second)):

@@ -85,7 +85,7 @@ def test_space_counts_each_backbones_parameters() -> None:
     [
         (Profile(name="p", kind="slurm", gpus=1), "GPU", 1),
         (Profile(name="p", kind="slurm"), "CPU", 2),
-        (Profile(name="p", kind="local"), None, 3),
+        (Profile(name="p", kind="local"), "CPU", 2),
     ],
 )
 def test_cells_of_another_kind_of_device_give_no_estimate(profile: Profile, device: str | None, n: int) -> None:
@@ -199,6 +199,8 @@ def test_tokens_follow_the_data_fraction() -> None:
         ({"gpus": 4}, 1.0),
         ({"gpus": 4, "packs_per_gpu": 2}, 0.5),
         ({"gpus": 4, "num_processes": 2}, 2.0),
+        ({"gpus": 3, "num_processes": 2}, 3.0),  # one of the three is idle
+        ({"gpus": 4, "packs_per_gpu": 4, "cpus": 8, "cpus_per_pack": 4}, 2.0),  # cores for two packs only
     ],
 )
 def test_a_pack_takes_its_share_of_the_gpus(options: Mapping[str, Any], gpus: float) -> None:
