@@ -67,7 +67,7 @@ class Spent:
 
 def mass(grams: float) -> str:
     """A mass in words."""
-    return f"{grams / 1000:.2f} kg" if grams >= 1000 else f"{grams:.0f} g" if grams >= 10 else f"{grams:.2g} g"
+    return f"{grams / 1000:.2f} kg" if grams >= 100 else f"{grams:.0f} g" if grams >= 10 else f"{grams:.2g} g"
 
 
 def intensities(values: Sequence[float]) -> str:

@@ -342,7 +342,8 @@ class _Comparison:
         if undrawn:
             found.unchecked.append(
                 f"{'1 figure was' if undrawn == 1 else f'{undrawn:,} figures were'} not compared byte by byte, since "
-                "another release of matplotlib or of what it uses drew them; the checksums are those of gather, and the tables were compared."
+                "another release of matplotlib or of what it uses drew them; the checksums are those of gather, and the "
+                "tables were compared."
             )
         found.cautions += self._extra()
         return found

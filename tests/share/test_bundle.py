@@ -18,7 +18,8 @@ from empslurm.errors import DamagedError, EmpslurmError, UsageError
 from empslurm.report.write import write
 from empslurm.share import bundle as bundles
 from empslurm.share.bundle import every_eval_ever
-from empslurm.share.bundle.layout import CHECKSUMS, CRATE
+from empslurm.share.bundle import texts as texts_of
+from empslurm.share.bundle.layout import CHECKSUMS, CRATE, Entry
 from tests.project import Project
 
 pytestmark = pytest.mark.heavy
@@ -375,3 +376,20 @@ def test_scores_and_answers_in_the_schema_of_every_eval_ever(trained: Project, t
         assert sum(line["evaluation"]["is_correct"] for line in lines) / len(lines) == pytest.approx(accuracy)
         n_answers += len(lines)
     assert n_answers
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("the kites of my town rise today, as ever", True),
+        ("The KITES of my town\nrise today -- as ever!", True),
+        ("kites of my town rise today", False),  # six words, and no whole name
+        ("some kites of every town rise today, as ever", False),
+        ("今日は風が強いので凧がよく揚がります", True),
+        ("昨日は雨だったので凧は家にありました", False),
+    ],
+)
+def test_eight_words_in_a_row_are_found_in_any_file(text: str, found: bool) -> None:
+    held = '{"note": "and then the kites of my town rise today as ever, 今日は風が強いので凧がよく揚がります"}'
+    runs, names = texts_of._index([Entry(path="a/note.json", data=held.encode())])
+    assert texts_of._found(text, runs, names) == ("a/note.json" if found else None)

@@ -18,7 +18,9 @@ from empslurm.tasks.prepare import Prepared
 
 RUN = 8  # words in a row
 FEWEST = 4  # words of a text that is looked for as a whole
-WORD = re.compile(r"\w+")
+# Scripts without spaces between words, in which each letter counts as a word: Thai, Lao, Burmese, Khmer, kana, Chinese.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 TAG = re.compile(r"<[^>]*>")
 ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 BREAK = re.compile(r"\\[nrt\"]")
