@@ -340,10 +340,10 @@ class _Comparison:
         if n_digits:
             found.cautions.append(f"{n_digits:,} numbers agree to nine digits, but not in the last ones.")
         if undrawn:
+            figures = "1 figure was" if undrawn == 1 else f"{undrawn:,} figures were"
             found.unchecked.append(
-                f"{'1 figure was' if undrawn == 1 else f'{undrawn:,} figures were'} not compared byte by byte, "
-                "since another release of matplotlib or of what it uses drew them; the checksums are those of gather, and "
-                "the tables were compared."
+                f"{figures} not compared byte by byte, since another release of matplotlib or of what it uses drew "
+                "them; the checksums are those of gather, and the tables were compared."
             )
         found.cautions += self._extra()
         return found
