@@ -24,11 +24,12 @@ from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.gather.verify import PARTS, TOLERANCE, verify
 from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
-from empslurm.share.bundle import is_bundle
+from empslurm.share import bundle as bundles
 from empslurm.share.inputs import is_runs_root
 from empslurm.store.cell_folder import CellDir
 from empslurm.store.claims import Claim, Liveness
 from empslurm.store.folders import walk
+from empslurm.store.results import LEFT_OUT
 from empslurm.store.runs import RunsRoot
 
 # What becomes of a cell of another runs root.
@@ -36,7 +37,6 @@ Fate = Literal["linked", "copied", "here", "running", "differs", "refused", "unf
 FATES: tuple[Fate, ...] = ("linked", "copied", "here", "running", "differs", "refused", "unfinished")
 TAKEN: tuple[Fate, ...] = ("linked", "copied")
 BAD: tuple[Fate, ...] = ("differs", "refused")
-LEFT_OUT = "left-out.json"  # of a bundle's cell: files that it does not have
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -67,7 +67,7 @@ def opened(paths: Sequence[Path], into: RunsRoot) -> Iterator[tuple[Source, ...]
     Raises UsageError for what is neither, or is `into` itself; DamagedError for a bundle that was changed.
     """
     for path in paths:
-        if not is_bundle(path) and not is_runs_root(path):
+        if not bundles.is_bundle(path) and not is_runs_root(path):
             found = "is a folder without cells/" if path.is_dir() else "is a file" if path.exists() else "is not there"
             raise UsageError(
                 f"{path} must be a runs root (a folder with cells/) or a bundle, but {found}; name the folder that has "
@@ -83,12 +83,7 @@ def opened(paths: Sequence[Path], into: RunsRoot) -> Iterator[tuple[Source, ...]
 
 
 def _root(path: Path, stack: ExitStack) -> RunsRoot:
-    if not is_bundle(path):
-        return RunsRoot(path)
-    from empslurm.share.bundle import opened as opened_bundle
-
-    root: RunsRoot = stack.enter_context(opened_bundle(path)).root
-    return root
+    return stack.enter_context(bundles.opened(path)).root if bundles.is_bundle(path) else RunsRoot(path)
 
 
 def merge(
