@@ -4,10 +4,12 @@ What is the same run in two labs:
 
 - runs with the same id: cells of runs roots and bundles, and rows of tables whose column `id` says more than the other
   columns do. Their numbers must be equal. A run on which labs disagree is left out everywhere, and listed;
-- without such ids, rows of two tables with equal values at every seed that both have of one setting, source, target and
-  fraction, where these are at least two seeds and six decimals together: nobody repeats a run that exactly by chance.
+- rows of a table whose values are those of another lab for the same source, target and fraction, up to the digits that
+  the table has: at the same seeds, or all in any order. They must have eight decimals together and not all be equal, or
+  be among many such rows of the two labs: nobody repeats runs that exactly by chance.
 
-A run that several labs have counts once, for the first of them. Everything else is a run of its own, also where two
+A run that several labs have counts once, for the first of them; a row of a table counts for nobody where a lab has the
+cell itself. Everything else is a run of its own, also where two
 tables have the same seed: seed 1 of one lab is not seed 1 of another. Where tables would mix them up, the later lab's
 seeds are numbered anew in the tables of all runs.
 """
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["table", "runs root", "bundle"]
-FEWEST_SEEDS, FEWEST_DECIMALS = 2, 6  # by which rows of two tables are known to be one run
 MOST_DECIMALS = 6  # of one value, that count
+# By what values of a source and target are known to be another lab's: their decimals together, if two of them differ.
+FEWEST_DECIMALS = 8
+# Or by all sources and targets of both labs: the share that has the same values, with so many different ones.
+ALIKE, FEWEST_ALIKE, FEWEST_DECIMALS_ALIKE = 0.5, 4, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +104,8 @@ class _Run:
 
     @property
     def pair(self) -> tuple[object, ...]:
-        """What the seeds of one pair have in common."""
-        return (self.setting, self.source, self.target, self.fraction, self.metric)
+        """What the seeds of one pair have in common. The setting is not in it: a copy may name another one."""
+        return (self.source, self.target, self.fraction, self.metric)
 
 
 At = tuple[tuple[int, int], str]  # a run of an input's group
@@ -114,7 +119,7 @@ class _Shared:
     disagreeing: frozenset[At]
     copies: frozenset[At]
     repeated: frozenset[At]
-    n_unclear: int  # rows of two tables that are equal, but on too few seeds or decimals to be known as one run
+    remarks: tuple[str, ...]  # about rows with another lab's values
 
 
 def together(inputs: Sequence[Input]) -> Gathered:
@@ -130,12 +135,8 @@ def together(inputs: Sequence[Input]) -> Gathered:
         labs += own
         if not own:
             remarks.append(f"{one.name} has no finished run.")
-    if shared.n_unclear:
-        remarks.append(
-            f"{shared.n_unclear:,} runs have the value of another lab's run with the same seed, on too few seeds or "
-            "decimals to tell a copy from chance: they count as different runs; give runs ids to tell them apart."
-        )
-    tables, said = _tables_together(inputs, labs, runs)
+    remarks += shared.remarks
+    tables, said = _tables_together(inputs, labs)
     cells = _cells_together(inputs, labs, apart={group.name for group in tables})
     if len(tables) + len(cells) == 1:
         tables, cells = ([replace(group, name="") for group in groups] for groups in (tables, cells))
@@ -188,14 +189,15 @@ def _runs(inputs: Sequence[Input]) -> Iterator[_Run]:
 
 def _compare(inputs: Sequence[Input], runs: Sequence[_Run]) -> _Shared:
     by_id: dict[str, list[_Run]] = {}
+    digits = _digits(runs)
     for run in runs:
         if run.named:
             by_id.setdefault(run.id, []).append(run)
     told: list[Told] = []
     disagreeing, copies, repeated = set[At](), set[At](), set[At]()
     for id, same in by_id.items():
-        first, *rest = _one_per_input(same)
-        differing = next((name for other in rest if (name := _difference(first, other))), "")
+        first, *rest = _one_per_input(sorted(same, key=lambda run: (run.of_table, run.at)))  # a cell before its row
+        differing = next((name for other in rest if (name := _difference(first, other, digits))), "")
         if differing:
             disagreeing |= {(run.at, id) for run in same}
             told += [_told(run, inputs[run.at[0]].name, differing) for run in (first, *rest)]
@@ -204,13 +206,14 @@ def _compare(inputs: Sequence[Input], runs: Sequence[_Run]) -> _Shared:
             if run.at[0] != first.at[0]:
                 computed_again = bool(run.seal and first.seal and run.seal != first.seal)
                 (repeated if computed_again else copies).add((run.at, id))
-    equal, n_unclear = _equal_rows(runs)
+    ids = {(run.at, run.id) for same in by_id.values() if len({run.at[0] for run in same}) > 1 for run in same}
+    equal, remarks = _equal_rows(inputs, [run for run in runs if (run.at, run.id) not in ids], digits)
     return _Shared(
         told=tuple(told),
         disagreeing=frozenset(disagreeing),
         copies=frozenset(copies | equal),
         repeated=frozenset(repeated),
-        n_unclear=n_unclear,
+        remarks=tuple(remarks),
     )
 
 
@@ -222,8 +225,8 @@ def _one_per_input(runs: Sequence[_Run]) -> list[_Run]:
     return list(firsts.values())
 
 
-def _difference(first: _Run, second: _Run) -> str:
-    """The first score that differs, the main one before others; "" where all are equal."""
+def _difference(first: _Run, second: _Run, digits: Mapping[int, int]) -> str:
+    """The first score that differs, the main one before others; "" where all are equal, up to a table's digits."""
     main = column("test", first.metric) if first.metric else ""
     places = [(run.source, run.target, run.seed, run.fraction, run.metric) for run in (first, second)]
     if places[0] != places[1]:
@@ -233,7 +236,8 @@ def _difference(first: _Run, second: _Run) -> str:
         names += SCORES
     for name in names:
         one, other = first.scores[name], second.scores[name]
-        if not np.isclose(one, other, rtol=0, atol=TOLERANCE, equal_nan=True):
+        within = max(TOLERANCE, _rounding(digits, first, second)) if first.of_table or second.of_table else TOLERANCE
+        if not np.isclose(one, other, rtol=0, atol=within, equal_nan=True):
             return name
     return ""
 
@@ -251,34 +255,115 @@ def _told(run: _Run, lab: str, differing: str) -> Told:
     )
 
 
-def _equal_rows(runs: Sequence[_Run]) -> tuple[set[At], int]:
-    """Rows of tables that are those of an earlier table; and how many equal ones cannot be told from chance."""
-    pairs: dict[tuple[object, ...], dict[int, dict[int, _Run]]] = {}
+def _digits(runs: Sequence[_Run]) -> dict[int, int]:
+    """Number of an input -> the digits after the point that its values have, at most six."""
+    digits: dict[int, int] = {}
     for run in runs:
-        if run.of_table:
-            pairs.setdefault(run.pair, {}).setdefault(run.at[0], {})[run.seed] = run
-    equal, unclear = set[At](), set[At]()
-    for labs in pairs.values():
-        for later in labs:
-            for earlier in (other for other in labs if other < later):
-                shared = sorted(labs[later].keys() & labs[earlier].keys())
-                rows = [(labs[earlier][seed], labs[later][seed]) for seed in shared]
-                rows = [(one, other) for one, other in rows if not (one.named and other.named)]
-                same = [other for one, other in rows if _equal(one.value, other.value)]
-                decimals = sum(_decimals(run.value) for run in same)
-                if same and len(same) == len(rows):
-                    sure = len(rows) >= FEWEST_SEEDS and decimals >= FEWEST_DECIMALS
-                    (equal if sure else unclear).update((run.at, run.id) for run in same)
-    return equal, len(unclear - equal)
-
-
-def _equal(one: float, other: float) -> bool:
-    return one == other  # an undefined score is equal to nothing: it says nothing of the run
+        digits[run.at[0]] = max(digits.get(run.at[0], 0), _decimals(run.value))
+    return digits
 
 
 def _decimals(value: float) -> int:
     """Digits after the point, at most six."""
     return len(f"{value:.{MOST_DECIMALS}f}".partition(".")[2].rstrip("0"))
+
+
+def _rounding(digits: Mapping[int, int], one: _Run, other: _Run) -> float:
+    """How far two values are apart at most if one is the other, rounded."""
+    return 0.5001 * 10.0 ** -min(digits[one.at[0]], digits[other.at[0]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Match:
+    """Runs of one source, target and fraction that have the values of another lab."""
+
+    runs: tuple[_Run, ...]  # empty: the values are others
+    n_decimals: int  # of each
+    n_different: int  # values
+
+    @property
+    def sure(self) -> bool:
+        return self.n_different >= 2 and len(self.runs) * self.n_decimals >= FEWEST_DECIMALS
+
+
+def _equal_rows(inputs: Sequence[Input], runs: Sequence[_Run], digits: Mapping[int, int]) -> tuple[set[At], list[str]]:
+    """Rows of tables whose values are those of another lab; and what to know about them.
+
+    A lab is compared with those before it, where cells are before tables.
+    """
+    by_lab: dict[int, dict[tuple[object, ...], dict[tuple[int, str], list[_Run]]]] = {}
+    for run in runs:
+        if np.isfinite(run.value):  # an undefined score says nothing of the run
+            pairs = by_lab.setdefault(run.at[0], {})
+            pairs.setdefault(run.pair, {}).setdefault((run.at[1], run.setting), []).append(run)
+    order = sorted(by_lab, key=lambda at: (inputs[at].kind == "table", at))
+    equal, remarks = set[At](), []
+    for place, later in enumerate(order):
+        if inputs[later].kind != "table":
+            continue
+        unclear = set[At]()
+        for earlier in order[:place]:
+            matches = [
+                _match(own, other, digits)
+                for pair in by_lab[later].keys() & by_lab[earlier].keys()
+                for own in by_lab[later][pair].values()
+                for other in by_lab[earlier][pair].values()
+            ]
+            alike = [match for match in matches if match.runs]
+            many = (
+                len(alike) >= ALIKE * len(matches)
+                and len({run.value for match in alike for run in match.runs}) >= FEWEST_ALIKE
+                and min(digits[later], digits[earlier]) >= FEWEST_DECIMALS_ALIKE
+            )
+            sure = {(run.at, run.id) for match in alike if many or match.sure for run in match.runs} - equal
+            if sure:
+                remarks.append(
+                    f"{len(sure):,} {'run' if len(sure) == 1 else 'runs'} of {inputs[later].name} have the values that "
+                    f"{inputs[earlier].name} has for the same pairs: they count once, for {inputs[earlier].name}."
+                )
+            equal |= sure
+            unclear |= {(run.at, run.id) for match in alike for run in match.runs}
+        if unclear - equal:
+            remarks.append(
+                f"{len(unclear - equal):,} runs of {inputs[later].name} have the values of another lab for the same "
+                "pairs, on too few seeds or decimals to tell a copy from chance: they count as different runs; if they "
+                "are copies, gather without them."
+            )
+    return equal, remarks
+
+
+def _match(own: Sequence[_Run], other: Sequence[_Run], digits: Mapping[int, int]) -> _Match:
+    """The runs of `own` with the values of `other`, at the same seeds or all of the fewer in any order.
+
+    Some of the seeds are enough only where these alone are sure.
+    """
+    within = _rounding(digits, own[0], other[0])
+    seeds = {run.seed: run for run in other}
+    both = [run for run in own if run.seed in seeds]
+    same = [run for run in both if abs(run.value - seeds[run.seed].value) <= within]
+    anyhow = _in_any_order(own, other, within)
+
+    def match(runs: Sequence[_Run]) -> _Match:
+        decimals = min(digits[own[0].at[0]], digits[other[0].at[0]])
+        return _Match(runs=tuple(runs), n_decimals=decimals, n_different=len({run.value for run in runs}))
+
+    if len(anyhow) > len(same):
+        return match(anyhow)
+    found = match(same)
+    return found if found.sure or len(same) == len(both) else match(())
+
+
+def _in_any_order(own: Sequence[_Run], other: Sequence[_Run], within: float) -> list[_Run]:
+    """Runs of `own` with values of `other`, each used once; none where a value of the fewer runs has no match."""
+    mine, theirs = sorted(own, key=lambda run: run.value), sorted(run.value for run in other)
+    found, at = [], 0
+    for run in mine:
+        while at < len(theirs) and theirs[at] < run.value - within:
+            at += 1
+        if at < len(theirs) and theirs[at] <= run.value + within:
+            found.append(run)
+            at += 1
+    return found if len(found) == min(len(mine), len(theirs)) else []
 
 
 # ---- who contributed what --------------------------------------------------------------------------------------------
@@ -357,9 +442,7 @@ def _cells_together(inputs: Sequence[Input], labs: Sequence[LabRuns], *, apart: 
     return named
 
 
-def _tables_together(
-    inputs: Sequence[Input], labs: Sequence[LabRuns], runs: Sequence[_Run]
-) -> tuple[list[Group], list[str]]:
+def _tables_together(inputs: Sequence[Input], labs: Sequence[LabRuns]) -> tuple[list[Group], list[str]]:
     """The groups of all rows of tables, by the name of their setting; and what to know about them."""
     import pandas as pd
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,7 @@ class Pooling:
         return tuple(lab for lab in self.labs if lab.departure.flagged)
 
 
+_Kind = TypeVar("_Kind", bound=Hashable)
 Key = tuple[float, str, str, str]  # fraction, target, metric, source
 
 
@@ -125,8 +126,14 @@ class _Target:
     lab: str
     fraction: float
     metric: str
+    baselines: float  # data fraction of the baselines that it is compared with
     comparison: Comparison
     test_set: str
+
+    @property
+    def place(self) -> tuple[float, str]:
+        """What has one metric and one kind of baselines over labs: data fraction and target."""
+        return self.fraction, self.comparison.target
 
 
 def pool_labs(gathered: Gathered, groups: Sequence[Analyses], *, grouped: bool, margin: float | None) -> Pooling | None:
@@ -135,9 +142,9 @@ def pool_labs(gathered: Gathered, groups: Sequence[Analyses], *, grouped: bool, 
         return None
     labs = [lab for lab in gathered.labs if len(lab.group.runs)]
     targets = [one for lab in labs for one in _targets(gathered, lab, grouped)]
-    metrics, remarks = _one_metric(targets)
-    targets = [one for one in targets if metrics[one.fraction, one.comparison.target] == one.metric]
-    remarks += _other_errors(targets)
+    targets, remarks = _one_metric(targets)
+    targets, said = _one_kind_of_baselines(targets)
+    remarks += said + _other_errors(targets)
     names = [lab.name for lab in labs]
     found = departures(_blocks(targets), names)
     away = {one.lab for one in found if one.flagged}
@@ -176,6 +183,7 @@ def _targets(gathered: Gathered, lab: LabRuns, grouped: bool) -> list[_Target]:
                         lab=lab.name,
                         fraction=table.fraction,
                         metric=table.metric,
+                        baselines=(against or table).fraction,
                         comparison=comparison,
                         test_set=test_set,
                     )
@@ -194,21 +202,41 @@ def _test_set(table: ScoreTable, base: Score) -> str:
     return ids.digest([list(predicted.ids), gold])
 
 
-def _one_metric(targets: Sequence[_Target]) -> tuple[dict[tuple[float, str], str], list[str]]:
-    """The metric by which most labs score each target (of equally many the first); and sentences about the others."""
-    tally: dict[tuple[float, str], Counter[str]] = {}
-    for one in targets:
-        tally.setdefault((one.fraction, one.comparison.target), Counter())[one.metric] += 1
-    metrics = {key: counter.most_common(1)[0][0] for key, counter in tally.items()}
-    remarks = []
-    for one in targets:
-        target = one.comparison.target
-        if one.metric != metrics[one.fraction, target]:
-            remarks.append(
-                f"{one.lab} scores {target} by {one.metric}, other labs by {metrics[one.fraction, target]}: its "
-                "estimates of this target are not pooled."
-            )
-    return metrics, list(dict.fromkeys(remarks))
+def _one_metric(targets: Sequence[_Target]) -> tuple[list[_Target], list[str]]:
+    """The comparisons by the metric that most labs use for their target; and sentences about the others."""
+    usual = _usual([(one.place, one.metric) for one in targets])
+    remarks = [
+        f"{one.lab} scores {one.comparison.target} by {one.metric}, other labs by {usual[one.place]}: its estimates of "
+        "this target are not pooled."
+        for one in targets
+        if one.metric != usual[one.place]
+    ]
+    return [one for one in targets if one.metric == usual[one.place]], list(dict.fromkeys(remarks))
+
+
+def _one_kind_of_baselines(targets: Sequence[_Target]) -> tuple[list[_Target], list[str]]:
+    """The comparisons with the baselines that most labs have for their target; and sentences about the others.
+
+    With a part of the data, a change from baselines with all data and one from baselines with that part are no
+    estimates of the same number.
+    """
+    usual = _usual([(one.place, one.baselines) for one in targets])
+    remarks = [
+        f"At data fraction {one.fraction:g}, {one.lab} measures the changes of {one.comparison.target} from baselines "
+        f"at fraction {one.baselines:g}, other labs from baselines at fraction {usual[one.place]:g}: its estimates of "
+        "these pairs are not pooled."
+        for one in targets
+        if one.baselines != usual[one.place]
+    ]
+    return [one for one in targets if one.baselines == usual[one.place]], list(dict.fromkeys(remarks))
+
+
+def _usual(rows: Sequence[tuple[tuple[float, str], _Kind]]) -> dict[tuple[float, str], _Kind]:
+    """(place, kind) of every row -> the kind that most rows of a place have; of equally many the first."""
+    tally: dict[tuple[float, str], Counter[_Kind]] = {}
+    for place, kind in rows:
+        tally.setdefault(place, Counter())[kind] += 1
+    return {place: counter.most_common(1)[0][0] for place, counter in tally.items()}
 
 
 def _other_errors(targets: Sequence[_Target]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,10 @@ def test_rows_that_another_table_repeats_count_once(tmp_path: Path) -> None:
     ("values", "copies"),
     [
         (("0.61234", "0.62345", "0.63456"), 3),
-        (("0.61", "0.62", "0.63"), 3),  # six decimals together
-        (("0.61", "0.62"), 0),  # four: may be chance
+        (("0.6123", "0.6234"), 2),  # eight decimals together
+        (("0.61", "0.62", "0.63"), 0),  # six: may be chance
         (("0.61234567",), 0),  # one seed
+        (("0.61234", "0.61234", "0.61234"), 0),  # as runs that have collapsed
     ],
 )
 def test_equal_values_are_a_copy_only_where_chance_is_unlikely(
@@ -84,11 +86,48 @@ def test_equal_values_are_a_copy_only_where_chance_is_unlikely(
     assert counts(gathered)["b"][2] == copies
     unclear = any("on too few seeds or decimals to tell a copy from chance" in said for said in gathered.remarks)
     assert unclear == (copies == 0)
+    assert any("have the values that a has" in said for said in gathered.remarks) == (copies > 0)
 
 
-def test_one_other_value_makes_them_other_runs(tmp_path: Path) -> None:
+def with_column(lines: list[str], value: str) -> list[str]:
+    return [f"{line},{value}" for line in lines]
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda lines: (with_column(lines, "another"), f"{HEAD},setting"),
+        lambda lines: (numbered(lines, "own-"), WITH_IDS),
+        lambda lines: ([f"{line.rpartition(',')[0]},{float(line.rpartition(',')[2]):.3f}" for line in lines], HEAD),
+        lambda lines: ([",".join([*line.split(",")[:2], str(int(line.split(",")[2]) + 6), *line.split(",")[3:]])
+                        for line in lines], HEAD),
+        lambda lines: (lines[:9], HEAD),
+    ],
+    ids=["another setting", "ids of its own", "rounded", "other seeds", "a part of it"],
+)  # fmt: skip
+def test_a_copy_in_disguise_counts_once(tmp_path: Path, disguise: Callable[[list[str]], tuple[list[str], str]]) -> None:
+    lines = rows((1, 2, 3), lab=1)
+    copied, head = disguise(lines)
+    gathered = read([write(tmp_path, "a", lines), write(tmp_path, "b", copied, head)])
+    assert counts(gathered) == {"a": (36, 36, 0, 0, 0), "b": (len(copied), 0, len(copied), 0, 0)}
+    assert any(f"{len(copied)} runs of b have the values that a has" in said for said in gathered.remarks)
+
+
+def test_one_seed_of_many_pairs_is_known_as_a_copy(tmp_path: Path) -> None:
+    lines = rows((1,), lab=1)
+    assert counts(read([write(tmp_path, "a", lines), write(tmp_path, "b", lines)]))["b"] == (12, 0, 12, 0, 0)
+
+
+def test_a_seed_that_was_run_again_counts_and_the_others_do_not(tmp_path: Path) -> None:
     lines = [f",t,{seed},accuracy,0.6{seed}234" for seed in (1, 2, 3)]
     gathered = read([write(tmp_path, "a", lines), write(tmp_path, "b", [*lines[:2], ",t,3,accuracy,0.7"])])
+    assert counts(gathered)["b"] == (3, 1, 2, 0, 0)
+
+
+def test_one_equal_value_of_three_is_chance(tmp_path: Path) -> None:
+    lines = [f",t,{seed},accuracy,0.6{seed}2" for seed in (1, 2, 3)]
+    others = [lines[0], ",t,2,accuracy,0.701", ",t,3,accuracy,0.702"]
+    gathered = read([write(tmp_path, "a", lines), write(tmp_path, "b", others)])
     assert counts(gathered)["b"] == (3, 3, 0, 0, 0)
     assert not any("tell a copy from chance" in said for said in gathered.remarks)
 
@@ -230,6 +269,23 @@ def test_a_long_table_shares_the_ids_of_its_cells(tmp_path: Path) -> None:
     gathered = together([cells, table])
     assert counts(gathered) == {"c": (18, 18, 0, 0, 0), "t": (18, 0, 18, 0, 0)}
     assert gathered.n_done == 18
+
+
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("first", ["table", "cells"])
+def test_a_rounded_table_of_cells_repeats_them(tmp_path: Path, *, ids: bool, first: str) -> None:
+    """Wherever it is named: only the cells have predictions."""
+    made = roots(tmp_path, a=(1, 2))
+    own = gather(made["a"], None, registry())
+    long = own.long().round({"value": 4})
+    path = tmp_path / "long.csv"
+    main = long[(long["part"] == "test") & long["metric"].isin(["f1_macro", "pearson"])]
+    path.write_text((long if ids else main[HEAD.split(",")]).to_csv(index=False))
+    table = Input(name="t", path="long.csv", kind="table", gathered=from_file(path, registry()))
+    cells = Input(name="c", path="a", kind="runs root", gathered=own)
+    gathered = together([cells, table] if first == "cells" else [table, cells])
+    assert counts(gathered) == {"c": (18, 18, 0, 0, 0), "t": (18, 0, 18, 0, 0)}
+    assert gathered.told == ()
 
 
 def test_a_cell_that_one_lab_lacks_is_not_missing(tmp_path: Path) -> None:

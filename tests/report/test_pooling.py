@@ -172,6 +172,30 @@ def test_other_metrics_are_not_pooled_and_that_is_said(tmp_path: Path) -> None:
     assert any("z scores t1 by f1_macro, other labs by accuracy" in remark for remark in found.remarks)
 
 
+def test_changes_from_other_baselines_are_not_pooled_and_that_is_said(tmp_path: Path) -> None:
+    """Lab a has baselines with all data too, from which a tenth of the data is a loss; the others have no such ones."""
+
+    def lines(lab: int, fractions: tuple[float, ...]) -> list[str]:
+        rng = np.random.default_rng(lab)
+        return [
+            f"{source},t,{seed},{fraction},accuracy,"
+            f"{(0.7 if fraction == 1 else 0.5) + (0.1 if source else 0) + rng.normal(0, 0.005):.5f}"
+            for fraction in fractions
+            for seed in (1, 2, 3)
+            for source in ("", "good")
+        ]
+
+    head = "source,target,seed,fraction,metric,value"
+    labs = {"a": (1.0, 0.1), "b": (0.1,), "c": (0.1,)}
+    paths = [table(tmp_path, name, lines(at, own), head) for at, (name, own) in enumerate(labs.items())]
+    found = alone(read(paths))
+    (pair,) = found.pooled
+    assert [one.lab for one in pair.estimates] == ["b", "c"]
+    assert pair.fraction == 0.1
+    assert pair.pooled.estimate == pytest.approx(0.1, abs=0.02)
+    assert any("At data fraction 0.1, a measures the changes of t from baselines" in said for said in found.remarks)
+
+
 def test_one_input_has_no_labs(tmp_path: Path) -> None:
     contents = contents_of(from_file(write_lab(tmp_path, "a", rows((1, 2))), registry()), ratings=())
     assert (contents.pooling, contents.pooling_tables, contents.pooling_headline) == (None, (), ())
