@@ -97,6 +97,11 @@ def _say_before(contents: Contents, deposit: Deposit, to: Path, out: Output) -> 
     out.say("  " + "; ".join(f"{what} {size}" for what, _, size in rows))
     if note.n_done < note.n_cells:
         out.warn(f"{note.n_cells - note.n_done:,} of {note.n_cells:,} cells have no result yet")
+    if contents.uncommitted:
+        out.warn(
+            f"{len(contents.uncommitted):,} cells were trained by code that was not committed, and the bundle has the "
+            f"changes as text; read `code.diff` in {contents.uncommitted[0]} before you share it"
+        )
     for licence, n in Counter(contents.licences.values()).items():
         out.say(f"  data of {n} {'dataset' if n == 1 else 'datasets'}: {licence}")
     out.say(f"  licence of the bundle: {deposit.licence}; authors: {'; '.join(deposit.authors) or 'none named'}")
@@ -130,6 +135,7 @@ def _document(contents: Contents, options: argparse.Namespace, digest: str | Non
             "n_done": contents.note.n_done,
             "adapters": contents.note.adapters,
             "unsearched": list(contents.note.unsearched),
+            "uncommitted": list(contents.uncommitted),
             "parts": [{"path": what, "n_files": n, "n_bytes": size} for what, n, size in _parts(contents.entries)],
             "licences": dict(contents.licences),
         }
@@ -140,6 +146,8 @@ def _say_after(contents: Contents, to: Path, digest: str | None, out: Output) ->
     if digest is None:
         out.line(f"nothing was written: a bundle at {to} would have {_size(contents.n_bytes)}")
         return
-    out.line(f"{to} holds {contents.note.n_done:,} of {contents.note.n_cells:,} cells, and no text of the data")
+    away = contents.note.unsearched
+    searched = f"; texts of {', '.join(away)} were not searched for" if away else ", and no text of the data"
+    out.line(f"{to} holds {contents.note.n_done:,} of {contents.note.n_cells:,} cells{searched}")
     out.line(f"checksum of its checksums, for your paper: {digest}")
     out.line(f"others run `empslurm gather --results {to}` and `empslurm verify {to}`")

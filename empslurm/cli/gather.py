@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser, verb: str, common_options: argparse.ArgumentParser) -> None:
     common.manifest_argument(parser, optional=True)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the files there (default: RUNS/gathered/NAME)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write the files there (default: RUNS/gathered/NAME, with --results RUNS/gathered/NAME-results)",
+    )
     parser.add_argument(
         "--published", action="store_true", help="gather the paper's own Tables 7 and 8 instead of runs"
     )
@@ -76,12 +81,17 @@ def run(options: argparse.Namespace, out: Output) -> int:
     refuse_margin(options.margin, "--margin")
     with _read(options, out) as read:
         gathered, margin = read.gathered, read.margin if margin is None else margin
-        folder = options.out or RunsRoot(options.runs).gathered / read.name
+        folder = options.out or RunsRoot(options.runs).gathered / _folder(read.name, options)
         with out.console(error=True).status("tables, tests and figures"):
             written = write(
                 gathered, folder, ratings=reference.ratings(options.ratings), grouped=not options.rows, margin=margin
             )
         return report(gathered, folder, written, out, tables=options.tables)
+
+
+def _folder(name: str, options: argparse.Namespace) -> str:
+    """Where the tables go: those of other people's results not where the tables of a study of one's own are."""
+    return name if options.results is None else f"{name}-results"
 
 
 @contextmanager

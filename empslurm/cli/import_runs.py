@@ -72,6 +72,11 @@ def _say(steps: Sequence[Step], into: RunsRoot, out: Output, *, dry_run: bool) -
         out.paragraph(f"No cell {'would be' if dry_run else 'was'} taken into {into.path}.")
     for fate, one, many in (
         ("here", "is here already, with the same scores", "are here already, with the same scores"),
+        (
+            "not compared",
+            "is here already; it has no scores, and its files differ, so the one here is kept",
+            "are here already; they have no scores, and their files differ, so those here are kept",
+        ),
         ("running", "is being run here, and left alone", "are being run here, and left alone"),
         ("unfinished", "has no result there, and is left", "have no result there, and are left"),
     ):

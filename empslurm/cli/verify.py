@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from empslurm import files
+from empslurm import files, resources
 from empslurm.cli.completion import completed, manifest_names
 from empslurm.cli.output import Output
 from empslurm.errors import StoreError
@@ -80,15 +80,15 @@ def run(options: argparse.Namespace, out: Output) -> int:
 @contextmanager
 def _opened(options: argparse.Namespace) -> Iterator[tuple[Study, Path]]:
     """The study, and where the page about it goes: with its tables, or beside its bundle."""
-    from empslurm.share import study
+    from empslurm.share import bundle, study
     from empslurm.share.checks import PAGE
 
     path = Path(options.study)
-    if path.is_dir() or path.suffix == ".zip":
-        from empslurm.share import bundle
-
+    here = path.resolve()
+    named = here.is_dir() and resources.find("manifests", options.study) is not None  # a folder named as a manifest
+    if bundle.is_bundle(path) or bundle.is_zip(path) or (here.is_dir() and not named):
         with bundle.opened(path) as packed:
-            yield packed, path.resolve().parent / f"{path.resolve().name.removesuffix('.zip')}-{PAGE}"
+            yield packed, here.parent / f"{here.stem if bundle.is_zip(here) else here.name}-{PAGE}"
         return
     found = study.of_manifest(options.study, runs=options.runs, data=options.data)
     yield found, found.tables / PAGE

@@ -108,7 +108,7 @@ def check(study: Study, advance: Advance = lambda n: None, say: Say = lambda tex
         unchecked=(),
         options=(),
     )
-    if summary is None and not broken:
+    if summary is None and not broken and not _has_tables(study.tables):
         lacking = f"No tables were compared, since `gather` has not written {study.tables}."
         return replace(checked, unchecked=(lacking,))
     say("making the tables again")
@@ -146,6 +146,14 @@ def _summary_of(study: Study) -> tuple[Summary | None, str]:
     return summary, ""
 
 
+def _has_tables(folder: Path) -> bool:
+    """Whether a folder has files besides the page of an earlier check."""
+    try:
+        return any(path.name != PAGE and not path.name.startswith(".") for path in folder.iterdir())
+    except OSError:
+        return False
+
+
 def _possible(made: Made) -> bool:
     """Whether a gather may have had these options: the file may have been edited."""
     annotators = {rating.annotators for rating in made.ratings}
@@ -161,7 +169,7 @@ def _possible(made: Made) -> bool:
 def _compare_tables(
     study: Study, gathered: Gathered, checked: Checked, summary: Summary | None, broken: str
 ) -> Checked:
-    """Make the tables again and compare. `broken`: why the summary cannot be read."""
+    """Make the tables again and compare. `broken`: why the summary cannot be read; "" where it is not there."""
     from empslurm.report.summary import NAME, Summary
     from empslurm.report.write import write
 
@@ -177,6 +185,9 @@ def _compare_tables(
         found = comparison.run()
         found.cautions[:0] = cautions
     damaged = [Finding(kind="edited", where=NAME, text=broken)] if broken else []
+    if summary is None and not broken:
+        text = "gather writes it with the other files, but it is not there, so its options are not known"
+        damaged = [Finding(kind="missing", where=NAME, text=text)]
     return replace(
         checked,
         n_files=found.n_files,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from empslurm import api, gather, resources
 from empslurm.errors import UsageError
 from empslurm.gather import Gathered, Input
 from empslurm.gather.labs import Kind
-from empslurm.share.bundle import is_bundle, opened
+from empslurm.share.bundle import is_bundle, is_zip, opened
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 
@@ -137,12 +138,15 @@ _READERS: dict[Kind, Callable[[Path, _How], _Found]] = {"table": _table, "runs r
 
 
 def is_runs_root(path: Path) -> bool:
-    """Whether a path is a folder with cells."""
-    return (path / "cells").is_dir()
+    """Whether a path is a folder with cells. Raises UsageError where it cannot be looked at."""
+    try:
+        return (path / "cells").is_dir()
+    except OSError as error:
+        raise UsageError(f"{path} must be accessible, but is not: {error.strerror}; get read access to it") from error
 
 
 def _kind(path: Path) -> Kind:
-    """Raises UsageError for a folder that is nothing that can be read."""
+    """Raises UsageError for what is not there, and for a folder that is nothing that can be read."""
     if is_bundle(path):
         return "bundle"
     if is_runs_root(path):
@@ -152,6 +156,12 @@ def _kind(path: Path) -> Kind:
             f"{path} must be a table of results, a runs root or a bundle, but is a folder without cells/ and without "
             "ro-crate-metadata.json; name the folder that has cells/, or a file"
         )
+    if not os.path.lexists(path):
+        raise UsageError(
+            f"{path} must be a table of results, a runs root or a bundle, but is not there; check the path"
+        )
+    if is_zip(path):
+        return "bundle"
     return "table"
 
 

@@ -26,15 +26,15 @@ from empslurm.launch.liveness import liveness
 from empslurm.launch.states import queue_of
 from empslurm.share import bundle as bundles
 from empslurm.share.inputs import is_runs_root
-from empslurm.store.cell_folder import CellDir
+from empslurm.store.cell_folder import PROVENANCE, CellDir
 from empslurm.store.claims import Claim, Liveness
 from empslurm.store.folders import walk
-from empslurm.store.results import LEFT_OUT
+from empslurm.store.results import LEFT_OUT, left_out
 from empslurm.store.runs import RunsRoot
 
 # What becomes of a cell of another runs root.
-Fate = Literal["linked", "copied", "here", "running", "differs", "refused", "unfinished"]
-FATES: tuple[Fate, ...] = ("linked", "copied", "here", "running", "differs", "refused", "unfinished")
+Fate = Literal["linked", "copied", "here", "not compared", "running", "differs", "refused", "unfinished"]
+FATES: tuple[Fate, ...] = ("linked", "copied", "here", "not compared", "running", "differs", "refused", "unfinished")
 TAKEN: tuple[Fate, ...] = ("linked", "copied")
 BAD: tuple[Fate, ...] = ("differs", "refused")
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -138,6 +138,8 @@ def _step(
         except StoreError as error:
             return replace(step, fate="differs", why=f"the result here is damaged: {error}"), None
     if known is not None:
+        if result == known and taken is None and (missing := _missing(cell, here)):
+            return _filled(step, cell, here, result, missing, dry_run=dry_run), None
         return _compared(step, result, known), None
     if dry_run:
         return replace(step, fate="linked" if _same_device(cell, here) else "copied"), result
@@ -161,16 +163,21 @@ def _verified(cell: CellDir) -> bool:
 
 
 def _compared(step: Step, result: Mapping[str, Any], known: Mapping[str, Any]) -> Step:
-    """A cell that is here: the same scores, or not. Kinds of cells without scores are not compared."""
+    """A cell that is here: the same scores, or not; of kinds without scores the same files, or not."""
+    compared = False
     for part in PARTS:
         mine, theirs = (metrics.from_json(one[part]) if part in one else {} for one in (known, result))
         for name in mine.keys() & theirs.keys():
+            compared = True
             if not np.isclose(mine[name], theirs[name], rtol=0, atol=TOLERANCE, equal_nan=True):
                 return replace(
                     step,
                     fate="differs",
                     why=f"its {part} {name} is {theirs[name]:.6f}, and {mine[name]:.6f} here; the one here is kept",
                 )
+    mine, theirs = ({k: v for k, v in one["files"].items() if k != PROVENANCE} for one in (known, result))
+    if not compared and mine != theirs:
+        return replace(step, fate="not compared", why="it has no scores, and its files differ; the one here is kept")
     return replace(step, fate="here")
 
 
@@ -188,6 +195,43 @@ def _same_device(cell: CellDir, here: CellDir) -> bool:
     while not folder.exists():
         folder = folder.parent
     return cell.path.stat().st_dev == folder.stat().st_dev
+
+
+# ---- what a bundle left out ------------------------------------------------------------------------------------------
+
+
+def _missing(cell: CellDir, here: CellDir) -> tuple[str, ...]:
+    """Files of a result that were left out here and are there."""
+    try:
+        away = left_out(here.path)
+    except DamagedError:  # then the cell here is told as damaged by what reads it
+        return ()
+    return () if not away or away & left_out(cell.path) else tuple(sorted(away))
+
+
+def _filled(
+    step: Step, cell: CellDir, here: CellDir, result: Mapping[str, Any], names: Sequence[str], *, dry_run: bool
+) -> Step:
+    """Put the files beside those that are here, then take the note away that says that they are not.
+
+    They are those that the result's seal names, so that only they can be meant.
+    """
+    old, new = (one.path / str(result["output"]) for one in (cell, here))
+    step = replace(step, n_bytes=sum((old / name).stat().st_size for name in names))
+    if dry_run:
+        return replace(step, fate="linked" if _same_device(cell, here) else "copied")
+    with files.storage_errors(new, "written"):
+        for name in names:  # of an import that was interrupted
+            (new / name).unlink(missing_ok=True)
+        linked = _place((old / name, new / name) for name in names)
+    for name in names:
+        if files.sha256_file(new / name) != result["files"][name]:
+            (new / name).unlink()
+            return replace(step, fate="refused", why=f"{new / name} is not what its result names; import it again")
+    with files.storage_errors(here.path, "written"):
+        (here.path / LEFT_OUT).unlink()
+        files.sync_folder(here.path)
+    return replace(step, fate="linked" if linked else "copied")
 
 
 # ---- taking a cell ---------------------------------------------------------------------------------------------------

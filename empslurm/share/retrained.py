@@ -296,7 +296,7 @@ def _judge(old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str
     )
     kept = {name: digest for name, digest in then["files"].items() if name in now["files"] and name != PROVENANCE}
     weights = {name for name in kept if name.endswith(".safetensors")}
-    if all(now["files"][name] == kept[name] for name in {*weights, predictions.NAME}):
+    if weights and all(now["files"][name] == kept[name] for name in {*weights, predictions.NAME}):
         return replace(one, outcome=SAME_BITS, text="the same bits: adapter and predictions")
     parts = [
         predictions.read(folder.path / result["output"] / predictions.NAME)
@@ -313,7 +313,7 @@ def _judge(old: CellDir, new: CellDir, then: Mapping[str, Any], now: Mapping[str
         return replace(one, text=f"other examples, groups or right answers are in the predictions; {value}")
     if gap == 0.0 and apart > TOLERANCE:
         return replace(one, text=f"the same predictions with another score: {value}")
-    if gap == 0.0 and elsewhere:
+    if gap == 0.0 and (elsewhere or not weights):
         return replace(one, outcome=SAME_PREDICTIONS, text="the same predictions in every bit")
     if gap == 0.0:
         return replace(one, text="the same predictions from another adapter, although nothing that is recorded differs")

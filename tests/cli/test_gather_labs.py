@@ -62,7 +62,7 @@ def test_people_read_the_pooled_answer_first(four: Path, capsys: Captured, monke
     assert "Beware: west departs from the other labs" in said
     assert "Runs that count: east 24, north 24, south 24, west 24." in said
     assert [line for line in lines if cell_len(line) > 80 and "/" not in line] == []
-    folder = four / "runs" / "gathered" / "east+north+south+west"
+    folder = four / "runs" / "gathered" / "east+north+south+west-results"
     assert lines[-1] == str(folder / "report.html")
     assert (folder / "forests" / "good--t1.svg").is_file()
 
@@ -98,7 +98,7 @@ def test_labs_that_disagree_end_with_status_1(tmp_path: Path, capsys: Captured) 
     assert main(gathered(tmp_path, files)) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert said.startswith("Labs have different numbers under the same id for 1 run, which is left out of everything")
-    assert (tmp_path / "runs" / "gathered" / "a+b" / "disagreements.csv").is_file()
+    assert (tmp_path / "runs" / "gathered" / "a+b-results" / "disagreements.csv").is_file()
 
 
 def test_two_runs_roots_are_two_labs(tmp_path: Path, capsys: Captured) -> None:
@@ -121,7 +121,9 @@ def test_wrong_input_is_a_sentence(four: Path, tmp_path: Path, capsys: Captured)
     tables = paths(four)
     assert "is a folder without cells/" in refused(gathered(tmp_path, [tables[0], tmp_path / "empty"]), capsys)
     assert "must name different inputs" in refused(gathered(tmp_path, [tables[0], tables[0]]), capsys)
-    assert "nothing.csv" in refused(gathered(tmp_path, [tables[0], tmp_path / "nothing.csv"]), capsys, expect=1)
+    for absent in ("nothing.csv", "nothing.zip"):
+        assert f"{absent} must be" in (said := refused(gathered(tmp_path, [tables[0], tmp_path / absent]), capsys))
+        assert "is not there; check the path" in said
     one_folder = ["--predictions", str(tmp_path / "empty")]
     assert "must name one folder per table" in refused(gathered(tmp_path, tables[:2], *one_folder), capsys)
     assert "must be a folder" in refused(gathered(tmp_path, tables[:1], "--predictions", "none"), capsys)

@@ -110,3 +110,18 @@ def test_where_nothing_has_run_nothing_agrees(
     (tmp_path / "small.yaml").write_text(MANIFEST)
     assert main(["verify", "small.yaml"]) == 1
     assert "No cell of small has a result here" in capsys.readouterr().out
+
+
+def test_a_zip_file_in_capitals_and_a_folder_named_as_the_manifest(copy: Project) -> None:
+    copy.call("bundle", "small", "--to", "X.ZIP")
+    assert "Everything agrees" in copy.call("verify", "X.ZIP")
+    assert (copy.path / "X-verification.html").is_file()
+    (copy.path / "small").mkdir()
+    assert "runs/gathered/small/verification.html" in copy.call("verify", "small")
+
+
+def test_the_results_of_others_do_not_replace_the_tables_of_a_study_of_the_same_name(copy: Project) -> None:
+    copy.call("bundle", "small", "--to", "small.zip")
+    before = (copy.path / "runs" / "gathered" / "small" / "report.html").read_bytes()
+    assert "runs/gathered/small-results/report.html" in copy.call("gather", "--results", "small.zip")
+    assert (copy.path / "runs" / "gathered" / "small" / "report.html").read_bytes() == before

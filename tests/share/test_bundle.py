@@ -1,5 +1,7 @@
 """A bundle holds a study without its data: others gather it, check it and continue it."""
 
+import html
+import io
 import json
 import os
 import re
@@ -10,14 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from empslurm import files, reference
-from empslurm.errors import DamagedError, EmpslurmError, UsageError
+from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.report.write import write
 from empslurm.share import bundle as bundles
-from empslurm.share.bundle import every_eval_ever
+from empslurm.share import study
+from empslurm.share.bundle import contents, every_eval_ever
 from empslurm.share.bundle import texts as texts_of
 from empslurm.share.bundle.layout import CHECKSUMS, CRATE, Entry
 from tests.project import Project
@@ -383,13 +387,145 @@ def test_scores_and_answers_in_the_schema_of_every_eval_ever(trained: Project, t
     [
         ("the kites of my town rise today, as ever", True),
         ("The KITES of my town\nrise today -- as ever!", True),
-        ("kites of my town rise today", False),  # six words, and no whole name
+        ("the kites of my town may fall tomorrow", False),  # five words of it
+        ("kites of my town rise", True),  # all words of a short text
+        ("a cafe\u0301 by the sea", True),  # the same letters in other code points
+        ("my town", False),  # too short to be told from any other words
         ("some kites of every town rise today, as ever", False),
         ("今日は風が強いので凧がよく揚がります", True),
         ("昨日は雨だったので凧は家にありました", False),
     ],
 )
-def test_eight_words_in_a_row_are_found_in_any_file(text: str, found: bool) -> None:
-    held = '{"note": "and then the kites of my town rise today as ever, 今日は風が強いので凧がよく揚がります"}'
-    runs, names = texts_of._index([Entry(path="a/note.json", data=held.encode())])
-    assert texts_of._found(text, runs, names) == ("a/note.json" if found else None)
+def test_words_in_a_row_are_found_in_any_file(text: str, found: bool) -> None:
+    held = '{"note": "the kites of my town rise today as ever, a caf\u00e9 by the sea, '
+    held += '今日は風が強いので凧がよく揚がります"}'
+    runs = texts_of._index([Entry(path="a/note.json", data=held.encode())])
+    assert texts_of._found(text, runs) == ("a/note.json" if found else None)
+
+
+def parquet(column: pa.Array, **notes: str) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"x": column}).replace_schema_metadata(notes), stream)
+    return stream.getvalue()
+
+
+SAID = "all the kites <3 of my town rise today"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.html", f"<p>{html.escape(SAID)}</p>".encode()),
+        ("a.html", b"<p>all the kites &lt;3 <b>of my</b> town rise today</p>"),
+        ("a.html", f'<td title="{html.escape(SAID)}">x</td>'.encode()),
+        ("a.html", f"<script>var rows = {json.dumps([SAID])}</script>".encode()),
+        ("a.svg", f"<!-- {SAID} -->".encode()),
+        ("a.json", json.dumps({"message": f"bad row: {SAID[:-3]}"}).encode()),
+        ("a.md", SAID.replace(" ", "_").encode()),
+        ("a.parquet", parquet(pa.array([SAID]))),
+        ("a.parquet", parquet(pa.array([[SAID]]))),
+        ("a.parquet", parquet(pa.array([{"a": [SAID]}]))),
+        ("a.parquet", parquet(pa.array([SAID]).dictionary_encode())),
+        ("a.parquet", parquet(pa.array([1]), note=SAID)),
+    ],
+)
+def test_a_text_is_found_in_every_kind_of_file(name: str, data: bytes) -> None:
+    runs = texts_of._index([Entry(path=name, data=data)])
+    assert texts_of._found(SAID, runs) == name
+    assert texts_of._found("nobody has said any of these words", runs) is None
+
+
+# ---- what people's computers do --------------------------------------------------------------------------------------
+
+
+def test_a_zip_file_of_a_mac_is_opened(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "pack" / "small")
+    for name in ("__MACOSX/small/._study.json", "small/._study.json", "small/tables/.DS_Store"):
+        files.write_bytes(tmp_path / "pack" / name, b"of a desktop")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "pack")
+    with bundles.opened(tmp_path / "packed.zip") as study:
+        assert study.gathered().n_done == 8
+
+
+def test_a_damaged_zip_file_is_told_in_a_sentence(bundle: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "whole"), "zip", bundle)
+    data = (tmp_path / "whole.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+        info = archive.getinfo("tables/long.csv")
+    begin = info.header_offset + 30 + len(info.filename)
+    for at in range(begin, begin + info.compress_size, info.compress_size // 20):
+        (tmp_path / "torn.zip").write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
+        with pytest.raises(DamagedError, match=r"torn\.zip"), bundles.opened(tmp_path / "torn.zip"):
+            pass
+
+
+def test_a_linked_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """It is in no list of checksums, and could bring a forged cell in."""
+    shutil.copytree(bundle, tmp_path / "bundle")
+    (tmp_path / "forged").mkdir()
+    (tmp_path / "bundle" / "runs" / "cells" / "forged").symlink_to(tmp_path / "forged")
+    with pytest.raises(DamagedError, match="runs/cells/forged"), bundles.opened(tmp_path / "bundle"):
+        pass
+
+
+def test_what_is_odd_in_the_project_gives_a_bundle_that_opens(copy: Project, tmp_path: Path) -> None:
+    """A linked manifest and a linked card, and what a desktop leaves; each was once in a bundle that did not open."""
+    manifests, shared = copy.path / "manifests", tmp_path / "shared"
+    shared.mkdir()
+    (shared / "kites.yaml").write_text(CARD)
+    (copy.path / "cards").mkdir()
+    (copy.path / "cards" / "kite_mood.yaml").symlink_to(shared / "kites.yaml")
+    text = (manifests / "small.yaml").read_text()
+    (shared / "any.yaml").write_text(f"{text}\ncards: [../cards]\n")
+    (manifests / "small.yaml").unlink()
+    (manifests / "small.yaml").symlink_to(shared / "any.yaml")
+    files.write_bytes(copy.path / "runs" / "suitability" / ".DS_Store", b"of a desktop")
+    copy.call("bundle", "small", "--to", "out")
+    assert not list((copy.path / "out").rglob(".DS_Store"))
+    assert (copy.path / "out" / "study" / "cards" / "kite_mood.yaml").read_text() == CARD
+    with bundles.opened(copy.path / "out") as study:
+        assert study.gathered().n_done == 8
+    assert "Everything agrees" in copy.call("verify", "out")
+
+
+def test_what_would_not_open_is_not_written(copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "_of_project", lambda plan: iter(()))
+    monkeypatch.chdir(copy.path)
+    found = study.of_manifest("small", runs=Path("runs"), data=Path("data"))
+    with pytest.raises(StoreError, match="others must be able to open the bundle"):
+        bundles.collect(found, found.gathered(), Path("runs/gathered/none"), bundles.Deposit())
+
+
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    def come(n: int) -> None:
+        (tmp_path / "a.zip").write_bytes(b"mine")
+
+    with pytest.raises(UsageError, match="is there already"):
+        bundles.write([Entry(path="a", data=b"x")], tmp_path / "a.zip", come)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.zip": b"mine"}
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(StoreError, match="file"):
+        bundles.write([Entry(path="a", data=b"x")], tmp_path / "file" / "a.zip")
+
+
+def test_notes_of_failed_cells_name_no_folders(copy: Project) -> None:
+    cell = next((copy.path / "runs" / "cells").iterdir())
+    (cell / "result.json").unlink()
+    error = {"class": "data", "message": "it failed", "traceback": "File /home/somebody/x.py", "claim": 1, "time": 1.0}
+    files.write_json(cell / "error.json", error)
+    claim = cell / "claims" / "0001.json"
+    noted = {**files.read_object(claim), "log": "/home/somebody/x.log"}
+    claim.unlink()
+    files.write_json(claim, noted)
+    provenance = sorted((copy.path / "runs" / "cells").glob("*/output-*/provenance.json"))[-1]
+    copy.call("bundle", "small", "--to", "out")
+    place = copy.path / "out" / "runs" / "cells" / cell.name
+    assert files.read_object(place / "error.json") == {**error, "traceback": ""}
+    assert files.read_object(place / "claims" / "0001.json") == {**noted, "log": None}
+    assert b"/home/somebody" not in b"".join(files_of(copy.path / "out").values())
+    dirty = bool((files.read_object(provenance)["code"] or {}).get("diff"))
+    readme = (copy.path / "out" / "README.md").read_text()
+    assert ("changes of the code that were not committed" in readme) == dirty

@@ -195,8 +195,16 @@ def test_other_versions_are_a_caution(drawn: Study, monkeypatch: pytest.MonkeyPa
     assert checked.unchecked[0].startswith("1 figure")
 
 
-def test_without_tables_seals_and_scores_are_checked(study: Study) -> None:
+def test_without_the_summary_the_other_files_are_compared(study: Study) -> None:
     (study.tables / NAME).unlink()
+    edit(study.tables / "table8.csv", r"(Epitome ER,)[^\n]*", r"\g<1>0.987")
+    assert found(check(study)) == [("missing", NAME), ("differs", "table8.csv")]
+
+
+def test_without_tables_seals_and_scores_are_checked(study: Study) -> None:
+    for path in study.tables.rglob("*"):
+        if path.is_file():
+            path.unlink()
     tamper(study.root.cell(study.plan.cells[0].id).path / "output-0001" / "adapter" / "adapter.safetensors")
     checked = check(study)
     assert found(checked) == [("refused", study.plan.cells[0].id)]

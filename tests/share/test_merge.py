@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from empslurm import api, files, ids
-from empslurm.cells import Cell
+from empslurm.cells import Cell, TaskEmbedding
+from empslurm.config import Fisher
 from empslurm.errors import UsageError
 from empslurm.gather import gather
 from empslurm.launch.states import states
 from empslurm.share import merge
 from empslurm.share.merge import Step
 from empslurm.store.claims import local_liveness
+from empslurm.store.results import LEFT_OUT, of_adapters
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import registry
 from tests.gather.grids import TASKS as REGISTERED
@@ -126,6 +129,75 @@ def test_two_runs_roots_at_once(tmp_path: Path, here: RunsRoot, cells: list[Cell
         dry = list(merge.merge(sources, here, dry_run=True))
         steps = list(merge.merge(sources, here, dry_run=False))
     assert fates(dry) == fates(steps) == {"linked": len(cells), "here": 2}
+
+
+def bare(there: RunsRoot, folder: Path) -> RunsRoot:
+    """The same cells as a bundle without adapters has them."""
+    root = RunsRoot(folder)
+    shutil.copytree(there.path, folder)
+    for cell in root.cells():
+        result = cell.result()
+        assert result is not None
+        names = sorted(of_adapters(result))
+        for name in names:
+            (cell.path / result["output"] / name).unlink()
+        files.write_json(cell.path / LEFT_OUT, {"files": names})
+    return root
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_adapters_that_a_bundle_left_out_are_added_from_the_runs_root(
+    tmp_path: Path, there: RunsRoot, here: RunsRoot, *, interrupted: bool
+) -> None:
+    small = bare(there, tmp_path / "small")
+    assert all(step.without_adapter for step in take(small, here))
+    n = len(there.ids())
+    assert fates(take(small, here)) == {"here": n}
+    assert fates(take(there, here, dry_run=True)) == {"linked": n}
+    if interrupted:
+        cell = here.cell(here.ids()[0])
+        known = cell.result()
+        assert known is not None
+        output = cell.path / str(known["output"])
+        (output / "adapter").mkdir(exist_ok=True)
+        (output / "adapter" / "adapter.safetensors").write_bytes(b"torn")
+    assert fates(take(there, here)) == {"linked": n}
+    for cell in here.cells():
+        result = cell.result()
+        assert result is not None
+        cell.verify(result)
+        assert not (cell.path / LEFT_OUT).exists()
+    assert fates(take(there, here)) == {"here": n}
+
+
+def test_other_adapters_are_not_added(tmp_path: Path, there: RunsRoot, here: RunsRoot, cells: list[Cell]) -> None:
+    """Only the files that the result's seal names: another training of the cell may have others."""
+    take(bare(there, tmp_path / "small"), here)
+    again = RunsRoot(tmp_path / "again")
+    finish(again, cells[0], provenance={"wall_s": 9.0})
+    assert fates(take(again, here)) == {"here": 1}
+    assert (here.cell(cells[0].id).path / LEFT_OUT).exists()
+
+
+def test_a_cell_without_scores_is_compared_by_its_files(tmp_path: Path, here: RunsRoot) -> None:
+    def embedded(root: RunsRoot, data: bytes) -> None:
+        (plain,) = grid(TASKS[:1])
+        cell = TaskEmbedding.like(plain, fisher=Fisher(), parent=plain.id)
+        folder = root.cell(cell.id)
+        folder.create(cell)
+        claim = folder.take(local_liveness)
+        assert claim is not None
+        files.write_bytes(folder.output(claim) / "fisher.npy", data)
+        folder.save(claim, {"kind": cell.kind, "target": cell.target, "seed": cell.seed})
+        folder.release(claim)
+
+    same, other = RunsRoot(tmp_path / "same"), RunsRoot(tmp_path / "other")
+    for root, data in ((here, b"a"), (same, b"a"), (other, b"b")):
+        embedded(root, data)
+    assert fates(take(same, here)) == {"here": 1}
+    (step,) = take(other, here)
+    assert step.fate == "not compared"
+    assert "the one here is kept" in step.why
 
 
 # ---- what is left alone ----------------------------------------------------------------------------------------------

@@ -37,5 +37,9 @@ class BundleDocument(Document):
     unsearched: Annotated[
         tuple[str, ...], Doc("Ids of datasets that are not here, so that their texts could not be searched for.")
     ]
+    uncommitted: Annotated[
+        tuple[str, ...],
+        Doc("Files of provenance in it that have, as text, changes of the code that were not committed."),
+    ]
     parts: Annotated[tuple[BundlePart, ...], Doc("Its folders and files, the largest first.")]
     licences: Annotated[Mapping[str, str], Doc("Dataset id -> licence of its data, none of which is in the bundle.")]

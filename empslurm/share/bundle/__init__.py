@@ -5,7 +5,8 @@ text of the data is among it, `writing` writes and `opening` opens it.
 """
 
 from empslurm.share.bundle.contents import Deposit, collect
+from empslurm.share.bundle.layout import is_zip
 from empslurm.share.bundle.opening import is_bundle, opened
 from empslurm.share.bundle.writing import write
 
-__all__ = ["Deposit", "collect", "is_bundle", "opened", "write"]
+__all__ = ["Deposit", "collect", "is_bundle", "is_zip", "opened", "write"]

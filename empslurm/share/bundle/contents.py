@@ -12,7 +12,7 @@ import empslurm
 from empslurm import api, files, ids
 from empslurm.config import Backbone
 from empslurm.errors import DamagedError, StoreError, UsageError
-from empslurm.share.bundle import crate, deposit, every_eval_ever
+from empslurm.share.bundle import crate, deposit, every_eval_ever, opening
 from empslurm.share.bundle.layout import (
     ENVIRONMENT,
     EVALS,
@@ -27,10 +27,12 @@ from empslurm.share.bundle.layout import (
     ZENODO,
     Entry,
     StudyNote,
+    is_foreign,
 )
 from empslurm.share.study import Study
 from empslurm.store import digests, results
 from empslurm.store.cell_folder import PROVENANCE, CellDir
+from empslurm.store.claims import CLAIM_FILE
 from empslurm.tasks.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Contents:
     note: StudyNote
     entries: tuple[Entry, ...]
     licences: Mapping[str, str]  # dataset id -> its licence
+    uncommitted: tuple[str, ...]  # files of provenance that have changes of the code, as text
 
     @property
     def n_bytes(self) -> int:
@@ -90,11 +93,14 @@ def collect(
     """What the bundle of a study holds. `tables`: a folder that `report.write` wrote from `gathered`.
 
     `extras`: keys of `EXTRAS`. `prepared`: datasets that are here, by id; the others have no digest of their splits.
-    Raises UsageError where nothing can be given away yet, StoreError where a file cannot be read.
+    Raises UsageError where nothing can be given away yet, StoreError where a file cannot be read, or where others could
+    not open the bundle.
     """
     _refuse_unready(study, gathered)
     plan, here = study.plan, dict(prepared or {})
     note = _note(study, gathered, adapters=ADAPTERS in extras, searched=here)
+    provenance = _provenance(study)
+    uncommitted = tuple(path for path, value in provenance.items() if (value.get("code") or {}).get("diff"))
     entries = [
         *_of_cells(study, adapters=ADAPTERS in extras),
         *_of_root(study),
@@ -103,16 +109,17 @@ def collect(
         Entry(path=PLAN, data="".join(f"{files.to_line(cell.identity())}\n" for cell in plan.cells).encode()),
         Entry(path=STUDY, data=files.to_json(asdict(note))),
         Entry(path=SPLITS, data=files.to_json(_splits(plan, here))),
-        Entry(path=ENVIRONMENT, data=deposit.environment(_provenance(study)).encode()),
+        Entry(path=ENVIRONMENT, data=deposit.environment([*provenance.values()]).encode()),
         Entry(path=ZENODO, data=files.to_json(deposit.zenodo(note, plan, deposit_as))),
     ]
     if EVERY_EVAL_EVER in extras:
         entries += every_eval_ever.entries(gathered, note, EVALS)
-    entries.append(Entry(path=README, data=deposit.readme(note, plan, deposit_as, entries).encode()))
+    entries.append(Entry(path=README, data=deposit.readme(note, plan, deposit_as, entries, uncommitted).encode()))
     entries.append(crate.metadata(note, plan, deposit_as, entries))
     entries.sort(key=lambda entry: entry.path)
+    opening.rehearse(entries)
     used = {name: plan.manifest.registry.datasets[name].licence for name in plan.manifest.data}
-    return Contents(note=note, entries=tuple(entries), licences=used)
+    return Contents(note=note, entries=tuple(entries), licences=used, uncommitted=uncommitted)
 
 
 def _refuse_unready(study: Study, gathered: Gathered) -> None:
@@ -195,8 +202,19 @@ def _of_failed(folder: CellDir, place: str) -> Iterator[Entry]:
     if folder.error() is None or not folder.identity_file.is_file():
         return
     yield Entry(path=f"{place}/{folder.identity_file.name}", source=folder.identity_file)
-    yield Entry(path=f"{place}/{folder.error_file.name}", source=folder.error_file)
-    yield from _below(folder.claims_folder, f"{place}/{folder.claims_folder.name}")
+    yield _without("traceback", "", folder.error_file, f"{place}/{folder.error_file.name}")
+    for entry in _below(folder.claims_folder, f"{place}/{folder.claims_folder.name}"):
+        own = entry.source is not None and CLAIM_FILE.fullmatch(entry.source.name)
+        yield _without("log", None, entry.source, entry.path) if own and entry.source is not None else entry
+
+
+def _without(key: str, empty: str | None, source: Path, place: str) -> Entry:
+    """A note without one of its values, which tells of folders of this machine."""
+    try:
+        note = files.read_object(source)
+    except (FileNotFoundError, StoreError):
+        return Entry(path=place, source=source)
+    return Entry(path=place, data=files.to_json({**note, key: empty} if key in note else note))
 
 
 def _of_root(study: Study) -> Iterator[Entry]:
@@ -208,19 +226,20 @@ def _of_root(study: Study) -> Iterator[Entry]:
 
 def _below(folder: Path, place: str) -> Iterator[Entry]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and not is_foreign(path.name):
             yield Entry(path=f"{place}/{path.relative_to(folder).as_posix()}", source=path)
 
 
-def _provenance(study: Study) -> list[dict[str, Any]]:
-    """The provenance of every finished cell that has one."""
-    notes = []
+def _provenance(study: Study) -> dict[str, dict[str, Any]]:
+    """Path in the bundle -> the provenance of every finished cell that has one."""
+    notes = {}
     for cell in study.plan.cells:
         folder = study.root.cell(cell.id)
         result = folder.result()
         if result is not None:
             try:
-                notes.append(files.read_object(folder.path / str(result["output"]) / PROVENANCE))
+                place = f"{RUNS}/cells/{cell.id}/{result['output']}/{PROVENANCE}"
+                notes[place] = files.read_object(folder.path / str(result["output"]) / PROVENANCE)
             except (FileNotFoundError, StoreError):
                 continue
     return notes
@@ -230,27 +249,30 @@ def _provenance(study: Study) -> list[dict[str, Any]]:
 
 
 def _project(plan: Plan) -> Path:
-    """The project's folder: the parent of the manifest's."""
-    return plan.manifest.path.resolve().parent.parent
+    """The project's folder: the parent of the manifest's. The manifest itself may be a link."""
+    return plan.manifest.path.absolute().parent.resolve().parent
 
 
 def _manifest_path(plan: Plan) -> str:
-    path = plan.manifest.path.resolve()
-    return f"{PROJECT}/{path.relative_to(_project(plan)).as_posix()}"
+    path = plan.manifest.path.absolute()
+    return f"{PROJECT}/{path.parent.resolve().name}/{path.name}"
 
 
 def _of_project(plan: Plan) -> Iterator[Entry]:
-    """The manifest, its cards, and the preset of a search that it names; where they are in the project."""
-    path, project = plan.manifest.path.resolve(), _project(plan)
-    yield Entry(path=_manifest_path(plan), source=path)
+    """The manifest, its cards, and the preset of a search that it names; where they are in the project.
+
+    Of links the files that they point to: the project must be whole on other machines.
+    """
+    project = _project(plan)
+    yield Entry(path=_manifest_path(plan), data=files.read_bytes(plan.manifest.path))
     cards = [
         file for card in plan.manifest.cards for file in (sorted(card.glob("*.yaml")) if card.is_dir() else [card])
     ]
     for card in dict.fromkeys(cards):
-        yield Entry(path=f"{PROJECT}/{card.resolve().relative_to(project).as_posix()}", source=card)
+        yield Entry(path=f"{PROJECT}/{card.relative_to(project).as_posix()}", data=files.read_bytes(card))
     if plan.manifest.preset is not None:
-        frozen = plan.manifest.preset.resolve()
-        yield Entry(path=f"{PROJECT}/{frozen.relative_to(project).as_posix()}", source=frozen)
+        frozen = plan.manifest.preset.absolute().parent.resolve() / plan.manifest.preset.name
+        yield Entry(path=f"{PROJECT}/{frozen.relative_to(project).as_posix()}", data=files.read_bytes(frozen))
 
 
 def _splits(plan: Plan, prepared: Mapping[str, Prepared]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from empslurm.share.bundle.layout import CHECKSUMS, CRATE, PARTS, TABLES, ZENODO, Entry, StudyNote
+from empslurm.share.bundle.texts import FEWEST, RUN
 
 if TYPE_CHECKING:
     from empslurm.plan import Plan
@@ -52,8 +53,11 @@ def environment(provenance: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme(note: StudyNote, plan: Plan, deposit: Deposit, entries: Sequence[Entry]) -> str:
-    """The README of a bundle: what it is, how to open it, whose data it rests on."""
+def readme(note: StudyNote, plan: Plan, deposit: Deposit, entries: Sequence[Entry], uncommitted: Sequence[str]) -> str:
+    """The README of a bundle: what it is, how to open it, whose data it rests on.
+
+    `uncommitted`: files of provenance that have changes of the code.
+    """
     there = {entry.path for entry in entries} | {CHECKSUMS, CRATE}
     listed = [
         f"- `{name}`: {what}"
@@ -78,8 +82,8 @@ def readme(note: StudyNote, plan: Plan, deposit: Deposit, entries: Sequence[Entr
         "",
         *listed,
         "",
-        "It holds no text of the data. " + _searched(note),
-        "Provenance names the computers and jobs that made the results.",
+        _searched(note),
+        "Provenance names the computers and jobs that made the results." + _uncommitted(uncommitted),
         "" if note.adapters else "The adapters are not in it: `left-out.json` of each cell names their files.",
         "",
         "## Datasets",
@@ -101,8 +105,20 @@ def readme(note: StudyNote, plan: Plan, deposit: Deposit, entries: Sequence[Entr
 
 def _searched(note: StudyNote) -> str:
     if not note.unsearched:
-        return "Every text of every dataset was searched for in every file."
-    return f"Texts of these datasets were not here to be searched for: {', '.join(note.unsearched)}."
+        return (
+            f"No text of the data is in it: none of {RUN} words in a row of any text, and no whole text of {FEWEST} "
+            "words or more, is in any file."
+        )
+    return (
+        f"No text of the data was put into it. Texts of these datasets were not here to be searched for: "
+        f"{', '.join(note.unsearched)}."
+    )
+
+
+def _uncommitted(places: Sequence[str]) -> str:
+    if not places:
+        return ""
+    return f" In {len(places):,} cells it has changes of the code that were not committed, such as `{places[0]}`."
 
 
 def _deposit(deposit: Deposit) -> str:

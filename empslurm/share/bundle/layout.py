@@ -12,6 +12,7 @@ from empslurm.launch.cost import Spent
 from empslurm.validation.constraints import Later, Range
 
 VERSION = 1
+ZIP = ".zip"
 CRATE = "ro-crate-metadata.json"
 CHECKSUMS = "checksums.txt"  # of all other files, as `sha256sum --check` reads it
 STUDY = "study.json"
@@ -58,6 +59,16 @@ class StudyNote:
     spent: Spent | None
     made: str  # when the newest result was, as ISO 8601
     unsearched: Annotated[tuple[str, ...], Later()] = field(default=())  # datasets whose texts were not searched for
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a bundle is, or will be, a zip file: its name says so."""
+    return path.suffix.lower() == ZIP
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file is one that desktops leave in folders; it is no part of a bundle."""
+    return name in (".DS_Store", "Thumbs.db") or name.startswith("._")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,11 +19,23 @@ import empslurm
 from empslurm import files
 from empslurm.cells import Cell, from_identity
 from empslurm.config import Backbone
-from empslurm.errors import DamagedError, StoreError, UsageError
+from empslurm.errors import DamagedError, EmpslurmError, StoreError, UsageError
 from empslurm.manifest.load import Manifest, load_manifest
 from empslurm.plan import Inputs, Known, Plan
-from empslurm.share.bundle.layout import CHECKSUMS, CRATE, PLAN, RUNS, STUDY, TABLES, VERSION, StudyNote
-from empslurm.share.bundle.writing import is_zip
+from empslurm.share.bundle.layout import (
+    CHECKSUMS,
+    CRATE,
+    PLAN,
+    PROJECT,
+    RUNS,
+    STUDY,
+    TABLES,
+    VERSION,
+    Entry,
+    StudyNote,
+    is_foreign,
+    is_zip,
+)
 from empslurm.share.study import Study
 from empslurm.store import digests
 from empslurm.store.runs import RunsRoot
@@ -29,6 +43,18 @@ from empslurm.validation import decode
 
 LINE = re.compile(r"([0-9a-f]{64})  ([^\0\r\n]{1,4096})")
 MOST_BYTES = 2**31  # of a note
+# What Python's readers of zip files raise for damaged ones.
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+OF_MACS = "__MACOSX"  # a folder that a Mac adds to zip files
 NO_DATA = "no-data"  # a name that no folder has: a bundle has no data
 
 
@@ -53,6 +79,8 @@ def opened(path: Path, advance: Callable[[int], None] = lambda n: None) -> Itera
 
 def _checked(path: Path, scratch: Path, advance: Callable[[int], None]) -> Study:
     if not is_bundle(path):
+        if not os.path.lexists(path):
+            raise UsageError(f"{path} must be a bundle, but is not there; check the path")
         raise UsageError(
             f"{path} must be a bundle, a folder with {CRATE} or a zip file of one, but is not; `empslurm bundle` "
             "writes one"
@@ -80,9 +108,10 @@ def _unpacked(path: Path, folder: Path) -> Path:
                     f"{free / 2**20:,.0f}; set TMPDIR to a larger disk"
                 )
             archive.extractall(folder)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise DamagedError(f"{path} must be a zip file, but cannot be read: {error}; get it again") from error
-    inside = list(folder.iterdir()) if folder.is_dir() else []
+    shutil.rmtree(folder / OF_MACS, ignore_errors=True)
+    inside = [entry for entry in folder.iterdir() if not is_foreign(entry.name)] if folder.is_dir() else []
     if not (folder / CRATE).is_file() and len(inside) == 1 and inside[0].is_dir():
         folder = inside[0]  # as programs of desktops pack a folder
     if not (folder / CRATE).is_file():
@@ -108,7 +137,8 @@ def check(folder: Path, path: Path, advance: Callable[[int], None] = lambda n: N
     for name, sha256 in listed.items():
         if name not in there:
             raise DamagedError(f"{path} must hold every file of {CHECKSUMS}, but {name} is missing; get it again")
-        if (folder / name).is_symlink() or files.sha256_file(folder / name) != sha256:
+        place = folder / name
+        if place.is_symlink() or not place.is_file() or files.sha256_file(place) != sha256:
             raise DamagedError(
                 f"{path} must be as it was written, but {name} does not match its checksum; get it again"
             )
@@ -116,9 +146,10 @@ def check(folder: Path, path: Path, advance: Callable[[int], None] = lambda n: N
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder but those that desktops leave."""
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent) / name for name in names if name not in (".DS_Store", "Thumbs.db"))
+    """Every file below a folder, and every link to a folder; but for files that desktops leave."""
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent) / name for name in folders if (Path(parent) / name).is_symlink())
+        yield from (Path(parent) / name for name in names if not is_foreign(name) or (Path(parent) / name).is_symlink())
 
 
 def _checksums(folder: Path, path: Path) -> dict[str, str]:
@@ -141,6 +172,21 @@ def _checksums(folder: Path, path: Path) -> dict[str, str]:
 
 
 # ---- the study -------------------------------------------------------------------------------------------------------
+
+
+def rehearse(entries: Iterable[Entry]) -> None:
+    """Make sure that a bundle of these files can be opened, before it is written. Raises StoreError, UsageError."""
+    with tempfile.TemporaryDirectory(prefix="empslurm-bundle-") as scratch:
+        folder = Path(scratch)
+        for entry in entries:
+            if entry.path in (STUDY, PLAN) or entry.path.startswith(f"{PROJECT}/"):
+                files.write_bytes(folder / entry.path, entry.data)
+        try:
+            _study(folder, folder, folder)
+        except EmpslurmError as error:
+            raise StoreError(
+                f"others must be able to open the bundle, but could not: {str(error).replace(f'{folder}/', '')}"
+            ) from error
 
 
 def _study(folder: Path, path: Path, scratch: Path) -> Study:

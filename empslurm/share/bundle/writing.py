@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -13,16 +14,10 @@ from pathlib import Path
 from empslurm import files
 from empslurm.errors import DamagedError, StoreError, UsageError
 from empslurm.share.bundle.contents import check
-from empslurm.share.bundle.layout import CHECKSUMS, Entry
+from empslurm.share.bundle.layout import CHECKSUMS, Entry, is_zip
 
-ZIP = ".zip"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of a zip file: equal studies give equal bytes
 CHUNK = 2**20
-
-
-def is_zip(path: Path) -> bool:
-    """Whether a bundle is, or will be, a zip file: its name says so."""
-    return path.suffix.lower() == ZIP
 
 
 def refuse_used(path: Path) -> None:
@@ -52,25 +47,39 @@ def write(entries: Sequence[Entry], path: Path, advance: Callable[[int], None] =
         sums = (_write_zip if is_zip(path) else _write_folder)(entries, beside, advance)
         if not is_zip(path) and here.is_dir():
             here.rmdir()
-        os.rename(beside, here)
+        _put(beside, here, path)
     except OSError as error:
         where = error.filename or here
         raise StoreError(
             f"{path} must be written, but {where} says: {error.strerror or error}; choose another place"
         ) from error
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if beside.is_dir():
+                shutil.rmtree(beside, ignore_errors=True)
+            else:
+                beside.unlink(missing_ok=True)
     return files.sha256_bytes(sums)
+
+
+def _put(beside: Path, here: Path, path: Path) -> None:
+    """Move a finished bundle to its place; nothing that is there by now is replaced. Raises OSError, UsageError."""
+    if is_zip(path):
+        try:
+            os.link(beside, here)
+            return
+        except FileExistsError:
+            refuse_used(path)
+        except OSError:  # a file system without links
+            refuse_used(path)
+    os.rename(beside, here)  # a folder that is not empty is refused
 
 
 def _refuse_small(folder: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise StoreError(
-            f"{folder} must have room for {n_bytes / 2**20:,.0f} MiB, but has {free / 2**20:,.0f}; choose another place"
+            f"{folder} must have room for {n_bytes / 2**20:,.1f} MiB, but has {free / 2**20:,.1f}; choose another place"
         )
 
 
