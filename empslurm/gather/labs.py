@@ -5,8 +5,8 @@ What is the same run in two labs:
 - runs with the same id: cells of runs roots and bundles, and rows of tables whose column `id` says more than the other
   columns do. Their numbers must be equal. A run on which labs disagree is left out everywhere, and listed;
 - rows of a table whose values are those of another lab for the same source, target and fraction, up to the digits that
-  the table has: at the same seeds, or all in any order. They must have eight decimals together and not all be equal, or
-  be among many such rows of the two labs: nobody repeats runs that exactly by chance.
+  the table has: at the same seeds, or all of equally many in any order. They must be too many for chance, and not all
+  be equal; or be among many such rows of the two labs.
 
 A run that several labs have counts once, for the first of them; a row of a table counts for nobody where a lab has the
 cell itself. Everything else is a run of its own, also where two
@@ -16,6 +16,7 @@ seeds are numbered anew in the tables of all runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["table", "runs root", "bundle"]
 MOST_DECIMALS = 6  # of one value, that count
-# By what values of a source and target are known to be another lab's: their decimals together, if two of them differ.
-FEWEST_DECIMALS = 8
+# Seeds move a score by about .01. So a run's score is another's to d decimals with a chance of about 10^(1.5 - d).
+FREE_DECIMALS = 1.5
+FEWEST_DECIMALS = 5.0  # beyond these, together, by which values of a source and target are known to be another lab's
 # Or by all sources and targets of both labs: the share that has the same values, with so many different ones.
 ALIKE, FEWEST_ALIKE, FEWEST_DECIMALS_ALIKE = 0.5, 4, 3
 
@@ -278,12 +280,12 @@ class _Match:
     """Runs of one source, target and fraction that have the values of another lab."""
 
     runs: tuple[_Run, ...]  # empty: the values are others
-    n_decimals: int  # of each
-    n_different: int  # values
+    evidence: float  # minus the logarithm (base 10) of the chance that other runs have these values
 
     @property
     def sure(self) -> bool:
-        return self.n_different >= 2 and len(self.runs) * self.n_decimals >= FEWEST_DECIMALS
+        different = {run.value for run in self.runs}  # runs that have collapsed have equal values in all labs
+        return len(different) >= 2 and self.evidence >= FEWEST_DECIMALS
 
 
 def _equal_rows(inputs: Sequence[Input], runs: Sequence[_Run], digits: Mapping[int, int]) -> tuple[set[At], list[str]]:
@@ -304,14 +306,14 @@ def _equal_rows(inputs: Sequence[Input], runs: Sequence[_Run], digits: Mapping[i
         unclear = set[At]()
         for earlier in order[:place]:
             matches = [
-                _match(own, other, digits)
-                for pair in by_lab[later].keys() & by_lab[earlier].keys()
-                for own in by_lab[later][pair].values()
-                for other in by_lab[earlier][pair].values()
+                max((_match(own, other, digits) for other in others.values()), key=lambda match: match.evidence)
+                for pair, others in by_lab[earlier].items()
+                for own in by_lab[later].get(pair, {}).values()
             ]
             alike = [match for match in matches if match.runs]
+            most = len(alike) >= ALIKE * len(matches)
             many = (
-                len(alike) >= ALIKE * len(matches)
+                most
                 and len({run.value for match in alike for run in match.runs}) >= FEWEST_ALIKE
                 and min(digits[later], digits[earlier]) >= FEWEST_DECIMALS_ALIKE
             )
@@ -322,7 +324,7 @@ def _equal_rows(inputs: Sequence[Input], runs: Sequence[_Run], digits: Mapping[i
                     f"{inputs[earlier].name} has for the same pairs: they count once, for {inputs[earlier].name}."
                 )
             equal |= sure
-            unclear |= {(run.at, run.id) for match in alike for run in match.runs}
+            unclear |= {(run.at, run.id) for match in alike if most for run in match.runs}
         if unclear - equal:
             remarks.append(
                 f"{len(unclear - equal):,} runs of {inputs[later].name} have the values of another lab for the same "
@@ -333,37 +335,24 @@ def _equal_rows(inputs: Sequence[Input], runs: Sequence[_Run], digits: Mapping[i
 
 
 def _match(own: Sequence[_Run], other: Sequence[_Run], digits: Mapping[int, int]) -> _Match:
-    """The runs of `own` with the values of `other`, at the same seeds or all of the fewer in any order.
+    """The runs of `own` with the values of `other`: at the same seeds, or all of equally many in any order.
 
     Some of the seeds are enough only where these alone are sure.
     """
     within = _rounding(digits, own[0], other[0])
+    each = min(digits[own[0].at[0]], digits[other[0].at[0]]) - FREE_DECIMALS
     seeds = {run.seed: run for run in other}
     both = [run for run in own if run.seed in seeds]
     same = [run for run in both if abs(run.value - seeds[run.seed].value) <= within]
-    anyhow = _in_any_order(own, other, within)
-
-    def match(runs: Sequence[_Run]) -> _Match:
-        decimals = min(digits[own[0].at[0]], digits[other[0].at[0]])
-        return _Match(runs=tuple(runs), n_decimals=decimals, n_different=len({run.value for run in runs}))
-
-    if len(anyhow) > len(same):
-        return match(anyhow)
-    found = match(same)
-    return found if found.sure or len(same) == len(both) else match(())
-
-
-def _in_any_order(own: Sequence[_Run], other: Sequence[_Run], within: float) -> list[_Run]:
-    """Runs of `own` with values of `other`, each used once; none where a value of the fewer runs has no match."""
-    mine, theirs = sorted(own, key=lambda run: run.value), sorted(run.value for run in other)
-    found, at = [], 0
-    for run in mine:
-        while at < len(theirs) and theirs[at] < run.value - within:
-            at += 1
-        if at < len(theirs) and theirs[at] <= run.value + within:
-            found.append(run)
-            at += 1
-    return found if len(found) == min(len(mine), len(theirs)) else []
+    aligned = _Match(runs=tuple(same), evidence=len(same) * each - math.log10(math.comb(len(both), len(same))))
+    if same and (aligned.sure or len(same) == len(both)):
+        return aligned
+    mine, theirs = (sorted(runs, key=lambda run: run.value) for runs in (own, other))
+    if len(mine) == len(theirs) and all(
+        abs(one.value - two.value) <= within for one, two in zip(mine, theirs, strict=True)
+    ):
+        return _Match(runs=tuple(mine), evidence=len(mine) * each - math.log10(math.factorial(len(mine))))
+    return _Match(runs=(), evidence=-math.inf)
 
 
 # ---- who contributed what --------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from empslurm.gather import Gathered, Input, from_file, gather, together
@@ -72,8 +73,8 @@ def test_rows_that_another_table_repeats_count_once(tmp_path: Path) -> None:
     ("values", "copies"),
     [
         (("0.61234", "0.62345", "0.63456"), 3),
-        (("0.6123", "0.6234"), 2),  # eight decimals together
-        (("0.61", "0.62", "0.63"), 0),  # six: may be chance
+        (("0.6123", "0.6234"), 2),  # one chance in a hundred thousand
+        (("0.612", "0.623", "0.634"), 0),  # nine, but each value is another's in one case of thirty
         (("0.61234567",), 0),  # one seed
         (("0.61234", "0.61234", "0.61234"), 0),  # as runs that have collapsed
     ],
@@ -122,6 +123,23 @@ def test_a_seed_that_was_run_again_counts_and_the_others_do_not(tmp_path: Path) 
     lines = [f",t,{seed},accuracy,0.6{seed}234" for seed in (1, 2, 3)]
     gathered = read([write(tmp_path, "a", lines), write(tmp_path, "b", [*lines[:2], ",t,3,accuracy,0.7"])])
     assert counts(gathered)["b"] == (3, 1, 2, 0, 0)
+
+
+@pytest.mark.parametrize(("n", "decimals"), [(3, 3), (20, 3), (3, 4), (10, 2), (1, 3)])
+def test_labs_that_ran_on_their_own_repeat_nothing(tmp_path: Path, n: int, decimals: int) -> None:
+    """300 pairs, whose scores differ by seed noise alone; the second lab has fewer seeds, and others."""
+
+    def lines(lab: int, seeds: range) -> list[str]:
+        rng = np.random.default_rng([lab, n, decimals])
+        return [
+            f"{source or ''},t{target},{seed},accuracy,{rng.normal(0.6, 0.01):.{decimals}f}"
+            for target in range(15)
+            for source in [None, *(f"s{at}" for at in range(19))]
+            for seed in seeds
+        ]
+
+    paths = [write(tmp_path, "a", lines(1, range(n))), write(tmp_path, "b", lines(2, range(n // 2, n)))]
+    assert all(counted[2] == 0 for counted in counts(read(paths)).values())
 
 
 def test_one_equal_value_of_three_is_chance(tmp_path: Path) -> None:

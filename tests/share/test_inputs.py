@@ -128,8 +128,10 @@ def test_what_is_no_input_is_refused(tmp_path: Path) -> None:
     assert f"names {table} twice" in refusal([table, table])
     assert f"names {tmp_path / 'empty' / '..' / 'a.csv'} twice" in refusal([table, tmp_path / "empty" / ".." / "a.csv"])
     assert "--predictions must be a folder" in refusal([table], [tmp_path / "none"])
-    with pytest.raises(DataError, match=r"nothing\.csv"):
-        read([table, tmp_path / "nothing.csv"])
+    for absent in ("nothing.csv", "nothing.zip", "nothing"):
+        assert f"{absent} must be a table of results, a runs root or a bundle, but is not there" in refusal(
+            [table, tmp_path / absent]
+        )
 
 
 def test_the_same_inputs_give_the_same_result(tmp_path: Path) -> None:
