@@ -9,9 +9,8 @@ What is the same run in two labs:
   be equal; or be among many such rows of the two labs.
 
 A run that several labs have counts once, for the first of them; a row of a table counts for nobody where a lab has the
-cell itself. Everything else is a run of its own, also where two
-tables have the same seed: seed 1 of one lab is not seed 1 of another. Where tables would mix them up, the later lab's
-seeds are numbered anew in the tables of all runs.
+cell itself. Everything else is a run of its own, also where two tables have the same seed: seed 1 of one lab is not
+seed 1 of another. Where tables would mix them up, the later lab's seeds are numbered anew in the tables of all runs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -212,24 +213,28 @@ def _missing(cell: CellDir, here: CellDir) -> tuple[str, ...]:
 def _filled(
     step: Step, cell: CellDir, here: CellDir, result: Mapping[str, Any], names: Sequence[str], *, dry_run: bool
 ) -> Step:
-    """Put the files beside those that are here, then take the note away that says that they are not.
+    """Put the files beside those that are here, each whole at once, then take away the note that they are not there.
 
-    They are those that the result's seal names, so that only they can be meant.
+    They are those that the result's seal names, so that only they can be meant, also if two imports do this at once.
     """
     old, new = (one.path / str(result["output"]) for one in (cell, here))
-    step = replace(step, n_bytes=sum((old / name).stat().st_size for name in names))
-    if dry_run:
-        return replace(step, fate="linked" if _same_device(cell, here) else "copied")
     with files.storage_errors(new, "written"):
-        for name in names:  # of an import that was interrupted
-            (new / name).unlink(missing_ok=True)
-        linked = _place((old / name, new / name) for name in names)
-    for name in names:
-        if files.sha256_file(new / name) != result["files"][name]:
-            (new / name).unlink()
-            return replace(step, fate="refused", why=f"{new / name} is not what its result names; import it again")
-    with files.storage_errors(here.path, "written"):
-        (here.path / LEFT_OUT).unlink()
+        step = replace(step, n_bytes=sum((old / name).stat().st_size for name in names))
+        if dry_run:
+            return replace(step, fate="linked" if _same_device(cell, here) else "copied")
+        linked = True
+        for name in names:
+            beside = here.path / f".{secrets.token_hex(4)}.tmp"
+            try:
+                linked = _place([(old / name, beside)]) and linked
+                if files.sha256_file(beside) != result["files"][name]:  # the other runs root has changed meanwhile
+                    return replace(step, fate="refused", why=f"{old / name} does not match its checksum; import again")
+                files.make_folder((new / name).parent)
+                os.replace(beside, new / name)
+                files.sync_folder((new / name).parent)
+            finally:
+                beside.unlink(missing_ok=True)
+        (here.path / LEFT_OUT).unlink(missing_ok=True)
         files.sync_folder(here.path)
     return replace(step, fate="linked" if linked else "copied")
 

@@ -170,6 +170,19 @@ def test_adapters_that_a_bundle_left_out_are_added_from_the_runs_root(
     assert fates(take(there, here)) == {"here": n}
 
 
+def test_two_imports_add_adapters_at_once(tmp_path: Path, there: RunsRoot, here: RunsRoot) -> None:
+    take(bare(there, tmp_path / "small"), here)
+    with merge.opened([there.path], here) as one, merge.opened([there.path], here) as two:
+        steps = [iter(merge.merge(sources, here, dry_run=False)) for sources in (one, two)]
+        found = [next(own).fate for _ in there.ids() for own in steps]
+    assert set(found) <= {"linked", "here"}
+    for cell in here.cells():
+        result = cell.result()
+        assert result is not None
+        cell.verify(result)
+        assert not list(cell.path.glob(".*"))
+
+
 def test_other_adapters_are_not_added(tmp_path: Path, there: RunsRoot, here: RunsRoot, cells: list[Cell]) -> None:
     """Only the files that the result's seal names: another training of the cell may have others."""
     take(bare(there, tmp_path / "small"), here)

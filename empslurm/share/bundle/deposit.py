@@ -106,11 +106,11 @@ def readme(note: StudyNote, plan: Plan, deposit: Deposit, entries: Sequence[Entr
 def _searched(note: StudyNote) -> str:
     if not note.unsearched:
         return (
-            f"No text of the data is in it: none of {RUN} words in a row of any text, and no whole text of {FEWEST} "
-            "words or more, is in any file."
+            f"No text of the data is in it: every text was searched for in every file, by {RUN} words in a row, or by "
+            f"all words of a shorter one, from {FEWEST} words on."
         )
     return (
-        f"No text of the data was put into it. Texts of these datasets were not here to be searched for: "
+        "No text of the data was put into it. Texts of these datasets were not here to be searched for: "
         f"{', '.join(note.unsearched)}."
     )
 
