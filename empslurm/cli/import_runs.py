@@ -71,6 +71,11 @@ def _say(steps: Sequence[Step], into: RunsRoot, out: Output, *, dry_run: bool) -
     else:
         out.paragraph(f"No cell {'would be' if dry_run else 'was'} taken into {into.path}.")
     for fate, one, many in (
+        (
+            "completed",
+            "is here already, and gets the files, such as adapters, that a bundle had left out",
+            "are here already, and get the files, such as adapters, that a bundle had left out",
+        ),
         ("here", "is here already, with the same scores", "are here already, with the same scores"),
         (
             "not compared",
@@ -86,7 +91,8 @@ def _say(steps: Sequence[Step], into: RunsRoot, out: Output, *, dry_run: bool) -
     if without:
         out.paragraph(
             f"{_cells(without)} of a bundle {'comes' if without == 1 else 'come'} without all files, such as adapters: "
-            "transfers that start from such an adapter cannot run here."
+            "transfers that start from such an adapter cannot run here. To add them, import the runs root that the "
+            "bundle was made from."
         )
     for fate, one, many in (
         ("differs", "differs from the cell here", "differ from the cells here"),
@@ -99,7 +105,7 @@ def _say(steps: Sequence[Step], into: RunsRoot, out: Output, *, dry_run: bool) -
             out.paragraph(f"  {step.id} ({step.origin}): {step.why}")
         if len(own) > MOST_SHOWN:
             out.paragraph(f"  ... and {len(own) - MOST_SHOWN:,} more: --json has all")
-    if taken and not dry_run and not any(step.fate in BAD for step in steps):
+    if (taken or tally["completed"]) and not dry_run and not any(step.fate in BAD for step in steps):
         out.paragraph("`empslurm gather` and `empslurm submit` now treat them as their own.")
 
 

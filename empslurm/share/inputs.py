@@ -13,7 +13,7 @@ from empslurm import api, gather, resources
 from empslurm.errors import UsageError
 from empslurm.gather import Gathered, Input
 from empslurm.gather.labs import Kind
-from empslurm.share.bundle import is_bundle, is_zip, opened
+from empslurm.share.bundle import is_bundle, opened
 from empslurm.store.runs import RunsRoot
 from empslurm.tasks import Registry, registry
 
@@ -156,12 +156,10 @@ def _kind(path: Path) -> Kind:
             f"{path} must be a table of results, a runs root or a bundle, but is a folder without cells/ and without "
             "ro-crate-metadata.json; name the folder that has cells/, or a file"
         )
-    if not os.path.lexists(path):
+    if not os.path.exists(path):
         raise UsageError(
             f"{path} must be a table of results, a runs root or a bundle, but is not there; check the path"
         )
-    if is_zip(path):
-        return "bundle"
     return "table"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,8 +34,8 @@ from empslurm.store.results import LEFT_OUT, left_out
 from empslurm.store.runs import RunsRoot
 
 # What becomes of a cell of another runs root.
-Fate = Literal["linked", "copied", "here", "not compared", "running", "differs", "refused", "unfinished"]
-FATES: tuple[Fate, ...] = ("linked", "copied", "here", "not compared", "running", "differs", "refused", "unfinished")
+Fate = Literal["linked", "copied", "completed", "here", "not compared", "running", "differs", "refused", "unfinished"]
+FATES: tuple[Fate, ...] = get_args(Fate)
 TAKEN: tuple[Fate, ...] = ("linked", "copied")
 BAD: tuple[Fate, ...] = ("differs", "refused")
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -140,7 +140,7 @@ def _step(
             return replace(step, fate="differs", why=f"the result here is damaged: {error}"), None
     if known is not None:
         if result == known and taken is None and (missing := _missing(cell, here)):
-            return _filled(step, cell, here, result, missing, dry_run=dry_run), None
+            return _completed(step, cell, here, result, missing, dry_run=dry_run), None
         return _compared(step, result, known), None
     if dry_run:
         return replace(step, fate="linked" if _same_device(cell, here) else "copied"), result
@@ -210,7 +210,7 @@ def _missing(cell: CellDir, here: CellDir) -> tuple[str, ...]:
     return () if not away or away & left_out(cell.path) else tuple(sorted(away))
 
 
-def _filled(
+def _completed(
     step: Step, cell: CellDir, here: CellDir, result: Mapping[str, Any], names: Sequence[str], *, dry_run: bool
 ) -> Step:
     """Put the files beside those that are here, each whole at once, then take away the note that they are not there.
@@ -219,14 +219,11 @@ def _filled(
     """
     old, new = (one.path / str(result["output"]) for one in (cell, here))
     with files.storage_errors(new, "written"):
-        step = replace(step, n_bytes=sum((old / name).stat().st_size for name in names))
-        if dry_run:
-            return replace(step, fate="linked" if _same_device(cell, here) else "copied")
-        linked = True
-        for name in names:
+        step = replace(step, fate="completed", n_bytes=sum((old / name).stat().st_size for name in names))
+        for name in () if dry_run else names:
             beside = here.path / f".{secrets.token_hex(4)}.tmp"
             try:
-                linked = _place([(old / name, beside)]) and linked
+                _place([(old / name, beside)])
                 if files.sha256_file(beside) != result["files"][name]:  # the other runs root has changed meanwhile
                     return replace(step, fate="refused", why=f"{old / name} does not match its checksum; import again")
                 files.make_folder((new / name).parent)
@@ -234,9 +231,10 @@ def _filled(
                 files.sync_folder((new / name).parent)
             finally:
                 beside.unlink(missing_ok=True)
-        (here.path / LEFT_OUT).unlink(missing_ok=True)
-        files.sync_folder(here.path)
-    return replace(step, fate="linked" if linked else "copied")
+        if not dry_run:
+            (here.path / LEFT_OUT).unlink(missing_ok=True)
+            files.sync_folder(here.path)
+    return step
 
 
 # ---- taking a cell ---------------------------------------------------------------------------------------------------

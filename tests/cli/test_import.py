@@ -82,7 +82,7 @@ def test_a_changed_cell_ends_with_status_1_and_is_named(
     assert [line for line in lines if cell_len(line) > 80 and "/" not in line] == []
     found = document(words(tmp_path, str(root.path)), capsys, expect=1)
     assert found["counts"] == {
-        **dict.fromkeys(("linked", "copied", "not compared", "running", "unfinished"), 0),
+        **dict.fromkeys(("linked", "copied", "completed", "not compared", "running", "unfinished"), 0),
         "here": 6,
         "differs": 1,
         "refused": 1,

@@ -24,7 +24,9 @@ from empslurm.share import study
 from empslurm.share.bundle import contents, every_eval_ever
 from empslurm.share.bundle import texts as texts_of
 from empslurm.share.bundle.layout import CHECKSUMS, CRATE, Entry
+from tests.gather.grids import finish
 from tests.project import Project
+from tests.share.conftest import MANIFEST as SMALL
 
 pytestmark = pytest.mark.heavy
 CARD = """\
@@ -520,12 +522,21 @@ def test_notes_of_failed_cells_name_no_folders(copy: Project) -> None:
     noted = {**files.read_object(claim), "log": "/home/somebody/x.log"}
     claim.unlink()
     files.write_json(claim, noted)
-    provenance = sorted((copy.path / "runs" / "cells").glob("*/output-*/provenance.json"))[-1]
     copy.call("bundle", "small", "--to", "out")
     place = copy.path / "out" / "runs" / "cells" / cell.name
     assert files.read_object(place / "error.json") == {**error, "traceback": ""}
     assert files.read_object(place / "claims" / "0001.json") == {**noted, "log": None}
     assert b"/home/somebody" not in b"".join(files_of(copy.path / "out").values())
-    dirty = bool((files.read_object(provenance)["code"] or {}).get("diff"))
-    readme = (copy.path / "out" / "README.md").read_text()
-    assert ("changes of the code that were not committed" in readme) == dirty
+
+
+def test_changes_that_were_not_committed_are_announced(tmp_path: Path) -> None:
+    """They are in the sealed provenance, so they cannot be left out."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    found = study.of_manifest(tmp_path / "small.yaml", runs=tmp_path / "runs", data=tmp_path / "data")
+    for at, cell in enumerate(found.plan.cells):
+        finish(found.root, cell, provenance={"code": {"commit": "a" * 40, "diff": "+ a line" if at < 2 else ""}})
+    made = bundles.collect(found, found.gathered(), tmp_path / "none", bundles.Deposit())
+    assert len(made.uncommitted) == 2
+    assert set(made.uncommitted) <= {entry.path for entry in made.entries}
+    readme = next(entry.data.decode() for entry in made.entries if entry.path == "README.md")
+    assert "In 2 cells it has changes of the code that were not committed" in readme

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def test_adapters_that_a_bundle_left_out_are_added_from_the_runs_root(
     assert all(step.without_adapter for step in take(small, here))
     n = len(there.ids())
     assert fates(take(small, here)) == {"here": n}
-    assert fates(take(there, here, dry_run=True)) == {"linked": n}
+    assert fates(take(there, here, dry_run=True)) == {"completed": n}
+    assert all((cell.path / LEFT_OUT).exists() for cell in here.cells())
     if interrupted:
         cell = here.cell(here.ids()[0])
         known = cell.result()
@@ -161,7 +163,7 @@ def test_adapters_that_a_bundle_left_out_are_added_from_the_runs_root(
         output = cell.path / str(known["output"])
         (output / "adapter").mkdir(exist_ok=True)
         (output / "adapter" / "adapter.safetensors").write_bytes(b"torn")
-    assert fates(take(there, here)) == {"linked": n}
+    assert fates(take(there, here)) == {"completed": n}
     for cell in here.cells():
         result = cell.result()
         assert result is not None
@@ -170,16 +172,28 @@ def test_adapters_that_a_bundle_left_out_are_added_from_the_runs_root(
     assert fates(take(there, here)) == {"here": n}
 
 
-def test_two_imports_add_adapters_at_once(tmp_path: Path, there: RunsRoot, here: RunsRoot) -> None:
+def test_two_imports_add_adapters_at_once(
+    tmp_path: Path, there: RunsRoot, here: RunsRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second runs from its begin to its end while the first is at its first file."""
     take(bare(there, tmp_path / "small"), here)
-    with merge.opened([there.path], here) as one, merge.opened([there.path], here) as two:
-        steps = [iter(merge.merge(sources, here, dry_run=False)) for sources in (one, two)]
-        found = [next(own).fate for _ in there.ids() for own in steps]
-    assert set(found) <= {"linked", "here"}
+    place = merge._place
+    others: list[Step] = []
+
+    def slow(pairs: Iterable[tuple[Path, Path]]) -> bool:
+        monkeypatch.setattr(merge, "_place", place)
+        others.extend(take(there, here))
+        return place(pairs)
+
+    monkeypatch.setattr(merge, "_place", slow)
+    n = len(there.ids())
+    assert fates(take(there, here)) == {"completed": 1, "here": n - 1}
+    assert fates(others) == {"completed": n}
     for cell in here.cells():
         result = cell.result()
         assert result is not None
         cell.verify(result)
+        assert not (cell.path / LEFT_OUT).exists()
         assert not list(cell.path.glob(".*"))
 
 

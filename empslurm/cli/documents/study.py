@@ -278,12 +278,13 @@ class ImportedCell:
     id: CellName
     origin: Annotated[str, Doc("The runs root or bundle, as it was named.")]
     fate: Annotated[
-        Literal["linked", "copied", "here", "not compared", "running", "differs", "refused", "unfinished"],
+        Literal["linked", "copied", "completed", "here", "not compared", "running", "differs", "refused", "unfinished"],
         Doc(
-            "linked or copied: it was taken (with --dry-run: it would be). here: it is here already, with the same "
-            "scores. not compared: it is here already, has no scores, and its files differ. running: it is being run "
-            "here. differs: it is here with other scores, which are kept. refused: it does not match its checksums. "
-            "unfinished: it has no result there."
+            "linked or copied: it was taken (with --dry-run: it would be). completed: it is here already, and gets the "
+            "files that a bundle had left out. here: it is here already, with the same scores. not compared: it is "
+            "here already, has no scores, and its files differ. running: it is being run here. differs: it is here "
+            "with other scores, which are kept. refused: it does not match its checksums. unfinished: it has no result "
+            "there."
         ),
     ]
     why: Annotated[str, Doc("Why it was not taken. Empty: it was, or it is here.")]

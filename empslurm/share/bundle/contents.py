@@ -204,8 +204,9 @@ def _of_failed(folder: CellDir, place: str) -> Iterator[Entry]:
     yield Entry(path=f"{place}/{folder.identity_file.name}", source=folder.identity_file)
     yield _without("traceback", "", folder.error_file, f"{place}/{folder.error_file.name}")
     for entry in _below(folder.claims_folder, f"{place}/{folder.claims_folder.name}"):
-        own = entry.source is not None and CLAIM_FILE.fullmatch(entry.source.name)
-        yield _without("log", None, entry.source, entry.path) if own and entry.source is not None else entry
+        if entry.source is not None and CLAIM_FILE.fullmatch(entry.source.name):
+            entry = _without("log", None, entry.source, entry.path)
+        yield entry
 
 
 def _without(key: str, empty: str | None, source: Path, place: str) -> Entry:

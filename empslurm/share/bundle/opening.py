@@ -175,7 +175,7 @@ def _checksums(folder: Path, path: Path) -> dict[str, str]:
 
 
 def rehearse(entries: Iterable[Entry]) -> None:
-    """Make sure that a bundle of these files can be opened, before it is written. Raises StoreError, UsageError."""
+    """Make sure that a bundle of these files can be opened, before it is written. Raises StoreError."""
     with tempfile.TemporaryDirectory(prefix="empslurm-bundle-") as scratch:
         folder = Path(scratch)
         for entry in entries:

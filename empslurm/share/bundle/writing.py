@@ -68,9 +68,7 @@ def _put(beside: Path, here: Path, path: Path) -> None:
         try:
             os.link(beside, here)
             return
-        except FileExistsError:
-            refuse_used(path)
-        except OSError:  # a file system without links
+        except OSError:  # something is there, or the file system has no links
             refuse_used(path)
     os.rename(beside, here)  # a folder that is not empty is refused
 
