@@ -47,7 +47,7 @@ demo: install ## a first look in minutes: an invented corpus, a grid on it, and 
 test: install check ## check, and all tests: two at a time, each on one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-quick: install check ## check, and the tests that need no torch, processes, browser or cluster, in less than a minute
+quick: install check ## check, and the tests that need no torch, processes, browser or cluster, in one to two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --without-torch -m "not heavy" $(QUICK)
 
 cluster-up: ## start the throw-away Slurm cluster of slurm/testcluster (root, Debian); RELEASE=trixie: with Slurm 24.11
